@@ -1,0 +1,35 @@
+"""The public contracts as JSON Schema: what a workflow says, and what a device sends.
+
+Each is a file `<name>.schema.json` in this package.
+"""
+
+from __future__ import annotations
+
+import json
+from importlib import resources
+from typing import Any
+
+
+def text(name: str) -> str:
+    """The schema file as it is, for printing and for editors.
+
+    Args:
+        name: `workflow` or `result`.
+
+    Raises:
+        FileNotFoundError: there is no such schema.
+    """
+    return resources.files(__name__).joinpath(f"{name}.schema.json").read_text(encoding="utf-8")
+
+
+def load(name: str) -> dict[str, Any]:
+    """The schema as data, for a validator.
+
+    Args:
+        name: `workflow` or `result`.
+
+    Raises:
+        FileNotFoundError: there is no such schema.
+    """
+    schema: dict[str, Any] = json.loads(text(name))
+    return schema

@@ -13,6 +13,9 @@ from typing import Any, Literal
 DEVICE_NAME = r"^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$"
 """Edge Manager's rule for device names; the thing name has to fit it too, so no underscores."""
 
+AGENT_COMPONENT = "aws.greengrass.SageMakerEdgeManager"
+"""AWS's public component that runs the agent."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Metadata:
@@ -114,7 +117,7 @@ class Deployment:
         default_factory=lambda: {
             "aws.greengrass.Nucleus": "latest",
             "aws.greengrass.TokenExchangeService": "latest",
-            "aws.greengrass.SageMakerEdgeManager": "latest",
+            AGENT_COMPONENT: "latest",
         }
     )
 

@@ -1,0 +1,59 @@
+"""What every room's tests share: the real model and pictures, and processes that never outlive a test."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from support import Process
+
+ROOT = Path(__file__).parents[1]
+IN_CI = os.environ.get("CI") == "true"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder with MobileNetV2 and two photographs, which are not part of the repository."""
+    folder = ROOT.parent / "shared" / "data"
+    if not folder.is_dir():
+        reason = f"no {folder}: it holds MobileNetV2 and two photographs, which the repository does not carry"
+        if IN_CI:
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def scenes_model() -> Path:
+    """The classifier that the repository ships."""
+    return ROOT / "workflows" / "models" / "scenes.tflite"
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Process]]:
+    """Start a program; what still runs when the test ends is ended."""
+    started: list[Process] = []
+
+    def run(*args: str, **options: object) -> Process:
+        process = Process(args, tmp_path / f"output-{len(started)}.log", **options)
+        started.append(process)
+        return process
+
+    yield run
+    for process in reversed(started):
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.end(timeout=10)
+        if process.popen.poll() is None:
+            process.popen.kill()
+            process.popen.wait()
+
+
+@pytest.fixture
+def python(start: Callable[..., Process]) -> Callable[..., Process]:
+    """Start a module of ours with this interpreter."""
+    return lambda module, *args, **options: start(sys.executable, "-m", module, *args, **options)

@@ -1,0 +1,49 @@
+"""Waiting for a condition, and programs under test."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+
+def until(condition: Callable[[], object], timeout: float = 20.0, what: str = "") -> None:
+    """Wait until a condition holds; fail with what was waited for when it does not come."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > deadline:
+            pytest.fail(f"waited {timeout:.0f} s in vain for: {what or condition}")
+        time.sleep(0.02)
+
+
+class Process:
+    """A program under test: its output goes to a file, which can be read while it runs."""
+
+    def __init__(self, args: Sequence[str], output: Path, **options: object) -> None:
+        self.output = output
+        with output.open("wb") as sink:
+            self.popen = subprocess.Popen(args, stdout=sink, stderr=subprocess.STDOUT, **options)  # type: ignore[call-overload]
+
+    def text(self) -> str:
+        return self.output.read_text(errors="replace")
+
+    def says(self, words: str, timeout: float = 30.0) -> str:
+        """Wait until its output has the words; return all output so far."""
+        deadline = time.monotonic() + timeout
+        while words not in self.text():
+            if self.popen.poll() is not None and words not in self.text():
+                pytest.fail(f"ended with {self.popen.returncode} before it said {words!r}:\n{self.text()}")
+            if time.monotonic() > deadline:
+                pytest.fail(f"did not say {words!r} within {timeout:.0f} s:\n{self.text()}")
+            time.sleep(0.02)
+        return self.text()
+
+    def end(self, number: int = signal.SIGTERM, timeout: float = 30.0) -> int:
+        """Send a signal, wait, return the exit code."""
+        if self.popen.poll() is None:
+            self.popen.send_signal(number)
+        return self.popen.wait(timeout)
