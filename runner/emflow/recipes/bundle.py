@@ -1,0 +1,138 @@
+"""What is uploaded: the application's bundle and the model's archive, the same bytes from the same content.
+
+Their SHA-256 names S3 keys, component versions and jobs. So nothing that differs between machines may get in: no
+times, owners, permissions or order of a file system, and no compression, whose output differs between zlib builds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import io
+import struct
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from emflow.problems import Problem
+from emflow.workflow.artifact import check_labels, check_model, is_archive
+from emflow.workflow.model import Workflow
+
+PACKAGES = ("emflow_edge", "emflow_proto")
+"""What the application component runs: read as files, never imported here."""
+
+BUNDLE = "emflow-edge.zip"
+LABELS = "labels.txt"
+
+_ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
+"""The earliest time that a zip can say."""
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """The application component's artifact. `sha256` in hexadecimal."""
+
+    name: str
+    data: bytes
+    sha256: str
+
+
+@dataclass(frozen=True)
+class ModelArchive:
+    """What Neo compiles: a .tar.gz with exactly one .tflite. `sha256` in hexadecimal."""
+
+    name: str
+    data: bytes
+    sha256: str
+
+
+def application_bundle(workflow: Workflow) -> Bundle:
+    """The zip of `emflow_edge`, `emflow_proto` and, when the workflow has labels, `labels.txt` at its root.
+
+    Raises:
+        Problem: the labels file is missing or unusable, or a package is not installed.
+    """
+    files = [file for package in PACKAGES for file in _package_files(package)]
+    if workflow.edge.model_io.labels is not None:
+        path = _existing(workflow, workflow.edge.model_io.labels, "edge.model_io.labels")
+        check_labels(path)
+        files.append((LABELS, path.read_bytes()))
+    data = _zip(files)
+    return Bundle(BUNDLE, data, hashlib.sha256(data).hexdigest())
+
+
+def bundle_key(workflow: Workflow, bundle: Bundle) -> str:
+    """The bundle's S3 key. Content-addressed: an object that a component version points at is never overwritten."""
+    return f"artifacts/{workflow.edge.component.name}/{bundle.sha256}/{bundle.name}"
+
+
+def model_archive(workflow: Workflow) -> ModelArchive:
+    """The model as Neo takes it: an archive as it was given, or one around the .tflite.
+
+    Raises:
+        Problem: the file is missing, or is neither.
+    """
+    path = _existing(workflow, workflow.cloud.model.artifact, "cloud.model.artifact")
+    check_model(path)
+    if is_archive(path.name):
+        name, data = path.name, path.read_bytes()
+    else:
+        name, data = f"{path.stem}.tar.gz", _tar_gz(path.name, path.read_bytes())
+    return ModelArchive(name, data, hashlib.sha256(data).hexdigest())
+
+
+def _existing(workflow: Workflow, name: str, key: str) -> Path:
+    path = Path(workflow.folder, name)
+    if path.is_file():
+        return path
+    raise Problem(f"{key}: there is no such file", where=str(path), mend="put it there, or change the path")
+
+
+def _package_files(package: str) -> Iterator[tuple[str, bytes]]:
+    """Name and content of every file of an installed package, without what Python or an editor left there."""
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise Problem(
+            f"the package {package} is not installed", mend="install emflow again: pip install --force emflow"
+        )
+    root = Path(spec.submodule_search_locations[0])
+    for path in root.rglob("*"):
+        inside = PurePosixPath(package, path.relative_to(root).as_posix())
+        left_behind = any(part == "__pycache__" or part.startswith(".") for part in inside.parts)
+        if path.is_file() and not left_behind and path.suffix != ".pyc":
+            yield str(inside), path.read_bytes()
+
+
+def _zip(files: list[tuple[str, bytes]]) -> bytes:
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
+        for name, content in sorted(files):
+            info = zipfile.ZipInfo(name, _ZIP_EPOCH)
+            info.create_system = 3  # Unix, whatever made it: the permissions below are Unix's
+            info.external_attr = 0o100644 << 16
+            archive.writestr(info, content)
+    return target.getvalue()
+
+
+def _tar_gz(name: str, content: bytes) -> bytes:
+    target = io.BytesIO()
+    with tarfile.open(fileobj=target, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        info = tarfile.TarInfo(name)  # time 0, owner 0, mode 0644
+        info.size = len(content)
+        archive.addfile(info, io.BytesIO(content))
+    return _gzip(target.getvalue())
+
+
+def _gzip(data: bytes) -> bytes:
+    """A gzip file (RFC 1952) of stored blocks (RFC 1951, 3.2.4). Quantised weights hardly compress anyway."""
+    parts = [b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"]  # deflate, no name, no time, unknown system
+    blocks = range(0, max(1, len(data)), 0xFFFF)
+    for start in blocks:
+        block = data[start : start + 0xFFFF]
+        last = start == blocks[-1]
+        parts += [struct.pack("<BHH", last, len(block), len(block) ^ 0xFFFF), block]
+    parts.append(struct.pack("<LL", zlib.crc32(data), len(data) & 0xFFFFFFFF))
+    return b"".join(parts)

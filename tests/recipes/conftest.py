@@ -1,0 +1,40 @@
+"""The example workflows, loaded, and variants of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from emflow.workflow import Workflow, load
+
+WORKFLOWS = Path(__file__).parents[2] / "workflows"
+
+
+@pytest.fixture
+def demo() -> Workflow:
+    return load(WORKFLOWS / "demo.yaml")
+
+
+@pytest.fixture
+def workshop(tmp_path: Path) -> Workflow:
+    """The workshop's workflow with a labels file that is there."""
+    labels = tmp_path / "labels.txt"
+    labels.write_text("background\ntench\n")
+    return load(WORKFLOWS / "imx8mplus-mobilenetv2.yaml", {"labels": str(labels)})
+
+
+@pytest.fixture
+def changed(tmp_path: Path) -> Callable[..., Workflow]:
+    """The demo with texts of its file replaced, in a folder of its own."""
+
+    def make(*replacements: tuple[str, str]) -> Workflow:
+        text = (WORKFLOWS / "demo.yaml").read_text()
+        for old, new in replacements:
+            assert old in text
+            text = text.replace(old, new)
+        path = tmp_path / "changed.yaml"
+        path.write_text(text.replace("models/scenes", f"{WORKFLOWS}/models/scenes"))
+        return load(path)
+
+    return make
