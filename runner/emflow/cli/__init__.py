@@ -1,0 +1,97 @@
+"""The `emflow` command: one module a command, imported when it is called, and one place that tells problems.
+
+`emflow validate` must not wait for boto3 to load, nor `emflow --help` for anything; so the table below is all that is
+known about a command until somebody calls it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from emflow import __version__
+from emflow.problems import Problem, UsageProblem, WorkflowProblem
+
+COMMANDS = {
+    "validate": ("emflow.cli.validate:validate", "Check workflow files: YAML, keys, types, rules, model."),
+    "render": ("emflow.cli.render:render", "Write recipe, bundle, deployment and configurations to a folder."),
+    "plan": ("emflow.cli.plan:plan", "Show what would change in AWS."),
+    "apply": ("emflow.cli.apply:apply", "Make AWS match the workflow, and deploy."),
+    "destroy": ("emflow.cli.destroy:destroy", "Take down what the workflow made."),
+    "up": ("emflow.cli.up:up", "Run a workflow on this machine, device and all."),
+    "local": ("emflow.cli.local:local", "Run only the embedded AWS and the MQTT broker."),
+}
+
+
+class _Lazy(TyperCommand):
+    """A command that is known by name and help; its module is imported when it is called."""
+
+    def __init__(self, name: str, where: str, about: str) -> None:
+        super().__init__(name, callback=None, help=about, rich_markup_mode=None)
+        self._where = where
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        # The context is the real command's, and a group invokes the command of the context that it gets back.
+        return self._load().make_context(info_name, args, parent=parent, **extra)
+
+    def _load(self) -> Any:
+        module, _, function = self._where.partition(":")
+        try:
+            command = getattr(importlib.import_module(module), function)
+        except ModuleNotFoundError as error:
+            if error.name and error.name.startswith("emflow"):
+                raise UsageProblem(f"`emflow {self.name}` is not part of this installation") from error
+            mend = "install what it needs: pip install 'emflow[local]'"
+            raise Problem(f"`emflow {self.name}` needs the module {error.name}", mend=mend) from error
+        app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+        app.command(self.name)(command)
+        return typer.main.get_command(app)
+
+
+class _Commands(TyperGroup):
+    """The commands of the table, in its order."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands = {name: _Lazy(name, *command) for name, command in COMMANDS.items()}
+
+
+app = typer.Typer(
+    cls=_Commands,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"emflow {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def emflow(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """From one YAML file to a model running on a fleet of NPU boards, and its results back."""
+
+
+def main() -> NoReturn:
+    """Run the command line. Exit codes: 0 done, 1 failed, 2 the workflow or the command line is wrong."""
+    try:
+        app(prog_name="emflow")
+    except WorkflowProblem as problem:
+        typer.echo(problem, err=True)
+        sys.exit(problem.exit_code)
+    except Problem as problem:
+        typer.echo(f"emflow: {problem}", err=True)
+        sys.exit(problem.exit_code)
+    sys.exit(0)

@@ -1,0 +1,54 @@
+"""`emflow render`: recipe, bundle, deployment and configurations as files, without AWS."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from emflow.cli.options import Var
+from emflow.problems import Problem, UsageProblem
+from emflow.recipes.documents import documents
+from emflow.workflow import load
+from emflow.workflow.variables import assignments
+
+
+def render(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The workflow file.", show_default=False)],
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="DIR", help="Where to write; build/<workflow's name> otherwise."),
+    ] = None,
+    component: Annotated[str | None, typer.Option(metavar="NAME", help="Only what belongs to this component.")] = None,
+    stdout: Annotated[bool, typer.Option("--stdout", help="Print the texts, and write nothing.")] = False,
+    var: Var = None,
+) -> None:
+    """Write what apply would send: recipe, bundle, deployment, configurations. No network, no credentials.
+
+    The same workflow gives the same bytes. What only AWS knows stays open: `version: auto` shows as 1.0.0 (apply takes
+    the next patch), `latest` as itself, and the account as <account>.
+    """
+    if stdout and output is not None:
+        raise UsageProblem("--stdout and --output exclude each other", mend="give one of them")
+    workflow = load(file, assignments(var or []))
+    made = documents(workflow, component)
+    if stdout:
+        for name, content in made.items():
+            if isinstance(content, str):
+                typer.echo(f"# {name}\n{content}")
+        return
+    folder = output or Path("build", workflow.metadata.name)
+    for name, content in made.items():
+        path = folder / name
+        _write(path, content.encode() if isinstance(content, str) else content)
+        typer.echo(path)
+
+
+def _write(path: Path, data: bytes) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    except OSError as error:
+        mend = "give another folder with -o"
+        raise Problem(f"cannot be written: {error.strerror}", where=str(path), mend=mend) from error

@@ -1,0 +1,90 @@
+"""`emflow render`: what it writes, what it prints, and how it exits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+APPLICATION = "aws.sagemaker.edgeManagerClientCameraIntegration"
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_it_writes_everything_and_says_what(emflow, demo: Path, tmp_path: Path) -> None:
+    ran = emflow("render", demo, "-o", "out")
+    written = files(tmp_path / "out")
+    assert ran.code == 0
+    assert ran.out.splitlines() == [f"out/{name}" for name in sorted(written)]
+    assert {name.rpartition("/")[2] for name in written} == {
+        f"{APPLICATION}-1.0.0.yaml",
+        f"{APPLICATION}.json",
+        "aws.greengrass.SageMakerEdgeManager.json",
+        "deployment.json",
+        "emflow-edge.zip",
+    }
+
+
+def test_a_second_time_gives_the_same_bytes(emflow, demo: Path, tmp_path: Path) -> None:
+    emflow("render", demo, "-o", "first")
+    emflow("render", demo, "-o", "second")
+    assert files(tmp_path / "first") == files(tmp_path / "second") != {}
+
+
+def test_without_a_folder_it_writes_to_build(emflow, demo: Path, tmp_path: Path) -> None:
+    assert emflow("render", demo).code == 0
+    assert (tmp_path / "build" / "demo" / "deployment.json").is_file()
+
+
+def test_on_standard_output_the_texts_can_be_read_on(emflow, demo: Path, tmp_path: Path) -> None:
+    ran = emflow("render", demo, "--stdout", "--component", APPLICATION)
+    assert ran.code == 0
+    head, _, recipe = ran.out.partition(f"# recipes/{APPLICATION}-1.0.0.yaml\n")
+    assert head.startswith("# configuration/")
+    assert yaml.safe_load(recipe)["ComponentName"] == APPLICATION
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_variables_reach_the_documents(emflow, demo: Path) -> None:
+    ran = emflow("render", demo, "--stdout", "--var", "prefix=acme", "--var", "camera=rtsp://cam/7")
+    assert "s3://acme-gg-components/artifacts/" in ran.out
+    assert '"url": "rtsp://cam/7"' in ran.out
+
+
+def test_a_wrong_workflow_is_told_on_standard_error_and_nothing_is_written(emflow, tmp_path: Path) -> None:
+    (tmp_path / "wrong.yaml").write_text("a: 1\n")
+    ran = emflow("render", "wrong.yaml")
+    assert (ran.code, ran.out) == (2, "")
+    assert "wrong.yaml:1:1: EM020 unknown key `a`" in ran.err
+    assert not (tmp_path / "build").exists()
+
+
+def test_missing_labels_are_told_with_their_path_and_exit_code_1(emflow, demo: Path) -> None:
+    workshop = demo.with_name("imx8mplus-mobilenetv2.yaml")
+    ran = emflow("render", workshop, "--var", "labels=none/labels.txt")
+    assert ran.code == 1
+    assert ran.err.startswith(f"emflow: {demo.parent}/none/labels.txt: edge.model_io.labels: there is no such file\n")
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("--component", "com.example.X"), "nothing is rendered for the component 'com.example.X'"),
+        (("--stdout", "-o", "out"), "--stdout and --output exclude each other"),
+    ],
+)
+def test_a_wrong_command_line_exits_with_2(emflow, demo: Path, args: tuple[str, ...], message: str) -> None:
+    ran = emflow("render", demo, *args)
+    assert ran.code == 2
+    assert message in ran.err
+
+
+def test_a_folder_that_cannot_be_written_is_told(emflow, demo: Path, tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file")
+    ran = emflow("render", demo, "-o", "taken")
+    assert ran.code == 1
+    assert "emflow: taken/" in ran.err
+    assert "cannot be written" in ran.err
