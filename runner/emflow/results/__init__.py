@@ -1,0 +1,1 @@
+"""What devices report: reading result messages, watching them arrive, showing them."""

@@ -1,0 +1,112 @@
+"""Watching results on the embedded broker, published with the SDK that devices use."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+from awscrt import mqtt
+from emflow.local.broker import Broker
+from emflow.problems import Problem
+from emflow.results.message import NotAResult, Result
+from emflow.results.watch import Watcher
+
+TIMEOUT = 10.0
+
+
+@pytest.fixture
+def broker() -> Iterator[Broker]:
+    with Broker() as broker:
+        yield broker
+
+
+def publish(broker: Broker, *payloads: bytes, topic: str = "em/inference") -> None:
+    connection = mqtt.Connection(mqtt.Client(), broker.host, broker.port, "device", clean_session=True)
+    connection.connect().result(TIMEOUT)
+    for payload in payloads:
+        connection.publish(topic, payload, mqtt.QoS.AT_LEAST_ONCE)[0].result(TIMEOUT)
+    connection.disconnect().result(TIMEOUT)
+
+
+def result(index: int) -> bytes:
+    return json.dumps(
+        {"index": str(index), "confidence": "0.5000", "performance": "4.10", "model_name": "scenes"}
+    ).encode()
+
+
+def test_results_come_in_order(broker: Broker) -> None:
+    with Watcher(broker.host, broker.port, "em/inference") as watcher:
+        publish(broker, *(result(index) for index in range(5)))
+        for index in range(5):
+            assert watcher.next(TIMEOUT) == Result(index, 0.5, 4.1, "scenes")
+
+
+def test_what_is_no_result_is_reported_and_the_next_one_comes(broker: Broker) -> None:
+    with Watcher(broker.host, broker.port, "em/#") as watcher:
+        publish(broker, b"hello", result(3), topic="em/other")
+        message = watcher.next(TIMEOUT)
+        assert message == NotAResult(b"hello", "it is not JSON")
+        assert watcher.next(TIMEOUT) == Result(3, 0.5, 4.1, "scenes")
+
+
+def test_nothing_in_time_is_a_timeout(broker: Broker) -> None:
+    with Watcher(broker.host, broker.port, "em/inference") as watcher, pytest.raises(TimeoutError):
+        watcher.next(0.05)
+
+
+def test_iterating_waits_and_ends_when_the_watcher_is_closed(broker: Broker) -> None:
+    with Watcher(broker.host, broker.port, "em/inference") as watcher:
+        seen = []
+        reader = threading.Thread(target=lambda: seen.extend(watcher))
+        reader.start()
+        publish(broker, result(1))
+        deadline = time.monotonic() + TIMEOUT
+        while not seen and time.monotonic() < deadline:
+            time.sleep(0.01)
+    reader.join(TIMEOUT)
+    assert not reader.is_alive()
+    assert seen == [Result(1, 0.5, 4.1, "scenes")]
+    assert list(watcher) == []
+    watcher.close()
+
+
+def test_a_broker_that_went_away_and_came_back_is_watched_again(broker: Broker) -> None:
+    with Watcher(broker.host, broker.port, "em/inference") as watcher:
+        publish(broker, result(1))
+        assert watcher.next(TIMEOUT) == Result(1, 0.5, 4.1, "scenes")
+        broker.stop()
+        with Broker(port=broker.port) as again:
+            deadline = time.monotonic() + 2 * TIMEOUT
+            while time.monotonic() < deadline:
+                publish(again, result(2))
+                try:
+                    assert watcher.next(0.2) == Result(2, 0.5, 4.1, "scenes")
+                    return
+                except TimeoutError:
+                    continue
+    pytest.fail("it did not come back")
+
+
+def test_no_broker_is_told_with_the_way_out() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    with pytest.raises(Problem, match="no MQTT broker answers") as told:
+        Watcher("127.0.0.1", port, "em/inference")
+    assert told.value.where == f"mqtt://127.0.0.1:{port}"
+    assert told.value.mend
+
+
+def test_a_topic_that_the_broker_refuses_is_told(broker: Broker) -> None:
+    with pytest.raises(Problem, match="refuses the topic"):
+        Watcher(broker.host, broker.port, "em/#/inference")
+
+
+def test_closing_does_not_wait_for_a_broker_that_has_gone(broker: Broker) -> None:
+    with Watcher(broker.host, broker.port, "em/inference"):
+        broker.stop()
+        began = time.monotonic()
+    assert time.monotonic() - began < 3
