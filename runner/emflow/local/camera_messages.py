@@ -1,0 +1,182 @@
+"""RTSP's text, both ways: requests and Transport headers in, responses and the session description out. No I/O.
+
+RTSP 1.0 is RFC 2326, SDP is RFC 4566, H.264 over RTP is RFC 6184.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+TRACK = "trackID=0"
+PAYLOAD_TYPE = 96
+METHODS = ("OPTIONS", "DESCRIBE", "SETUP", "PLAY", "PAUSE", "TEARDOWN", "GET_PARAMETER", "SET_PARAMETER")
+
+_REASONS = {
+    200: "OK",
+    400: "Bad Request",
+    404: "Not Found",
+    454: "Session Not Found",
+    455: "Method Not Valid in This State",
+    461: "Unsupported Transport",
+    501: "Not Implemented",
+    505: "RTSP Version Not Supported",
+}
+
+
+class BadRequest(Exception):
+    """What came is no RTSP request."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request. Header names are in lower case."""
+
+    method: str
+    url: str
+    version: str
+    headers: Mapping[str, str]
+
+    @property
+    def path(self) -> str:
+        """The URL's path without the slash at its end; `*` and foreign URLs give what is left of them."""
+        return urlsplit(self.url).path.rstrip("/")
+
+    @property
+    def session(self) -> str:
+        return self.headers.get("session", "").split(";")[0].strip()
+
+
+@dataclass(frozen=True)
+class Interleaved:
+    """RTP and RTCP inside the RTSP connection, each under its channel number."""
+
+    rtp: int
+    rtcp: int
+
+    @property
+    def header(self) -> str:
+        return f"RTP/AVP/TCP;unicast;interleaved={self.rtp}-{self.rtcp}"
+
+
+@dataclass(frozen=True)
+class Datagrams:
+    """RTP and RTCP as UDP, to these two ports of the client."""
+
+    rtp: int
+    rtcp: int
+
+    def header(self, server: tuple[int, int]) -> str:
+        return f"RTP/AVP;unicast;client_port={self.rtp}-{self.rtcp};server_port={server[0]}-{server[1]}"
+
+
+def parse_request(head: bytes) -> Request:
+    """Read a request's head, up to its empty line.
+
+    Raises:
+        BadRequest: it is none.
+    """
+    try:
+        first, *rest = head.decode("utf-8").split("\r\n")
+        method, url, version = first.split(" ")
+        urlsplit(url)
+    except ValueError as error:
+        raise BadRequest(f"not an RTSP request: {head[:80]!r}") from error
+    if not version.startswith("RTSP/"):
+        raise BadRequest(f"not an RTSP request: {head[:80]!r}")
+    headers = {}
+    for line in filter(None, rest):
+        name, colon, value = line.partition(":")
+        if not colon:
+            raise BadRequest(f"not an RTSP header: {line[:80]!r}")
+        headers[name.strip().lower()] = value.strip()
+    return Request(method, url, version, headers)
+
+
+def content_length(request: Request) -> int:
+    """Bytes that follow the head.
+
+    Raises:
+        BadRequest: the header is no number, or more than anybody has to say to a camera.
+    """
+    text = request.headers.get("content-length", "0")
+    if not text.isdecimal() or int(text) > 65536:
+        raise BadRequest(f"Content-Length {text[:20]!r}")
+    return int(text)
+
+
+def choose_transport(header: str) -> Interleaved | Datagrams | None:
+    """The first transport of a client's list that this camera can do; None if there is none.
+
+    A client lists what it takes, best first:
+    `RTP/AVP/TCP;unicast;interleaved=0-1,RTP/AVP;unicast;client_port=5000-5001`.
+    """
+    for offer in header.split(","):
+        kind, *parts = (part.strip() for part in offer.split(";"))
+        values = dict(part.partition("=")[::2] for part in parts)
+        if "multicast" in values:
+            continue
+        match kind.upper():
+            case "RTP/AVP/TCP":
+                if pair := _pair(values.get("interleaved", "0-1"), 255):
+                    return Interleaved(*pair)
+            case "RTP/AVP" | "RTP/AVP/UDP":
+                if pair := _pair(values.get("client_port", ""), 65535):
+                    return Datagrams(*pair)
+    return None
+
+
+def _pair(text: str, highest: int) -> tuple[int, int] | None:
+    first, _, second = text.partition("-")
+    if not first.isdecimal() or (second and not second.isdecimal()):
+        return None
+    low, high = int(first), int(second) if second else int(first) + 1
+    return (low, high) if low != high and max(low, high) <= highest else None
+
+
+def response(
+    status: int, request: Request | None = None, headers: Mapping[str, str] | None = None, body: str = ""
+) -> bytes:
+    """One response, answering `request` where there is one."""
+    lines = [f"RTSP/1.0 {status} {_REASONS[status]}"]
+    if request and "cseq" in request.headers:
+        lines.append(f"CSeq: {request.headers['cseq']}")
+    lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
+    data = body.encode()
+    if data:
+        lines.append(f"Content-Length: {len(data)}")
+    return "\r\n".join([*lines, "", ""]).encode() + data
+
+
+def session_description(name: str, rate: int, sps: bytes, pps: bytes) -> str:
+    """SDP for one H.264 track.
+
+    Args:
+        name: the camera's name, for people.
+        rate: frames a second.
+        sps: sequence parameter set, without a start code.
+        pps: picture parameter set, without a start code.
+    """
+    # RFC 6184, section 8.1: the profile and level are the three bytes behind the NAL header of the SPS.
+    format_parameters = (
+        "packetization-mode=1",
+        f"profile-level-id={sps[1:4].hex().upper()}",
+        f"sprop-parameter-sets={base64.b64encode(sps).decode()},{base64.b64encode(pps).decode()}",
+    )
+    lines = [
+        "v=0",
+        "o=- 1 1 IN IP4 127.0.0.1",
+        f"s={name}",
+        "c=IN IP4 0.0.0.0",
+        "t=0 0",
+        "a=control:*",
+        "a=range:npt=now-",
+        f"m=video 0 RTP/AVP {PAYLOAD_TYPE}",
+        f"a=rtpmap:{PAYLOAD_TYPE} H264/90000",
+        f"a=fmtp:{PAYLOAD_TYPE} {';'.join(format_parameters)}",
+        f"a=framerate:{rate}",
+        f"a=control:{TRACK}",
+    ]
+    return "\r\n".join([*lines, ""])
