@@ -1,0 +1,1 @@
+"""Greengrass V2: components, deployments, and what core devices report."""

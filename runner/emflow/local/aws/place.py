@@ -1,0 +1,22 @@
+"""Which account and region a call is about, and the ARNs that follow from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+ACCOUNT = "123456789012"
+"""The only account that the embedded AWS has; moto's own default, so both sides agree."""
+
+REGION = "us-east-1"
+"""Where calls go that name no region."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """One account in one region."""
+
+    region: str = REGION
+    account: str = ACCOUNT
+
+    def arn(self, service: str, resource: str, account: str | None = None) -> str:
+        return f"arn:aws:{service}:{self.region}:{account or self.account}:{resource}"

@@ -1,0 +1,53 @@
+"""One region of the embedded AWS: its Greengrass and its SageMaker, each with one call at a time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from emflow.local.aws import protocol
+from emflow.local.aws.greengrass.service import Greengrass
+from emflow.local.aws.neighbours import Neighbours
+from emflow.local.aws.place import Place
+from emflow.local.aws.protocol import Answer
+from emflow.local.aws.sagemaker.service import SageMaker
+
+
+class Region:
+    """The services of ours in one region, with the state they keep there.
+
+    Args:
+        place: the account and the region.
+        neighbours: how they reach S3, IAM and IoT.
+        job_seconds: how long a job takes at least.
+    """
+
+    def __init__(self, place: Place, neighbours: Neighbours, job_seconds: float) -> None:
+        self._neighbours = neighbours
+        self.greengrass = Greengrass(place, neighbours, settle_seconds=job_seconds / 5)
+        self.sagemaker = SageMaker(place, neighbours, self.greengrass.create_component, job_seconds)
+
+    def answer(self, service: str, environ: dict[str, Any]) -> Answer:
+        owner = self.greengrass if service == "greengrassv2" else self.sagemaker
+        with owner.lock:
+            return protocol.answer(service, environ, owner.handlers)
+
+    def knows(self, thing: str) -> bool:
+        """Whether IoT has a thing of this name here."""
+        iot = self._neighbours("iot")
+        try:
+            iot.describe_thing(thingName=thing)
+        except iot.exceptions.ResourceNotFoundException:
+            return False
+        return True
+
+    def report(self, thing: str, document: Any) -> None:
+        """Take in what a core device says about itself.
+
+        Raises:
+            ApiError: the report makes no sense.
+        """
+        self.greengrass.report(thing, document)
+
+    def stop(self) -> None:
+        """End the jobs that run."""
+        self.sagemaker.stop()

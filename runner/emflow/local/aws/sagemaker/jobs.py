@@ -1,0 +1,76 @@
+"""Jobs: they take time, do their work in a thread of their own, and end with a reason when they fail."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+from time import monotonic
+
+log = logging.getLogger(__name__)
+
+ENDED = frozenset({"COMPLETED", "FAILED", "STOPPED"})
+
+_STARTING = 0.25
+"""The part of its time that a job is STARTING."""
+
+
+class JobFailed(Exception):
+    """The job cannot do what it was asked to; the text is its failure reason."""
+
+
+class Job:
+    """One run of `work`, from STARTING through INPROGRESS to COMPLETED, FAILED or STOPPED.
+
+    Args:
+        name: for the thread and the log.
+        seconds: how long it takes at least; it is over at the first moment after that when the work is done.
+        work: does the job; its JobFailed becomes the failure reason.
+    """
+
+    def __init__(self, name: str, seconds: float, work: Callable[[], None]) -> None:
+        self.created = self.modified = datetime.now(UTC)
+        self.started: datetime | None = None
+        self.ended: datetime | None = None
+        self.status = "STARTING"
+        self.reason = ""
+        self._deadline = monotonic() + seconds
+        self._seconds = seconds
+        self._work = work
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"job-{name}")
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ask it to end; the work that runs is not interrupted, but what comes of it no longer counts."""
+        if self.status not in ENDED:
+            self._move("STOPPING")
+            self._stop.set()
+
+    def join(self) -> None:
+        self._thread.join()
+
+    def _run(self) -> None:
+        if not self._stop.wait(self._seconds * _STARTING):
+            self.started = datetime.now(UTC)
+            self._move("INPROGRESS")
+            end, reason = "COMPLETED", ""
+            try:
+                self._work()
+            except JobFailed as error:
+                end, reason = "FAILED", str(error)
+            except Exception:
+                log.exception("%s failed", self._thread.name)
+                end, reason = "FAILED", "InternalError: the embedded AWS failed; its log says how"
+            if not self._stop.wait(max(0.0, self._deadline - monotonic())):
+                self.reason = reason
+                self.ended = datetime.now(UTC)
+                self._move(end)
+                return
+        self.ended = datetime.now(UTC)
+        self._move("STOPPED")
+
+    def _move(self, status: str) -> None:
+        self.modified = datetime.now(UTC)
+        self.status = status

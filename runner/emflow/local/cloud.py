@@ -1,0 +1,56 @@
+"""The cloud's process: the embedded AWS and the MQTT broker beside it, until told to end.
+
+Start it as `python -m emflow.local.cloud --port 0 --mqtt-port 0`; its ready line says where both are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+
+from emflow.local import child
+from emflow.problems import Problem
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run until SIGTERM, SIGINT, or until the parent is gone; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m emflow.local.cloud", description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1", help="the address both listen on (%(default)s)")
+    parser.add_argument("--port", type=int, default=4566, help="of the AWS endpoint; 0 picks a free one (%(default)s)")
+    parser.add_argument("--mqtt-port", type=int, default=0, help="of the broker; 0 picks a free one (%(default)s)")
+    parser.add_argument(
+        "--job-seconds",
+        type=float,
+        default=1.0,
+        help="how long a compilation or packaging job takes at least (%(default)s)",
+    )
+    asked = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    told = child.until_told()
+
+    # After the signal handlers: these imports take most of the start.
+    from emflow.local.aws import ACCOUNT, REGION, EmbeddedAws
+    from emflow.local.broker import Broker
+
+    try:
+        with (
+            EmbeddedAws(asked.port, asked.host, asked.job_seconds) as aws,
+            Broker(asked.host, asked.mqtt_port) as broker,
+        ):
+            child.announce(
+                endpoint_url=aws.endpoint_url,
+                mqtt_host=asked.host,
+                mqtt_port=broker.port,
+                region=REGION,
+                account=ACCOUNT,
+            )
+            told.wait()
+    except Problem as problem:
+        return child.fail(problem)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,38 @@
+"""The cloud's process: one ready line, gone with its parent, clear when a port is taken."""
+
+from __future__ import annotations
+
+import json
+import socket
+import urllib.request
+from pathlib import Path
+
+import pytest
+from emflow.local.aws import EmbeddedAws
+from emflow.local.child import Child
+from emflow.problems import Problem
+
+CLOUD = "emflow.local.cloud"
+
+
+@pytest.mark.e2e
+def test_it_says_where_both_are_and_ends_when_told(tmp_path: Path) -> None:
+    child = Child("cloud", CLOUD, ["--port", "0", "--mqtt-port", "0", "--job-seconds", "0.1"], tmp_path / "log")
+    try:
+        ready = child.ready()
+        assert (ready["region"], ready["account"]) == ("us-east-1", "123456789012")
+        with urllib.request.urlopen(f"{ready['endpoint_url']}/_emflow/health") as response:
+            assert json.load(response)["services"]["s3"] == "running"
+        socket.create_connection((ready["mqtt_host"], ready["mqtt_port"]), timeout=5).close()
+    finally:
+        child.stop()
+    assert not child.running
+    assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+@pytest.mark.e2e
+def test_a_taken_port_is_said_with_the_way_out(tmp_path: Path, aws: EmbeddedAws) -> None:
+    child = Child("cloud", CLOUD, ["--port", str(aws.port)], tmp_path / "log")
+    with pytest.raises(Problem, match=f"port {aws.port} on 127.0.0.1 is taken") as problem:
+        child.ready()
+    assert "--port" in problem.value.mend
