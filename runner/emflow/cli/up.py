@@ -1,0 +1,206 @@
+"""`emflow up`: the whole of a workflow on this machine, from the cloud's buckets to results over MQTT."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from emflow.cli.options import Var
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from emflow.local.highlights import Highlight
+    from emflow.local.stack import Camera, Cloud, Stack
+    from emflow.results.message import NotAResult, Result
+    from emflow.results.watch import Watcher
+    from emflow.workflow.model import Workflow
+
+PATIENCE = 60
+"""Seconds without any result after which something must be wrong."""
+_ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def up(
+    file: Annotated[Path | None, typer.Argument(help="The workflow; without it, the demo that comes along.")] = None,
+    var: Var = None,
+    results: Annotated[int, typer.Option(min=0, help="Stop after so many results; 0 goes on until Ctrl-C.")] = 0,
+    camera: Annotated[
+        str,
+        typer.Option(
+            help="What the streams show: `scenes`, the path of a picture, or `workflow` for the URLs in the workflow."
+        ),
+    ] = "scenes",
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Results as JSON lines on standard output, everything else beside it.")
+    ] = False,
+) -> None:
+    """Run a workflow on this machine, for real: embedded AWS, broker, camera and device; no account, no board.
+
+    The same YAML goes to AWS unchanged with `emflow apply`.
+    """
+    from rich.console import Console
+
+    from emflow.local.demo import demo_workflow
+    from emflow.local.stack import FROM_WORKFLOW, SCENES, Stack
+    from emflow.problems import UsageProblem
+    from emflow.workflow import load
+    from emflow.workflow.variables import assignments
+
+    path = file or demo_workflow()
+    if camera not in {SCENES, FROM_WORKFLOW} and not Path(camera).is_file():
+        raise UsageProblem(f"no picture at {camera}", where="--camera", mend="Give `scenes`, `workflow` or a picture.")
+    workflow = load(path, assignments(var or []))
+    # Everything that is for people goes to standard error when standard output carries JSON.
+    console = Console(stderr=as_json, highlight=False, soft_wrap=True)
+    with Stack(camera=camera) as stack:
+        _end_on_signals(console, stack)
+        _run(console, path, workflow, stack, results, as_json)
+
+
+def _run(console: Console, path: Path, workflow: Workflow, stack: Stack, results: int, as_json: bool) -> None:
+    from emflow.local.highlights import Follower
+    from emflow.local.stack import on_this_machine, use_embedded_credentials
+
+    started = time.monotonic()
+    console.print(f"[bold]emflow up[/] {path}")
+    cloud, camera = stack.start()
+    use_embedded_credentials(cloud)
+    console.print(f"  embedded AWS  {cloud.endpoint_url}")
+    console.print(f"  MQTT broker   {cloud.mqtt_host}:{cloud.mqtt_port}")
+    if camera is not None:
+        shows = f"{len(camera.scenes)} scenes, {camera.dwell:g} s each" if camera.scenes else "one picture"
+        console.print(f"  camera        {camera.url}  ({shows})")
+    thing = _thing(workflow)
+    core = stack.start_core(thing, cloud, workflow)
+    console.print(f"  core device   {core.thing}  {core.root}\n")
+    workflow = on_this_machine(workflow, camera, core.root / "agent.sock")
+    with (
+        _watcher(cloud, workflow) as watcher,
+        Follower(core.root / "logs", lambda line: _show_highlight(console, line)),
+    ):
+        _apply(console, workflow)
+        console.print(f"\nResults on MQTT topic [bold]{workflow.edge.publish.topic}[/], Ctrl-C ends them:")
+        _show_results(console, stack, watcher, camera, results, as_json)
+    took = time.monotonic() - started
+    console.print(f"\nDone in {took:.0f} s: {path} from buckets to results, on this machine.")
+    console.print(f"Try next: change {path} (`every: 500ms`, another topic) and run it again;")
+    console.print(f"          emflow render {path} -o rendered    what would go to Greengrass")
+    console.print(f"          emflow plan {path}                  against your AWS account: the same YAML, unchanged")
+
+
+def _thing(workflow: Workflow) -> str:
+    """The device that this machine plays: the deployment's thing, or the first member of the fleet."""
+    from emflow.problems import Problem
+
+    target = workflow.cloud.deployment.target
+    thing = target.thing or next(iter(workflow.cloud.fleet.devices), None)
+    if thing is None:
+        raise Problem(
+            "the workflow names no device that this machine could play",
+            where="cloud.deployment.target",
+            mend="Name a thing there, or a device under cloud.fleet.devices.",
+        )
+    return thing
+
+
+def _watcher(cloud: Cloud, workflow: Workflow) -> Watcher:
+    from emflow.results.watch import Watcher
+
+    return Watcher(cloud.mqtt_host, cloud.mqtt_port, workflow.edge.publish.topic)
+
+
+def _apply(console: Console, workflow: Workflow) -> None:
+    from emflow.cli.progress import Progress
+    from emflow.engine.apply import apply_plan
+    from emflow.engine.clients import Clients
+    from emflow.engine.plan import make_plan
+    from emflow.resources import build, wait_for_deployment
+
+    clients = Clients(workflow.aws)
+    resources = build(workflow)
+    plan = make_plan(resources, clients)
+    console.print(plan.text())
+    with Progress(console) as progress:
+        apply_plan(plan, clients, progress.show)
+        wait_for_deployment(workflow, clients, progress.show)
+
+
+def _show_highlight(console: Console, line: Highlight) -> None:
+    style = {"W": "yellow", "E": "red"}.get(line.level, "dim")
+    console.print(f"  device | {line.component.rpartition('.')[2]}: {line.text}", style=style, markup=False)
+
+
+def _show_results(
+    console: Console, stack: Stack, watcher: Watcher, camera: Camera | None, wanted: int, as_json: bool
+) -> None:
+    """Print results as they come, each beside what the camera showed at that frame's time."""
+    from emflow.local.scenes import shown_at
+    from emflow.results.message import NotAResult
+    from emflow.results.show import line
+
+    right = told = 0
+    while not wanted or told < wanted:
+        result = _next(stack, watcher)
+        if isinstance(result, NotAResult):
+            console.print(line(result), style="red", markup=False)
+            continue
+        told += 1
+        beside = ""
+        if camera and camera.scenes and result.frame_time:
+            truth = shown_at(result.frame_time.timestamp(), camera.dwell)
+            right += truth == result.label
+            beside = "  ✓" if truth == result.label else f"  ✗ the camera showed {truth}"
+        if as_json:
+            sys.stdout.write(result.payload.decode() + "\n")
+            sys.stdout.flush()
+        else:
+            console.print(line(result) + beside, markup=False)
+    if camera and camera.scenes:
+        console.print(f"\n{right} of {told} results name the scene that the camera showed at the frame's time.")
+
+
+def _next(stack: Stack, watcher: Watcher) -> Result | NotAResult:
+    """The next message; while none comes, look whether everything still lives."""
+    from emflow.problems import Problem
+
+    waited = 0
+    while True:
+        try:
+            return watcher.next(1.0)
+        except TimeoutError:
+            waited += 1
+        dead = stack.dead()
+        if dead is not None:
+            raise Problem(f"the {dead} process ended by itself", mend=stack.last_words(dead))
+        if waited == PATIENCE:
+            raise Problem(
+                f"no result for {PATIENCE} s",
+                where="emflow up",
+                mend="The lines from the device above say how far it came.",
+            )
+
+
+def _end_on_signals(console: Console, stack: Stack) -> None:
+    """Ctrl-C ends it well (exit code 0), SIGTERM and a closed terminal end it as they should (128 + number).
+
+    The handler takes everything down itself and ends the process, because the main thread may be waiting for threads
+    that wait for a cloud that has just gone.
+    """
+
+    def end(number: int, _: object) -> None:
+        for each in _ENDS:
+            signal.signal(each, signal.SIG_IGN)
+        stack.stop()
+        console.show_cursor()
+        sys.stdout.flush()
+        os._exit(0 if number == signal.SIGINT else 128 + number)
+
+    for number in _ENDS:
+        signal.signal(number, end)

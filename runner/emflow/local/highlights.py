@@ -1,0 +1,82 @@
+"""What a person wants to see of a core device's logs: the few lines that tell how far it has come.
+
+The logs are the core's own, one a component, in the nucleus's format; this follows them as `tail -F` would.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+_TELLING = re.compile(
+    r"Server listening on|Model:.* loaded!|Current deployment finished|camera|stream \S+: |agent: ", re.IGNORECASE
+)
+_LINE = re.compile(
+    r"^\S+ \[(?P<level>[A-Z]+)\] \([^)]*\) (?P<who>[^:]+): (?:std(?:out|err)\. )?(?P<text>.*?)\.?(?: \{[^{}]*\})?$"
+)
+_OWN = re.compile(r"^\[?\d{4}-\d\d-\d\d[T ][\d:.,]+Z?\]? ?\[(?P<level>[A-Z]+)\] ?")
+"""The time and level that a component writes itself; the core's own stand before it already."""
+_BAD = {"WARN", "WARNING", "W", "ERROR", "E"}
+
+
+@dataclass(frozen=True)
+class Highlight:
+    """One line worth showing. `level` is I, W or E."""
+
+    component: str
+    level: str
+    text: str
+
+
+def highlight(component: str, line: str) -> Highlight | None:
+    """The line as a highlight, or None when it is routine. Warnings and errors are never routine."""
+    match = _LINE.match(line)
+    level, text = (match["level"], match["text"]) if match else ("INFO", line)
+    own = _OWN.match(text)
+    if own is not None:
+        level, text = own["level"], text[own.end() :]
+    if level not in _BAD and not _TELLING.search(text):
+        return None
+    return Highlight(component, level[0], text.strip())
+
+
+class Follower:
+    """Follows every log of a core device and hands out the highlights, from a thread of its own."""
+
+    def __init__(self, logs: Path, show: Callable[[Highlight], None], period: float = 0.2) -> None:
+        self._logs = logs
+        self._show = show
+        self._period = period
+        self._read: dict[Path, int] = {}
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="log-follower", daemon=True)
+
+    def __enter__(self) -> Follower:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        self.look()
+
+    def look(self) -> None:
+        """Show what has come since the last look."""
+        for path in sorted(self._logs.glob("*.log")):
+            with path.open("rb") as log:
+                log.seek(self._read.get(path, 0))
+                data = log.read()
+            # A line that is still being written waits for its end.
+            whole = data[: data.rfind(b"\n") + 1]
+            self._read[path] = self._read.get(path, 0) + len(whole)
+            for line in whole.decode(errors="replace").splitlines():
+                found = highlight(path.stem, line)
+                if found is not None:
+                    self._show(found)
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._period):
+            self.look()

@@ -1,0 +1,156 @@
+"""The machinery of `emflow up`: cloud, camera and core device as child processes around one folder.
+
+The cloud and the camera start side by side; the core device follows when the cloud answers. Whatever was started is
+stopped again in reverse order, and the folder goes with it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from emflow.local.child import Child
+from emflow.workflow.model import Workflow
+
+SCENES = "scenes"
+"""The test camera shows drawn scenes, in a known order."""
+FROM_WORKFLOW = "workflow"
+"""No test camera: the streams keep the URLs that the workflow gives."""
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """Where the embedded AWS and the broker listen."""
+
+    endpoint_url: str
+    mqtt_host: str
+    mqtt_port: int
+
+
+@dataclass(frozen=True)
+class Camera:
+    """Where the test camera listens; `scenes` is empty when it shows a still picture."""
+
+    url: str
+    dwell: float
+    scenes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Core:
+    thing: str
+    root: Path
+
+
+class Stack:
+    """Cloud, camera and core device, for as long as the `with` block lasts.
+
+    Args:
+        camera: `scenes`, `workflow`, or the path of a picture to show.
+        job_seconds: how long the embedded SageMaker's jobs take.
+    """
+
+    def __init__(self, *, camera: str = SCENES, job_seconds: float = 1.0) -> None:
+        self._camera = camera
+        self._job_seconds = job_seconds
+        self._children: list[Child] = []
+        self.folder = Path(tempfile.mkdtemp(prefix="emflow-up-"))
+
+    def __enter__(self) -> Stack:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Stop everything and remove the folder; safe to call again, also from a signal handler in the middle of it."""
+        while self._children:
+            self._children[-1].stop()
+            self._children.pop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def start(self) -> tuple[Cloud, Camera | None]:
+        """Start the cloud and the camera.
+
+        Raises:
+            Problem: one of them did not start.
+        """
+        cloud = self._child("cloud", "--port", "0", "--mqtt-port", "0", "--job-seconds", str(self._job_seconds))
+        camera = None
+        if self._camera != FROM_WORKFLOW:
+            picture = () if self._camera == SCENES else ("--image", self._camera)
+            camera = self._child("camera", "--port", "0", *picture)
+        facts = cloud.ready()
+        at = Cloud(facts["endpoint_url"], facts["mqtt_host"], facts["mqtt_port"])
+        if camera is None:
+            return at, None
+        shown: dict[str, Any] = camera.ready()
+        return at, Camera(shown["url"], float(shown.get("dwell") or 0), tuple(shown.get("scenes") or ()))
+
+    def start_core(self, thing: str, cloud: Cloud, workflow: Workflow) -> Core:
+        """Start the virtual core device.
+
+        Raises:
+            Problem: it did not start.
+        """
+        root = self.folder / "greengrass"
+        mqtt = f"{cloud.mqtt_host}:{cloud.mqtt_port}"
+        core = self._child(
+            "core",
+            *("--thing", thing, "--root", str(root), "--endpoint-url", cloud.endpoint_url, "--mqtt", mqtt),
+            *("--region", workflow.aws.region, "--role-alias", workflow.cloud.role.alias),
+        )
+        core.ready()
+        return Core(thing, root)
+
+    def dead(self) -> str | None:
+        """The name of a child that ended by itself, if there is one."""
+        return next((child.name for child in self._children if not child.running), None)
+
+    def last_words(self, name: str) -> str:
+        """The last line of a child's log."""
+        log = next(child.log for child in self._children if child.name == name)
+        return (log.read_text(errors="replace").strip().splitlines() or [""])[-1]
+
+    def _child(self, name: str, *args: str) -> Child:
+        child = Child(name, f"emflow.local.{name}", args, self.folder / f"{name}.log")
+        self._children.append(child)
+        return child
+
+
+def on_this_machine(workflow: Workflow, camera: Camera | None, socket: Path) -> Workflow:
+    """The same workflow with the places that only a board has exchanged for this machine's.
+
+    Streams show the test camera, and the agent's socket lies in the device's own folder, so that two of these can run
+    side by side. The profile goes too: it names credentials for the real AWS.
+    """
+    edge = workflow.edge
+    streams = edge.streams
+    if camera is not None:
+        streams = tuple(dataclasses.replace(stream, url=camera.url) for stream in streams)
+    agent = dataclasses.replace(edge.agent, socket=str(socket))
+    return dataclasses.replace(
+        workflow,
+        aws=dataclasses.replace(workflow.aws, profile=None),
+        edge=dataclasses.replace(edge, streams=streams, agent=agent),
+    )
+
+
+def use_embedded_credentials(cloud: Cloud) -> None:
+    """Point this process's boto3 at the embedded AWS, and keep it away from whatever is configured for the real one."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        del os.environ[name]
+    os.environ.update(
+        AWS_ENDPOINT_URL=cloud.endpoint_url,
+        AWS_ACCESS_KEY_ID="emflow-local",
+        AWS_SECRET_ACCESS_KEY="emflow-local",  # noqa: S106 the embedded AWS takes any
+        AWS_CONFIG_FILE=os.devnull,
+        AWS_SHARED_CREDENTIALS_FILE=os.devnull,
+        AWS_EC2_METADATA_DISABLED="true",
+    )
