@@ -1,0 +1,35 @@
+"""Why the agent refuses: one class for each answer that a client, or whoever starts the agent, can act on."""
+
+from __future__ import annotations
+
+
+class CannotStart(Exception):
+    """The agent cannot serve; its text is the one line that a person gets to read."""
+
+
+class Refused(Exception):
+    """A call that is answered with a status other than OK; its text is the status' message."""
+
+
+class NoSuchModel(Refused):
+    """No model of this name is loaded, or nothing is where it was said to be."""
+
+
+class AlreadyLoaded(Refused):
+    """A model of this name is loaded."""
+
+
+class BadRequest(Refused):
+    """A name or a tensor is not what it has to be."""
+
+
+class CannotLoad(Refused):
+    """There is something at the url, and it is no model that can be run here."""
+
+
+class NotEnoughMemory(Refused):
+    """The model does not fit into what is left."""
+
+
+class CannotRun(Refused):
+    """The runtime failed on a model and tensors that were all right."""

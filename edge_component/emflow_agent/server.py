@@ -1,0 +1,115 @@
+"""The agent's gRPC server on its Unix socket: whose socket it is, who may open it, and an end that loses no call."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import socket
+import stat
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import grpc
+from emflow_proto.service import AgentServicer, add_agent_to_server
+
+from emflow_agent.problems import CannotStart
+
+log = logging.getLogger(__name__)
+
+# sockaddr_un.sun_path has 108 bytes, one of them for the closing NUL.
+LONGEST_PATH = 107
+
+# Owner and group: on a Greengrass core the agent and the components run as one user, and nobody else has to be let in.
+SOCKET_MODE = 0o660
+
+# A call holds a worker while it waits for its model's turn; with this many, the other calls are answered meanwhile.
+WORKERS = 16
+
+LARGEST_MESSAGE = 64 << 20
+
+OPTIONS: tuple[tuple[str, Any], ...] = (
+    ("grpc.max_receive_message_length", LARGEST_MESSAGE),
+    ("grpc.max_send_message_length", LARGEST_MESSAGE),
+)
+
+
+@contextmanager
+def serving(servicer: AgentServicer, path: Path, clean_stale_socket: bool, grace: float) -> Iterator[grpc.Server]:
+    """A server that answers on the socket inside the `with`, then lets calls under way finish for `grace` seconds.
+
+    Raises:
+        CannotStart: the socket cannot be made, or is there already.
+    """
+    address = make_way(path, clean_stale_socket)
+    workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="call")
+    server = grpc.server(workers, options=OPTIONS)
+    add_agent_to_server(server, servicer)
+    # The mask, not a chmod afterwards: at no moment may the socket be open to more people than in the end.
+    before = os.umask(0o777 & ~SOCKET_MODE)
+    try:
+        listening = server.add_insecure_port(f"unix:{quote(str(address))}")
+    except RuntimeError:
+        listening = 0  # older gRPC returns this instead of raising; neither gives the reason
+    finally:
+        os.umask(before)
+    if not listening:
+        raise CannotStart(f"gRPC cannot listen on {address}")
+    mine = address.stat().st_ino
+    server.start()
+    log.info("Server listening on unix://%s", address)
+    try:
+        yield server
+    finally:
+        log.info("finishing the calls under way, at most %.0f s", grace)
+        server.stop(grace).wait()
+        workers.shutdown(wait=False)
+        with contextlib.suppress(FileNotFoundError):
+            if address.stat().st_ino == mine:
+                address.unlink()
+        log.info("stopped")
+
+
+def make_way(path: Path, clean_stale_socket: bool) -> Path:
+    """See that a socket can be made at `path`; a stale one is removed when told to. The absolute path.
+
+    Raises:
+        CannotStart: it cannot, with the reason.
+    """
+    address = path.absolute()
+    size = len(os.fsencode(address))
+    if size > LONGEST_PATH:
+        raise CannotStart(f"socket path has {size} bytes, and {LONGEST_PATH} is what a socket can have: {address}")
+    if not address.parent.is_dir():
+        raise CannotStart(f"there is no folder {address.parent} to make the socket in")
+    if not os.access(address.parent, os.W_OK | os.X_OK):
+        raise CannotStart(f"no permission to make a socket in {address.parent}")
+    try:
+        mode = address.lstat().st_mode
+    except FileNotFoundError:
+        return address
+    if not stat.S_ISSOCK(mode):
+        raise CannotStart(f"{address} is there and is no socket; choose another path or remove it")
+    if _answered(address):
+        raise CannotStart(f"{address} is already served by another process")
+    if not clean_stale_socket:
+        raise CannotStart(f"{address} is left from before and nobody serves it; --clean-stale-socket removes it")
+    address.unlink()
+    log.info("removed the stale socket %s", address)
+    return address
+
+
+def _answered(address: Path) -> bool:
+    """Whether somebody listens on a socket. In doubt (no permission to ask, a full queue) somebody does."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(str(address))
+        except OSError as error:
+            return error.errno not in (errno.ECONNREFUSED, errno.ENOENT)
+    return True

@@ -1,0 +1,77 @@
+"""gRPC glue for the agent's interface, without generated code: the client's stub and the server's handlers."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import grpc
+
+from emflow_proto import messages as m
+
+
+class AgentStub:
+    """The agent, seen from a client: one callable a call, which takes a request and returns a response.
+
+    >>> channel = grpc.insecure_channel("unix:///tmp/aws.greengrass.SageMakerEdgeManager.sock")
+    >>> [model.name for model in AgentStub(channel).ListModels(m.ListModelsRequest(), timeout=5).models]
+    """
+
+    Predict: grpc.UnaryUnaryMultiCallable[m.PredictRequest, m.PredictResponse]
+    LoadModel: grpc.UnaryUnaryMultiCallable[m.LoadModelRequest, m.LoadModelResponse]
+    UnLoadModel: grpc.UnaryUnaryMultiCallable[m.UnLoadModelRequest, m.UnLoadModelResponse]
+    ListModels: grpc.UnaryUnaryMultiCallable[m.ListModelsRequest, m.ListModelsResponse]
+    DescribeModel: grpc.UnaryUnaryMultiCallable[m.DescribeModelRequest, m.DescribeModelResponse]
+    CaptureData: grpc.UnaryUnaryMultiCallable[m.CaptureDataRequest, m.CaptureDataResponse]
+    GetCaptureDataStatus: grpc.UnaryUnaryMultiCallable[m.GetCaptureDataStatusRequest, m.GetCaptureDataStatusResponse]
+
+    def __init__(self, channel: grpc.Channel) -> None:
+        for name, (request, response) in m.CALLS.items():
+            call = channel.unary_unary(
+                f"/{m.SERVICE}/{name}",
+                request_serializer=request.SerializeToString,
+                response_deserializer=response.FromString,
+            )
+            setattr(self, name, call)
+
+
+class AgentServicer(Protocol):
+    """What a server of the interface implements. The names are the wire's."""
+
+    def Predict(self, request: m.PredictRequest, context: grpc.ServicerContext) -> m.PredictResponse: ...  # noqa: N802
+
+    def LoadModel(  # noqa: N802
+        self, request: m.LoadModelRequest, context: grpc.ServicerContext
+    ) -> m.LoadModelResponse: ...
+
+    def UnLoadModel(  # noqa: N802
+        self, request: m.UnLoadModelRequest, context: grpc.ServicerContext
+    ) -> m.UnLoadModelResponse: ...
+
+    def ListModels(  # noqa: N802
+        self, request: m.ListModelsRequest, context: grpc.ServicerContext
+    ) -> m.ListModelsResponse: ...
+
+    def DescribeModel(  # noqa: N802
+        self, request: m.DescribeModelRequest, context: grpc.ServicerContext
+    ) -> m.DescribeModelResponse: ...
+
+    def CaptureData(  # noqa: N802
+        self, request: m.CaptureDataRequest, context: grpc.ServicerContext
+    ) -> m.CaptureDataResponse: ...
+
+    def GetCaptureDataStatus(  # noqa: N802
+        self, request: m.GetCaptureDataStatusRequest, context: grpc.ServicerContext
+    ) -> m.GetCaptureDataStatusResponse: ...
+
+
+def add_agent_to_server(server: grpc.Server, servicer: AgentServicer) -> None:
+    """Let `servicer` answer the agent's calls on `server`."""
+    handlers = {
+        name: grpc.unary_unary_rpc_method_handler(
+            getattr(servicer, name),
+            request_deserializer=request.FromString,
+            response_serializer=response.SerializeToString,
+        )
+        for name, (request, response) in m.CALLS.items()
+    }
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(m.SERVICE, handlers),))

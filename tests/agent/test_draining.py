@@ -1,0 +1,53 @@
+"""Ending: what the agent has begun it finishes, for as long as it was given."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import grpc
+import pytest
+from emflow_agent.server import serving
+from emflow_agent.service import AgentService
+from emflow_agent.store import ModelStore
+from emflow_proto import messages as m
+from emflow_proto.service import AgentStub
+from support import until
+
+
+def _workers() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name.startswith("call_")}
+
+
+@pytest.mark.parametrize("in_time", [True, False])
+def test_calls_under_way_get_their_answer_within_the_grace(tmp_path: Path, folder: Path, in_time: bool) -> None:
+    store, others = ModelStore(threads=1), _workers()
+    left, leave = threading.Event(), threading.Event()
+    address = tmp_path / "a.sock"
+
+    def serve() -> None:
+        with serving(AgentService(store), address, clean_stale_socket=False, grace=20.0 if in_time else 0.1):
+            leave.wait()
+        left.set()
+
+    server = threading.Thread(target=serve)
+    server.start()
+    with grpc.insecure_channel(f"unix:{address}") as channel:
+        stub = AgentStub(channel)
+        stub.LoadModel(m.LoadModelRequest(url=str(folder), name="scenes"), wait_for_ready=True, timeout=20)
+        request = m.PredictRequest(name="scenes", tensors=[m.Tensor(byte_data=bytes(150528))])
+        # As long as somebody else has the model's turn, a prediction waits, each in a worker of its own.
+        with store.get("scenes").turn:
+            calls = [stub.Predict.future(request) for _ in range(3)]
+            until(lambda: len(_workers() - others) >= 3, what="three calls under way")
+            leave.set()
+            if in_time:
+                until(lambda: not address.exists(), what="a closed door")
+                assert not left.is_set()
+            else:
+                assert {call.code() for call in calls} <= {grpc.StatusCode.CANCELLED, grpc.StatusCode.UNAVAILABLE}
+        if in_time:
+            assert [call.code() for call in calls] == [grpc.StatusCode.OK] * 3
+    server.join(20)
+    assert left.is_set()
+    assert not address.exists()

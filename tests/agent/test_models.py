@@ -1,0 +1,142 @@
+"""Loading, listing, describing and unloading: what each answers, and every status that it can refuse with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import grpc
+import pytest
+from emflow_proto import messages as m
+from emflow_proto.service import AgentStub
+
+Refusal = Callable[[Callable[[], object]], tuple[grpc.StatusCode, str]]
+
+
+def load(stub: AgentStub, url: object, name: str = "scenes") -> m.Model:
+    return stub.LoadModel(m.LoadModelRequest(url=str(url), name=name)).model
+
+
+def test_a_loaded_model_is_described_by_its_own_metadata(stub: AgentStub, folder: Path) -> None:
+    model = load(stub, folder)
+    assert (model.name, model.url) == ("scenes", str(folder))
+    (taken,), (given,) = model.input_tensor_metadatas, model.output_tensor_metadatas
+    assert (taken.data_type, list(taken.shape)) == (m.DataType.UINT8, [1, 224, 224, 3])
+    assert isinstance(taken.name, bytes)
+    assert taken.name
+    labels = Path(__file__).parents[2] / "workflows" / "models" / "scenes_labels.txt"
+    assert (given.data_type, list(given.shape)) == (m.DataType.UINT8, [1, len(labels.read_text().splitlines())])
+    assert stub.DescribeModel(m.DescribeModelRequest(name="scenes")).model == model
+    assert list(stub.ListModels(m.ListModelsRequest()).models) == [model]
+
+
+def test_several_models_are_listed_until_they_are_unloaded(stub: AgentStub, folder: Path) -> None:
+    assert not stub.ListModels(m.ListModelsRequest()).models
+    names = ["first", "a-second-one", "3"]
+    for name in names:
+        load(stub, folder, name)
+    assert [model.name for model in stub.ListModels(m.ListModelsRequest()).models] == names
+    stub.UnLoadModel(m.UnLoadModelRequest(name="first"))
+    assert [model.name for model in stub.ListModels(m.ListModelsRequest()).models] == names[1:]
+    load(stub, folder, "first")
+
+
+def test_a_model_keeps_running_when_its_file_is_replaced_in_place(
+    stub: AgentStub, folder: Path, scenes: m.Model
+) -> None:
+    request = m.PredictRequest(name="scenes", tensors=[m.Tensor(byte_data=bytes(150528))])
+    before = stub.Predict(request)
+    next(folder.iterdir()).write_bytes(b"")
+    assert stub.Predict(request) == before
+
+
+def test_a_name_is_taken_until_its_model_is_unloaded(
+    stub: AgentStub, refused: Refusal, folder: Path, scenes: m.Model
+) -> None:
+    code, text = refused(lambda: load(stub, folder))
+    assert code == grpc.StatusCode.ALREADY_EXISTS
+    assert str(folder) in text
+
+
+def test_of_two_that_load_the_same_name_at_once_one_is_told_that_it_is_there(stub: AgentStub, folder: Path) -> None:
+    calls = [stub.LoadModel.future(m.LoadModelRequest(url=str(folder), name="scenes")) for _ in range(4)]
+    with ThreadPoolExecutor() as pool:
+        codes = list(pool.map(lambda call: call.code(), calls))
+    assert sorted(codes, key=str) == [grpc.StatusCode.ALREADY_EXISTS] * 3 + [grpc.StatusCode.OK]
+
+
+@pytest.mark.parametrize("name", ["", "-a", "a-", "under_score", "a b", "a\n", "ä", "a/../b"])
+def test_a_name_that_breaks_the_rule_is_refused(stub: AgentStub, refused: Refusal, folder: Path, name: str) -> None:
+    code, text = refused(lambda: load(stub, folder, name))
+    assert code == grpc.StatusCode.INVALID_ARGUMENT
+    assert "^[a-zA-Z0-9](-*[a-zA-Z0-9])*$" in text
+
+
+@pytest.mark.parametrize("url", ["", "/does/not/exist", "s3://bucket/model", "a\0b"])
+def test_nothing_at_the_url_is_not_found(stub: AgentStub, refused: Refusal, url: str) -> None:
+    code, text = refused(lambda: load(stub, url))
+    assert code == grpc.StatusCode.NOT_FOUND
+    assert text.startswith("there is nothing at ")
+
+
+@pytest.mark.parametrize(
+    ("files", "reason"),
+    [
+        ({}, "found: none"),
+        ({"notes.txt": b"hello"}, "found: none"),
+        ({"a.tflite": b"", "b.tflite": b""}, "found: a.tflite, b.tflite"),
+        ({"a.tflite": b""}, "cannot be run"),
+        ({"a.tflite": b"this is no model, whatever its name says" * 100}, "cannot be run"),
+    ],
+    ids=["empty folder", "no model", "two models", "empty model", "text"],
+)
+def test_what_cannot_be_loaded_is_a_failed_precondition(
+    stub: AgentStub, refused: Refusal, tmp_path: Path, files: dict[str, bytes], reason: str
+) -> None:
+    there = tmp_path / "package"
+    there.mkdir()
+    for name, content in files.items():
+        (there / name).write_bytes(content)
+    code, text = refused(lambda: load(stub, there))
+    assert code == grpc.StatusCode.FAILED_PRECONDITION
+    assert reason in text
+    assert "\n" not in text
+    assert not stub.ListModels(m.ListModelsRequest()).models
+
+
+@pytest.mark.parametrize("part", [0.001, 0.3, 0.9, 0.999])
+def test_half_a_download_cannot_be_loaded_and_harms_nobody(
+    stub: AgentStub, refused: Refusal, folder: Path, part: float
+) -> None:
+    (file,) = folder.iterdir()
+    whole = file.read_bytes()
+    file.write_bytes(whole[: int(len(whole) * part)])
+    assert refused(lambda: load(stub, folder))[0] == grpc.StatusCode.FAILED_PRECONDITION
+    file.write_bytes(whole)
+    load(stub, folder)
+
+
+def test_the_model_file_itself_is_no_url(stub: AgentStub, refused: Refusal, folder: Path) -> None:
+    code, text = refused(lambda: load(stub, next(folder.iterdir())))
+    assert code == grpc.StatusCode.FAILED_PRECONDITION
+    assert "names the folder" in text
+
+
+def test_what_is_not_loaded_is_not_found(stub: AgentStub, refused: Refusal, scenes: m.Model) -> None:
+    for call in (
+        lambda: stub.Predict(m.PredictRequest(name="others")),
+        lambda: stub.DescribeModel(m.DescribeModelRequest(name="others")),
+        lambda: stub.UnLoadModel(m.UnLoadModelRequest(name="others")),
+    ):
+        assert refused(call) == (grpc.StatusCode.NOT_FOUND, "no model named 'others' is loaded; loaded: scenes")
+
+
+def test_capture_says_that_it_is_not_there(stub: AgentStub, refused: Refusal) -> None:
+    for call in (
+        lambda: stub.CaptureData(m.CaptureDataRequest()),
+        lambda: stub.GetCaptureDataStatus(m.GetCaptureDataStatusRequest()),
+    ):
+        code, text = refused(call)
+        assert code == grpc.StatusCode.UNIMPLEMENTED
+        assert "does not store captured data" in text

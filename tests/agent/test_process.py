@@ -1,0 +1,233 @@
+"""The agent as a program: how it starts, whom it lets in, what it logs, how it ends."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import grpc
+import pytest
+from emflow_proto import messages as m
+from emflow_proto.service import AgentStub
+from support import Process, until
+
+pytestmark = pytest.mark.e2e
+
+Start = Callable[..., Process]
+PROTO = Path(__file__).parents[2] / "proto" / "emflow_proto"
+
+
+@pytest.fixture
+def address(tmp_path: Path) -> Path:
+    return tmp_path / "a.sock"
+
+
+@pytest.fixture
+def agent(python: Start, address: Path) -> Process:
+    """An agent that listens."""
+    process = python("emflow_agent", "--socket", str(address))
+    process.says("Server listening on")
+    return process
+
+
+def ends_with(process: Process, code: int) -> str:
+    """Wait until a program that cannot go on has ended; what it said last."""
+    assert process.popen.wait(20) == code, process.text()
+    assert "Traceback" not in process.text()
+    return process.text().strip().splitlines()[-1]
+
+
+def test_it_says_the_two_lines_that_people_look_for(agent: Process, address: Path, folder: Path) -> None:
+    assert f"Server listening on unix://{address}\n" in agent.text()
+    assert str(address).startswith("/")
+    with grpc.insecure_channel(f"unix://{address}") as channel:
+        AgentStub(channel).LoadModel(m.LoadModelRequest(url=str(folder), name="a-model"))
+    agent.says("Model:a-model loaded!\n")
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o077])
+def test_the_socket_is_for_owner_and_group_whatever_the_umask(python: Start, address: Path, umask: int) -> None:
+    python("emflow_agent", "--socket", str(address), umask=umask).says("Server listening on")
+    assert stat.S_IMODE(address.stat().st_mode) == 0o660
+
+
+def test_a_relative_path_with_a_space_and_a_percent_sign_works(python: Start, tmp_path: Path) -> None:
+    (tmp_path / "a b%41").mkdir()
+    python("emflow_agent", "--socket", "a b%41/s", cwd=tmp_path).says("Server listening on")
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(tmp_path / "a b%41" / "s"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_and_its_socket_while_clients_go_on_calling(
+    agent: Process, address: Path, folder: Path, number: int
+) -> None:
+    with grpc.insecure_channel(f"unix:{address}") as channel, ThreadPoolExecutor(4) as clients:
+        stub = AgentStub(channel)
+        stub.LoadModel(m.LoadModelRequest(url=str(folder), name="busy"))
+        request = m.PredictRequest(name="busy", tensors=[m.Tensor(byte_data=bytes(150528))])
+        answered: list[int] = []
+
+        def call_until_refused() -> grpc.StatusCode:
+            while True:
+                try:
+                    answered.append(len(stub.Predict(request, timeout=20).tensors))
+                except grpc.RpcError as refusal:
+                    return refusal.code()
+
+        ends = [clients.submit(call_until_refused) for _ in range(4)]
+        until(lambda: len(answered) > 8, what="predictions")
+        assert agent.end(number, timeout=10) == 0
+        # A call that no worker had begun is cancelled, one that comes later finds nobody.
+        assert {end.result() for end in ends} <= {grpc.StatusCode.CANCELLED, grpc.StatusCode.UNAVAILABLE}
+    assert not address.exists()
+    assert agent.text().strip().endswith("stopped")
+
+
+def test_a_signal_ends_it_when_nobody_ever_called(agent: Process, address: Path) -> None:
+    assert agent.end(timeout=10) == 0
+    assert not address.exists()
+
+
+def test_a_stale_socket_is_removed_only_when_told_to(agent: Process, python: Start, address: Path) -> None:
+    agent.end(signal.SIGKILL)
+    assert address.exists()
+    assert "--clean-stale-socket removes it" in ends_with(python("emflow_agent", "--socket", str(address)), 1)
+    assert address.exists()
+    python("emflow_agent", "--socket", str(address), "--clean-stale-socket").says("Server listening on")
+
+
+def test_a_socket_that_is_served_is_never_taken(agent: Process, python: Start, address: Path) -> None:
+    for more in ([], ["--clean-stale-socket"]):
+        last = ends_with(python("emflow_agent", "--socket", str(address), *more), 1)
+        assert last == f"emflow-agent: {address} is already served by another process"
+    with grpc.insecure_channel(f"unix:{address}") as channel:
+        AgentStub(channel).ListModels(m.ListModelsRequest(), timeout=5)
+
+
+def test_a_file_that_is_no_socket_is_never_taken(python: Start, address: Path) -> None:
+    address.write_text("precious")
+    last = ends_with(python("emflow_agent", "--socket", str(address), "--clean-stale-socket"), 1)
+    assert "is there and is no socket" in last
+    assert address.read_text() == "precious"
+
+
+def test_a_folder_that_is_not_there_is_named(python: Start, tmp_path: Path) -> None:
+    last = ends_with(python("emflow_agent", "--socket", str(tmp_path / "none" / "s")), 1)
+    assert last == f"emflow-agent: there is no folder {tmp_path}/none to make the socket in"
+
+
+def _without_the_right_to_ignore_permissions() -> None:
+    """Root may write anywhere by CAP_DAC_OVERRIDE (1): drop it (PR_CAPBSET_DROP, 24). Others do not have it."""
+    ctypes.CDLL(None).prctl(24, 1, 0, 0, 0)
+
+
+def test_a_folder_that_may_not_be_written_is_named(python: Start, tmp_path: Path) -> None:
+    folder = tmp_path / "locked"
+    folder.mkdir(mode=0o555)
+    options = {"preexec_fn": _without_the_right_to_ignore_permissions}
+    last = ends_with(python("emflow_agent", "--socket", str(folder / "s"), **options), 1)
+    assert last == f"emflow-agent: no permission to make a socket in {folder}"
+
+
+def test_a_place_where_no_socket_can_be_is_refused_in_one_line(python: Start) -> None:
+    assert ends_with(python("emflow_agent", "--socket", "/proc/s"), 1) == "emflow-agent: gRPC cannot listen on /proc/s"
+
+
+def test_a_path_that_is_too_long_for_a_socket_is_counted(python: Start, tmp_path: Path) -> None:
+    longest = str(tmp_path) + "/" + "s" * (107 - len(str(tmp_path)) - 1)
+    python("emflow_agent", "--socket", longest).says("Server listening on")
+    last = ends_with(python("emflow_agent", "--socket", longest + "s"), 1)
+    assert last.startswith("emflow-agent: socket path has 108 bytes, and 107 is what a socket can have")
+
+
+def test_without_a_runtime_it_says_what_to_install(python: Start, tmp_path: Path) -> None:
+    # A package of that name which cannot be imported, before the real one: what a board without a runtime sees.
+    (tmp_path / "ai_edge_litert.py").write_text("raise ImportError('no LiteRT on this device')")
+    process = python("emflow_agent", "--socket", "s", env={**os.environ, "PYTHONPATH": str(tmp_path)}, cwd=tmp_path)
+    last = ends_with(process, 1)
+    assert "no LiteRT on this device" in last
+    assert "install ai-edge-litert" in last
+
+
+def test_without_grpc_it_says_what_to_install(python: Start, tmp_path: Path) -> None:
+    (tmp_path / "grpc.py").write_text("raise ImportError('no grpc on this device')")
+    process = python("emflow_agent", "--socket", "s", env={**os.environ, "PYTHONPATH": str(tmp_path)}, cwd=tmp_path)
+    assert ends_with(process, 1) == (
+        "emflow-agent: no grpc on this device; install what the agent needs with: pip install 'emflow[agent]'"
+    )
+
+
+@pytest.mark.parametrize("wrong", [["--threads", "0"], ["--threads", "x"], ["--verbose", "maybe"], ["--sokket", "a"]])
+def test_a_wrong_command_line_is_exit_code_2(python: Start, wrong: list[str]) -> None:
+    assert "emflow-agent: error: " in ends_with(python("emflow_agent", *wrong), 2)
+
+
+def test_it_takes_the_command_line_of_the_greengrass_component(python: Start, address: Path) -> None:
+    options = ["--fleet", "a-fleet", "--verbose", "false", "--clean-stale-socket"]
+    text = python("emflow_agent", "--socket", str(address), *options).says("Server listening on")
+    assert "fleet a-fleet" in text
+
+
+def test_a_model_that_does_not_fit_is_refused_and_the_others_go_on(
+    agent: Process, address: Path, folder: Path, tmp_path: Path
+) -> None:
+    large = tmp_path / "large"
+    large.mkdir()
+    with (large / "a.tflite").open("wb") as file:
+        file.truncate(512 << 20)  # a hole: takes no disk, and is not read before the check
+    with grpc.insecure_channel(f"unix:{address}") as channel:
+        stub = AgentStub(channel)
+        stub.LoadModel(m.LoadModelRequest(url=str(folder), name="small"))
+        pages = int(Path(f"/proc/{agent.popen.pid}/statm").read_text().split()[0])
+        limit = pages * resource.getpagesize() + (256 << 20)
+        resource.prlimit(agent.popen.pid, resource.RLIMIT_AS, (limit, limit))
+        with pytest.raises(grpc.RpcError) as caught:
+            stub.LoadModel(m.LoadModelRequest(url=str(large), name="large"))
+        assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "needs about 1091 MB" in caught.value.details()
+        request = m.PredictRequest(name="small", tensors=[m.Tensor(byte_data=bytes(150528))])
+        assert stub.Predict(request).tensors
+
+
+GENERATED_CLIENT = """
+import sys, grpc, agent_pb2, agent_pb2_grpc
+with grpc.insecure_channel("unix://" + sys.argv[1]) as channel:
+    agent = agent_pb2_grpc.AgentStub(channel)
+    agent.LoadModel(agent_pb2.LoadModelRequest(url=sys.argv[2], name="a-model"))
+    # As the workshop's client does it: uint8 bytes, labelled FLOAT32, with a name that is a string on its side.
+    described = agent.DescribeModel(agent_pb2.DescribeModelRequest(name="a-model")).model.input_tensor_metadatas[0]
+    metadata = agent_pb2.TensorMetadata(name=described.name, data_type=5, shape=described.shape)
+    tensor = agent_pb2.Tensor(tensor_metadata=metadata, byte_data=bytes(150528))
+    answer = agent.Predict(agent_pb2.PredictRequest(name="a-model", tensors=[tensor]))
+    print(answer.tensors[0].tensor_metadata.shape, len(answer.tensors[0].byte_data))
+    agent.UnLoadModel(agent_pb2.UnLoadModelRequest(name="a-model"))
+    print(len(agent.ListModels(agent_pb2.ListModelsRequest()).models))
+"""
+
+
+@pytest.mark.parametrize("tensor_name", ["bytes", "string"])
+def test_a_client_with_generated_code_is_served(
+    agent: Process, address: Path, folder: Path, tmp_path: Path, tensor_name: str
+) -> None:
+    proto = (PROTO / "agent.proto").read_text().replace("bytes name = 1;", f"{tensor_name} name = 1;")
+    (tmp_path / "agent.proto").write_text(proto)
+    protoc = [sys.executable, "-m", "grpc_tools.protoc", f"-I{tmp_path}", f"--python_out={tmp_path}"]
+    subprocess.run([*protoc, f"--grpc_python_out={tmp_path}", str(tmp_path / "agent.proto")], check=True)
+    (tmp_path / "client.py").write_text(GENERATED_CLIENT)
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "client.py"), str(address), str(folder)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "[1, 10] 10\n0\n"), done.stderr
