@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
+import threading
 from pathlib import Path
 from typing import Annotated
 
@@ -28,9 +29,11 @@ def local(
     S3, IAM, STS, IoT, KMS, Secrets Manager, Greengrass V2 and SageMaker (Neo, Edge Manager). Whatever uses boto3 or the
     AWS CLI reaches it with AWS_ENDPOINT_URL and any credentials. Everything is in memory and gone at the end.
     """
-    from emflow.local.child import Child, until_told
+    from emflow.local.child import Child
+    from emflow.local.signals import on_end
 
-    told = until_told()
+    told = threading.Event()
+    on_end(lambda _: told.set())
     # After the signal handlers: these imports take most of the start.
     from emflow.local.aws import EmbeddedAws
     from emflow.local.broker import Broker

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 PATIENCE = 60
 """Seconds without any result after which something must be wrong."""
-_ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def up(
@@ -190,17 +189,15 @@ def _next(stack: Stack, watcher: Watcher) -> Result | NotAResult:
 def _end_on_signals(console: Console, stack: Stack) -> None:
     """Ctrl-C ends it well (exit code 0), SIGTERM and a closed terminal end it as they should (128 + number).
 
-    The handler takes everything down itself and ends the process, because the main thread may be waiting for threads
-    that wait for a cloud that has just gone.
+    Everything is taken down right there and the process ended, because the main thread may be waiting for threads that
+    wait for a cloud that has just gone.
     """
+    from emflow.local.signals import on_end
 
-    def end(number: int, _: object) -> None:
-        for each in _ENDS:
-            signal.signal(each, signal.SIG_IGN)
+    def end(number: int) -> None:
         stack.stop()
         console.show_cursor()
         sys.stdout.flush()
         os._exit(0 if number == signal.SIGINT else 128 + number)
 
-    for number in _ENDS:
-        signal.signal(number, end)
+    on_end(end)

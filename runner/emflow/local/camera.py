@@ -133,17 +133,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 async def _until_told(show: AbstractAsyncContextManager[str], facts: dict[str, object]) -> None:
-    loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-
-    def end() -> None:
-        with contextlib.suppress(RuntimeError):  # told twice, and the loop is closed already
-            loop.call_soon_threadsafe(stop.set)
-
-    child.on_end(end)
+    told = child.until_told()
     async with show as url:
         child.announce(url=url, **facts)
-        await stop.wait()
+        await asyncio.to_thread(told.wait)
 
 
 def _parser() -> argparse.ArgumentParser:

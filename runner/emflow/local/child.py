@@ -11,14 +11,16 @@ import json
 import os
 import selectors
 import signal
+import stat
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from emflow.local.signals import on_end
 from emflow.problems import Problem
 
 
@@ -105,28 +107,20 @@ def fail(problem: Problem) -> int:
     return problem.exit_code
 
 
-def until_told(stop: threading.Event | None = None) -> threading.Event:
-    """In a child: an event that is set by SIGTERM, by SIGINT, or when the parent is gone."""
-    stop = stop or threading.Event()
-    on_end(stop.set)
-    return stop
-
-
-def on_end(callback: Callable[[], object]) -> None:
-    """In a child: call `callback` on SIGTERM, on SIGINT, and when the parent is gone (from a thread of its own then).
+def until_told() -> threading.Event:
+    """In a child: an event that is set by SIGTERM, SIGINT or SIGHUP, or when the parent is gone.
 
     Standard input counts as the parent's only when it is a pipe, so a person can start the module from a terminal.
     """
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: callback())
+    told = threading.Event()
+    on_end(lambda _: told.set())
 
     def watch() -> None:
         with contextlib.suppress(OSError):
             while os.read(0, 4096):
                 pass
-        callback()
-
-    import stat
+        told.set()
 
     if stat.S_ISFIFO(os.fstat(0).st_mode):
         threading.Thread(target=watch, name="parent-watch", daemon=True).start()
+    return told

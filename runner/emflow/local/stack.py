@@ -10,12 +10,14 @@ import dataclasses
 import os
 import shutil
 import tempfile
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from emflow.local.child import Child
+from emflow.problems import Problem
 from emflow.workflow.model import Workflow
 
 SCENES = "scenes"
@@ -60,6 +62,8 @@ class Stack:
         self._camera = camera
         self._job_seconds = job_seconds
         self._children: list[Child] = []
+        self._stopping = threading.Lock()
+        self._stopped = False
         self.folder = Path(tempfile.mkdtemp(prefix="emflow-up-"))
 
     def __enter__(self) -> Stack:
@@ -69,11 +73,12 @@ class Stack:
         self.stop()
 
     def stop(self) -> None:
-        """Stop everything and remove the folder; safe to call again, also from a signal handler in the middle of it."""
-        while self._children:
-            self._children[-1].stop()
-            self._children.pop()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Stop everything and remove the folder; nothing starts any more. May be called from several threads."""
+        with self._stopping:
+            self._stopped = True
+            while self._children:
+                self._children.pop().stop()
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def start(self) -> tuple[Cloud, Camera | None]:
         """Start the cloud and the camera.
@@ -119,9 +124,12 @@ class Stack:
         return (log.read_text(errors="replace").strip().splitlines() or [""])[-1]
 
     def _child(self, name: str, *args: str) -> Child:
-        child = Child(name, f"emflow.local.{name}", args, self.folder / f"{name}.log")
-        self._children.append(child)
-        return child
+        with self._stopping:
+            if self._stopped:
+                raise Problem("stopped while starting", where=name)
+            child = Child(name, f"emflow.local.{name}", args, self.folder / f"{name}.log")
+            self._children.append(child)
+            return child
 
 
 def on_this_machine(workflow: Workflow, camera: Camera | None, socket: Path) -> Workflow:
