@@ -1,0 +1,186 @@
+"""The agent, as this component needs it: one model kept loaded, whatever becomes of the agent, and Predict."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+from emflow_proto import messages as m
+from emflow_proto.service import AgentStub
+
+from emflow_edge.backoff import Backoff
+from emflow_edge.model import Model, TensorSpec, classifier
+from emflow_edge.problems import EdgeProblem
+
+log = logging.getLogger(__name__)
+
+# Loading may compile a graph for the NPU, which takes a board a minute or two.
+_LOAD_TIMEOUT, _PREDICT_TIMEOUT, _UNLOAD_TIMEOUT = 300.0, 30.0, 1.0
+# Without these, gRPC would look for a socket that was missing for a while only every two minutes.
+_CHANNEL = (
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 500),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+)
+_AWAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED)
+
+
+class Stopped(Exception):
+    """The run ended while something was waited for."""
+
+
+class Gone(Exception):
+    """The agent or its model is not there any more; `ready` brings both back."""
+
+
+class PredictFailed(Exception):
+    """The agent could not do this one Predict; the next may go well."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One answer. output: the first output tensor's bytes; milliseconds: how long the call took, seen from here."""
+
+    output: bytes
+    milliseconds: float
+
+
+class Agent:
+    """One model on the agent, shared by the threads of all streams.
+
+    Args:
+        socket: path of the agent's Unix socket.
+        model_name: the name to load it under.
+        folder: the folder with the model, in the agent's file system.
+        stop: ends whatever is waited for.
+    """
+
+    def __init__(self, socket: str, model_name: str, folder: Path, stop: threading.Event) -> None:
+        self._socket, self._name, self._folder, self._stop = socket, model_name, folder, stop
+        self._channel = grpc.insecure_channel(f"unix://{Path(socket).absolute()}", options=_CHANNEL)
+        self._stub = AgentStub(self._channel)
+        self._lock = threading.Lock()
+        self._model: Model | None = None
+        self._ours = False
+
+    def ready(self) -> Model:
+        """The model, loaded; waits for the agent as long as it takes.
+
+        Raises:
+            EdgeProblem: the agent refuses the model, or it is no image classifier.
+            Stopped: the run ended meanwhile.
+        """
+        # One thread loads; the others wait here and find it done.
+        with self._lock:
+            if self._model is None:
+                self._model = self._load_when_there()
+            return self._model
+
+    def predict(self, model: Model, data: bytes) -> Prediction:
+        """Run the model once on the bytes of its input tensor.
+
+        Raises:
+            Gone: the agent went away, or came back without the model.
+            PredictFailed: the agent reports an error of its own.
+            EdgeProblem: the agent finds the tensor wrong.
+        """
+        spec = model.input
+        metadata = m.TensorMetadata(name=spec.name, data_type=m.DataType[spec.dtype.upper()], shape=spec.shape)
+        request = m.PredictRequest(name=model.name, tensors=[m.Tensor(tensor_metadata=metadata, byte_data=data)])
+        begin = time.perf_counter()
+        try:
+            answer = self._stub.Predict(request, timeout=_PREDICT_TIMEOUT)
+        except grpc.RpcError as error:
+            code = error.code()
+            if code in _AWAY or code is grpc.StatusCode.NOT_FOUND:
+                self._forget(model, "has lost the model" if code is grpc.StatusCode.NOT_FOUND else "is gone")
+                raise Gone from error
+            if code is grpc.StatusCode.INVALID_ARGUMENT:
+                raise EdgeProblem(f"the agent refuses the input of model {self._name}: {error.details()}") from error
+            raise PredictFailed(f"{code.name}: {error.details()}") from error
+        milliseconds = (time.perf_counter() - begin) * 1000
+        if not answer.tensors:
+            raise PredictFailed("the answer has no tensor")
+        return Prediction(answer.tensors[0].byte_data, milliseconds)
+
+    def close(self) -> None:
+        """Unload the model if it was loaded here, and hang up. Ends what other threads wait for."""
+        if self._ours and self._model is not None:
+            try:
+                self._stub.UnLoadModel(m.UnLoadModelRequest(name=self._name), timeout=_UNLOAD_TIMEOUT)
+                log.info("agent: model %s unloaded", self._name)
+            except grpc.RpcError as error:
+                log.warning("agent: model %s was not unloaded: %s", self._name, error.code().name)
+        self._channel.close()
+
+    def _forget(self, model: Model, what: str) -> None:
+        with self._lock:
+            if self._model is model:
+                log.warning("agent at %s %s; loading it again when it can be", self._socket, what)
+                self._model, self._ours = None, False
+
+    def _load_when_there(self) -> Model:
+        backoff = Backoff(0.05, 0.5)
+        model = self._load()
+        if model is None:
+            log.warning("agent at %s is not there; waiting for it", self._socket)
+        while model is None:
+            if self._stop.wait(backoff.delay()):
+                raise Stopped
+            model = self._load()
+        log.info(
+            "agent: model %s %s; input %s %s, output %s %s",
+            *(self._name, "loaded" if self._ours else "was loaded already"),
+            *(model.input.dtype, list(model.input.shape), model.output.dtype, list(model.output.shape)),
+        )
+        return model
+
+    def _load(self) -> Model | None:
+        """Load the model, or take it as it is loaded; None while the agent is not there."""
+        try:
+            return self._load_or_describe()
+        except grpc.RpcError as error:
+            if error.code() in _AWAY:
+                return None
+            raise EdgeProblem(self._refusal(error)) from error
+
+    def _load_or_describe(self) -> Model:
+        url = str(self._folder)
+        try:
+            loaded = self._stub.LoadModel(m.LoadModelRequest(url=url, name=self._name), timeout=_LOAD_TIMEOUT)
+        except grpc.RpcError as error:
+            if error.code() is not grpc.StatusCode.ALREADY_EXISTS:
+                raise
+            described = self._stub.DescribeModel(m.DescribeModelRequest(name=self._name), timeout=_PREDICT_TIMEOUT)
+            if described.model.url and Path(described.model.url) != self._folder:
+                log.warning("agent: model %s was loaded from %s, not %s", self._name, described.model.url, url)
+            self._ours = False
+            return self._typed(described.model)
+        self._ours = True
+        return self._typed(loaded.model)
+
+    def _typed(self, model: m.Model) -> Model:
+        return classifier(
+            self._name,
+            tuple(_spec(one) for one in model.input_tensor_metadatas),
+            tuple(_spec(one) for one in model.output_tensor_metadatas),
+        )
+
+    def _refusal(self, error: grpc.RpcError) -> str:
+        why = {
+            grpc.StatusCode.NOT_FOUND: f"finds nothing at {self._folder}",
+            grpc.StatusCode.FAILED_PRECONDITION: f"cannot load what is in {self._folder}",
+            grpc.StatusCode.RESOURCE_EXHAUSTED: "has no memory for it",
+            grpc.StatusCode.INVALID_ARGUMENT: "does not take it",
+        }
+        return f"model {self._name}: the agent {why.get(error.code(), 'failed')}: {error.details()}"
+
+
+def _spec(metadata: m.TensorMetadata) -> TensorSpec:
+    return TensorSpec(bytes(metadata.name), m.DataType(metadata.data_type).name.lower(), tuple(metadata.shape))

@@ -1,0 +1,66 @@
+"""Stream URLs: what the workshop's and FFmpeg's spellings mean, and how one may appear in a log."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from urllib.parse import SplitResult, urlsplit
+
+# `rtspt` is GStreamer's and FFmpeg's way of saying RTSP over TCP. All of these go over TCP here.
+SCHEMES = ("rtsp", "rtspt", "rtsps")
+_PORTS = {"rtsp": 554, "rtsps": 322}
+# Host and port, then path segments of plain words only: `/user=admin_password=…` is a path on some cameras.
+_PLAIN = re.compile(r"[\w.:~%\[\]-]*(?:/[\w.~%-]*(?=[/?#]|$))*")
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One camera. `every` is the time between two inferences in seconds; 0 means as fast as it goes."""
+
+    name: str
+    url: str
+    every: float = 1.0
+
+    @property
+    def source(self) -> str:
+        """The URL as OpenCV's FFmpeg backend wants it."""
+        scheme, _, rest = self.url.partition("://")
+        return f"{'rtsp' if scheme.lower() == 'rtspt' else scheme.lower()}://{rest}"
+
+    @property
+    def shown(self) -> str:
+        """The URL as it may appear in a log."""
+        return redacted(self.url)
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and TCP port of the camera."""
+        parts = urlsplit(self.source)
+        return parts.hostname or "", parts.port or _PORTS[parts.scheme]
+
+
+def redacted(url: str) -> str:
+    """The URL without whatever may be a secret: cameras take passwords before the host, in the query, in the path."""
+    scheme, colon, rest = url.partition("://")
+    if not colon:
+        return "***"
+    # Not urlsplit: people write passwords that hold `/`, `?` or `#` as they are, and it would show their end as a path.
+    _, at, place = rest.rpartition("@")
+    kept = _PLAIN.match(place)
+    plain = kept.group() if kept else ""
+    hidden = place[len(plain) :]
+    return f"{scheme}://{'***@' if at else ''}{plain}{f'{hidden[0]}***' if hidden else ''}"
+
+
+def why_not(url: str) -> str | None:
+    """What is wrong with a stream URL, in words without the URL; None when nothing is."""
+    try:
+        parts: SplitResult = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        return "is not a URL"
+    if parts.scheme.lower() not in SCHEMES:
+        return f"has to begin with {', '.join(f'{scheme}://' for scheme in SCHEMES)}"
+    if not host:
+        return "names no host"
+    return None

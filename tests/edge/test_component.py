@@ -1,0 +1,280 @@
+"""The component as a process, with a real camera and the real agent."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import time
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+from emflow.local import scenes
+from emflow_proto import messages as m
+from emflow_proto.service import AgentStub
+from support import Process
+
+if TYPE_CHECKING:
+    from conftest import Edge
+
+pytestmark = pytest.mark.e2e
+DWELL = 1.0
+SCENES = ("--dwell", str(DWELL))
+NEW_SCENE = 0.25  # seconds after a change in which the scene before may still be seen
+
+
+def labels(scenes_model: Path) -> tuple[str, ...]:
+    return ("--labels", str(scenes_model.with_name("scenes_labels.txt")))
+
+
+def right_and_wrong(messages: list[dict[str, Any]]) -> tuple[int, int]:
+    """How many results name the scene that the camera's schedule has for their frame's time, and how many do not."""
+    times = [(message["label"], datetime.fromisoformat(message["frame_time"]).timestamp()) for message in messages]
+    judged = [label == scenes.shown_at(taken, DWELL) for label, taken in times if taken % DWELL > NEW_SCENE]
+    return judged.count(True), judged.count(False)
+
+
+def loaded(edge: "Edge") -> list[str]:
+    with grpc.insecure_channel(f"unix://{edge.socket}") as channel:
+        return [model.name for model in AgentStub(channel).ListModels(m.ListModelsRequest(), timeout=5).models]
+
+
+def load(edge: "Edge", name: str) -> None:
+    with grpc.insecure_channel(f"unix://{edge.socket}") as channel:
+        AgentStub(channel).LoadModel(m.LoadModelRequest(url=str(edge.model), name=name), timeout=30)
+
+
+def ends_cleanly(process: Process, number: int = signal.SIGTERM) -> None:
+    begin = time.monotonic()
+    assert process.end(number) == 0
+    assert time.monotonic() - begin < 5
+    assert "Traceback" not in process.text()
+
+
+def test_results_name_what_the_camera_showed_when_the_frame_was_taken(edge: "Edge", scenes_model: Path) -> None:
+    edge.agent()
+    _, url = edge.camera(*SCENES)
+    component = edge.run(url, "--every", "100ms", "--results", "30", "--thing", "board", *labels(scenes_model))
+    messages = edge.results(component, 30)
+    assert component.popen.wait(10) == 0
+    right, wrong = right_and_wrong(messages)
+    assert right > 10
+    assert wrong == 0
+    assert [message["sequence"] for message in messages] == list(range(30))
+    assert {message["thing"] for message in messages} == {"board"}
+    assert {message["model_name"] for message in messages} == {"scenes"}
+    assert all(message["frame_age_ms"] < 1000 for message in messages)
+    assert "30 published" in component.text()
+
+
+def test_one_result_a_second_by_default(edge: "Edge") -> None:
+    edge.agent()
+    _, url = edge.camera()
+    times = [
+        datetime.fromisoformat(message["frame_time"]).timestamp()
+        for message in edge.results(edge.run(url, "--results", "4"), 4)
+    ]
+    # A frame comes up to one frame time after it is due; the grid itself does not drift.
+    assert times[3] - times[0] == pytest.approx(3, abs=0.1)
+
+
+def test_photographs_of_an_orange_are_index_950(edge: "Edge", shared_data: Path) -> None:
+    shutil.rmtree(edge.model)
+    edge.model.mkdir()
+    shutil.copy(shared_data / "models" / "mobilenet_v2_1.0_224_quant.tflite", edge.model)
+    edge.agent()
+    _, url = edge.camera("--image", str(shared_data / "images" / "orange.png"))
+    names = str(shared_data / "models" / "imagenet_labels_1001.txt")
+    component = edge.run(url, "--every", "0", "--results", "5", "--labels", names, "--class-offset", "1")
+    messages = edge.results(component, 5)
+    assert {(message["index"], message["label"]) for message in messages} == {("950", "orange")}
+
+
+def test_a_camera_and_an_agent_that_come_late_are_waited_for(
+    edge: "Edge", absent_port: int, scenes_model: Path
+) -> None:
+    url = f"rtspt://admin:secret@127.0.0.1:{absent_port}/front"
+    component = edge.run(url, "--every", "100ms", "--results", "15", *labels(scenes_model))
+    component.says("is not there (Connection refused); trying until it is there")
+    component.says(f"agent at {edge.socket} is not there; waiting for it")
+    edge.camera(*SCENES, port=absent_port)
+    component.says("640 x 480 pixels")
+    edge.agent()
+    right, wrong = right_and_wrong(edge.results(component, 15))
+    assert (right > 3, wrong) == (True, 0)
+    assert component.popen.wait(10) == 0
+    said = component.text()
+    assert "secret" not in said
+    # One line a change, however many tries it took.
+    assert (said.count("is not there ("), said.count("waiting for it")) == (1, 1)
+
+
+def test_a_camera_that_is_killed_and_comes_back_gives_results_again(edge: "Edge", scenes_model: Path) -> None:
+    edge.agent()
+    camera, url = edge.camera(*SCENES)
+    component = edge.run(url, "--every", "100ms", *labels(scenes_model))
+    edge.results(component, 3)
+    camera.stop()
+    component.says("stopped sending")
+    before = len(edge.results(component, 3))
+    edge.camera(*SCENES, port=int(url.split(":")[2].split("/")[0]))
+    after = edge.results(component, before + 15)[before + 1 :]
+    right, wrong = right_and_wrong(after)
+    assert (right > 3, wrong) == (True, 0)
+    ends_cleanly(component)
+    assert "1 reconnects" in component.text()
+
+
+def test_a_camera_that_freezes_and_goes_on_gives_fresh_results_again(edge: "Edge", scenes_model: Path) -> None:
+    edge.agent()
+    camera, url = edge.camera(*SCENES)
+    component = edge.run(url, "--every", "100ms", *labels(scenes_model))
+    edge.results(component, 3)
+    os.kill(camera.pid, signal.SIGSTOP)
+    try:
+        component.says("stopped sending")
+    finally:
+        os.kill(camera.pid, signal.SIGCONT)
+    before = len(edge.results(component, 3))
+    right, wrong = right_and_wrong(edge.results(component, before + 15)[before:])
+    assert (right > 3, wrong) == (True, 0)
+    ends_cleanly(component)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_an_agent_that_is_started_again_gets_the_model_again(edge: "Edge", number: int) -> None:
+    agent = edge.agent()
+    _, url = edge.camera()
+    component = edge.run(url, "--every", "50ms")
+    edge.results(component, 3)
+    agent.end(number)
+    component.says("loading it again when it can be")
+    before = len(edge.results(component, 3))
+    edge.agent()
+    edge.results(component, before + 5)
+    assert loaded(edge) == ["scenes"]
+    ends_cleanly(component)
+    assert component.text().count("loaded; input") == 2
+
+
+def test_a_model_that_somebody_unloaded_is_loaded_again(edge: "Edge") -> None:
+    edge.agent()
+    _, url = edge.camera()
+    component = edge.run(url, "--every", "50ms")
+    edge.results(component, 3)
+    with grpc.insecure_channel(f"unix://{edge.socket}") as channel:
+        AgentStub(channel).UnLoadModel(m.UnLoadModelRequest(name="scenes"), timeout=5)
+    component.says("has lost the model")
+    edge.results(component, len(edge.results(component, 3)) + 5)
+    ends_cleanly(component)
+
+
+def test_what_it_loaded_it_unloads_and_what_was_loaded_it_leaves(edge: "Edge") -> None:
+    edge.agent()
+    _, url = edge.camera()
+    assert edge.run(url, "--results", "1").popen.wait(20) == 0
+    assert loaded(edge) == []
+    load(edge, "scenes")
+    component = edge.run(url, "--results", "1")
+    component.says("was loaded already")
+    assert component.popen.wait(20) == 0
+    assert loaded(edge) == ["scenes"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_ends_cleanly_while_it_works(edge: "Edge", number: int) -> None:
+    edge.agent()
+    _, url = edge.camera()
+    component = edge.run(url, "--every", "0")
+    edge.results(component, 3)
+    ends_cleanly(component, number)
+    assert "ended: " in component.text()
+    assert loaded(edge) == []
+
+
+def test_it_ends_cleanly_while_it_waits_for_everything(edge: "Edge", absent_port: int) -> None:
+    component = edge.run(f"rtsp://127.0.0.1:{absent_port}/front", "--publish", f"mqtt://127.0.0.1:{absent_port}")
+    component.says("trying until it is there")
+    ends_cleanly(component)
+
+
+def test_it_ends_cleanly_while_a_camera_hangs(edge: "Edge") -> None:
+    edge.agent()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        component = edge.run(f"rtsp://127.0.0.1:{silent.getsockname()[1]}/front")
+        component.says("agent: model scenes loaded")
+        ends_cleanly(component)
+    assert loaded(edge) == []
+
+
+def test_several_streams_share_the_model_and_count_for_themselves(
+    edge: "Edge", scenes_model: Path, python: Callable[..., Process]
+) -> None:
+    edge.agent()
+    streams = [
+        {"name": name, "url": edge.camera(*SCENES, "--name", name)[1], "every": "100ms"} for name in ("front", "back")
+    ]
+    config = {"modelName": "scenes", "modelComponentName": f"{edge.model}/", "agentSocket": str(edge.socket)}
+    file = edge.folder / "config.json"
+    io = {"labels": "scenes_labels.txt", "topK": "2"}
+    file.write_text(json.dumps({**config, "streams": streams, "modelIO": io, "version": "1.2.3"}))
+    arguments = ("--config", str(file), "--assets", str(scenes_model.parent), "--results", "30")
+    component = python("emflow_edge", *arguments)
+    messages = edge.results(component, 30)
+    assert right_and_wrong(messages)[1] == 0
+    for name in ("front", "back"):
+        mine = [message for message in messages if message["stream"] == name]
+        assert len(mine) > 5
+        assert [message["sequence"] for message in mine] == list(range(len(mine)))
+        assert {(message["version"], len(message["top"])) for message in mine} == {("1.2.3", 2)}
+
+
+def test_capture_is_said_to_be_for_later_and_quantization_only_compared(edge: "Edge") -> None:
+    edge.agent()
+    _, url = edge.camera()
+    component = edge.run(url, "-a", "True", "-q", "False", "--results", "1")
+    assert component.popen.wait(20) == 0
+    assert component.text().count("this version does not capture yet") == 1
+    assert "quantization is False, but the model takes uint8; going by the model" in component.text()
+
+
+def test_a_model_that_is_not_there_ends_it_with_one_line(edge: "Edge") -> None:
+    edge.agent()
+    _, url = edge.camera()
+    component = edge.run(url, "-c", f"{edge.folder}/nothing/")
+    assert component.popen.wait(20) == 1
+    (line,) = [line for line in component.text().splitlines() if line.startswith("emflow-edge: ")]
+    assert line.startswith(f"emflow-edge: model scenes: the agent finds nothing at {edge.folder}/nothing")
+    assert "Traceback" not in component.text()
+
+
+def test_labels_that_do_not_fit_the_model_end_it_with_one_line(edge: "Edge", tmp_path: Path) -> None:
+    edge.agent()
+    _, url = edge.camera()
+    few = tmp_path / "few.txt"
+    few.write_text("cat\n")
+    component = edge.run(url, "--labels", str(few))
+    assert component.popen.wait(20) == 2
+    assert f"emflow-edge: modelIO.labels: {few} has 1 lines, but the model has" in component.text()
+    assert "Traceback" not in component.text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-m", "net"], "modelComponentName: is missing (-c)"),
+        (["-s", "rtsp://u:secret@:99999/1", "-m", "net", "-c", "m"], "rtspStreamURL: is not a URL"),
+        (["--publish", "greengrass"], "--publish: greengrass works only in a component that Greengrass started"),
+        (["--config", "/nowhere.json"], "--config: /nowhere.json cannot be read: No such file or directory"),
+    ],
+)
+def test_a_wrong_start_is_one_line_and_code_two(
+    python: Callable[..., Process], arguments: list[str], message: str
+) -> None:
+    component = python("emflow_edge", *arguments)
+    assert component.popen.wait(20) == 2
+    assert component.text() == f"emflow-edge: {message}\n"

@@ -1,0 +1,120 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from emflow_edge.config import ModelIO
+from emflow_edge.decode import Choice, Decode, read_labels
+from emflow_edge.model import Model, TensorSpec, classifier
+from emflow_edge.problems import ConfigProblem, EdgeProblem
+from emflow_edge.tflite import ModelFacts, TensorFacts
+
+PICTURE = TensorSpec(b"input", "uint8", (1, 224, 224, 3))
+
+
+def model(dtype: str, classes: int) -> Model:
+    return Model("net", PICTURE, TensorSpec(b"output", dtype, (1, classes)))
+
+
+def facts(dtype: str, scale: float = 0.0, zero: int = 0, *, confidences: bool = False) -> ModelFacts:
+    return ModelFacts(TensorFacts("uint8"), TensorFacts(dtype, scale, zero), confidences)
+
+
+def confidences(choices: tuple[Choice, ...]) -> dict[int, float]:
+    return {one.index: pytest.approx(one.confidence, abs=1e-6) for one in choices}
+
+
+def test_quantised_logits_are_dequantised_then_softmaxed() -> None:
+    decode = Decode(model("uint8", 3), facts("uint8", 0.5, 10), ModelIO())
+    powers = np.exp([0.0, 1.0, 2.0])
+    got = decode(bytes([10, 12, 14]))
+    assert [one.index for one in got] == [2, 1, 0]
+    assert [one.confidence for one in got] == pytest.approx((powers / powers.sum())[::-1].tolist())
+
+
+def test_a_quantised_softmax_is_only_dequantised() -> None:
+    decode = Decode(model("uint8", 3), facts("uint8", 1 / 256, 0, confidences=True), ModelIO())
+    assert confidences(decode(bytes([10, 230, 16]))) == {1: 230 / 256, 2: 16 / 256, 0: 10 / 256}
+
+
+def test_a_signed_output_comes_as_uint8_and_is_read_as_signed() -> None:
+    decode = Decode(model("uint8", 2), facts("int8", 1 / 256, -128, confidences=True), ModelIO())
+    assert confidences(decode(np.array([-128, 127], np.int8).tobytes())) == {1: 255 / 256, 0: 0}
+
+
+def test_float_logits_of_a_compiled_model_are_softmaxed_and_a_distribution_is_left_alone() -> None:
+    decode = Decode(model("float32", 2), None, ModelIO())
+    assert confidences(decode(np.float32([0.25, 0.75]).tobytes())) == {1: 0.75, 0: 0.25}
+    assert decode(np.float32([1000, 1003]).tobytes())[0].confidence == pytest.approx(1 / (1 + np.exp(-3)), abs=1e-6)
+
+
+def test_bytes_of_a_compiled_model_without_a_scale_are_the_workshops_number_and_it_is_known_for_that() -> None:
+    decode = Decode(model("uint8", 2), None, ModelIO())
+    assert not decode.measured
+    assert confidences(decode(bytes([58, 208]))) == {1: 208 / 255, 0: 58 / 255}
+
+
+def test_what_is_done_to_the_output_can_be_said() -> None:
+    values = np.float32([0.25, 0.75]).tobytes()
+    always = Decode(model("float32", 2), facts("float32", confidences=True), ModelIO(activation="softmax"))
+    assert always(values)[0].confidence == pytest.approx(1 / (1 + np.exp(-0.5)), abs=1e-6)
+    never = Decode(model("float32", 2), facts("float32"), ModelIO(activation="none"))
+    assert never(values)[0].confidence == 0.75
+
+
+def test_classes_before_the_offset_have_negative_indices() -> None:
+    decode = Decode(model("float32", 3), facts("float32", confidences=True), ModelIO(class_offset=1), ("a", "b"))
+    assert [(one.index, one.label) for one in decode(np.float32([0.5, 0.2, 0.3]).tobytes())] == [
+        (-1, None),
+        (1, "b"),
+        (0, "a"),
+    ]
+
+
+def test_a_labels_file_may_have_the_background_too() -> None:
+    labels = ("background", "a", "b")
+    decode = Decode(model("float32", 3), facts("float32", confidences=True), ModelIO(class_offset=1), labels)
+    assert [one.label for one in decode(np.float32([0.5, 0.2, 0.3]).tobytes())] == ["background", "b", "a"]
+
+
+def test_of_two_equal_classes_the_lower_comes_first_and_only_the_best_few_are_told() -> None:
+    decode = Decode(model("uint8", 5), facts("uint8", 1 / 256, confidences=True), ModelIO(top_k=2))
+    assert [one.index for one in decode(bytes([1, 9, 9, 9, 2]))] == [1, 2]
+
+
+def test_an_answer_of_another_size_is_told() -> None:
+    with pytest.raises(EdgeProblem, match="sent 8 bytes for 3 classes of float32"):
+        Decode(model("float32", 3), None, ModelIO())(bytes(8))
+
+
+@pytest.mark.parametrize("text", ["cat\ndog\n", "background\ncat\ndog", "background\r\ncat\r\ndog\r\n\r\n"])
+def test_labels_are_one_a_line_with_the_background_or_without(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "labels.txt"
+    path.write_text(text)
+    assert read_labels(path, classes=3, class_offset=1)[-2:] == ("cat", "dog")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"cat\n", "has 1 lines, but the model has 3 classes"), (b"\xff\xfe", "not UTF-8"), (None, "No such file")],
+)
+def test_labels_that_do_not_fit_are_told(content: bytes | None, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "labels.txt"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ConfigProblem, match=message):
+        read_labels(path, classes=3, class_offset=1)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "message"),
+    [
+        (2, [(1, 10)], "2 inputs and 1 outputs"),
+        (1, [], "1 inputs and 0 outputs"),
+        (1, [(1, 10, 4)], r"\[1, 10, 4\] is no list of classes"),
+        (1, [()], "is no list of classes"),
+    ],
+)
+def test_a_model_that_is_no_classifier_is_told(inputs: int, outputs: list[tuple[int, ...]], message: str) -> None:
+    specs = tuple(TensorSpec(b"output", "float32", shape) for shape in outputs)
+    with pytest.raises(EdgeProblem, match=message):
+        classifier("net", (PICTURE,) * inputs, specs)

@@ -1,0 +1,87 @@
+from pathlib import Path
+
+import pytest
+from emflow_edge.config import Settings, settings
+from emflow_edge.flags import overlay, parse
+from emflow_edge.outlets import Destination, destination
+from emflow_edge.problems import ConfigProblem
+
+DEPLOYED = {
+    "modelName": "mobilenet",
+    "modelComponentName": "model_component",
+    "streams": [{"name": "front", "url": "rtsp://front/1", "every": "2s"}, {"name": "back", "url": "rtsp://back/1"}],
+    "modelIO": {"color": "bgr", "labels": "labels.txt"},
+}
+
+
+def settled(*arguments: str, config: dict[str, object] | None = None) -> Settings:
+    return settings(overlay(config or {}, parse(arguments)), Path("/assets"))
+
+
+def test_the_workshops_command_line_is_enough() -> None:
+    found = settled(
+        *("-s", "rtspt://192.168.1.20/stream1", "-c", "mobilenetv2_224_quantized_model_component"),
+        *("-m", "mobilenetv2-224-10-quant", "-q", "True", "-a", "False"),
+    )
+    (stream,) = found.streams
+    assert (stream.url, stream.every) == ("rtspt://192.168.1.20/stream1", 1.0)
+    assert found.model_folder == Path("/greengrass/v2/work/mobilenetv2_224_quantized_model_component")
+    assert (found.model_name, found.quantized, found.capture) == ("mobilenetv2-224-10-quant", True, False)
+
+
+def test_a_flag_wins_over_the_configuration_and_leaves_the_rest() -> None:
+    found = settled("-m", "other", "--class-offset", "1", "--topic", "other/topic", config=DEPLOYED)
+    assert (found.model_name, found.model_io.class_offset, found.topic) == ("other", 1, "other/topic")
+    assert (found.model_io.color, found.model_io.labels) == ("bgr", Path("/assets/labels.txt"))
+    assert [stream.name for stream in found.streams] == ["front", "back"]
+
+
+def test_a_stream_on_the_command_line_takes_the_place_of_all() -> None:
+    assert [stream.url for stream in settled("-s", "rtsp://other/1", config=DEPLOYED).streams] == ["rtsp://other/1"]
+
+
+def test_every_is_for_all_streams() -> None:
+    assert [stream.every for stream in settled("--every", "0", config=DEPLOYED).streams] == [0, 0]
+    found = settled("-s", "rtsp://other/1", "--every", "250ms", config=DEPLOYED)
+    assert [stream.every for stream in found.streams] == [0.25]
+
+
+def test_labels_on_the_command_line_start_where_the_person_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert settled("--labels", "mine.txt", config=DEPLOYED).model_io.labels == tmp_path / "mine.txt"
+
+
+@pytest.mark.parametrize("arguments", [["--nonsense"], ["--results", "0"], ["--results", "many"], ["-s"]])
+def test_a_wrong_command_line_ends_with_two(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parse(arguments)
+    assert ended.value.code == 2
+    assert arguments[0] in capsys.readouterr().err
+
+
+def test_destinations(tmp_path: Path) -> None:
+    pem = tmp_path / "a.pem"
+    pem.touch()
+    assert destination("stdout") == Destination("stdout")
+    assert destination("mqtt://127.0.0.1:1884") == Destination("mqtt", "127.0.0.1", 1884)
+    assert destination("mqtt://broker") == Destination("mqtt", "broker", 1883)
+    assert destination("mqtts://endpoint", pem, pem, pem) == Destination("mqtt", "endpoint", 8883, True, pem, pem, pem)
+
+
+@pytest.mark.parametrize(
+    ("text", "files", "message"),
+    [
+        ("kafka://broker", {}, "--publish: has to be"),
+        ("mqtt://", {}, "--publish: has to be"),
+        ("mqtt://user:secret@broker", {}, "--publish: has to be"),
+        ("mqtt://broker:port", {}, "--publish: has to be"),
+        ("mqtts://broker", {"cert": "none.pem", "key": "none.pem"}, "--cert: there is no file"),
+        ("mqtts://broker", {"cert": "a.pem"}, "--cert and --key belong together"),
+        ("mqtt://broker", {"ca": "a.pem"}, "--cert, --key and --ca are for mqtts://"),
+    ],
+)
+def test_a_wrong_destination_is_told(text: str, files: dict[str, str], message: str, tmp_path: Path) -> None:
+    (tmp_path / "a.pem").touch()
+    with pytest.raises(ConfigProblem, match=message) as caught:
+        destination(text, **{name: tmp_path / file for name, file in files.items()})
+    assert "secret" not in str(caught.value)

@@ -1,0 +1,60 @@
+"""Photographs through the whole of it, with LiteRT in the agent's place: what comes out is what is in the picture."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from ai_edge_litert.interpreter import Interpreter
+from emflow_edge.config import ModelIO, Settings
+from emflow_edge.decode import Choice
+from emflow_edge.model import Model, TensorSpec
+from emflow_edge.pipeline import fit
+
+
+def seen(file: Path, image: np.ndarray, model_io: ModelIO) -> tuple[Choice, ...]:
+    interpreter = Interpreter(model_path=str(file))
+    interpreter.allocate_tensors()
+    (given,), (made,) = interpreter.get_input_details(), interpreter.get_output_details()
+    specs = [TensorSpec(b"", np.dtype(one["dtype"]).name, tuple(map(int, one["shape"]))) for one in (given, made)]
+    fitting = fit(Model("net", *specs), Settings("net", file.parent, (), model_io))
+    data = np.frombuffer(fitting.preprocess(image), given["dtype"]).reshape(given["shape"])
+    interpreter.set_tensor(given["index"], data)
+    interpreter.invoke()
+    return fitting.decode(interpreter.get_tensor(made["index"]).tobytes())
+
+
+def mobilenet(shared_data: Path, image: str, **io: object) -> tuple[Choice, ...]:
+    labels = shared_data / "models" / "imagenet_labels_1001.txt"
+    frame = cv2.imread(str(shared_data / "images" / image))
+    file = shared_data / "models" / "mobilenet_v2_1.0_224_quant.tflite"
+    return seen(file, frame, ModelIO(labels=labels, class_offset=1, **io))
+
+
+@pytest.mark.parametrize(
+    ("image", "index", "label"), [("orange.png", 950, "orange"), ("cat_720p.jpg", 285, "Egyptian cat")]
+)
+def test_a_photograph_is_named(shared_data: Path, image: str, index: int, label: str) -> None:
+    best = mobilenet(shared_data, image)[0]
+    assert (best.index, best.label) == (index, label)
+
+
+def test_the_confidence_is_a_probability_not_a_byte(shared_data: Path) -> None:
+    choices = mobilenet(shared_data, "orange.png", top_k=1000)
+    assert choices[0].confidence > 0.9
+    assert 0.99 < sum(choice.confidence for choice in choices) <= 1.0001
+
+
+def test_in_the_wrong_colour_order_an_orange_is_a_croquet_ball(shared_data: Path) -> None:
+    assert mobilenet(shared_data, "orange.png", color="bgr")[0].label == "croquet ball"
+
+
+def test_our_own_model_names_every_scene_that_the_camera_draws(scenes_model: Path) -> None:
+    from emflow.local import scenes
+
+    labels = ModelIO(labels=scenes_model.with_name("scenes_labels.txt"))
+    named = {
+        scene: seen(scenes_model, scenes.moving(scene, 1.0, 640, 480, 2.0)[..., ::-1].copy(), labels)[0].label
+        for scene in scenes.SCENES
+    }
+    assert named == {scene: scene for scene in scenes.SCENES}

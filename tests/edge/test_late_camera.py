@@ -1,0 +1,94 @@
+"""A camera that is joined in the middle of its stream and does not describe it: as many real ones are.
+
+The test camera stands behind a proxy that takes the H.264 parameter sets out of the SDP and swallows the first key
+frame.
+"""
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from typing import IO, TYPE_CHECKING
+
+import numpy as np
+import pytest
+from emflow.local import scenes
+from emflow_edge.counters import Counters
+from emflow_edge.source import Camera
+from emflow_edge.streams import Stream
+
+if TYPE_CHECKING:
+    from conftest import Edge
+
+SWALLOWED = 0.4
+
+
+def downstream(stream: IO[bytes], client: socket.socket) -> None:
+    """Hand on what the camera says: answers without parameter sets, and video only after a while."""
+    begun: float | None = None
+    while start := stream.read(1):
+        if start == b"$":  # interleaved: channel, length, packet
+            head = stream.read(3)
+            packet = stream.read(int.from_bytes(head[1:], "big"))
+            begun = begun or time.monotonic()
+            if head[0] or time.monotonic() > begun + SWALLOWED:
+                client.sendall(start + head + packet)
+            continue
+        head, length = start, 0
+        while not head.endswith(b"\r\n\r\n"):
+            line = stream.readline()
+            head += line
+            if line.lower().startswith(b"content-length:"):
+                length = int(line.partition(b":")[2])
+        client.sendall(head + stream.read(length).replace(b"sprop-parameter-sets=", b"xprop-parameter-sets="))
+
+
+def serve(listener: socket.socket, port: int) -> None:
+    while True:
+        try:
+            client, _ = listener.accept()
+        except OSError:
+            return
+        threading.Thread(target=join, args=(client, port), daemon=True).start()
+
+
+def join(client: socket.socket, port: int) -> None:
+    with client, socket.create_connection(("127.0.0.1", port)) as camera:
+
+        def back() -> None:
+            with contextlib.suppress(OSError):
+                downstream(camera.makefile("rb"), client)
+            client.close()
+
+        threading.Thread(target=back, daemon=True).start()
+        with contextlib.suppress(OSError):
+            while data := client.recv(65536):
+                camera.sendall(data)
+
+
+@pytest.fixture
+def late_url(edge: "Edge") -> Iterator[str]:
+    _, url = edge.camera("--dwell", "1", "--size", "320x240")
+    port = int(url.split(":")[2].split("/")[0])
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=serve, args=(listener, port), daemon=True).start()
+        yield url.replace(str(port), str(listener.getsockname()[1]))
+
+
+@pytest.mark.e2e
+def test_its_frames_come_and_none_of_them_is_from_before_it_was_opened(late_url: str) -> None:
+    stop, counters = threading.Event(), Counters()
+    camera = Camera(Stream("late", late_url), counters, stop)
+    camera.start()
+    try:
+        for _ in range(15):
+            frame = camera.frames.take(30)
+            if frame.taken % 1 > 0.25:  # else the scene before may still be seen
+                shown = scenes.moving(scenes.shown_at(frame.taken, 1), frame.taken, 320, 240, 1)[..., ::-1]
+                assert np.abs(shown.astype(int) - frame.image).mean() < 25
+    finally:
+        stop.set()
+        camera.join(10)
+    # Those that had waited while the stream was looked at.
+    assert counters.now()["skipped"] > 5

@@ -1,0 +1,46 @@
+import json
+from importlib import resources
+
+import jsonschema
+from emflow_edge.decode import Choice
+from emflow_edge.message import Result
+
+RESULT = Result(
+    stream="front",
+    sequence=41,
+    taken=1767323045.678,
+    predict_ms=19.7749,
+    model_name="mobilenetv2-224-10-quant",
+    thing="iMX8MPEVK-Core-001",
+    version="1.0.3",
+    top=(Choice(950, "orange", 0.81571), Choice(-1, None, 0.0000049)),
+)
+
+
+def test_a_message_has_the_workshops_four_keys_as_text_and_ours_beside_them() -> None:
+    assert json.loads(RESULT.message(now=1767323045.7232)) == {
+        "index": "950",
+        "confidence": "0.8157",
+        "performance": "19.77",
+        "model_name": "mobilenetv2-224-10-quant",
+        "label": "orange",
+        "top": [
+            {"index": 950, "label": "orange", "confidence": 0.8157},
+            {"index": -1, "label": None, "confidence": 0.0},
+        ],
+        "stream": "front",
+        "frame_time": "2026-01-02T03:04:05.678Z",
+        "frame_age_ms": 45.2,
+        "sequence": 41,
+        "thing": "iMX8MPEVK-Core-001",
+        "version": "1.0.3",
+    }
+
+
+def test_a_message_is_what_its_schema_says() -> None:
+    schema = json.loads((resources.files("emflow_schema") / "result.schema.json").read_text())
+    jsonschema.Draft202012Validator(schema).validate(json.loads(RESULT.message(now=1767323046)))
+
+
+def test_a_clock_that_was_set_back_makes_no_frame_from_the_future() -> None:
+    assert json.loads(RESULT.message(now=1767323000))["frame_age_ms"] == 0

@@ -1,0 +1,73 @@
+import cv2
+import numpy as np
+import pytest
+from emflow_edge.config import ModelIO
+from emflow_edge.model import TensorSpec
+from emflow_edge.preprocess import Preprocess
+from emflow_edge.problems import EdgeProblem
+
+RNG = np.random.default_rng(0)
+
+
+def picture(height: int, width: int) -> np.ndarray:
+    return RNG.integers(0, 256, (height, width, 3), np.uint8)
+
+
+def prepared(
+    frame: np.ndarray, dtype: str, shape: tuple[int, ...], stored: str = "", io: ModelIO | None = None
+) -> np.ndarray:
+    preprocess = Preprocess(TensorSpec(b"input", dtype, shape), stored or dtype, io or ModelIO())
+    return np.frombuffer(preprocess(frame), dtype).reshape(shape)
+
+
+def test_opencvs_bgr_becomes_the_rgb_that_the_model_was_trained_on() -> None:
+    frame = picture(8, 8)
+    assert np.array_equal(prepared(frame, "uint8", (1, 8, 8, 3))[0], frame[..., ::-1])
+
+
+def test_a_model_that_was_trained_on_bgr_gets_it() -> None:
+    frame = picture(8, 8)
+    assert np.array_equal(prepared(frame, "uint8", (1, 8, 8, 3), io=ModelIO(color="bgr"))[0], frame)
+
+
+def test_frames_of_any_size_are_stretched_to_the_models_height_and_width() -> None:
+    preprocess = Preprocess(TensorSpec(b"input", "uint8", (1, 24, 32, 3)), "uint8", ModelIO())
+    for height, width in ((480, 640), (24, 32), (7, 900), (1080, 1920)):
+        frame = picture(height, width)
+        small = cv2.resize(frame, (32, 24), interpolation=cv2.INTER_LINEAR)
+        got = np.frombuffer(preprocess(frame), np.uint8).reshape(24, 32, 3)
+        assert np.array_equal(got, small[..., ::-1])
+
+
+def test_floats_are_normalised_by_mean_and_deviation_in_the_models_order() -> None:
+    frame = picture(4, 4)
+    io = ModelIO(mean=(123.7, 116.3, 103.5), std=(58.4, 57.1, 57.4))
+    expected = (frame[..., ::-1].astype(np.float64) - io.mean) / io.std
+    np.testing.assert_allclose(prepared(frame, "float32", (1, 4, 4, 3), io=io)[0], expected, atol=1e-5)
+
+
+def test_floats_go_from_minus_one_to_one_unless_told_otherwise() -> None:
+    frame = np.array([[[0, 0, 0], [255, 255, 255]]], np.uint8)
+    assert prepared(frame, "float32", (1, 1, 2, 3)).ravel().tolist() == pytest.approx([-1, -1, -1, 1, 1, 1])
+
+
+def test_a_signed_model_gets_pixels_128_lower() -> None:
+    frame = picture(4, 4)
+    got = prepared(frame, "uint8", (1, 4, 4, 3), stored="int8").view(np.int8)
+    assert np.array_equal(got[0], frame[..., ::-1].astype(np.int16) - 128)
+
+
+def test_channels_come_first_where_the_model_has_them_first() -> None:
+    frame = picture(4, 6)
+    assert np.array_equal(prepared(frame, "uint8", (1, 3, 4, 6))[0], frame[..., ::-1].transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize("shape", [(1, 1001), (2, 224, 224, 3), (1, 224, 224, 1), (1, 0, 224, 3), (224, 224, 3), ()])
+def test_an_input_that_is_no_picture_is_told(shape: tuple[int, ...]) -> None:
+    with pytest.raises(EdgeProblem, match="is no single picture"):
+        Preprocess(TensorSpec(b"input", "uint8", shape), "uint8", ModelIO())
+
+
+def test_an_input_type_that_no_picture_goes_into_is_told() -> None:
+    with pytest.raises(EdgeProblem, match="input is int64"):
+        Preprocess(TensorSpec(b"input", "int64", (1, 8, 8, 3)), "int64", ModelIO())
