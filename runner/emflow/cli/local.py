@@ -57,7 +57,7 @@ def local(
                 child.ready()
                 typer.echo(f"core device   {thing}  {root}")
         typer.echo("")
-        typer.echo(f"  export AWS_ENDPOINT_URL={aws.endpoint_url} AWS_REGION={region}")
+        typer.echo(f"  export AWS_ENDPOINT_URL={aws.endpoint_url} AWS_DEFAULT_REGION={region}")
         typer.echo("  export AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local")
         typer.echo("")
         typer.echo("Ctrl-C ends it.")

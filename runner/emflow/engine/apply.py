@@ -1,0 +1,144 @@
+"""Making a plan true: what is ready goes side by side, and the first failure ends it where it stands.
+
+Whatever was done stays done, and the next apply goes on from there: there is nothing to roll back, because every
+resource is either as the workflow says or will be observed again.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from emflow.engine.clients import Clients
+from emflow.engine.events import Done, Emit, Event, Failed, Planned, Skipped, Started, Waiting, ignore
+from emflow.engine.graph import sorter
+from emflow.engine.plan import Plan, Step
+from emflow.engine.resource import Action, Inputs, Outputs, Resource
+from emflow.engine.work import Stopped, problem_of, through
+from emflow.problems import Problem
+
+
+@dataclass(frozen=True)
+class Applied:
+    """A plan that has become true. `actions`: what was done to each resource; `seconds`: how long all of it took."""
+
+    actions: dict[str, Action]
+    outputs: dict[str, Outputs]
+    seconds: float
+
+    def summary(self) -> str:
+        """`Applied: 12 created in 3.2 s`, or that nothing had to change."""
+        words = {Action.CREATE: "created", Action.UPDATE: "changed", Action.REPLACE: "replaced"}
+        actions = list(self.actions.values())
+        parts = [f"{actions.count(action)} {word}" for action, word in words.items() if action in actions]
+        if not parts:
+            return "0 changes: everything is as the workflow says."
+        return f"Applied: {', '.join(parts)} in {self.seconds:.1f} s"
+
+
+class Telling:
+    """A `Run` for one resource: what it says becomes events."""
+
+    def __init__(self, resource: str, emit: Emit, stop: threading.Event) -> None:
+        self._resource = resource
+        self._emit = emit
+        self._stop = stop
+
+    def waiting(self, state: str, reason: str = "") -> None:
+        self._emit(Waiting(self._resource, state, reason))
+
+    def pause(self, seconds: float) -> None:
+        if self._stop.wait(seconds):
+            raise Stopped
+
+
+def apply_plan(plan: Plan, clients: Clients, emit: Emit = ignore) -> Applied:
+    """Make the changes of a plan. Events come from several threads, but one at a time.
+
+    Raises:
+        Problem: the first thing that failed; what was under way has been finished, nothing else was begun.
+    """
+    started = time.monotonic()
+    work = _Work(plan, clients, one_at_a_time(emit))
+    work.emit(Planned(plan))
+    begun = through(sorter(step.resource for step in plan.steps), work.do, work.stop)
+    if work.failures:
+        for step in plan.changes:
+            if step.resource.id not in begun:
+                work.emit(Skipped(step.resource.id, work.in_the_way_of(step.resource)))
+        raise next(iter(work.failures.values()))
+    return Applied(work.actions, work.outputs, time.monotonic() - started)
+
+
+def one_at_a_time(emit: Emit) -> Emit:
+    """The same listener, never called by two threads at once."""
+    lock = threading.Lock()
+
+    def locked(event: Event) -> None:
+        with lock:
+            emit(event)
+
+    return locked
+
+
+class _Work:
+    """One run of a plan; `do` is called from several threads, for different resources."""
+
+    def __init__(self, plan: Plan, clients: Clients, emit: Emit) -> None:
+        self._steps = {step.resource.id: step for step in plan.steps}
+        self._clients = clients
+        self.emit = emit
+        self.stop = threading.Event()
+        self.outputs = plan.outputs
+        self.actions: dict[str, Action] = {}
+        self.failures: dict[str, Problem] = {}
+
+    def do(self, name: str) -> bool:
+        """Apply one resource if it has to change; False when that failed."""
+        step = self._steps[name]
+        started = time.monotonic()
+        try:
+            action = self._apply(step)
+        except Stopped:
+            return False
+        except (Problem, BotoCoreError, ClientError) as error:
+            problem = problem_of(error)
+            self.failures[name] = problem
+            self.emit(Failed(name, problem))
+            return False
+        if action is not None:
+            self.actions[name] = action
+            self.emit(Done(name, action, time.monotonic() - started))
+        return True
+
+    def _apply(self, step: Step) -> Action | None:
+        """Apply one resource and say what was done to it; None when nothing was ever to be done."""
+        resource = step.resource
+        inputs = Inputs(self.outputs)
+        # What was known only "after apply" is known now, and can make a difference or do away with one.
+        diff = resource.diff(step.observed, inputs)
+        if diff.action is step.diff.action is Action.NONE:
+            self.outputs[resource.id] = diff.outputs
+            return None
+        self.emit(Started(resource.id, diff.action))
+        if diff.action is Action.NONE:
+            self.outputs[resource.id] = diff.outputs
+        else:
+            run = Telling(resource.id, self.emit, self.stop)
+            self.outputs[resource.id] = resource.apply(self._clients, diff, inputs, run)
+        return diff.action
+
+    def in_the_way_of(self, resource: Resource) -> str:
+        """The failure that a resource needs, directly or not; else the first one, which stopped everything."""
+        ahead, seen = list(resource.needs), set[str]()
+        while ahead:
+            name = ahead.pop()
+            if name in self.failures:
+                return name
+            if name not in seen:
+                seen.add(name)
+                ahead += self._steps[name].resource.needs
+        return next(iter(self.failures))

@@ -1,0 +1,115 @@
+"""One boto3 client a service, configured once, for all threads of a run.
+
+Where the calls go and who makes them is boto3's business: environment, profiles, SSO, AWS_ENDPOINT_URL. The first call
+of a run asks STS who we are. It fails within seconds where credentials or the network are missing, and then everything
+else fails with the same words instead of retrying for a minute.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from functools import cache
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+from botocore.session import get_session
+
+from emflow import __version__
+from emflow.engine.errors import as_problem, name_calls
+from emflow.problems import Problem
+from emflow.workflow.model import Aws
+
+ATTEMPTS = 8
+"""Calls in all, the first included; botocore waits at most 20 s between two."""
+
+
+class Clients:
+    """Hands out clients; safe to use from several threads.
+
+    Args:
+        aws: region and profile.
+        session: for whoever wants to see each call (`session.events`); None makes one.
+
+    Raises:
+        Problem: there is no such profile.
+    """
+
+    def __init__(self, aws: Aws, session: boto3.Session | None = None) -> None:
+        self.region = aws.region
+        try:
+            self._session = session or boto3.Session(region_name=aws.region, profile_name=aws.profile)
+        except BotoCoreError as error:
+            raise as_problem(error) from error
+        name_calls(self._session.events)
+        self._lock = threading.Lock()
+        self._clients: dict[str, Any] = {}
+        self._account: str | Problem | None = None
+
+    def __call__(self, service: str) -> Any:
+        """The client of a service, such as `s3`.
+
+        Raises:
+            Problem: nobody is signed in, or AWS is out of reach.
+        """
+        with self._lock:
+            self._identify()
+            if service not in self._clients:
+                self._clients[service] = self._make(service, ATTEMPTS)
+            return self._clients[service]
+
+    @property
+    def account(self) -> str:
+        """The number of the account that pays. Raises as a call does."""
+        with self._lock:
+            return self._identify()
+
+    @property
+    def partition(self) -> str:
+        """`aws`, or `aws-cn` and the like: the second part of every ARN."""
+        return partition_of(self.region)
+
+    def arn(self, service: str, name: str) -> str:
+        """The ARN of something regional of ours, such as `arn("iot", "thing/camera-1")`."""
+        return f"arn:{self.partition}:{service}:{self.region}:{self.account}:{name}"
+
+    def _identify(self) -> str:
+        if self._account is None:
+            try:
+                self._account = str(self._make("sts", 2).get_caller_identity()["Account"])
+            except (BotoCoreError, ClientError) as error:
+                self._account = as_problem(error)
+        if isinstance(self._account, Problem):
+            raise self._account
+        return self._account
+
+    def _make(self, service: str, attempts: int) -> Any:
+        try:
+            return self._session.client(  # type: ignore[call-overload]
+                service,
+                region_name=self.region,
+                config=Config(
+                    retries={"mode": "standard", "total_max_attempts": attempts},
+                    user_agent_extra=f"emflow/{__version__}",
+                    connect_timeout=5,
+                    # Several resources may talk to one service at a time, each with several reads side by side.
+                    max_pool_connections=32,
+                ),
+            )
+        except BotoCoreError as error:
+            raise as_problem(error) from error
+
+
+@cache
+def partition_of(region: str) -> str:
+    """Which of AWS's partitions a region belongs to, known or not: `aws`, `aws-cn`, `aws-us-gov`, …
+
+    Read from botocore's small table of patterns; asking a session costs 50 ms for the table of all endpoints.
+    """
+    table = get_session().get_component("data_loader").load_data("partitions")
+    for partition in table["partitions"]:
+        if region in partition["regions"] or re.match(partition["regionRegex"], region):
+            return str(partition["id"])
+    return "aws"

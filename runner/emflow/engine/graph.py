@@ -1,0 +1,49 @@
+"""The order of resources: each after everything that it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from graphlib import CycleError, TopologicalSorter
+
+from emflow.engine.resource import Resource
+
+
+def sorter(resources: Iterable[Resource]) -> TopologicalSorter[str]:
+    """A prepared sorter over the ids of the resources, for whoever works through them as they become ready.
+
+    Raises:
+        ValueError: two resources share an id, one needs what is not there, or they need each other in a circle. All
+            three are mistakes of the code that built them, not of a workflow.
+    """
+    graph = _graph(resources)
+    order = TopologicalSorter(graph)
+    try:
+        order.prepare()
+    except CycleError as error:
+        raise ValueError("resources need each other in a circle: " + " → ".join(error.args[1])) from None
+    return order
+
+
+def ordered(resources: Iterable[Resource]) -> list[Resource]:
+    """The resources, each after everything that it needs, else as they came. Raises as `sorter` does."""
+    resources = list(resources)
+    order = sorter(resources)
+    place = {resource.id: number for number, resource in enumerate(resources)}
+    result: list[Resource] = []
+    while order.is_active():
+        ready = sorted(order.get_ready(), key=place.__getitem__)
+        result += [resources[place[each]] for each in ready]
+        order.done(*ready)
+    return result
+
+
+def _graph(resources: Iterable[Resource]) -> Mapping[str, frozenset[str]]:
+    graph: dict[str, frozenset[str]] = {}
+    for resource in resources:
+        if resource.id in graph:
+            raise ValueError(f"two resources are called {resource.id}")
+        graph[resource.id] = resource.needs
+    for name, needs in graph.items():
+        if missing := needs - graph.keys():
+            raise ValueError(f"{name} needs {', '.join(sorted(missing))}, which nobody makes")
+    return graph

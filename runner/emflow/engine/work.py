@@ -1,0 +1,85 @@
+"""Working side by side: a graph's resources, or several reads of one resource."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from graphlib import TopologicalSorter
+from typing import TypeVar
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from emflow.engine.errors import as_problem
+from emflow.problems import Problem
+
+T = TypeVar("T")
+THREADS = 8
+"""Enough to hide the latency of AWS, few enough not to be throttled."""
+
+
+class Stopped(Exception):
+    """The whole run is being stopped, so this part of it ends where it is."""
+
+
+def together(reads: Mapping[str, Callable[[], T]]) -> dict[str, T]:
+    """Call several readers at the same time; raises what the first of them in order raises."""
+    if len(reads) < 2:
+        return {name: read() for name, read in reads.items()}
+    with ThreadPoolExecutor(len(reads), thread_name_prefix="read") as pool:
+        running = {name: pool.submit(read) for name, read in reads.items()}
+        return {name: future.result() for name, future in running.items()}
+
+
+def each(work: Callable[[T], object], items: Iterable[T]) -> list[Problem]:
+    """Do the same for every item, `THREADS` at a time; returns what went wrong, each problem once, in order."""
+    with ThreadPoolExecutor(THREADS, thread_name_prefix="observe") as pool:
+        futures = [pool.submit(work, item) for item in items]
+        problems: dict[str, Problem] = {}
+        for future in futures:
+            try:
+                future.result()
+            except (Problem, BotoCoreError, ClientError) as error:
+                problem = problem_of(error)
+                problems.setdefault(str(problem), problem)
+    return list(problems.values())
+
+
+def through(order: TopologicalSorter[str], work: Callable[[str], bool], stop: threading.Event) -> set[str]:
+    """Work through a prepared graph as parallel as it allows; returns the ids that were begun.
+
+    Args:
+        order: prepared; ids become ready when what they need is done.
+        work: does one id and says whether that went well. After the first that did not, nothing new begins; what is
+            under way is waited for.
+        stop: is set when the caller is interrupted, so that what waits can end.
+    """
+    running: dict[Future[bool], str] = {}
+    begun: set[str] = set()
+    well = True
+    with ThreadPoolExecutor(THREADS, thread_name_prefix="apply") as pool:
+        try:
+            while True:
+                if well and not stop.is_set():
+                    for name in order.get_ready():
+                        begun.add(name)
+                        running[pool.submit(work, name)] = name
+                if not running:
+                    break
+                finished, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in finished:
+                    name = running.pop(future)
+                    if future.result():
+                        order.done(name)
+                    else:
+                        well = False
+        except BaseException:
+            stop.set()
+            for future in running:
+                future.cancel()
+            raise
+    return begun
+
+
+def problem_of(error: Problem | BotoCoreError | ClientError) -> Problem:
+    return error if isinstance(error, Problem) else as_problem(error)

@@ -1,0 +1,173 @@
+"""The Edge packaging job: the compiled model, signed, and the Greengrass component that it becomes.
+
+Semantics: https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateEdgePackagingJob.html. The result is
+always called `<model>-<version>.tar.gz`, and the component points at it for ever; so each job writes into a folder of
+its own, or a changed model would overwrite what devices hold the digest of.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from emflow.engine.clients import Clients
+from emflow.engine.errors import missing
+from emflow.engine.resource import Action, Change, Diff, Inputs, Observed, Outputs, Run
+from emflow.engine.work import together
+from emflow.problems import Problem
+from emflow.resources import components, jobs
+from emflow.resources.marks import COMPILATION, NOT_OURS, PACKAGE, PERMISSIONS, ROLE, Mark, digest_of
+from emflow.workflow.model import ModelComponent
+
+PRESET = "GreengrassV2Component"
+TIMEOUT = 1800.0
+"""Seconds. The API knows no limit of its own; a job takes two or three minutes."""
+
+
+@dataclass(frozen=True)
+class Packaging:
+    """A packaging.
+
+    Args:
+        base: the job's name in the workflow.
+        content: digest of all that goes into the compilation, for the names of jobs.
+        bucket: the components bucket, for what comes out.
+    """
+
+    base: str
+    model: str
+    version: str
+    component: ModelComponent
+    content: str
+    bucket: str
+    mark: Mark
+    retry_failed: bool = False
+
+    @property
+    def id(self) -> str:
+        return PACKAGE
+
+    @property
+    def name(self) -> str:
+        return f"{self.component.name} {self.component.version}"
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset({COMPILATION, ROLE, PERMISSIONS})
+
+    @property
+    def preset(self) -> dict[str, str]:
+        """PresetDeploymentConfig, which the API takes as JSON text."""
+        description = {"ComponentDescription": self.component.description} if self.component.description else {}
+        return {"ComponentName": self.component.name, "ComponentVersion": self.component.version, **description}
+
+    @property
+    def digest(self) -> str:
+        return digest_of([self.content, self.model, self.version, self.preset])
+
+    def observe(self, clients: Clients) -> Observed | None:
+        found: dict[str, Any] = together(
+            {
+                "jobs": lambda: jobs.find(lambda name: _describe(clients, name), self.base, self.digest),
+                "component": lambda: components.describe(clients, self._arn(clients)),
+            }
+        )
+        return found if found["jobs"] or found["component"] else None
+
+    def diff(self, observed: Observed | None, inputs: Inputs) -> Diff:
+        there: tuple[jobs.Job, ...] = observed["jobs"] if observed else ()
+        component = observed["component"] if observed else None
+        if component is None:
+            there = tuple(_without_result(job) for job in there)
+        wanted = self._inputs(inputs)
+        diff = jobs.compare(self.id, self.base, self.digest, there, wanted, retry_failed=self.retry_failed)
+        if component is not None and diff.wanted.get("create"):
+            raise Problem(
+                f"{self.name} exists already, with other content; a component version never changes",
+                where=self.id,
+                mend="Raise cloud.package.component.version in the workflow.",
+            )
+        if component is not None and diff.action is Action.NONE and component["state"] != "DEPLOYABLE":
+            change = Change("component", component["state"], "DEPLOYABLE")
+            wanted_job = {"job": diff.outputs["job"], "create": False}
+            return Diff(Action.UPDATE, (change,), diff.outputs, wanted=wanted_job)
+        return diff
+
+    def apply(self, clients: Clients, diff: Diff, inputs: Inputs, run: Run) -> Outputs:
+        name, wanted = diff.wanted["job"], self._inputs(inputs)
+
+        def create() -> None:
+            clients("sagemaker").create_edge_packaging_job(
+                EdgePackagingJobName=name,
+                CompilationJobName=wanted["compilation"],
+                ModelName=self.model,
+                ModelVersion=self.version,
+                RoleArn=inputs(ROLE, "arn"),
+                OutputConfig={
+                    "S3OutputLocation": f"s3://{self.bucket}/models/packaged/{name}",
+                    "PresetDeploymentType": PRESET,
+                    "PresetDeploymentConfig": json.dumps(self.preset),
+                },
+                Tags=self.mark.tag_list(self.digest),
+            )
+
+        job = jobs.run(self.id, lambda name: _describe(clients, name), create, diff, wanted, run, TIMEOUT)
+        arn = self._arn(clients)
+        components.wait_deployable(clients, arn, run, self.id)
+        # SageMaker made the component, for us: with our mark on it, destroy knows.
+        clients("greengrassv2").tag_resource(resourceArn=arn, tags=self.mark.tags(self.digest))
+        return {"job": job.name, **job.outputs}
+
+    def kept(self, observed: Observed, *, delete_data: bool) -> str | None:
+        component = observed["component"]
+        if component is None:
+            return "AWS keeps the record of a job; it costs nothing"
+        return None if self.mark.is_on(component["tags"]) else NOT_OURS
+
+    def delete(self, clients: Clients, run: Run) -> None:
+        """Delete the component version; the job's record stays."""
+        clients("greengrassv2").delete_component(arn=self._arn(clients))
+
+    def _arn(self, clients: Clients) -> str:
+        return components.component_arn(clients, self.component.name, self.component.version)
+
+    def _inputs(self, inputs: Inputs) -> dict[str, Any]:
+        return {
+            "compilation": inputs(COMPILATION, "job"),
+            "model": self.model,
+            "version": self.version,
+            "component": self.preset,
+        }
+
+
+def _describe(clients: Clients, name: str) -> jobs.Job | None:
+    try:
+        found = clients("sagemaker").describe_edge_packaging_job(EdgePackagingJobName=name)
+    except ClientError as error:
+        if missing(error):
+            return None
+        raise
+    output, preset = found.get("OutputConfig", {}), found.get("PresetDeploymentOutput", {})
+    status, reason = found["EdgePackagingJobStatus"], found.get("EdgePackagingJobStatusMessage", "")
+    if preset.get("Status") == "FAILED":
+        status, reason = "FAILED", f"the component was not made: {preset.get('StatusMessage') or reason}"
+    return jobs.Job(
+        name=name,
+        status=status,
+        inputs={
+            "compilation": found.get("CompilationJobName"),
+            "model": found.get("ModelName"),
+            "version": found.get("ModelVersion"),
+            "component": jobs.parsed(output.get("PresetDeploymentConfig")),
+        },
+        reason=reason,
+        outputs={"artifact": found.get("ModelArtifact", "")} if status == "COMPLETED" else {},
+    )
+
+
+def _without_result(job: jobs.Job) -> jobs.Job:
+    """A completed job whose component is gone."""
+    return jobs.Job(job.name, job.status, job.inputs, job.reason, job.outputs, usable=job.status != "COMPLETED")

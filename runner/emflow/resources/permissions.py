@@ -1,0 +1,101 @@
+"""What the role may do: one inline policy of our own, or the workshop's managed ones, beside what others gave it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from emflow.engine.clients import Clients
+from emflow.engine.errors import missing
+from emflow.engine.resource import Diff, Inputs, Observed, Outputs, Run
+from emflow.engine.work import together
+from emflow.resources import policies
+from emflow.resources.marks import PERMISSIONS, ROLE
+
+
+@dataclass(frozen=True)
+class Permissions:
+    """What one workflow needs its role to be allowed.
+
+    Args:
+        inline: our own policy; None when the managed ones do.
+        managed: ARNs of managed policies that the role needs at least.
+    """
+
+    role: str
+    workflow: str
+    inline: Mapping[str, Any] | None
+    managed: tuple[str, ...]
+
+    @property
+    def id(self) -> str:
+        return PERMISSIONS
+
+    @property
+    def name(self) -> str:
+        """The inline policy's: one for each workflow, so that several can share a role."""
+        return f"emflow-{self.workflow}"
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset({ROLE})
+
+    def observe(self, clients: Clients) -> Observed | None:
+        iam = clients("iam")
+        found = together(
+            {
+                "inline": lambda: _unless_missing(
+                    lambda: iam.get_role_policy(RoleName=self.role, PolicyName=self.name)["PolicyDocument"]
+                ),
+                "managed": lambda: _unless_missing(lambda: policies.attached(iam, self.role)),
+            }
+        )
+        if found["inline"] is None and not set(self.managed) & set(found["managed"] or ()):
+            return None
+        return found
+
+    def diff(self, observed: Observed | None, inputs: Inputs) -> Diff:
+        attached = observed["managed"] if observed else []
+        want = {
+            "inline": self.inline,
+            "managed": [*attached, *(arn for arn in self.managed if arn not in attached)],
+        }
+        return Diff.between(want, observed)
+
+    def apply(self, clients: Clients, diff: Diff, inputs: Inputs, run: Run) -> Outputs:
+        iam = clients("iam")
+        for change in diff.changes:
+            match change.field:
+                case "inline" if change.new is None:
+                    self._drop(iam)
+                case "inline":
+                    text = json.dumps(change.new)
+                    iam.put_role_policy(RoleName=self.role, PolicyName=self.name, PolicyDocument=text)
+                case "managed":
+                    for arn in change.new:
+                        if arn not in (change.old or ()):
+                            iam.attach_role_policy(RoleName=self.role, PolicyArn=arn)
+        return {}
+
+    def kept(self, observed: Observed, *, delete_data: bool) -> str | None:
+        # Nobody can tell who attached a managed policy, so those stay on a role that stays.
+        return None if observed["inline"] is not None else ""
+
+    def delete(self, clients: Clients, run: Run) -> None:
+        self._drop(clients("iam"))
+
+    def _drop(self, iam: Any) -> None:
+        _unless_missing(lambda: iam.delete_role_policy(RoleName=self.role, PolicyName=self.name))
+
+
+def _unless_missing(call: Callable[[], Any]) -> Any:
+    try:
+        return call()
+    except ClientError as error:
+        if missing(error):
+            return None
+        raise

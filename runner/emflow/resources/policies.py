@@ -1,0 +1,107 @@
+"""What the role may do: exactly this workflow's buckets, fleet and model component, or the workshop's list.
+
+Which call needs which right: https://docs.aws.amazon.com/greengrass/v2/developerguide/device-service-role.html (logs,
+artifacts), AWS's own AmazonSageMakerEdgeDeviceFleetPolicy (heartbeat, registration, captures), and the jobs' reading
+and writing of models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from emflow.workflow.model import Workflow
+
+TRUSTED = ("credentials.iot.amazonaws.com", "sagemaker.amazonaws.com")
+"""Who assumes the role: devices, through the role alias, and SageMaker's jobs."""
+
+WORKSHOP = (
+    "service-role/AmazonSageMakerEdgeDeviceFleetPolicy",
+    "AmazonS3FullAccess",
+    "service-role/AWSIoTLogging",
+    "service-role/AWSIoTRuleActions",
+    "service-role/AWSIoTThingsRegistration",
+    "AWSGreengrassFullAccess",
+)
+"""The AWS managed policies that the workshop attaches or checks, with the paths they have in AWS."""
+
+
+def managed_arns(partition: str) -> tuple[str, ...]:
+    """The ARNs of the workshop's policies."""
+    return tuple(f"arn:{partition}:iam::aws:policy/{path}" for path in WORKSHOP)
+
+
+def least_privilege(workflow: Workflow, partition: str) -> dict[str, Any]:
+    """The inline policy for one workflow."""
+    cloud, region = workflow.cloud, workflow.aws.region
+    components = f"arn:{partition}:s3:::{cloud.buckets.components.name}"
+    results = f"arn:{partition}:s3:::{cloud.buckets.inference_results.name}"
+    model = f"arn:{partition}:greengrass:{region}:*:components:{cloud.package.component.name}"
+    logs = f"arn:{partition}:logs:{region}:*:log-group:/aws"
+    devices = f"arn:{partition}:sagemaker:{region}:*:device-fleet/{cloud.fleet.name}/device/*"
+    return {
+        "Version": "2012-10-17",
+        "Statement": [
+            _allow("FindBuckets", ["s3:GetBucketLocation", "s3:ListBucket"], [components, results]),
+            _allow("ReadComponents", ["s3:GetObject"], [f"{components}/artifacts/*", f"{components}/models/*"]),
+            _allow("WriteModels", ["s3:PutObject"], [f"{components}/models/*"]),
+            _allow("WriteCaptures", ["s3:PutObject"], [f"{results}/*"]),
+            _allow("EdgeAgent", ["sagemaker:GetDeviceRegistration", "sagemaker:SendHeartbeat"], [devices]),
+            _allow(
+                "ModelComponent",
+                ["greengrass:CreateComponentVersion", "greengrass:DescribeComponent"],
+                [model, f"{model}:versions:*"],
+            ),
+            _allow(
+                "Logs",
+                ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"],
+                [f"{logs}/greengrass/*", f"{logs}/sagemaker/*"],
+            ),
+        ],
+    }
+
+
+def trusting(document: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A trust policy under which `TRUSTED` may assume the role, and everybody who could before."""
+    if document is None:
+        document = {"Version": "2012-10-17", "Statement": []}
+    already = set(trusted_by(document))
+    added = [
+        {"Effect": "Allow", "Principal": {"Service": service}, "Action": "sts:AssumeRole"}
+        for service in TRUSTED
+        if service not in already
+    ]
+    return {**document, "Statement": [*_listed(document["Statement"]), *added]} if added else dict(document)
+
+
+def trusted_by(document: Mapping[str, Any]) -> list[str]:
+    """The services that may assume the role without any condition, in the document's order."""
+    services: list[str] = []
+    for statement in _listed(document.get("Statement")):
+        principal = statement.get("Principal")
+        actions = _listed(statement.get("Action"))
+        if (
+            statement.get("Effect") == "Allow"
+            and isinstance(principal, dict)
+            and not statement.get("Condition")
+            and {"sts:AssumeRole", "sts:*", "*"} & set(actions)
+        ):
+            services += _listed(principal.get("Service"))
+    return services
+
+
+def attached(iam: Any, role: str) -> list[str]:
+    """ARNs of the managed policies on a role."""
+    pages = iam.get_paginator("list_attached_role_policies").paginate(RoleName=role)
+    return [policy["PolicyArn"] for page in pages for policy in page["AttachedPolicies"]]
+
+
+def _allow(sid: str, actions: list[str], resources: list[str]) -> dict[str, Any]:
+    return {"Sid": sid, "Effect": "Allow", "Action": actions, "Resource": resources}
+
+
+def _listed(value: Any) -> list[Any]:
+    """IAM lets a list of one be written without brackets."""
+    if value is None:
+        return []
+    return list(value) if isinstance(value, list) else [value]

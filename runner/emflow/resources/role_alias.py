@@ -1,0 +1,88 @@
+"""The IoT role alias: the name under which devices get the role's credentials.
+
+The fleet could make one itself (EnableIotRoleAlias), always as `SageMakerEdge-<fleet>` and for one hour; made here, it
+has the workflow's name and duration, and is there before the first device asks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from emflow.engine.clients import Clients
+from emflow.engine.errors import code, missing
+from emflow.engine.resource import Diff, Inputs, Observed, Outputs, Run
+from emflow.resources.marks import NOT_OURS, ROLE, ROLE_ALIAS, Mark, by_key, refuse_foreign
+
+
+@dataclass(frozen=True)
+class RoleAlias:
+    """A role alias. `seconds` is how long its credentials last: 900 to 43200."""
+
+    name: str
+    seconds: int
+    mark: Mark
+    adopted: bool = False
+
+    @property
+    def id(self) -> str:
+        return ROLE_ALIAS
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset({ROLE})
+
+    def observe(self, clients: Clients) -> Observed | None:
+        iot = clients("iot")
+        try:
+            found = iot.describe_role_alias(roleAlias=self.name)["roleAliasDescription"]
+        except ClientError as error:
+            if missing(error):
+                return None
+            raise
+        return {
+            "arn": found["roleAliasArn"],
+            "role": found["roleArn"],
+            "seconds": found["credentialDurationSeconds"],
+            "tags": _tags(iot, found["roleAliasArn"]),
+        }
+
+    def diff(self, observed: Observed | None, inputs: Inputs) -> Diff:
+        want = {"role": inputs(ROLE, "arn"), "seconds": self.seconds}
+        diff = Diff.between(want, observed, outputs={"arn": observed["arn"]} if observed else {})
+        if observed is not None:
+            refuse_foreign(f"role alias {self.name}", self.mark, observed["tags"], diff.changes, adopted=self.adopted)
+        return diff
+
+    def apply(self, clients: Clients, diff: Diff, inputs: Inputs, run: Run) -> Outputs:
+        iot = clients("iot")
+        asked = {"roleAlias": self.name, "roleArn": inputs(ROLE, "arn"), "credentialDurationSeconds": self.seconds}
+        if "arn" not in diff.outputs:
+            try:
+                return {"arn": iot.create_role_alias(**asked, tags=self.mark.tag_list())["roleAliasArn"]}
+            except iot.exceptions.ResourceAlreadyExistsException:
+                found = self.observe(clients)
+                diff = self.diff(found, inputs)
+                if not diff.changes:
+                    return diff.outputs
+        iot.update_role_alias(**asked)
+        return diff.outputs
+
+    def kept(self, observed: Observed, *, delete_data: bool) -> str | None:
+        return None if self.mark.is_on(observed["tags"]) else NOT_OURS
+
+    def delete(self, clients: Clients, run: Run) -> None:
+        clients("iot").delete_role_alias(roleAlias=self.name)
+
+
+def _tags(iot: Any, arn: str) -> dict[str, str]:
+    pages = iot.get_paginator("list_tags_for_resource").paginate(resourceArn=arn)
+    try:
+        return by_key([tag for page in pages for tag in page["tags"]])
+    except ClientError as error:
+        # Some endpoints that stand in for AWS keep no tags here; then nothing shows that the alias is ours.
+        if code(error) == "UnknownOperationException":
+            return {}
+        raise

@@ -1,0 +1,49 @@
+"""Waiting for AWS: polls that begin quick and become slow, and a role that IAM has not made known yet."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+from botocore.exceptions import ClientError
+
+from emflow.engine.errors import code, message
+from emflow.engine.resource import Run
+
+T = TypeVar("T")
+
+FIRST, SLOWEST = 0.1, 5.0
+"""Seconds between two looks: at first, and at most. A real job takes minutes, an embedded one less than a second."""
+
+IAM_PATIENCE = 120.0
+"""Seconds. IAM is eventually consistent: a new role is known to SageMaker after some seconds, seldom after a minute."""
+
+
+def looks(run: Run, timeout: float) -> Iterator[float]:
+    """A round for each look, with pauses between them, until `timeout` seconds are over; gives the seconds so far."""
+    started = time.monotonic()
+    pause = FIRST
+    while (so_far := time.monotonic() - started) < timeout:
+        yield so_far
+        run.pause(pause)
+        pause = min(pause * 1.4, SLOWEST)
+
+
+def when_assumable(call: Callable[[], T], run: Run, patience: float = IAM_PATIENCE) -> T:
+    """Make a call that hands a role to SageMaker, again as long as SageMaker does not know the role yet.
+
+    Raises:
+        ClientError: it is refused for another reason, or for this one after `patience` seconds.
+    """
+    told = False
+    for _ in looks(run, patience):
+        try:
+            return call()
+        except ClientError as error:
+            if code(error) != "ValidationException" or "Could not assume role" not in message(error):
+                raise
+            if not told:
+                run.waiting("role not known yet", message(error))
+                told = True
+    return call()

@@ -1,0 +1,182 @@
+"""The way to AWS: what a person reads when it cannot be gone."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import boto3
+import pytest
+from emflow.engine.clients import Clients
+from emflow.engine.errors import as_problem
+from emflow.engine.plan import make_plan
+from emflow.problems import Problem
+from emflow.workflow.model import Aws
+from engine.things import thing
+
+IDENTITY = (
+    "<GetCallerIdentityResponse><GetCallerIdentityResult><Account>123456789012</Account>"
+    "<Arn>arn:aws:iam::123456789012:root</Arn><UserId>A</UserId></GetCallerIdentityResult></GetCallerIdentityResponse>"
+)
+
+
+@pytest.fixture(autouse=True)
+def nobody(monkeypatch):
+    """Somebody who has never used AWS here."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+@pytest.fixture
+def signed_in(monkeypatch):
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+
+
+@pytest.fixture
+def endpoint(monkeypatch, signed_in):
+    """A server that answers as told; its requests' headers are kept."""
+
+    class Server(ThreadingHTTPServer):
+        answers: list = []  # noqa: RUF012 one a test
+        seen: list = []  # noqa: RUF012 one a test
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            self._answer()
+
+        def do_GET(self):
+            self._answer()
+
+        def _answer(self):
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            self.server.seen.append(self.headers)
+            code, body = self.server.answers.pop(0) if self.server.answers else (200, IDENTITY)
+            self.send_response(code)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        def log_message(self, *_):
+            pass
+
+    server = Server(("127.0.0.1", 0), Handler)
+    server.answers, server.seen = [], []
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def error(code, message):
+    return f"<ErrorResponse><Error><Code>{code}</Code><Message>{message}</Message></Error></ErrorResponse>"
+
+
+def calling(clients):
+    class Calling:
+        def note(self, _):
+            clients("iam").list_roles()
+
+    return Calling()
+
+
+def test_without_credentials_one_problem_names_the_call_and_two_ways_out():
+    clients = Clients(Aws())
+    with pytest.raises(Problem) as refused:
+        make_plan([thing(f"t{number}") for number in range(12)], calling(clients))
+    assert str(refused.value).startswith("sts:GetCallerIdentity: no AWS credentials found")
+    assert "aws configure" in refused.value.mend
+    assert "emflow up" in refused.value.mend
+    assert str(refused.value).count("credentials found") == 1
+
+
+def test_an_endpoint_that_is_not_there_is_told_within_seconds(monkeypatch, signed_in):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound and not listening: a connection is refused
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{taken.getsockname()[1]}")
+        clients = Clients(Aws())
+        started = time.monotonic()
+        with pytest.raises(Problem) as refused:
+            make_plan([thing(f"t{number}") for number in range(12)], calling(clients))
+        assert time.monotonic() - started < 5
+    assert refused.value.where == "sts:GetCallerIdentity"
+    assert "cannot reach http://127.0.0.1:" in refused.value.what
+    assert "emflow local" in refused.value.mend
+
+
+def test_a_refused_call_is_named_with_what_to_allow(endpoint):
+    clients = Clients(Aws())
+    clients("iam")  # who we are is answered
+    endpoint.answers.append((403, error("AccessDenied", "User x is not authorized to perform: iam:ListRoles")))
+    with pytest.raises(Problem) as refused:
+        make_plan([thing("t")], calling(clients))
+    assert refused.value.where == "iam:ListRoles"
+    assert "not authorized" in refused.value.what
+    assert "Allow iam:ListRoles" in refused.value.mend
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("ExpiredToken", "sign in again"),
+        ("InvalidClientTokenId", "does not know these credentials"),
+    ],
+)
+def test_credentials_that_do_not_work_are_told_as_such(endpoint, code, words):
+    endpoint.answers.append((403, error(code, "no")))
+    with pytest.raises(Problem) as refused:
+        Clients(Aws())("s3")
+    assert refused.value.where == "sts:GetCallerIdentity"
+    assert words in refused.value.mend
+
+
+def test_a_throttled_call_is_tried_again(endpoint):
+    clients = Clients(Aws())
+    clients("iam")
+    endpoint.answers += [(400, error("Throttling", "slow down"))] * 2
+    endpoint.answers.append((200, "<ListRolesResponse><ListRolesResult><Roles/></ListRolesResult></ListRolesResponse>"))
+    assert clients("iam").list_roles()["Roles"] == []
+
+
+def test_calls_say_who_makes_them(endpoint):
+    Clients(Aws())("iam")
+    assert "emflow/" in endpoint.seen[-1]["User-Agent"]
+
+
+def test_who_we_are_is_asked_once_and_every_client_is_made_once(endpoint):
+    clients = Clients(Aws(region="eu-central-1"))
+    assert clients("iam") is clients("iam")
+    assert clients("s3") is not clients("iam")
+    assert clients.account == "123456789012"
+    assert clients.arn("iot", "thing/a") == "arn:aws:iot:eu-central-1:123456789012:thing/a"
+    assert len(endpoint.seen) == 1
+
+
+@pytest.mark.parametrize(
+    ("region", "partition"),
+    [("eu-west-1", "aws"), ("cn-north-1", "aws-cn"), ("us-gov-west-1", "aws-us-gov"), ("eu-newland-9", "aws")],
+)
+def test_regions_of_other_partitions_have_other_arns(endpoint, region, partition):
+    assert Clients(Aws(region=region)).arn("iot", "thing/a").startswith(f"arn:{partition}:iot:{region}:")
+
+
+def test_a_profile_that_does_not_exist_is_named():
+    with pytest.raises(Problem, match="nowhere") as refused:
+        Clients(Aws(profile="nowhere"))
+    assert "aws configure list-profiles" in refused.value.mend
+
+
+def test_a_value_that_aws_does_not_take_is_named(signed_in):
+    client = boto3.client("iam", region_name="us-east-1")
+    with pytest.raises(client.exceptions.ClientError.__mro__[1]) as refused:
+        client.get_role(RoleName="")
+    assert "RoleName" in as_problem(refused.value).what

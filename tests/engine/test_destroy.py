@@ -1,0 +1,52 @@
+"""Taking down: the order, and what stays."""
+
+from __future__ import annotations
+
+import pytest
+from emflow.engine.destroy import plan_removal, remove
+from emflow.engine.events import Done, Failed, Skipped
+from emflow.problems import Problem
+from engine.things import World, thing
+
+
+def everything(*names):
+    return World({name: {"value": 1} for name in names})
+
+
+def test_what_needs_goes_before_what_is_needed():
+    world = everything("a", "b", "c")
+    remove(plan_removal([thing("a"), thing("b", "a"), thing("c", "b")], world), world)
+    assert world.did[-3:] == ["delete c", "delete b", "delete a"]
+
+
+def test_what_is_not_there_is_not_mentioned():
+    removal = plan_removal([thing("a"), thing("b")], everything("a"))
+    assert [each.id for each in removal.going] == ["a"]
+    assert removal.staying == ()
+
+
+def test_what_is_kept_is_kept_with_its_reason_and_data_goes_only_when_told():
+    things = [thing("bucket", keep="it holds data"), thing("fleet", "bucket")]
+    removal = plan_removal(things, everything("bucket", "fleet"))
+    assert removal.text().splitlines() == [
+        "  - fleet   FLEET",
+        "  = bucket  BUCKET  kept: it holds data",
+        "Plan: 1 to remove, 1 kept",
+    ]
+    removal = plan_removal(things, everything("bucket", "fleet"), delete_data=True)
+    assert [each.id for each in removal.going] == ["fleet", "bucket"]
+
+
+def test_a_failure_leaves_the_rest_as_it_is():
+    def fail(run):
+        raise Problem("still in use")
+
+    world = everything("a", "b", "c")
+    events = []
+    things = [thing("a"), thing("b", "a", on_apply=fail), thing("c", "b")]
+    with pytest.raises(Problem, match="still in use"):
+        remove(plan_removal(things, world), world, events.append)
+    assert list(world.there) == ["a", "b"]
+    assert [event.resource for event in events if isinstance(event, Done)] == ["c"]
+    assert [event.resource for event in events if isinstance(event, Failed)] == ["b"]
+    assert [event for event in events if isinstance(event, Skipped)] == [Skipped("a", "b")]

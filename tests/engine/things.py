@@ -1,0 +1,67 @@
+"""Resources that live in a dictionary, so that what the engine does can be watched without any cloud."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from emflow.engine.resource import Diff, Inputs, Observed, Outputs, Run
+
+
+@dataclass
+class World:
+    """What exists, and everything that was done to it, in order."""
+
+    there: dict[str, dict[str, Any]] = field(default_factory=dict)
+    did: list[str] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def note(self, what: str) -> None:
+        with self.lock:
+            self.did.append(what)
+
+
+@dataclass(frozen=True)
+class Thing:
+    """Wants a value. `uses` names a thing whose output becomes part of what it wants."""
+
+    id: str
+    needs: frozenset[str] = frozenset()
+    value: Any = 1
+    uses: str = ""
+    keep: str | None = None
+    on_apply: Callable[[Run], object] = lambda run: None
+    on_diff: Callable[[], object] = lambda: None
+
+    @property
+    def name(self) -> str:
+        return self.id.upper()
+
+    def observe(self, clients: Any) -> Observed | None:
+        clients.note(f"observe {self.id}")
+        return clients.there.get(self.id)
+
+    def diff(self, observed: Observed | None, inputs: Inputs) -> Diff:
+        self.on_diff()
+        want = {"value": self.value} | ({"used": inputs(self.uses, "made")} if self.uses else {})
+        return Diff.between(want, observed, outputs={"made": f"{self.id}!"} if observed else {})
+
+    def apply(self, clients: Any, diff: Diff, inputs: Inputs, run: Run) -> Outputs:
+        self.on_apply(run)
+        clients.note(f"apply {self.id}")
+        clients.there[self.id] = {**(clients.there.get(self.id) or {}), **{c.field: c.new for c in diff.changes}}
+        return {"made": f"{self.id}!"}
+
+    def kept(self, observed: Mapping[str, Any], *, delete_data: bool) -> str | None:
+        return None if delete_data else self.keep
+
+    def delete(self, clients: Any, run: Run) -> None:
+        self.on_apply(run)
+        clients.note(f"delete {self.id}")
+        clients.there.pop(self.id, None)
+
+
+def thing(name: str, *needs: str, **more: Any) -> Thing:
+    return Thing(name, frozenset(needs), **more)

@@ -1,0 +1,165 @@
+"""Role, permissions, role alias, fleet and devices: made, or taken as they are and added to."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from botocore.exceptions import ClientError
+from emflow.engine.resource import Action, Inputs
+from emflow.problems import Problem
+from emflow.resources import policies
+from emflow.resources.fleet import Fleet
+from emflow.resources.marks import Mark
+from emflow.resources.waiting import when_assumable
+from resources.conftest import within
+
+THEIRS = {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}
+
+
+def step(plan, resource):
+    return next(step for step in plan.steps if step.resource.id == resource)
+
+
+def trust(client, role):
+    return client("iam").get_role(RoleName=role)["Role"]["AssumeRolePolicyDocument"]
+
+
+class Waits:
+    """A run in which waiting does something, and time passes at once."""
+
+    def __init__(self, on_waiting=lambda: None):
+        self.told = []
+        self.on_waiting = on_waiting
+
+    def waiting(self, state, reason=""):
+        self.told.append((state, reason))
+        self.on_waiting()
+
+    def pause(self, seconds):
+        pass
+
+
+def test_trust_is_added_to_the_existing_document_and_what_others_put_there_stays(rollout, workflow, client):
+    role = workflow.cloud.role.name
+    document = {"Version": "2012-10-17", "Statement": [THEIRS]}
+    client("iam").create_role(RoleName=role, AssumeRolePolicyDocument=json.dumps(document))
+    rollout.apply(workflow)
+    statements = trust(client, role)["Statement"]
+    assert statements[0] == THEIRS
+    assert [each["Principal"]["Service"] for each in statements[1:]] == list(policies.TRUSTED)
+    rollout.apply(workflow)
+    assert rollout.changing_calls == []
+
+
+@pytest.mark.parametrize(
+    ("statement", "services"),
+    [
+        (THEIRS, ["ec2.amazonaws.com"]),
+        ({**THEIRS, "Principal": {"Service": ["a", "b"]}, "Action": ["sts:AssumeRole", "sts:TagSession"]}, ["a", "b"]),
+        ({**THEIRS, "Effect": "Deny"}, []),
+        ({**THEIRS, "Action": "sts:AssumeRoleWithSAML"}, []),
+        ({**THEIRS, "Condition": {"StringEquals": {"aws:SourceAccount": "1"}}}, []),
+        ({**THEIRS, "Principal": "*"}, []),
+    ],
+)
+def test_who_may_assume_a_role_without_any_condition(statement, services):
+    assert policies.trusted_by({"Statement": statement}) == services
+    assert policies.trusted_by({"Statement": [statement]}) == services
+
+
+def test_the_role_may_do_no_more_than_this_workflow_needs(rollout, workflow, client):
+    rollout.apply(workflow)
+    role = workflow.cloud.role.name
+    (name,) = client("iam").list_role_policies(RoleName=role)["PolicyNames"]
+    document = client("iam").get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
+    resources = [resource for statement in document["Statement"] for resource in statement["Resource"]]
+    assert "*" not in resources
+    buckets = workflow.cloud.buckets
+    for resource in resources:
+        if ":s3:" in resource:
+            assert resource.split(":::")[1].split("/")[0] in (buckets.components.name, buckets.inference_results.name)
+    assert client("iam").list_attached_role_policies(RoleName=role)["AttachedPolicies"] == []
+
+
+def test_two_workflows_share_a_role_and_neither_takes_the_others_permissions(rollout, workflow, client):
+    rollout.apply(workflow)
+    other = within(workflow, "metadata", name="another-workflow")
+    assert step(rollout.plan(other), "access/role").diff.action is Action.NONE
+    assert step(rollout.plan(other), "access/permissions").diff.action is Action.CREATE
+    rollout.apply(other)
+    assert len(client("iam").list_role_policies(RoleName=workflow.cloud.role.name)["PolicyNames"]) == 2
+
+
+def test_credentials_that_last_longer_than_the_roles_session_make_the_session_longer(rollout, workflow, client):
+    rollout.apply(workflow)
+    rollout.apply(within(workflow, "cloud.role", credential_duration="2h"), adopt={"access/role_alias"})
+    cloud = workflow.cloud
+    assert client("iam").get_role(RoleName=cloud.role.name)["Role"]["MaxSessionDuration"] == 7200
+    alias = client("iot").describe_role_alias(roleAlias=cloud.role.alias)["roleAliasDescription"]
+    assert alias["credentialDurationSeconds"] == 7200
+
+
+def test_an_alias_for_another_role_is_not_pointed_elsewhere_without_the_users_word(rollout, workflow, client):
+    other = "arn:aws:iam::123456789012:role/other"
+    alias = workflow.cloud.role.alias
+    client("iot").create_role_alias(roleAlias=alias, roleArn=other)
+    with pytest.raises(Problem, match=r"role alias .* was not made by this workflow"):
+        rollout.apply(workflow)
+    assert client("iot").describe_role_alias(roleAlias=alias)["roleAliasDescription"]["roleArn"] == other
+    rollout.apply(workflow, adopt={"access/role_alias"})
+    found = client("iot").describe_role_alias(roleAlias=alias)["roleAliasDescription"]
+    assert found["roleArn"].endswith(workflow.cloud.role.name)
+
+
+def test_the_fleet_follows_its_description(rollout, workflow, client):
+    rollout.apply(workflow)
+    rollout.apply(within(workflow, "cloud.fleet", description="Boards in hall 3"))
+    assert rollout.changing_calls == ["sagemaker:UpdateDeviceFleet"]
+    fleet = client("sagemaker").describe_device_fleet(DeviceFleetName=workflow.cloud.fleet.name)
+    assert fleet["Description"] == "Boards in hall 3"
+
+
+def test_new_devices_are_registered_together_and_dropped_ones_are_reported_and_left(rollout, workflow, client):
+    rollout.apply(workflow)
+    fleet = workflow.cloud.fleet
+    devices = tuple(f"new-{number}" for number in range(250))
+    plan = rollout.plan(within(workflow, "cloud.fleet", devices=devices))
+    assert f"also registered, and left alone: {fleet.devices[0]}" in plan.text()
+    rollout.apply(within(workflow, "cloud.fleet", devices=devices))
+    assert rollout.calls.count("sagemaker:RegisterDevices") == 3
+    pages = client("sagemaker").get_paginator("list_devices").paginate(DeviceFleetName=fleet.name)
+    assert sum(len(page["DeviceSummaries"]) for page in pages) == 251
+    rollout.apply(within(workflow, "cloud.fleet", devices=devices))
+    assert rollout.changing_calls == []
+    assert rollout.calls.count("sagemaker:ListTags") == 2  # one for the fleet, one for all devices
+
+
+def test_a_role_that_sagemaker_does_not_know_yet_is_waited_for_with_the_reason(rollout, workflow, client):
+    name = f"{workflow.cloud.role.name}-late"
+    arn = f"arn:aws:iam::123456789012:role/{name}"
+    waits = Waits(
+        lambda: client("iam").create_role(
+            RoleName=name, AssumeRolePolicyDocument=json.dumps(policies.trusting(None)), Tags=[]
+        )
+    )
+    fleet = Fleet(workflow.cloud.fleet.name, "", "s3://somewhere", Mark("w", "fleet/fleet"))
+    inputs = Inputs({"access/role": {"arn": arn}})
+    clients = rollout.own(workflow)
+    fleet.apply(clients, fleet.diff(None, inputs), inputs, waits)
+    assert fleet.observe(clients)["role"] == arn
+    ((state, reason),) = waits.told
+    assert state == "role not known yet"
+    assert "Could not assume role" in reason
+
+
+def test_any_other_refusal_is_not_waited_out():
+    calls = []
+
+    def refused():
+        calls.append(1)
+        raise ClientError({"Error": {"Code": "ValidationException", "Message": "bad name"}}, "CreateDeviceFleet")
+
+    with pytest.raises(ClientError, match="bad name"):
+        when_assumable(refused, Waits())
+    assert len(calls) == 1

@@ -1,0 +1,118 @@
+"""Buckets and what lies in them: private, mended when somebody opened them, nobody else's changed or deleted."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from emflow.engine.resource import Action
+from emflow.problems import Problem
+from resources.conftest import within
+
+BUCKET = "bucket/components"
+
+
+def step(plan, resource=BUCKET):
+    return next(step for step in plan.steps if step.resource.id == resource)
+
+
+@pytest.fixture
+def s3(client):
+    return client("s3")
+
+
+@pytest.fixture
+def bucket(workflow):
+    return workflow.cloud.buckets.components.name
+
+
+def test_a_bucket_is_private_encrypted_owned_and_takes_no_plain_http(rollout, workflow, s3, bucket):
+    rollout.apply(workflow)
+    blocked = s3.get_public_access_block(Bucket=bucket)["PublicAccessBlockConfiguration"]
+    assert set(blocked.values()) == {True}
+    assert len(blocked) == 4
+    (rule,) = s3.get_bucket_ownership_controls(Bucket=bucket)["OwnershipControls"]["Rules"]
+    assert rule["ObjectOwnership"] == "BucketOwnerEnforced"
+    (rule,) = s3.get_bucket_encryption(Bucket=bucket)["ServerSideEncryptionConfiguration"]["Rules"]
+    assert rule["ApplyServerSideEncryptionByDefault"]["SSEAlgorithm"] == "AES256"
+    (statement,) = json.loads(s3.get_bucket_policy(Bucket=bucket)["Policy"])["Statement"]
+    assert statement["Effect"] == "Deny"
+    assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+    tags = {tag["Key"]: tag["Value"] for tag in s3.get_bucket_tagging(Bucket=bucket)["TagSet"]}
+    assert tags == {"emflow:workflow": workflow.metadata.name, "emflow:resource": BUCKET}
+
+
+def test_a_bucket_that_somebody_opened_is_closed_again_and_only_that(rollout, workflow, s3, bucket):
+    rollout.apply(workflow)
+    s3.delete_public_access_block(Bucket=bucket)
+    plan = rollout.plan(workflow)
+    assert [change.field for change in step(plan).diff.changes] == ["public_access"]
+    assert "~ bucket/components" in plan.text()
+    rollout.apply(workflow)
+    assert rollout.changing_calls == ["s3:PutPublicAccessBlock"]
+    assert rollout.plan(workflow).changes == ()
+
+
+def test_what_others_put_into_the_bucket_policy_stays(rollout, workflow, s3, bucket):
+    rollout.apply(workflow)
+    theirs = {
+        "Sid": "Theirs",
+        "Effect": "Allow",
+        "Principal": {"AWS": "arn:aws:iam::123456789012:root"},
+        "Action": "s3:GetObject",
+        "Resource": f"arn:aws:s3:::{bucket}/*",
+    }
+    s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps({"Version": "2012-10-17", "Statement": [theirs]}))
+    rollout.apply(workflow)
+    statements = json.loads(s3.get_bucket_policy(Bucket=bucket)["Policy"])["Statement"]
+    assert theirs in statements
+    assert [statement["Sid"] for statement in statements] == ["Theirs", "TlsOnly"]
+
+
+def test_stricter_encryption_than_ours_is_no_difference(rollout, workflow, s3, bucket):
+    rollout.apply(workflow)
+    rule = {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms"}}
+    s3.put_bucket_encryption(Bucket=bucket, ServerSideEncryptionConfiguration={"Rules": [rule]})
+    assert rollout.plan(workflow).changes == ()
+
+
+def test_somebody_elses_bucket_is_not_changed_without_the_users_word(rollout, workflow, s3, bucket):
+    s3.create_bucket(Bucket=bucket)
+    with pytest.raises(Problem, match="was not made by this workflow") as refused:
+        rollout.plan(workflow)
+    assert f"--adopt {BUCKET}" in refused.value.mend
+    rollout.apply(workflow, adopt={BUCKET})
+    assert rollout.plan(workflow).changes == ()
+    with pytest.raises(s3.exceptions.ClientError, match="NoSuchTagSet"):
+        s3.get_bucket_tagging(Bucket=bucket)  # never marked as ours, so never deleted
+
+
+def test_somebody_elses_bucket_that_is_as_it_should_be_is_used(rollout, workflow):
+    rollout.apply(workflow)
+    other = within(workflow, "metadata", name="another-workflow")
+    assert step(rollout.plan(other)).diff.action is Action.NONE
+
+
+def test_only_what_can_be_adopted_may_be_named(rollout, workflow):
+    with pytest.raises(Problem, match="nothing called bucket/other can be adopted") as refused:
+        rollout.plan(workflow, adopt={"bucket/other"})
+    assert refused.value.exit_code == 2
+
+
+def test_the_model_lies_under_its_digest_and_is_not_uploaded_twice(rollout, workflow, s3, bucket):
+    rollout.apply(workflow)
+    (listed,) = s3.list_objects_v2(Bucket=bucket, Prefix="models/uncompiled/")["Contents"]
+    found = s3.head_object(Bucket=bucket, Key=listed["Key"], ChecksumMode="ENABLED")
+    assert found["ChecksumSHA256"]
+    assert len(listed["Key"].split("/")[2]) == 64
+    rollout.apply(workflow)
+    assert "s3:PutObject" not in rollout.calls
+
+
+def test_an_object_whose_bytes_somebody_changed_is_mended(rollout, workflow, s3, bucket):
+    rollout.apply(workflow)
+    (listed,) = s3.list_objects_v2(Bucket=bucket, Prefix="models/uncompiled/")["Contents"]
+    before = s3.get_object(Bucket=bucket, Key=listed["Key"])["Body"].read()
+    s3.put_object(Bucket=bucket, Key=listed["Key"], Body=b"other", ChecksumAlgorithm="SHA256")
+    rollout.apply(workflow)
+    assert s3.get_object(Bucket=bucket, Key=listed["Key"])["Body"].read() == before

@@ -1,0 +1,211 @@
+"""Deployments: revised, never trampled on, and followed until the devices have spoken."""
+
+from __future__ import annotations
+
+import json
+import threading
+
+import pytest
+from emflow.engine.events import Done, Failed, Waiting
+from emflow.engine.resource import Action
+from emflow.problems import Problem
+from emflow.resources import wait_for_deployment
+from emflow.resources.application import Application
+from emflow.resources.components import next_patch, version_key
+from emflow.resources.marks import Mark
+from resources.conftest import within
+
+DEPLOYMENT = "deployment/target"
+
+
+def step(plan, resource=DEPLOYMENT):
+    return next(step for step in plan.steps if step.resource.id == resource)
+
+
+@pytest.fixture
+def greengrass(client):
+    return client("greengrassv2")
+
+
+@pytest.fixture
+def target(workflow):
+    return f"arn:aws:iot:us-east-1:123456789012:thing/{workflow.cloud.deployment.target.thing}"
+
+
+@pytest.fixture
+def deployed(rollout, workflow):
+    """The id of the workflow's deployment."""
+    return rollout.apply(workflow).outputs[DEPLOYMENT]["id"]
+
+
+@pytest.fixture
+def thing(workflow):
+    return workflow.cloud.deployment.target.thing
+
+
+def test_components_that_are_not_ours_stay_with_their_configuration(rollout, workflow, greengrass, target):
+    theirs = {"componentVersion": "2.12.6", "configurationUpdate": {"merge": '{"a": 1}'}}
+    greengrass.create_deployment(
+        targetArn=target,
+        deploymentName="theirs",
+        components={"aws.greengrass.Cli": theirs},
+        deploymentPolicies={"failureHandlingPolicy": "DO_NOTHING"},
+    )
+    plan = rollout.plan(workflow)
+    assert step(plan).diff.action is Action.UPDATE
+    assert "keeps aws.greengrass.Cli 2.12.6, which is not in this workflow" in plan.text()
+    assert "name: theirs → Deployment for ML using EM" in plan.text()
+    identity = rollout.apply(workflow).outputs[DEPLOYMENT]["id"]
+    made = greengrass.get_deployment(deploymentId=identity)
+    assert made["components"]["aws.greengrass.Cli"] == theirs
+    assert made["deploymentPolicies"]["failureHandlingPolicy"] == "DO_NOTHING"
+    assert rollout.plan(workflow).changes == ()
+
+
+def test_latest_takes_the_newest_at_first_and_keeps_what_is_deployed_afterwards(
+    rollout, workflow, greengrass, target, deployed
+):
+    made = greengrass.get_deployment(deploymentId=deployed)["components"]
+    listed = greengrass.list_components(scope="PUBLIC")["components"]
+    newest = {each["componentName"]: each["latestVersion"]["componentVersion"] for each in listed}
+    nucleus = "aws.greengrass.Nucleus"
+    assert made[nucleus]["componentVersion"] == newest[nucleus]
+
+    arn = f"arn:aws:greengrass:us-east-1:aws:components:{nucleus}"
+    versions = greengrass.list_component_versions(arn=arn)["componentVersions"]
+    older = [each["componentVersion"] for each in versions if each["componentVersion"] != newest[nucleus]]
+    if not older:
+        pytest.skip("the embedded AWS offers one version of the nucleus only")
+    greengrass.create_deployment(
+        targetArn=target,
+        deploymentName=workflow.cloud.deployment.name,
+        components={**made, nucleus: {"componentVersion": older[0]}},
+    )
+    assert rollout.plan(workflow).changes == ()
+
+
+def test_the_same_configuration_written_differently_is_no_difference(rollout, workflow, greengrass, target, deployed):
+    made = greengrass.get_deployment(deploymentId=deployed)["components"]
+    update = made[workflow.edge.component.name]["configurationUpdate"]
+    update["merge"] = json.dumps(dict(reversed(json.loads(update["merge"]).items())), indent=4)
+    greengrass.create_deployment(targetArn=target, deploymentName=workflow.cloud.deployment.name, components=made)
+    assert rollout.plan(workflow).changes == ()
+
+
+def test_a_cancelled_deployment_is_made_again(rollout, workflow, greengrass, deployed):
+    greengrass.cancel_deployment(deploymentId=deployed)
+    plan = rollout.plan(workflow)
+    assert [change.field for change in step(plan).diff.changes] == ["status"]
+    assert rollout.apply(workflow).outputs[DEPLOYMENT]["id"] != deployed
+
+
+def test_a_component_that_aws_does_not_offer_is_named(rollout, workflow):
+    asked = within(workflow, "cloud.deployment", components={"aws.greengrass.Nothing": "latest"})
+    with pytest.raises(Problem, match="no public component"):
+        rollout.plan(asked)
+
+
+def test_waiting_ends_when_the_device_has_succeeded(rollout, workflow, deployed, thing, report):
+    events = []
+
+    def device(event):
+        """Reports IN_PROGRESS when it is first waited for, and then that it is done."""
+        events.append(event)
+        if isinstance(event, Waiting):
+            report(thing, deployed, "IN_PROGRESS" if event.state != "IN_PROGRESS" else "SUCCEEDED")
+
+    wait_for_deployment(workflow, rollout.own(workflow), device, timeout=20)
+    assert [event.state for event in events if isinstance(event, Waiting)] == ["not heard of yet", "IN_PROGRESS"]
+    assert isinstance(events[-1], Done)
+
+
+def test_a_device_that_failed_is_named_with_its_reason_and_error_stack(rollout, workflow, deployed, thing, report):
+    reason = "the artifact's digest is wrong"
+    report(thing, deployed, "FAILED", reason=reason, errorStack=["DEPLOYMENT_FAILURE", "ARTIFACT_CHECKSUM_MISMATCH"])
+    events = []
+    with pytest.raises(Problem) as failed:
+        wait_for_deployment(workflow, rollout.own(workflow), events.append, timeout=20)
+    assert f"{thing}: the deployment FAILED: {reason}" in failed.value.what
+    assert "DEPLOYMENT_FAILURE > ARTIFACT_CHECKSUM_MISMATCH" in failed.value.what
+    assert isinstance(events[-1], Failed)
+
+
+def test_a_failed_deployment_is_noted_and_repeated_when_asked(rollout, workflow, deployed, thing, report):
+    report(thing, deployed, "FAILED", reason="it broke")
+    plan = rollout.plan(workflow)
+    assert plan.changes == ()
+    assert "latest deployment FAILED" in plan.text()
+    assert rollout.apply(workflow, retry_failed=True).outputs[DEPLOYMENT]["id"] != deployed
+
+
+def test_waiting_ends_when_somebody_cancels_or_replaces_the_deployment(
+    rollout, workflow, deployed, thing, greengrass, target, report
+):
+    report(thing, deployed, "IN_PROGRESS")
+
+    def cancel(event):
+        if isinstance(event, Waiting):
+            greengrass.cancel_deployment(deploymentId=deployed)
+
+    with pytest.raises(Problem, match="the deployment was cancelled"):
+        wait_for_deployment(workflow, rollout.own(workflow), cancel, timeout=20)
+
+    again = rollout.apply(workflow).outputs[DEPLOYMENT]["id"]
+    report(thing, again, "IN_PROGRESS")
+
+    def replace(event):
+        if isinstance(event, Waiting):
+            greengrass.create_deployment(targetArn=target, components={})
+
+    with pytest.raises(Problem, match="another deployment has replaced this one"):
+        wait_for_deployment(workflow, rollout.own(workflow), replace, timeout=20)
+
+
+def test_a_device_that_says_nothing_is_waited_for_so_long_and_no_longer(rollout, workflow, deployed):
+    with pytest.raises(Problem, match="has not arrived in time: not heard of yet"):
+        wait_for_deployment(workflow, rollout.own(workflow), timeout=0.1)
+
+
+def test_all_members_of_a_thing_group_are_waited_for(rollout, workflow, client, report):
+    group = f"group-{workflow.metadata.name}"
+    members = [f"{group}-{number}" for number in range(2)]
+    iot = client("iot")
+    iot.create_thing_group(thingGroupName=group)
+    for member in members:
+        iot.create_thing(thingName=member)
+        iot.add_thing_to_thing_group(thingGroupName=group, thingName=member)
+    target = type(workflow.cloud.deployment.target)(thing_group=group)
+    grouped = within(workflow, "cloud.deployment", target=target)
+    identity = rollout.apply(grouped).outputs[DEPLOYMENT]["id"]
+    report(members[0], identity, "SUCCEEDED")
+    seen = threading.Event()
+
+    def second(event):
+        if isinstance(event, Waiting) and event.state == "1 SUCCEEDED, 1 not heard of yet":
+            seen.set()
+            report(members[1], identity, "SUCCEEDED")
+
+    wait_for_deployment(grouped, rollout.own(grouped), second, timeout=20)
+    assert seen.is_set()
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [("", "1.0.0"), ("1.0.0", "1.0.1"), ("1.2.9", "1.2.10"), ("2.0.0-beta", "2.0.1")]
+)
+def test_the_next_version_is_the_next_patch(before, after):
+    assert next_patch(before) == after
+
+
+def test_versions_are_ordered_by_number_and_a_pre_release_comes_before_its_release():
+    versions = ["1.10.0", "1.9.0", "1.10.0-rc.1", "odd"]
+    assert sorted(versions, key=version_key) == ["odd", "1.9.0", "1.10.0-rc.1", "1.10.0"]
+
+
+def test_a_component_version_that_failed_is_refused_with_its_reason_until_asked_to_repeat(workflow):
+    application = Application(workflow, "s3://b/emflow-edge.zip", Mark("w", "application/component"))
+    broken = {"state": "FAILED", "message": "bad recipe", "tags": {"emflow:digest": application.digest}}
+    observed = {"versions": {"1.0.0": broken}}
+    with pytest.raises(Problem, match=r"1\.0\.0 FAILED: bad recipe"):
+        application.diff(observed, None)
+    again = Application(workflow, "s3://b/emflow-edge.zip", application.mark, retry_failed=True)
+    assert again.diff(observed, None).outputs == {"version": "1.0.1"}

@@ -1,0 +1,170 @@
+"""Compilation and packaging: facts that are reused, failures that are shown and not repeated blindly."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+import pytest
+from botocore.exceptions import ReadTimeoutError
+from emflow.engine.apply import apply_plan
+from emflow.engine.events import Failed, Skipped, Waiting
+from emflow.engine.plan import make_plan
+from emflow.engine.resource import Action
+from emflow.problems import Problem
+from emflow.resources import build, jobs
+from emflow.resources.jobs import Job
+from resources.conftest import within
+
+DIGEST = "0123456789abcdef"
+INPUTS = {"model": "s3://b/new"}
+
+
+def compare(*there, retry_failed=False):
+    return jobs.compare("model/compilation", "job", DIGEST, there, INPUTS, retry_failed=retry_failed)
+
+
+def step(plan, resource):
+    return next(step for step in plan.steps if step.resource.id == resource)
+
+
+@pytest.fixture
+def wrong(workflow):
+    """The model is declared with an input that it does not have."""
+    return within(workflow, "cloud.model", inputs={"input": (1, 100, 100, 3)})
+
+
+def test_a_failed_job_shows_its_reason_stops_the_rest_and_leaves_what_was_done(rollout, wrong, client):
+    events = []
+    with pytest.raises(Problem) as failed:
+        rollout.apply(wrong, events.append)
+    job = wrong.cloud.compile.job
+    reason = client("sagemaker").describe_compilation_job(CompilationJobName=job)["FailureReason"]
+    assert reason
+    assert reason in failed.value.what
+    assert failed.value.exit_code == 1
+    assert "--retry-failed" in failed.value.mend
+    assert [event.resource for event in events if isinstance(event, Failed)] == ["model/compilation"]
+    assert {"model/package", "deployment/target"} <= {e.resource for e in events if isinstance(e, Skipped)}
+    assert (
+        client("sagemaker").list_edge_packaging_jobs(NameContains=wrong.cloud.package.job)["EdgePackagingJobSummaries"]
+        == []
+    )
+
+
+def test_a_later_apply_with_the_same_inputs_says_that_it_failed_and_why_without_trying(rollout, wrong, client):
+    with pytest.raises(Problem) as first:
+        rollout.apply(wrong)
+    with pytest.raises(Problem) as second:
+        rollout.apply(wrong)
+    assert second.value.what == first.value.what
+    assert rollout.changing_calls == []
+
+
+def test_a_failed_job_is_repeated_under_a_next_name_when_asked(rollout, wrong):
+    for _ in range(2):
+        with pytest.raises(Problem) as failed:
+            rollout.apply(wrong, retry_failed=True)
+    assert f"{wrong.cloud.compile.job}-" in failed.value.what
+
+
+def test_after_a_mended_input_what_was_done_is_reused_and_the_rest_is_made(rollout, wrong, workflow):
+    with pytest.raises(Problem):
+        rollout.apply(wrong)
+    made = rollout.apply(workflow).actions
+    assert made["model/compilation"] is Action.REPLACE
+    assert "bucket/components" not in made
+    assert "access/role" not in made
+    assert "model/artifact" not in made
+    assert rollout.plan(workflow).changes == ()
+
+
+def test_the_states_of_a_job_are_told_while_it_runs(rollout, workflow):
+    events = []
+    rollout.apply(workflow, events.append)
+    told = [event.state for event in events if isinstance(event, Waiting) and event.resource == "model/compilation"]
+    assert told
+    assert set(told) <= {"STARTING", "INPROGRESS"}
+
+
+def test_a_job_that_runs_already_is_waited_for_and_not_made_again(rollout, workflow):
+    class Killed(BaseException):
+        pass
+
+    def kill(event):
+        if isinstance(event, Waiting) and event.resource == "model/compilation":
+            raise Killed
+
+    with pytest.raises(Killed):
+        rollout.apply(workflow, kill)
+    rollout.apply(workflow)
+    assert "sagemaker:CreateCompilationJob" not in rollout.calls
+    assert rollout.plan(workflow).changes == ()
+
+
+@pytest.mark.parametrize("operation", ["CreateCompilationJob", "CreateEdgePackagingJob", "CreateComponentVersion"])
+def test_a_create_whose_answer_was_lost_is_looked_for_before_it_is_believed_to_have_failed(
+    rollout, workflow, operation
+):
+    clients = rollout.clients(workflow)
+    service = "greengrassv2" if operation == "CreateComponentVersion" else "sagemaker"
+
+    def lose(**_):
+        raise ReadTimeoutError(endpoint_url="https://aws.example")
+
+    clients(service).meta.events.register(f"after-call.{service}.{operation}", lose)
+    apply_plan(make_plan(build(workflow), clients), clients)
+    assert rollout.calls.count(f"{service}:{operation}") == 1
+    assert rollout.plan(workflow).changes == ()
+
+
+def test_a_job_whose_result_somebody_deleted_is_made_again_under_another_name(rollout, workflow, client):
+    outputs = rollout.apply(workflow).outputs
+    bucket, _, key = outputs["model/compilation"]["artifact"].removeprefix("s3://").partition("/")
+    client("s3").delete_object(Bucket=bucket, Key=key)
+    diff = step(rollout.plan(within_next(workflow)), "model/compilation").diff
+    assert diff.action is Action.REPLACE
+    assert diff.notes == ("what it made is gone",)
+
+
+def within_next(workflow):
+    """With the next version of the model component: packaging follows the compilation."""
+    return within(workflow, "cloud.package.component", version="1.0.1")
+
+
+def test_names_are_taken_in_order_and_fit_into_63_characters():
+    assert list(islice(jobs.names("job", DIGEST), 4)) == ["job", "job-01234567", "job-01234567-2", "job-01234567-3"]
+    long = list(islice(jobs.names("j" * 63, DIGEST), 3))
+    assert all(len(name) <= 63 for name in long)
+    assert len(set(long)) == 3
+
+
+def test_the_plain_name_is_taken_first():
+    diff = compare()
+    assert diff.action is Action.CREATE
+    assert diff.outputs == {"job": "job"}
+
+
+def test_other_inputs_take_a_name_with_their_digest():
+    diff = compare(Job("job", "COMPLETED", {"model": "s3://b/old"}))
+    assert diff.action is Action.REPLACE
+    assert diff.outputs == {"job": "job-01234567"}
+
+
+def test_the_same_inputs_are_reused_under_whichever_name():
+    done = Job("job-01234567", "COMPLETED", INPUTS, outputs={"artifact": "s3://b/out"})
+    diff = compare(Job("job", "COMPLETED", {"model": "s3://b/old"}), done)
+    assert diff.action is Action.NONE
+    assert diff.outputs == {"job": "job-01234567", "artifact": "s3://b/out"}
+
+
+@pytest.mark.parametrize("status", ["FAILED", "STOPPED"])
+def test_what_did_not_complete_is_refused_with_its_reason_until_asked_to_repeat(status):
+    broken = Job("job", status, INPUTS, reason="no such operator")
+    with pytest.raises(Problem, match=f"job {status}: no such operator"):
+        compare(broken)
+    assert compare(broken, retry_failed=True).outputs == {"job": "job-01234567"}
+
+
+def test_a_success_after_a_failure_counts():
+    diff = compare(Job("job", "FAILED", INPUTS), Job("job-01234567", "COMPLETED", INPUTS))
+    assert diff.action is Action.NONE
