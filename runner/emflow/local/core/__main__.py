@@ -1,0 +1,53 @@
+"""The virtual core device as a process: `python -m emflow.local.core --thing NAME --root DIR …`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from emflow.local import child
+from emflow.local.core.nucleus import Nucleus
+from emflow.problems import Problem, UsageProblem
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m emflow.local.core", description=__doc__)
+    parser.add_argument("--thing", required=True, help="name of the core device's thing")
+    parser.add_argument("--root", required=True, type=Path, help="its folder, /greengrass/v2 on a board")
+    parser.add_argument("--endpoint-url", required=True, help="the embedded AWS, such as http://127.0.0.1:4566")
+    parser.add_argument("--mqtt", required=True, metavar="HOST:PORT", help="the embedded broker")
+    parser.add_argument("--region", default="us-east-1")
+    parser.add_argument("--role-alias", help="where its credentials come from; default: the account's first")
+    options = parser.parse_args()
+    # Signals are listened to before anything is started, so that none finds something half there.
+    told = child.until_told()
+    try:
+        device = Nucleus(
+            thing=options.thing,
+            root=options.root,
+            endpoint_url=options.endpoint_url,
+            mqtt=_address(options.mqtt),
+            region=options.region,
+            role_alias=options.role_alias,
+        )
+        arn = device.start()
+    except Problem as problem:
+        return child.fail(problem)
+    try:
+        child.announce(thing=options.thing, root=str(device.layout.root), thing_arn=arn)
+        told.wait()
+    finally:
+        device.stop()
+    return 0
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit():
+        raise UsageProblem(f"{text!r} is not HOST:PORT", where="--mqtt")
+    return host, int(port)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

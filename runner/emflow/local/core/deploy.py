@@ -1,0 +1,173 @@
+"""A deployment from beginning to end: prepare without touching what runs, then activate, then judge.
+
+Preparing is resolve, download, verify, unpack, configure, plan; when any of it fails, the device goes on as it was.
+Activating stops and starts components; when that fails, the device goes back to what it ran before, unless the
+deployment says DO_NOTHING.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from emflow.local.core import artifacts, plan
+from emflow.local.core.artifacts import Download
+from emflow.local.core.cloud_link import Deployment
+from emflow.local.core.component import Plan
+from emflow.local.core.configuration import Configuration, ConfigurationStore, Update
+from emflow.local.core.failure import DeploymentFailure
+from emflow.local.core.layout import Layout
+from emflow.local.core.logs import DeviceLog
+from emflow.local.core.recipe import Recipe
+from emflow.local.core.resolve import Catalogue, resolve
+from emflow.local.core.status import Progress
+from emflow.local.core.supervisor import Supervisor, start_order
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """All that activation needs."""
+
+    plans: Mapping[str, Plan]
+    configurations: Mapping[str, Configuration]
+    recipes: Mapping[str, Recipe]
+
+
+class Deployer:
+    """Carries out deployments on one device, one after another.
+
+    Args:
+        told: called with how far a deployment is.
+    """
+
+    def __init__(
+        self,
+        *,
+        thing: str,
+        layout: Layout,
+        platform: Mapping[str, str],
+        catalogue: Catalogue,
+        download: Download,
+        store: ConfigurationStore,
+        supervisor: Supervisor,
+        log: DeviceLog,
+        told: Callable[[Progress], None],
+    ) -> None:
+        self._thing = thing
+        self._layout = layout
+        self._platform = platform
+        self._catalogue = catalogue
+        self._download = download
+        self._store = store
+        self._supervisor = supervisor
+        self._log = log
+        self._told = told
+        self._roots: dict[str, Mapping[str, str]] = {}
+
+    def deploy(self, deployment: Deployment, given_up: threading.Event) -> None:
+        """Carry it out; how it ended is told, not raised.
+
+        Args:
+            given_up: set when the device stops, and then nothing more is told.
+        """
+        self._told(Progress(deployment.id, "IN_PROGRESS"))
+        self._say("Received deployment in the queue", DeploymentId=deployment.id)
+        try:
+            prepared = self._prepare(deployment)
+        except DeploymentFailure as failure:
+            self._failed(deployment, failure, "FAILED_NO_STATE_CHANGE")
+            return
+        except OSError as error:
+            self._failed(
+                deployment, DeploymentFailure(str(error), "IO_ERROR", "IO_WRITE_ERROR"), "FAILED_NO_STATE_CHANGE"
+            )
+            return
+        before = Prepared(self._supervisor.plans, self._store.all(), {})
+        try:
+            if not self._activate(prepared, given_up):
+                return
+        except DeploymentFailure as failure:
+            self._failed(deployment, failure, self._roll_back(deployment, before, given_up))
+            return
+        self._roots[deployment.asker] = _pins(deployment)
+        self._clean(prepared)
+        self._finished(deployment, Progress(deployment.id, "SUCCEEDED"), "SUCCESSFUL")
+
+    def _prepare(self, deployment: Deployment) -> Prepared:
+        roots: dict[str, dict[str, str]] = {}
+        for asker, pins in (self._roots | {deployment.asker: _pins(deployment)}).items():
+            for name, version in pins.items():
+                roots.setdefault(name, {})[asker] = version
+        active = {name: running.version for name, running in self._supervisor.plans.items()}
+        recipes = resolve(roots, active, self._platform, self._catalogue)
+        for recipe in recipes.values():
+            artifacts.fetch(recipe, self._layout, self._download)
+        configurations = {
+            name: (self._store.get(name) or Configuration()).deployed(
+                recipe.defaults, deployment.components[name].update if name in deployment.components else Update()
+            )
+            for name, recipe in recipes.items()
+        }
+        plans = plan.plans(recipes, configurations, roots, self._layout, self._thing)
+        start_order(plans)
+        return Prepared(plans, configurations, recipes)
+
+    def _activate(self, prepared: Prepared, given_up: threading.Event) -> bool:
+        self._say("Applying deployment changes, deployment cannot be cancelled now")
+        self._store.replace(prepared.configurations)
+        self._supervisor.apply(prepared.plans)
+        return self._supervisor.wait_until_settled(given_up)
+
+    def _roll_back(self, deployment: Deployment, before: Prepared, given_up: threading.Event) -> str:
+        """Returns what became of it, in the nucleus's words."""
+        if not deployment.rollback:
+            self._roots[deployment.asker] = _pins(deployment)
+            return "FAILED_ROLLBACK_NOT_REQUESTED"
+        self._say("Rolling back to what ran before", level="WARN", DeploymentId=deployment.id)
+        try:
+            self._activate(before, given_up)
+        except DeploymentFailure:
+            return "FAILED_UNABLE_TO_ROLLBACK"
+        return "FAILED_ROLLBACK_COMPLETE"
+
+    def _clean(self, prepared: Prepared) -> None:
+        for removed in artifacts.remove_all_but(prepared.recipes.values(), self._layout):
+            for event in ("delete-component-start", "delete-component-finish"):
+                self._log.say("componentmanager.ComponentStore", event, componentIdentifier=removed)
+
+    def _failed(self, deployment: Deployment, failure: DeploymentFailure, details: str) -> None:
+        self._say(
+            "Error occurred while processing deployment", level="ERROR", deploymentId=deployment.id, reason=failure
+        )
+        progress = Progress(
+            deployment.id, "FAILED", f"{details}: {failure}", tuple(failure.stack), tuple(failure.types)
+        )
+        self._finished(deployment, progress, details)
+
+    def _finished(self, deployment: Deployment, progress: Progress, details: str) -> None:
+        self._say("Current deployment finished", DeploymentId=deployment.id)
+        self._log.say(
+            "deployment.IotJobsHelper",
+            "Updating status of persisted deployment",
+            Status=progress.status,
+            StatusDetails=f"{{detailed-deployment-status={details}}}",
+            ThingName=self._thing,
+            JobId=deployment.id,
+        )
+        self._told(progress)
+
+    def _say(self, text: str, *, level: str = "INFO", **context: Any) -> None:
+        self._log.say(
+            "deployment.DeploymentService",
+            text,
+            level=level,
+            **context,
+            serviceName="DeploymentService",
+            currentState="RUNNING",
+        )
+
+
+def _pins(deployment: Deployment) -> dict[str, str]:
+    return {name: f"=={wish.version}" for name, wish in deployment.components.items()}

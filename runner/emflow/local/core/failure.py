@@ -1,0 +1,63 @@
+"""Why a deployment failed, in the words and codes with which a core device reports it.
+
+Codes and types: https://docs.aws.amazon.com/greengrass/v2/developerguide/troubleshooting-deployment.html.
+The stack goes from the least to the most specific code; the types follow from the codes.
+"""
+
+from __future__ import annotations
+
+_TYPES = {
+    "ARTIFACT_CHECKSUM_MISMATCH": "COMPONENT_RECIPE_ERROR",
+    "ARTIFACT_URI_NOT_VALID": "COMPONENT_RECIPE_ERROR",
+    "UNSUPPORTED_ARTIFACT_SCHEME": "COMPONENT_RECIPE_ERROR",
+    "RECIPE_MISSING_MANIFEST": "COMPONENT_RECIPE_ERROR",
+    "RECIPE_MISSING_ARTIFACT_HASH_ALGORITHM": "COMPONENT_RECIPE_ERROR",
+    "RECIPE_PARSE_ERROR": "COMPONENT_RECIPE_ERROR",
+    "COMPONENT_VERSION_REQUIREMENTS_NOT_MET": "REQUEST_ERROR",
+    "COMPONENT_CIRCULAR_DEPENDENCY_ERROR": "REQUEST_ERROR",
+    "DEPLOYMENT_DOCUMENT_NOT_VALID": "REQUEST_ERROR",
+    "RESOURCE_NOT_FOUND": "REQUEST_ERROR",
+    "ACCESS_DENIED": "PERMISSION_ERROR",
+    "S3_ACCESS_DENIED": "PERMISSION_ERROR",
+    "S3_ERROR": "DEPENDENCY_ERROR",
+    "S3_RESOURCE_NOT_FOUND": "DEPENDENCY_ERROR",
+    "IO_UNZIP_ERROR": "DEVICE_ERROR",
+    "IO_WRITE_ERROR": "DEVICE_ERROR",
+    "NETWORK_ERROR": "NETWORK_ERROR",
+    "USER_COMPONENT_BROKEN": "USER_COMPONENT_ERROR",
+    "AWS_COMPONENT_BROKEN": "AWS_COMPONENT_ERROR",
+}
+# Which component is broken decides the type, but the code is one.
+_CODES = {"USER_COMPONENT_BROKEN": "COMPONENT_BROKEN", "AWS_COMPONENT_BROKEN": "COMPONENT_BROKEN"}
+
+
+class DeploymentFailure(Exception):
+    """A deployment that cannot go on.
+
+    Args:
+        reason: one sentence for a person.
+        codes: error codes below DEPLOYMENT_FAILURE, from the least to the most specific.
+    """
+
+    def __init__(self, reason: str, *codes: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self._codes = codes
+
+    @property
+    def stack(self) -> list[str]:
+        return ["DEPLOYMENT_FAILURE", *dict.fromkeys(_CODES.get(code, code) for code in self._codes)]
+
+    @property
+    def types(self) -> list[str]:
+        return list(dict.fromkeys(_TYPES[code] for code in self._codes if code in _TYPES))
+
+
+def broken(component: str) -> DeploymentFailure:
+    """A component did not start in three tries."""
+    owner = "AWS" if component.startswith("aws.greengrass.") else "USER"
+    return DeploymentFailure(
+        f"Service {component} in broken state after deployment",
+        "COMPONENT_UPDATE_ERROR",
+        f"{owner}_COMPONENT_BROKEN",
+    )

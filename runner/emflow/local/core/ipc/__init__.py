@@ -1,0 +1,1 @@
+"""Greengrass IPC: the socket on which components talk to the core device."""

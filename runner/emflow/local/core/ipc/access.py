@@ -1,0 +1,63 @@
+"""Who may do what over IPC: `accessControl` in a component's configuration.
+
+service → policy → `operations` and `resources`. A resource may hold `*` for any text and, for MQTT, `+` for a level and
+a last `#` for all that follows; `${*}` and the like mean the character itself.
+https://docs.aws.amazon.com/greengrass/v2/developerguide/interprocess-communication.html#ipc-authorization-policies
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+MQTT_PROXY = "aws.greengrass.ipc.mqttproxy"
+
+_TOKEN = re.compile(r"\$\{(?P<escaped>.)\}|(?P<any>\*)|(?P<level>(?<![^/])\+(?![^/]))|(?P<rest>(?P<slash>/|^)#$)")
+
+
+def allowed(configuration: Mapping[str, Any], service: str, operation: str, resource: str, thing: str) -> bool:
+    """Whether the component with this configuration may.
+
+    Args:
+        operation: such as `aws.greengrass#PublishToIoTCore`.
+        resource: the topic.
+        thing: stands in for `{iot:thingName}` in resources.
+    """
+    return any(
+        matches(pattern.replace("{iot:thingName}", thing), resource)
+        for operations, resources in _policies(configuration, service)
+        if operation in operations or "*" in operations
+        for pattern in resources
+    )
+
+
+def matches(pattern: str, topic: str) -> bool:
+    """Whether a topic is one that the resource stands for."""
+    expression, done = "", 0
+    for found in _TOKEN.finditer(pattern):
+        expression += re.escape(pattern[done : found.start()]) + _meaning(found)
+        done = found.end()
+    return re.fullmatch(expression + re.escape(pattern[done:]), topic, re.DOTALL) is not None
+
+
+def _meaning(token: re.Match[str]) -> str:
+    if token["escaped"]:
+        return re.escape(token["escaped"])
+    if token["any"]:
+        return ".*"
+    if token["level"]:
+        return "[^/]*"
+    return "(/.*)?" if token["slash"] else ".*"
+
+
+def _policies(configuration: Mapping[str, Any], service: str) -> Iterator[tuple[list[str], list[str]]]:
+    control = configuration.get("accessControl")
+    policies = control.get(service) if isinstance(control, Mapping) else None
+    for policy in policies.values() if isinstance(policies, Mapping) else ():
+        if isinstance(policy, Mapping):
+            yield _texts(policy.get("operations")), _texts(policy.get("resources"))
+
+
+def _texts(value: Any) -> list[str]:
+    return [str(each) for each in value] if isinstance(value, list) else []

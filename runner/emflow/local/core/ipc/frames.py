@@ -1,0 +1,106 @@
+"""Event-stream RPC messages: vnd.amazon.eventstream frames with the headers that the protocol wants.
+
+A frame: total length, header length, CRC-32 of both, headers, payload, CRC-32 of all before it; numbers big-endian.
+Reading is botocore's, which has it for streaming APIs; writing is not in it.
+"""
+
+from __future__ import annotations
+
+import struct
+from binascii import crc32
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum, IntFlag
+from typing import Any
+
+from botocore.eventstream import EventStreamBuffer, ParserError
+
+_INT32, _STRING = 4, 7
+
+Value = str | int
+
+
+class Kind(IntEnum):
+    """The `:message-type` header."""
+
+    MESSAGE = 0
+    ERROR = 1
+    PING = 2
+    PING_RESPONSE = 3
+    CONNECT = 4
+    CONNECT_ACK = 5
+    PROTOCOL_ERROR = 6
+    INTERNAL_ERROR = 7
+
+
+class Flags(IntFlag):
+    """The `:message-flags` header."""
+
+    NONE = 0
+    ACCEPTED = 1
+    TERMINATE = 2
+
+
+class BadFrame(Exception):
+    """The bytes are no event-stream message."""
+
+
+@dataclass(frozen=True)
+class Message:
+    """One message. Stream 0 is the connection itself; every operation has a stream of its own."""
+
+    kind: Kind
+    stream: int = 0
+    flags: Flags = Flags.NONE
+    payload: bytes = b""
+    headers: Mapping[str, Value] = field(default_factory=dict)
+
+
+def encode(message: Message) -> bytes:
+    """The message as a frame; header values are text or 32-bit integers."""
+    all_headers: dict[str, Value] = {
+        ":message-type": int(message.kind),
+        ":message-flags": int(message.flags),
+        ":stream-id": message.stream,
+        **message.headers,
+    }
+    headers = b"".join(_header(name, value) for name, value in all_headers.items())
+    prelude = struct.pack("!II", 12 + len(headers) + len(message.payload) + 4, len(headers))
+    frame = prelude + struct.pack("!I", crc32(prelude)) + headers + message.payload
+    return frame + struct.pack("!I", crc32(frame))
+
+
+class Decoder:
+    """Bytes as they come in, messages as they are whole."""
+
+    def __init__(self) -> None:
+        self._buffer = EventStreamBuffer()
+
+    def feed(self, data: bytes) -> Iterator[Message]:
+        """The messages that are complete with `data`.
+
+        Raises:
+            BadFrame: a checksum or a length is wrong, or a header is missing.
+        """
+        self._buffer.add_data(data)
+        try:
+            for event in self._buffer:
+                headers: dict[str, Any] = dict(event.headers)  # type: ignore[call-overload]  # the stubs say int
+                yield Message(
+                    kind=Kind(headers.pop(":message-type")),
+                    flags=Flags(headers.pop(":message-flags", 0)),
+                    stream=int(headers.pop(":stream-id", 0)),
+                    payload=bytes(event.payload),
+                    headers=headers,
+                )
+        except (ParserError, KeyError, ValueError, struct.error) as error:
+            raise BadFrame(str(error)) from error
+
+
+def _header(name: str, value: Value) -> bytes:
+    key = name.encode()
+    head = struct.pack("!B", len(key)) + key
+    if isinstance(value, int):
+        return head + struct.pack("!Bi", _INT32, value)
+    text = value.encode()
+    return head + struct.pack("!BH", _STRING, len(text)) + text

@@ -1,0 +1,49 @@
+"""Log files in the nucleus's format, one a component and one for the device.
+
+A line: time (UTC, milliseconds), level, thread, logger, event and text, and the context in braces, as in
+`2021-07-13T19:43:13.511Z [INFO] (Copier) NAME: stdout. TEXT. {scriptName=…, serviceName=NAME, currentState=RUNNING}`.
+"""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+_LARGEST = 10 * 1024 * 1024
+"""Bytes after which a log begins anew; the one before it stays beside it, as `.old`."""
+
+
+def line(when: datetime, level: str, thread: str, logger: str, text: str, context: dict[str, Any]) -> str:
+    """One log line, without its end; line breaks within, as in scripts, are written as `\\n`."""
+    time = when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{when.microsecond // 1000:03d}Z"
+    inside = ", ".join(f"{key}={value}" for key, value in context.items())
+    return f"{time} [{level}] ({thread}) {logger}: {text}. {{{inside}}}".replace("\n", "\\n")
+
+
+class Log:
+    """A log file that several threads append to, a whole line at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+
+    def write(self, level: str, thread: str, logger: str, text: str, **context: Any) -> None:
+        entry = line(datetime.now(UTC), level, thread, logger, text, context) + "\n"
+        with self._lock:
+            if self._path.exists() and self._path.stat().st_size > _LARGEST:
+                self._path.replace(self._path.with_suffix(".old"))
+            with self._path.open("a", encoding="utf-8", errors="replace") as file:
+                file.write(entry)
+
+
+class DeviceLog:
+    """`greengrass.log`: what the device itself does."""
+
+    def __init__(self, path: Path) -> None:
+        self._log = Log(path)
+
+    def say(self, logger: str, text: str, *, level: str = "INFO", **context: Any) -> None:
+        """`logger` is the nucleus's class, below `com.aws.greengrass`, so that its documentation applies here too."""
+        self._log.write(level, threading.current_thread().name, f"com.aws.greengrass.{logger}", text, **context)

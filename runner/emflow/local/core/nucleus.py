@@ -1,0 +1,170 @@
+"""The device as a whole: its parts, started and stopped in order, and the loop that looks for deployments."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from botocore.httpsession import get_cert_path
+
+from emflow.local.core.bridge import Bridge, Publication
+from emflow.local.core.cloud_link import CloudLink, CloudLost
+from emflow.local.core.configuration import ConfigurationStore
+from emflow.local.core.deploy import Deployer
+from emflow.local.core.environment import Credentials, Device
+from emflow.local.core.failure import DeploymentFailure
+from emflow.local.core.ipc.operations import Operations
+from emflow.local.core.ipc.server import IpcServer
+from emflow.local.core.layout import Layout
+from emflow.local.core.logs import DeviceLog
+from emflow.local.core.process import Guard
+from emflow.local.core.recipe import device_platform
+from emflow.local.core.status import Progress, Reporter, report
+from emflow.local.core.supervisor import Supervisor
+from emflow.local.core.token_exchange import NoCredentials, TokenExchange
+
+_POLL = 0.5
+"""Seconds between looks for a new deployment."""
+
+
+class Nucleus:
+    """A virtual core device, from `start` to `stop`.
+
+    Args:
+        thing: the name of its thing; made when it is not there.
+        root: the device's folder, `/greengrass/v2` on a board.
+        endpoint_url: the embedded AWS.
+        mqtt: host and port of the broker.
+        role_alias: where the device's credentials come from; the account's first one when not given.
+    """
+
+    def __init__(
+        self,
+        *,
+        thing: str,
+        root: Path,
+        endpoint_url: str,
+        mqtt: tuple[str, int],
+        region: str = "us-east-1",
+        role_alias: str | None = None,
+    ) -> None:
+        self.thing = thing
+        self.layout = Layout(root.resolve())
+        self._mqtt = mqtt
+        self._region = region
+        self._link = CloudLink(thing, endpoint_url, region, role_alias)
+        self._stopping = threading.Event()
+        self._progress: Progress | None = None
+        self._platform = device_platform()
+        self._log = DeviceLog(self.layout.greengrass_log)
+        self._store = ConfigurationStore(self.layout.configuration)
+
+    def start(self) -> str:
+        """Be there; deployments are looked for from now on. Returns the thing's ARN.
+
+        Raises:
+            Problem: the folder, the socket or the cloud is not to be had.
+        """
+        self.layout.make()
+        arn = self._link.make_thing()
+        shutil.copyfile(str(get_cert_path(True)), self.layout.root_ca)
+        with ExitStack() as undo:
+            self._start_parts(undo)
+            self._undo = undo.pop_all()
+        return arn
+
+    def stop(self) -> None:
+        """End all components, those first that others do not need, and everything else after them."""
+        self._stopping.set()
+        self._undo.close()
+
+    def _start_parts(self, undo: ExitStack) -> None:
+        """Start everything, in the order in which it is stopped again from the end."""
+        guard = Guard()
+        undo.callback(guard.close)
+        tokens = TokenExchange(lambda token: self._supervisor.owner_of(token) is not None, self._credentials)
+        undo.callback(tokens.stop)
+        reporter = Reporter(self._report, self._link.report, self._log)
+        self._changed = reporter.changed
+        device = Device(self.thing, self._region, self._link.endpoint_url, self.layout.socket, self.layout.root_ca)
+        self._supervisor = Supervisor(self.layout, device, Credentials(tokens.uri), guard, self._changed)
+        ipc = IpcServer(self.layout.socket, self._supervisor.owner_of, Operations(self), self._log)
+        ipc.start()
+        undo.callback(ipc.stop)
+        tokens.start()
+        self._bridge = Bridge(*self._mqtt, self.thing, self._log)
+        undo.callback(self._bridge.stop)
+        self._bridge.start()
+        undo.callback(reporter.stop)
+        reporter.start()
+        undo.callback(self._supervisor.stop)
+        deployments = threading.Thread(target=self._look_for_deployments, name="deployments")
+        undo.callback(deployments.join)
+        deployments.start()
+
+    # What follows is what IPC needs of the device.
+
+    def configuration(self, component: str) -> Mapping[str, Any] | None:
+        found = self._store.get(component)
+        return found.values if found else None
+
+    def publish(self, topic: str, payload: bytes, qos: int, retain: bool) -> None:
+        self._bridge.publish(Publication(topic, payload, qos, retain))
+
+    def reported(self, component: str, state: str) -> None:
+        found = self._supervisor.component(component)
+        if found:
+            found.report(state)
+
+    def _look_for_deployments(self) -> None:
+        deployer = Deployer(
+            thing=self.thing,
+            layout=self.layout,
+            platform=self._platform,
+            catalogue=self._link,
+            download=self._link.download,
+            store=self._store,
+            supervisor=self._supervisor,
+            log=self._log,
+            told=self._told,
+        )
+        seen: set[str] = set()
+        lost = False
+        while not self._stopping.wait(_POLL):
+            try:
+                for deployment_id, status in self._link.deployments():
+                    if deployment_id not in seen and status != "CANCELED" and not self._stopping.is_set():
+                        self._take(deployment_id, deployer)
+                        seen.add(deployment_id)
+                lost = False
+            except CloudLost as error:
+                if not lost:
+                    self._log.say(
+                        "deployment.DeploymentService", "The cloud does not answer", level="WARN", error=error
+                    )
+                lost = True
+
+    def _take(self, deployment_id: str, deployer: Deployer) -> None:
+        try:
+            deployment = self._link.deployment(deployment_id)
+        except DeploymentFailure as failure:
+            self._told(Progress(deployment_id, "FAILED", str(failure), tuple(failure.stack), tuple(failure.types)))
+            return
+        deployer.deploy(deployment, self._stopping)
+
+    def _told(self, progress: Progress) -> None:
+        self._progress = progress
+        self._changed()
+
+    def _report(self) -> dict[str, Any]:
+        return report(self._supervisor.components, self._progress, self._platform)
+
+    def _credentials(self) -> Mapping[str, Any]:
+        try:
+            return self._link.credentials()
+        except CloudLost as error:
+            raise NoCredentials(str(error)) from error

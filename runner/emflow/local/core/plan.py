@@ -1,0 +1,60 @@
+"""From recipes and configuration to components that can be started: variables filled in, nothing started yet."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Mapping
+
+from emflow.local.core.component import Plan
+from emflow.local.core.configuration import Configuration
+from emflow.local.core.interpolate import Subject, interpolate
+from emflow.local.core.layout import Layout
+from emflow.local.core.recipe import GENERIC, NUCLEUS, Recipe
+from emflow.local.core.token_exchange import TOKEN_EXCHANGE
+
+
+def plans(
+    recipes: Mapping[str, Recipe],
+    configurations: Mapping[str, Configuration],
+    roots: Collection[str],
+    layout: Layout,
+    thing: str,
+) -> dict[str, Plan]:
+    """One plan a component.
+
+    Args:
+        roots: the components that a deployment names; the others are here because these need them.
+    """
+    subjects = {name: Subject(name, recipe.version, configurations[name].values) for name, recipe in recipes.items()}
+    return {name: _plan(recipe, subjects, name in roots, layout, thing) for name, recipe in recipes.items()}
+
+
+def _plan(recipe: Recipe, subjects: Mapping[str, Subject], root: bool, layout: Layout, thing: str) -> Plan:
+    me = subjects[recipe.name]
+    dependencies = {name: subjects[name] for name in recipe.dependencies}
+
+    def filled(text: str) -> str:
+        return interpolate(text, me, dependencies, layout, thing)
+
+    def filled_all(setenv: Mapping[str, str]) -> dict[str, str]:
+        return {name: filled(value) for name, value in setenv.items()}
+
+    return Plan(
+        name=recipe.name,
+        version=recipe.version,
+        builtin=recipe.kind not in (GENERIC, NUCLEUS) or recipe.name == TOKEN_EXCHANGE,
+        root=root,
+        hard=frozenset(name for name, dependency in recipe.dependencies.items() if dependency.hard),
+        soft=frozenset(name for name, dependency in recipe.dependencies.items() if not dependency.hard),
+        steps={
+            name: dataclasses.replace(
+                step,
+                script=filled(step.script),
+                skip_if=filled(step.skip_if),
+                setenv=filled_all(step.setenv),
+            )
+            for name, step in recipe.steps.items()
+        },
+        setenv=filled_all(recipe.setenv),
+        configuration=me.configuration,
+    )

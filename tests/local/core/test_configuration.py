@@ -1,0 +1,90 @@
+"""Component configuration: reset, then defaults, then merge, and what stays over redeploys."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from emflow.local.core.configuration import Configuration, ConfigurationStore, Update, find, merged, pointer_keys
+
+DEFAULTS = {"topic": "em/inference", "model": {"name": "a", "top": "3"}, "list": ["x"]}
+
+
+def test_a_merge_goes_over_the_defaults_key_by_key() -> None:
+    found = Configuration().deployed(DEFAULTS, Update(merge={"model": {"name": "b"}, "list": ["y"], "more": True}))
+
+    assert found.values == {
+        "topic": "em/inference",
+        "model": {"name": "b", "top": "3"},
+        "list": ["y"],
+        "more": True,
+    }
+
+
+def test_a_redeploy_that_says_nothing_keeps_what_was_merged() -> None:
+    before = Configuration().deployed(DEFAULTS, Update(merge={"topic": "mine"}))
+
+    assert before.deployed(DEFAULTS, Update()).values["topic"] == "mine"
+
+
+def test_new_defaults_reach_what_nobody_changed() -> None:
+    before = Configuration().deployed(DEFAULTS, Update(merge={"topic": "mine"}))
+    after = before.deployed({"topic": "new", "model": {"name": "new"}}, Update())
+
+    assert after.values["topic"] == "mine"
+    assert after.values["model"] == {"name": "new", "top": "3"}
+
+
+@pytest.mark.parametrize(
+    ("reset", "topic", "name"),
+    [(("/topic",), "em/inference", "b"), (("/model/name",), "mine", "a"), (("",), "em/inference", "a")],
+)
+def test_a_reset_gives_the_default_back(reset: tuple[str, ...], topic: str, name: str) -> None:
+    before = Configuration().deployed(DEFAULTS, Update(merge={"topic": "mine", "model": {"name": "b"}}))
+    after = before.deployed(DEFAULTS, Update(reset=reset))
+
+    assert after.values["topic"] == topic
+    assert after.values["model"]["name"] == name
+
+
+def test_reset_of_everything_forgets_keys_that_no_recipe_knows_and_runs_before_the_merge() -> None:
+    before = Configuration().deployed(DEFAULTS, Update(merge={"stray": "x", "topic": "mine"}))
+    after = before.deployed({"topic": "default"}, Update(reset=[""], merge={"new": "y"}))
+
+    assert after.values == {"topic": "default", "new": "y"}
+
+
+def test_numbers_turn_into_floats_as_on_a_core() -> None:
+    found = Configuration().deployed({"n": 1, "flag": True}, Update(merge={"deep": {"list": [2, "2"]}})).values
+
+    assert found == {"n": 1.0, "flag": True, "deep": {"list": [2.0, "2"]}}
+    assert isinstance(found["n"], float)
+    assert found["flag"] is True
+
+
+def test_nothing_is_changed_in_place() -> None:
+    over = {"a": {"b": 1}}
+    result = merged({"a": {"c": 2}}, over)
+    result["a"]["b"] = 3
+
+    assert over == {"a": {"b": 1}}
+
+
+def test_pointers() -> None:
+    assert pointer_keys("") == []
+    assert pointer_keys("/a~1b/c~0d") == ["a/b", "c~d"]
+    assert find({"a": [{"b": "x"}]}, ["a", "0", "b"]) == "x"
+    with pytest.raises(KeyError):
+        find({"a": "text"}, ["a", "b"])
+
+
+def test_the_store_survives_a_restart_of_the_device(tmp_path: Path) -> None:
+    path = tmp_path / "configuration.json"
+    ConfigurationStore(path).replace({"a": Configuration().deployed(DEFAULTS, Update(merge={"topic": "mine"}))})
+
+    again = ConfigurationStore(path).get("a")
+    assert again is not None
+    assert again.values["topic"] == "mine"
+    assert again.deployed(DEFAULTS, Update(reset=["/topic"])).values["topic"] == "em/inference"
+    assert ConfigurationStore(path).get("b") is None

@@ -1,0 +1,142 @@
+"""The device as a child process: its ready line, its end, and the ends that it does not choose."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from emflow.local.child import Child
+from emflow.problems import Problem
+from local.core.conftest import Cloud
+from local.core.pieces import alive, lines
+from support import until
+
+pytestmark = pytest.mark.e2e
+
+TREE = "(sleep 600 & echo $! >> pids; wait) & echo $! >> pids; echo $$ >> pids; wait"
+
+
+@pytest.fixture
+def start(cloud: Cloud, root: Path, tmp_path: Path) -> Iterator[Callable[..., Child]]:
+    started: list[Child] = []
+
+    def start(thing: str, **more: str) -> Child:
+        options = {
+            "thing": thing,
+            "root": str(root),
+            "endpoint-url": cloud.endpoint_url,
+            "mqtt": f"127.0.0.1:{cloud.mqtt_port}",
+        } | more
+        args = [text for name, value in options.items() for text in (f"--{name}", value)]
+        child = Child("core", "emflow.local.core", args, tmp_path / "core.log")
+        started.append(child)
+        return child
+
+    yield start
+    for child in started:
+        child.stop()
+
+
+def with_a_tree_of_processes(cloud: Cloud, child: Child, root: Path) -> list[str]:
+    """Deploy a component whose script starts others; their process ids."""
+    facts = child.ready()
+    name = f"tree-of-{facts['thing']}"
+    cloud.component(name, lifecycle={"run": TREE, "shutdown": "echo down >> log"})
+    cloud.outcome(facts["thing"], cloud.deploy(facts["thing_arn"], **{name: "1.0.0"}))
+    pids = lines(root / "work" / name / "pids")
+    assert len(pids) == 3
+    assert all(alive(pid) for pid in pids)
+    return pids
+
+
+def test_it_says_when_it_is_ready_and_who_it_is(cloud: Cloud, start: Callable[..., Child], root: Path) -> None:
+    facts = start("ready").ready()
+
+    assert facts == {"thing": "ready", "root": str(root), "thing_arn": "arn:aws:iot:us-east-1:123456789012:thing/ready"}
+    assert cloud.iot.describe_thing(thingName="ready")
+    assert (root / "ipc.socket").is_socket()
+    assert "BEGIN CERTIFICATE" in (root / "rootCA.pem").read_text()
+    until(lambda: ("ready", "HEALTHY") in cloud.devices())
+
+
+def test_a_term_shuts_components_down_in_good_order(cloud: Cloud, start: Callable[..., Child], root: Path) -> None:
+    child = start("termed")
+    pids = with_a_tree_of_processes(cloud, child, root)
+    child.stop()
+
+    assert not [pid for pid in pids if alive(pid)]
+    assert lines(root / "work" / "tree-of-termed" / "log") == ["down"]
+    assert not (root / "ipc.socket").exists()
+
+
+def test_a_kill_leaves_nothing_running(cloud: Cloud, start: Callable[..., Child], root: Path) -> None:
+    child = start("killed")
+    pids = with_a_tree_of_processes(cloud, child, root)
+    os.kill(child.pid, signal.SIGKILL)
+
+    until(lambda: not [pid for pid in pids if alive(pid)], timeout=5)
+
+
+PARENT = """
+import json, sys, time
+from pathlib import Path
+from emflow.local.child import Child
+child = Child("core", "emflow.local.core", sys.argv[2:], Path(sys.argv[1]))
+print(json.dumps(child.ready() | {"pid": child.pid}), flush=True)
+time.sleep(600)
+"""
+
+
+def test_it_ends_when_its_parent_is_killed(cloud: Cloud, root: Path, tmp_path: Path) -> None:
+    args = ["--thing", "orphan", "--root", str(root), "--endpoint-url", cloud.endpoint_url]
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT, str(tmp_path / "log"), *args, "--mqtt", f"127.0.0.1:{cloud.mqtt_port}"],
+        stdout=subprocess.PIPE,
+    )
+    assert parent.stdout
+    facts: dict[str, Any] = json.loads(parent.stdout.readline())
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+
+    until(lambda: not alive(facts["pid"]), timeout=10)
+    assert not (root / "ipc.socket").exists()
+
+
+def test_a_folder_that_is_too_deep_for_a_socket_is_a_problem(start: Callable[..., Child], tmp_path: Path) -> None:
+    with pytest.raises(Problem, match="too long a path") as caught:
+        start("deep", root=str(tmp_path / ("x" * 120))).ready()
+    assert "nearer to the root" in caught.value.mend
+
+
+def test_a_cloud_that_is_not_there_is_a_problem(start: Callable[..., Child]) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+        with pytest.raises(Problem, match=f"nothing answers at {url}"):
+            start("lonely", **{"endpoint-url": url}).ready()
+
+
+def test_a_broker_address_that_is_none_is_a_problem(start: Callable[..., Child]) -> None:
+    with pytest.raises(Problem, match="is not HOST:PORT"):
+        start("lost", mqtt="nowhere").ready()
+
+
+def test_a_broker_that_is_not_there_is_waited_for(cloud: Cloud, start: Callable[..., Child], root: Path) -> None:
+    child = start("patient", mqtt="127.0.0.1:1")
+    child.ready()
+    until(lambda: any("Unable to connect to the MQTT broker" in line for line in lines(root / "logs/greengrass.log")))
+    begun = time.monotonic()
+    child.stop()
+
+    assert time.monotonic() - begun < 5
