@@ -117,6 +117,7 @@ def _watcher(cloud: Cloud, workflow: Workflow) -> Watcher:
 
 def _apply(console: Console, workflow: Workflow) -> None:
     from emflow.cli.progress import Progress
+    from emflow.cli.rollout import show_plan
     from emflow.engine.apply import apply_plan
     from emflow.engine.clients import Clients
     from emflow.engine.plan import make_plan
@@ -125,7 +126,7 @@ def _apply(console: Console, workflow: Workflow) -> None:
     clients = Clients(workflow.aws)
     resources = build(workflow)
     plan = make_plan(resources, clients)
-    console.print(plan.text())
+    show_plan(console, plan)
     with Progress(console) as progress:
         apply_plan(plan, clients, progress.show)
         wait_for_deployment(workflow, clients, progress.show)

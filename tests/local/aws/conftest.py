@@ -11,6 +11,7 @@ from typing import Any
 import boto3
 import pytest
 from botocore.config import Config
+
 from emflow.local.aws import REGION, EmbeddedAws
 from local.aws.pieces import recipe
 from support import until

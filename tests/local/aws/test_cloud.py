@@ -8,6 +8,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+
 from emflow.local.aws import EmbeddedAws
 from emflow.local.child import Child
 from emflow.problems import Problem

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 from botocore.exceptions import ClientError
+
 from local.aws.pieces import arn, recipe
 from support import until
 

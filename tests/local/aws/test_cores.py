@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from emflow.local.aws import EmbeddedAws
 from local.aws.pieces import arn
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+
 from local.aws.pieces import arn, recipe
 
 NUCLEUS = {"aws.greengrass.Nucleus": {"componentVersion": "2.12.6"}}

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+
 from local.aws.pieces import arn
 
 EDGE_MANAGER = "aws.greengrass.SageMakerEdgeManager"

@@ -5,9 +5,10 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from emflow.local.aws.greengrass.semver import Version, check, satisfies
 from hypothesis import given
 from hypothesis import strategies as st
+
+from emflow.local.aws.greengrass.semver import Version, check, satisfies
 
 numbers = st.tuples(st.integers(0, 50), st.integers(0, 50), st.integers(0, 50))
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+
 from emflow.local.aws import EmbeddedAws
 from emflow.problems import Problem
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+
 from emflow.local.aws import EmbeddedAws
 
 FLEET = {"DeviceFleetName": "fleet", "OutputConfig": {"S3OutputLocation": "s3://bucket/"}}

@@ -16,6 +16,7 @@ from urllib.parse import parse_qs
 
 from emflow.local.aws import upstream
 from emflow.local.aws.errors import ApiError
+from emflow.local.aws.iot_tags import IotTags
 from emflow.local.aws.place import REGION, Place
 from emflow.local.aws.protocol import Answer
 from emflow.local.aws.region import Region
@@ -65,6 +66,7 @@ class Router:
     def __init__(self, regions: Regions) -> None:
         self._regions = regions
         self._upstream = upstream.Upstream()
+        self._iot = IotTags(self._upstream.answer)
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         try:
@@ -85,6 +87,7 @@ class Router:
         if service in upstream.SERVICES:
             if service == "iot":
                 self._regions(region)  # so that a thing made before any other call is found when it reports
+                return self._iot.answer(environ)
             return self._upstream.answer(service, environ)
         return _not_served(service, environ)
 
