@@ -27,6 +27,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 from ai_edge_litert.interpreter import Interpreter
+
 from emflow_edge.agent_client import Agent
 from emflow_edge.config import Settings
 from emflow_edge.counters import Counters

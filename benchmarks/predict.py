@@ -19,6 +19,7 @@ from pathlib import Path
 import grpc
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
+
 from emflow_proto import messages as m
 from emflow_proto.service import AgentStub
 from emflow_proto.shared_memory import SharedBuffer

@@ -32,8 +32,9 @@ import keras
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
-from emflow.local.scenes import SCENES, draw
 from tensorflow.lite.python import schema_py_generated as schema
+
+from emflow.local.scenes import SCENES, draw
 
 Pictures = npt.NDArray[np.uint8]
 Targets = npt.NDArray[np.float32]

@@ -16,9 +16,9 @@ from typing import Any
 from urllib.parse import quote
 
 import grpc
-from emflow_proto.service import AgentServicer, add_agent_to_server
 
 from emflow_agent.problems import CannotStart
+from emflow_proto.service import AgentServicer, add_agent_to_server
 
 log = logging.getLogger(__name__)
 

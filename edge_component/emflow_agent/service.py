@@ -9,7 +9,6 @@ import logging
 from typing import Any, Callable, TypeVar, cast
 
 import grpc
-from emflow_proto import messages as m
 
 from emflow_agent.problems import (
     AlreadyLoaded,
@@ -21,6 +20,7 @@ from emflow_agent.problems import (
     Refused,
 )
 from emflow_agent.store import LoadedModel, ModelStore
+from emflow_proto import messages as m
 
 log = logging.getLogger(__name__)
 

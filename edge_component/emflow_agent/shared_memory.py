@@ -13,9 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from emflow_proto import messages as m
-
 from emflow_agent.problems import BadRequest
+from emflow_proto import messages as m
 
 SEGMENTS = Path("/proc/sysvipc/shm")
 SHM_RDONLY = 0o10000  # linux/shm.h

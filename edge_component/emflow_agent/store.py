@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from emflow_proto import messages as m
 
 from emflow_agent.memory import check_room
 from emflow_agent.problems import AlreadyLoaded, BadRequest, CannotLoad, CannotRun, NoSuchModel, NotEnoughMemory
 from emflow_agent.runtimes import RUNTIMES, Runtime, RuntimeModel
 from emflow_agent.shared_memory import attached
 from emflow_agent.tensors import TensorSpec, as_array, inputs_in_order, open_data
+from emflow_proto import messages as m
 
 if TYPE_CHECKING:
     from emflow_agent.tensors import Array

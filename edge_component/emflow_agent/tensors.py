@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Union
 
 import numpy as np
-from emflow_proto import messages as m
 
 from emflow_agent.problems import BadRequest, CannotLoad
+from emflow_proto import messages as m
 
 if TYPE_CHECKING:
     # Not at run time: NumPy before 1.22, which board images have, cannot be asked for it.

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
-from emflow_proto import messages as m
-from emflow_proto.service import AgentStub
 
 from emflow_edge.backoff import Backoff
 from emflow_edge.model import Model, TensorSpec, classifier
 from emflow_edge.problems import EdgeProblem
+from emflow_proto import messages as m
+from emflow_proto.service import AgentStub
 
 log = logging.getLogger(__name__)
 

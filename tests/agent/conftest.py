@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import grpc
 import pytest
+
 from emflow_agent.server import serving
 from emflow_agent.service import AgentService
 from emflow_agent.store import ModelStore

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+
 from emflow_proto import messages as m
 from emflow_proto.service import AgentStub
 

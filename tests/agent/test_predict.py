@@ -10,6 +10,7 @@ import grpc
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
+
 from emflow_proto import messages as m
 from emflow_proto.service import AgentStub
 from emflow_proto.shared_memory import SharedBuffer

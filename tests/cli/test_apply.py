@@ -14,6 +14,7 @@ import threading
 import time
 
 import pytest
+
 from resources.conftest import client, embedded, endpoint, file, report  # noqa: F401 fixtures
 from support import until
 

@@ -6,6 +6,7 @@ import importlib
 
 import pytest
 import typer
+
 from emflow import __version__
 from emflow.cli import COMMANDS, app
 from emflow.problems import Problem, UsageProblem

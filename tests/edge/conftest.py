@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from emflow.local.child import Child
 from support import Process, until
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
+
 from emflow.local import scenes
 from emflow_proto import messages as m
 from emflow_proto.service import AgentStub

@@ -2,6 +2,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from emflow_edge.config import AGENT_SOCKET, ModelIO, settings, unknown_keys
 from emflow_edge.problems import ConfigProblem
 from emflow_edge.streams import Stream

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from emflow_edge.config import ModelIO
 from emflow_edge.decode import Choice, Decode, read_labels
 from emflow_edge.model import Model, TensorSpec, classifier

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+
 from emflow_edge.config import Settings, settings
 from emflow_edge.flags import overlay, parse
 from emflow_edge.outlets import Destination, destination

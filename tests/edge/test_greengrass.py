@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from emflow.local.core.ipc.operations import Operations
 from emflow.local.core.ipc.server import IpcServer
 from emflow.local.core.logs import DeviceLog

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
+
 from emflow_edge.config import ModelIO, Settings
 from emflow_edge.decode import Choice
 from emflow_edge.model import Model, TensorSpec

@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING
 
 import numpy as np
 import pytest
+
 from emflow.local import scenes
 from emflow_edge.counters import Counters
 from emflow_edge.source import Camera

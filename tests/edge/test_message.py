@@ -2,6 +2,7 @@ import json
 from importlib import resources
 
 import jsonschema
+
 from emflow_edge.decode import Choice
 from emflow_edge.message import Result
 

@@ -1,6 +1,7 @@
 import threading
 
 import pytest
+
 from emflow_edge.newest import Closed, Newest
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from awscrt import io, mqtt
 from awscrt.exceptions import AwsCrtError
+
 from emflow.local.broker import Broker
 
 if TYPE_CHECKING:

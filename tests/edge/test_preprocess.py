@@ -1,6 +1,7 @@
 import cv2
 import numpy as np
 import pytest
+
 from emflow_edge.config import ModelIO
 from emflow_edge.model import TensorSpec
 from emflow_edge.preprocess import Preprocess

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from emflow_edge.counters import Counters
 from emflow_edge.decode import Choice
 from emflow_edge.message import Result

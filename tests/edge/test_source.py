@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+
 from emflow.local import scenes
 from emflow_edge.counters import Counters
 from emflow_edge.newest import Closed

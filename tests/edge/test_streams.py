@@ -1,7 +1,8 @@
 import pytest
-from emflow_edge.streams import Stream, redacted, why_not
 from hypothesis import given
 from hypothesis import strategies as st
+
+from emflow_edge.streams import Stream, redacted, why_not
 
 
 @pytest.mark.parametrize(

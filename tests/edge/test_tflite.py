@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 from ai_edge_litert.interpreter import Interpreter
+
 from emflow_edge.tflite import ModelFacts, TensorFacts, model_facts
 
 

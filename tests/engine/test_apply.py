@@ -6,6 +6,7 @@ import threading
 
 import pytest
 from botocore.exceptions import EndpointConnectionError
+
 from emflow.engine.apply import apply_plan
 from emflow.engine.events import Done, Failed, Planned, Skipped, Started, Waiting
 from emflow.engine.plan import make_plan

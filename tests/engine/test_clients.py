@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import boto3
 import pytest
+
 from emflow.engine.clients import Clients
 from emflow.engine.errors import as_problem
 from emflow.engine.plan import make_plan

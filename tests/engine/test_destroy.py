@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from emflow.engine.destroy import plan_removal, remove
 from emflow.engine.events import Done, Failed, Skipped
 from emflow.problems import Problem

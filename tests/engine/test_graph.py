@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from emflow.engine.graph import ordered
 from engine.things import thing
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
+
 from emflow.engine.plan import describe, make_plan, shown
 from emflow.engine.resource import LATER, Action, Change, Diff
 from emflow.problems import Problem

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from awscrt import mqtt
+
 from emflow.local.broker import Broker
 from emflow.problems import Problem
 

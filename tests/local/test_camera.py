@@ -18,6 +18,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+
 from emflow.local import scenes
 from emflow.local.child import Child
 from emflow.problems import Problem

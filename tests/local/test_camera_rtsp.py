@@ -16,6 +16,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+
 from emflow.local import camera_rtsp, camera_stream
 from emflow.local.camera import Scenes, showing
 from emflow.local.camera_messages import BadRequest, Datagrams, Interleaved, choose_transport, parse_request

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from emflow.local.highlights import Follower, Highlight, highlight
 from support import until
 

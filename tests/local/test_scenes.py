@@ -7,6 +7,7 @@ import time
 
 import numpy as np
 import pytest
+
 from emflow.local.scenes import SCENES, draw, moving, shown_at
 
 NOON = 1_767_268_800.0  # 2026-01-01T12:00:00Z

@@ -17,6 +17,7 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
+
 from emflow.local.scenes import SCENES, draw, moving, shown_at
 
 Picture = npt.NDArray[np.uint8]

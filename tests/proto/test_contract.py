@@ -8,9 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from google.protobuf import descriptor_pb2
+
 from emflow_proto import messages as m
 from emflow_proto import service
-from google.protobuf import descriptor_pb2
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "proto" / "emflow_proto"

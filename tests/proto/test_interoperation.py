@@ -9,9 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from emflow_proto import messages as m
 from google.protobuf import json_format
 from google.protobuf.message import Message
+
+from emflow_proto import messages as m
 
 PACKAGE = Path(__file__).parents[2] / "proto" / "emflow_proto"
 

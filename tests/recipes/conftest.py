@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from emflow.workflow import Workflow, load
 
 WORKFLOWS = Path(__file__).parents[2] / "workflows"

@@ -17,6 +17,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
 from emflow.problems import Problem
 from emflow.recipes import bundle as bundles
 from emflow.recipes.bundle import application_bundle, bundle_key, model_archive

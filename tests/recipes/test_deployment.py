@@ -7,6 +7,7 @@ import json
 import botocore.session
 import pytest
 from botocore.validate import ParamValidator
+
 from emflow.recipes.deployment import agent_settings, application_configuration, deployment_components
 from emflow.workflow import Workflow
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from emflow.problems import UsageProblem
 from emflow.recipes.bundle import application_bundle, bundle_key
 from emflow.recipes.documents import documents

@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-import emflow.recipes
 import pytest
 import yaml
+
+import emflow.recipes
 from emflow.problems import Problem
 from emflow.recipes.render import application_recipe
 from emflow.workflow import Workflow

@@ -15,6 +15,7 @@ from typing import Any
 
 import boto3
 import pytest
+
 from emflow.engine.apply import Applied, apply_plan
 from emflow.engine.clients import Clients
 from emflow.engine.plan import Plan, make_plan

@@ -6,6 +6,7 @@ import json
 
 import pytest
 from botocore.exceptions import ClientError
+
 from emflow.engine.resource import Action, Inputs
 from emflow.problems import Problem
 from emflow.resources import policies

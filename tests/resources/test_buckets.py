@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+
 from emflow.engine.resource import Action
 from emflow.problems import Problem
 from resources.conftest import within

@@ -6,6 +6,7 @@ import json
 import threading
 
 import pytest
+
 from emflow.engine.events import Done, Failed, Waiting
 from emflow.engine.resource import Action
 from emflow.problems import Problem

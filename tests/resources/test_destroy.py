@@ -6,6 +6,7 @@ import json
 
 import pytest
 from botocore.exceptions import ClientError
+
 from emflow.engine.destroy import plan_removal, remove
 from emflow.resources import build
 from resources.conftest import within

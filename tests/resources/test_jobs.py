@@ -6,6 +6,7 @@ from itertools import islice
 
 import pytest
 from botocore.exceptions import ReadTimeoutError
+
 from emflow.engine.apply import apply_plan
 from emflow.engine.events import Failed, Skipped, Waiting
 from emflow.engine.plan import make_plan

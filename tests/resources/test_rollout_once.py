@@ -6,6 +6,7 @@ import json
 import tarfile
 
 import pytest
+
 from emflow.engine.resource import Action
 from emflow.problems import Problem
 from resources.conftest import within

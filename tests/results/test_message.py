@@ -6,11 +6,12 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-import emflow_schema
 import pytest
+from jsonschema import Draft202012Validator
+
+import emflow_schema
 from emflow.results.message import Class, NotAResult, Result, read
 from emflow.results.show import line
-from jsonschema import Draft202012Validator
 
 WHOLE: dict[str, Any] = {
     "index": "950",

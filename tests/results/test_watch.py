@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 from awscrt import mqtt
+
 from emflow.local.broker import Broker
 from emflow.problems import Problem
 from emflow.results.message import NotAResult, Result

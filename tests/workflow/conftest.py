@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
 from emflow.problems import Finding, WorkflowProblem
 from emflow.workflow import load
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from emflow.problems import WorkflowProblem
 from emflow.workflow import document, load, yaml12
 from emflow.workflow.document import parse

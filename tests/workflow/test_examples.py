@@ -8,11 +8,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import emflow_schema
 import pytest
+from jsonschema import Draft202012Validator
+
+import emflow_schema
 from emflow.workflow import load
 from emflow.workflow.document import read
-from jsonschema import Draft202012Validator
 
 WORKFLOWS = Path(__file__).parents[2] / "workflows"
 EXAMPLES = sorted(WORKFLOWS.glob("*.yaml"))

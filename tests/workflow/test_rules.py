@@ -8,6 +8,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
+
 from emflow.problems import WorkflowProblem
 from emflow.workflow import load
 from emflow.workflow.rules import CODES, RULES

@@ -8,12 +8,13 @@ import typing
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-import emflow_schema
 import msgspec
 import pytest
+from jsonschema import Draft202012Validator
+
+import emflow_schema
 from emflow.workflow import Workflow, units
 from emflow.workflow.model import DEVICE_NAME
-from jsonschema import Draft202012Validator
 
 SCHEMA = emflow_schema.load("workflow")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from emflow.problems import UsageProblem, WorkflowProblem
 from emflow.workflow import load
 from emflow.workflow.document import parse

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-import emflow_schema
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
+
+import emflow_schema
 
 
 @dataclass(frozen=True)

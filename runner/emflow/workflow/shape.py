@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import emflow_schema
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 from jsonschema.validators import extend
 
+import emflow_schema
 from emflow.problems import Finding
 from emflow.workflow.document import Document
 from emflow.workflow.places import Place, spell

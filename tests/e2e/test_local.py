@@ -1,0 +1,121 @@
+"""`emflow local` as a user starts it, and the workflow commands against it: what AWS would have made is made here."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import boto3
+import pytest
+
+from conftest import ROOT
+from support import Process
+
+pytestmark = pytest.mark.e2e
+
+WORKSHOP = ROOT / "workflows" / "imx8mplus-mobilenetv2.yaml"
+DEMO = ROOT / "workflows" / "demo.yaml"
+THING = "iMX8MPEVK-Core-001"
+
+Emflow = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def aws(python: Callable[..., Process], monkeypatch: pytest.MonkeyPatch) -> str:
+    """An `emflow local` with one core device; this process's boto3 and everything it starts go there."""
+    local = python("emflow", "local", "--port", "0", "--mqtt-port", "0", "--core", THING, "--job-seconds", "0.3")
+    endpoint = re.search(r"AWS_ENDPOINT_URL=(\S+)", local.says("Ctrl-C ends it"))
+    assert endpoint
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint[1])
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "local")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "local")
+    return endpoint[1]
+
+
+@pytest.fixture
+def workshop(shared_data: Path, tmp_path: Path) -> list[str]:
+    """The workshop's workflow with the model archive and the labels it asks for."""
+    archive = tmp_path / "mobilenet_v2_1.0_224_quant.tgz"
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(shared_data / "models" / "mobilenet_v2_1.0_224_quant.tflite", "mobilenet_v2_1.0_224_quant.tflite")
+    labels = shared_data / "models" / "imagenet_labels_1001.txt"
+
+    return [str(WORKSHOP), "--var", f"model_archive={archive}", "--var", f"labels={labels}"]
+
+
+def emflow(*args: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "emflow", *args], capture_output=True, text=True, check=False)
+
+
+def test_the_workshop_is_applied_completely_and_only_once(aws: str, workshop: Sequence[str]) -> None:
+    first = emflow("apply", *workshop, "--yes", "--wait")
+    assert first.returncode == 0, first.stdout + first.stderr
+    greengrass = boto3.client("greengrassv2", region_name="us-east-1")
+    (summary,) = greengrass.list_deployments()["deployments"]
+    assert (summary["deploymentName"], summary["deploymentStatus"]) == ("Deployment for ML using EM", "COMPLETED")
+    assert greengrass.get_core_device(coreDeviceThingName=THING)["status"] == "HEALTHY"
+    installed = greengrass.list_installed_components(coreDeviceThingName=THING)["installedComponents"]
+    states = {each["componentName"]: each["lifecycleState"] for each in installed}
+    assert states["aws.greengrass.SageMakerEdgeManager"] == "RUNNING"
+    assert states["aws.sagemaker.edgeManagerClientCameraIntegration"] == "RUNNING"
+    assert "mobilenetv2_224_quantized_model_component" in states
+
+    second = emflow("apply", *workshop, "--yes", "--wait")
+    assert second.returncode == 0, second.stdout + second.stderr
+    assert "0 changes" in second.stdout
+    assert emflow("plan", *workshop, "--detailed-exitcode").returncode == 0
+
+    gone = emflow("destroy", *workshop, "--yes", "--delete-data")
+    assert gone.returncode == 0, gone.stdout + gone.stderr
+    assert boto3.client("s3").list_buckets()["Buckets"] == []
+    assert boto3.client("iam").list_roles()["Roles"] == []
+    assert boto3.client("sagemaker", region_name="us-east-1").list_device_fleets()["DeviceFleetSummaries"] == []
+    again = emflow("destroy", *workshop, "--yes", "--delete-data")
+    assert again.returncode == 0, again.stdout + again.stderr
+
+
+def test_a_deployment_that_fails_on_the_device_is_told_with_its_reason(
+    aws: str, tmp_path: Path, scenes_model: Path
+) -> None:
+    # The agent cannot make its socket in a folder that is not there: it ends three times, and is broken.
+    text = DEMO.read_text().replace("/tmp/sagemaker_edge_agent_example.sock", str(tmp_path / "nowhere" / "a.sock"))
+    workflow = tmp_path / "demo.yaml"
+    workflow.write_text(text.replace("models/", f"{scenes_model.parent}/"))
+    done = emflow("apply", str(workflow), "--yes", "--wait")
+    assert done.returncode == 1, done.stdout + done.stderr
+    told = done.stdout + done.stderr
+    assert "FAILED" in told
+    assert "aws.greengrass.SageMakerEdgeManager" in told
+    assert "Traceback" not in told
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_ends_when_told_and_frees_its_ports(python: Callable[..., Process], number: int) -> None:
+    local = python("emflow", "local", "--port", "0", "--mqtt-port", "0")
+    said = local.says("Ctrl-C ends it")
+    ports = [int(port) for port in re.findall(r"127\.0\.0\.1:(\d+)", said)]
+    assert local.end(number) == 0, local.text()
+    for port in set(ports):
+        socket.create_server(("127.0.0.1", port)).close()
+
+
+@pytest.mark.parametrize("option", ["--port", "--mqtt-port"])
+def test_a_port_that_is_taken_is_told_with_the_way_out(option: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        ports = {"--port": "0", "--mqtt-port": "0", option: port}
+        done = emflow("local", *(word for pair in ports.items() for word in pair))
+    assert done.returncode == 1
+    assert port in done.stderr
+    assert option in done.stderr
+    assert "Traceback" not in done.stderr

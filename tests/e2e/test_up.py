@@ -1,0 +1,138 @@
+"""`emflow up`: from one YAML file to results over MQTT, by the command that a user types."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+import emflow_schema
+from conftest import ROOT
+from emflow.local import scenes
+from support import until
+
+pytestmark = pytest.mark.e2e
+
+DEMO = ROOT / "workflows" / "demo.yaml"
+WORKSHOP = ROOT / "workflows" / "imx8mplus-mobilenetv2.yaml"
+DWELL = 2.0
+
+
+@pytest.fixture
+def scratch() -> Iterator[Path]:
+    """A short folder for temporary files: what is left in it was left behind. Unix sockets allow 107 bytes of path."""
+    folder = Path(tempfile.mkdtemp(prefix="t-"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def belonging_to(scratch: Path) -> list[str]:
+    """Command lines of the processes that run with this temporary folder, this process excepted."""
+    mark = f"TMPDIR={scratch}".encode()
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if int(process.name) != os.getpid() and mark in (process / "environ").read_bytes().split(b"\0"):
+                found.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+        except OSError:
+            continue
+    return [line for line in found if line]
+
+
+def start_up(scratch: Path, *args: str) -> subprocess.Popen[str]:
+    environment = {**os.environ, "TMPDIR": str(scratch), "HOME": str(scratch / "home")}
+    (scratch / "home").mkdir()
+    command = [sys.executable, "-m", "emflow", "up", *args]
+    with (scratch.parent / f"{scratch.name}.err").open("w") as errors:
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment)
+
+
+def told(scratch: Path) -> str:
+    """What the run had to say to people."""
+    return (scratch.parent / f"{scratch.name}.err").read_text()
+
+
+def nothing_left(scratch: Path) -> bool:
+    return not belonging_to(scratch) and [path.name for path in scratch.iterdir()] == ["home"]
+
+
+def taken(result: dict[str, object]) -> float:
+    return datetime.fromisoformat(str(result["frame_time"])).timestamp()
+
+
+def test_the_demo_names_what_the_camera_showed_at_each_frames_time(scratch: Path) -> None:
+    up = start_up(scratch, str(DEMO), "--json", "--results", "10")
+    output, _ = up.communicate(timeout=180)
+    assert up.returncode == 0, told(scratch)
+    results = [json.loads(line) for line in output.splitlines()]
+    assert len(results) == 10
+    shown = [scenes.shown_at(taken(result), DWELL) for result in results]
+    right = sum(result["label"] == scene for result, scene in zip(results, shown, strict=True))
+    assert right >= 9, list(zip([result["label"] for result in results], shown, strict=True))
+    # One a second, so ten results see several scenes; a component that always says the same would not get here.
+    assert len(set(shown)) >= 4
+    for result in results:
+        jsonschema.validate(result, emflow_schema.load("result"))
+        assert {type(result[key]) for key in ("index", "confidence", "performance", "model_name")} == {str}
+        assert scenes.SCENES[int(result["index"])] == result["label"]
+    assert nothing_left(scratch), belonging_to(scratch)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_ended_by_a_signal_it_leaves_nothing_behind(scratch: Path, number: int) -> None:
+    up = start_up(scratch, str(DEMO), "--json")
+    assert up.stdout is not None
+    assert json.loads(up.stdout.readline())["stream"]
+    assert len(belonging_to(scratch)) >= 5  # itself, cloud, camera, core, agent, component
+    up.send_signal(number)
+    up.communicate(timeout=60)
+    assert up.returncode == (0 if number == signal.SIGINT else 128 + signal.SIGTERM)
+    assert nothing_left(scratch), belonging_to(scratch)
+
+
+def test_ended_while_it_starts_it_leaves_nothing_behind(scratch: Path) -> None:
+    up = start_up(scratch, str(DEMO), "--json")
+    until(lambda: "embedded AWS" in told(scratch), 60, "the embedded AWS")
+    up.send_signal(signal.SIGTERM)
+    up.communicate(timeout=60)
+    assert nothing_left(scratch), belonging_to(scratch)
+
+
+def test_killed_outright_it_takes_its_processes_with_it(scratch: Path) -> None:
+    up = start_up(scratch, str(DEMO), "--json")
+    assert up.stdout is not None
+    up.stdout.readline()
+    up.kill()
+    up.wait(30)
+    until(lambda: not belonging_to(scratch), 30, "the end of every process of the run")
+    up.stdout.close()
+
+
+def test_the_workshop_recognises_an_orange(scratch: Path, shared_data: Path, tmp_path: Path) -> None:
+    archive = tmp_path / "mobilenet_v2_1.0_224_quant.tgz"
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(shared_data / "models" / "mobilenet_v2_1.0_224_quant.tflite", "mobilenet_v2_1.0_224_quant.tflite")
+    up = start_up(
+        scratch,
+        *(str(WORKSHOP), "--json", "--results", "2", "--camera", str(shared_data / "images" / "orange.png")),
+        *("--var", f"model_archive={archive}"),
+        *("--var", f"labels={shared_data / 'models' / 'imagenet_labels_1001.txt'}"),
+    )
+    output, _ = up.communicate(timeout=180)
+    assert up.returncode == 0, told(scratch)
+    for result in map(json.loads, output.splitlines()):
+        assert (result["index"], result["label"]) == ("950", "orange")
+        assert result["model_name"] == "mobilenetv2-224-10-quant"
+        assert float(result["confidence"]) > 0.5
+    assert nothing_left(scratch), belonging_to(scratch)

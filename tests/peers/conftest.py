@@ -1,0 +1,55 @@
+"""Programs that are not ours: Mosquitto and GStreamer's RTSP server (Debian: mosquitto, gir1.2-gst-rtsp-server-1.0)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from support import Process
+
+HERE = Path(__file__).parent
+SYSTEM_PYTHON = "/usr/bin/python3"
+
+
+def _missing(reason: str) -> None:
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture
+def mosquitto(start: Callable[..., Process], tmp_path: Path) -> int:
+    """A Mosquitto broker on loopback; its port."""
+    program = shutil.which("mosquitto") or shutil.which("/usr/sbin/mosquitto")
+    if program is None:
+        _missing("mosquitto is not installed (Debian: apt-get install mosquitto)")
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    config = tmp_path / "mosquitto.conf"
+    config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\nuser root\n")
+    broker = start(str(program), "-v", "-c", str(config))
+    broker.says("running")
+    return port
+
+
+@pytest.fixture
+def gstreamer_rtsp(start: Callable[..., Process]) -> Callable[[Path], str]:
+    """GStreamer's RTSP server showing a PNG; the stream's URL."""
+    ready = [SYSTEM_PYTHON, "-c", "import gi; gi.require_version('GstRtspServer', '1.0')"]
+    if not Path(SYSTEM_PYTHON).exists() or subprocess.run(ready, capture_output=True, check=False).returncode:
+        _missing(
+            "GStreamer's RTSP server is not installed (Debian: apt-get install python3-gi gir1.2-gst-rtsp-server-1.0)"
+        )
+
+    def serve(picture: Path) -> str:
+        server = start(SYSTEM_PYTHON, str(HERE / "rtsp_server.py"), str(picture))
+        port = server.says("\n").strip().splitlines()[-1]
+        return f"rtsp://127.0.0.1:{port}/stream1"
+
+    return serve
