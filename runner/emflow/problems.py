@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
+
+Severity = Literal["error", "warning"]
 
 
 class Problem(Exception):
@@ -36,7 +39,10 @@ class UsageProblem(Problem):
 
 @dataclass(frozen=True, order=True)
 class Finding:
-    """One mistake in a workflow file. `line` and `column` count from 1; 0 where there is no position."""
+    """One mistake in a workflow file. `line` and `column` count from 1; 0 where there is no position.
+
+    A workflow with an `error` is refused; a `warning` is told, and goes on.
+    """
 
     path: str
     line: int
@@ -45,13 +51,15 @@ class Finding:
     message: str
     mend: str = ""
     snippet: str = ""
+    severity: Severity = "error"
 
     @property
     def where(self) -> str:
         return f"{self.path}:{self.line}:{self.column}" if self.line else self.path
 
     def __str__(self) -> str:
-        lines = [f"{self.where}: {self.code} {self.message}"]
+        mark = "warning: " if self.severity == "warning" else ""
+        lines = [f"{self.where}: {self.code} {mark}{self.message}"]
         lines += [f"  {text}" for text in self.snippet.splitlines()]
         if self.mend:
             lines.append(f"  {self.mend}")

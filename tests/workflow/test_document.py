@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 
 from emflow.problems import WorkflowProblem
-from emflow.workflow import document, load, yaml12
+from emflow.workflow import load, yaml12
 from emflow.workflow.document import parse
 
 
@@ -28,10 +29,10 @@ def test_a_folder_is_no_file(tmp_path: Path) -> None:
         load(tmp_path)
 
 
-@pytest.mark.parametrize("text", ["", "\n\n", "# only a comment\n", "---\n"])
+@pytest.mark.parametrize("text", ["", "\n\n", "# only a comment\n", "---\n", "\ufeff", "\ufeff\n"])
 def test_an_empty_file_is_told_as_empty(broken_text, text: str) -> None:
     finding = broken_text(text).finding
-    assert finding.code == ("EM007" if text == "---\n" else "EM003")
+    assert (finding.code, finding.line) == ("EM003", 0)
 
 
 def test_bytes_that_are_not_utf8_are_told_with_their_place(broken_text) -> None:
@@ -48,7 +49,13 @@ def test_a_workflow_has_to_be_a_mapping(broken_text, text: str, what: str) -> No
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("cloud:\n\tfleet: x\n", "\t"), ("cloud:\n  fleet:\n  \tname: x\n", "\t")],
+    [
+        ("cloud:\n\tfleet: x\n", "\t"),
+        ("cloud:\n  fleet:\n  \tname: x\n", "\t"),
+        ("\tcloud: x\n", "\t"),
+        ("a:\n  - x\n\t- y\n", "\t"),
+        ("a: x\n\t\nb: y\n", "\t"),
+    ],
 )
 def test_a_tab_is_told_where_it_is(broken_text, text: str, words: str) -> None:
     broken = broken_text(text)
@@ -101,6 +108,37 @@ def test_a_template_without_quotes_is_told_as_that(broken_text, text: str, words
     assert '"{{ vars.name }}"' in broken.finding.mend
 
 
+@pytest.mark.parametrize("text", ["a:\tx\n", "a: x\t# why\n", "a: [x,\ty]\n", 'a: "x\\ty"\n', "a: |\n  x\ty\n"])
+def test_a_tab_that_does_not_indent_is_no_mistake(text: str) -> None:
+    assert list(values(text)) == ["a"]
+
+
+@pytest.mark.parametrize("head", ["", "# one\n", "%YAML 1.2\n---\n"])
+def test_one_document_may_say_where_it_begins_and_ends(head: str) -> None:
+    assert values(f"{head}a: 1\n...\n") == {"a": 1}
+
+
+@pytest.mark.parametrize("text", ["a: 1\n---\nb: 2\n", "---\na: 1\n---\n", "a: 1\n...\n---\nb: 2\n"])
+def test_a_second_document_is_told_where_it_begins(broken_text, text: str) -> None:
+    broken = broken_text(text)
+    assert (broken.finding.code, broken.finding.message) == ("EM009", "a second document begins here")
+    assert broken.place == (text.count("\n", 0, text.rindex("---")) + 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("a: 1\r\nb: \x07\r\n", (2, 4)),
+        ("a: 1\rb: \x07\r", (2, 4)),
+        ("a: '\u2028\x07'\n", (2, 1)),
+        ("# \U0001f3a5 \x0c\n", (1, 5)),
+        ("\ufeffa: \x07\n", (1, 4)),
+    ],
+)
+def test_lines_and_columns_count_as_yaml_counts_them(broken_text, text: str, place: tuple[int, int]) -> None:
+    assert broken_text(text).place == place
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -122,14 +160,99 @@ def test_deep_nesting_is_no_crash(broken_text, text: str) -> None:
     assert broken_text(text).finding.code in {"EM004", "EM009"}
 
 
-def test_anchors_that_stand_for_billions_of_values_are_refused(broken_text, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(document, "MOST_VALUES", 10_000)
-    laughs = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 40))
-    assert broken_text(laughs).finding.code == "EM009"
+LAUGHS = {
+    "lists": "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 60)),
+    "mappings": "a0: &a0 {x: 1}\n" + "".join(f"a{n}: &a{n} {{x: *a{n - 1}, y: *a{n - 1}}}\n" for n in range(1, 60)),
+    "merge keys": "a0: &a0 {x: 1}\n" + "".join(f"a{n}: &a{n} {{<<: [*a{n - 1}, *a{n - 1}]}}\n" for n in range(1, 60)),
+}
+
+
+@pytest.mark.parametrize("laughs", LAUGHS.values(), ids=LAUGHS)
+def test_anchors_that_stand_for_billions_of_values_are_refused_at_once(broken_text, laughs: str) -> None:
+    started = time.process_time()
+    finding = broken_text(laughs).finding
+    assert time.process_time() - started < 1
+    assert (finding.code, finding.message) == ("EM009", "more than 200,000 values")
+    assert "anchor" in finding.mend
+
+
+def test_a_list_without_end_is_refused_before_it_is_all_read(broken_text) -> None:
+    finding = broken_text("a: [" + "1," * 300_000 + "]").finding
+    assert (finding.code, finding.message) == ("EM009", "more than 200,000 values")
+
+
+def test_a_file_of_ten_megabytes_is_refused_at_once_with_the_limit(broken_text) -> None:
+    started = time.process_time()
+    finding = broken_text("a: x\n" + "# nothing\n" * 1_000_000).finding
+    assert time.process_time() - started < 1
+    assert (finding.code, finding.message) == ("EM009", "larger than 4 MiB")
+
+
+def test_ten_thousand_devices_are_read_quickly(small: Path) -> None:
+    devices = "".join(f"\n      - Core-{number:05}" for number in range(10_000))
+    small.write_text(small.read_text().replace('["{{ vars.thing }}"]', f'{devices}\n      - "{{{{ vars.thing }}}}"'))
+    started = time.process_time()
+    assert len(load(small).cloud.fleet.devices) == 10_001
+    assert time.process_time() - started < 5  # under a second where nothing else runs
+
+
+def test_a_device_that_never_ends_is_not_read_to_its_end() -> None:
+    with pytest.raises(WorkflowProblem, match="larger than 4 MiB"):
+        load(Path("/dev/zero"))
+
+
+def test_a_mistake_late_in_a_long_file_is_told_soon_and_in_its_place(broken_text) -> None:
+    text = "".join(f"key{number}: value\n" for number in range(60_000)) + "last: [\n"
+    started = time.process_time()
+    broken = broken_text(text)
+    assert time.process_time() - started < 3
+    assert (broken.finding.code, broken.finding.line) == ("EM004", 60_002)
 
 
 def test_anchors_are_understood() -> None:
     assert values("a: &x {b: 1}\nc: *x\n") == {"a": {"b": 1}, "c": {"b": 1}}
+
+
+def test_what_is_wrong_behind_an_anchor_is_told_where_it_stands_and_once(broken) -> None:
+    wrong = broken('devices: ["{{ vars.thing }}"]', 'devices: ["{{ vars.thing }}", &x no_good, *x]')
+    assert [(finding.code, finding.line, finding.column) for finding in wrong.findings[:2]] == [
+        ("EM030", *wrong.at("&x")),
+        ("EM030", *wrong.at("&x")),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("a: &x {b: 1, c: 2}\nd: {<<: *x, c: 3}\n", {"b": 1, "c": 3}),
+        ("a: &x {b: 1, c: 2}\nd: {c: 3, <<: *x}\n", {"b": 1, "c": 3}),
+        ("a: &x {b: 1}\nz: &y {b: 2, c: 2}\nd:\n  <<: [*x, *y]\n  e: 5\n", {"b": 1, "c": 2, "e": 5}),
+        ("a: &x {b: 1}\nz: &y {<<: *x, c: 2}\nd: {<<: *y}\n", {"b": 1, "c": 2}),
+        ('d: {"<<": 1}\n', {"<<": 1}),
+    ],
+    ids=["own key last", "own key first", "several", "merge of a merge", "in quotes it is a key"],
+)
+def test_merge_keys_bring_what_a_mapping_does_not_have_itself(text: str, meant: dict) -> None:
+    assert values(text)["d"] == meant
+
+
+def test_a_merged_value_is_told_where_it_stands(broken) -> None:
+    wrong = broken("  fleet:\n", "  fleet:\n    <<: &common {name: §no_good}\n")
+    assert (wrong.finding.code, wrong.place) == ("EM033", wrong.marked)
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "code"),
+    [
+        ("a: {<<: 3}\n", "3}", "EM009"),
+        ("a: {<<: [x]}\n", "x]", "EM009"),
+        ("a: &x {<<: *x}\n", "&x", "EM009"),
+        ("a: &x {b: 1}\nd:\n  <<: *x\n  <<: *x\n", "<<: *x", "EM006"),
+    ],
+)
+def test_a_merge_key_that_cannot_be_meant_is_refused(broken_text, text: str, words: str, code: str) -> None:
+    broken = broken_text(text)
+    assert (broken.finding.code, broken.place) == (code, broken.at(words, skip=code == "EM006"))
 
 
 @pytest.mark.parametrize(
@@ -171,5 +294,54 @@ def test_a_finding_shows_its_line_with_a_caret_under_the_place(broken) -> None:
 
 def test_a_cameras_password_is_not_shown(broken) -> None:
     wrong = broken("url: rtsp://camera/stream", "url: http://user:s3cr3t@camera/x")
-    assert "s3cr3t" not in str(wrong.finding)
-    assert "http://user:******@camera/x" in wrong.finding.snippet
+    assert [finding.code for finding in wrong.findings] == ["EM018", "EM061"]
+    for finding in wrong.findings:
+        assert "s3cr3t" not in str(finding)
+        assert "http://user:******@camera/x" in finding.snippet
+
+
+@pytest.mark.parametrize(
+    ("key", "written", "code", "mend"),
+    [
+        ("version", "1.0", "EM022", 'write "1.0", with quotes'),
+        ("version", "0755", "EM022", 'write "0755", with quotes'),
+        ("version", "1e3", "EM022", 'write "1e3", with quotes'),
+        ("name", "true", "EM022", 'write "true", with quotes'),
+        ("name", "~", "EM022", "write its value, or remove the line"),
+    ],
+)
+def test_a_number_where_a_text_is_due_is_told_with_the_quotes_that_it_needs(
+    broken, key: str, written: str, code: str, mend: str
+) -> None:
+    old, new = (
+        ("    artifact", f"    version: §{written}\n    artifact")
+        if key == "version"
+        else ("    name: scenes\n", f"    name: §{written}\n")
+    )
+    wrong = broken(old, new)
+    assert wrong.finding.code == code
+    assert wrong.finding.mend == mend
+    assert wrong.place in (wrong.marked, wrong.at(f"{key}: {written}"))
+
+
+@pytest.mark.parametrize(("written", "meant"), [("on", "true"), ("yes", "true"), ("Off", "false"), ("n", "false")])
+def test_on_and_yes_are_texts_and_told_where_true_or_false_is_due(broken, written: str, meant: str) -> None:
+    wrong = broken("enabled: false", f"enabled: §{written}")
+    assert (wrong.finding.code, wrong.place) == ("EM022", wrong.marked)
+    assert wrong.finding.mend == f"YAML 1.2 knows only true and false: write {meant}"
+
+
+def test_a_megabyte_in_one_line_makes_no_megabyte_of_message(broken) -> None:
+    wrong = broken("name: small", "name: " + "s" * 1_000_000)
+    assert len(str(wrong.finding)) < 3000
+
+
+def test_a_long_line_is_shown_around_the_place(broken) -> None:
+    wrong = broken("    name: scenes\n", f"    description: {'x' * 10}\n    name: scenes\n    nmae: {'y' * 1000}\n")
+    caret = wrong.findings[-1].snippet.splitlines()[1]
+    assert len(caret) < 200
+
+
+def test_a_thousand_mistakes_are_told_as_a_hundred(broken) -> None:
+    wrong = broken("kind: Workflow\n", "kind: Workflow\n" + "".join(f"key{number}: 1\n" for number in range(1000)))
+    assert len(wrong.findings) == 100

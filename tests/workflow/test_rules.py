@@ -145,7 +145,8 @@ def archive(path: Path, **members: bytes) -> Path:
     return path
 
 
-TFLITE = b"\x1c\x00\x00\x00TFL3" + bytes(100)
+SCENES = Path(__file__).parents[2] / "workflows" / "models" / "scenes.tflite"
+TFLITE = SCENES.read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -163,7 +164,7 @@ def test_an_archive_without_exactly_one_model_is_told_when_it_is_there(
     archive(small.parent / "model.tgz", **members)
     with pytest.raises(WorkflowProblem) as raised:
         load(small)
-    (finding,) = raised.value.findings
+    (finding,) = [finding for finding in raised.value.findings if finding.severity == "error"]
     assert finding.code == "EM070"
     assert message in finding.message
 

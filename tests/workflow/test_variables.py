@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from emflow.problems import UsageProblem, WorkflowProblem
 from emflow.workflow import load
 from emflow.workflow.document import parse
-from emflow.workflow.variables import assignments, fill
+from emflow.workflow.rendering import Refused
+from emflow.workflow.variables import Given, _Variables, assignments, fill
 
 
-def filled(text: str, **given: str) -> dict:
-    return fill(parse("test.yaml", text.encode()), given)
+def filled(text: str, **outside: str) -> dict:
+    return fill(parse("test.yaml", text.encode()), Given(outside))
 
 
-def refused(text: str, **given: str) -> list[str]:
+def refused(text: str, **outside: str) -> list[str]:
     with pytest.raises(WorkflowProblem) as raised:
-        filled(text, **given)
+        filled(text, **outside)
     return [f"{f.line}:{f.column} {f.code} {f.message}" for f in raised.value.findings]
 
 
@@ -124,13 +132,97 @@ def test_a_template_that_cannot_be_worked_out_is_told(template: str, message: st
     [
         "{{ ''.__class__.__mro__ }}",
         "{{ vars.__class__ }}",
-        "{{ vars._Names__variables }}",
+        "{{ vars._Names__get }}",
         "{{ vars.__init__.__globals__ }}",
     ],
 )
 def test_templates_reach_nothing_but_variables(template: str) -> None:
     (told,) = refused(f'vars: {{a: x}}\nk: "{template}"')
     assert "EM01" in told
+
+
+@pytest.mark.parametrize(("written", "text"), [("true", "true"), ("2", "2"), ("1.5", "1.5"), ("'1.10'", "1.10")])
+def test_a_value_stands_in_a_text_as_yaml_writes_it(written: str, text: str) -> None:
+    assert filled(f'vars: {{v: {written}}}\nk: "a-{{{{ vars.v }}}}"')["k"] == f"a-{text}"
+
+
+@pytest.mark.parametrize(("written", "becomes"), [("1.10", "1.1"), ("010", "10"), ("0x1f", "31"), ("1e3", "1000.0")])
+def test_a_number_that_a_text_would_change_is_told_where_it_needs_quotes(written: str, becomes: str) -> None:
+    (told,) = refused(f'vars: {{v: {written}}}\nk: "a-{{{{ vars.v }}}}"')
+    assert told == f"2:4 EM012 the number {written} would become {becomes} in a text"
+
+
+@pytest.mark.parametrize(("written", "what"), [("[a]", "a list"), ("{a: 1}", "a mapping"), ("~", "nothing")])
+def test_what_has_no_text_is_no_part_of_one(written: str, what: str) -> None:
+    text = f'vars: {{v: {written}}}\nk: ["a-{{{{ vars.v }}}}", "a-{{{{ vars.v | default(1) }}}}"]'
+    first, second = refused(text)
+    assert first == f"2:5 EM012 {what} cannot be part of a text"
+    assert second.endswith(f"EM012 {what} cannot be part of a text")
+
+
+def test_a_chain_of_variables_has_an_end() -> None:
+    chain = "".join(f'  v{number}: "{{{{ vars.v{number + 1} }}}}"\n' for number in range(5000))
+    (told, *_) = refused(f"vars:\n{chain}  v5000: x\n")
+    assert "EM012 a chain of more than 100 variables" in told
+
+
+BOMBS = {
+    "texts": {"v0": "x" * 1000} | {f"v{n}": f"{{{{ vars.v{n - 1} }}}}" * 20 for n in range(1, 9)},
+    "lists": {"v0": [1] * 100} | {f"v{n}": [f"{{{{ vars.v{n - 1} }}}}"] * 20 for n in range(1, 9)},
+    "templates": {"v0": "x" * 1000} | {f"v{n}": f"{{{{ vars.v{n - 1} ~ '' }}}}" * 20 for n in range(1, 9)},
+}
+
+
+@pytest.mark.parametrize("variables", BOMBS.values(), ids=BOMBS)
+def test_variables_that_multiply_each_other_are_refused_at_once(variables: dict) -> None:
+    started = time.process_time()
+    (told,) = refused(json.dumps({"vars": variables, "k": "{{ vars.v8 }}"}))
+    assert time.process_time() - started < 2
+    assert "EM012 the templates of this workflow make more than" in told
+
+
+def test_ten_thousand_references_are_quick() -> None:
+    names = json.dumps([f"{{{{ vars.prefix }}}}-{number}" for number in range(10_000)])
+    started = time.process_time()
+    assert filled(f"vars: {{prefix: core}}\nk: {names}")["k"][-1] == "core-9999"
+    assert time.process_time() - started < 3
+
+
+def test_plain_references_do_without_jinja() -> None:
+    """It takes longer to load than all the rest of `emflow validate`."""
+    code = (
+        "import sys; from emflow.workflow.document import parse; from emflow.workflow.variables import fill\n"
+        "print(fill(parse('t', b'vars: {a: x}\\nk: \"{{ vars.a }}-{{ vars.a }}\"'))['k'], 'jinja2' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "x-x False\n"
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(
+        st.one_of(
+            st.text(st.characters(categories=["L", "N", "P", "Z"], exclude_characters="{}"), max_size=8),
+            st.sampled_from(
+                ["{{ vars.a }}", "{{vars.b}}", "{{ vars.n }}", "{{ vars.l }}", "{{ env.E }}", "{{ env.X }}"]
+            ),
+        ),
+        max_size=5,
+    )
+)
+def test_a_plain_reference_means_what_jinja_would_make_of_it(parts: list[str]) -> None:
+    text = "".join(parts)
+    document = parse("t", b"vars: {a: x, b: true, n: 3, l: [1]}")
+    short = _Variables(document, document.value["vars"], {}, {"E": "e"})
+    long = _Variables(document, document.value["vars"], {}, {"E": "e"})
+    assert _tried(lambda: short.render(text)) == _tried(lambda: long._templated(text))
+
+
+def _tried(render: Callable[[], object]) -> object:
+    try:
+        return render()
+    except Refused as refused:
+        return refused.code, refused.message
 
 
 def test_an_unknown_variable_on_the_command_line_is_told(broken) -> None:
@@ -153,3 +245,11 @@ def test_assignments_split_at_the_first_equals_sign() -> None:
 def test_what_is_no_assignment_is_a_usage_problem(text: str) -> None:
     with pytest.raises(UsageProblem, match="no NAME=VALUE"):
         assignments([text])
+
+
+def test_a_number_from_a_variable_where_a_text_is_due_is_told_with_both(broken) -> None:
+    old = "  thing: Core-001\ncloud:\n  buckets:\n"
+    wrong = broken(old, '  thing: Core-001\n  v: 1.0\naws: {region: §"{{ vars.v }}"}\ncloud:\n  buckets:\n')
+    assert (wrong.finding.code, wrong.place) == ("EM022", wrong.marked)
+    assert wrong.finding.message == "aws.region has to be a text, this is the number 1.0 (from {{ vars.v }})"
+    assert "quotes" in wrong.finding.mend

@@ -2,34 +2,89 @@
 
 from __future__ import annotations
 
+import glob
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from emflow.cli.options import Var
-from emflow.problems import WorkflowProblem
-from emflow.workflow import load
+from emflow.cli.formats import Format, Report, show
+from emflow.cli.options import Var, VarFile
+from emflow.problems import Finding, UsageProblem, WorkflowProblem
+from emflow.workflow import between
+from emflow.workflow.loading import Checked, check
 from emflow.workflow.variables import assignments
 
 
 def validate(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Workflow files.", show_default=False)],
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="FILE", help="Workflow files, or patterns such as 'workflows/**/*.yaml'.", show_default=False
+        ),
+    ] = None,
+    form: Annotated[
+        Format, typer.Option("--format", help="text for people, json for programs, github and sarif for CI.")
+    ] = Format.TEXT,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 2 on warnings too.")] = False,
+    explain: Annotated[
+        str | None,
+        typer.Option("--explain", metavar="CODE", help="Say what a code such as EM030 means; `all` lists them."),
+    ] = None,
     var: Var = None,
+    var_file: VarFile = None,
 ) -> None:
     """Check workflow files: YAML, keys, types, rules, and the model and labels where they are there.
 
     Exits with 2 when any of them is wrong. No network, no credentials.
     """
+    if explain is not None:
+        typer.echo(_explained(explain))
+        return
+    if not files:
+        raise UsageProblem("no file to check", where="emflow validate", mend="name one: emflow validate FILE…")
     given = assignments(var or [])
-    wrong = 0
-    for file in files:
+    names, wrong, findings, checked = _expanded(files), set[str](), list[Finding](), list[Checked]()
+    for name in names:
         try:
-            load(file, given)
+            checked.append(check(Path(name), given, var_file or ()))
         except WorkflowProblem as problem:
-            wrong += len(problem.findings)
-            typer.echo(problem)
+            wrong.add(name)
+            findings += problem.findings
         else:
-            typer.echo(f"{file}: ok")
-    if wrong:
+            findings += checked[-1].warnings
+    # What two files import is told once.
+    told = tuple(sorted({*findings, *between.findings(checked)}))
+    shown = show(form, Report(tuple(names), frozenset(wrong), told))
+    if shown:
+        typer.echo(shown)
+    if wrong or (strict and told):
         raise typer.Exit(2)
+
+
+def _expanded(files: list[str]) -> list[str]:
+    """Patterns that no shell has expanded, each as the files that it fits; every file once.
+
+    Raises:
+        UsageProblem: a pattern fits no file.
+    """
+    found: dict[str, None] = {}
+    for file in files:
+        if not glob.has_magic(file) or Path(file).exists():
+            found[file] = None
+            continue
+        # Not Path.glob: it takes no absolute pattern.
+        fits = sorted(name for name in glob.glob(file, recursive=True) if Path(name).is_file())  # noqa: PTH207
+        if not fits:
+            raise UsageProblem(f"no file fits {file!r}", where="emflow validate", mend="check the pattern")
+        found |= dict.fromkeys(fits)
+    return list(found)
+
+
+def _explained(code: str) -> str:
+    from emflow.workflow.explain import explain, explanations
+
+    if code.lower() == "all":
+        marks = {"warning": " (warning)", "error": ""}
+        return "\n".join(f"{each.code}  {each.title}{marks[each.severity]}" for each in explanations())
+    return str(explain(code))

@@ -6,12 +6,23 @@ import tarfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from stat import S_ISREG
 from typing import IO
 
 from emflow.problems import Problem
+from emflow.workflow import network
+from emflow.workflow.network import Network
+
+_MEND = "put exactly one .tflite into the archive"
 
 ARCHIVES = (".tar.gz", ".tgz")
 """What Neo takes."""
+
+MOST_BYTES = 512 * 1024 * 1024
+"""Of a model, or of all that an archive unpacks to: far more than a board's NPU can hold, and no archive's way to eat
+the memory of whoever checks it."""
+
+MOST_LABEL_BYTES = 16 * 1024 * 1024
 
 
 def is_archive(name: str) -> bool:
@@ -22,18 +33,17 @@ def is_model(name: str) -> bool:
     return name.lower().endswith(".tflite")
 
 
-def check_model(path: Path) -> None:
-    """Look into a model file that exists.
+def check_model(path: Path) -> Network:
+    """Look into a model file that exists: its inputs and outputs.
 
     Raises:
         Problem: it is no TFLite model and no .tar.gz that holds exactly one, or it cannot be read.
     """
     try:
+        _regular(path, MOST_BYTES)
         if is_archive(path.name):
-            _check_archive(path)
-        else:
-            with path.open("rb") as file:
-                _check_tflite(file.read(8), str(path))
+            return _in_archive(path)
+        return _network(path.read_bytes(), str(path))
     except (tarfile.TarError, EOFError, zlib.error) as error:
         raise Problem(
             f"no .tar.gz archive: {error}", where=str(path), mend="make it with: tar -czf … model.tflite"
@@ -42,13 +52,14 @@ def check_model(path: Path) -> None:
         raise Problem(f"cannot be read: {error.strerror or error}", where=str(path)) from None
 
 
-def check_labels(path: Path) -> None:
-    """Look into a labels file that exists.
+def check_labels(path: Path) -> tuple[str, ...]:
+    """Look into a labels file that exists: its labels, without the empty lines at its end.
 
     Raises:
         Problem: it is empty, not UTF-8, or cannot be read.
     """
     try:
+        _regular(path, MOST_LABEL_BYTES)
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
         raise Problem("not UTF-8 text", where=str(path), mend="one label a line, in UTF-8") from None
@@ -56,28 +67,43 @@ def check_labels(path: Path) -> None:
         raise Problem(f"cannot be read: {error.strerror or error}", where=str(path)) from None
     if not text.strip():
         raise Problem("no label in it", where=str(path), mend="one label a line, in the order of the model's outputs")
+    return tuple(text.rstrip().splitlines())
 
 
-def _check_archive(path: Path) -> None:
+def _in_archive(path: Path) -> Network:
+    found: dict[str, Network] = {}
+    size = 0
     with tarfile.open(path, "r:gz") as archive:
-        names = []
         for member, content in _files(archive):
-            if is_model(member):
-                names.append(member)
-                _check_tflite(content.read(8), f"{path}: {member}")
-    if len(names) != 1:
-        found = f"{len(names)} .tflite files ({', '.join(names)})" if names else "no .tflite file"
-        raise Problem(f"holds {found}", where=str(path), mend="put exactly one .tflite into the archive")
+            size += member.size
+            if size > MOST_BYTES:
+                raise Problem(f"unpacks to more than {MOST_BYTES // 2**20} MiB", where=str(path), mend=_MEND)
+            if is_model(member.name):
+                found[member.name] = _network(content.read(), f"{path}: {member.name}")
+    if len(found) != 1:
+        holds = f"{len(found)} .tflite files ({', '.join(found)})" if found else "no .tflite file"
+        raise Problem(f"holds {holds}", where=str(path), mend=_MEND)
+    return next(iter(found.values()))
 
 
-def _files(archive: tarfile.TarFile) -> Iterator[tuple[str, IO[bytes]]]:
+def _files(archive: tarfile.TarFile) -> Iterator[tuple[tarfile.TarInfo, IO[bytes]]]:
     for member in archive:
         content = archive.extractfile(member) if member.isfile() else None
         if content:
-            yield member.name, content
+            yield member, content
 
 
-def _check_tflite(head: bytes, where: str) -> None:
-    # A FlatBuffer's file identifier stands behind the offset of its root table; TFLite's is TFL3.
-    if head[4:8] != b"TFL3":
-        raise Problem("no TFLite model", where=where, mend="give the .tflite that the converter wrote")
+def _regular(path: Path, most: int) -> None:
+    """Refuse what would be read without end: a device, a pipe, a file of a size that no such file has."""
+    stat = path.stat()
+    if not S_ISREG(stat.st_mode):
+        raise Problem("no file", where=str(path), mend="give the path of a file")
+    if stat.st_size > most:
+        raise Problem(f"more than {most // 2**20} MiB", where=str(path), mend="give the file that was meant")
+
+
+def _network(data: bytes, where: str) -> Network:
+    try:
+        return network.read(data)
+    except ValueError as error:
+        raise Problem(str(error), where=where, mend="give the .tflite that the converter wrote") from None

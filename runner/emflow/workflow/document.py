@@ -1,11 +1,13 @@
 """YAML text to plain values, with the place of every key and value kept for messages.
 
-Duplicate keys, tags and values that contain themselves are refused; what plain scalars mean is `yaml12`'s business.
+Duplicate keys, tags and values that contain themselves are refused; `<<` merges mappings, as YAML 1.1 had it; what
+plain scalars mean is `yaml12`'s business.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,16 +15,32 @@ from typing import Any
 import yaml
 
 from emflow.problems import Finding, WorkflowProblem
-from emflow.workflow.places import Place, Span, finding_at
-from emflow.workflow.yaml12 import DEEPEST, QUOTE, TAG, UNQUOTED, compose, convert, resolve
+from emflow.workflow.places import Place, Source, Span, finding_at
+from emflow.workflow.yaml12 import (
+    DEEPEST,
+    MOST_VALUES,
+    QUOTE,
+    TAG,
+    TOO_MANY,
+    UNQUOTED,
+    compose,
+    convert,
+    resolve,
+    split_lines,
+)
 
-MOST_VALUES = 1_000_000
-"""More than any rollout needs; a handful of anchors can otherwise stand for billions of values."""
+LARGEST = 4 * 1024 * 1024
+"""Bytes of one file; a list of ten thousand devices has 300,000."""
+
+MOST_FINDINGS = 100
+"""Nobody reads on after so many, and each costs a snippet."""
+
+MERGE = "<<"
 
 
 @dataclass(frozen=True)
 class Document:
-    """One YAML file as plain values (`value`) and places (`keys`, `values`)."""
+    """One YAML file, with what it imports, as plain values (`value`) and places (`keys`, `values`)."""
 
     path: str
     lines: tuple[str, ...]
@@ -47,24 +65,31 @@ class Document:
         return finding_at(self.path, self.lines, span, code, message, mend)
 
 
-def read(path: Path) -> Document:
-    """Read and parse one workflow file.
+def read(path: Path, *, tabs: bool = False) -> Document:
+    """Read and parse one file, without what it imports.
+
+    Args:
+        tabs: they may indent, as in JSON, where no text has one in it.
 
     Raises:
         WorkflowProblem: it is missing, not UTF-8, empty, not YAML, or uses what is refused here.
     """
     name = str(path)
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(LARGEST + 1)  # no more of it, whatever it is: /dev/zero has no end
     except FileNotFoundError:
         raise _refused(name, "EM001", "there is no such file") from None
-    except OSError as error:
-        raise _refused(name, "EM001", f"cannot be read: {error.strerror or error}") from None
-    return parse(name, data)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise _refused(name, "EM001", f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    return parse(name, data.replace(b"\t", b" ") if tabs else data)
 
 
 def parse(name: str, data: bytes) -> Document:
     """Parse the bytes of a workflow file; `name` is for messages. Raises as `read` does."""
+    if len(data) > LARGEST:
+        mend = "share parts between workflows with `imports`; keep data in files of its own"
+        raise _refused(name, "EM009", f"larger than {LARGEST // 1024 // 1024} MiB", mend)
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -73,27 +98,26 @@ def parse(name: str, data: bytes) -> Document:
         span = Span(line, column, 1)
         what = f"byte 0x{data[error.start]:02x} is not UTF-8"
         raise WorkflowProblem([finding_at(name, (), span, "EM002", what, "save the file as UTF-8")]) from None
-    lines = tuple(text.splitlines())
-    root = compose(name, text, lines)
-    if root is None:
+    source = Source(name, split_lines(text))
+    root = compose(name, text, source.lines)
+    if root is None or (isinstance(root, yaml.ScalarNode) and not root.value and not root.style):
         raise _refused(name, "EM003", "the file is empty", "start from workflows/demo.yaml")
     if not isinstance(root, yaml.MappingNode):
         what = f"a workflow is a mapping of keys, this is {_kind(root)}"
-        raise WorkflowProblem(
-            [finding_at(name, lines, _span(root), "EM007", what, "begin with `apiVersion: emflow/v1`")]
-        )
-    return _Walk(name, lines).document(root)
+        span = _span(root, source)
+        raise WorkflowProblem([finding_at(name, (), span, "EM007", what, "begin with `apiVersion: emflow/v1`")])
+    return _Walk(source).document(root)
 
 
 def _refused(name: str, code: str, message: str, mend: str = "") -> WorkflowProblem:
     return WorkflowProblem([Finding(name, 0, 0, code, message, mend)])
 
 
-def _span(node: yaml.Node) -> Span:
+def _span(node: yaml.Node, source: Source) -> Span:
     start, end = node.start_mark, node.end_mark
     width = end.column - start.column if end.line == start.line else 10_000
     text = node.value if isinstance(node, yaml.ScalarNode) else ""
-    return Span(start.line + 1, start.column + 1, max(1, width), text)
+    return Span(start.line + 1, start.column + 1, max(1, width), text, source)
 
 
 def _kind(node: yaml.Node) -> str:
@@ -103,44 +127,60 @@ def _kind(node: yaml.Node) -> str:
 class _Walk:
     """From nodes to values and places; goes on after a mistake, so that all are told at once."""
 
-    def __init__(self, name: str, lines: tuple[str, ...]) -> None:
-        self._name = name
-        self._lines = lines
+    def __init__(self, source: Source) -> None:
+        self._source = source
         self._keys: dict[Place, Span] = {}
         self._values: dict[Place, Span] = {}
         self._findings: list[Finding] = []
         self._open: set[int] = set()
-        self._count = 0
 
     def document(self, root: yaml.MappingNode) -> Document:
+        if self._size(root, {}) > MOST_VALUES:
+            mend = "values behind an anchor count as often as it is used"
+            raise _refused(self._source.path, "EM009", TOO_MANY, mend)
         value = self._value(root, ())
         if self._findings:
             raise WorkflowProblem(self._findings)
-        return Document(self._name, self._lines, value, self._keys, self._values)
+        return Document(self._source.path, self._source.lines, value, self._keys, self._values)
+
+    def _size(self, node: yaml.Node, known: dict[int, int]) -> int:
+        """How many values there will be, keys included; an anchor, met before its aliases, is counted but once."""
+        if isinstance(node, yaml.ScalarNode):
+            return 1
+        if id(node) not in known:
+            known[id(node)] = 1  # for what contains itself, which is told later
+            inner = [part for item in node.value for part in (item if isinstance(item, tuple) else (item,))]
+            known[id(node)] = 1 + sum(self._size(part, known) for part in inner)
+        return known[id(node)]
 
     def _value(self, node: yaml.Node, place: Place) -> Any:
-        self._count += 1
-        if self._count > MOST_VALUES:
-            raise _refused(self._name, "EM009", f"more than {MOST_VALUES:,} values")
-        self._values[place] = _span(node)
+        self._values[place] = _span(node, self._source)
         if isinstance(node, yaml.ScalarNode):
             return self._scalar(node)
-        if id(node) in self._open:
-            self._refuse("EM009", node, "an anchor that contains itself", "write the value out")
-            return None
-        if len(self._open) >= DEEPEST:  # through anchors: each by itself is no deeper than that
-            raise _refused(self._name, "EM009", f"nested more than {DEEPEST} levels deep")
-        self._open.add(id(node))
-        try:
+        with self._inside(node) as entered:
+            if not entered:
+                return None
             if node.tag not in (TAG + "map", TAG + "seq"):
                 self._refuse("EM009", node, f"the tag {_tag_name(node)} means nothing here", "remove it")
             if not isinstance(node, yaml.MappingNode):
                 return [self._value(item, (*place, index)) for index, item in enumerate(node.value)]
-            return {key: self._value(item, (*place, key)) for key, item in self._pairs(node, place)}
-        finally:
-            self._open.remove(id(node))
+            return self._mapping(node, place)
 
-    def _pairs(self, node: yaml.MappingNode, place: Place) -> Iterator[tuple[str, yaml.Node]]:
+    def _mapping(self, node: yaml.MappingNode, place: Place) -> dict[str, Any]:
+        pairs = dict(self._pairs(node))
+        inherited: dict[str, tuple[yaml.ScalarNode, yaml.Node]] = {}
+        for merged in [item for key, item in node.value if _is_merge(key)]:
+            for key, item in self._merged(merged):
+                inherited.setdefault(key.value, (key, item))
+        value = {}
+        for name, (key, item) in {**inherited, **pairs}.items():
+            self._keys[(*place, name)] = _span(key, self._source)
+            value[name] = self._value(item, (*place, name))
+        return value
+
+    def _pairs(self, node: yaml.MappingNode) -> Iterator[tuple[str, tuple[yaml.ScalarNode, yaml.Node]]]:
+        """The keys that stand in a mapping itself, each once."""
+        seen: dict[str, int] = {}
         for key, item in node.value:
             if not isinstance(key, yaml.ScalarNode):
                 if _is_template(node, key):
@@ -148,24 +188,71 @@ class _Walk:
                 else:
                     self._refuse("EM009", key, "a key has to be a text", "")
                 continue
-            if (*place, key.value) in self._keys:
-                first = self._keys[(*place, key.value)].line
-                mend = f"the first is in line {first}; keep one of them"
-                self._refuse("EM006", key, f"the key `{key.value}` is here twice", mend)
+            if key.value in seen:
+                what = f"the key `{key.value}` is here twice"
+                if _is_merge(key):
+                    self._refuse("EM006", key, what, "merge several at once: <<: [*one, *other]")
+                else:
+                    self._refuse("EM006", key, what, f"the first is in line {seen[key.value]}; keep one of them")
                 continue
-            self._keys[(*place, key.value)] = _span(key)
-            yield key.value, item
+            seen[key.value] = key.start_mark.line + 1
+            if not _is_merge(key):
+                yield key.value, (key, item)
+
+    def _merged(self, node: yaml.Node) -> Iterator[tuple[yaml.ScalarNode, yaml.Node]]:
+        """What `<<: node` brings: its keys, and after them those that it merges itself; the first of a name counts."""
+        with self._inside(node) as entered:
+            if not entered:
+                return
+            if isinstance(node, yaml.SequenceNode):
+                for item in node.value:
+                    yield from self._merged(item)
+            elif isinstance(node, yaml.MappingNode):
+                yield from (pair for _, pair in self._pairs(node))
+                for key, item in node.value:
+                    if _is_merge(key):
+                        yield from self._merged(item)
+            else:
+                mend = 'write <<: *anchor, or put the key in quotes: "<<"'
+                self._refuse("EM009", node, "only a mapping can be merged", mend)
+
+    @contextmanager
+    def _inside(self, node: yaml.Node) -> Iterator[bool]:
+        """Go into a list or mapping; False where it contains itself, which is told."""
+        if id(node) in self._open:
+            self._refuse("EM009", node, "an anchor that contains itself", "write the value out")
+            yield False
+            return
+        if len(self._open) >= DEEPEST:  # through anchors: each by itself is no deeper than that
+            raise _refused(self._source.path, "EM009", f"nested more than {DEEPEST} levels deep")
+        self._open.add(id(node))
+        try:
+            yield True
+        finally:
+            self._open.remove(id(node))
 
     def _scalar(self, node: yaml.ScalarNode) -> Any:
         tag = node.tag.removeprefix(TAG)
         if tag == "str" or tag == resolve(node.value):
-            return convert(node.value, tag)
+            try:
+                return convert(node.value, tag)
+            except ValueError:  # Python reads no whole number of more than 4,300 digits
+                self._refuse("EM009", node, f"a number of {len(node.value):,} digits", "put a text in quotes")
+                return 0
         mend = "remove the tag, or put the text in quotes"
         self._refuse("EM009", node, f"the tag {_tag_name(node)} means nothing here", mend)
         return node.value
 
     def _refuse(self, code: str, node: yaml.Node, message: str, mend: str) -> None:
-        self._findings.append(finding_at(self._name, self._lines, _span(node), code, message, mend))
+        finding = finding_at(self._source.path, (), _span(node, self._source), code, message, mend)
+        if finding not in self._findings:  # an anchor is walked as often as it is used
+            self._findings.append(finding)
+        if len(self._findings) >= MOST_FINDINGS:
+            raise WorkflowProblem(self._findings)
+
+
+def _is_merge(key: yaml.Node) -> bool:
+    return isinstance(key, yaml.ScalarNode) and key.value == MERGE and not key.style
 
 
 def _tag_name(node: yaml.Node) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 
@@ -10,25 +13,56 @@ import msgspec
 
 from emflow.problems import Finding, WorkflowProblem
 from emflow.workflow import rules, shape
-from emflow.workflow.document import Document, read
+from emflow.workflow.credentials import passwords
+from emflow.workflow.document import MOST_FINDINGS, Document
+from emflow.workflow.given import Given, read_values
+from emflow.workflow.imports import read_whole
 from emflow.workflow.model import Workflow
 from emflow.workflow.variables import fill
 
 
-def load(path: Path, vars: Mapping[str, str] = MappingProxyType({})) -> Workflow:  # noqa: A002 the file's own word
+@dataclass(frozen=True)
+class Checked:
+    """A workflow without a mistake, the document it came from, and what is worth a word all the same."""
+
+    workflow: Workflow
+    document: Document
+    warnings: tuple[Finding, ...] = ()
+
+
+def load(
+    path: Path,
+    vars: Mapping[str, str] = MappingProxyType({}),  # noqa: A002 the file's own word
+    var_files: Sequence[Path] = (),
+    environ: Mapping[str, str] | None = None,
+) -> Workflow:
     """Read, fill in, check and type one workflow file.
 
     Args:
-        path: the YAML file; relative paths in it start at its folder.
-        vars: what `--var` gives; goes before the file's own `vars`.
+        path: the YAML file; relative paths in it, and in what it imports, start at its folder.
+        vars: what `--var` gives; goes before everything else.
+        var_files: YAML or JSON files of variables (`--var-file`), the last first; they go before the environment.
+        environ: for EMFLOW_VAR_* and `env`, the process's own when None; goes before the file's own `vars`.
 
     Raises:
-        WorkflowProblem: everything that is wrong with it, each with its place in the file.
+        WorkflowProblem: everything that is wrong with it, each with its place in its file.
     """
-    return build(read(path), vars, path.parent)
+    return check(path, vars, var_files, environ).workflow
 
 
-def build(document: Document, given: Mapping[str, str], folder: Path) -> Workflow:
+def check(
+    path: Path,
+    vars: Mapping[str, str] = MappingProxyType({}),  # noqa: A002
+    var_files: Sequence[Path] = (),
+    environ: Mapping[str, str] | None = None,
+) -> Checked:
+    """As `load`, with the warnings. Raises as `load` does; its findings hold the warnings then."""
+    files = tuple(read_values(file) for file in var_files)
+    given = Given(vars, files, os.environ if environ is None else environ)
+    return build(read_whole(path), given, path.parent)
+
+
+def build(document: Document, given: Given, folder: Path) -> Checked:
     """A document that has been read, as a `Workflow`. Raises as `load` does."""
     values = fill(document, given)
     shapes = shape.findings(document, values)
@@ -39,16 +73,21 @@ def build(document: Document, given: Mapping[str, str], folder: Path) -> Workflo
         workflow = msgspec.convert({**values, "folder": str(folder)}, Workflow)
     except msgspec.ValidationError as error:  # the schema lets through what the classes do not: tell it at least
         raise WorkflowProblem([Finding(document.path, 0, 0, "EM022", str(error))]) from None
-    offences = list(rules.check(workflow))
-    told = {offence.place for _, offence in offences}
-    findings = [finding for place, finding in shapes if place not in told]
-    findings += [
-        document.finding(code, place, message + _came_from(document, place), mend)
-        for code, (place, message, mend) in offences
-    ]
-    if findings:
-        raise WorkflowProblem(findings)
-    return workflow
+    warnings, errors = [], list(islice(passwords(document, workflow), MOST_FINDINGS))
+    told = set()
+    for code, (place, message, mend) in rules.check(workflow):
+        finding = document.finding(code, place, message + _came_from(document, place), mend)
+        if code in rules.WARNINGS:
+            warnings.append(replace(finding, severity="warning"))
+            continue
+        errors.append(finding)
+        told.add(place)
+        if len(errors) >= MOST_FINDINGS:
+            break
+    errors += [finding for place, finding in shapes if place not in told]
+    if errors:
+        raise WorkflowProblem([*errors, *warnings][:MOST_FINDINGS])
+    return Checked(workflow, document, tuple(sorted(warnings)))
 
 
 def _came_from(document: Document, place: tuple[str | int, ...]) -> str:

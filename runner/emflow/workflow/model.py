@@ -17,6 +17,9 @@ AGENT_COMPONENT = "aws.greengrass.SageMakerEdgeManager"
 """AWS's public component that runs the agent."""
 
 
+TensorType = Literal["float32", "float16", "uint8", "int8", "int16", "int32", "int64"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Metadata:
     name: str
@@ -25,20 +28,42 @@ class Metadata:
 
 @dataclass(frozen=True, kw_only=True)
 class Aws:
-    """Where to. Credentials are boto3's business (environment, profile, SSO) and never in the workflow."""
+    """Where to. Credentials are boto3's business (environment, profile, SSO) and never in the workflow.
+
+    `tags` go onto everything that is made and takes tags, beside our own.
+    """
 
     region: str = "us-east-1"
     profile: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encryption:
+    """`kms_key`: the ARN of a KMS key, or `alias/…`; without it, S3's own keys."""
+
+    kms_key: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bucket:
+    """`versioning`: on, off (suspended), or, when nothing is said, as it is."""
+
     name: str
+    encryption: Encryption = Encryption()
+    versioning: bool | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResultsBucket(Bucket):
+    """`expire_captures`: how long S3 keeps captured data, in whole days; for ever when nothing is said."""
+
+    expire_captures: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Buckets:
-    inference_results: Bucket
+    inference_results: ResultsBucket
     components: Bucket
 
 
@@ -46,32 +71,44 @@ class Buckets:
 class Role:
     """The IAM role that devices (through the role alias) and SageMaker jobs assume.
 
+    `from_alias` names a role alias that the core device already has: its role is taken, whatever its name, and what
+    is missing is added; `name`, `alias` and `credential_duration` say nothing then.
+
     `policies`: `least-privilege` writes one inline policy for exactly this workflow's buckets and components;
     `workshop` attaches the AWS managed policies that the workshop names.
     """
 
     name: str = "SageMaker-IoTRole"
     alias: str = "SageMakerEdge-greengrassv2fleet"
+    from_alias: str | None = None
     credential_duration: str = "1h"
     policies: Literal["least-privilege", "workshop"] = "least-privilege"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fleet:
+    """Devices come from the list, from a file beside the workflow, from a thing group: all of the three together."""
+
     name: str = "greengrassv2fleet"
     description: str = ""
     devices: tuple[str, ...] = ()
+    devices_file: str | None = None
+    thing_group: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """`artifact` is a path beside the workflow: a .tar.gz that holds exactly one .tflite, or the .tflite itself."""
+    """`artifact` is a path beside the workflow: a .tar.gz that holds exactly one .tflite, or the .tflite itself.
+
+    `inputs` is what Neo is told; `input_types` only checks the file, an input that it leaves out may have any type.
+    """
 
     name: str
     version: str = "1.0"
     artifact: str
     framework: Literal["TFLITE"] = "TFLITE"
     inputs: Mapping[str, tuple[int, ...]]
+    input_types: Mapping[str, TensorType] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +145,43 @@ class Target:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Growth:
+    """A rate that grows: by `factor` whenever so many devices were told, or (better) took it well. One of the two."""
+
+    start_per_minute: int = 10
+    factor: float = 2.0
+    after_notified: int | None = None
+    after_succeeded: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Abort:
+    """Stop the whole rollout when so many percent failed, once `after` devices were tried."""
+
+    when: Literal["all", "failed", "rejected", "timed_out"] = "all"
+    percent: float
+    after: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rollout:
+    """How a deployment spreads over a thing group: AWS's own engine, so nothing loops over devices here."""
+
+    max_per_minute: int = 1000
+    growth: Growth | None = None
+    abort: tuple[Abort, ...] = ()
+    timeout: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Update:
+    """Whether components are asked before they are replaced, and how long they may put it off."""
+
+    notify: bool = True
+    timeout: str = "1m"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Deployment:
     """`components`: AWS's public components beside ours; `latest` takes the newest at first and keeps it afterwards."""
 
@@ -120,6 +194,10 @@ class Deployment:
             AGENT_COMPONENT: "latest",
         }
     )
+    rollout: Rollout | None = None
+    on_failure: Literal["rollback", "nothing"] = "rollback"
+    update: Update = Update()
+    validation_timeout: str = "30s"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,12 +213,16 @@ class Cloud:
 
 @dataclass(frozen=True, kw_only=True)
 class Component:
-    """The application component. `version: auto` takes the next patch when, and only when, its content changed."""
+    """The application component. `version: auto` takes the next patch when, and only when, its content changed.
+
+    `recipe` is a template beside the workflow that stands in for the built-in one.
+    """
 
     name: str = "aws.sagemaker.edgeManagerClientCameraIntegration"
     version: str = "auto"
     publisher: str = "emflow"
     description: str = "Captures RTSP, infers through the Edge Manager agent, publishes results over MQTT"
+    recipe: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,12 +233,28 @@ class Agent:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Secret:
+    """A reference to a secret in AWS Secrets Manager. Only the device asks for what it refers to."""
+
+    secret: str
+
+    @property
+    def arn(self) -> str:
+        """The secret's ARN, with or without the six characters that AWS puts at its end."""
+        return self.secret
+
+
+@dataclass(frozen=True, kw_only=True)
 class Stream:
-    """One camera. `every` is the time between two inferences; `0s` takes each newest frame as fast as it goes."""
+    """One camera. `every` is the time between two inferences; `0s` takes each newest frame as fast as it goes.
+
+    `credentials`: a secret with `username` and `password`, so that they stand in no file and no deployment.
+    """
 
     name: str
     url: str
     every: str = "1s"
+    credentials: Secret | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,14 +304,34 @@ class Edge:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OwnComponent:
+    """A component of the user's own beside the application, made and deployed with it.
+
+    `recipe` is a template, `artifacts` a folder, both beside the workflow; the folder goes to the device as one zip.
+    `dependencies` maps component names to version requirements; `configuration` is what the deployment sets.
+    """
+
+    name: str
+    version: str = "auto"
+    publisher: str = ""
+    description: str = ""
+    recipe: str
+    artifacts: str | None = None
+    dependencies: Mapping[str, str] = field(default_factory=dict)
+    configuration: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Workflow:
     """One rollout, from the model file to the results. `folder` is where relative paths start."""
 
     apiVersion: Literal["emflow/v1"]  # noqa: N815 Kubernetes' spelling, known to everyone who reads such files
     kind: Literal["Workflow"]
     metadata: Metadata
+    imports: tuple[str, ...] = ()
     vars: Mapping[str, Any] = field(default_factory=dict)
     aws: Aws = Aws()
     cloud: Cloud
     edge: Edge
+    components: tuple[OwnComponent, ...] = ()
     folder: str = "."

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
+from emflow.workflow.devices import devices_file
 from emflow.workflow.model import Workflow
 from emflow.workflow.offence import Offence
 from emflow.workflow.places import Place, spell
@@ -21,6 +22,7 @@ SOCKET_PATH_BYTES = 107
 def devices(workflow: Workflow) -> Iterator[Offence]:
     for index, name in enumerate(workflow.cloud.fleet.devices):
         yield from _edge_name(("cloud", "fleet", "devices", index), name, "Edge Manager")
+    yield from devices_file(workflow)
     if workflow.cloud.deployment.target.thing is not None:
         yield from _edge_name(
             ("cloud", "deployment", "target", "thing"), workflow.cloud.deployment.target.thing, "Edge Manager"
@@ -58,9 +60,16 @@ def fleet_and_role(workflow: Workflow) -> Iterator[Offence]:
     yield from _characters(
         ("cloud", "role", "alias"), role.alias, r"[A-Za-z0-9=,@_-]", 128, "letters, digits and =,@_-"
     )
-    if group is not None:
-        place: Place = ("cloud", "deployment", "target", "thing_group")
-        yield from _characters(place, group, r"[A-Za-z0-9:_-]", 128, "letters, digits and :_-")
+    if role.from_alias is not None:
+        where: Place = ("cloud", "role", "from_alias")
+        yield from _characters(where, role.from_alias, r"[A-Za-z0-9=,@_-]", 128, "letters, digits and =,@_-")
+    groups: tuple[tuple[Place, str | None], ...] = (
+        (("cloud", "deployment", "target", "thing_group"), group),
+        (("cloud", "fleet", "thing_group"), workflow.cloud.fleet.thing_group),
+    )
+    for place, name in groups:
+        if name is not None:
+            yield from _characters(place, name, r"[A-Za-z0-9:_-]", 128, "letters, digits and :_-")
 
 
 def model(workflow: Workflow) -> Iterator[Offence]:
@@ -79,6 +88,7 @@ def components(workflow: Workflow) -> Iterator[Offence]:
     ours: tuple[tuple[Place, str], ...] = (
         (("cloud", "package", "component", "name"), workflow.cloud.package.component.name),
         (("edge", "component", "name"), workflow.edge.component.name),
+        *((("components", i, "name"), each.name) for i, each in enumerate(workflow.components)),
     )
     for place, name in ours:
         yield from _characters(place, name, r"[A-Za-z0-9._-]", 128, "letters, digits, dots, dashes and underscores")
@@ -97,6 +107,7 @@ def versions(workflow: Workflow) -> Iterator[Offence]:
     given: list[tuple[Place, str, str]] = [
         (("cloud", "package", "component", "version"), workflow.cloud.package.component.version, ""),
         (("edge", "component", "version"), workflow.edge.component.version, "auto"),
+        *((("components", i, "version"), each.version, "auto") for i, each in enumerate(workflow.components)),
     ]
     given += [
         (("cloud", "deployment", "components", name), version, "latest")

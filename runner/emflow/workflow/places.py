@@ -1,24 +1,45 @@
-"""Where things stand in a workflow file, and how a finding shows it."""
+"""Where things stand in a workflow's files, and how a finding shows it."""
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from emflow.problems import Finding
+from emflow.workflow.redaction import redacted
 
 Place = tuple[str | int, ...]
 """The way to a value: keys and indices, from the top."""
 
+WIDEST = 160
+"""Columns of a line that a finding shows; of a longer line, those around the place."""
+
+LONGEST = 1_000
+"""Characters of a message."""
+
+LONGEST_LINE = 10_000
+"""Of a line longer than that nothing is shown: no person wrote it, and looking for passwords in it would take long."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """One file: its path as messages name it, and its lines."""
+
+    path: str
+    lines: tuple[str, ...] = field(repr=False)
+
 
 @dataclass(frozen=True)
 class Span:
-    """Where something stands: line and column from 1, and its width on that line. `text` is as written, unquoted."""
+    """Where something stands: line and column from 1, and its width on that line. `text` is as written, unquoted.
+
+    `source` is the file, where it may be another than the document's own: a part may be imported.
+    """
 
     line: int
     column: int
     width: int
     text: str = ""
+    source: Source | None = field(default=None, repr=False, compare=False)
 
 
 def spell(place: Place) -> str:
@@ -30,14 +51,21 @@ def spell(place: Place) -> str:
 
 
 def finding_at(path: str, lines: tuple[str, ...], span: Span, code: str, message: str, mend: str = "") -> Finding:
-    """A finding with the line it is about and a caret under the place."""
+    """A finding with the line it is about and a caret under the place; passwords are stars."""
+    if span.source:
+        path, lines = span.source.path, span.source.lines
     snippet = ""
-    if 0 < span.line <= len(lines):
-        # A camera's password may stand in this line; as many stars keep the caret where it belongs.
-        source = re.sub(
-            r"(://[^:/@\s]*:)([^/\s]+)(?=@)", lambda m: m[1] + "*" * len(m[2]), lines[span.line - 1].replace("\t", " ")
-        )
+    if 0 < span.line <= len(lines) and len(lines[span.line - 1]) <= LONGEST_LINE:
+        source = redacted(lines[span.line - 1].replace("\t", " ")).rstrip()
+        first = 0 if len(source) <= WIDEST else max(0, span.column - 1 - WIDEST // 2)
+        shown, column = source[first : first + WIDEST], span.column - first
         number = str(span.line)
-        width = max(1, min(span.width, len(source.rstrip()) - span.column + 1))
-        snippet = f"{number} | {source.rstrip()}\n{' ' * len(number)} | {' ' * (span.column - 1)}{'^' * width}"
-    return Finding(path, span.line, span.column, code, message, mend, snippet)
+        width = max(1, min(span.width, len(shown) - column + 1))
+        snippet = f"{number} | {shown}\n{' ' * len(number)} | {' ' * (column - 1)}{'^' * width}"
+    return Finding(path, span.line, span.column, code, _short(message), _short(mend), snippet)
+
+
+def _short(text: str) -> str:
+    """What somebody may want to read of a text, without passwords: a wrong value can be a megabyte."""
+    text = redacted(text)
+    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} … {text[-LONGEST // 2 :]}"

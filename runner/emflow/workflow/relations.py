@@ -1,13 +1,11 @@
-"""Rules for values that have to fit each other, or the files beside the workflow."""
+"""Rules for values that have to fit each other."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 
-from emflow.problems import Problem
-from emflow.workflow.artifact import check_labels, check_model, is_archive, is_model
-from emflow.workflow.model import AGENT_COMPONENT, Workflow
+from emflow.workflow import rollouts
+from emflow.workflow.model import Workflow
 from emflow.workflow.offence import Offence
 from emflow.workflow.places import Place, spell
 from emflow.workflow.units import seconds
@@ -24,7 +22,9 @@ def target(workflow: Workflow) -> Iterator[Offence]:
 
 def target_in_fleet(workflow: Workflow) -> Iterator[Offence]:
     thing, fleet = workflow.cloud.deployment.target.thing, workflow.cloud.fleet
-    if thing is not None and thing not in fleet.devices:
+    # Who is in a thing group, or in a file that is not here, nobody knows yet.
+    unknown = fleet.thing_group is not None or fleet.devices_file is not None
+    if thing is not None and thing not in fleet.devices and not unknown:
         yield Offence(
             ("cloud", "deployment", "target", "thing"),
             f"the target {thing!r} is none of the devices of fleet {fleet.name!r}, so its agent would not be let in",
@@ -40,17 +40,9 @@ def once(workflow: Workflow) -> Iterator[Offence]:
         [
             (("cloud", "package", "component", "name"), cloud.package.component.name),
             (("edge", "component", "name"), edge.component.name),
+            *((("components", i, "name"), each.name) for i, each in enumerate(workflow.components)),
         ]
     )
-
-
-def agent_deployed(workflow: Workflow) -> Iterator[Offence]:
-    if AGENT_COMPONENT not in workflow.cloud.deployment.components:
-        yield Offence(
-            ("cloud", "deployment", "components"),
-            f"{AGENT_COMPONENT} is not deployed, so nothing on the device would answer the application",
-            f"add {AGENT_COMPONENT}: latest",
-        )
 
 
 def two_buckets(workflow: Workflow) -> Iterator[Offence]:
@@ -83,6 +75,7 @@ def durations(workflow: Workflow) -> Iterator[Offence]:
             yield Offence(place, f"{spell(place)} has to lie between {least:g}s and {most:g}s, this is {text}")
         elif whole and value != int(value):
             yield Offence(place, f"{spell(place)} has to be whole seconds, this is {text}")
+    yield from rollouts.durations(workflow)
 
 
 def batch_in_buffer(workflow: Workflow) -> Iterator[Offence]:
@@ -105,42 +98,12 @@ def embed_limit(workflow: Workflow) -> Iterator[Offence]:
         )
 
 
-def artifact(workflow: Workflow) -> Iterator[Offence]:
-    """A file that is not there yet is no mistake of the workflow; it is missed when it is needed."""
-    place: Place = ("cloud", "model", "artifact")
-    name = workflow.cloud.model.artifact
-    if "://" in name:
-        yield Offence(place, "a model is not fetched from an address in this version", "download it, and give its path")
-    elif not (is_archive(name) or is_model(name)):
-        yield Offence(
-            place, f"{name!r} is neither a .tflite nor a .tar.gz or .tgz", "give the model or an archive of it"
-        )
-    else:
-        path = Path(workflow.folder, name)
-        if path.exists():
-            yield from _told(place, lambda: check_model(path))
-
-
-def labels(workflow: Workflow) -> Iterator[Offence]:
-    if workflow.edge.model_io.labels is not None:
-        path = Path(workflow.folder, workflow.edge.model_io.labels)
-        if path.exists():
-            yield from _told(("edge", "model_io", "labels"), lambda: check_labels(path))
-
-
 def not_yet(workflow: Workflow) -> Iterator[Offence]:
     capture = workflow.edge.capture
     if capture.enabled:
         yield Offence(("edge", "capture", "enabled"), "capture is not in this version yet", "write enabled: false")
     if capture.destination == "disk":
         yield Offence(("edge", "capture", "destination"), "capture to disk is not in this version yet", "write cloud")
-
-
-def _told(place: Place, check: Callable[[], None]) -> Iterator[Offence]:
-    try:
-        check()
-    except Problem as problem:
-        yield Offence(place, f"{problem.where}: {problem.what}", problem.mend)
 
 
 def _twice(given: Iterable[tuple[Place, str]]) -> Iterator[Offence]:

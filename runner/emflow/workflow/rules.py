@@ -1,7 +1,8 @@
 """Every code that a finding can carry, and the rules that a well-shaped workflow has to keep.
 
 A rule is a function from the typed workflow to offences; it stands in `RULES` under its code, and its code in `CODES`
-with one sentence for people. To add one: write the function in `names` or `relations`, and add one line to each table.
+with one sentence for people. To add one: write the function in the module that it belongs to, add one line to each
+table, say why in `explanations.toml`, add a file to tests/workflow/broken, and run tools/make_reference.py.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from emflow.workflow import names, relations
+from emflow.workflow import credentials, deployed, files, names, relations, rollouts
 from emflow.workflow.model import Workflow
 from emflow.workflow.offence import Offence
 
@@ -26,7 +27,13 @@ CODES: Final = {
     "EM010": "a variable that is not declared, or whose name is none",
     "EM011": "variables that need each other",
     "EM012": "a template that cannot be worked out",
-    "EM013": "--var names a variable that the workflow does not have",
+    "EM013": "--var or --var-file names a variable that the workflow does not have",
+    "EM014": "a variable is given a value of another kind",
+    "EM015": "an environment variable is not set",
+    "EM016": "an imported file is not there, or imports what imports it",
+    "EM017": "a secret never becomes text",
+    "EM018": "no password in the file",
+    "EM019": "a secret is one that the device can have",
     "EM020": "an unknown key",
     "EM021": "a missing key",
     "EM022": "a value of the wrong type",
@@ -40,25 +47,43 @@ CODES: Final = {
     "EM035": "job names keep SageMaker's rules",
     "EM036": "component names keep Greengrass's rules and leave aws.greengrass.* to AWS",
     "EM037": "component versions are three numbers",
+    "EM038": "the services in use are in the region",
+    "EM039": "Neo compiles the model's framework for the target device",
     "EM040": "the target is either a thing or a thing group",
     "EM041": "the target thing is one of the fleet's devices",
     "EM042": "a device, a stream or a component is there once",
     "EM043": "the agent's component is deployed",
     "EM044": "the two buckets are two",
+    "EM045": "what a component depends on is deployed, at a version that serves it",
+    "EM046": "the deployment names what it would otherwise bring along at any version",
+    "EM047": "application and agent meet on one socket",
+    "EM048": "files that are checked together do not replace each other's components",
+    "EM049": "files that are checked together have names of their own",
     "EM050": "durations have a number and a unit, and fit where they are used",
     "EM051": "a capture batch fits into its buffer",
     "EM052": "Edge Manager embeds at most 3072 bytes",
+    "EM053": "a rollout is for a thing group, and its rate grows for one reason",
     "EM060": "a topic to publish to has no wildcards and keeps AWS IoT's limits",
     "EM061": "a stream is an RTSP address",
     "EM062": "a socket path is absolute and fits into a socket address",
+    "EM063": "an access policy grants topics that can be meant",
     "EM070": "the model file is a .tflite, or an archive with exactly one",
     "EM071": "the labels are a text file",
+    "EM072": "the files that the workflow names are there to be checked",
+    "EM073": "the model has the declared inputs, in name and shape",
+    "EM074": "the model's inputs have the declared types",
+    "EM075": "there is one label for each of the model's classes",
     "EM080": "not in this version",
+    "EM081": "AWS discontinued the provider",
 }
+
+WARNINGS: Final = frozenset(("EM046", "EM048", "EM049", "EM072", "EM081"))
+"""Told, but no reason to refuse a workflow; `emflow validate --strict` exits with 2 on them too."""
 
 Rule = Callable[[Workflow], Iterator[Offence]]
 
 RULES: Final[tuple[tuple[str, Rule], ...]] = (
+    ("EM019", credentials.references),
     ("EM030", names.devices),
     ("EM031", names.buckets),
     ("EM032", names.inference_bucket),
@@ -67,20 +92,32 @@ RULES: Final[tuple[tuple[str, Rule], ...]] = (
     ("EM035", names.jobs),
     ("EM036", names.components),
     ("EM037", names.versions),
+    ("EM038", deployed.region),
+    ("EM039", deployed.neo_target),
     ("EM040", relations.target),
     ("EM041", relations.target_in_fleet),
     ("EM042", relations.once),
-    ("EM043", relations.agent_deployed),
+    ("EM043", deployed.agent_deployed),
     ("EM044", relations.two_buckets),
+    ("EM045", deployed.needs),
+    ("EM046", deployed.named),
+    ("EM047", deployed.one_socket),
     ("EM050", relations.durations),
     ("EM051", relations.batch_in_buffer),
     ("EM052", relations.embed_limit),
+    ("EM053", rollouts.rollout),
     ("EM060", names.topic),
     ("EM061", names.streams),
     ("EM062", names.socket),
-    ("EM070", relations.artifact),
-    ("EM071", relations.labels),
+    ("EM063", deployed.access),
+    ("EM070", files.artifact),
+    ("EM071", files.labels),
+    ("EM072", files.missing),
+    ("EM073", files.inputs),
+    ("EM074", files.input_types),
+    ("EM075", files.labels_of_classes),
     ("EM080", relations.not_yet),
+    ("EM081", deployed.discontinued),
 )
 
 

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from jsonschema import Draft202012Validator
@@ -14,7 +15,7 @@ from jsonschema.validators import extend
 
 import emflow_schema
 from emflow.problems import Finding
-from emflow.workflow.document import Document
+from emflow.workflow.document import MOST_FINDINGS, Document
 from emflow.workflow.places import Place, spell
 from emflow.workflow.variables import close
 
@@ -22,6 +23,9 @@ SCHEMA = "workflow"
 
 LIMIT = "EM024"
 """The code of values that have the right type and break a limit; a rule at the same place says it better."""
+
+CREDENTIALS = "credentials"
+"""What stands at or under this key is not repeated in messages: people may have put the secret itself there."""
 
 _TYPES = {
     "string": "a text",
@@ -49,12 +53,14 @@ class _Fault:
 def findings(document: Document, values: Mapping[str, Any]) -> list[tuple[Place, Finding]]:
     """What is wrong with the shape of the filled-in values, each with its place in them."""
     schema = emflow_schema.load(SCHEMA)
-    told = []
+    told: list[tuple[Place, Finding]] = []
     for error in _Validator(schema).iter_errors(values):
         parts: Any = error
         place = tuple(parts.absolute_path)
         fault = _Fault(place, parts.validator, parts.validator_value, parts.instance, parts.schema, parts.message)
-        told += list(_tell(document, schema, fault))
+        told += islice(_tell(document, schema, fault), MOST_FINDINGS)
+        if len(told) >= MOST_FINDINGS:
+            break
     return told
 
 
@@ -81,7 +87,8 @@ def _tell(document: Document, schema: Mapping[str, Any], fault: _Fault) -> Itera
             # jsonschema tells of each missing key by itself, and names it only in its message.
             key = next(key for key in fault.wants if fault.message.startswith(repr(key)))
             known = fault.schema["properties"]
-            if any(close(other, known) == close(key, known) for other in fault.found if other not in known):
+            others = islice((other for other in fault.found if other not in known), MOST_FINDINGS)
+            if any(close(other, known) == close(key, known) for other in others):
                 return  # it is there, misspelt, and told as an unknown key
             message = f"{name} needs the key `{key}`"
             yield place, document.finding("EM021", place, message, known[key]["description"], key=True)
@@ -112,10 +119,13 @@ def _places(schema: Mapping[str, Any], place: Place) -> Iterator[Place]:
 def _type(fault: _Fault, written: str) -> tuple[str, str]:
     wanted = fault.wants if isinstance(fault.wants, list) else [fault.wants]
     found, what = fault.found, " or ".join(_TYPES[kind] for kind in wanted if kind != "null")
-    message = f"{spell(fault.place)} has to be {what}, this is {_kind(found, written)}"
+    shown = str(found) if "{{" in written else written
+    message = f"{spell(fault.place)} has to be {what}, this is {_kind(found, shown, fault.place)}"
     if found is None:
         return message, "write its value, or remove the line"
     if "string" in wanted and isinstance(found, bool | int | float):
+        if "{{" in written:
+            return f"{message} (from {written})", "put the variable's value in quotes where it is set"
         fits = re.search(fault.schema.get("pattern", ""), written)
         return message, f'write "{written}", with quotes' if fits else _example(fault)
     if "boolean" in wanted and isinstance(found, str) and found.lower() in ("yes", "no", "on", "off", "y", "n"):
@@ -130,7 +140,7 @@ def _example(fault: _Fault) -> str:
     return f"for example: {json.dumps(fault.schema['examples'][0])}" if "examples" in fault.schema else ""
 
 
-def _kind(value: Any, written: str) -> str:
+def _kind(value: Any, written: str, place: Place) -> str:
     match value:
         case None:
             return "nothing"
@@ -139,7 +149,11 @@ def _kind(value: Any, written: str) -> str:
         case int() | float():
             return f"the number {written}"
         case str():
-            return f"the text {value!r}" if len(value) <= 20 and "@" not in value else "a text"
+            return (
+                f"the text {value!r}"
+                if len(value) <= 20 and "@" not in value and CREDENTIALS not in place
+                else "a text"
+            )
         case list():
             return "a list"
         case _:
@@ -167,5 +181,7 @@ def _limit(fault: _Fault) -> tuple[str, str]:
             return f"{name} is empty", _example(fault)
         case "maxLength":
             return f"{name} has {len(found)} characters, at most {limit} are possible", ""
+        case _ if CREDENTIALS in fault.place:  # it may be the secret itself
+            return f"{name} is none", fault.schema["patternErrorMessage"]
         case _:
             return f"{name} cannot be {found!r}", fault.schema.get("patternErrorMessage") or _example(fault)

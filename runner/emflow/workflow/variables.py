@@ -1,70 +1,70 @@
-"""Variables: `vars:` of the file, `--var` of the command line, and `{{ vars.x }}` in any text of the workflow.
+"""Variables: `{{ vars.x }}` and `{{ env.X }}` in any text of the workflow, worked out when first needed.
 
-Jinja2, sandboxed and strict. A variable may use others. A text that is one expression and nothing else keeps the
-type of what it names, so `"{{ vars.devices }}"` can be a list.
+A variable may use others. A text that is one expression and nothing else keeps the type of what it names, so
+`"{{ vars.devices }}"` can be a list. Plain references, which is most, are answered here; the rest is `templates`'.
 """
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
-from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError, Undefined, nodes
-from jinja2.sandbox import SandboxedEnvironment
-
-from emflow.problems import Finding, UsageProblem, WorkflowProblem
-from emflow.workflow.document import Document
+from emflow.problems import Finding, WorkflowProblem
+from emflow.workflow.document import MOST_FINDINGS, Document
+from emflow.workflow.given import NAME, Given, assignments, overrides
 from emflow.workflow.places import Place
-from emflow.workflow.yaml12 import scalar
+from emflow.workflow.rendering import Budget, Refused, as_text, close
 
-NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+if TYPE_CHECKING:
+    from emflow.workflow.templates import Templates
 
+__all__ = ["Given", "assignments", "close", "fill"]
 
-def assignments(texts: Sequence[str]) -> dict[str, str]:
-    """`NAME=VALUE`, as `--var` gives them, as a mapping; the last of a name counts.
+_REFERENCE = re.compile(r"\{\{ *(vars|env)\.([A-Za-z][A-Za-z0-9_]*) *\}\}")
+_TEMPLATE = re.compile(r"\{[{%#]")
 
-    Raises:
-        UsageProblem: one is no `NAME=VALUE`.
-    """
-    given = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals or not NAME.fullmatch(name):
-            raise UsageProblem(f"{text!r} is no NAME=VALUE", where="--var", mend="for example: --var prefix=my-prefix")
-        given[name] = value
-    return given
+DEEPEST_CHAIN = 100
+"""Variables that need each other in a row."""
 
 
-def fill(document: Document, given: Mapping[str, str]) -> dict[str, Any]:
-    """The workflow's values with every template in them worked out; `given` goes before the file's own `vars`.
+def fill(document: Document, given: Given | None = None) -> dict[str, Any]:
+    """The workflow's values with every template in them worked out; what is given goes before the file's own `vars`.
 
     Raises:
-        WorkflowProblem: a variable is unknown, uses itself, or a template cannot be worked out.
+        WorkflowProblem: a variable is unknown or of another kind, uses itself, or a template cannot be worked out.
     """
+    given = given or Given()
     declared = document.value.get("vars")
     declared = declared if isinstance(declared, dict) else {}
-    findings = [*_names(document, declared), *_unknown(document, declared, given)]
+    findings = _names(document, declared)
+    if not findings:
+        outside, findings = overrides(document, declared, given)
     if findings:
-        raise WorkflowProblem(findings)
-    variables = _Variables(declared, given)
+        raise WorkflowProblem(findings[:MOST_FINDINGS])
+    variables = _Variables(document, declared, outside, given.environ)
     resolved: dict[str, Any] = {}
     broken: set[str] = set()
+
+    def tell(refused: Refused, place: Place) -> None:
+        findings.append(document.finding(refused.code, place, refused.message, refused.mend))
+        if len(findings) >= MOST_FINDINGS:
+            raise WorkflowProblem(findings)
+
     for name in declared:
         try:
             resolved[name] = variables.value(name)
-        except _Refused as refused:
+        except Refused as refused:
             if not broken & {refused.variable, *refused.circle}:
-                findings.append(document.finding(refused.code, ("vars", name), refused.message, refused.mend))
+                tell(refused, ("vars", name))
             broken |= {name, *refused.circle}
 
     def text(value: str, place: Place) -> Any:
         try:
             return variables.render(value)
-        except _Refused as refused:
+        except Refused as refused:
             if refused.variable not in broken:  # its own line has been told already
-                findings.append(document.finding(refused.code, place, refused.message, refused.mend))
+                tell(refused, place)
             return value
 
     filled = {key: _each(value, (key,), text) for key, value in document.value.items() if key != "vars"}
@@ -75,101 +75,130 @@ def fill(document: Document, given: Mapping[str, str]) -> dict[str, Any]:
     return filled
 
 
-class _Refused(Exception):
-    """One template that cannot be worked out. `variable`: in which variable, if in one; `circle`: in which ones."""
-
-    def __init__(self, code: str, message: str, mend: str = "", circle: Sequence[str] = ()) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
-        self.mend = mend
-        self.variable = ""
-        self.circle = circle
-
-
 class _Variables:
     """The variables of one workflow, each worked out when it is first needed."""
 
-    def __init__(self, declared: Mapping[str, Any], given: Mapping[str, str]) -> None:
+    def __init__(
+        self, document: Document, declared: Mapping[str, Any], outside: Mapping[str, Any], environ: Mapping[str, str]
+    ) -> None:
+        self._document = document
         self._declared = declared
-        self._given = given
+        self._outside = outside
+        self._environ = environ
         self._done: dict[str, Any] = {}
+        self._rendered: dict[str, Any] = {}
         self._under_way: list[str] = []
-        self._jinja = SandboxedEnvironment(undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True)
-        self._jinja.globals.clear()
+        self._budget = Budget()
+        self._templates: Templates | None = None
 
     def value(self, name: str) -> Any:
         if name not in self._declared:
             mend = close(name, self._declared) or "declare it under `vars`"
-            raise _Refused("EM010", f"there is no variable `{name}`", mend)
+            raise Refused("EM010", f"there is no variable `{name}`", mend)
         if name in self._under_way:
             circle = self._under_way[self._under_way.index(name) :]
             message = f"the variables need each other: {' → '.join([*circle, name])}"
-            raise _Refused("EM011", message, "give one of them a value", circle)
+            raise Refused("EM011", message, "give one of them a value", circle)
+        if len(self._under_way) >= DEEPEST_CHAIN:
+            raise Refused("EM012", f"a chain of more than {DEEPEST_CHAIN} variables", "give one of them a value")
         if name not in self._done:
             self._under_way.append(name)
             try:
                 self._done[name] = self._work_out(name)
-            except _Refused as refused:
+            except Refused as refused:
                 refused.variable = refused.variable or name
                 raise
             finally:
                 self._under_way.pop()
         return self._done[name]
 
+    def environment(self, name: str) -> str:
+        if name not in self._environ:
+            mend = close(name, self._environ) or f"set it, or write {{{{ env.{name} | default('…') }}}}"
+            raise Refused("EM015", f"the environment variable `{name}` is not set", mend)
+        return self._environ[name]
+
     def _work_out(self, name: str) -> Any:
-        declared = self._declared[name]
-        if name in self._given:  # taken as it is typed, and as what the file's own value is
-            return self._given[name] if isinstance(declared, str) else scalar(self._given[name])
-        return _each(declared, (), lambda text, _: self.render(text))
+        if name in self._outside:
+            return self._outside[name]
+        return _each(self._declared[name], (), lambda text, _: self.render(text))
 
     def render(self, text: str) -> Any:
         """A text with its templates worked out."""
-        if "{{" not in text and "{%" not in text and "{#" not in text:
+        if not _TEMPLATE.search(text):
             return text
-        try:
-            expression = self._sole_expression(text)
-            if expression is None:
-                return self._jinja.from_string(text).render(vars=_Names(self))
-            value = self._jinja.compile_expression(expression, undefined_to_none=False)(vars=_Names(self))
-            if isinstance(value, Undefined):
-                str(value)  # raises, with the reason
-        except _Refused:
-            raise
-        except TemplateSyntaxError as error:
-            raise _Refused("EM012", f"the template is wrong: {error.message}") from None
-        except TemplateError as error:
-            message = re.sub(r"^'(\w+)' is undefined$", r"there is no `\1`", error.message or "")
-            raise _Refused(
-                "EM012", f"the template fails: {message}", "templates know `vars`, as in {{ vars.x }}"
-            ) from None
-        except Exception as error:  # whatever an expression can do wrong: 1 / 0, "a" + 1, …
-            raise _Refused("EM012", f"the template fails: {type(error).__name__}: {error}") from None
-        if isinstance(value, str | int | float | dict | list | None):
-            return value
-        raise _Refused("EM012", "the template comes to nothing that a YAML file could say")
+        sole = _REFERENCE.fullmatch(text)
+        if sole:
+            value = self._referred(sole)
+        elif not _TEMPLATE.search(_REFERENCE.sub("", text)):
+            value = self._text(text)
+        else:
+            value = self._templated(text)
+        if isinstance(value, list | dict):
+            self._budget.charge_values(value)
+        return value
 
-    def _sole_expression(self, text: str) -> str | None:
-        """`a` of `{{ a }}`; None where the text has more in it than one expression."""
-        body = self._jinja.parse(text).body
-        if len(body) != 1 or not isinstance(body[0], nodes.Output) or len(body[0].nodes) != 1:
-            return None
-        if isinstance(body[0].nodes[0], nodes.TemplateData):
-            return None
-        match = re.fullmatch(r"\{\{[-+]?(.*?)[-+]?\}\}", text, re.DOTALL)
-        return match[1] if match else None
+    def _text(self, text: str) -> str:
+        """A text with nothing but references and words in it."""
+        parts, end = [], 0
+        for match in _REFERENCE.finditer(text):
+            value = as_text(self._referred(match))
+            self._lossless(match, value)
+            self._budget.charge(len(value) + 1)
+            parts += [text[end : match.start()], value]
+            end = match.end()
+        return "".join([*parts, text[end:]])
+
+    def _referred(self, match: re.Match[str]) -> Any:
+        return self.environment(match[2]) if match[1] == "env" else self.value(match[2])
+
+    def _lossless(self, match: re.Match[str], value: str) -> None:
+        """1.10 is the number 1.1, and nobody who writes a version like that wants it in a text."""
+        if match[1] == "env" or match[2] in self._outside:
+            return
+        written = self._document.written(("vars", match[2]))
+        if isinstance(self._declared[match[2]], int | float) and written.lower() != value:
+            mend = f'write "{written}", with quotes, where `{match[2]}` is defined'
+            raise Refused("EM012", f"the number {written} would become {value} in a text", mend)
+
+    def _templated(self, text: str) -> Any:
+        if text not in self._rendered:
+            if self._templates is None:
+                from emflow.workflow.templates import Templates  # Jinja2 takes longer to load than all the rest
+
+                names = {"vars": _Names(self._paid), "env": _Names(self._environment_or_undefined)}
+                self._templates = Templates(names, self._budget)
+            self._rendered[text] = self._templates.render(text)
+        return self._rendered[text]
+
+    def _paid(self, name: str) -> Any:
+        """A variable inside a template, which may do to it what takes long for a long one."""
+        value = self.value(name)
+        self._budget.charge(len(value) if isinstance(value, str) else self._budget.size(value))
+        return value
+
+    def _environment_or_undefined(self, name: str) -> Any:
+        from emflow.workflow.templates import undefined
+
+        try:
+            return self.environment(name)
+        except Refused as refused:
+            return undefined(refused)  # `default` may take its place
 
 
 class _Names:
-    """`vars` inside a template. No mapping: a variable may be called `items` or `keys`."""
+    """`vars` or `env` inside a template. No mapping: a variable may be called `items` or `keys`."""
 
-    def __init__(self, variables: _Variables) -> None:
-        self.__variables = variables
+    def __init__(self, get: Callable[[str], Any]) -> None:
+        self.__get = get
 
     def __getattr__(self, name: str) -> Any:
-        return self.__variables.value(name)
+        if not NAME.fullmatch(name):
+            raise AttributeError(name)
+        return self.__get(name)
 
-    __getitem__ = __getattr__
+    def __getitem__(self, name: str) -> Any:
+        return self.__get(str(name))
 
 
 def _each(value: Any, place: Place, text: Callable[[str, Place], Any]) -> Any:
@@ -190,24 +219,3 @@ def _names(document: Document, declared: Mapping[str, Any]) -> list[Finding]:
         for name in declared
         if not NAME.fullmatch(name)
     ]
-
-
-def _unknown(document: Document, declared: Mapping[str, Any], given: Mapping[str, str]) -> list[Finding]:
-    return [
-        document.finding(
-            "EM013",
-            ("vars",),
-            f"--var {name}=…: this workflow has no variable `{name}`",
-            close(name, declared) or "declare it under `vars`, with its usual value",
-            key=True,
-        )
-        for name in given
-        if name not in declared
-    ]
-
-
-def close(name: str, known: Mapping[str, Any]) -> str:
-    """ "did you mean `x`?", or nothing where nothing is near; `-`, `_` and capitals are no difference."""
-    plain = {re.sub(r"[-_]", "", other).lower(): other for other in known}
-    near = difflib.get_close_matches(re.sub(r"[-_]", "", name).lower(), plain, 1, 0.6)
-    return f"did you mean `{plain[near[0]]}`?" if near else ""

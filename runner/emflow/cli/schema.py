@@ -1,0 +1,48 @@
+"""`emflow schema`: the workflow's JSON Schema for editors and validators, or one of its keys explained."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import emflow_schema
+from emflow.problems import UsageProblem
+from emflow.workflow.keys import SCHEMA, Key, find
+
+
+def schema(
+    key: Annotated[
+        str | None,
+        typer.Argument(metavar="[KEY.PATH]", help="A key to explain, such as edge.streams.every.", show_default=False),
+    ] = None,
+    header: Annotated[
+        bool, typer.Option("--header", help="Print the comment that makes editors complete and check a workflow.")
+    ] = False,
+) -> None:
+    """Print the JSON Schema (2020-12) of workflow files, or explain one key. No network, no credentials."""
+    if header:
+        if key:
+            raise UsageProblem("--header and a key exclude each other", mend="give one of them")
+        with resources.as_file(resources.files(emflow_schema) / f"{SCHEMA}.schema.json") as path:
+            typer.echo(f"# yaml-language-server: $schema={Path(path).resolve().as_uri()}")
+    elif key is None:
+        typer.echo(emflow_schema.text(SCHEMA), nl=False)
+    else:
+        typer.echo(explained(find(key)))
+
+
+def explained(key: Key) -> str:
+    """A key as text for a terminal."""
+    told = {
+        "type": key.kind,
+        "limits": key.limits,
+        "required": "yes" if key.required else "",
+        "default": key.default or "",
+        "example": key.example,
+        "holds": ", ".join(key.holds),
+    }
+    lines = [f"{key.path}: {key.title}", "", f"  {key.description}", ""]
+    return "\n".join(lines + [f"  {f'{name}:':<10}{value}" for name, value in told.items() if value])

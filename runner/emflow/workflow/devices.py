@@ -1,0 +1,60 @@
+"""The file of device names that a workflow may point at: one name a line, `#` begins a comment."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from emflow.problems import Problem
+from emflow.workflow.model import DEVICE_NAME, Workflow
+from emflow.workflow.offence import Offence
+from emflow.workflow.places import Place
+
+PLACE: Place = ("cloud", "fleet", "devices_file")
+
+
+def named_devices(workflow: Workflow) -> tuple[str, ...]:
+    """The devices that the workflow names itself, in its list and in its file, each once, in order.
+
+    Raises:
+        Problem: the file is missing, is no text, or has a name in it that no device can have.
+    """
+    fleet = workflow.cloud.fleet
+    listed = () if fleet.devices_file is None else read(Path(workflow.folder, fleet.devices_file))
+    return tuple(dict.fromkeys((*fleet.devices, *listed)))
+
+
+def read(path: Path) -> tuple[str, ...]:
+    """The names in a file, each once. Raises as `named_devices` does."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise Problem(
+            f"the file of devices cannot be read: {why}",
+            where=str(path),
+            mend="Correct cloud.fleet.devices_file; its path starts at the workflow's folder.",
+        ) from error
+    names: dict[str, None] = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        name = line.partition("#")[0].strip()
+        if name and not re.fullmatch(DEVICE_NAME, name):
+            raise Problem(
+                f"{name[:80]!r} is no device name: Edge Manager takes 1 to 63 letters, digits and dashes",
+                where=f"{path}:{number}:{line.index(name) + 1}",
+                mend="One name a line, with a letter or digit at both ends; # begins a comment.",
+            )
+        if name:
+            names[name] = None
+    return tuple(names)
+
+
+def devices_file(workflow: Workflow) -> Iterator[Offence]:
+    """A file that is not there yet is no mistake of the workflow; it is missed when it is needed."""
+    name = workflow.cloud.fleet.devices_file
+    if name is not None and Path(workflow.folder, name).exists():
+        try:
+            read(Path(workflow.folder, name))
+        except Problem as problem:
+            yield Offence(PLACE, f"{problem.where}: {problem.what}", problem.mend)

@@ -1,0 +1,44 @@
+"""A folder of workflows with one mistake each: every one is refused with the right code, at the right place.
+
+The first line of each file in `broken` says what is expected: `# CODE LINE:COLUMN`.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from emflow.problems import WorkflowProblem
+from emflow.workflow import load
+from emflow.workflow.rules import CODES, RULES, WARNINGS
+
+BROKEN = sorted((Path(__file__).parent / "broken").glob("*.yaml"))
+
+ELSEWHERE = {
+    "EM001": "needs a file that is not there",
+    "EM002": "is told before a first line could be read",
+    "EM003": "has no line",
+    "EM013": "needs a command line",
+    "EM014": "needs a command line",
+}
+"""Codes that no file of this folder can carry; they have tests of their own."""
+
+
+@pytest.mark.parametrize("path", BROKEN, ids=lambda path: path.stem)
+def test_a_broken_workflow_is_refused_with_its_code_at_its_place(path: Path) -> None:
+    expected = re.fullmatch(r"# (EM\d{3}) (\d+):(\d+)", path.read_text().splitlines()[0])
+    assert expected, "the first line has to say what is expected"
+    with pytest.raises(WorkflowProblem) as raised:
+        load(path)
+    told = [finding for finding in raised.value.findings if finding.severity == "error"]
+    assert [(f.code, f.line, f.column) for f in told] == [(expected[1], int(expected[2]), int(expected[3]))]
+    assert path.stem.startswith(expected[1])
+
+
+def test_the_folder_has_something_for_every_code() -> None:
+    assert len(BROKEN) >= 60
+    shown = {path.stem[:5] for path in BROKEN}
+    assert set(CODES) - WARNINGS - shown - set(ELSEWHERE) == set()
+    assert {code for code, _ in RULES} - WARNINGS <= shown
