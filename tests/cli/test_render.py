@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -88,3 +89,38 @@ def test_a_folder_that_cannot_be_written_is_told(emflow, demo: Path, tmp_path: P
     assert ran.code == 1
     assert "emflow: taken/" in ran.err
     assert "cannot be written" in ran.err
+
+
+OWN = "com.example.Heartbeat"
+
+
+def test_a_component_of_ones_own_comes_with_recipe_zip_and_configuration(emflow, demo: Path, tmp_path: Path) -> None:
+    example = demo.with_name("own-component.yaml")
+    assert emflow("render", example, "-o", "out", "--component", OWN).code == 0
+    assert {name.rpartition("/")[2] for name in files(tmp_path / "out")} == {
+        f"{OWN}-1.0.0.yaml",
+        f"{OWN}.json",
+        "artifacts.zip",
+    }
+    ran = emflow("render", example, "--stdout", "--component", OWN, "--var", "prefix=acme")
+    head, _, recipe = ran.out.partition(f"# recipes/{OWN}-1.0.0.yaml\n")
+    assert '"every": "2s"' in head
+    assert "s3://acme-gg-components/" in yaml.safe_load(recipe)["Manifests"][0]["Artifacts"][0]["URI"]
+
+
+def test_a_recipe_that_would_not_work_is_told_with_its_place_and_nothing_is_written(
+    emflow, demo: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "flows"
+    shutil.copytree(demo.parent, folder)
+    template = folder / "components" / "heartbeat" / "recipe.yaml.j2"
+    template.write_text(template.read_text().replace("      run:", "      Run:").replace("heartbeat.py", "hartbeat.py"))
+    ran = emflow("render", "flows/own-component.yaml", "-o", "out")
+    assert ran.code == 1
+    assert f"emflow: {template.relative_to(tmp_path)}: the recipe of {OWN} would not work:" in ran.err
+    assert "Manifests[0].Lifecycle.Run (line 26): is spelt otherwise; write run" in ran.err
+    assert (
+        "Lifecycle.run.Script (line 28): there is no hartbeat.py in artifacts.zip; did you mean heartbeat.py?"
+        in ran.err
+    )
+    assert not (tmp_path / "out").exists()

@@ -98,7 +98,7 @@ def test_the_bundles_key_is_its_content(demo: Workflow, changed) -> None:
     bundle = application_bundle(demo)
     assert bundle.sha256 == hashlib.sha256(bundle.data).hexdigest()
     component = "aws.sagemaker.edgeManagerClientCameraIntegration"
-    assert bundle_key(demo, bundle) == f"artifacts/{component}/{bundle.sha256}/emflow-edge.zip"
+    assert bundle_key(component, bundle) == f"artifacts/{component}/{bundle.sha256}/emflow-edge.zip"
     assert application_bundle(with_labels(demo, None)).sha256 != bundle.sha256
 
 

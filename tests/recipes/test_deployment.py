@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import botocore.session
@@ -10,6 +11,7 @@ from botocore.validate import ParamValidator
 
 from emflow.recipes.deployment import agent_settings, application_configuration, deployment_components
 from emflow.workflow import Workflow
+from emflow.workflow.model import OwnComponent, Secret
 
 APPLICATION = "aws.sagemaker.edgeManagerClientCameraIntegration"
 
@@ -95,3 +97,31 @@ def test_aws_takes_the_components_as_they_are(fixture: str, request: pytest.Fixt
     }
     report = ParamValidator().validate(given, shape)
     assert not report.has_errors(), report.generate_report()
+
+
+def test_a_secret_is_brought_to_the_device_by_reference_and_only_once(demo: Workflow) -> None:
+    arn = "arn:aws:secretsmanager:us-east-1:123456789012:secret:camera-AbCdEf"
+    stream = dataclasses.replace(demo.edge.streams[0], credentials=Secret(secret=arn))
+    workflow = dataclasses.replace(demo, edge=dataclasses.replace(demo.edge, streams=(stream, stream)))
+    components = deployment_components(workflow, {"aws.greengrass.SecretManager": "2.1.7"}, "1.0.0")
+    manager = components["aws.greengrass.SecretManager"]
+    assert manager["componentVersion"] == "2.1.7"
+    assert json.loads(manager["configurationUpdate"]["merge"]) == {"cloudSecrets": [{"arn": arn}]}
+    (first, _) = application_configuration(workflow, "1.0.0")["streams"]
+    assert first["credentials"] == {"secret": arn}
+
+
+def test_without_secrets_nothing_is_said_of_them(demo: Workflow) -> None:
+    assert "aws.greengrass.SecretManager" not in deployment_components(demo, {}, "1.0.0")
+    assert "credentials" not in application_configuration(demo, "1.0.0")["streams"][0]
+
+
+def test_components_of_the_users_own_are_deployed_with_their_configuration(demo: Workflow) -> None:
+    own = OwnComponent(name="com.example.X", recipe="x.j2", configuration={"every": "5s"})
+    components = deployment_components(
+        dataclasses.replace(demo, components=(own,)), {"com.example.X": "1.0.7"}, "1.0.0"
+    )
+    assert components["com.example.X"] == {
+        "componentVersion": "1.0.7",
+        "configurationUpdate": {"reset": [""], "merge": '{"every": "5s"}'},
+    }

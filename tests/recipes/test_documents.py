@@ -22,7 +22,7 @@ AGENT = "aws.greengrass.SageMakerEdgeManager"
 
 def test_everything_is_there(demo: Workflow) -> None:
     made = documents(demo)
-    key = bundle_key(demo, application_bundle(demo))
+    key = bundle_key(APPLICATION, application_bundle(demo))
     assert set(made) == {
         f"recipes/{APPLICATION}-1.0.0.yaml",
         f"configuration/{APPLICATION}.json",

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 
 import pytest
 import yaml
 
-import emflow.recipes
 from emflow.problems import Problem
+from emflow.recipes import render
 from emflow.recipes.render import application_recipe
 from emflow.workflow import Workflow
+from emflow.workflow.model import Secret
 
 URI = "s3://my-unique-prefix-gg-components/artifacts/x/abc/emflow-edge.zip"
 
@@ -82,16 +84,52 @@ def test_only_the_topic_that_is_published_is_granted(changed) -> None:
     assert [policy["resources"] for policy in policies.values()] == [["hall/3"]]
 
 
-def test_a_template_that_forgot_the_topic_does_not_get_out(
-    workshop: Workflow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("there", "instead", "why"),
+    [
+        ("{{ topic | quoted }}", '"*"', "lets it publish to every topic"),
+        ("{{ topic | quoted }}", '"other"', "does not let it use em/inference"),
+        ("{{ version | quoted }}", '"9.9.9"', "is '9.9.9' and has to be '1.0.0'"),
+        ("{{ artifact.uri | quoted }}", '"s3://other/zip.zip"', f"does not name {URI}"),
+        ('runtime: "*"', "architecture: aarch64", "has no `runtime`"),
+    ],
+)
+def test_a_template_with_a_mistake_does_not_get_out(
+    workshop: Workflow, monkeypatch: pytest.MonkeyPatch, there: str, instead: str, why: str
 ) -> None:
-    from emflow.recipes import render
-
-    template = Path(emflow.recipes.__file__).parent / "templates" / render.TEMPLATE
-    environment = render._environment().overlay()
-    from jinja2 import DictLoader
-
-    environment.loader = DictLoader({render.TEMPLATE: template.read_text().replace("{{ topic | quoted }}", '"*"')})
-    monkeypatch.setattr(render, "_environment", lambda: environment)
-    with pytest.raises(Problem, match="comes out with another topics"):
+    text = render._built_in()
+    assert there in text
+    monkeypatch.setattr(render, "_built_in", lambda: text.replace(there, instead))
+    with pytest.raises(Problem, match=re.escape(why)):
         application_recipe(workshop, "1.0.0", URI)
+
+
+def test_a_template_of_ones_own_stands_in_for_the_built_in_one(demo: Workflow, tmp_path: Path) -> None:
+    text = render._built_in().replace("exec python3", "export NPU=1\n          exec python3")
+    (tmp_path / "mine.j2").write_text(text)
+    component = dataclasses.replace(demo.edge.component, recipe=str(tmp_path / "mine.j2"))
+    workflow = dataclasses.replace(demo, edge=dataclasses.replace(demo.edge, component=component))
+    built_in, mine = (yaml.safe_load(application_recipe(each, "1.0.0", URI)) for each in (demo, workflow))
+    script = mine["Manifests"][0]["Lifecycle"]["run"].pop("Script")
+    assert "export NPU=1\n" in script
+    del built_in["Manifests"][0]["Lifecycle"]["run"]["Script"]
+    assert mine == built_in
+
+
+def test_a_missing_template_is_told_with_its_key_and_path(demo: Workflow) -> None:
+    component = dataclasses.replace(demo.edge.component, recipe="none.j2")
+    workflow = dataclasses.replace(demo, edge=dataclasses.replace(demo.edge, component=component))
+    with pytest.raises(Problem, match=r"workflows/none.j2: edge.component.recipe: there is no such file"):
+        application_recipe(workflow, "1.0.0", URI)
+
+
+def test_a_camera_whose_credentials_are_a_secret_may_read_that_secret_and_no_other(demo: Workflow) -> None:
+    arn = "arn:aws:secretsmanager:us-east-1:123456789012:secret:camera-AbCdEf"
+    stream = dataclasses.replace(demo.edge.streams[0], credentials=Secret(secret=arn))
+    workflow = dataclasses.replace(demo, edge=dataclasses.replace(demo.edge, streams=(stream, stream)))
+    recipe = yaml.safe_load(application_recipe(workflow, "1.0.0", URI))
+    assert recipe["ComponentDependencies"]["aws.greengrass.SecretManager"]["DependencyType"] == "HARD"
+    control = recipe["ComponentConfiguration"]["DefaultConfiguration"]["accessControl"]
+    (policy,) = control["aws.greengrass.SecretManager"].values()
+    assert (policy["operations"], policy["resources"]) == (["aws.greengrass#GetSecretValue"], [arn])
+    assert len(control) == 2

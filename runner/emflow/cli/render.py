@@ -7,11 +7,9 @@ from typing import Annotated
 
 import typer
 
-from emflow.cli.options import Var
+from emflow.cli.options import Var, VarFile, load_workflow
 from emflow.problems import Problem, UsageProblem
 from emflow.recipes.documents import documents
-from emflow.workflow import load
-from emflow.workflow.variables import assignments
 
 
 def render(
@@ -23,6 +21,7 @@ def render(
     component: Annotated[str | None, typer.Option(metavar="NAME", help="Only what belongs to this component.")] = None,
     stdout: Annotated[bool, typer.Option("--stdout", help="Print the texts, and write nothing.")] = False,
     var: Var = None,
+    var_file: VarFile = None,
 ) -> None:
     """Write what apply would send: recipe, bundle, deployment, configurations. No network, no credentials.
 
@@ -31,7 +30,7 @@ def render(
     """
     if stdout and output is not None:
         raise UsageProblem("--stdout and --output exclude each other", mend="give one of them")
-    workflow = load(file, assignments(var or []))
+    workflow = load_workflow(file, var, var_file)
     made = documents(workflow, component)
     if stdout:
         for name, content in made.items():

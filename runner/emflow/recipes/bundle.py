@@ -13,7 +13,7 @@ import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -26,6 +26,10 @@ PACKAGES = ("emflow_edge", "emflow_proto")
 
 BUNDLE = "emflow-edge.zip"
 LABELS = "labels.txt"
+ARTIFACTS = "artifacts.zip"
+"""The zip of a component of the user's own. One dot only: what a device calls its folder is the name before it."""
+LARGEST = 2 * 1024**3
+"""Bytes: what Greengrass takes of all artifacts of one component version."""
 
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 """The earliest time that a zip can say."""
@@ -64,9 +68,45 @@ def application_bundle(workflow: Workflow) -> Bundle:
     return Bundle(BUNDLE, data, hashlib.sha256(data).hexdigest())
 
 
-def bundle_key(workflow: Workflow, bundle: Bundle) -> str:
+def folder_bundle(workflow: Workflow, folder: str, key: str) -> Bundle:
+    """The zip of a folder beside the workflow, with who may execute what.
+
+    Args:
+        key: the place in the workflow, for messages.
+
+    Raises:
+        Problem: there is no such folder, nothing in it, or too much.
+    """
+    root = Path(workflow.folder, folder)
+    if not root.is_dir():
+        raise Problem(f"{key}: there is no such folder", where=str(root), mend="make it, or change the path")
+    try:
+        paths = [
+            path for path in sorted(root.rglob("*")) if path.is_file() and not _left_behind(path.relative_to(root))
+        ]
+        size = sum(path.stat().st_size for path in paths)
+        if size > LARGEST:
+            what = f"{key}: {size / 1e9:.1f} GB are in it, and Greengrass takes {LARGEST / 1e9:.1f}"
+            raise Problem(what, where=str(root), mend="let the component fetch large files itself")
+        runnable = {path.relative_to(root).as_posix() for path in paths if path.stat().st_mode & 0o100}
+        files = [(path.relative_to(root).as_posix(), path.read_bytes()) for path in paths]
+    except OSError as error:
+        raise Problem(f"{key}: cannot be read: {error.strerror}", where=error.filename or str(root)) from error
+    if not files:
+        raise Problem(f"{key}: the folder is empty", where=str(root), mend="put the component's files into it")
+    data = _zip(files, runnable)
+    return Bundle(ARTIFACTS, data, hashlib.sha256(data).hexdigest())
+
+
+def names_in(bundle: Bundle) -> frozenset[str]:
+    """The names of the files in it."""
+    with zipfile.ZipFile(io.BytesIO(bundle.data)) as archive:
+        return frozenset(archive.namelist())
+
+
+def bundle_key(component: str, bundle: Bundle) -> str:
     """The bundle's S3 key. Content-addressed: an object that a component version points at is never overwritten."""
-    return f"artifacts/{workflow.edge.component.name}/{bundle.sha256}/{bundle.name}"
+    return f"artifacts/{component}/{bundle.sha256}/{bundle.name}"
 
 
 def model_archive(workflow: Workflow) -> ModelArchive:
@@ -100,19 +140,23 @@ def _package_files(package: str) -> Iterator[tuple[str, bytes]]:
         )
     root = Path(spec.submodule_search_locations[0])
     for path in root.rglob("*"):
-        inside = PurePosixPath(package, path.relative_to(root).as_posix())
-        left_behind = any(part == "__pycache__" or part.startswith(".") for part in inside.parts)
-        if path.is_file() and not left_behind and path.suffix != ".pyc":
-            yield str(inside), path.read_bytes()
+        inside = path.relative_to(root)
+        if path.is_file() and not _left_behind(inside):
+            yield str(PurePosixPath(package, inside.as_posix())), path.read_bytes()
 
 
-def _zip(files: list[tuple[str, bytes]]) -> bytes:
+def _left_behind(path: Path) -> bool:
+    """What Python, an editor or a version control system put there."""
+    return path.suffix == ".pyc" or any(part == "__pycache__" or part.startswith(".") for part in path.parts)
+
+
+def _zip(files: list[tuple[str, bytes]], runnable: Collection[str] = ()) -> bytes:
     target = io.BytesIO()
     with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
         for name, content in sorted(files):
             info = zipfile.ZipInfo(name, _ZIP_EPOCH)
             info.create_system = 3  # Unix, whatever made it: the permissions below are Unix's
-            info.external_attr = 0o100644 << 16
+            info.external_attr = (0o100755 if name in runnable else 0o100644) << 16
             archive.writestr(info, content)
     return target.getvalue()
 

@@ -7,8 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from emflow.recipes.bundle import LABELS
-from emflow.workflow.model import AGENT_COMPONENT, Workflow
+from emflow.workflow.model import AGENT_COMPONENT, Stream, Workflow
 from emflow.workflow.units import seconds
+
+SECRETS = "aws.greengrass.SecretManager"
+"""AWS's public component that brings secrets to a device."""
 
 
 def agent_settings(workflow: Workflow) -> dict[str, str]:
@@ -38,7 +41,7 @@ def application_configuration(workflow: Workflow, version: str) -> dict[str, Any
         "modelName": workflow.cloud.model.name,
         "agentSocket": edge.agent.socket,
         "captureData": str(edge.capture.enabled),  # the workshop's `True` and `False`
-        "streams": [{"name": stream.name, "url": stream.url, "every": stream.every} for stream in edge.streams],
+        "streams": [_stream(stream) for stream in edge.streams],
         "modelIO": {
             "color": edge.model_io.color,
             "resize": edge.model_io.resize,
@@ -51,18 +54,40 @@ def application_configuration(workflow: Workflow, version: str) -> dict[str, Any
     }
 
 
+def application_dependencies(workflow: Workflow) -> dict[str, str]:
+    """What the application cannot do without, each with the versions that will do."""
+    model = workflow.cloud.package.component
+    return {
+        model.name: f"={model.version}",
+        AGENT_COMPONENT: ">=1.0.0",
+        "aws.greengrass.TokenExchangeService": ">=2.0.0",
+        **({SECRETS: ">=2.0.0"} if secrets(workflow) else {}),
+    }
+
+
+def secrets(workflow: Workflow) -> tuple[str, ...]:
+    """The ARNs of the secrets that the application reads on the device, each once."""
+    return tuple(dict.fromkeys(filter(None, map(_secret, workflow.edge.streams))))
+
+
+def public_components(workflow: Workflow) -> dict[str, str]:
+    """AWS's components of the deployment: the workflow's, and what the device needs to know of its secrets."""
+    implied = {SECRETS: "latest"} if secrets(workflow) else {}
+    return {**implied, **workflow.cloud.deployment.components}
+
+
 def deployment_components(
     workflow: Workflow, versions: Mapping[str, str], application_version: str
 ) -> dict[str, dict[str, Any]]:
-    """`components` of CreateDeployment: AWS's public ones, the model's, the application's.
+    """`components` of CreateDeployment: AWS's public ones, the model's, the application's, the user's own.
 
     Args:
-        versions: the version that each of AWS's components is to have; the workflow's own word where it is missing.
+        versions: the version that each of AWS's components and of the user's own is to have; the workflow's own word
+            where it is missing.
         application_version: the application component's.
     """
     public = {
-        name: {"componentVersion": versions.get(name, version)}
-        for name, version in workflow.cloud.deployment.components.items()
+        name: {"componentVersion": versions.get(name, version)} for name, version in public_components(workflow).items()
     }
     model, application = workflow.cloud.package.component, workflow.edge.component
     components: dict[str, dict[str, Any]] = {
@@ -73,9 +98,32 @@ def deployment_components(
             "configurationUpdate": _exactly(application_configuration(workflow, application_version)),
         },
     }
+    for own in workflow.components:
+        components[own.name] = {
+            "componentVersion": versions.get(own.name, own.version),
+            "configurationUpdate": _exactly(own.configuration),
+        }
     if AGENT_COMPONENT in components:
         components[AGENT_COMPONENT]["configurationUpdate"] = _exactly(agent_settings(workflow))
+    if secrets(workflow):
+        components[SECRETS]["configurationUpdate"] = _exactly(secret_settings(workflow))
     return components
+
+
+def secret_settings(workflow: Workflow) -> dict[str, Any]:
+    """Which secrets the device keeps. References only: the values never leave Secrets Manager but for the device."""
+    return {"cloudSecrets": [{"arn": arn} for arn in secrets(workflow)]}
+
+
+def _stream(stream: Stream) -> dict[str, Any]:
+    secret = _secret(stream)
+    reference = {"credentials": {"secret": secret}} if secret else {}
+    return {"name": stream.name, "url": stream.url, "every": stream.every, **reference}
+
+
+def _secret(stream: Stream) -> str | None:
+    """The ARN of the secret with a camera's credentials."""
+    return stream.credentials.arn if stream.credentials is not None else None
 
 
 def _exactly(configuration: Mapping[str, Any]) -> dict[str, Any]:

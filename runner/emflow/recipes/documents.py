@@ -7,13 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from emflow.problems import UsageProblem
-from emflow.recipes.bundle import application_bundle, bundle_key
-from emflow.recipes.deployment import (
-    agent_settings,
-    application_configuration,
-    deployment_components,
-)
-from emflow.recipes.render import application_recipe
+from emflow.recipes.deployment import SECRETS, agent_settings, deployment_components, secret_settings, secrets
+from emflow.recipes.ours import Ours, components_of_ours
 from emflow.workflow.model import AGENT_COMPONENT, Workflow
 
 FIRST_VERSION = "1.0.0"
@@ -26,8 +21,8 @@ ACCOUNT = "<account>"
 def documents(workflow: Workflow, component: str | None = None) -> dict[str, bytes | str]:
     """Path in the output folder → content; the same bytes every time.
 
-    - `recipes/<component>-<version>.yaml`: the application component's recipe
-    - `artifacts/…/emflow-edge.zip`: its bundle, under its S3 key
+    - `recipes/<component>-<version>.yaml`: the recipe of each component of ours
+    - `artifacts/…/*.zip`: its bundle, under its S3 key
     - `configuration/<component>.json`: each configured component's configuration
     - `deployment.json`: CreateDeployment's request; `latest` and the account are filled in by apply
 
@@ -35,37 +30,56 @@ def documents(workflow: Workflow, component: str | None = None) -> dict[str, byt
         component: only what belongs to this component.
 
     Raises:
-        Problem: labels are missing, or the recipe cannot be made.
+        Problem: a file is missing, or a recipe would not work.
         UsageProblem: nothing is rendered for `component`.
     """
-    edge = workflow.edge.component
-    known = {edge.name, AGENT_COMPONENT}
-    if component is not None and component not in known:
+    settings = {
+        **({AGENT_COMPONENT: agent_settings(workflow)} if AGENT_COMPONENT in _deployed(workflow) else {}),
+        **({SECRETS: secret_settings(workflow)} if secrets(workflow) else {}),
+    }
+    names = [workflow.edge.component.name, *(own.name for own in workflow.components), *settings]
+    if component is not None and component not in names:
         what = f"nothing is rendered for the component {component!r}"
-        raise UsageProblem(what, where="--component", mend=f"one of: {', '.join(sorted(known))}")
-    version = FIRST_VERSION if edge.version == "auto" else edge.version
+        raise UsageProblem(what, where="--component", mend=f"one of: {', '.join(sorted(names))}")
     made: dict[str, bytes | str] = {}
-    if component in (None, edge.name):
-        bundle = application_bundle(workflow)
-        key = bundle_key(workflow, bundle)
-        uri = f"s3://{workflow.cloud.buckets.components.name}/{key}"
-        made[f"recipes/{edge.name}-{version}.yaml"] = application_recipe(workflow, version, uri)
-        made[f"configuration/{edge.name}.json"] = _json(application_configuration(workflow, version))
-        made[key] = bundle.data
-    if component in (None, AGENT_COMPONENT):
-        made[f"configuration/{AGENT_COMPONENT}.json"] = _json(agent_settings(workflow))
+    for ours in components_of_ours(workflow):
+        if component in (None, ours.name):
+            made |= _component(ours)
+    for name, configuration in settings.items():
+        if component in (None, name):
+            made[f"configuration/{name}.json"] = _json(configuration)
     if component is None:
-        made["deployment.json"] = _json(_deployment(workflow, version))
+        made["deployment.json"] = _json(_deployment(workflow))
     return dict(sorted(made.items()))
 
 
-def _deployment(workflow: Workflow, version: str) -> dict[str, Any]:
+def _component(ours: Ours) -> dict[str, bytes | str]:
+    version = _version(ours.version)
+    made: dict[str, bytes | str] = {f"recipes/{ours.name}-{version}.yaml": ours.recipe(version)}
+    configuration = ours.configuration(version)
+    if configuration:
+        made[f"configuration/{ours.name}.json"] = _json(configuration)
+    if ours.bundle is not None:
+        made[ours.bundle_key] = ours.bundle.data
+    return made
+
+
+def _deployed(workflow: Workflow) -> dict[str, dict[str, Any]]:
+    versions = {own.name: _version(own.version) for own in workflow.components}
+    return deployment_components(workflow, versions, _version(workflow.edge.component.version))
+
+
+def _deployment(workflow: Workflow) -> dict[str, Any]:
     target = workflow.cloud.deployment.target
     return {
         "targetArn": f"arn:aws:iot:{workflow.aws.region}:{ACCOUNT}:{target.arn_suffix}",
         "deploymentName": workflow.cloud.deployment.name,
-        "components": deployment_components(workflow, {}, version),
+        "components": _deployed(workflow),
     }
+
+
+def _version(given: str) -> str:
+    return FIRST_VERSION if given == "auto" else given
 
 
 def _json(value: Mapping[str, Any]) -> str:

@@ -1,89 +1,165 @@
-"""The application component's recipe, from a template; nothing leaves here that Greengrass could not read."""
+"""Recipes from templates, the built-in one and users' own; nothing leaves here that a device could not run."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
+from importlib.resources import files
+from pathlib import Path
 from typing import Any
-
-import yaml
-from jinja2 import PackageLoader, StrictUndefined
-from jinja2.sandbox import SandboxedEnvironment
 
 from emflow.problems import Problem
 from emflow.recipes.bundle import BUNDLE
-from emflow.workflow.model import Workflow
+from emflow.recipes.check import Known, check
+from emflow.recipes.deployment import application_configuration, application_dependencies, secrets
+from emflow.recipes.faults import Fault
+from emflow.recipes.sandbox import fill
+from emflow.workflow.model import OwnComponent, Workflow
 
 TEMPLATE = "application.recipe.yaml.j2"
+SHOWN = 20
+"""How many faults of one recipe are told."""
+
+ARCHITECTURES = dict.fromkeys(
+    ("imx8mplus", "imx8qm", "jetson_nano", "jetson_tx1", "jetson_tx2", "jetson_xavier"), "aarch64"
+)
+"""What a recipe has to fit, of those of Neo's target devices that come in one architecture only."""
 
 
-def application_recipe(workflow: Workflow, version: str, bundle_uri: str) -> str:
-    """The recipe as YAML text.
+@dataclass(frozen=True)
+class Artifact:
+    """What a template knows as `artifact`: a component's zip, and the folder that it becomes on the device."""
+
+    uri: str
+    name: str
+
+    @property
+    def folder(self) -> str:
+        """Where the device unpacks it, as a recipe writes it."""
+        return f"{{artifacts:decompressedPath}}/{self.name.rpartition('.')[0]}"
+
+
+def application_recipe(workflow: Workflow, version: str, bundle_uri: str, contents: Collection[str] = ()) -> str:
+    """The application component's recipe as YAML text.
 
     Args:
         version: the component version, three numbers; `auto` has been decided by then.
         bundle_uri: `s3://bucket/key` of the application bundle.
+        contents: the names in it, when they are known.
 
     Raises:
-        Problem: what comes out is not the recipe that was asked for; a mistake in the template.
+        Problem: what comes out is no recipe that a device could run; a mistake in the template.
     """
-    text = (
-        _environment()
-        .get_template(TEMPLATE)
-        .render(
-            component=workflow.edge.component,
-            model_component=workflow.cloud.package.component,
-            topic=workflow.edge.publish.topic,
-            version=version,
-            bundle_uri=bundle_uri,
-            folder=BUNDLE.removesuffix(".zip"),
-        )
+    component = workflow.edge.component
+    dependencies = _hard(application_dependencies(workflow))
+    text, where = _built_in(), TEMPLATE
+    if component.recipe is not None:
+        text, where = _template(workflow, component.recipe, "edge.component.recipe")
+    values = {
+        **_values(workflow, component, version, Artifact(bundle_uri, BUNDLE)),
+        "dependencies": dependencies,
+        "model_component": workflow.cloud.package.component,
+        "topic": workflow.edge.publish.topic,
+        "secrets": secrets(workflow),
+    }
+    recipe = fill(text, values, where)
+    known = Known(
+        name=component.name,
+        version=version,
+        dependencies=application_dependencies(workflow),
+        configuration=application_configuration(workflow, version),
+        archives={bundle_uri: contents},
+        publishes=(workflow.edge.publish.topic,),
+        reads=secrets(workflow),
+        architecture=ARCHITECTURES.get(workflow.cloud.compile.target_device, ""),
     )
-    _check(text, workflow, version, bundle_uri)
-    return text
+    refuse(check(recipe, known), component.name, where)
+    return recipe
+
+
+def component_recipe(
+    workflow: Workflow,
+    component: OwnComponent,
+    key: str,
+    version: str,
+    artifact: Artifact | None = None,
+    contents: Collection[str] = (),
+) -> str:
+    """The recipe of one of the workflow's `components` as YAML text.
+
+    Args:
+        key: its place in the workflow, for messages.
+        artifact: its zip, when it has one.
+        contents: the names in it.
+
+    Raises:
+        Problem: the template is missing or wrong, or what comes out is no recipe that a device could run.
+    """
+    text, where = _template(workflow, component.recipe, f"{key}.recipe")
+    values = {
+        **_values(workflow, component, version, artifact),
+        "dependencies": _hard(component.dependencies),
+        "configuration": component.configuration,
+    }
+    recipe = fill(text, values, where)
+    known = Known(
+        name=component.name,
+        version=version,
+        dependencies=component.dependencies,
+        configuration=component.configuration,
+        archives={artifact.uri: contents} if artifact else {},
+        architecture=ARCHITECTURES.get(workflow.cloud.compile.target_device, ""),
+    )
+    refuse(check(recipe, known), component.name, where)
+    return recipe
+
+
+def refuse(faults: Sequence[Fault], component: str, where: str) -> None:
+    """See that a recipe has no faults.
+
+    Raises:
+        Problem: it has; each is in it, with its place in the recipe.
+    """
+    if not faults:
+        return
+    told = [f"  {fault}" for fault in faults[:SHOWN]]
+    if len(faults) > SHOWN:
+        told.append(f"  and {len(faults) - SHOWN} more")
+    what = "\n".join([f"the recipe of {component} would not work:", *told])
+    raise Problem(what, where=where, mend="The lines are those of the recipe as it comes out of the template.")
+
+
+def _hard(dependencies: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """Dependencies as a recipe has them; a component starts after those that it depends on, and again with them."""
+    return {name: {"VersionRequirement": it, "DependencyType": "HARD"} for name, it in dependencies.items()}
+
+
+def _values(workflow: Workflow, component: Any, version: str, artifact: Artifact | None) -> dict[str, Any]:
+    """What every template knows."""
+    return {
+        "component": component,
+        "version": version,
+        "artifact": artifact,
+        "vars": workflow.vars,
+        "workflow": workflow,
+    }
 
 
 @cache
-def _environment() -> SandboxedEnvironment:
-    environment = SandboxedEnvironment(
-        loader=PackageLoader("emflow.recipes"), undefined=StrictUndefined, keep_trailing_newline=True
-    )
-    environment.filters["quoted"] = _quoted
-    return environment
+def _built_in() -> str:
+    return files("emflow.recipes").joinpath("templates", TEMPLATE).read_text(encoding="utf-8")
 
 
-def _quoted(text: str) -> str:
-    """A YAML double-quoted string on one line."""
-    quoted: str = yaml.safe_dump(text, default_style='"', allow_unicode=True, width=10**9)
-    return quoted.rstrip("\n")
-
-
-def _check(text: str, workflow: Workflow, version: str, bundle_uri: str) -> None:
-    """Read the recipe back and compare what a device will go by."""
-    name = workflow.edge.component.name
+def _template(workflow: Workflow, name: str, key: str) -> tuple[str, str]:
+    """The text of a template beside the workflow, and its path."""
+    path = Path(workflow.folder, name)
     try:
-        recipe: dict[str, Any] = yaml.safe_load(text)
-        manifest = recipe["Manifests"][0]
-        (policy,) = recipe["ComponentConfiguration"]["DefaultConfiguration"]["accessControl"].values()
-        found = {
-            "RecipeFormatVersion": recipe["RecipeFormatVersion"],
-            "ComponentName": recipe["ComponentName"],
-            "ComponentVersion": recipe["ComponentVersion"],
-            "dependency on the model": workflow.cloud.package.component.name in recipe["ComponentDependencies"],
-            "topics": [topic for entry in policy.values() for topic in entry["resources"]],
-            "artifact": [artifact["URI"] for artifact in manifest["Artifacts"]],
-            "script": manifest["Lifecycle"]["run"]["Script"].count("\n"),
-        }
-    except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise Problem(f"the recipe of {name} does not come out as a recipe: {error}", where=TEMPLATE) from error
-    wanted = {
-        "RecipeFormatVersion": "2020-01-25",
-        "ComponentName": name,
-        "ComponentVersion": version,
-        "dependency on the model": True,
-        "topics": [workflow.edge.publish.topic],
-        "artifact": [bundle_uri],
-        "script": 1,
-    }
-    wrong = [key for key, value in wanted.items() if found[key] != value]
-    if wrong:
-        raise Problem(f"the recipe of {name} comes out with another {', '.join(wrong)}", where=TEMPLATE)
+        return path.read_text(encoding="utf-8"), str(path)
+    except FileNotFoundError:
+        mend = "put it there, or change the path"
+        raise Problem(f"{key}: there is no such file", where=str(path), mend=mend) from None
+    except UnicodeDecodeError:
+        raise Problem(f"{key}: is not UTF-8 text", where=str(path)) from None
+    except OSError as error:
+        raise Problem(f"{key}: cannot be read: {error.strerror}", where=str(path)) from None

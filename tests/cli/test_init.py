@@ -1,0 +1,150 @@
+"""`emflow init`: what it writes validates, says what was asked for, and is never written over something."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from emflow.workflow import load
+from emflow.workflow.services import NEO_DEVICES
+
+
+def test_what_it_writes_validates_and_can_be_rendered(emflow, tmp_path: Path) -> None:
+    ran = emflow("init")
+    assert ran.code == 0
+    assert ran.out.startswith("workflow.yaml is written.")
+    assert emflow("validate", "workflow.yaml").code == 0
+    assert emflow("render", "workflow.yaml", "--stdout").code == 0
+    lines = (tmp_path / "workflow.yaml").read_text().splitlines()
+    assert sum("#" in line for line in lines) > 30  # commented
+
+
+def test_every_flag_reaches_the_workflow(emflow, tmp_path: Path) -> None:
+    ran = emflow(
+        *("init", "-o", "flows/hall.yaml", "--name", "hall_3", "--target", "imx8qm", "--thing", "Core-7"),
+        *("--provider", "edge-manager", "--region", "eu-central-1", "--prefix", "acme", "--camera", "rtsp://cam/7"),
+        *("--model", "models/net.tflite", "--labels", "models/names.txt", "--class-offset", "1", "--topic", "hall/3"),
+    )
+    assert ran.code == 0
+    assert "put the file flows/models/net.tflite there" in ran.out
+    workflow = load(tmp_path / "flows" / "hall.yaml")
+    cloud, edge = workflow.cloud, workflow.edge
+    assert (workflow.metadata.name, workflow.aws.region) == ("hall_3", "eu-central-1")
+    assert cloud.compile.target_device == "imx8qm"
+    assert cloud.compile.job == "hall-3-compile"
+    assert (cloud.fleet.devices, cloud.deployment.target.thing) == (("Core-7",), "Core-7")
+    assert cloud.buckets.components.name == "acme-gg-components"
+    assert (cloud.model.name, cloud.model.artifact) == ("net", "models/net.tflite")
+    assert (edge.streams[0].url, edge.publish.topic) == ("rtsp://cam/7", "hall/3")
+    assert (edge.model_io.labels, edge.model_io.class_offset) == ("models/names.txt", 1)
+
+
+def test_the_inputs_are_those_of_the_model_that_is_there(emflow, tmp_path: Path, scenes_model: Path) -> None:
+    (tmp_path / "scenes.tflite").write_bytes(scenes_model.read_bytes())
+    assert emflow("init", "--model", "scenes.tflite").code == 0
+    assert load(tmp_path / "workflow.yaml").cloud.model.inputs == {"input": (1, 224, 224, 3)}
+    assert "uint8" not in (tmp_path / "workflow.yaml").read_text()
+
+
+@pytest.mark.parametrize("text", ["on", "1.0", "a: b", "it's #1", "null", 'say "x"'])
+def test_an_answer_that_yaml_would_misread_comes_through(emflow, tmp_path: Path, text: str) -> None:
+    assert emflow("init", "--camera", f"rtsp://cam/{text.replace(' ', '%20')}", "--labels", text).code == 0
+    assert load(tmp_path / "workflow.yaml").edge.model_io.labels == text
+
+
+@pytest.mark.parametrize("target", sorted(NEO_DEVICES))
+def test_every_board_of_neo_can_be_begun_with(target: str) -> None:
+    from emflow.recipes.start import Answers, check_start, starting_workflow
+
+    file = Path("workflow.yaml")
+    workflow = check_start(starting_workflow(Answers(target=target), file), file).workflow
+    assert workflow.cloud.compile.target_device == target
+
+
+@pytest.mark.parametrize(
+    ("args", "why"),
+    [
+        (("--thing", "Core_7"), "EM030"),
+        (("--prefix", "Not A Bucket"), "EM031"),
+        (("--provider", "nobody"), "'nobody' is no provider"),
+        (("--camera", "http://cam"), "is not RTSP"),
+    ],
+)
+def test_a_wrong_answer_is_refused_and_nothing_is_written(
+    emflow, tmp_path: Path, args: tuple[str, ...], why: str
+) -> None:
+    ran = emflow("init", *args)
+    assert ran.code == 2
+    assert why in ran.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_there_is_overwritten_only_when_told(emflow, tmp_path: Path) -> None:
+    (tmp_path / "workflow.yaml").write_text("mine\n")
+    ran = emflow("init")
+    assert (ran.code, "--force" in ran.err) == (2, True)
+    assert (tmp_path / "workflow.yaml").read_text() == "mine\n"
+    assert emflow("init", "--force").code == 0
+    assert "apiVersion" in (tmp_path / "workflow.yaml").read_text()
+
+
+def test_a_place_that_cannot_be_written_is_told(emflow, tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file")
+    ran = emflow("init", "-o", "taken/workflow.yaml")
+    assert ran.code == 1
+    assert "cannot be written" in ran.err
+
+
+def test_a_model_that_is_none_is_told(emflow, tmp_path: Path) -> None:
+    (tmp_path / "x.tflite").write_text("no model")
+    ran = emflow("init", "--model", "x.tflite")
+    assert ran.code == 1
+    assert "x.tflite: no TFLite model" in ran.err
+    assert not (tmp_path / "workflow.yaml").exists()
+
+
+def test_on_a_terminal_it_asks_and_asks_again_when_the_answer_breaks_a_rule(tmp_path: Path) -> None:
+    terminal, other = pty.openpty()
+    command = [sys.executable, "-m", "emflow", "init", "--prefix", "acme", "--camera", "rtsp://cam/1"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdin=other, stdout=other, stderr=other)
+    os.close(other)
+    shown = ""
+
+    def until(text: str) -> None:
+        nonlocal shown
+        deadline = time.monotonic() + 30
+        while text not in shown:
+            assert time.monotonic() < deadline, shown
+            if select.select([terminal], [], [], 1)[0]:
+                shown += os.read(terminal, 4096).decode()
+
+    def answer(question: str, text: str) -> None:
+        nonlocal shown
+        until(question)
+        shown = shown.partition(question)[2]
+        until("]: ")
+        os.write(terminal, f"{text}\n".encode())
+
+    answer("Name of the workflow", "hall")
+    answer("AWS region", "")
+    answer("Board", "imx8mplus")
+    answer("Thing name", "Core_7")
+    until("an underscore")
+    answer("Thing name", "Core-7")
+    answer("Model", "")
+    answer("Labels", "")
+    answer("MQTT topic", "hall/1")
+    until("emflow plan workflow.yaml")
+    assert process.wait(30) == 0
+    os.close(terminal)
+    workflow = load(tmp_path / "workflow.yaml")
+    assert (workflow.metadata.name, workflow.edge.publish.topic) == ("hall", "hall/1")
+    assert workflow.cloud.deployment.target.thing == "Core-7"
+    assert workflow.cloud.buckets.components.name == "acme-gg-components"

@@ -1,0 +1,260 @@
+"""The check of recipes: what is right passes, and each mistake is told with its place, its line and what to do."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from emflow.recipes.check import Known, check
+from emflow.recipes.faults import Fault
+from emflow.workflow.places import spell
+
+URI = "s3://bucket/artifacts/com.example.X/abc/artifacts.zip"
+GOOD = f"""\
+RecipeFormatVersion: "2020-01-25"
+ComponentName: com.example.X
+ComponentVersion: "1.2.3"
+ComponentDescription: An example
+ComponentPublisher: Example Corp
+ComponentDependencies:
+  aws.greengrass.TokenExchangeService:
+    VersionRequirement: ">=2.0.0 <3.0.0"
+    DependencyType: HARD
+ComponentConfiguration:
+  DefaultConfiguration:
+    topic: em/x
+    deep: {{list: [first]}}
+    count: 5
+    accessControl:
+      aws.greengrass.ipc.mqttproxy:
+        "com.example.X:mqttproxy:1":
+          operations: [aws.greengrass#PublishToIoTCore]
+          resources: [em/x]
+Manifests:
+  - Name: Linux
+    Platform:
+      os: linux
+      runtime: "*"
+    Lifecycle:
+      install:
+        Script: pip install -r "{{artifacts:decompressedPath}}/artifacts/lib/requirements.txt"
+        Timeout: 300
+      run:
+        RequiresPrivilege: false
+        Setenv:
+          TOPIC: "{{configuration:/topic}}"
+        Script: |-
+          test -e "${{HOME:-/root}}" && echo {{a,b}} ${{TOPIC}} {{configuration:/deep/list/0}}
+          exec python3 "{{artifacts:decompressedPath}}/artifacts/main.py" "{{work:path}}" "{{iot:thingName}}"
+    Artifacts:
+      - URI: {URI}
+        Unarchive: ZIP
+        Permission: {{Read: OWNER, Execute: NONE}}
+"""
+KNOWN = Known(
+    name="com.example.X",
+    version="1.2.3",
+    dependencies={"aws.greengrass.TokenExchangeService": ">=2.0.0"},
+    archives={URI: ("main.py", "lib/requirements.txt")},
+    publishes=("em/x",),
+    architecture="aarch64",
+)
+RUN = "Manifests[0].Lifecycle.run"
+TOKEN = "ComponentDependencies.aws.greengrass.TokenExchangeService"
+LITE = "the lite nucleus lacks"
+CONTROL = "ComponentConfiguration.DefaultConfiguration.accessControl"
+POLICY = f"{CONTROL}.aws.greengrass.ipc.mqttproxy.com.example.X:mqttproxy:1"
+MISTAKES: list[tuple[str, str, str, str]] = [
+    ('"2020-01-25"', '"2021-01-25"', "RecipeFormatVersion", "has to be 2020-01-25"),
+    ("RecipeFormatVersion", "recipeFormatVersion", "recipeFormatVersion", "is spelt otherwise"),
+    ("ComponentPublisher", "ComponentPublished", "ComponentPublished", "is an unknown key"),
+    ("com.example.X\n", "com/example\n", "ComponentName", "cannot be 'com/example'"),
+    ("com.example.X\n", "aws.greengrass.X\n", "ComponentName", "are AWS's"),
+    ("com.example.X\n", "com.example.Y\n", "ComponentName", "the workflow says 'com.example.X'"),
+    ('"1.2.3"', "1.2", "ComponentVersion", "1.2 is no text"),
+    ('"1.2.3"', '"1.2"', "ComponentVersion", "no semantic version"),
+    ('"1.2.3"', '"1.2.4"', "ComponentVersion", "has to be '1.2.3'"),
+    ("ComponentDescription: An", "ComponentType: aws.greengrass.lambda\n#", "ComponentType", "aws.greengrass.lambda"),
+    (">=2.0.0 <3.0.0", "newest", f"{TOKEN}.VersionRequirement", "no version range"),
+    ("HARD", "hard", f"{TOKEN}.DependencyType", "neither HARD nor SOFT"),
+    ("  aws.greengrass.TokenExchangeService:", "  com.example.Other:", "ComponentDependencies", "does not name"),
+    ("    topic: em/x", "    topic: em/x\n    topic: em/y", f"{CONTROL[:-13]}topic", "twice"),
+    ("resources: [em/x]", "resources: [em/y]", CONTROL, "does not let it use em/x"),
+    ("resources: [em/x]", 'resources: ["#"]', CONTROL, "publish to every topic"),
+    ("resources: [em/x]", "resource: [em/x]", f"{POLICY}.resource", "unknown key"),
+    ('"com.example.X:mqtt', '"mqtt', POLICY.replace("com.example.X:", ""), "call it com.example.X:mqttproxy:1"),
+    ("accessControl", "AccessControl", "ComponentConfiguration.DefaultConfiguration.AccessControl", "spelt otherwise"),
+    ("      os: linux\n", "      os: windows\n", "Manifests", "has none for linux aarch64"),
+    ("      os: linux\n", "      os: linux\n      architecture: amd64\n", "Manifests", "has none for linux aarch64"),
+    ("      os: linux\n", "      os: Linux\n", "Manifests[0].Platform.os", "cannot be 'Linux'"),
+    ("      os: linux\n", "      os: /linux|darwin/\n", "Manifests[0].Platform.os", "a regular expression"),
+    ("      os: linux\n", "      OS: linux\n", "Manifests[0].Platform.OS", "spelt otherwise"),
+    ('      runtime: "*"\n', "", "Manifests[0].Platform", "has no `runtime`"),
+    ("      run:", "      Run:", "Manifests[0].Lifecycle.Run", "spelt otherwise"),
+    ("      run:", "      runs:", "Manifests[0].Lifecycle.runs", "unknown key"),
+    ("      install:", "      startup:", "Manifests[0].Lifecycle.startup", "exclude each other"),
+    ("      install:", "      shutdown:", "Manifests[0].Lifecycle.shutdown", LITE),
+    ("      install:", "      recover:", "Manifests[0].Lifecycle.recover", LITE),
+    ("        Timeout: 300", '        Timeout: "300"', "Manifests[0].Lifecycle.install.Timeout", "no number of"),
+    ("        Timeout: 300", "        Skipif: onpath pip", "Manifests[0].Lifecycle.install.Skipif", LITE),
+    ("        Setenv:", "        setenv:", f"{RUN}.setenv", "spelt otherwise"),
+    ("RequiresPrivilege: false", "requiresPrivilege: false", f"{RUN}.requiresPrivilege", "spelt otherwise"),
+    ("RequiresPrivilege: false", 'RequiresPrivilege: "no"', f"{RUN}.RequiresPrivilege", "true or false"),
+    ("{configuration:/topic}", "{configuration:/topics}", f"{RUN}.Setenv.TOPIC", "did you mean topic"),
+    ("{configuration:/topic}", "{configuration:topic}", f"{RUN}.Setenv.TOPIC", "no JSON pointer"),
+    ("{configuration:/topic}", "{configuration:/count}", f"{RUN}.Setenv.TOPIC", "turns 5 into 5.0"),
+    ("{configuration:/deep/list/0}", "{configuration:/deep/list/1}", f"{RUN}.Script", "is in no configuration"),
+    ("{work:path}", "{work:folder}", f"{RUN}.Script", "is no recipe variable"),
+    ("{work:path}", "{artifact:path}", f"{RUN}.Script", "did you mean {artifacts:path}"),
+    ("{work:path}", "{com.example.Y:work:path}", f"{RUN}.Script", "does not depend"),
+    ("{work:path}", "{aws.greengrass.TokenExchangeService:work:path}", f"{RUN}.Script", LITE),
+    ("artifacts/main.py", "artifacts/man.py", f"{RUN}.Script", "did you mean main.py"),
+    ("artifacts/main.py", "artefacts/main.py", f"{RUN}.Script", "nothing is unpacked to"),
+    ('"{work:path}"', '"{artifacts:path}/model.bin"', f"{RUN}.Script", "there is no model.bin"),
+    ("Unarchive: ZIP", "Unarchive: TAR", "Manifests[0].Artifacts[0].Unarchive", "neither NONE nor ZIP"),
+    ("      - URI:", "      - Uri:", "Manifests[0].Artifacts[0].Uri", "spelt otherwise"),
+    ("/abc/", "/other/", "Manifests[0].Artifacts", "which goes up with the component"),
+    (f"URI: {URI}", "URI: artifacts.zip", "Manifests[0].Artifacts[0].URI", "is no artifact"),
+    ("Read: OWNER", "Read: EVERYBODY", "Manifests[0].Artifacts[0].Permission.Read", "none of NONE, OWNER, ALL"),
+    ("An example", "rtsp://admin:secret@10.0.0.7/1", "recipe", "a password in it"),
+    ("An example", "AKIAIOSFODNN7EXAMPLE", "recipe", "an AWS access key"),
+]  # fmt: skip
+
+
+def told(text: str, known: Known = KNOWN) -> list[str]:
+    return [str(fault) for fault in check(text, known)]
+
+
+def test_a_good_recipe_passes() -> None:
+    assert told(GOOD) == []
+    assert told(json.dumps(yaml.safe_load(GOOD))) == []
+
+
+@pytest.mark.parametrize(("there", "instead", "place", "what"), MISTAKES, ids=[m[2] + ": " + m[3] for m in MISTAKES])
+def test_a_mistake_is_told_where_it_is(there: str, instead: str, place: str, what: str) -> None:
+    text = GOOD.replace(there, instead, 1)
+    assert text != GOOD
+    faults = check(text, KNOWN)
+    (fault,) = [
+        fault for fault in faults if (spell(fault.place) if fault.place else "recipe") == place and what in str(fault)
+    ]
+    changed = next(i for i, (a, b) in enumerate(zip(GOOD.splitlines(), text.splitlines(), strict=False), 1) if a != b)
+    # At the line that was changed, or at what holds it, which begins before.
+    assert 0 < fault.line <= changed + 1
+
+
+def test_no_yaml_is_told_with_its_line() -> None:
+    (fault,) = check("a: b\nc: [\n")
+    assert (fault.line, "is no YAML" in fault.message) == (3, True)
+
+
+@pytest.mark.parametrize("text", ["", "- a", "text", "3"])
+def test_what_is_no_map_is_no_recipe(text: str) -> None:
+    (fault,) = check(text)
+    assert fault.message == "is no map of keys to values"
+
+
+def test_what_only_the_java_nucleus_knows_may_stand_where_only_it_looks() -> None:
+    recipe = yaml.safe_load(GOOD)
+    manifest = recipe["Manifests"][0]
+    classic = {
+        **manifest,
+        "Platform": {"os": "/linux|darwin/", "runtime": "aws_nucleus_classic"},
+        "Lifecycle": {**manifest["Lifecycle"], "shutdown": {"Script": "kill 1", "Skipif": "onpath x"}},
+    }
+    recipe["Manifests"] = [{**manifest, "Platform": {"os": "linux", "runtime": "aws_nucleus_lite"}}, classic]
+    assert told(yaml.safe_dump(recipe)) == []
+    classic["Platform"] = {"os": "linux"}
+    assert len(told(yaml.safe_dump(recipe))) == 3  # no runtime, shutdown, Skipif
+
+
+def test_a_windows_manifest_is_the_java_nucleuss_anyway() -> None:
+    recipe = yaml.safe_load(GOOD)
+    windows = {**recipe["Manifests"][0], "Platform": {"os": "windows"}, "Lifecycle": {"shutdown": "stop.bat"}}
+    recipe["Manifests"].append(windows)
+    assert told(yaml.safe_dump(recipe)) == []
+
+
+def test_a_manifest_behind_one_that_fits_everything_is_never_reached() -> None:
+    recipe = yaml.safe_load(GOOD)
+    special = {**recipe["Manifests"][0], "Platform": {"os": "linux", "architecture": "aarch64", "runtime": "*"}}
+    recipe["Manifests"].append(special)
+    (fault,) = check(yaml.safe_dump(recipe), KNOWN)
+    assert "is never reached: Manifests[0] fits it too" in str(fault)
+    recipe["Manifests"].reverse()
+    assert told(yaml.safe_dump(recipe)) == []
+
+
+def test_a_recipe_wide_lifecycle_is_looked_into_by_selection() -> None:
+    recipe = yaml.safe_load(GOOD)
+    manifest = recipe["Manifests"][0]
+    recipe["Lifecycle"] = {"all": manifest.pop("Lifecycle")}
+    assert told(yaml.safe_dump(recipe)) == []
+    recipe["Lifecycle"]["all"]["run"]["Script"] = "echo {configuration:/none}"
+    (fault,) = check(yaml.safe_dump(recipe), KNOWN)
+    assert spell(fault.place) == "Lifecycle.all.run.Script"
+
+
+def test_configuration_that_only_the_deployment_sets_is_configuration() -> None:
+    text = GOOD.replace("{configuration:/topic}", "{configuration:/later}")
+    assert told(text, Known(configuration={"later": "x"})) == []
+    assert len(told(text, Known())) == 1
+
+
+def test_a_wildcard_resource_covers_a_topic() -> None:
+    text = GOOD.replace("resources: [em/x]", 'resources: ["em/#"]')
+    assert told(text) == []
+
+
+def test_faults_come_in_the_order_of_their_lines() -> None:
+    text = GOOD.replace("Read: OWNER", "Read: X").replace('"2020-01-25"', '"1"').replace("HARD", "X")
+    lines = [fault.line for fault in check(text)]
+    assert lines == sorted(lines)
+    assert len(lines) == 3
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.sampled_from([GOOD, "*", "/(/"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+def places(value: Any, place: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [place, *(each for key, item in inner for each in places(item, (*place, key)))]
+
+
+PLACES = places(yaml.safe_load(GOOD))[1:]
+
+
+@settings(max_examples=150, deadline=None)
+@given(place=st.sampled_from(PLACES), value=values)
+def test_whatever_stands_anywhere_is_told_and_never_breaks_the_check(place: tuple[Any, ...], value: Any) -> None:
+    recipe = yaml.safe_load(GOOD)
+    holder = recipe
+    for step in place[:-1]:
+        holder = holder[step]
+    holder[place[-1]] = value
+    for fault in check(yaml.safe_dump(recipe), KNOWN):
+        assert isinstance(fault, Fault)
+        assert str(fault)
+
+
+@settings(max_examples=100, deadline=None)
+@given(text=st.text(max_size=60))
+def test_no_text_breaks_the_check(text: str) -> None:
+    check(text)
+
+
+def test_aliases_do_not_blow_it_up() -> None:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12)]
+    assert check("\n".join(lines))
+    assert check("&a [*a]")
+    assert check("Manifests: &a [*a]")
