@@ -7,11 +7,12 @@ import json
 import pytest
 from botocore.exceptions import ClientError
 
+from emflow.engine.destroy import plan_removal, remove
 from emflow.engine.resource import Action, Inputs
 from emflow.problems import Problem
-from emflow.resources import policies
+from emflow.resources import build, policies
 from emflow.resources.fleet import Fleet
-from emflow.resources.marks import Mark
+from emflow.resources.marks import Mark, by_key
 from emflow.resources.waiting import when_assumable
 from resources.conftest import within
 
@@ -69,6 +70,92 @@ def test_who_may_assume_a_role_without_any_condition(statement, services):
     assert policies.trusted_by({"Statement": [statement]}) == services
 
 
+def test_the_role_of_an_existing_alias_is_taken_and_what_is_missing_is_added(rollout, workflow, client):
+    """The workshop's first way: the core device has its alias and its role already."""
+    iam, iot, name = client("iam"), client("iot"), f"core-role-{workflow.metadata.name}"
+    document = {"Version": "2012-10-17", "Statement": [THEIRS]}
+    arn = iam.create_role(Path="/service/", RoleName=name, AssumeRolePolicyDocument=json.dumps(document))["Role"]["Arn"]
+    alias = f"core-alias-{workflow.metadata.name}"
+    iot.create_role_alias(roleAlias=alias, roleArn=arn, credentialDurationSeconds=900)
+    taken = within(workflow, "cloud.role", from_alias=alias)
+    rollout.apply(taken)
+    assert "iot:CreateRoleAlias" not in rollout.calls
+    assert "iot:UpdateRoleAlias" not in rollout.calls
+    assert "iam:CreateRole" not in rollout.calls
+    assert policies.trusted_by(trust(client, name)) == ["ec2.amazonaws.com", *policies.TRUSTED]
+    assert iam.list_role_policies(RoleName=name)["PolicyNames"] == [f"emflow-{workflow.metadata.name}"]
+    fleet = client("sagemaker").describe_device_fleet(DeviceFleetName=workflow.cloud.fleet.name)
+    assert fleet["RoleArn"] == arn
+    assert rollout.plan(taken).changes == ()
+
+    removal = plan_removal(build(taken), rollout.own(taken))
+    assert {each.id for each, _ in removal.staying} >= {"access/role", "access/role_alias"}
+    remove(removal, rollout.own(taken))
+    assert iam.list_role_policies(RoleName=name)["PolicyNames"] == []
+    assert iot.describe_role_alias(roleAlias=alias)["roleAliasDescription"]["credentialDurationSeconds"] == 900
+
+
+def test_an_alias_that_is_not_there_is_named_and_does_not_stand_in_the_way_of_destroy(rollout, workflow):
+    taken = within(workflow, "cloud.role", from_alias="nobodys")
+    with pytest.raises(Problem, match="IoT knows no role alias nobodys") as refused:
+        rollout.plan(taken)
+    assert "iotRoleAlias" in refused.value.mend
+    assert plan_removal(build(taken), rollout.own(taken)).text() == "Nothing to remove."
+
+
+def test_everything_that_takes_tags_has_the_users_and_follows_them(rollout, workflow, client):
+    tagged = within(workflow, "aws", tags={"team": "vision", "site": "hall 3"})
+    rollout.apply(tagged)
+
+    def found():
+        cloud, account = workflow.cloud, "us-east-1:123456789012"
+        sagemaker, greengrass, iot = client("sagemaker"), client("greengrassv2"), client("iot")
+        fleet = f"arn:aws:sagemaker:{account}:device-fleet/{cloud.fleet.name}"
+        jobs = f"arn:aws:sagemaker:{account}"
+        alias = iot.describe_role_alias(roleAlias=cloud.role.alias)["roleAliasDescription"]["roleAliasArn"]
+        return {
+            "bucket": by_key(client("s3").get_bucket_tagging(Bucket=cloud.buckets.components.name)["TagSet"]),
+            "role": by_key(client("iam").list_role_tags(RoleName=cloud.role.name)["Tags"]),
+            "alias": by_key(iot.list_tags_for_resource(resourceArn=alias)["tags"]),
+            "fleet": by_key(sagemaker.list_tags(ResourceArn=fleet)["Tags"]),
+            "device": by_key(sagemaker.list_tags(ResourceArn=f"{fleet}/device/{cloud.fleet.devices[0]}")["Tags"]),
+            "compilation": by_key(
+                sagemaker.list_tags(ResourceArn=f"{jobs}:compilation-job/{cloud.compile.job}")["Tags"]
+            ),
+            "packaging": by_key(
+                sagemaker.list_tags(ResourceArn=f"{jobs}:edge-packaging-job/{cloud.package.job}")["Tags"]
+            ),
+            **{
+                name: greengrass.describe_component(
+                    arn=f"arn:aws:greengrass:{account}:components:{name}:versions:1.0.0"
+                )["tags"]
+                for name in (cloud.package.component.name, workflow.edge.component.name)
+            },
+        }
+
+    assert {(tags["team"], tags["site"]) for tags in found().values()} == {("vision", "hall 3")}
+    later = within(workflow, "aws", tags={"team": "sound"})
+    rollout.apply(later)
+    now = {kind: found()[kind] for kind in ("bucket", "role", "alias", "fleet")}
+    assert {tags["team"] for tags in now.values()} == {"sound"}
+    assert all("site" not in tags for tags in now.values())
+    assert rollout.plan(later).changes == ()
+
+
+def test_the_role_may_use_the_keys_of_the_buckets_through_s3_only(workflow):
+    key = "arn:aws:kms:us-east-1:123456789012:key/1234abcd"
+    encryption = type(workflow.cloud.buckets.components.encryption)
+    keyed = within(workflow, "cloud.buckets.components", encryption=encryption(kms_key=key))
+    keyed = within(keyed, "cloud.buckets.inference_results", encryption=encryption(kms_key="alias/vision"))
+    by_arn, by_alias = policies.least_privilege(keyed, "aws")["Statement"][-2:]
+    assert by_arn["Resource"] == [key]
+    assert by_alias["Condition"]["ForAnyValue:StringEquals"] == {"kms:ResourceAliases": ["alias/vision"]}
+    for statement in (by_arn, by_alias):
+        assert statement["Action"] == ["kms:Decrypt", "kms:GenerateDataKey"]
+        assert statement["Condition"]["StringLike"] == {"kms:ViaService": "s3.us-east-1.amazonaws.com*"}
+    assert "kms" not in json.dumps(policies.least_privilege(workflow, "aws"))
+
+
 def test_the_role_may_do_no_more_than_this_workflow_needs(rollout, workflow, client):
     rollout.apply(workflow)
     role = workflow.cloud.role.name
@@ -119,21 +206,10 @@ def test_the_fleet_follows_its_description(rollout, workflow, client):
     assert rollout.changing_calls == ["sagemaker:UpdateDeviceFleet"]
     fleet = client("sagemaker").describe_device_fleet(DeviceFleetName=workflow.cloud.fleet.name)
     assert fleet["Description"] == "Boards in hall 3"
-
-
-def test_new_devices_are_registered_together_and_dropped_ones_are_reported_and_left(rollout, workflow, client):
     rollout.apply(workflow)
-    fleet = workflow.cloud.fleet
-    devices = tuple(f"new-{number}" for number in range(250))
-    plan = rollout.plan(within(workflow, "cloud.fleet", devices=devices))
-    assert f"also registered, and left alone: {fleet.devices[0]}" in plan.text()
-    rollout.apply(within(workflow, "cloud.fleet", devices=devices))
-    assert rollout.calls.count("sagemaker:RegisterDevices") == 3
-    pages = client("sagemaker").get_paginator("list_devices").paginate(DeviceFleetName=fleet.name)
-    assert sum(len(page["DeviceSummaries"]) for page in pages) == 251
-    rollout.apply(within(workflow, "cloud.fleet", devices=devices))
-    assert rollout.changing_calls == []
-    assert rollout.calls.count("sagemaker:ListTags") == 2  # one for the fleet, one for all devices
+    fleet = client("sagemaker").describe_device_fleet(DeviceFleetName=workflow.cloud.fleet.name)
+    assert fleet["Description"].strip() == ""
+    assert rollout.plan(workflow).changes == ()
 
 
 def test_a_role_that_sagemaker_does_not_know_yet_is_waited_for_with_the_reason(rollout, workflow, client):

@@ -5,9 +5,15 @@ from __future__ import annotations
 import json
 
 import pytest
+from botocore.exceptions import ReadTimeoutError
 
+from emflow.engine.apply import apply_plan
+from emflow.engine.plan import make_plan
 from emflow.engine.resource import Action
 from emflow.problems import Problem
+from emflow.resources import build
+from emflow.resources.bucket_settings import versioning
+from emflow.workflow.model import Encryption
 from resources.conftest import within
 
 BUCKET = "bucket/components"
@@ -41,6 +47,85 @@ def test_a_bucket_is_private_encrypted_owned_and_takes_no_plain_http(rollout, wo
     assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
     tags = {tag["Key"]: tag["Value"] for tag in s3.get_bucket_tagging(Bucket=bucket)["TagSet"]}
     assert tags == {"emflow:workflow": workflow.metadata.name, "emflow:resource": BUCKET}
+
+
+def test_a_bucket_is_ours_from_the_call_on_that_makes_it(rollout, workflow, s3, bucket):
+    class Killed(BaseException):
+        pass
+
+    clients = rollout.clients(workflow)
+
+    def kill(**_):
+        raise Killed
+
+    clients("s3").meta.events.register("after-call.s3.CreateBucket", kill)
+    resource = step(rollout.plan(workflow)).resource
+    with pytest.raises(Killed):
+        resource.apply(clients, resource.diff(None, None), None, None)
+    rollout.apply(workflow)
+    assert "s3:PutBucketTagging" not in rollout.calls
+    tags = {tag["Key"]: tag["Value"] for tag in s3.get_bucket_tagging(Bucket=bucket)["TagSet"]}
+    assert tags["emflow:workflow"] == workflow.metadata.name
+
+
+def test_a_bucket_whose_creation_was_not_answered_is_found(rollout, workflow):
+    clients = rollout.clients(workflow)
+
+    def lose(**_):
+        raise ReadTimeoutError(endpoint_url="https://aws.example")
+
+    clients("s3").meta.events.register("after-call.s3.CreateBucket", lose)
+    apply_plan(make_plan(build(workflow)[:2], clients), clients)
+    assert rollout.calls.count("s3:CreateBucket") == 2
+
+
+def test_a_key_of_the_users_encrypts_what_is_stored_and_what_jobs_and_the_fleet_write(
+    rollout, workflow, s3, client, bucket
+):
+    key = client("kms").create_key()["KeyMetadata"]["Arn"]
+    keyed = workflow
+    for part in ("components", "inference_results"):
+        keyed = within(keyed, f"cloud.buckets.{part}", encryption=Encryption(kms_key=key))
+    rollout.apply(keyed)
+    (rule,) = s3.get_bucket_encryption(Bucket=bucket)["ServerSideEncryptionConfiguration"]["Rules"]
+    assert rule["ApplyServerSideEncryptionByDefault"] == {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": key}
+    assert rule["BucketKeyEnabled"]
+    sagemaker, cloud = client("sagemaker"), workflow.cloud
+    assert (
+        sagemaker.describe_device_fleet(DeviceFleetName=cloud.fleet.name)["OutputConfig"]["KmsKeyId"]
+        == sagemaker.describe_compilation_job(CompilationJobName=cloud.compile.job)["OutputConfig"]["KmsKeyId"]
+        == sagemaker.describe_edge_packaging_job(EdgePackagingJobName=cloud.package.job)["OutputConfig"]["KmsKeyId"]
+        == key
+    )
+    assert rollout.plan(keyed).changes == ()
+
+
+def test_captures_expire_under_their_own_prefix_until_the_workflow_says_otherwise(rollout, workflow, s3):
+    name = workflow.cloud.buckets.inference_results.name
+    expiring = within(workflow, "cloud.buckets.inference_results", expire_captures="30d")
+    rollout.apply(expiring)
+    (rule,) = s3.get_bucket_lifecycle_configuration(Bucket=name)["Rules"]
+    assert rule["Filter"] == {"Prefix": f"sme-capture/{workflow.cloud.fleet.name}/"}
+    assert rule["Expiration"] == {"Days": 30}
+    assert rollout.plan(expiring).changes == ()
+    rollout.apply(workflow)
+    with pytest.raises(s3.exceptions.ClientError, match="NoSuchLifecycleConfiguration"):
+        s3.get_bucket_lifecycle_configuration(Bucket=name)
+
+
+@pytest.mark.parametrize(
+    ("have", "want", "expected"),
+    [
+        (None, None, None),
+        ("Enabled", None, "Enabled"),
+        (None, True, "Enabled"),
+        ("Suspended", True, "Enabled"),
+        ("Enabled", False, "Suspended"),
+        (None, False, None),
+    ],
+)
+def test_versioning_is_on_suspended_or_as_it_is(have, want, expected):
+    assert versioning(have, want) == expected
 
 
 def test_a_bucket_that_somebody_opened_is_closed_again_and_only_that(rollout, workflow, s3, bucket):

@@ -6,14 +6,20 @@ import json
 import threading
 
 import pytest
+from botocore.exceptions import ReadTimeoutError
 
+from emflow.engine.apply import apply_plan
 from emflow.engine.events import Done, Failed, Waiting
+from emflow.engine.plan import make_plan
 from emflow.engine.resource import Action
 from emflow.problems import Problem
-from emflow.resources import wait_for_deployment
-from emflow.resources.application import Application
+from emflow.recipes.ours import application
+from emflow.resources import build, wait_for_deployment
+from emflow.resources.component_version import ComponentVersion
 from emflow.resources.components import next_patch, version_key
 from emflow.resources.marks import Mark
+from emflow.resources.revision import latest_deployment
+from emflow.workflow.model import Abort, Growth, Rollout, Target, Update
 from resources.conftest import within
 
 DEPLOYMENT = "deployment/target"
@@ -56,10 +62,113 @@ def test_components_that_are_not_ours_stay_with_their_configuration(rollout, wor
     assert step(plan).diff.action is Action.UPDATE
     assert "keeps aws.greengrass.Cli 2.12.6, which is not in this workflow" in plan.text()
     assert "name: theirs → Deployment for ML using EM" in plan.text()
+    assert "policies.failureHandlingPolicy: DO_NOTHING → ROLLBACK" in plan.text()
     identity = rollout.apply(workflow).outputs[DEPLOYMENT]["id"]
     made = greengrass.get_deployment(deploymentId=identity)
     assert made["components"]["aws.greengrass.Cli"] == theirs
-    assert made["deploymentPolicies"]["failureHandlingPolicy"] == "DO_NOTHING"
+    assert made["deploymentPolicies"]["failureHandlingPolicy"] == "ROLLBACK"
+    assert rollout.plan(workflow).changes == ()
+
+
+def test_a_component_that_the_workflow_drops_leaves_the_devices_and_others_stay(
+    rollout, workflow, greengrass, target, deployed
+):
+    public = workflow.cloud.deployment.components
+    cli = "aws.greengrass.Cli"
+    more = within(workflow, "cloud.deployment", components={**public, cli: "latest"})
+    rollout.apply(more)
+    theirs = {"componentVersion": "2.12.6"}
+    found = greengrass.get_deployment(deploymentId=latest_deployment(rollout.own(workflow), target)["deploymentId"])
+    # Somebody revises it on a path that loses our tags, and adds a component of their own making.
+    greengrass.create_deployment(
+        targetArn=target, deploymentName=found["deploymentName"], components={**found["components"]}
+    )
+    plan = rollout.plan(workflow)
+    version = found["components"][cli]["componentVersion"]
+    assert f"removes {cli} {version} from the devices" in plan.text()
+    assert f"{cli}: {version} → (none)" in plan.text()
+    identity = rollout.apply(workflow).outputs[DEPLOYMENT]["id"]
+    assert cli not in greengrass.get_deployment(deploymentId=identity)["components"]
+    assert rollout.plan(workflow).changes == ()
+
+    made = greengrass.get_deployment(deploymentId=identity)
+    greengrass.create_deployment(
+        targetArn=target, deploymentName=made["deploymentName"], components={**made["components"], cli: theirs}
+    )
+    assert f"keeps {cli} 2.12.6, which is not in this workflow" in rollout.plan(workflow).text()
+    assert rollout.plan(workflow).changes == ()
+
+
+def test_how_one_of_awss_components_is_configured_stays_as_it_is(rollout, workflow, greengrass, target):
+    nucleus = {"componentVersion": "2.12.6", "configurationUpdate": {"merge": '{"mqtt": {"port": 443}}'}}
+    greengrass.create_deployment(targetArn=target, components={"aws.greengrass.Nucleus": nucleus})
+    identity = rollout.apply(workflow).outputs[DEPLOYMENT]["id"]
+    assert greengrass.get_deployment(deploymentId=identity)["components"]["aws.greengrass.Nucleus"] == nucleus
+
+
+def test_a_deployment_to_a_group_spreads_as_the_workflow_says(rollout, workflow, client, greengrass):
+    group = f"group-{workflow.metadata.name}"
+    client("iot").create_thing_group(thingGroupName=group)
+    growth = Growth(start_per_minute=5, factor=1.5, after_succeeded=20)
+    spread = Rollout(
+        max_per_minute=50, growth=growth, abort=(Abort(when="failed", percent=20, after=10),), timeout="30m"
+    )
+    grouped = within(
+        workflow,
+        "cloud.deployment",
+        target=Target(thing_group=group),
+        rollout=spread,
+        on_failure="nothing",
+        update=Update(notify=False, timeout="2m"),
+        validation_timeout="45s",
+    )
+    identity = rollout.apply(grouped).outputs[DEPLOYMENT]["id"]
+    made = greengrass.get_deployment(deploymentId=identity)
+    assert made["iotJobConfiguration"] == {
+        "jobExecutionsRolloutConfig": {
+            "exponentialRate": {
+                "baseRatePerMinute": 5,
+                "incrementFactor": 1.5,
+                "rateIncreaseCriteria": {"numberOfSucceededThings": 20},
+            },
+            "maximumPerMinute": 50,
+        },
+        "abortConfig": {
+            "criteriaList": [
+                {
+                    "failureType": "FAILED",
+                    "action": "CANCEL",
+                    "thresholdPercentage": 20.0,
+                    "minNumberOfExecutedThings": 10,
+                }
+            ]
+        },
+        "timeoutConfig": {"inProgressTimeoutInMinutes": 30},
+    }
+    assert made["deploymentPolicies"] == {
+        "failureHandlingPolicy": "DO_NOTHING",
+        "componentUpdatePolicy": {"timeoutInSeconds": 120, "action": "SKIP_NOTIFY_COMPONENTS"},
+        "configurationValidationPolicy": {"timeoutInSeconds": 45},
+    }
+    assert rollout.plan(grouped).changes == ()
+    # What leaves the workflow goes back to AWS's default.
+    plain = within(workflow, "cloud.deployment", target=Target(thing_group=group))
+    text = rollout.plan(plain).text()
+    assert "rollout.jobExecutionsRolloutConfig.maximumPerMinute: 50 → 1000" in text
+    assert "policies.componentUpdatePolicy.timeoutInSeconds: 120 → 60" in text
+    rollout.apply(plain)
+    assert rollout.plan(plain).changes == ()
+
+
+def test_a_deployment_whose_answer_was_lost_is_found(rollout, workflow, greengrass, target):
+    clients = rollout.clients(workflow)
+
+    def lose(**_):
+        raise ReadTimeoutError(endpoint_url="https://aws.example")
+
+    clients("greengrassv2").meta.events.register("after-call.greengrassv2.CreateDeployment", lose)
+    apply_plan(make_plan(build(workflow), clients), clients)
+    assert len(greengrass.list_deployments(targetArn=target, historyFilter="ALL")["deployments"]) == 1
     assert rollout.plan(workflow).changes == ()
 
 
@@ -203,10 +312,11 @@ def test_versions_are_ordered_by_number_and_a_pre_release_comes_before_its_relea
 
 
 def test_a_component_version_that_failed_is_refused_with_its_reason_until_asked_to_repeat(workflow):
-    application = Application(workflow, "s3://b/emflow-edge.zip", Mark("w", "application/component"))
-    broken = {"state": "FAILED", "message": "bad recipe", "tags": {"emflow:digest": application.digest}}
+    ours = application(workflow)
+    component = ComponentVersion(ours, Mark("w", "application/component"))
+    broken = {"state": "FAILED", "message": "bad recipe", "tags": {"emflow:digest": component.digest}}
     observed = {"versions": {"1.0.0": broken}}
     with pytest.raises(Problem, match=r"1\.0\.0 FAILED: bad recipe"):
-        application.diff(observed, None)
-    again = Application(workflow, "s3://b/emflow-edge.zip", application.mark, retry_failed=True)
+        component.diff(observed, None)
+    again = ComponentVersion(ours, component.mark, retry_failed=True)
     assert again.diff(observed, None).outputs == {"version": "1.0.1"}

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import json
 
+import boto3
 import pytest
 from botocore.exceptions import ClientError
 
+from emflow.engine.clients import Clients
 from emflow.engine.destroy import plan_removal, remove
-from emflow.resources import build
+from emflow.engine.events import Done, Skipped
+from emflow.engine.stopping import Interrupted, Stop
+from emflow.problems import Problem
+from emflow.resources import build, core_devices
+from emflow.workflow.model import Target
 from resources.conftest import within
+from resources.faults import Faults, Killed
 
 
 def destroy(rollout, workflow, **how):
@@ -60,8 +67,8 @@ def test_devices_drop_our_components_and_keep_the_others(rollout, workflow, clie
     (latest,) = greengrass.list_deployments(targetArn=target, historyFilter="LATEST_ONLY")["deployments"]
     made = greengrass.get_deployment(deploymentId=latest["deploymentId"])
     assert set(made["components"]) == {"aws.greengrass.Cli"}
-    _, staying = destroy(rollout, workflow)
-    assert staying["deployment/target"] == "it was not made by this workflow"
+    going, staying = destroy(rollout, workflow)
+    assert "deployment/target" not in {*going, *staying}
 
 
 def test_what_was_there_before_is_never_deleted(rollout, workflow, client):
@@ -89,9 +96,151 @@ def test_another_workflow_takes_nothing_of_this_one(rollout, workflow, client):
 
 def test_the_second_time_there_is_nothing_to_remove(rollout, workflow):
     rollout.apply(workflow)
+    destroy(rollout, workflow)
+    removal = plan_removal(build(workflow), rollout.own(workflow))
+    assert removal.text().splitlines() == [
+        "  = kept: bucket/components, bucket/inference_results (data; --delete-data removes it)",
+        "Nothing to remove.",
+    ]
     destroy(rollout, workflow, delete_data=True)
-    going, _ = destroy(rollout, workflow, delete_data=True)
-    assert going == []
+    removal = plan_removal(build(workflow), rollout.own(workflow), delete_data=True)
+    assert removal.text() == "Nothing to remove."
+
+
+def test_every_version_of_every_object_goes_with_its_bucket(rollout, workflow, client):
+    versioned = within(workflow, "cloud.buckets.inference_results", versioning=True)
+    rollout.apply(versioned)
+    s3, name = client("s3"), workflow.cloud.buckets.inference_results.name
+    for body in (b"1", b"2"):
+        s3.put_object(Bucket=name, Key="sme-capture/a.jsonl", Body=body)
+    s3.delete_object(Bucket=name, Key="sme-capture/a.jsonl")
+    destroy(rollout, versioned, delete_data=True)
+    assert gone(s3.head_bucket, Bucket=name)
+
+
+def test_the_core_device_goes_only_when_told_and_last(rollout, workflow, client, report):
+    identity = rollout.apply(workflow).outputs["deployment/target"]["id"]
+    thing = workflow.cloud.deployment.target.thing
+    report(thing, identity, "SUCCEEDED")
+    destroy(rollout, workflow)
+    client("greengrassv2").get_core_device(coreDeviceThingName=thing)
+    clients = rollout.own(workflow)
+    removal = plan_removal((*core_devices(workflow), *build(workflow)), clients, delete_data=True)
+    assert [(each.id, each.name) for each in removal.going][-1] == ("device/core", thing)
+    remove(removal, clients)
+    assert gone(client("greengrassv2").get_core_device, coreDeviceThingName=thing)
+    removal = plan_removal((*core_devices(workflow), *build(workflow)), clients, delete_data=True)
+    assert removal.text() == "Nothing to remove."
+
+
+def test_every_core_device_of_a_thing_group_goes(rollout, workflow, client, report):
+    iot, group = client("iot"), f"group-{workflow.metadata.name}"
+    iot.create_thing_group(thingGroupName=group)
+    members = [f"{group}-{number}" for number in range(2)]
+    grouped = within(workflow, "cloud.deployment", target=Target(thing_group=group))
+    identity = rollout.apply(grouped).outputs["deployment/target"]["id"]
+    for member in members:
+        iot.create_thing(thingName=member)
+        iot.add_thing_to_thing_group(thingGroupName=group, thingName=member)
+        report(member, identity, "SUCCEEDED")
+    clients = rollout.own(workflow)
+    remove(plan_removal(core_devices(grouped), clients), clients)
+    for member in members:
+        assert gone(client("greengrassv2").get_core_device, coreDeviceThingName=member)
+
+
+def test_a_fleet_with_others_devices_stays_with_what_it_needs_and_the_rest_goes(rollout, workflow, client):
+    rollout.apply(workflow)
+    fleet, sagemaker = workflow.cloud.fleet.name, client("sagemaker")
+    sagemaker.register_devices(DeviceFleetName=fleet, Devices=[{"DeviceName": "theirs", "IotThingName": "theirs"}])
+    events = []
+    clients = rollout.own(workflow)
+    with pytest.raises(Problem, match=r"holds devices that this workflow did not register: theirs") as refused:
+        remove(plan_removal(build(workflow), clients), clients, events.append)
+    assert "Deregister them" in refused.value.mend
+    assert {event.resource for event in events if isinstance(event, Skipped)} == {"access/role"}
+    listed = sagemaker.list_devices(DeviceFleetName=fleet)["DeviceSummaries"]
+    assert [device["DeviceName"] for device in listed] == ["theirs"]
+    sagemaker.deregister_devices(DeviceFleetName=fleet, DeviceNames=["theirs"])
+    going, _ = destroy(rollout, workflow)
+    assert going == ["fleet/fleet", "access/role"]
+
+
+def test_what_was_deployed_before_us_is_left_on_the_devices(rollout, workflow, client):
+    thing, greengrass = workflow.cloud.deployment.target.thing, client("greengrassv2")
+    target = f"arn:aws:iot:us-east-1:123456789012:thing/{thing}"
+    nucleus = {"componentVersion": "2.12.6", "configurationUpdate": {"merge": '{"mqtt": {"port": 443}}'}}
+    greengrass.create_deployment(targetArn=target, components={"aws.greengrass.Nucleus": nucleus})
+    rollout.apply(workflow)
+    destroy(rollout, workflow)
+    (latest,) = greengrass.list_deployments(targetArn=target, historyFilter="LATEST_ONLY")["deployments"]
+    made = greengrass.get_deployment(deploymentId=latest["deploymentId"])
+    assert made["components"] == {"aws.greengrass.Nucleus": nucleus}
+
+
+def test_components_go_from_the_devices_even_if_somebody_revised_our_deployment(rollout, workflow, client):
+    greengrass = client("greengrassv2")
+    identity = rollout.apply(workflow).outputs["deployment/target"]["id"]
+    made = greengrass.get_deployment(deploymentId=identity)
+    cli = {"aws.greengrass.Cli": {"componentVersion": "2.12.6"}}
+    greengrass.create_deployment(targetArn=made["targetArn"], components={**made["components"], **cli})
+    going, _ = destroy(rollout, workflow)
+    assert "deployment/target" in going
+    listed = greengrass.list_deployments(targetArn=made["targetArn"], historyFilter="LATEST_ONLY")["deployments"]
+    assert greengrass.get_deployment(deploymentId=listed[0]["deploymentId"])["components"] == cli
+
+
+@pytest.fixture
+def befallen(rollout, workflow):
+    """Clients to whose calls something happens, which a test may set."""
+    current = [Faults()]
+    session = boto3.Session(region_name=workflow.aws.region)
+    session.events.register("before-send", lambda **call: current[0](**call))
+    clients = Clients(workflow.aws, session)
+
+    def run(workflow, faults):
+        current[0] = Faults()
+        removal = plan_removal(build(workflow), clients, delete_data=True)
+        current[0] = faults
+        remove(removal, clients)
+
+    return run
+
+
+def test_killed_after_any_number_of_calls_it_goes_on_where_it_was(rollout, workflow, befallen):
+    rollout.apply(workflow)
+    kills = 0
+    for _ in range(40):
+        try:
+            befallen(workflow, Faults(calls=1))
+            break
+        except Killed:
+            kills += 1
+    assert kills > 8
+    assert destroy(rollout, workflow, delete_data=True) == ([], {})
+
+
+def test_with_the_answer_to_every_call_lost_it_takes_down_the_same(rollout, workflow, befallen):
+    rollout.apply(workflow)
+    befallen(workflow, Faults(lose_all=True))
+    assert destroy(rollout, workflow, delete_data=True) == ([], {})
+
+
+def test_a_destroy_that_was_stopped_goes_on_with_what_is_left(rollout, workflow):
+    rollout.apply(workflow)
+    clients, stop = rollout.own(workflow), Stop()
+    removal = plan_removal(build(workflow), clients)
+
+    def after_the_first(event):
+        if isinstance(event, Done):
+            stop.ask("interrupted by Ctrl-C", 130)
+
+    with pytest.raises(Interrupted) as stopped:
+        remove(removal, clients, after_the_first, stop)
+    assert stopped.value.exit_code == 130
+    assert stopped.value.undone == tuple(each.id for each in removal.going[1:])
+    going, _ = destroy(rollout, workflow)
+    assert going == list(stopped.value.undone)
 
 
 def test_after_destroy_the_same_workflow_can_be_applied_again(rollout, workflow):

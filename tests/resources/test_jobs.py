@@ -8,6 +8,7 @@ import pytest
 from botocore.exceptions import ReadTimeoutError
 
 from emflow.engine.apply import apply_plan
+from emflow.engine.destroy import plan_removal
 from emflow.engine.events import Failed, Skipped, Waiting
 from emflow.engine.plan import make_plan
 from emflow.engine.resource import Action
@@ -130,6 +131,36 @@ def test_a_job_whose_result_somebody_deleted_is_made_again_under_another_name(ro
 def within_next(workflow):
     """With the next version of the model component: packaging follows the compilation."""
     return within(workflow, "cloud.package.component", version="1.0.1")
+
+
+def test_a_component_is_ours_by_its_job_before_our_tags_are_on_it(rollout, workflow, client):
+    """SageMaker makes the component without tags; whoever is stopped right then finds it again all the same."""
+    clients = rollout.clients(workflow)
+
+    class Killed(BaseException):
+        pass
+
+    def kill(**_):
+        raise Killed
+
+    clients("greengrassv2").meta.events.register("before-call.greengrassv2.TagResource", kill)
+    with pytest.raises(Killed):
+        apply_plan(make_plan(build(workflow), clients), clients)
+    removal = plan_removal(build(workflow), rollout.own(workflow))
+    assert "model/package" in [each.id for each in removal.going]
+    plan = rollout.plan(workflow)
+    assert "tags.emflow:workflow: (none) →" in plan.text()
+    rollout.apply(workflow)
+    assert "sagemaker:CreateEdgePackagingJob" not in rollout.calls
+    assert rollout.plan(workflow).changes == ()
+
+
+def test_a_component_that_another_workflows_job_made_stays_theirs(rollout, workflow):
+    rollout.apply(workflow)
+    other = within(workflow, "metadata", name="another-workflow")
+    assert step(rollout.plan(other), "model/package").diff.action is Action.NONE
+    removal = plan_removal(build(other), rollout.own(other))
+    assert "model/package" not in [each.id for each in removal.going]
 
 
 def test_names_are_taken_in_order_and_fit_into_63_characters():

@@ -6,37 +6,55 @@ from typing import Annotated
 
 import typer
 
-from emflow.cli.rollout import File, Var, Yes, agreed, need_terminal, prepare, show_lines
+from emflow.cli.options import Var, VarFile
+from emflow.cli.rollout import File, Yes, agreed, need_terminal, prepare, show_lines
 
 
 def destroy(
     file: File,
     var: Var = None,
+    var_file: VarFile = None,
     yes: Yes = False,
     delete_data: Annotated[
-        bool, typer.Option("--delete-data", help="Also remove the buckets, and everything in them.")
+        bool, typer.Option("--delete-data", help="Also remove the buckets, and every version of everything in them.")
+    ] = False,
+    delete_core_device: Annotated[
+        bool,
+        typer.Option(
+            "--delete-core-device",
+            help="Also remove the target's core devices from Greengrass; stop Greengrass on them first.",
+        ),
     ] = False,
 ) -> None:
     """Take down what the workflow made: only what carries its mark, and data only when told.
 
-    What devices run is taken off them by a last deployment without the workflow's components.
+    What devices run is taken off them by a last deployment without the workflow's components. What cannot be removed
+    keeps what it needs; everything else goes nevertheless. Run again, it goes on with what is left.
     """
     from rich.console import Console
 
-    from emflow.cli.progress import Progress
+    from emflow.cli.interrupt import Interrupts
+    from emflow.cli.report import report
     from emflow.engine.destroy import plan_removal, remove
+    from emflow.engine.events import Stopping
+    from emflow.resources import core_devices
+    from emflow.resources.lock_object import lock_of
 
     need_terminal("destroy", yes=yes)
     console = Console(highlight=False)
-    _, clients, resources = prepare(file, var)
-    removal = plan_removal(resources, clients, delete_data=delete_data)
-    show_lines(console, removal.text())
-    if not removal.going:
-        console.print("Nothing to remove.")
-        return
-    if not agreed("Remove all that is marked with -?", yes=yes):
-        console.print("Nothing was removed.")
-        raise typer.Exit(1)
-    with Progress(console) as progress:
-        remove(removal, clients, progress.show)
-    console.print(f"Removed: {len(removal.going)}")
+    to = report(console, json_lines=False)
+    with Interrupts(lambda why: to.show(Stopping(why))) as interrupts:
+        workflow, clients, resources = prepare(file, var, var_file=var_file)
+        if delete_core_device:
+            resources = (*core_devices(workflow), *resources)
+        removal = plan_removal(resources, clients, delete_data=delete_data)
+        show_lines(console, removal.text())
+        if not removal.going:
+            return
+        with interrupts.asking():
+            if not agreed("Remove all that is marked with -?", yes=yes):
+                console.print("Nothing was removed.")
+                raise typer.Exit(1)
+        with to:
+            remove(removal, clients, to.show, interrupts.stop, lock_of(workflow, clients))
+        console.print(f"Removed: {len(removal.going)}")

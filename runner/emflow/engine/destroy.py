@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -13,8 +12,10 @@ from emflow.engine.apply import Telling, one_at_a_time
 from emflow.engine.clients import Clients
 from emflow.engine.events import Done, Emit, Failed, Skipped, Started, ignore
 from emflow.engine.graph import ordered
+from emflow.engine.lock import Lock
 from emflow.engine.plan import refuse
 from emflow.engine.resource import Observed, Resource
+from emflow.engine.stopping import Interrupted, Stop, Stopped
 from emflow.engine.work import each, problem_of
 from emflow.problems import Problem
 
@@ -27,13 +28,16 @@ class Removal:
     staying: tuple[tuple[Resource, str], ...]
 
     def text(self) -> str:
-        """For people: a line for each, and the summary."""
-        resources = [*self.going, *(resource for resource, _ in self.staying)]
-        width = max((len(resource.id) for resource in resources), default=0)
-        names = max((len(resource.name) for resource in resources), default=0)
+        """For people: a line for each that goes, a line for each reason why something stays, and the summary."""
+        width = max((len(resource.id) for resource in self.going), default=0)
         lines = [f"  - {resource.id:<{width}}  {resource.name}" for resource in self.going]
-        lines += [f"  = {each.id:<{width}}  {each.name:<{names}}  kept: {why}" for each, why in self.staying]
-        return "\n".join([*lines, f"Plan: {len(self.going)} to remove, {len(self.staying)} kept"])
+        lines += [f"  = kept: {', '.join(names)} ({why})" for why, names in self._kept()]
+        return "\n".join([*lines, f"Plan: {len(self.going)} to remove" if self.going else "Nothing to remove."])
+
+    def _kept(self) -> Iterator[tuple[str, list[str]]]:
+        """Every reason, and the ids of what stays because of it."""
+        for reason in dict.fromkeys(why for _, why in self.staying):
+            yield reason, [resource.id for resource, why in self.staying if why == reason]
 
 
 def plan_removal(resources: Iterable[Resource], clients: Clients, *, delete_data: bool = False) -> Removal:
@@ -62,23 +66,58 @@ def plan_removal(resources: Iterable[Resource], clients: Clients, *, delete_data
     return Removal(tuple(going), tuple(staying))
 
 
-def remove(removal: Removal, clients: Clients, emit: Emit = ignore) -> None:
-    """Remove what goes, one after the other.
+def remove(
+    removal: Removal, clients: Clients, emit: Emit = ignore, stop: Stop | None = None, lock: Lock | None = None
+) -> None:
+    """Remove what goes, one after the other. What cannot be removed keeps what it needs; the rest goes nevertheless.
+
+    Args:
+        stop: ends it early when asked: what is being removed is finished, nothing else is begun.
+        lock: is taken first, and let go of at the end.
 
     Raises:
-        Problem: the first thing that could not be removed; what comes after it in this order is left as it is.
+        Problem: all that could not be removed; or somebody else holds the lock.
+        Interrupted: `stop` was asked for before everything was gone.
     """
-    emit = one_at_a_time(emit)
-    stop = threading.Event()
+    if lock is None:
+        return _remove(removal, clients, one_at_a_time(emit), stop or Stop(), None)
+    with lock:
+        lock.acquire()  # where its place is not there, neither is anything that another run could be working on
+        return _remove(removal, clients, one_at_a_time(emit), stop or Stop(), lock)
+
+
+def _remove(removal: Removal, clients: Clients, emit: Emit, stop: Stop, lock: Lock | None) -> None:
+    problems: dict[str, Problem] = {}
+    needed: dict[str, str] = {}
     for number, resource in enumerate(removal.going):
+        if stop.is_set():
+            undone = tuple(later.id for later in removal.going[number:])
+            raise Interrupted(stop, undone=undone, failed=tuple(problems))
+        if resource.id in needed:
+            _keep(needed, resource, needed[resource.id])
+            emit(Skipped(resource.id, needed[resource.id]))
+            continue
         started = time.monotonic()
         emit(Started(resource.id, None))
         try:
+            if lock:
+                lock.check()
             resource.delete(clients, Telling(resource.id, emit, stop))
+        except Stopped:
+            undone = tuple(later.id for later in removal.going[number:])
+            raise Interrupted(stop, undone=undone, failed=tuple(problems)) from None
         except (Problem, BotoCoreError, ClientError) as error:
-            problem = problem_of(error)
-            emit(Failed(resource.id, problem))
-            for later in removal.going[number + 1 :]:
-                emit(Skipped(later.id, resource.id))
-            raise problem from error
-        emit(Done(resource.id, None, time.monotonic() - started))
+            problems[resource.id] = problem_of(error)
+            _keep(needed, resource, resource.id)
+            emit(Failed(resource.id, problems[resource.id]))
+        else:
+            emit(Done(resource.id, None, time.monotonic() - started))
+            if lock and resource.id == lock.needs:
+                lock = None  # it has gone with the bucket that it was in
+    refuse(list({str(problem): problem for problem in problems.values()}.values()))
+
+
+def _keep(needed: dict[str, str], resource: Resource, because: str) -> None:
+    """Note that what a resource needs has to stay as long as it is there."""
+    for name in resource.needs:
+        needed.setdefault(name, because)

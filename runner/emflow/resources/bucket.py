@@ -1,40 +1,50 @@
 """S3 buckets: private, owner-enforced, encrypted, TLS only.
 
 Semantics: https://docs.aws.amazon.com/AmazonS3/latest/API/API_CreateBucket.html. In us-east-1 a bucket is created
-without a location constraint, elsewhere with one; BucketAlreadyOwnedByYou means that an earlier run got this far.
+without a location constraint, elsewhere with one; BucketAlreadyOwnedByYou means that an earlier run got this far. What
+a bucket is set to, piece by piece, is in `bucket_settings`.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from emflow.engine.clients import Clients
 from emflow.engine.errors import code, status
 from emflow.engine.resource import Diff, Inputs, Observed, Outputs, Run
 from emflow.engine.work import together
 from emflow.problems import Problem
-from emflow.resources.marks import NOT_OURS, Mark, by_key, refuse_foreign
+from emflow.resources import bucket_settings as settings
+from emflow.resources.answers import unless_missing
+from emflow.resources.marks import DATA, NOT_OURS, Mark, by_key, refuse_foreign
 
-PRIVATE = dict.fromkeys(("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets"), True)
-ENCRYPTED = "AES256"
-AT_LEAST_ENCRYPTED = (ENCRYPTED, "aws:kms", "aws:kms:dsse")
+TRIES = 10
+"""How often something that S3 is still busy with is tried."""
 
 
 @dataclass(frozen=True)
 class Bucket:
-    """An S3 bucket as the workflow wants it."""
+    """An S3 bucket as the workflow wants it.
+
+    Args:
+        kms_key: ARN or alias of the key that encrypts its objects; None for S3's own.
+        versioning: on, suspended, or as it is.
+        expiry: which objects S3 removes after a while; None for none.
+    """
 
     name: str
     region: str
     partition: str
     mark: Mark
     adopted: bool = False
+    kms_key: str | None = None
+    versioning: bool | None = None
+    expiry: settings.Expiry | None = None
 
     @property
     def id(self) -> str:
@@ -51,18 +61,20 @@ class Bucket:
     def observe(self, clients: Clients) -> Observed | None:
         s3 = clients("s3")
         reads: dict[str, Callable[[], Any]] = {"exists": partial(self._exists, s3)}
-        reads |= {name: partial(read, s3, self.name) for name, read in READERS.items()}
+        reads |= {name: partial(read, s3, self.name) for name, read in settings.READERS.items()}
         found = together(reads)
         return found if found.pop("exists") else None
 
     def diff(self, observed: Observed | None, inputs: Inputs) -> Diff:
         have = observed or {}
-        encryption = have.get("encryption")
         want = {
-            "public_access": PRIVATE,
+            "tags": self.mark.over(have.get("tags")),
+            "public_access": settings.PRIVATE,
             "ownership": "BucketOwnerEnforced",
-            "encryption": encryption if encryption in AT_LEAST_ENCRYPTED else ENCRYPTED,
-            "policy": with_statement(have.get("policy"), tls_only(self.arn)),
+            "encryption": settings.encryption(have.get("encryption"), self.kms_key),
+            "policy": settings.with_statement(have.get("policy"), settings.tls_only(self.arn)),
+            "versioning": settings.versioning(have.get("versioning"), self.versioning),
+            "lifecycle": settings.with_expiry(have.get("lifecycle"), self.mark.workflow, self.expiry),
         }
         diff = Diff.between(want, observed, outputs={"name": self.name, "arn": self.arn})
         if observed is not None:
@@ -71,28 +83,47 @@ class Bucket:
 
     def apply(self, clients: Clients, diff: Diff, inputs: Inputs, run: Run) -> Outputs:
         s3 = clients("s3")
-        if self._create(s3, run):
-            # First of all, so that a bucket of ours is known as ours wherever this is interrupted.
-            s3.put_bucket_tagging(Bucket=self.name, Tagging={"TagSet": self.mark.tag_list()})
+        made = self._create(s3, run)
         for change in diff.changes:
-            WRITERS[change.field](s3, self.name, change.new)
+            # What was made just now has its tags already.
+            if change.field != "tags" or not made:
+                settings.WRITERS[change.field](s3, self.name, change.new)
         return diff.outputs
 
     def kept(self, observed: Observed, *, delete_data: bool) -> str | None:
         if not self.mark.is_on(observed["tags"]):
             return NOT_OURS
-        return None if delete_data else "it holds data; --delete-data removes it and everything in it"
+        return None if delete_data else DATA
 
     def delete(self, clients: Clients, run: Run) -> None:
+        """Remove it and everything in it, every version. Devices may go on writing meanwhile: empty it again then."""
         s3 = clients("s3")
-        run.waiting("emptying")
+        for attempt in range(TRIES):
+            unless_missing(lambda: self._empty(s3, run))
+            try:
+                unless_missing(lambda: s3.delete_bucket(Bucket=self.name))
+                return
+            except ClientError as error:
+                if code(error) != "BucketNotEmpty" or attempt == TRIES - 1:
+                    raise
+                run.pause(1.0)
+
+    def _empty(self, s3: Any, run: Run) -> None:
+        gone = 0
         # A bucket without versions lists its objects there too, with the version "null".
         for page in s3.get_paginator("list_object_versions").paginate(Bucket=self.name):
-            listed = page.get("Versions", []) + page.get("DeleteMarkers", [])
-            if listed:
+            if listed := page.get("Versions", []) + page.get("DeleteMarkers", []):
                 keys = [{"Key": each["Key"], "VersionId": each["VersionId"]} for each in listed]
-                s3.delete_objects(Bucket=self.name, Delete={"Objects": keys, "Quiet": True})
-        s3.delete_bucket(Bucket=self.name)
+                refused = s3.delete_objects(Bucket=self.name, Delete={"Objects": keys, "Quiet": True}).get("Errors")
+                if refused:
+                    first = refused[0]
+                    raise Problem(
+                        f"{len(refused)} objects cannot be deleted, {first['Key']} first: {first.get('Message', '')}",
+                        where="s3:DeleteObjects",
+                        mend="Allow it, or release what holds them (object lock, bucket policy), and run it again.",
+                    )
+                gone += len(keys)
+                run.waiting("emptying", f"{gone} objects removed")
 
     def _exists(self, s3: Any) -> bool:
         try:
@@ -114,25 +145,25 @@ class Bucket:
         return True
 
     def _create(self, s3: Any, run: Run) -> bool:
-        """Create it unless it is there; whether that was needed."""
-        try:
-            s3.head_bucket(Bucket=self.name)
+        """Create it unless it is there, with its tags in the same call; whether that was needed."""
+        if unless_missing(lambda: s3.head_bucket(Bucket=self.name)) is not None:
             return False
-        except ClientError as error:
-            if status(error) != 404:
-                raise
-        place = {} if self.region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": self.region}}
-        for attempt in range(10):
+        place = {} if self.region == "us-east-1" else {"LocationConstraint": self.region}
+        for attempt in range(TRIES):
             try:
-                s3.create_bucket(Bucket=self.name, **place)
+                s3.create_bucket(Bucket=self.name, CreateBucketConfiguration={**place, "Tags": self.mark.tag_list()})
                 return True
-            except s3.exceptions.BucketAlreadyOwnedByYou:
+            except (s3.exceptions.BucketAlreadyOwnedByYou, BotoCoreError):
+                # By an earlier try whose answer was lost; or by somebody else of this account, this very moment.
+                tags = unless_missing(lambda: by_key(s3.get_bucket_tagging(Bucket=self.name)["TagSet"]))
+                if tags is None or not self.mark.is_on(tags):
+                    raise
                 return True
             except s3.exceptions.BucketAlreadyExists as error:
                 raise self._taken() from error
             except ClientError as error:
                 # S3 is still busy with an earlier change of this name, often its deletion.
-                if code(error) != "OperationAborted" or attempt == 9:
+                if code(error) != "OperationAborted" or attempt == TRIES - 1:
                     raise
                 run.waiting("busy", "S3 has another change of this bucket under way")
                 run.pause(6.0)
@@ -144,68 +175,3 @@ class Bucket:
             where="s3:HeadBucket",
             mend="Choose another prefix, for instance with --var prefix=…",
         )
-
-
-def tls_only(arn: str) -> dict[str, Any]:
-    """The statement that refuses plain HTTP, as S3 stores it."""
-    return {
-        "Sid": "TlsOnly",
-        "Effect": "Deny",
-        "Principal": "*",
-        "Action": "s3:*",
-        "Resource": [arn, f"{arn}/*"],
-        "Condition": {"Bool": {"aws:SecureTransport": "false"}},
-    }
-
-
-def with_statement(policy: Mapping[str, Any] | None, statement: Mapping[str, Any]) -> dict[str, Any]:
-    """A policy with our statement in it, and with everybody else's as they were."""
-    if policy is None:
-        return {"Version": "2012-10-17", "Statement": [statement]}
-    if statement in policy["Statement"]:
-        return dict(policy)
-    others = [each for each in policy["Statement"] if each.get("Sid") != statement["Sid"]]
-    return {**policy, "Statement": [*others, statement]}
-
-
-def _unless_missing(read: Callable[[], Any]) -> Any:
-    """S3 answers 404 for a setting that was never made; that is None, not an error."""
-    try:
-        return read()
-    except ClientError as error:
-        if status(error) == 404:
-            return None
-        raise
-
-
-def _read_encryption(s3: Any, bucket: str) -> str | None:
-    answer = _unless_missing(lambda: s3.get_bucket_encryption(Bucket=bucket))
-    if answer is None:
-        return None
-    rule = answer["ServerSideEncryptionConfiguration"]["Rules"][0]
-    return str(rule["ApplyServerSideEncryptionByDefault"]["SSEAlgorithm"])
-
-
-READERS: dict[str, Callable[[Any, str], Any]] = {
-    "public_access": lambda s3, b: _unless_missing(
-        lambda: s3.get_public_access_block(Bucket=b)["PublicAccessBlockConfiguration"]
-    ),
-    "ownership": lambda s3, b: _unless_missing(
-        lambda: s3.get_bucket_ownership_controls(Bucket=b)["OwnershipControls"]["Rules"][0]["ObjectOwnership"]
-    ),
-    "encryption": _read_encryption,
-    "policy": lambda s3, b: _unless_missing(lambda: json.loads(s3.get_bucket_policy(Bucket=b)["Policy"])),
-    "tags": lambda s3, b: _unless_missing(lambda: by_key(s3.get_bucket_tagging(Bucket=b)["TagSet"])) or {},
-}
-
-WRITERS: dict[str, Callable[[Any, str, Any], Any]] = {
-    "public_access": lambda s3, b, v: s3.put_public_access_block(Bucket=b, PublicAccessBlockConfiguration=v),
-    "ownership": lambda s3, b, v: s3.put_bucket_ownership_controls(
-        Bucket=b, OwnershipControls={"Rules": [{"ObjectOwnership": v}]}
-    ),
-    "encryption": lambda s3, b, v: s3.put_bucket_encryption(
-        Bucket=b,
-        ServerSideEncryptionConfiguration={"Rules": [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": v}}]},
-    ),
-    "policy": lambda s3, b, v: s3.put_bucket_policy(Bucket=b, Policy=json.dumps(v)),
-}

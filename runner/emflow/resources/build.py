@@ -7,20 +7,24 @@ from collections.abc import Collection
 from emflow.engine.clients import partition_of
 from emflow.engine.resource import Resource
 from emflow.problems import UsageProblem
-from emflow.recipes.bundle import application_bundle, bundle_key, model_archive
+from emflow.recipes.bundle import model_archive
+from emflow.recipes.ours import Ours, components_of_ours
 from emflow.resources import marks, policies
-from emflow.resources.application import Application
 from emflow.resources.bucket import Bucket
+from emflow.resources.bucket_settings import Expiry
 from emflow.resources.compilation import Compilation
+from emflow.resources.component_version import ComponentVersion, own_component_id
+from emflow.resources.core_device import CoreDevices
 from emflow.resources.deployment import Deployment
 from emflow.resources.devices import Devices
 from emflow.resources.fleet import Fleet
 from emflow.resources.marks import Mark
 from emflow.resources.packaging import Packaging
 from emflow.resources.permissions import Permissions
-from emflow.resources.role import Role
+from emflow.resources.role import Role, RoleName
 from emflow.resources.role_alias import RoleAlias
 from emflow.resources.stored import StoredObject
+from emflow.workflow.devices import named_devices
 from emflow.workflow.model import Workflow
 from emflow.workflow.units import seconds
 
@@ -52,47 +56,77 @@ def build(
         *_access(workflow, adopt),
         *_fleet(workflow, adopt),
         *_model(workflow, retry_failed=retry_failed),
-        *_application(workflow, retry_failed=retry_failed),
+        *_components(workflow, retry_failed=retry_failed),
         Deployment(workflow, _mark(workflow, marks.DEPLOYMENT), retry_failed),
     )
 
 
+def core_devices(workflow: Workflow) -> tuple[Resource, ...]:
+    """What only `destroy` knows, and only when the user says so; before all others, so that it goes last."""
+    return (CoreDevices(workflow.cloud.deployment.target),)
+
+
 def _mark(workflow: Workflow, resource: str) -> Mark:
-    return Mark(workflow.metadata.name, resource)
+    return Mark(workflow.metadata.name, resource, workflow.aws.tags)
 
 
 def _buckets(workflow: Workflow, adopt: Collection[str]) -> tuple[Resource, ...]:
-    buckets = workflow.cloud.buckets
-    names = {marks.RESULTS_BUCKET: buckets.inference_results.name, marks.COMPONENTS_BUCKET: buckets.components.name}
+    buckets, fleet, prefix = workflow.cloud.buckets, workflow.cloud.fleet.name, workflow.edge.capture.prefix
+    days = buckets.inference_results.expire_captures
+    # Captures lie under <prefix>/<fleet>/<model>/, so fleets that share a bucket expire each on its own.
+    expiry = Expiry(f"{prefix.strip('/')}/{fleet}/", round(seconds(days) / 86400)) if days else None
     region, partition = workflow.aws.region, partition_of(workflow.aws.region)
     return tuple(
-        Bucket(name, region, partition, _mark(workflow, resource), resource in adopt)
-        for resource, name in names.items()
+        Bucket(
+            name=bucket.name,
+            region=region,
+            partition=partition,
+            mark=_mark(workflow, resource),
+            adopted=resource in adopt,
+            kms_key=bucket.encryption.kms_key,
+            versioning=bucket.versioning,
+            expiry=expiry if bucket is buckets.inference_results else None,
+        )
+        for resource, bucket in (
+            (marks.RESULTS_BUCKET, buckets.inference_results),
+            (marks.COMPONENTS_BUCKET, buckets.components),
+        )
     )
 
 
 def _access(workflow: Workflow, adopt: Collection[str]) -> tuple[Resource, ...]:
     role, partition = workflow.cloud.role, partition_of(workflow.aws.region)
     least = role.policies == "least-privilege"
-    duration = round(seconds(role.credential_duration))
+    # An alias that the core device has already keeps its duration, and its role its session.
+    duration = None if role.from_alias else round(seconds(role.credential_duration))
+    name = RoleName(role.name, role.from_alias)
     return (
-        Role(role.name, _mark(workflow, marks.ROLE), duration),
+        Role(name, _mark(workflow, marks.ROLE), duration or 0),
         Permissions(
-            role=role.name,
+            role=name,
             workflow=workflow.metadata.name,
             inline=policies.least_privilege(workflow, partition) if least else None,
             managed=() if least else policies.managed_arns(partition),
         ),
-        RoleAlias(role.alias, duration, _mark(workflow, marks.ROLE_ALIAS), marks.ROLE_ALIAS in adopt),
+        RoleAlias(
+            role.from_alias or role.alias, duration, _mark(workflow, marks.ROLE_ALIAS), marks.ROLE_ALIAS in adopt
+        ),
     )
 
 
 def _fleet(workflow: Workflow, adopt: Collection[str]) -> tuple[Resource, ...]:
     fleet = workflow.cloud.fleet
-    location = f"s3://{workflow.cloud.buckets.inference_results.name}"
+    results = workflow.cloud.buckets.inference_results
     return (
-        Fleet(fleet.name, fleet.description, location, _mark(workflow, marks.FLEET), marks.FLEET in adopt),
-        Devices(fleet.name, fleet.devices, _mark(workflow, marks.DEVICES)),
+        Fleet(
+            name=fleet.name,
+            description=fleet.description,
+            location=f"s3://{results.name}",
+            mark=_mark(workflow, marks.FLEET),
+            adopted=marks.FLEET in adopt,
+            kms_key=results.encryption.kms_key,
+        ),
+        Devices(fleet.name, named_devices(workflow), _mark(workflow, marks.DEVICES), fleet.thing_group),
     )
 
 
@@ -112,6 +146,7 @@ def _model(workflow: Workflow, *, retry_failed: bool) -> tuple[Resource, ...]:
         timeout=seconds(cloud.compile.timeout),
         mark=_mark(workflow, marks.COMPILATION),
         retry_failed=retry_failed,
+        kms_key=cloud.buckets.components.encryption.kms_key,
     )
     packaging = Packaging(
         base=cloud.package.job,
@@ -122,12 +157,25 @@ def _model(workflow: Workflow, *, retry_failed: bool) -> tuple[Resource, ...]:
         bucket=cloud.buckets.components.name,
         mark=_mark(workflow, marks.PACKAGE),
         retry_failed=retry_failed,
+        kms_key=cloud.buckets.components.encryption.kms_key,
     )
     return stored, compilation, packaging
 
 
-def _application(workflow: Workflow, *, retry_failed: bool) -> tuple[Resource, ...]:
-    bundle = application_bundle(workflow)
+def _components(workflow: Workflow, *, retry_failed: bool) -> tuple[Resource, ...]:
+    """What stores each zip of ours, and what makes a component version of it."""
+    resources: list[Resource] = []
+    for ours in components_of_ours(workflow):
+        component = marks.COMPONENT if ours.application else own_component_id(ours.name)
+        stored = _bundle(workflow, ours, marks.BUNDLE if ours.application else f"{component}/bundle")
+        needs = frozenset({stored.id} if stored else ())
+        resources += [stored] if stored else []
+        resources.append(ComponentVersion(ours, _mark(workflow, component), needs, retry_failed))
+    return tuple(resources)
+
+
+def _bundle(workflow: Workflow, ours: Ours, resource: str) -> StoredObject | None:
+    if ours.bundle is None:
+        return None
     bucket = workflow.cloud.buckets.components.name
-    stored = StoredObject(marks.BUNDLE, bucket, bundle_key(workflow, bundle), bundle.sha256, bundle.data)
-    return stored, Application(workflow, stored.uri, _mark(workflow, marks.COMPONENT), retry_failed)
+    return StoredObject(resource, bucket, ours.bundle_key, ours.bundle.sha256, ours.bundle.data)

@@ -30,6 +30,7 @@ class Compilation:
         shapes: input name → shape.
         bucket: the components bucket, for what comes out.
         timeout: seconds that the job may run.
+        kms_key: what comes out is encrypted with it; None for what the bucket does by itself.
     """
 
     base: str
@@ -41,6 +42,7 @@ class Compilation:
     timeout: float
     mark: Mark
     retry_failed: bool = False
+    kms_key: str | None = None
 
     @property
     def id(self) -> str:
@@ -92,6 +94,7 @@ class Compilation:
                 OutputConfig={
                     "S3OutputLocation": f"s3://{self.bucket}/models/compiled/{name}",
                     "TargetDevice": self.target_device,
+                    **({"KmsKeyId": self.kms_key} if self.kms_key else {}),
                 },
                 StoppingCondition={"MaxRuntimeInSeconds": max(1, round(self.timeout))},
                 Tags=self.mark.tag_list(self.digest),
@@ -103,7 +106,7 @@ class Compilation:
         return {"job": job.name, **job.outputs}
 
     def kept(self, observed: Observed, *, delete_data: bool) -> str | None:
-        return "AWS keeps the record of a job; it costs nothing"
+        return ""  # AWS keeps the record of a job, and nobody pays for it
 
     def delete(self, clients: Clients, run: Run) -> None:
         """Nothing: a name stays used, whether its record is there or not."""

@@ -1,31 +1,32 @@
 """The deployment: which components the target runs, with which configuration.
 
 A target has one deployment, and a new one replaces it whole: what it does not name leaves the devices. So ours starts
-from the target's latest, keeps what is not ours in it, and is made only when something would be different.
+from the target's latest, keeps what is not ours in it, leaves out what we once put there and the workflow has dropped,
+and is made only when something would be different.
 https://docs.aws.amazon.com/greengrass/v2/developerguide/revise-deployments.html
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from emflow.engine.clients import Clients
 from emflow.engine.errors import missing
-from emflow.engine.resource import LATER, Action, Change, Diff, Inputs, Observed, Outputs, Run
+from emflow.engine.resource import Action, Change, Diff, Inputs, Observed, Outputs, Run
 from emflow.engine.work import together
 from emflow.problems import Problem
-from emflow.recipes.deployment import deployment_components
-from emflow.resources.marks import COMPONENT, DEPLOYMENT, DEVICES, NOT_OURS, PACKAGE, PERMISSIONS, ROLE_ALIAS, Mark
+from emflow.recipes.deployment import deployment_components, public_components
+from emflow.resources import revision
+from emflow.resources.answers import unless_missing
+from emflow.resources.component_version import own_component_id
+from emflow.resources.marks import COMPONENT, DEPLOYMENT, DEVICES, PACKAGE, PERMISSIONS, ROLE_ALIAS, Mark
 from emflow.workflow.model import Workflow
 
 LATEST = "latest"
-SETTINGS = ("deploymentPolicies", "iotJobConfiguration", "parentTargetArn")
-"""What a revision keeps of the deployment before."""
 
 
 @dataclass(frozen=True)
@@ -47,51 +48,63 @@ class Deployment:
     @property
     def needs(self) -> frozenset[str]:
         # The devices need the role, what it may do, its alias and the registration to use what is deployed to them.
-        return frozenset({PACKAGE, COMPONENT, PERMISSIONS, ROLE_ALIAS, DEVICES})
+        own = {own_component_id(component.name) for component in self.workflow.components}
+        return frozenset({PACKAGE, COMPONENT, PERMISSIONS, ROLE_ALIAS, DEVICES, *own})
 
     def observe(self, clients: Clients) -> Observed | None:
+        target = self._target(clients)
+
+        def revisions() -> dict[str, Any]:
+            latest = revision.latest_deployment(clients, target)
+            return {"latest": latest, "put": sorted(revision.components_we_put(clients, target, latest, self.mark))}
+
         found: dict[str, Any] = together(
             {
-                "latest": lambda: latest_deployment(clients, self._target(clients)),
+                "revisions": revisions,
                 "public": lambda: self._newest(clients),
                 "known": lambda: self._known(clients),
             }
         )
-        return found
+        return {**found.pop("revisions"), **found}
 
     def diff(self, observed: Observed | None, inputs: Inputs) -> Diff:
         assert observed is not None  # there is always something to know: the public components
         latest: dict[str, Any] | None = observed["latest"]
         there: dict[str, Any] = latest["components"] if latest else {}
-        ours = self._components(there, observed["public"], inputs(COMPONENT, "version"))
-        others = {name: spec for name, spec in there.items() if name not in ours}
-        notes = tuple(
-            f"keeps {name} {spec['componentVersion']}, which is not in this workflow" for name, spec in others.items()
-        )
-        if not observed["known"]:
-            notes = (*notes, f"IoT knows no {self.name} yet: set up the core device before you apply")
-        name = self.workflow.cloud.deployment.name
-        wanted = {"name": name, "components": {**ours, **others}}
+        put = set(observed["put"])
+        ours = self._components(there, observed["public"], inputs)
+        dropped = {name: spec for name, spec in there.items() if name in put and name not in ours}
+        others = {name: spec for name, spec in there.items() if name not in ours and name not in dropped}
+        # One of AWS's components that was there before us is not ours to take away, whatever we ask of it meanwhile.
+        public = public_components(self.workflow)
+        record = [name for name in ours if name not in public or name in put or name not in there]
+        given = self.workflow.cloud.deployment
+        wanted = {
+            "deploymentName": given.name,
+            "components": {**ours, **others},
+            "deploymentPolicies": revision.policies(given),
+            "tags": {**self.mark.tags(), **revision.record(record)},
+        }
+        if job := revision.job(given):
+            wanted["iotJobConfiguration"] = job
+        if latest and latest.get("parentTargetArn"):
+            wanted["parentTargetArn"] = latest["parentTargetArn"]
+        notes = tuple(self._notes(observed, ours, dropped, others))
         if latest is None:
-            changes = tuple(Change(each, None, spec["componentVersion"]) for each, spec in ours.items())
-            return Diff(Action.CREATE, changes, {}, notes, {**wanted, "settings": {}})
-        changes = self._changes(latest, name, ours)
+            changes = tuple(Change(name, None, spec["componentVersion"]) for name, spec in ours.items())
+            return Diff(Action.CREATE, changes, {}, notes, {"request": wanted, "before": ""})
+        changes = self._changes(latest, ours, dropped)
         if latest["deploymentStatus"] == "FAILED" and not changes:
             notes = (*notes, "the target's latest deployment FAILED; emflow apply --retry-failed deploys it again")
-        settings = {key: latest[key] for key in SETTINGS if latest.get(key)}
+        identity = latest["deploymentId"]
+        outputs = {} if changes else {"id": identity}
         action = Action.UPDATE if changes else Action.NONE
-        outputs = {} if changes else {"id": latest["deploymentId"]}
-        return Diff(action, changes, outputs, notes, {**wanted, "settings": settings})
+        return Diff(action, changes, outputs, notes, {"request": wanted, "before": identity})
 
     def apply(self, clients: Clients, diff: Diff, inputs: Inputs, run: Run) -> Outputs:
+        target = self._target(clients)
         try:
-            made = clients("greengrassv2").create_deployment(
-                targetArn=self._target(clients),
-                deploymentName=diff.wanted["name"],
-                components=diff.wanted["components"],
-                tags=self.mark.tags(),
-                **diff.wanted["settings"],
-            )
+            made = clients("greengrassv2").create_deployment(targetArn=target, **diff.wanted["request"])
         except ClientError as error:
             if not missing(error):
                 raise
@@ -100,30 +113,38 @@ class Deployment:
                 where="greengrassv2:CreateDeployment",
                 mend="Set up the core device first, then run it again: only the deployment is left to do.",
             ) from error
+        except BotoCoreError:
+            # Perhaps it was made and the answer was lost.
+            found = self.observe(clients)
+            latest = found and found["latest"]
+            if not latest or latest["deploymentId"] == diff.wanted["before"] or self.diff(found, inputs).changes:
+                raise
+            made = latest
         return {"id": made["deploymentId"]}
 
     def kept(self, observed: Observed, *, delete_data: bool) -> str | None:
         latest = observed["latest"]
-        if latest is None:
-            return ""
-        return None if self.mark.is_on(latest.get("tags") or {}) else NOT_OURS
+        # A thing that is gone takes no deployment, and runs nothing.
+        ours = latest is not None and observed["known"] and set(observed["put"]) & latest["components"].keys()
+        return None if ours else ""
 
     def delete(self, clients: Clients, run: Run) -> None:
         """Take our components off the devices.
 
         Deleting a deployment leaves devices as they are; what takes components off them is a next revision without
-        them. It is nobody's from then on, and keeps what is not ours.
+        them, which keeps what is not ours. It carries our mark and no names: nothing in it is ours any more.
         """
         target = self._target(clients)
-        latest = latest_deployment(clients, target)
+        latest = revision.latest_deployment(clients, target)
         if latest is None:
             return
-        ours = self._components(latest["components"], None, LATER)
+        put = revision.components_we_put(clients, target, latest, self.mark)
+        settings = ("deploymentName", "deploymentPolicies", "iotJobConfiguration", "parentTargetArn")
         clients("greengrassv2").create_deployment(
             targetArn=target,
-            deploymentName=latest.get("deploymentName") or self.workflow.cloud.deployment.name,
-            components={name: spec for name, spec in latest["components"].items() if name not in ours},
-            **{key: latest[key] for key in SETTINGS if latest.get(key)},
+            components={name: spec for name, spec in latest["components"].items() if name not in put},
+            tags={**self.mark.tags(), **revision.record(())},
+            **{key: latest[key] for key in settings if latest.get(key)},
         )
 
     def _target(self, clients: Clients) -> str:
@@ -132,20 +153,13 @@ class Deployment:
     def _known(self, clients: Clients) -> bool:
         """Whether IoT knows the target."""
         iot, target = clients("iot"), self.workflow.cloud.deployment.target
-        try:
-            if target.thing:
-                iot.describe_thing(thingName=target.thing)
-            else:
-                iot.describe_thing_group(thingGroupName=target.thing_group)
-        except ClientError as error:
-            if missing(error):
-                return False
-            raise
-        return True
+        if target.thing:
+            return unless_missing(lambda: iot.describe_thing(thingName=target.thing)) is not None
+        return unless_missing(lambda: iot.describe_thing_group(thingGroupName=target.thing_group)) is not None
 
     def _newest(self, clients: Clients) -> dict[str, str]:
         """The newest version of each of AWS's components that the workflow asks the latest of."""
-        asked = {name for name, version in self.workflow.cloud.deployment.components.items() if version == LATEST}
+        asked = {name for name, version in public_components(self.workflow).items() if version == LATEST}
         if not asked:
             return {}
         pages = clients("greengrassv2").get_paginator("list_components").paginate(scope="PUBLIC")
@@ -157,14 +171,14 @@ class Deployment:
         }
 
     def _components(
-        self, there: Mapping[str, Any], public: Mapping[str, str] | None, application_version: str
+        self, there: Mapping[str, Any], newest: Mapping[str, str], inputs: Inputs
     ) -> dict[str, dict[str, Any]]:
-        """Our part of the deployment. `latest` keeps what is there; without `public`, versions do not matter."""
-        versions: dict[str, str] = {}
-        for name, version in self.workflow.cloud.deployment.components.items():
+        """Our part of the deployment. `latest` keeps the version that is there."""
+        versions = {each.name: inputs(own_component_id(each.name), "version") for each in self.workflow.components}
+        public = public_components(self.workflow)
+        for name, version in public.items():
             if version == LATEST:
-                newest = LATER if public is None else public.get(name)
-                found = there[name]["componentVersion"] if name in there else newest
+                found = there[name]["componentVersion"] if name in there else newest.get(name)
                 if found is None:
                     raise Problem(
                         f"AWS offers no public component {name} in {self.workflow.aws.region}",
@@ -172,48 +186,38 @@ class Deployment:
                         mend="Give its version under cloud.deployment.components, or choose another region.",
                     )
                 versions[name] = found
-        return deployment_components(self.workflow, versions, application_version)
+        ours = deployment_components(self.workflow, versions, inputs(COMPONENT, "version"))
+        # How one of AWS's components is configured stays as somebody made it, where the workflow says nothing of it.
+        return {name: {**there.get(name, {}), **spec} if name in public else spec for name, spec in ours.items()}
 
-    def _changes(self, latest: Mapping[str, Any], name: str, ours: Mapping[str, Any]) -> tuple[Change, ...]:
-        there = latest["components"]
-        changes = []
-        if latest.get("deploymentName") != name:
-            changes.append(Change("name", latest.get("deploymentName"), name))
+    def _notes(
+        self, observed: Observed, ours: Mapping[str, Any], dropped: Mapping[str, Any], others: Mapping[str, Any]
+    ) -> list[str]:
+        notes = [f"removes {name} {spec['componentVersion']} from the devices" for name, spec in dropped.items()]
+        notes += [
+            f"keeps {name} {spec['componentVersion']}, which is not in this workflow" for name, spec in others.items()
+        ]
+        if not observed["known"]:
+            notes.append(f"IoT knows no {self.name} yet: set up the core device before you apply")
+        return notes
+
+    def _changes(
+        self, latest: Mapping[str, Any], ours: Mapping[str, Any], dropped: Mapping[str, Any]
+    ) -> tuple[Change, ...]:
+        given, there = self.workflow.cloud.deployment, latest["components"]
+        group = given.target.thing_group is not None
+        changes = [
+            Change("name", latest.get("deploymentName"), given.name),
+            *(Change(name, spec["componentVersion"], None) for name, spec in dropped.items()),
+        ]
         for component, spec in ours.items():
-            old, new = _comparable(there.get(component)), _comparable(spec)
-            if old is None:
-                changes.append(Change(component, None, spec["componentVersion"]))
-            elif old != new:
-                changes.append(Change(component, old, new))
+            old, new = revision.comparable(there.get(component)), revision.comparable(spec)
+            changes.append(Change(component, old, new if old else spec["componentVersion"]))
+        changes += [
+            Change("policies", revision.policies_of(latest), revision.policies(given)),
+            Change("rollout", revision.job_of(latest, group=group), revision.job(given)),
+        ]
         status = latest["deploymentStatus"]
         if status == "CANCELED" or (status == "FAILED" and self.retry_failed):
             changes.append(Change("status", status, "ACTIVE"))
-        return tuple(changes)
-
-
-def latest_deployment(clients: Clients, target: str) -> dict[str, Any] | None:
-    """The target's latest deployment, whole; None when it never had one."""
-    greengrass = clients("greengrassv2")
-    listed = greengrass.list_deployments(targetArn=target, historyFilter="LATEST_ONLY")["deployments"]
-    if not listed:
-        return None
-    try:
-        found: dict[str, Any] = greengrass.get_deployment(deploymentId=listed[0]["deploymentId"])
-    except ClientError as error:
-        if missing(error):
-            return None
-        raise
-    return {**found, "components": found.get("components") or {}}
-
-
-def _comparable(spec: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """One component of a deployment with its configuration read, so that only what means something differs."""
-    if spec is None:
-        return None
-    update = spec.get("configurationUpdate") or {}
-    return {
-        "version": spec["componentVersion"],
-        "configuration": json.loads(update.get("merge") or "{}"),
-        "reset": sorted(update.get("reset") or []),
-        "runWith": spec.get("runWith") or {},
-    }
+        return tuple(change for change in changes if change.old != change.new)

@@ -9,24 +9,37 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from emflow.engine.clients import Clients
-from emflow.engine.errors import code, missing
+from emflow.engine.errors import code
 from emflow.engine.resource import Diff, Inputs, Observed, Outputs, Run
-from emflow.resources.marks import FLEET, NOT_OURS, RESULTS_BUCKET, ROLE, Mark, by_key, refuse_foreign
+from emflow.problems import Problem
+from emflow.resources.answers import unless_missing
+from emflow.resources.marks import (
+    FLEET,
+    NOT_OURS,
+    RESULTS_BUCKET,
+    ROLE,
+    Mark,
+    by_key,
+    listed,
+    put_and_removed,
+    refuse_foreign,
+)
 from emflow.resources.waiting import when_assumable
 
 
 @dataclass(frozen=True)
 class Fleet:
-    """A fleet. `location` is the S3 URI that captured data goes to."""
+    """A fleet. `location` is the S3 URI that captured data goes to, `kms_key` what it is encrypted with there."""
 
     name: str
     description: str
     location: str
     mark: Mark
     adopted: bool = False
+    kms_key: str | None = None
 
     @property
     def id(self) -> str:
@@ -38,23 +51,27 @@ class Fleet:
 
     def observe(self, clients: Clients) -> Observed | None:
         sagemaker = clients("sagemaker")
-        try:
-            found = sagemaker.describe_device_fleet(DeviceFleetName=self.name)
-        except ClientError as error:
-            if missing(error):
-                return None
-            raise
+        found = unless_missing(lambda: sagemaker.describe_device_fleet(DeviceFleetName=self.name))
+        if found is None:
+            return None
         pages = sagemaker.get_paginator("list_tags").paginate(ResourceArn=found["DeviceFleetArn"])
         return {
             "arn": found["DeviceFleetArn"],
             "role": found.get("RoleArn"),
             "location": found["OutputConfig"]["S3OutputLocation"].rstrip("/"),
-            "description": found.get("Description", ""),
+            "kms_key": found["OutputConfig"].get("KmsKeyId") or None,
+            "description": found.get("Description", "").strip(),
             "tags": by_key([tag for page in pages for tag in page["Tags"]]),
         }
 
     def diff(self, observed: Observed | None, inputs: Inputs) -> Diff:
-        want = {"role": inputs(ROLE, "arn"), "location": self.location, "description": self.description}
+        want = {
+            "role": inputs(ROLE, "arn"),
+            "location": self.location,
+            "kms_key": self.kms_key,
+            "description": self.description.strip(),
+            "tags": self.mark.over(observed["tags"] if observed else None),
+        }
         diff = Diff.between(want, observed, outputs={"name": self.name})
         if observed is not None:
             refuse_foreign(f"device fleet {self.name}", self.mark, observed["tags"], diff.changes, adopted=self.adopted)
@@ -65,8 +82,12 @@ class Fleet:
         asked: dict[str, Any] = {
             "DeviceFleetName": self.name,
             "RoleArn": inputs(ROLE, "arn"),
-            "OutputConfig": {"S3OutputLocation": self.location},
-            **({"Description": self.description} if self.description else {}),
+            "OutputConfig": {
+                "S3OutputLocation": self.location,
+                **({"KmsKeyId": self.kms_key} if self.kms_key else {}),
+            },
+            # A description cannot be empty, and one that is left out stays: a space takes it away.
+            "Description": self.description or " ",
         }
 
         def create() -> None:
@@ -77,11 +98,21 @@ class Fleet:
             try:
                 when_assumable(create, run)
                 return diff.outputs
-            except ClientError as error:
-                found = self.observe(clients) if code(error) == "ResourceInUse" else None
+            except (ClientError, BotoCoreError) as error:
+                # Perhaps an earlier try went through and its answer was lost.
+                if isinstance(error, ClientError) and code(error) != "ResourceInUse":
+                    raise
+                found = self.observe(clients)
                 if found is None:
                     raise
-        if self.diff(found, inputs).changes:
+        changes = {change.field: change for change in self.diff(found, inputs).changes}
+        if "tags" in changes:
+            put, removed = put_and_removed(changes.pop("tags"))
+            if put:
+                sagemaker.add_tags(ResourceArn=found["arn"], Tags=listed(put))
+            if removed:
+                sagemaker.delete_tags(ResourceArn=found["arn"], TagKeys=removed)
+        if changes:
             when_assumable(lambda: sagemaker.update_device_fleet(**asked), run)
         return diff.outputs
 
@@ -89,4 +120,16 @@ class Fleet:
         return None if self.mark.is_on(observed["tags"]) else NOT_OURS
 
     def delete(self, clients: Clients, run: Run) -> None:
-        clients("sagemaker").delete_device_fleet(DeviceFleetName=self.name)
+        sagemaker = clients("sagemaker")
+        try:
+            unless_missing(lambda: sagemaker.delete_device_fleet(DeviceFleetName=self.name))
+        except ClientError as error:
+            left = sagemaker.list_devices(DeviceFleetName=self.name, MaxResults=5)["DeviceSummaries"]
+            if not left:
+                raise
+            names = ", ".join(device["DeviceName"] for device in left)
+            raise Problem(
+                f"device fleet {self.name} holds devices that this workflow did not register: {names}",
+                where="sagemaker:DeleteDeviceFleet",
+                mend="Deregister them where they came from, then run it again; or leave the fleet to them.",
+            ) from error

@@ -1,7 +1,8 @@
 """What is ours and what is not: the names of resources, and the tags on what we made.
 
-A tag is put on a thing when it is made, and only then. So what somebody else made never carries one, however often a
-workflow has used it, and `destroy` never takes it.
+Our tags are put on a thing by the very call that makes it, and at no other time. So there is no moment in which a thing
+of ours looks like somebody else's, and what somebody else made never carries one, however often a workflow has used
+it: `destroy` never takes it. The user's own tags (`aws.tags`) follow the workflow on what is ours.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from emflow.engine.resource import LATER, Change
@@ -32,20 +33,29 @@ DEPLOYMENT = "deployment/target"
 WORKFLOW_TAG = "emflow:workflow"
 RESOURCE_TAG = "emflow:resource"
 DIGEST_TAG = "emflow:digest"
+USER_TAGS_TAG = "emflow:tags"
+"""Holds the keys of the user's tags, with spaces between them, so that one that left the workflow can be removed."""
+
+LONGEST_VALUE = 256
+"""Characters of a tag's value."""
 
 NOT_OURS = "it was not made by this workflow"
+DATA = "data; --delete-data removes it"
 
 
 @dataclass(frozen=True)
 class Mark:
-    """Says which part of which workflow made a thing."""
+    """Says which part of which workflow made a thing. `user_tags` are the workflow's own."""
 
     workflow: str
     resource: str
+    user_tags: Mapping[str, str] = field(default_factory=dict)
 
     def tags(self, digest: str = "") -> dict[str, str]:
         """For APIs that take a mapping. `digest` stands for what cannot be changed in the thing."""
         return {
+            **self.user_tags,
+            **({USER_TAGS_TAG: _keys(self.user_tags)} if self.user_tags else {}),
             WORKFLOW_TAG: self.workflow,
             RESOURCE_TAG: self.resource,
             **({DIGEST_TAG: digest} if digest else {}),
@@ -53,11 +63,45 @@ class Mark:
 
     def tag_list(self, digest: str = "") -> list[dict[str, str]]:
         """For APIs that take a list."""
-        return [{"Key": key, "Value": value} for key, value in self.tags(digest).items()]
+        return listed(self.tags(digest))
 
     def is_on(self, tags: Mapping[str, str]) -> bool:
         """Whether the workflow made the thing that has these tags."""
         return tags.get(WORKFLOW_TAG) == self.workflow
+
+    def over(self, tags: Mapping[str, str] | None) -> dict[str, str]:
+        """The tags that a thing should have, which has these now; None if it does not exist yet.
+
+        Somebody else's keeps its own. Ours keeps what others put beside, and loses what the workflow no longer says.
+        """
+        if tags is None:
+            return self.tags()
+        if not self.is_on(tags):
+            return dict(tags)
+        dropped = {*tags.get(USER_TAGS_TAG, "").split(" "), USER_TAGS_TAG} - self.tags().keys()
+        return {**{key: value for key, value in tags.items() if key not in dropped}, **self.tags()}
+
+
+def listed(tags: Mapping[str, str]) -> list[dict[str, str]]:
+    """A mapping of tags as a list, as most APIs want it."""
+    return [{"Key": key, "Value": value} for key, value in tags.items()]
+
+
+def put_and_removed(change: Change) -> tuple[dict[str, str], list[str]]:
+    """What a change of tags puts, and the keys that it removes."""
+    old: Mapping[str, str] = change.old or {}
+    new: Mapping[str, str] = change.new
+    put = {key: value for key, value in new.items() if old.get(key) != value}
+    return put, [key for key in old if key not in new]
+
+
+def _keys(tags: Mapping[str, str]) -> str:
+    """The keys, as many as fit into one value; what does not fit stays when it leaves the workflow."""
+    kept = ""
+    for key in sorted(tags):
+        if len(kept) + 1 + len(key) <= LONGEST_VALUE:
+            kept = f"{kept} {key}".strip()
+    return kept
 
 
 def by_key(tags: Sequence[Mapping[str, Any]]) -> dict[str, str]:

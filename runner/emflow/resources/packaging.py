@@ -8,7 +8,7 @@ its own, or a changed model would overwrite what devices hold the digest of.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -19,7 +19,8 @@ from emflow.engine.resource import Action, Change, Diff, Inputs, Observed, Outpu
 from emflow.engine.work import together
 from emflow.problems import Problem
 from emflow.resources import components, jobs
-from emflow.resources.marks import COMPILATION, NOT_OURS, PACKAGE, PERMISSIONS, ROLE, Mark, digest_of
+from emflow.resources.answers import unless_missing
+from emflow.resources.marks import COMPILATION, NOT_OURS, PACKAGE, PERMISSIONS, ROLE, Mark, by_key, digest_of
 from emflow.workflow.model import ModelComponent
 
 PRESET = "GreengrassV2Component"
@@ -35,6 +36,7 @@ class Packaging:
         base: the job's name in the workflow.
         content: digest of all that goes into the compilation, for the names of jobs.
         bucket: the components bucket, for what comes out.
+        kms_key: what it is encrypted with there; None for what the bucket does by itself.
     """
 
     base: str
@@ -45,6 +47,7 @@ class Packaging:
     bucket: str
     mark: Mark
     retry_failed: bool = False
+    kms_key: str | None = None
 
     @property
     def id(self) -> str:
@@ -75,7 +78,12 @@ class Packaging:
                 "component": lambda: components.describe(clients, self._arn(clients)),
             }
         )
-        return found if found["jobs"] or found["component"] else None
+        if not found["component"] and any(job.status == "COMPLETED" for job in found["jobs"]):
+            # Read side by side: the job may have made it, and ended, between the one answer and the other.
+            found["component"] = components.describe(clients, self._arn(clients))
+        if not found["jobs"] and not found["component"]:
+            return None
+        return {**found, "ours": self._ours(clients, found["component"], found["jobs"])}
 
     def diff(self, observed: Observed | None, inputs: Inputs) -> Diff:
         there: tuple[jobs.Job, ...] = observed["jobs"] if observed else ()
@@ -90,11 +98,20 @@ class Packaging:
                 where=self.id,
                 mend="Raise cloud.package.component.version in the workflow.",
             )
-        if component is not None and diff.action is Action.NONE and component["state"] != "DEPLOYABLE":
-            change = Change("component", component["state"], "DEPLOYABLE")
-            wanted_job = {"job": diff.outputs["job"], "create": False}
-            return Diff(Action.UPDATE, (change,), diff.outputs, wanted=wanted_job)
-        return diff
+        changes = list(diff.changes)
+        runs = diff.action is Action.UPDATE
+        state = component["state"] if component else None
+        if (runs or diff.action is Action.NONE) and state != "DEPLOYABLE":
+            changes.append(Change("component", state, "DEPLOYABLE"))
+        if runs or (diff.action is Action.NONE and observed and observed["ours"]):
+            # SageMaker makes the component, for us: we were stopped before our mark was on it, or somebody took it off.
+            tags = component["tags"] if component else {}
+            if not self.mark.is_on(tags):
+                changes.append(Change("tags", tags, self.mark.tags(self.digest)))
+        if tuple(changes) == diff.changes:
+            return diff
+        wanted_job = {"job": diff.outputs["job"], "create": False}
+        return Diff(Action.UPDATE, tuple(changes), diff.outputs, diff.notes, wanted_job)
 
     def apply(self, clients: Clients, diff: Diff, inputs: Inputs, run: Run) -> Outputs:
         name, wanted = diff.wanted["job"], self._inputs(inputs)
@@ -110,6 +127,7 @@ class Packaging:
                     "S3OutputLocation": f"s3://{self.bucket}/models/packaged/{name}",
                     "PresetDeploymentType": PRESET,
                     "PresetDeploymentConfig": json.dumps(self.preset),
+                    **({"KmsKeyId": self.kms_key} if self.kms_key else {}),
                 },
                 Tags=self.mark.tag_list(self.digest),
             )
@@ -117,19 +135,32 @@ class Packaging:
         job = jobs.run(self.id, lambda name: _describe(clients, name), create, diff, wanted, run, TIMEOUT)
         arn = self._arn(clients)
         components.wait_deployable(clients, arn, run, self.id)
-        # SageMaker made the component, for us: with our mark on it, destroy knows.
-        clients("greengrassv2").tag_resource(resourceArn=arn, tags=self.mark.tags(self.digest))
+        if diff.wanted["create"] or self._made_by_us(clients, job):
+            # SageMaker made the component, for us: with our mark on it, everybody sees whose it is.
+            clients("greengrassv2").tag_resource(resourceArn=arn, tags=self.mark.tags(self.digest))
         return {"job": job.name, **job.outputs}
 
     def kept(self, observed: Observed, *, delete_data: bool) -> str | None:
         component = observed["component"]
         if component is None:
-            return "AWS keeps the record of a job; it costs nothing"
-        return None if self.mark.is_on(component["tags"]) else NOT_OURS
+            return ""  # only the record of a job, which AWS keeps and nobody pays for
+        return None if observed["ours"] else NOT_OURS
 
     def delete(self, clients: Clients, run: Run) -> None:
         """Delete the component version; the job's record stays."""
-        clients("greengrassv2").delete_component(arn=self._arn(clients))
+        unless_missing(lambda: clients("greengrassv2").delete_component(arn=self._arn(clients)))
+
+    def _ours(self, clients: Clients, component: dict[str, Any] | None, there: tuple[jobs.Job, ...]) -> bool:
+        """Whether the component is ours: by its own tags or, as SageMaker makes it without any, by its job's."""
+        if component is None or self.mark.is_on(component["tags"]):
+            return component is not None
+        arn = self._arn(clients)
+        return any(self._made_by_us(clients, job) for job in there if job.outputs.get("component") == arn)
+
+    def _made_by_us(self, clients: Clients, job: jobs.Job) -> bool:
+        arn = clients.arn("sagemaker", f"edge-packaging-job/{job.name}")
+        pages = clients("sagemaker").get_paginator("list_tags").paginate(ResourceArn=arn)
+        return self.mark.is_on(by_key([tag for page in pages for tag in page["Tags"]]))
 
     def _arn(self, clients: Clients) -> str:
         return components.component_arn(clients, self.component.name, self.component.version)
@@ -164,10 +195,12 @@ def _describe(clients: Clients, name: str) -> jobs.Job | None:
             "component": jobs.parsed(output.get("PresetDeploymentConfig")),
         },
         reason=reason,
-        outputs={"artifact": found.get("ModelArtifact", "")} if status == "COMPLETED" else {},
+        outputs={"artifact": found.get("ModelArtifact", ""), "component": preset.get("Artifact", "")}
+        if status == "COMPLETED"
+        else {},
     )
 
 
 def _without_result(job: jobs.Job) -> jobs.Job:
     """A completed job whose component is gone."""
-    return jobs.Job(job.name, job.status, job.inputs, job.reason, job.outputs, usable=job.status != "COMPLETED")
+    return replace(job, usable=job.status != "COMPLETED")

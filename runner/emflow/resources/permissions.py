@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from botocore.exceptions import ClientError
-
 from emflow.engine.clients import Clients
-from emflow.engine.errors import missing
 from emflow.engine.resource import Diff, Inputs, Observed, Outputs, Run
 from emflow.engine.work import together
 from emflow.resources import policies
+from emflow.resources.answers import unless_missing
 from emflow.resources.marks import PERMISSIONS, ROLE
+from emflow.resources.role import RoleName
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,7 @@ class Permissions:
         managed: ARNs of managed policies that the role needs at least.
     """
 
-    role: str
+    role: RoleName
     workflow: str
     inline: Mapping[str, Any] | None
     managed: tuple[str, ...]
@@ -45,13 +44,15 @@ class Permissions:
         return frozenset({ROLE})
 
     def observe(self, clients: Clients) -> Observed | None:
-        iam = clients("iam")
+        iam, role = clients("iam"), self.role.find(clients)
+        if role is None:
+            return None
         found = together(
             {
-                "inline": lambda: _unless_missing(
-                    lambda: iam.get_role_policy(RoleName=self.role, PolicyName=self.name)["PolicyDocument"]
+                "inline": lambda: unless_missing(
+                    lambda: iam.get_role_policy(RoleName=role, PolicyName=self.name)["PolicyDocument"]
                 ),
-                "managed": lambda: _unless_missing(lambda: policies.attached(iam, self.role)),
+                "managed": lambda: unless_missing(lambda: policies.attached(iam, role)),
             }
         )
         if found["inline"] is None and not set(self.managed) & set(found["managed"] or ()):
@@ -67,18 +68,18 @@ class Permissions:
         return Diff.between(want, observed)
 
     def apply(self, clients: Clients, diff: Diff, inputs: Inputs, run: Run) -> Outputs:
-        iam = clients("iam")
+        iam, role = clients("iam"), inputs(ROLE, "name")
         for change in diff.changes:
             match change.field:
                 case "inline" if change.new is None:
-                    self._drop(iam)
+                    self._drop(iam, role)
                 case "inline":
                     text = json.dumps(change.new)
-                    iam.put_role_policy(RoleName=self.role, PolicyName=self.name, PolicyDocument=text)
+                    iam.put_role_policy(RoleName=role, PolicyName=self.name, PolicyDocument=text)
                 case "managed":
                     for arn in change.new:
                         if arn not in (change.old or ()):
-                            iam.attach_role_policy(RoleName=self.role, PolicyArn=arn)
+                            iam.attach_role_policy(RoleName=role, PolicyArn=arn)
         return {}
 
     def kept(self, observed: Observed, *, delete_data: bool) -> str | None:
@@ -86,16 +87,8 @@ class Permissions:
         return None if observed["inline"] is not None else ""
 
     def delete(self, clients: Clients, run: Run) -> None:
-        self._drop(clients("iam"))
+        if role := self.role.find(clients):
+            self._drop(clients("iam"), role)
 
-    def _drop(self, iam: Any) -> None:
-        _unless_missing(lambda: iam.delete_role_policy(RoleName=self.role, PolicyName=self.name))
-
-
-def _unless_missing(call: Callable[[], Any]) -> Any:
-    try:
-        return call()
-    except ClientError as error:
-        if missing(error):
-            return None
-        raise
+    def _drop(self, iam: Any, role: str) -> None:
+        unless_missing(lambda: iam.delete_role_policy(RoleName=role, PolicyName=self.name))

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from emflow.recipes.deployment import secrets
 from emflow.workflow.model import Workflow
 
 TRUSTED = ("credentials.iot.amazonaws.com", "sagemaker.amazonaws.com")
@@ -39,6 +40,7 @@ def least_privilege(workflow: Workflow, partition: str) -> dict[str, Any]:
     model = f"arn:{partition}:greengrass:{region}:*:components:{cloud.package.component.name}"
     logs = f"arn:{partition}:logs:{region}:*:log-group:/aws"
     devices = f"arn:{partition}:sagemaker:{region}:*:device-fleet/{cloud.fleet.name}/device/*"
+    keys = {cloud.buckets.components.encryption.kms_key, cloud.buckets.inference_results.encryption.kms_key}
     return {
         "Version": "2012-10-17",
         "Statement": [
@@ -57,6 +59,8 @@ def least_privilege(workflow: Workflow, partition: str) -> dict[str, Any]:
                 ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"],
                 [f"{logs}/greengrass/*", f"{logs}/sagemaker/*"],
             ),
+            *_secrets(sorted(secrets(workflow))),
+            *_keys(sorted(key for key in keys if key), partition, region),
         ],
     }
 
@@ -88,6 +92,32 @@ def trusted_by(document: Mapping[str, Any]) -> list[str]:
         ):
             services += _listed(principal.get("Service"))
     return services
+
+
+def _secrets(arns: list[str]) -> list[dict[str, Any]]:
+    return [_allow("Secrets", ["secretsmanager:GetSecretValue"], arns)] if arns else []
+
+
+def _keys(keys: list[str], partition: str, region: str) -> list[dict[str, Any]]:
+    """The use of KMS keys, through S3 only. An alias is named in a condition: as a resource, IAM does not know it."""
+    through_s3 = {"StringLike": {"kms:ViaService": f"s3.{region}.amazonaws.com*"}}
+    actions = ["kms:Decrypt", "kms:GenerateDataKey"]
+    by_arn = [key for key in keys if ":key/" in key]
+    aliases = [key[key.index("alias/") :] for key in keys if "alias/" in key]
+    statements = []
+    if by_arn:
+        statements.append({**_allow("Keys", actions, by_arn), "Condition": through_s3})
+    if aliases:
+        condition = {**through_s3, "ForAnyValue:StringEquals": {"kms:ResourceAliases": aliases}}
+        any_key = f"arn:{partition}:kms:{region}:*:key/*"
+        statements.append({**_allow("KeysByAlias", actions, [any_key]), "Condition": condition})
+    return statements
+
+
+def inline(iam: Any, role: str) -> list[str]:
+    """Names of the inline policies on a role."""
+    pages = iam.get_paginator("list_role_policies").paginate(RoleName=role)
+    return [name for page in pages for name in page["PolicyNames"]]
 
 
 def attached(iam: Any, role: str) -> list[str]:

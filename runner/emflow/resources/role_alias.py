@@ -9,20 +9,30 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from emflow.engine.clients import Clients
-from emflow.engine.errors import code, missing
+from emflow.engine.errors import code
 from emflow.engine.resource import Diff, Inputs, Observed, Outputs, Run
-from emflow.resources.marks import NOT_OURS, ROLE, ROLE_ALIAS, Mark, by_key, refuse_foreign
+from emflow.resources.answers import unless_missing
+from emflow.resources.marks import (
+    NOT_OURS,
+    ROLE,
+    ROLE_ALIAS,
+    Mark,
+    by_key,
+    listed,
+    put_and_removed,
+    refuse_foreign,
+)
 
 
 @dataclass(frozen=True)
 class RoleAlias:
-    """A role alias. `seconds` is how long its credentials last: 900 to 43200."""
+    """A role alias. `seconds` is how long its credentials last, 900 to 43200; None leaves that as it is."""
 
     name: str
-    seconds: int
+    seconds: int | None
     mark: Mark
     adopted: bool = False
 
@@ -36,12 +46,9 @@ class RoleAlias:
 
     def observe(self, clients: Clients) -> Observed | None:
         iot = clients("iot")
-        try:
-            found = iot.describe_role_alias(roleAlias=self.name)["roleAliasDescription"]
-        except ClientError as error:
-            if missing(error):
-                return None
-            raise
+        found = unless_missing(lambda: iot.describe_role_alias(roleAlias=self.name)["roleAliasDescription"])
+        if found is None:
+            return None
         return {
             "arn": found["roleAliasArn"],
             "role": found["roleArn"],
@@ -50,7 +57,12 @@ class RoleAlias:
         }
 
     def diff(self, observed: Observed | None, inputs: Inputs) -> Diff:
-        want = {"role": inputs(ROLE, "arn"), "seconds": self.seconds}
+        have = observed or {}
+        want = {
+            "role": inputs(ROLE, "arn"),
+            "seconds": have.get("seconds") if self.seconds is None else self.seconds,
+            "tags": self.mark.over(have.get("tags")),
+        }
         diff = Diff.between(want, observed, outputs={"arn": observed["arn"]} if observed else {})
         if observed is not None:
             refuse_foreign(f"role alias {self.name}", self.mark, observed["tags"], diff.changes, adopted=self.adopted)
@@ -58,23 +70,34 @@ class RoleAlias:
 
     def apply(self, clients: Clients, diff: Diff, inputs: Inputs, run: Run) -> Outputs:
         iot = clients("iot")
-        asked = {"roleAlias": self.name, "roleArn": inputs(ROLE, "arn"), "credentialDurationSeconds": self.seconds}
+        asked: dict[str, Any] = {"roleAlias": self.name, "roleArn": inputs(ROLE, "arn")}
+        if self.seconds is not None:
+            asked["credentialDurationSeconds"] = self.seconds
         if "arn" not in diff.outputs:
             try:
                 return {"arn": iot.create_role_alias(**asked, tags=self.mark.tag_list())["roleAliasArn"]}
-            except iot.exceptions.ResourceAlreadyExistsException:
+            except (iot.exceptions.ResourceAlreadyExistsException, BotoCoreError):
+                # Made since we looked, perhaps by a call of ours whose answer was lost.
                 found = self.observe(clients)
+                if found is None:
+                    raise
                 diff = self.diff(found, inputs)
-                if not diff.changes:
-                    return diff.outputs
-        iot.update_role_alias(**asked)
+        new = {change.field: change for change in diff.changes}
+        if new.keys() & {"role", "seconds"}:
+            iot.update_role_alias(**asked)
+        if "tags" in new:
+            put, removed = put_and_removed(new["tags"])
+            if put:
+                iot.tag_resource(resourceArn=diff.outputs["arn"], tags=listed(put))
+            if removed:
+                iot.untag_resource(resourceArn=diff.outputs["arn"], tagKeys=removed)
         return diff.outputs
 
     def kept(self, observed: Observed, *, delete_data: bool) -> str | None:
         return None if self.mark.is_on(observed["tags"]) else NOT_OURS
 
     def delete(self, clients: Clients, run: Run) -> None:
-        clients("iot").delete_role_alias(roleAlias=self.name)
+        unless_missing(lambda: clients("iot").delete_role_alias(roleAlias=self.name))
 
 
 def _tags(iot: Any, arn: str) -> dict[str, str]:

@@ -7,15 +7,16 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
 from emflow.engine.clients import Clients
 from emflow.engine.errors import missing
-from emflow.engine.events import Done, Emit, Failed, Started, Waiting, ignore
-from emflow.engine.work import problem_of
+from emflow.engine.events import Done, Emit, Failed, Left, Started, Waiting, ignore
+from emflow.engine.stopping import Interrupted, Stop, Stopped
+from emflow.engine.work import each
 from emflow.problems import Problem
-from emflow.resources.deployment import latest_deployment
 from emflow.resources.marks import DEPLOYMENT
+from emflow.resources.revision import latest_deployment
 from emflow.workflow.model import Workflow
 
 SUCCEEDED = frozenset({"SUCCEEDED", "COMPLETED"})
@@ -25,59 +26,80 @@ ROLLOUT = "deployment/rollout"
 """The id under which the events of a rollout come."""
 
 
-def wait_for_deployment(workflow: Workflow, clients: Clients, emit: Emit = ignore, *, timeout: float = 900.0) -> None:
+def wait_for_deployment(
+    workflow: Workflow, clients: Clients, emit: Emit = ignore, *, timeout: float = 900.0, stop: Stop | None = None
+) -> None:
     """Wait until every core device of the workflow's target has taken its latest deployment.
 
     Args:
         timeout: seconds.
+        stop: ends it when asked, without waiting for an answer; the devices go on.
 
     Raises:
         Problem: a device failed (its reason is in it), the deployment was cancelled or replaced, there is none, or
             devices have not said anything for too long.
+        Interrupted: `stop` was asked for.
     """
+    stop = stop or Stop()
     started = time.monotonic()
     emit(Started(ROLLOUT, None))
+    following = _Following(workflow, clients, emit, started + timeout, stop)
     try:
-        _follow(workflow, clients, emit, started + timeout)
-    except (Problem, BotoCoreError, ClientError) as error:
-        problem = problem_of(error)
-        emit(Failed(ROLLOUT, problem))
-        raise problem from error
+        problems = each(lambda follow: follow(), [following], stop)
+    except Stopped:
+        emit(Left(ROLLOUT, following.state, time.monotonic() - started))
+        raise Interrupted(stop, left={ROLLOUT: following.state}, mend="The devices go on: see emflow status.") from None
+    if problems:
+        emit(Failed(ROLLOUT, problems[0]))
+        raise problems[0]
     emit(Done(ROLLOUT, None, time.monotonic() - started))
 
 
-def _follow(workflow: Workflow, clients: Clients, emit: Emit, deadline: float) -> None:
-    target = workflow.cloud.deployment.target
-    deployment = latest_deployment(clients, clients.arn("iot", target.arn_suffix))
-    if deployment is None:
-        raise Problem(f"{target.arn_suffix} has no deployment", where=DEPLOYMENT, mend="emflow apply makes one.")
-    identity = deployment["deploymentId"]
-    told, pause = "", 0.1
-    while True:
-        things = [target.thing] if target.thing else _members(clients, target.thing_group or "")
-        if not things:
-            raise Problem(
-                f"no core device is in {target.arn_suffix}, so nobody takes the deployment",
-                where=DEPLOYMENT,
-                mend="Add core devices to the thing group; they take it as they join.",
-            )
-        states = {thing: _state(clients, thing, identity) for thing in things}
-        _refuse_broken(states)
-        if all(state["coreDeviceExecutionStatus"] in SUCCEEDED for state in states.values()):
-            return
-        _refuse_replaced(clients, identity)
-        state = _summary(states)
-        if state != told:
-            emit(Waiting(ROLLOUT, state))
-            told = state
-        if time.monotonic() > deadline:
+class _Following:
+    """Looks at the devices until they are done; `state` is what was told last."""
+
+    def __init__(self, workflow: Workflow, clients: Clients, emit: Emit, deadline: float, stop: Stop) -> None:
+        self._target = workflow.cloud.deployment.target
+        self._clients = clients
+        self._emit = emit
+        self._deadline = deadline
+        self._stop = stop
+        self.state = ""
+
+    def __call__(self) -> None:
+        clients, target = self._clients, self._target
+        deployment = latest_deployment(clients, clients.arn("iot", target.arn_suffix))
+        if deployment is None:
+            raise Problem(f"{target.arn_suffix} has no deployment", where=DEPLOYMENT, mend="emflow apply makes one.")
+        identity = deployment["deploymentId"]
+        pause = 0.1
+        while True:
+            things = [target.thing] if target.thing else _members(clients, target.thing_group or "")
+            if not things:
+                raise Problem(
+                    f"no core device is in {target.arn_suffix}, so nobody takes the deployment",
+                    where=DEPLOYMENT,
+                    mend="Add core devices to the thing group; they take it as they join.",
+                )
+            states = {thing: _state(clients, thing, identity) for thing in things}
+            _refuse_broken(states)
+            if all(state["coreDeviceExecutionStatus"] in SUCCEEDED for state in states.values()):
+                return
+            _refuse_replaced(clients, identity)
+            self._tell(_summary(states))
+            self._stop.pause(pause)
+            pause = min(pause * 1.4, 5.0)
+
+    def _tell(self, state: str) -> None:
+        if state != self.state:
+            self._emit(Waiting(ROLLOUT, state))
+            self.state = state
+        if time.monotonic() > self._deadline:
             raise Problem(
                 f"the deployment has not arrived in time: {state}",
                 where=DEPLOYMENT,
                 mend="Is the device running and connected? See greengrass.log on it.",
             )
-        time.sleep(pause)
-        pause = min(pause * 1.4, 5.0)
 
 
 def _members(clients: Clients, group: str) -> list[str]:

@@ -16,6 +16,7 @@ from botocore.exceptions import ClientError
 from emflow.engine.clients import Clients
 from emflow.engine.errors import status
 from emflow.engine.resource import Diff, Inputs, Observed, Outputs, Run
+from emflow.resources.answers import unless_missing
 from emflow.resources.marks import COMPONENTS_BUCKET
 
 
@@ -67,7 +68,7 @@ class StoredObject:
         return diff.outputs
 
     def kept(self, observed: Observed, *, delete_data: bool) -> str | None:
-        return None if delete_data else "it stays with its bucket; --delete-data removes both"
+        return None if delete_data else ""  # its bucket stays too, and says so
 
     def delete(self, clients: Clients, run: Run) -> None:
-        clients("s3").delete_object(Bucket=self.bucket, Key=self.key)
+        unless_missing(lambda: clients("s3").delete_object(Bucket=self.bucket, Key=self.key))

@@ -20,6 +20,7 @@ from emflow.local.aws.iot_tags import IotTags
 from emflow.local.aws.place import REGION, Place
 from emflow.local.aws.protocol import Answer
 from emflow.local.aws.region import Region
+from emflow.local.aws.s3_tags import S3Tags
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +68,7 @@ class Router:
         self._regions = regions
         self._upstream = upstream.Upstream()
         self._iot = IotTags(self._upstream.answer)
+        self._s3 = S3Tags(self._upstream.answer)
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         try:
@@ -88,6 +90,8 @@ class Router:
             if service == "iot":
                 self._regions(region)  # so that a thing made before any other call is found when it reports
                 return self._iot.answer(environ)
+            if service == "s3":
+                return self._s3.answer(environ)
             return self._upstream.answer(service, environ)
         return _not_served(service, environ)
 

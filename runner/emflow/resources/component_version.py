@@ -1,4 +1,4 @@
-"""The application component: its recipe, published as the next version when, and only when, something in it changed.
+"""A component of ours: its recipe, published as the next version when, and only when, something in it changed.
 
 A component version never changes, and Greengrass does not say whether two are the same; so each version that we make
 carries the digest of its recipe (without the version) and its bundle as a tag. The version to deploy is the one that
@@ -8,7 +8,7 @@ has today's digest, whichever it is.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -17,58 +17,60 @@ from emflow.engine.clients import Clients
 from emflow.engine.resource import Action, Change, Diff, Inputs, Observed, Outputs, Run
 from emflow.engine.work import together
 from emflow.problems import Problem
-from emflow.recipes.render import application_recipe
+from emflow.recipes.ours import Ours
 from emflow.resources import components
-from emflow.resources.marks import BUNDLE, COMPONENT, DIGEST_TAG, NOT_OURS, Mark, digest_of
-from emflow.workflow.model import Workflow
+from emflow.resources.answers import unless_missing
+from emflow.resources.marks import COMPONENT, DIGEST_TAG, NOT_OURS, Mark, digest_of
 
 AUTO = "auto"
 LOOK_BACK = 20
 """How many versions are looked at, from the newest, for one with the same content."""
 
 
-@dataclass(frozen=True)
-class Application:
-    """The application component. `bundle` is the S3 URI of its artifact, content-addressed."""
+def own_component_id(name: str) -> str:
+    """The resource that is one of the workflow's `components`."""
+    return f"component/{name}"
 
-    workflow: Workflow
-    bundle: str
+
+@dataclass(frozen=True)
+class ComponentVersion:
+    """The application component, or one of the workflow's `components`. `needs`: what stores its zip."""
+
+    ours: Ours
     mark: Mark
+    needs: frozenset[str] = frozenset()
     retry_failed: bool = False
 
     @property
     def id(self) -> str:
-        return COMPONENT
+        return COMPONENT if self.ours.application else own_component_id(self.ours.name)
 
     @property
     def name(self) -> str:
-        return self.workflow.edge.component.name
-
-    @property
-    def needs(self) -> frozenset[str]:
-        return frozenset({BUNDLE})
+        return self.ours.name
 
     @property
     def version(self) -> str:
         """As the workflow has it: `auto`, or three numbers."""
-        return self.workflow.edge.component.version
+        return self.ours.version
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Of the recipe apart from its version, and with the bundle's URI of the bundle too."""
-        return digest_of(application_recipe(self.workflow, "0.0.0", self.bundle))
+        return digest_of(self.ours.recipe("0.0.0"))
 
     def observe(self, clients: Clients) -> Observed | None:
         there = components.versions(clients, self.name)
         look = {version: partial(self._describe, clients, version) for version in there[:1]}
         found: dict[str, Any] = together(look)
-        if not any(self._same(each) for each in found.values()):
+        if not self._recognised(found):
             found |= together({version: partial(self._describe, clients, version) for version in there[1:LOOK_BACK]})
         if self.version != AUTO and self.version in there and self.version not in found:
             found[self.version] = self._describe(clients, self.version)
         return {"versions": {version: each for version, each in found.items() if each}} if there else None
 
     def diff(self, observed: Observed | None, inputs: Inputs) -> Diff:
+        _ = self.digest  # a recipe that would not work is refused here, before anything of the workflow is made
         found: dict[str, Any] = observed["versions"] if observed else {}
         newest = max(found, key=components.version_key, default="")
         if self.version != AUTO:
@@ -84,7 +86,7 @@ class Application:
     def apply(self, clients: Clients, diff: Diff, inputs: Inputs, run: Run) -> Outputs:
         version = diff.outputs["version"]
         if diff.wanted["create"]:
-            recipe = application_recipe(self.workflow, version, self.bundle)
+            recipe = self.ours.recipe(version)
             try:
                 clients("greengrassv2").create_component_version(
                     inlineRecipe=recipe.encode(), tags=self.mark.tags(self.digest)
@@ -112,10 +114,18 @@ class Application:
         for version in components.versions(clients, self.name):
             found = self._describe(clients, version)
             if found and self.mark.is_on(found["tags"]):
-                clients("greengrassv2").delete_component(arn=components.component_arn(clients, self.name, version))
+                arn = components.component_arn(clients, self.name, version)
+                unless_missing(partial(clients("greengrassv2").delete_component, arn=arn))
 
     def _describe(self, clients: Clients, version: str) -> dict[str, Any] | None:
         return components.describe(clients, components.component_arn(clients, self.name, version))
+
+    def _recognised(self, found: dict[str, Any]) -> bool:
+        """Whether one of these is what is wanted. A recipe that would not work is told by `diff`, not to `destroy`."""
+        try:
+            return any(self._same(each) for each in found.values())
+        except Problem:
+            return False
 
     def _same(self, found: dict[str, Any] | None) -> bool:
         return found is not None and found["tags"].get(DIGEST_TAG) == self.digest
@@ -128,13 +138,13 @@ class Application:
             raise Problem(
                 f"{self.name} {self.version} exists already, with other content; a component version never changes",
                 where=self.id,
-                mend=f"Set edge.component.version to {components.next_patch(newest)}, or to auto.",
+                mend=f"Set {self.ours.key}.version to {components.next_patch(newest)}, or to auto.",
             )
         if there["state"] == "FAILED":
             raise Problem(
                 f"{self.name} {self.version} FAILED: {there['message'] or 'no reason given'}",
                 where=self.id,
-                mend=f"Mend that, and set edge.component.version to {components.next_patch(newest)}, or to auto.",
+                mend=f"Mend that, and set {self.ours.key}.version to {components.next_patch(newest)}, or to auto.",
             )
         return self._settled(self.version, there["state"])
 

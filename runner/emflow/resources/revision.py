@@ -1,0 +1,166 @@
+"""A revision of a target's deployment: what of it is ours, how it spreads, and how one is read.
+
+A deployment that replaces another has to know which of the components in it we once put there: those may go when the
+workflow drops them, everybody else's stay. So each deployment of ours carries their names in its tags.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from functools import partial
+from typing import Any
+
+from emflow.engine.clients import Clients
+from emflow.engine.work import together
+from emflow.resources.answers import unless_missing
+from emflow.resources.marks import LONGEST_VALUE, Mark
+from emflow.workflow.model import Deployment, Growth, Rollout
+from emflow.workflow.units import seconds
+
+COMPONENTS_TAG = "emflow:components"
+"""Holds names with spaces between them; what does not fit goes on in `emflow:components:2` and so forth."""
+
+LOOK_BACK = 20
+"""How many of a target's deployments are looked at for the last one of ours."""
+
+DEFAULT_POLICIES: Mapping[str, Any] = {
+    "failureHandlingPolicy": "ROLLBACK",
+    "componentUpdatePolicy": {"timeoutInSeconds": 60, "action": "NOTIFY_COMPONENTS"},
+    "configurationValidationPolicy": {"timeoutInSeconds": 30},
+}
+"""What AWS takes where a deployment says nothing."""
+
+FAST = 1000
+"""Devices a minute: AWS's most, and its default."""
+
+
+def record(names: Iterable[str]) -> dict[str, str]:
+    """Names of components as tags."""
+    values = [""]
+    for name in sorted(names):
+        if len(values[-1]) + 1 + len(name) > LONGEST_VALUE:
+            values.append("")
+        values[-1] = f"{values[-1]} {name}".strip()
+    return {f"{COMPONENTS_TAG}:{number}" if number > 1 else COMPONENTS_TAG: v for number, v in enumerate(values, 1)}
+
+
+def recorded(tags: Mapping[str, str]) -> set[str]:
+    """The names that `record` put into the tags."""
+    return {name for key, value in tags.items() if key.startswith(COMPONENTS_TAG) for name in value.split()}
+
+
+def policies(deployment: Deployment) -> dict[str, Any]:
+    """`deploymentPolicies`, whole."""
+    return {
+        "failureHandlingPolicy": {"rollback": "ROLLBACK", "nothing": "DO_NOTHING"}[deployment.on_failure],
+        "componentUpdatePolicy": {
+            "timeoutInSeconds": round(seconds(deployment.update.timeout)),
+            "action": "NOTIFY_COMPONENTS" if deployment.update.notify else "SKIP_NOTIFY_COMPONENTS",
+        },
+        "configurationValidationPolicy": {"timeoutInSeconds": round(seconds(deployment.validation_timeout))},
+    }
+
+
+def job(deployment: Deployment) -> dict[str, Any]:
+    """`iotJobConfiguration`; empty for a deployment to one thing, which is no job."""
+    if deployment.target.thing_group is None:
+        return {}
+    rollout = deployment.rollout or Rollout()
+    rate: dict[str, Any] = {"maximumPerMinute": rollout.max_per_minute}
+    if rollout.growth:
+        rate["exponentialRate"] = _growth(rollout.growth)
+    criteria = [
+        {
+            "failureType": each.when.upper(),
+            "action": "CANCEL",
+            "thresholdPercentage": each.percent,
+            "minNumberOfExecutedThings": each.after,
+        }
+        for each in rollout.abort
+    ]
+    return {
+        "jobExecutionsRolloutConfig": rate,
+        **({"abortConfig": {"criteriaList": criteria}} if criteria else {}),
+        **(
+            {"timeoutConfig": {"inProgressTimeoutInMinutes": round(seconds(rollout.timeout) / 60)}}
+            if rollout.timeout
+            else {}
+        ),
+    }
+
+
+def _growth(growth: Growth) -> dict[str, Any]:
+    when = (
+        {"numberOfSucceededThings": growth.after_succeeded}
+        if growth.after_succeeded
+        else {"numberOfNotifiedThings": growth.after_notified}
+    )
+    return {
+        "baseRatePerMinute": growth.start_per_minute,
+        "incrementFactor": growth.factor,
+        "rateIncreaseCriteria": when,
+    }
+
+
+def policies_of(latest: Mapping[str, Any]) -> dict[str, Any]:
+    """The policies of a deployment that is there."""
+    found = latest.get("deploymentPolicies") or {}
+    return {
+        key: {**value, **(found.get(key) or {})} if isinstance(value, Mapping) else found.get(key) or value
+        for key, value in DEFAULT_POLICIES.items()
+    }
+
+
+def job_of(latest: Mapping[str, Any], *, group: bool) -> dict[str, Any]:
+    """The job configuration of a deployment that is there."""
+    if not group:
+        return {}
+    found = latest.get("iotJobConfiguration") or {}
+    return {
+        **found,
+        "jobExecutionsRolloutConfig": {"maximumPerMinute": FAST, **(found.get("jobExecutionsRolloutConfig") or {})},
+    }
+
+
+def comparable(spec: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """One component of a deployment with its configuration read, so that only what means something differs."""
+    if spec is None:
+        return None
+    update = spec.get("configurationUpdate") or {}
+    return {
+        "version": spec["componentVersion"],
+        "configuration": json.loads(update.get("merge") or "{}"),
+        "reset": sorted(update.get("reset") or []),
+        "runWith": spec.get("runWith") or {},
+    }
+
+
+def latest_deployment(clients: Clients, target: str) -> dict[str, Any] | None:
+    """The target's latest deployment, whole; None when it never had one."""
+    listed = clients("greengrassv2").list_deployments(targetArn=target, historyFilter="LATEST_ONLY")["deployments"]
+    return _whole(clients, listed[0]["deploymentId"]) if listed else None
+
+
+def components_we_put(clients: Clients, target: str, latest: Mapping[str, Any] | None, mark: Mark) -> set[str]:
+    """The names that the last deployment of ours recorded: the latest one's, or an earlier one's if somebody revised
+    ours since."""
+    if latest is None:
+        return set()
+    if mark.is_on(latest.get("tags") or {}):
+        return recorded(latest["tags"])
+    pages = clients("greengrassv2").get_paginator("list_deployments")
+    listed = pages.paginate(targetArn=target, historyFilter="ALL", PaginationConfig={"MaxItems": LOOK_BACK})
+    found = sorted(
+        (each for page in listed for each in page["deployments"]),
+        key=lambda each: each["creationTimestamp"],
+        reverse=True,
+    )
+    whole = together({each["deploymentId"]: partial(_whole, clients, each["deploymentId"]) for each in found})
+    tags = [each.get("tags") or {} for each in whole.values() if each]
+    return next((recorded(each) for each in tags if mark.is_on(each)), set())
+
+
+def _whole(clients: Clients, identity: str) -> dict[str, Any] | None:
+    found = unless_missing(lambda: clients("greengrassv2").get_deployment(deploymentId=identity))
+    return {**found, "components": found.get("components") or {}} if found else None

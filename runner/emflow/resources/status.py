@@ -1,0 +1,164 @@
+"""What became of a workflow: the devices' health, what they run, the jobs behind it, and when results last came.
+
+Only reads, and only of what is there: a workflow that was never applied has a status too. Of a large thing group every
+device's health is read, and the details of those that are not well, `MOST` at most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, TypeVar
+
+from botocore.exceptions import ClientError
+
+from emflow.engine.clients import Clients
+from emflow.engine.errors import missing
+from emflow.engine.stopping import Interrupted, Stop, Stopped
+from emflow.engine.work import each, together
+from emflow.problems import Problem
+from emflow.resources import job_status
+from emflow.resources.device_status import UNKNOWN, DeviceStatus, detailed, platform, read_device
+from emflow.resources.job_status import JobStatus
+from emflow.resources.last_results import LastResults, last_results
+from emflow.resources.revision import latest_deployment
+from emflow.resources.rollout import BROKEN
+from emflow.workflow.model import Workflow
+
+T = TypeVar("T")
+FORMAT = "emflow.status/v1"
+MOST = 50
+"""Devices whose details are read."""
+
+
+@dataclass(frozen=True)
+class TargetDeployment:
+    """The latest deployment of the workflow's target."""
+
+    id: str
+    name: str
+    status: str
+    created: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Status:
+    """All of it, at one time."""
+
+    workflow: str
+    target: str
+    at: datetime
+    deployment: TargetDeployment | None = None
+    devices: tuple[DeviceStatus, ...] = ()
+    jobs: tuple[JobStatus, ...] = ()
+    last_results: LastResults | None = None
+    format: str = field(default=FORMAT, init=False)
+
+    @property
+    def well(self) -> bool:
+        """Deployed, and every device is well."""
+        deployed = self.deployment is not None and self.deployment.status not in BROKEN
+        return deployed and bool(self.devices) and all(device.well for device in self.devices)
+
+
+def read_status(workflow: Workflow, clients: Clients, stop: Stop | None = None) -> Status:
+    """Look at AWS.
+
+    Args:
+        stop: ends it early when asked, without waiting for answers.
+
+    Raises:
+        Problem: something could not be read.
+        Interrupted: `stop` was asked for.
+    """
+    target = workflow.cloud.deployment.target
+    found: dict[str, Any] = {}
+
+    def look(name: str, read: Callable[[], object]) -> None:
+        found[name] = read()
+
+    reads = {
+        "deployment": lambda: latest_deployment(clients, clients.arn("iot", target.arn_suffix)),
+        "devices": lambda: _healths(workflow, clients),
+        "jobs": lambda: job_status.read(workflow, clients),
+        "results": lambda: last_results(workflow, clients),
+    }
+    _each(lambda name: look(name, reads[name]), reads, stop)
+    latest = found["deployment"]
+    devices: list[DeviceStatus] = found["devices"]
+    ailing_first = sorted(devices, key=lambda device: device.health == "HEALTHY")
+    details: dict[str, DeviceStatus] = {}
+
+    def detail(device: DeviceStatus) -> None:
+        details[device.thing] = detailed(clients, device, latest["deploymentId"] if latest else "")
+
+    _each(detail, ailing_first[:MOST], stop)
+    return Status(
+        workflow=workflow.metadata.name,
+        target=target.arn_suffix,
+        at=datetime.now(UTC),
+        deployment=_target_deployment(latest),
+        devices=tuple(details.get(device.thing, device) for device in devices),
+        jobs=found["jobs"],
+        last_results=found["results"],
+    )
+
+
+def _each(read: Callable[[T], object], items: Iterable[T], stop: Stop | None) -> None:
+    try:
+        problems = each(read, items, stop)
+    except Stopped:
+        raise Interrupted(stop or Stop(), mend="Nothing was changed.") from None
+    if problems:
+        raise Problem("\n".join(str(problem) for problem in problems))
+
+
+def _target_deployment(latest: Mapping[str, Any] | None) -> TargetDeployment | None:
+    if latest is None:
+        return None
+    return TargetDeployment(
+        latest["deploymentId"],
+        latest.get("deploymentName") or "",
+        latest["deploymentStatus"],
+        latest.get("creationTimestamp"),
+    )
+
+
+def _healths(workflow: Workflow, clients: Clients) -> list[DeviceStatus]:
+    """Every device of the target, with its health; a page of them a call."""
+    target = workflow.cloud.deployment.target
+    if target.thing:
+        return [read_device(clients, target.thing)]
+    group = target.thing_group or ""
+    found: dict[str, Any] = together(
+        {"members": partial(_members, clients, group), "cores": partial(_cores, clients, target.arn_suffix)}
+    )
+    cores: dict[str, DeviceStatus] = found["cores"]
+    return [cores.get(thing, DeviceStatus(thing, UNKNOWN, detailed=False)) for thing in found["members"]]
+
+
+def _members(clients: Clients, group: str) -> list[str]:
+    pages = clients("iot").get_paginator("list_things_in_thing_group").paginate(thingGroupName=group)
+    try:
+        return [thing for page in pages for thing in page["things"]]
+    except ClientError as error:
+        if missing(error):
+            return []
+        raise
+
+
+def _cores(clients: Clients, target: str) -> dict[str, DeviceStatus]:
+    listing = clients("greengrassv2").get_paginator("list_core_devices")
+    return {
+        core["coreDeviceThingName"]: DeviceStatus(
+            thing=core["coreDeviceThingName"],
+            health=core["status"],
+            heard=core.get("lastStatusUpdateTimestamp"),
+            platform=platform(core),
+            detailed=False,
+        )
+        for page in listing.paginate(thingGroupArn=clients.arn("iot", target))
+        for core in page["coreDevices"]
+    }

@@ -1,0 +1,113 @@
+"""Components of the user's own: uploaded, made and deployed with the application, and anew only when they changed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from botocore.exceptions import ClientError
+
+from emflow.engine.destroy import plan_removal, remove
+from emflow.problems import Problem
+from emflow.resources import build
+from emflow.workflow import load
+
+RECIPE = """\
+RecipeFormatVersion: "2020-01-25"
+ComponentName: {{ component.name | quoted }}
+ComponentVersion: {{ version | quoted }}
+Manifests:
+  - Platform: {os: linux, runtime: "*"}
+    Lifecycle: {run: 'sh "{{ artifact.folder }}/run.sh"'}
+    Artifacts: [{URI: {{ artifact.uri | quoted }}, Unarchive: ZIP}]
+"""
+DEPLOYMENT = "deployment/target"
+
+
+@pytest.fixture
+def name(workflow):
+    return f"com.example.X-{workflow.metadata.name}"
+
+
+@pytest.fixture
+def write(file, name):
+    """Write the workflow with a component of its own, and load it."""
+    (file.parent / "files").mkdir()
+    original = file.read_text()
+
+    def make(script="echo hello", version="auto"):
+        (file.parent / "files" / "run.sh").write_text(script)
+        (file.parent / "recipe.j2").write_text(RECIPE)
+        own = {"name": name, "version": version, "recipe": "recipe.j2", "artifacts": "files"}
+        file.write_text(original + yaml.safe_dump({"components": [{**own, "configuration": {"every": "5s"}}]}))
+        return load(file)
+
+    return make
+
+
+def component(name):
+    return f"component/{name}"
+
+
+def test_it_is_uploaded_made_and_deployed(rollout, write, name, client):
+    workflow = write()
+    applied = rollout.apply(workflow)
+    assert applied.outputs[component(name)] == {"version": "1.0.0"}
+    arn = f"arn:aws:greengrass:us-east-1:123456789012:components:{name}:versions:1.0.0"
+    recipe = json.loads(client("greengrassv2").get_component(arn=arn, recipeOutputFormat="JSON")["recipe"])
+    uri = recipe["Manifests"][0]["Artifacts"][0]["URI"]
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    assert client("s3").get_object(Bucket=bucket, Key=key)["ContentLength"] > 100
+    tags = client("greengrassv2").describe_component(arn=arn)["tags"]
+    assert tags["emflow:workflow"] == workflow.metadata.name
+    deployment = client("greengrassv2").get_deployment(deploymentId=applied.outputs[DEPLOYMENT]["id"])
+    deployed = deployment["components"][name]
+    assert deployed["componentVersion"] == "1.0.0"
+    assert json.loads(deployed["configurationUpdate"]["merge"]) == {"every": "5s"}
+
+
+def test_a_second_time_changes_nothing_and_other_files_make_the_next_patch(rollout, write, name):
+    rollout.apply(write())
+    rollout.apply(write())
+    assert rollout.changing_calls == []
+    applied = rollout.apply(write("echo other"))
+    assert applied.outputs[component(name)] == {"version": "1.0.1"}
+    # What was there before is what is wanted again: no third version.
+    assert rollout.apply(write()).outputs[component(name)] == {"version": "1.0.0"}
+
+
+def test_an_explicit_version_whose_content_changed_is_refused_with_the_way_out(rollout, write):
+    rollout.apply(write(version="2.0.0"))
+    rollout.apply(write(version="2.0.0"))
+    assert rollout.changing_calls == []
+    with pytest.raises(Problem, match=r"2\.0\.0 exists already, with other content") as told:
+        rollout.apply(write("echo other", version="2.0.0"))
+    assert told.value.mend == "Set components[0].version to 2.0.1, or to auto."
+    assert rollout.changing_calls == []
+
+
+def test_a_recipe_that_would_not_work_never_leaves(rollout, write, file: Path):
+    workflow = write()
+    (file.parent / "recipe.j2").write_text(RECIPE.replace('runtime: "*"', "runtime: java"))
+    with pytest.raises(Problem, match=r"Platform\.runtime \(line 5\)"):
+        rollout.apply(workflow)
+    assert rollout.changing_calls == []
+
+
+def test_destroy_takes_every_version_of_it_even_when_its_recipe_would_not_work_any_more(
+    rollout, write, name, file: Path, client
+):
+    rollout.apply(write())
+    workflow = write("echo other")
+    rollout.apply(workflow)
+    (file.parent / "recipe.j2").write_text("{{ nothing }}")
+    clients = rollout.own(workflow)
+    removal = plan_removal(build(workflow), clients)
+    assert component(name) in {resource.id for resource in removal.going}
+    remove(removal, clients)
+    with pytest.raises(ClientError, match="NotFound"):
+        client("greengrassv2").list_component_versions(
+            arn=f"arn:aws:greengrass:us-east-1:123456789012:components:{name}"
+        )
