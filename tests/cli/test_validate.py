@@ -2,20 +2,90 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
+
+from emflow.workflow.rules import CODES, WARNINGS
 
 
 def test_right_files_are_ok_and_the_exit_code_is_0(emflow, demo: Path) -> None:
     workshop = demo.with_name("imx8mplus-mobilenetv2.yaml")
     ran = emflow("validate", demo, workshop)
-    assert (ran.code, ran.out, ran.err) == (0, f"{demo}: ok\n{workshop}: ok\n", "")
+    assert (ran.code, ran.err) == (0, "")
+    assert [line for line in ran.out.splitlines() if line.endswith(": ok")] == [f"{demo}: ok", f"{workshop}: ok"]
+
+
+def test_a_warning_is_told_and_only_strict_makes_it_a_mistake(emflow, demo: Path) -> None:
+    ran = emflow("validate", demo)
+    assert ran.code == 0
+    assert re.search(r":\d+:\d+: EM081 warning: AWS discontinued SageMaker Edge Manager", ran.out)
+    strict = emflow("validate", "--strict", demo)
+    assert (strict.code, strict.out) == (2, ran.out)
 
 
 def test_a_missing_file_is_told_and_the_others_are_checked_all_the_same(emflow, demo: Path) -> None:
     ran = emflow("validate", "none.yaml", demo)
-    assert (ran.code, ran.out) == (2, f"none.yaml: EM001 there is no such file\n{demo}: ok\n")
+    lines = ran.out.splitlines()
+    assert ran.code == 2
+    assert (lines[0], lines[-1]) == ("none.yaml: EM001 there is no such file", f"{demo}: ok")
+
+
+def test_patterns_are_expanded_without_a_shell_and_each_file_is_checked_once(
+    emflow, demo: Path, tmp_path: Path
+) -> None:
+    for name in ("a.yaml", "deep/er/b.yaml", "deep/c.yml", "[d].yaml"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(demo.read_text())
+    ran = emflow("validate", "**/*.yaml", "a.yaml", "[d].yaml")
+    told = [line for line in ran.out.splitlines() if line.endswith(": ok")]
+    assert (ran.code, told) == (0, ["[d].yaml: ok", "a.yaml: ok", "deep/er/b.yaml: ok"])
+
+
+def test_a_pattern_that_fits_nothing_is_a_mistake(emflow) -> None:
+    ran = emflow("validate", "nothing/*.yaml")
+    assert ran.code == 2
+    assert "no file fits 'nothing/*.yaml'" in ran.err
+
+
+def test_two_files_that_want_the_same_are_told(emflow, demo: Path, tmp_path: Path) -> None:
+    for name in ("a.yaml", "b.yaml"):
+        (tmp_path / name).write_text(demo.read_text())
+    ran = emflow("validate", "a.yaml", "b.yaml")
+    told = re.findall(r"^(\S+):\d+:\d+: (EM04\d) warning: (\S+)", ran.out, re.MULTILINE)
+    assert told == [("b.yaml", "EM049", "a.yaml"), ("b.yaml", "EM048", "a.yaml"), ("b.yaml", "EM048", "a.yaml")]
+
+
+def test_a_mistake_in_an_imported_file_is_told_there_and_the_importing_file_is_not_ok(
+    emflow, demo: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "part.yaml").write_text("edge:\n  publsh: {}\n")
+    (tmp_path / "whole.yaml").write_text(demo.read_text().replace("metadata:", "imports: [part.yaml]\nmetadata:", 1))
+    ran = emflow("validate", "whole.yaml")
+    assert ran.code == 2
+    assert "part.yaml:2:3: EM020 unknown key `publsh` in edge" in ran.out
+    assert "whole.yaml: ok" not in ran.out
+
+
+def test_a_code_is_explained_in_small_letters_too(emflow) -> None:
+    ran = emflow("validate", "--explain", "em030")
+    assert ran.code == 0
+    assert ran.out.startswith("EM030 (error): device and thing names")
+    assert "iMX8MQEVK_GG_Core_001" in ran.out
+
+
+def test_all_codes_are_listed(emflow) -> None:
+    ran = emflow("validate", "--explain", "all")
+    lines = ran.out.splitlines()
+    assert [line[:5] for line in lines] == sorted(CODES)
+    assert [line[:5] for line in lines if line.endswith("(warning)")] == sorted(WARNINGS)
+
+
+def test_a_code_that_is_none_is_told(emflow) -> None:
+    ran = emflow("validate", "--explain", "EM999")
+    assert (ran.code, ran.err.splitlines()[0]) == (2, "emflow: --explain: there is no code 'EM999'")
 
 
 def test_what_is_not_yaml_is_told_with_line_and_column(emflow, tmp_path: Path) -> None:
@@ -56,7 +126,7 @@ def test_variables_from_the_command_line_are_checked_too(emflow, demo: Path) -> 
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (("validate",), "Missing argument 'FILE'"),
+        (("validate",), "no file to check"),
         (("validate", "x.yaml", "--var", "nonsense"), "emflow: --var: 'nonsense' is no NAME=VALUE"),
         (("validate", "x.yaml", "--nonsense"), "No such option"),
     ],

@@ -47,6 +47,7 @@ def test_it_carries_schemas_templates_wire_contract_and_demo(wheel: Path) -> Non
         "emflow_schema/result.schema.json",
         "emflow_proto/agent.proto",
         "emflow/recipes/templates/application.recipe.yaml.j2",
+        "emflow/workflow/explanations.toml",
         "emflow/workflows/demo.yaml",
         "emflow/workflows/models/scenes.tflite",
     } <= names

@@ -30,12 +30,34 @@ def test_what_is_kept_is_kept_with_its_reason_and_data_goes_only_when_told():
     things = [thing("bucket", keep="it holds data"), thing("fleet", "bucket")]
     removal = plan_removal(things, everything("bucket", "fleet"))
     assert removal.text().splitlines() == [
-        "  - fleet   FLEET",
-        "  = bucket  BUCKET  kept: it holds data",
-        "Plan: 1 to remove, 1 kept",
+        "  - fleet  FLEET",
+        "  = kept: bucket (it holds data)",
+        "Plan: 1 to remove",
     ]
     removal = plan_removal(things, everything("bucket", "fleet"), delete_data=True)
     assert [each.id for each in removal.going] == ["fleet", "bucket"]
+
+
+def test_what_is_kept_for_one_reason_is_said_in_one_line():
+    things = [thing("a", keep="it holds data"), thing("b", keep="it holds data"), thing("c", keep="not ours")]
+    assert plan_removal(things, everything("a", "b", "c")).text().splitlines() == [
+        "  = kept: c (not ours)",
+        "  = kept: b, a (it holds data)",
+        "Nothing to remove.",
+    ]
+
+
+def test_what_cannot_be_removed_keeps_what_it_needs_and_nothing_else():
+    def fail(run):
+        raise Problem("still in use")
+
+    world = everything("a", "b", "c", "d")
+    events = []
+    things = [thing("a"), thing("b", "a"), thing("c", "b", on_apply=fail), thing("d")]
+    with pytest.raises(Problem, match="still in use"):
+        remove(plan_removal(things, world), world, events.append)
+    assert list(world.there) == ["a", "b", "c"]
+    assert [event for event in events if isinstance(event, Skipped)] == [Skipped("b", "c"), Skipped("a", "c")]
 
 
 def test_a_failure_leaves_the_rest_as_it_is():

@@ -17,11 +17,15 @@ from emflow import __version__
 from emflow.problems import Problem, UsageProblem, WorkflowProblem
 
 COMMANDS = {
+    "init": ("emflow.cli.init:init", "Write a commented workflow to start from."),
     "validate": ("emflow.cli.validate:validate", "Check workflow files: YAML, keys, types, rules, model."),
+    "schema": ("emflow.cli.schema:schema", "Print the workflow's JSON Schema, or explain one of its keys."),
     "render": ("emflow.cli.render:render", "Write recipe, bundle, deployment and configurations to a folder."),
     "plan": ("emflow.cli.plan:plan", "Show what would change in AWS."),
     "apply": ("emflow.cli.apply:apply", "Make AWS match the workflow, and deploy."),
+    "status": ("emflow.cli.status:status", "Show device health, deployment, components and jobs."),
     "destroy": ("emflow.cli.destroy:destroy", "Take down what the workflow made."),
+    "unlock": ("emflow.cli.unlock:unlock", "Take away the lock of a run that is no more."),
     "up": ("emflow.cli.up:up", "Run a workflow on this machine, device and all."),
     "local": ("emflow.cli.local:local", "Run only the embedded AWS and the MQTT broker."),
 }

@@ -11,7 +11,7 @@ import typer
 from emflow.problems import UsageProblem
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from rich.console import Console
 
@@ -21,10 +21,6 @@ if TYPE_CHECKING:
     from emflow.workflow.model import Workflow
 
 File = Annotated[Path, typer.Argument(help="The workflow.", show_default=False)]
-Var = Annotated[
-    list[str] | None,
-    typer.Option("--var", metavar="NAME=VALUE", help="Set a variable of the workflow; may be repeated."),
-]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 RetryFailed = Annotated[
     bool, typer.Option("--retry-failed", help="Repeat what failed with the same inputs, under a next name.")
@@ -33,28 +29,84 @@ Adopt = Annotated[
     list[str] | None,
     typer.Option("--adopt", metavar="ID", help="Also change this thing, which somebody else made; may be repeated."),
 ]
+Target = Annotated[
+    list[str] | None,
+    typer.Option("--target", metavar="ID", help="Only this resource and what it needs; may be repeated."),
+]
+Json = Annotated[
+    bool, typer.Option("--json", help="JSON on standard output; what is for people goes to standard error.")
+]
 
 
 def prepare(
-    file: Path, var: Sequence[str] | None, *, retry_failed: bool = False, adopt: Collection[str] = ()
+    file: Path,
+    var: Sequence[str] | None,
+    *,
+    var_file: Sequence[Path] | None = None,
+    retry_failed: bool = False,
+    adopt: Collection[str] = (),
+    target: Collection[str] = (),
 ) -> tuple[Workflow, Clients, tuple[Resource, ...]]:
     """A workflow, what it wants, and the way to AWS.
 
     Raises:
         Problem: the workflow is wrong, a file that it names is missing, or there is no such profile.
     """
+    from emflow.workflow.variables import assignments
+
+    given, files = assignments(var or []), [str(path) for path in var_file or ()]
+    return wanted(file, given, var_file=files, retry_failed=retry_failed, adopt=adopt, target=target)
+
+
+def wanted(
+    file: Path,
+    given: Mapping[str, str],
+    *,
+    var_file: Sequence[str] = (),
+    retry_failed: bool = False,
+    adopt: Collection[str] = (),
+    target: Collection[str] = (),
+) -> tuple[Workflow, Clients, tuple[Resource, ...]]:
+    """As `prepare`, with variables that have been read already. Raises as it does."""
     from emflow.engine.clients import Clients
     from emflow.resources import build
     from emflow.workflow import load
-    from emflow.workflow.variables import assignments
 
-    workflow = load(file, assignments(var or []))
-    return workflow, Clients(workflow.aws), build(workflow, retry_failed=retry_failed, adopt=adopt)
+    workflow = load(file, given, [Path(each) for each in var_file])
+    resources = build(workflow, retry_failed=retry_failed, adopt=adopt)
+    return workflow, Clients(workflow.aws), _only(resources, target) if target else resources
 
 
-def show_plan(console: Console, plan: Plan) -> None:
-    """The plan, with the sign of each line in its colour."""
-    show_lines(console, plan.text())
+def _only(resources: tuple[Resource, ...], target: Collection[str]) -> tuple[Resource, ...]:
+    from emflow.engine.graph import only
+
+    try:
+        return only(resources, target)
+    except KeyError as error:
+        raise UsageProblem(
+            f"this workflow has no {error.args[0]}",
+            where="--target",
+            mend=f"one of: {', '.join(each.id for each in resources)}",
+        ) from None
+
+
+def duration(text: str | None, option: str) -> float | None:
+    """Seconds of an option such as `--timeout 10m`; None when it was not given.
+
+    Raises:
+        UsageProblem: it is no duration.
+    """
+    from emflow.workflow.units import seconds
+
+    try:
+        return None if text is None else seconds(text)
+    except ValueError as error:
+        raise UsageProblem(str(error), where=option, mend="such as 90s, 15m or 1h") from None
+
+
+def show_plan(console: Console, plan: Plan, *, details: bool = False) -> None:
+    """The plan, with the sign of each line in its colour; with `details`, every field of what would be made."""
+    show_lines(console, plan.text(details=details))
 
 
 def show_lines(console: Console, text: str) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from emflow.cli.options import Var
+from emflow.cli.options import Var, VarFile, load_workflow
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,6 +29,7 @@ PATIENCE = 60
 def up(
     file: Annotated[Path | None, typer.Argument(help="The workflow; without it, the demo that comes along.")] = None,
     var: Var = None,
+    var_file: VarFile = None,
     results: Annotated[int, typer.Option(min=0, help="Stop after so many results; 0 goes on until Ctrl-C.")] = 0,
     camera: Annotated[
         str,
@@ -49,13 +50,11 @@ def up(
     from emflow.local.demo import demo_workflow
     from emflow.local.stack import FROM_WORKFLOW, SCENES, Stack
     from emflow.problems import UsageProblem
-    from emflow.workflow import load
-    from emflow.workflow.variables import assignments
 
     path = file or demo_workflow()
     if camera not in {SCENES, FROM_WORKFLOW} and not Path(camera).is_file():
         raise UsageProblem(f"no picture at {camera}", where="--camera", mend="Give `scenes`, `workflow` or a picture.")
-    workflow = load(path, assignments(var or []))
+    workflow = load_workflow(path, var, var_file)
     # Everything that is for people goes to standard error when standard output carries JSON.
     console = Console(stderr=as_json, highlight=False, soft_wrap=True)
     with Stack(camera=camera) as stack:

@@ -1,7 +1,8 @@
 """Making a plan true: what is ready goes side by side, and the first failure ends it where it stands.
 
 Whatever was done stays done, and the next apply goes on from there: there is nothing to roll back, because every
-resource is either as the workflow says or will be observed again.
+resource is either as the workflow says or will be observed again. The same holds for a run that is asked to stop: what
+is being done is finished, what AWS works on by itself is left.
 """
 
 from __future__ import annotations
@@ -13,11 +14,14 @@ from dataclasses import dataclass
 from botocore.exceptions import BotoCoreError, ClientError
 
 from emflow.engine.clients import Clients
-from emflow.engine.events import Done, Emit, Event, Failed, Planned, Skipped, Started, Waiting, ignore
+from emflow.engine.events import Done, Emit, Event, Failed, Left, Planned, Skipped, Started, Waiting, ignore
 from emflow.engine.graph import sorter
+from emflow.engine.guard import secure
+from emflow.engine.lock import Lock
 from emflow.engine.plan import Plan, Step
-from emflow.engine.resource import Action, Inputs, Outputs, Resource
-from emflow.engine.work import Stopped, problem_of, through
+from emflow.engine.resource import Action, Inputs, Outputs
+from emflow.engine.stopping import Interrupted, Stop, Stopped
+from emflow.engine.work import problem_of, through
 from emflow.problems import Problem
 
 
@@ -46,8 +50,10 @@ class Telling:
         self._resource = resource
         self._emit = emit
         self._stop = stop
+        self.state = ""
 
     def waiting(self, state: str, reason: str = "") -> None:
+        self.state = state
         self._emit(Waiting(self._resource, state, reason))
 
     def pause(self, seconds: float) -> None:
@@ -55,20 +61,41 @@ class Telling:
             raise Stopped
 
 
-def apply_plan(plan: Plan, clients: Clients, emit: Emit = ignore) -> Applied:
+def apply_plan(
+    plan: Plan, clients: Clients, emit: Emit = ignore, stop: Stop | None = None, lock: Lock | None = None
+) -> Applied:
     """Make the changes of a plan. Events come from several threads, but one at a time.
 
+    Args:
+        stop: ends it early when asked: what is under way is finished, nothing else is begun.
+        lock: is taken when there is anything to change, and let go of at the end.
+
     Raises:
-        Problem: the first thing that failed; what was under way has been finished, nothing else was begun.
+        Problem: the first thing that failed; what was under way has been finished, nothing else was begun. Or somebody
+            else holds the lock, or has changed what was planned from.
+        Interrupted: `stop` was asked for before everything was done.
     """
+    if lock is None:
+        return _apply_plan(plan, clients, emit, stop, None)
+    with lock:
+        if not plan.changes:
+            lock.sweep()
+        return _apply_plan(plan, clients, emit, stop, lock)
+
+
+def _apply_plan(plan: Plan, clients: Clients, emit: Emit, stop: Stop | None, lock: Lock | None) -> Applied:
     started = time.monotonic()
-    work = _Work(plan, clients, one_at_a_time(emit))
+    work = _Work(plan, clients, one_at_a_time(emit), stop or Stop(), lock)
     work.emit(Planned(plan))
-    begun = through(sorter(step.resource for step in plan.steps), work.do, work.stop)
+    begun: set[str] = set()
+    if lock is None or not plan.changes or work.secure(plan, lock):
+        begun = through(sorter(step.resource for step in plan.steps), work.do, work.stop)
+    undone = tuple(step.resource.id for step in plan.changes if step.resource.id not in begun)
+    if stop is not None and stop.is_set() and (undone or work.left):
+        raise Interrupted(stop, left=work.left, undone=undone, failed=tuple(work.failures))
     if work.failures:
-        for step in plan.changes:
-            if step.resource.id not in begun:
-                work.emit(Skipped(step.resource.id, work.in_the_way_of(step.resource)))
+        for name in undone:
+            work.emit(Skipped(name, work.in_the_way_of(name)))
         raise next(iter(work.failures.values()))
     return Applied(work.actions, work.outputs, time.monotonic() - started)
 
@@ -87,22 +114,38 @@ def one_at_a_time(emit: Emit) -> Emit:
 class _Work:
     """One run of a plan; `do` is called from several threads, for different resources."""
 
-    def __init__(self, plan: Plan, clients: Clients, emit: Emit) -> None:
+    def __init__(self, plan: Plan, clients: Clients, emit: Emit, stop: Stop, lock: Lock | None) -> None:
         self._steps = {step.resource.id: step for step in plan.steps}
         self._clients = clients
+        self._lock = lock
         self.emit = emit
-        self.stop = threading.Event()
+        self.stop = stop
         self.outputs = plan.outputs
         self.actions: dict[str, Action] = {}
         self.failures: dict[str, Problem] = {}
+        self.left: dict[str, str] = {}
+
+    def secure(self, plan: Plan, lock: Lock) -> bool:
+        """Take the lock, and go on with the plan as it is under it; False when its place could not be made."""
+        now = secure(plan, self._clients, lock, self.do)
+        if now is None:
+            return False
+        self._steps = {step.resource.id: step for step in now.steps}
+        self.outputs = now.outputs
+        return True
 
     def do(self, name: str) -> bool:
         """Apply one resource if it has to change; False when that failed."""
         step = self._steps[name]
         started = time.monotonic()
+        run = Telling(name, self.emit, self.stop)
         try:
-            action = self._apply(step)
+            if self._lock:
+                self._lock.check()
+            action = self._apply(step, run)
         except Stopped:
+            self.left[name] = run.state
+            self.emit(Left(name, run.state, time.monotonic() - started))
             return False
         except (Problem, BotoCoreError, ClientError) as error:
             problem = problem_of(error)
@@ -114,7 +157,7 @@ class _Work:
             self.emit(Done(name, action, time.monotonic() - started))
         return True
 
-    def _apply(self, step: Step) -> Action | None:
+    def _apply(self, step: Step, run: Telling) -> Action | None:
         """Apply one resource and say what was done to it; None when nothing was ever to be done."""
         resource = step.resource
         inputs = Inputs(self.outputs)
@@ -127,13 +170,12 @@ class _Work:
         if diff.action is Action.NONE:
             self.outputs[resource.id] = diff.outputs
         else:
-            run = Telling(resource.id, self.emit, self.stop)
             self.outputs[resource.id] = resource.apply(self._clients, diff, inputs, run)
         return diff.action
 
-    def in_the_way_of(self, resource: Resource) -> str:
+    def in_the_way_of(self, resource: str) -> str:
         """The failure that a resource needs, directly or not; else the first one, which stopped everything."""
-        ahead, seen = list(resource.needs), set[str]()
+        ahead, seen = list(self._steps[resource].resource.needs), set[str]()
         while ahead:
             name = ahead.pop()
             if name in self.failures:

@@ -3,10 +3,17 @@
 Where the calls go and who makes them is boto3's business: environment, profiles, SSO, AWS_ENDPOINT_URL. The first call
 of a run asks STS who we are. It fails within seconds where credentials or the network are missing, and then everything
 else fails with the same words instead of retrying for a minute.
+
+What AWS answers with "slow down", with a server error or not at all is tried again by botocore's standard mode: after
+pauses that grow and are cut at random, `ATTEMPTS` times at most, and only as long as the client's budget of retries
+lasts, which what goes well fills again; so a service in trouble is not beaten further
+(https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html). Besides, what a service refuses because
+another change of the same thing is under way is tried again; botocore takes that for final.
 """
 
 from __future__ import annotations
 
+import random
 import re
 import threading
 from functools import cache
@@ -24,6 +31,21 @@ from emflow.workflow.model import Aws
 
 ATTEMPTS = 8
 """Calls in all, the first included; botocore waits at most 20 s between two."""
+
+BUSY = frozenset(
+    {
+        "ConcurrentModification",
+        "ConcurrentModificationException",
+        "ConditionalRequestConflict",
+        "EntityTemporarilyUnmodifiable",
+        "OperationAborted",
+        "RequestAlreadyInProgressException",
+    }
+)
+"""Error codes of IAM, S3 and Greengrass for: another change of this is under way, ask again."""
+
+SLOWEST = 10.0
+"""Seconds between two tries of a busy thing at most."""
 
 
 class Clients:
@@ -78,16 +100,25 @@ class Clients:
     def _identify(self) -> str:
         if self._account is None:
             try:
-                self._account = str(self._make("sts", 2).get_caller_identity()["Account"])
+                self._account = self._ask_account(2)
             except (BotoCoreError, ClientError) as error:
                 self._account = as_problem(error)
         if isinstance(self._account, Problem):
             raise self._account
         return self._account
 
+    def _ask_account(self, attempts: int) -> str:
+        try:
+            return str(self._make("sts", attempts).get_caller_identity()["Account"])
+        except ClientError as error:
+            # Whoever gets an answer is connected and signed in: then patience is worth it.
+            if attempts < ATTEMPTS and (error.response["ResponseMetadata"].get("RetryAttempts") or 0) > 0:
+                return self._ask_account(ATTEMPTS)
+            raise
+
     def _make(self, service: str, attempts: int) -> Any:
         try:
-            return self._session.client(  # type: ignore[call-overload]
+            client = self._session.client(  # type: ignore[call-overload]
                 service,
                 region_name=self.region,
                 config=Config(
@@ -100,6 +131,17 @@ class Clients:
             )
         except BotoCoreError as error:
             raise as_problem(error) from error
+        client.meta.events.register(f"needs-retry.{client.meta.service_model.service_id.hyphenize()}", _when_busy)
+        return client
+
+
+def _when_busy(response: Any, attempts: int, operation: Any, **_: Any) -> float | None:
+    """For botocore: seconds until the next try where something is busy, None where that is not the matter."""
+    if response is None or attempts >= ATTEMPTS or response[1].get("Error", {}).get("Code") not in BUSY:
+        return None
+    if operation.name == "CreateBucket":  # can take minutes after a deletion: whoever calls tells people of it
+        return None
+    return random.uniform(0, min(0.25 * 2**attempts, SLOWEST))  # noqa: S311 only to part those who collided
 
 
 @cache

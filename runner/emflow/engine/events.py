@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from emflow.engine.plan import Plan
 from emflow.engine.resource import Action
@@ -59,7 +59,39 @@ class Skipped:
     because: str
 
 
-Event = Planned | Started | Waiting | Done | Failed | Skipped
+@dataclass(frozen=True)
+class Stopping:
+    """The run has been asked to stop; `why`, such as `interrupted by Ctrl-C`. What is under way comes to an end."""
+
+    why: str
+
+
+@dataclass(frozen=True)
+class Left:
+    """A resource that was being waited for is left: AWS goes on with it. `state` is the last one heard of."""
+
+    resource: str
+    state: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Finished:
+    """Nothing more comes.
+
+    Args:
+        result: `applied`, `unchanged`, `failed` or `stopped`.
+        actions: what was done to each resource that was touched.
+        problem: why it did not go well.
+    """
+
+    result: str
+    seconds: float
+    actions: Mapping[str, Action] = field(default_factory=dict)
+    problem: Problem | None = None
+
+
+Event = Planned | Started | Waiting | Done | Failed | Skipped | Stopping | Left | Finished
 Emit = Callable[[Event], None]
 
 

@@ -37,6 +37,23 @@ def ordered(resources: Iterable[Resource]) -> list[Resource]:
     return result
 
 
+def only(resources: Iterable[Resource], wanted: Iterable[str]) -> tuple[Resource, ...]:
+    """The resources with these ids, and all that they need, directly or not; as they came.
+
+    Raises:
+        KeyError: there is no resource of that id.
+    """
+    graph = _graph(resources := tuple(resources))
+    kept: set[str] = set()
+    ahead = list(wanted)
+    while ahead:
+        name = ahead.pop()
+        if name not in kept:
+            ahead += graph[name]
+            kept.add(name)
+    return tuple(resource for resource in resources if resource.id in kept)
+
+
 def _graph(resources: Iterable[Resource]) -> Mapping[str, frozenset[str]]:
     graph: dict[str, frozenset[str]] = {}
     for resource in resources:

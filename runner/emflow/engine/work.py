@@ -6,20 +6,19 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from graphlib import TopologicalSorter
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from emflow.engine.errors import as_problem
+from emflow.engine.stopping import Stop, Stopped
 from emflow.problems import Problem
 
+__all__ = ["THREADS", "Stopped", "each", "problem_of", "through", "together"]
+
 T = TypeVar("T")
-THREADS = 8
-"""Enough to hide the latency of AWS, few enough not to be throttled."""
-
-
-class Stopped(Exception):
-    """The whole run is being stopped, so this part of it ends where it is."""
+THREADS = 16
+"""Enough to begin all of a workflow at once, which hides the latency of AWS; few enough not to be throttled."""
 
 
 def together(reads: Mapping[str, Callable[[], T]]) -> dict[str, T]:
@@ -31,18 +30,40 @@ def together(reads: Mapping[str, Callable[[], T]]) -> dict[str, T]:
         return {name: future.result() for name, future in running.items()}
 
 
-def each(work: Callable[[T], object], items: Iterable[T]) -> list[Problem]:
-    """Do the same for every item, `THREADS` at a time; returns what went wrong, each problem once, in order."""
-    with ThreadPoolExecutor(THREADS, thread_name_prefix="observe") as pool:
+def each(work: Callable[[T], object], items: Iterable[T], stop: Stop | None = None) -> list[Problem]:
+    """Do the same for every item, `THREADS` at a time; returns what went wrong, each problem once, in order.
+
+    Only for what may be left half-way, such as reads: once `stop` is asked for, nobody waits for what is under way. It
+    may be a call to an address that never answers.
+
+    Raises:
+        Stopped: `stop` was asked for first.
+    """
+    pool = ThreadPoolExecutor(THREADS, thread_name_prefix="each")
+    try:
         futures = [pool.submit(work, item) for item in items]
-        problems: dict[str, Problem] = {}
-        for future in futures:
-            try:
-                future.result()
-            except (Problem, BotoCoreError, ClientError) as error:
-                problem = problem_of(error)
-                problems.setdefault(str(problem), problem)
+        _wait_all(futures, stop or Stop())
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    pool.shutdown()
+    problems: dict[str, Problem] = {}
+    for future in futures:
+        try:
+            future.result()
+        except (Problem, BotoCoreError, ClientError) as error:
+            problem = problem_of(error)
+            problems.setdefault(str(problem), problem)
     return list(problems.values())
+
+
+def _wait_all(futures: Iterable[Future[Any]], stop: Stop) -> None:
+    pending: set[Future[Any]] = set(futures)
+    while pending:
+        finished, _ = wait({*pending, stop.asked}, return_when=FIRST_COMPLETED)
+        if stop.is_set():
+            raise Stopped
+        pending -= finished
 
 
 def through(order: TopologicalSorter[str], work: Callable[[str], bool], stop: threading.Event) -> set[str]:

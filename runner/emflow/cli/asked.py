@@ -1,0 +1,98 @@
+"""What `plan` and `apply` are asked for: a workflow with options, or a plan that carries both."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from emflow.cli.rollout import wanted
+from emflow.engine.plan import Plan, make_plan
+from emflow.engine.plan_file import (
+    Account,
+    Request,
+    document,
+    read,
+    refuse_other_workflow,
+    refuse_other_world,
+    request_of,
+)
+from emflow.problems import Problem, UsageProblem
+from emflow.workflow.variables import assignments
+
+if TYPE_CHECKING:
+    from emflow.engine.clients import Clients
+    from emflow.engine.resource import Resource
+    from emflow.engine.stopping import Stop
+    from emflow.workflow.model import Workflow
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request, and the plan that it came from if it came from one."""
+
+    request: Request
+    planned: dict[str, Any] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        file: Path,
+        var: Sequence[str] | None,
+        *,
+        var_file: Sequence[Path] | None = None,
+        retry_failed: bool = False,
+        adopt: Sequence[str] | None = None,
+        target: Sequence[str] | None = None,
+    ) -> Asked:
+        """Read the command line, and the file if it is a plan.
+
+        Raises:
+            UsageProblem: an option that the plan has settled is given again, or the plan is none of ours.
+        """
+        given = assignments(var or [])
+        options = {
+            "var_file": [str(path) for path in var_file or ()],
+            "retry_failed": retry_failed,
+            "adopt": sorted(adopt or ()),
+            "target": sorted(target or ()),
+        }
+        planned = read(file)
+        if planned is None:
+            return cls(Request(str(file), given, options))
+        if settled := [f"--{name.replace('_', '-')}" for name, value in options.items() if value]:
+            raise UsageProblem(
+                f"{', '.join(settled)} was settled when {file} was made", mend="Leave it out, or plan again with it."
+            )
+        return cls(request_of(planned, given), planned)
+
+    def prepare(self) -> tuple[Workflow, Clients, tuple[Resource, ...]]:
+        """The workflow, the way to AWS, what is wanted. Raises `Problem`, also when it is not as it was planned."""
+        workflow, clients, resources = wanted(Path(self.request.file), self.request.vars, **self.request.options)
+        if self.planned is not None:
+            refuse_other_workflow(self.planned, workflow)
+        return workflow, clients, resources
+
+    def plan(self, resources: Sequence[Resource], clients: Clients, stop: Stop) -> Plan:
+        """Look at AWS and compare. Raises `Problem`, also when the world is not as it was planned."""
+        plan = make_plan(resources, clients, stop)
+        if self.planned is not None:
+            refuse_other_world(self.planned, plan, Account(clients.account, clients.region))
+        return plan
+
+
+def as_text(plan: Plan, workflow: Workflow, request: Request, clients: Clients) -> str:
+    """A plan as JSON text."""
+    made = document(plan, workflow, request, Account(clients.account, clients.region))
+    return json.dumps(made, indent=2, ensure_ascii=False) + "\n"
+
+
+def write(path: Path, text: str) -> None:
+    """Write a plan. Raises `Problem` when that cannot be done."""
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        mend = "Give another path with --out."
+        raise Problem(f"cannot be written: {error.strerror}", where=str(path), mend=mend) from error

@@ -1,0 +1,204 @@
+"""`emflow status`: how the devices of a workflow are, what they run, and what became of its jobs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from emflow.cli.options import Var, VarFile, load_workflow
+from emflow.cli.rollout import File, Json, duration
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rich.text import Text
+
+    from emflow.engine.stopping import Stop
+    from emflow.resources.device_status import DeviceDeployment, DeviceStatus
+    from emflow.resources.status import Status
+
+UNWELL = 3
+"""The exit code of `--detailed-exitcode` when something is not well."""
+
+GOOD = frozenset({"HEALTHY", "SUCCEEDED", "COMPLETED", "RUNNING", "FINISHED", "ACTIVE"})
+BAD = frozenset({"UNHEALTHY", "FAILED", "BROKEN", "ERRORED", "TIMED_OUT", "REJECTED", "CANCELED", "STOPPED"})
+
+
+def status(
+    file: File,
+    var: Var = None,
+    var_file: VarFile = None,
+    as_json: Json = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Look again and again, until Ctrl-C.")] = False,
+    every: Annotated[str, typer.Option(metavar="DURATION", help="Between two looks of --watch.")] = "5s",
+    detailed_exitcode: Annotated[
+        bool, typer.Option("--detailed-exitcode", help="Exit with 3 when something is not well, or not deployed.")
+    ] = False,
+) -> None:
+    """Show device health, deployment with its errors, component states, jobs, and when results last came. Only reads.
+
+    With --watch, what is not on a terminal is shown again only when it changed; with --json that is one line each time.
+    """
+    from emflow.cli.interrupt import Interrupts
+    from emflow.engine.clients import Clients
+    from emflow.engine.stopping import Interrupted
+    from emflow.resources.status import read_status
+
+    pause = duration(every, "--every") or 0.0
+    with Interrupts(lambda _: None) as interrupts:
+        workflow = load_workflow(file, var, var_file)
+        clients = Clients(workflow.aws)
+
+        def look() -> Status:
+            return read_status(workflow, clients, interrupts.stop)
+
+        try:
+            if watch:
+                _watch(look, max(pause, 0.1), interrupts.stop, as_json=as_json)
+            found = look()
+        except Interrupted:
+            if watch and interrupts.by_hand:
+                interrupts.end(0)
+            raise
+    if as_json:
+        sys.stdout.write(json.dumps(as_data(found), indent=2, ensure_ascii=False) + "\n")
+    else:
+        _console().print(as_text(found), soft_wrap=True)
+    if detailed_exitcode and not found.well:
+        raise typer.Exit(UNWELL)
+
+
+def _watch(look: Callable[[], Status], pause: float, stop: Stop, *, as_json: bool) -> None:
+    """Look and show until asked to stop, which comes out as `Interrupted`."""
+    from rich.live import Live
+
+    from emflow.engine.stopping import Interrupted, Stopped
+
+    console = _console()
+    live = Live(console=console, auto_refresh=False, screen=False) if console.is_terminal and not as_json else None
+    told: dict[str, Any] = {}
+    with live or _nothing():
+        while True:
+            found = look()
+            data = as_data(found)
+            news = {**data, "at": None}
+            if live:
+                live.update(as_text(found), refresh=True)
+            elif news != told:
+                if as_json:
+                    sys.stdout.write(json.dumps(data, ensure_ascii=False) + "\n")
+                    sys.stdout.flush()
+                else:
+                    console.print(as_text(found), soft_wrap=True)
+                told = news
+            try:
+                stop.pause(pause)
+            except Stopped:
+                raise Interrupted(stop, mend="") from None
+
+
+def as_data(status: Status) -> dict[str, Any]:
+    """A status as JSON data, as `status.schema.json` describes it."""
+    from emflow.engine.describe import masked
+    from emflow.engine.plan_file import plain
+
+    data: dict[str, Any] = masked(plain(status))
+    data["well"] = status.well
+    for device, each in zip(data["devices"], status.devices, strict=True):
+        device["well"] = each.well
+    return data
+
+
+def as_text(status: Status) -> Text:
+    """A status for people, in the colours of what is well and what is not."""
+    from rich.text import Text
+
+    from emflow.workflow.redaction import redacted
+
+    text = Text("\n").join(_coloured(redacted(line)) for line in _lines(status))
+    text.no_wrap = True
+    text.overflow = "fold"
+    return text
+
+
+def _coloured(line: str) -> Text:
+    from rich.text import Text
+
+    text = Text(line)
+    text.highlight_words(sorted(GOOD), "green")
+    text.highlight_words(sorted(BAD), "bold red")
+    text.highlight_regex(r"\b(UN|IN_PROGRESS|INPROGRESS|QUEUED|STARTING|INSTALLED|NEW|UNKNOWN)\b", "yellow")
+    return text
+
+
+def _lines(status: Status) -> Iterator[str]:
+    deployment = status.deployment
+    what = f'"{deployment.name}"  {deployment.status}' if deployment else "not deployed: emflow apply does that"
+    since = f", made {_ago(deployment.created, status.at)}" if deployment and deployment.created else ""
+    yield f"{status.workflow}  {status.target}  {what}{since}"
+    if not status.devices:
+        yield "  no core device is in it"
+    for device in status.devices:
+        yield from _device_lines(device, status.at)
+    for job in status.jobs:
+        reason = f": {job.reason}" if job.reason else ""
+        when = f", {_ago(job.changed, status.at)}" if job.changed else ""
+        yield f"  {job.kind:<11}  {job.name}  {job.status}{when}{reason}"
+    results = status.last_results
+    known = f"{_ago(results.time, status.at)} ({results.source})" if results else "not known"
+    yield f"  results      {known}"
+
+
+def _device_lines(device: DeviceStatus, at: datetime) -> Iterator[str]:
+    facts = [f"nucleus {device.core_version}" if device.core_version else "", device.platform]
+    never = "never heard of: is it set up as a core device?"
+    facts.append(f"heard of {_ago(device.heard, at)}" if device.heard else never)
+    yield f"  device       {device.thing}  {device.health}  {', '.join(filter(None, facts))}"
+    if device.deployment:
+        yield from _deployment_lines(device.deployment, at)
+    elif device.detailed and device.heard:
+        yield "    deployment  none yet"
+    width = max((len(component.name) for component in device.components), default=0)
+    for component in device.components:
+        details = f"  {component.details}" if component.details else ""
+        yield f"    {component.name:<{width}}  {component.version:<8} {component.state}{details}"
+
+
+def _deployment_lines(deployment: DeviceDeployment, at: datetime) -> Iterator[str]:
+    since = f", {_ago(deployment.since, at)}" if deployment.since else ""
+    older = "" if deployment.latest else "  (not the latest of its target: that has not arrived)"
+    yield f"    deployment  {deployment.status}{since}{older}"
+    if deployment.reason and deployment.status not in GOOD:
+        yield f"      reason: {deployment.reason}"
+    if deployment.error_stack:
+        yield f"      errors: {' > '.join(deployment.error_stack)}"
+    if deployment.error_types:
+        yield f"      kinds:  {', '.join(deployment.error_types)}"
+
+
+def _ago(time: datetime | None, at: datetime) -> str:
+    """`12 s ago`, `3 min ago`, `5 h ago`, `2 days ago`."""
+    if time is None:
+        return "at an unknown time"
+    seconds = max(0, round((at - time).total_seconds()))
+    for unit, length in (("days", 172800), ("h", 7200), ("min", 120)):
+        if seconds >= length:
+            return f"{seconds // {'days': 86400, 'h': 3600, 'min': 60}[unit]} {unit} ago"
+    return f"{seconds} s ago"
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    return Console(highlight=False)
+
+
+def _nothing() -> Any:
+    from contextlib import nullcontext
+
+    return nullcontext()

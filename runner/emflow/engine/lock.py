@@ -1,0 +1,215 @@
+"""One change of a workflow at a time: a lock that says who holds it, since when, and when it lapses by itself.
+
+The lock is a small document in a place where a write can be made to succeed only if nobody wrote there since
+(`Store`). Whoever holds it writes it anew from time to time; one that has not been renewed for as long as it lasts is
+nobody's, and the next one takes it over. How old it is tells the store's own clock: those of two machines differ.
+
+A lock whose process is gone from this very machine is taken over at once, so that after a crash nobody has to wait.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Protocol
+
+from emflow.engine.holder import Holder
+from emflow.problems import Problem
+
+BEATS = 4
+"""How often a lock is renewed within the time that it lasts."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a store holds.
+
+    Args:
+        version: names this very writing, for a write that is to replace it and nothing else.
+        age: seconds since it was written, by the store's clock.
+    """
+
+    body: bytes
+    version: str
+    age: float
+
+
+class NoPlace(Exception):
+    """Where the lock would be, there is nothing yet."""
+
+
+class Store(Protocol):
+    """Where a lock is kept. Every call may raise a `Problem` where it is out of reach, and `NoPlace`."""
+
+    @property
+    def where(self) -> str:
+        """For people, such as `s3://bucket/key`."""
+
+    @property
+    def needs(self) -> str:
+        """The id of the resource that it is kept in."""
+
+    def read(self) -> Found | None:
+        """What is there."""
+
+    def write(self, body: bytes, over: str | None) -> str | None:
+        """Write if what is there is still the version `over`, or still nothing; the new version, None if it is not."""
+
+    def remove(self, version: str) -> bool:
+        """Remove this version; whether it was still the one that is there."""
+
+
+class Lock:
+    """The lock of one workflow, for one run. A context manager that lets go at its end, if it was taken.
+
+    Args:
+        store: where it is kept.
+        holder: who takes it; None is this process.
+    """
+
+    def __init__(self, store: Store, holder: Holder | None = None) -> None:
+        self._store = store
+        self._holder = holder or Holder.here()
+        self._version: str | None = None
+        self._lost = ""
+        self._end = threading.Event()
+        self._beating: threading.Thread | None = None
+
+    @property
+    def needs(self) -> str:
+        """The id of the resource that the lock is kept in; it has to be there first."""
+        return self._store.needs
+
+    def refuse_if_held(self) -> None:
+        """See that nobody else is at it, without taking the lock.
+
+        Raises:
+            Problem: somebody is.
+        """
+        try:
+            found = self._store.read()
+        except NoPlace:
+            return
+        if found and not self._free(found):
+            raise self._held(found)
+
+    def sweep(self) -> None:
+        """Remove what a run that is no more has left; for a run that changes nothing, and so takes no lock."""
+        try:
+            found = self._store.read()
+            if found and self._free(found):
+                self._store.remove(found.version)
+        except NoPlace:
+            return
+
+    def acquire(self) -> bool:
+        """Take the lock; False when the place for it is not there yet.
+
+        Raises:
+            Problem: somebody else holds it.
+        """
+        for _ in range(5):
+            try:
+                version = self._store.write(self._holder.renewed().document(), None)
+                found = None if version else self._store.read()
+                if found and self._ours(found):
+                    # The answer to the first try was lost, and the second found what the first had written.
+                    version = found.version
+                elif found and self._free(found):
+                    version = self._store.write(self._holder.renewed().document(), found.version)
+            except NoPlace:
+                return False
+            if version:
+                self._version = version
+                self._beating = threading.Thread(target=self._beat, name="lock", daemon=True)
+                self._beating.start()
+                return True
+            if found and not self._free(found):
+                raise self._held(found)
+            # Somebody let go of it, or took it over, between two of our calls: look again.
+        raise Problem("others take the lock again and again", where=self._store.where, mend="Run it again.")
+
+    def check(self) -> None:
+        """See that the lock is still ours; for whoever is about to change something.
+
+        Raises:
+            Problem: it was taken over.
+        """
+        if self._lost:
+            raise Problem(
+                f"the lock was lost: {self._lost}",
+                where=self._store.where,
+                mend="Somebody else may be at it now. Look (emflow plan), then run it again: it goes on where it was.",
+            )
+
+    def release(self) -> None:
+        """Let go of it, if we hold it."""
+        self._end.set()
+        if self._beating:
+            self._beating.join()
+            self._beating = None
+        if self._version and not self._lost:
+            # Gone with its bucket, or out of reach: then it lapses by itself.
+            with contextlib.suppress(NoPlace, Problem):
+                self._store.remove(self._version)
+        self._version = None
+
+    def __enter__(self) -> Lock:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self.release()
+
+    def _beat(self) -> None:
+        renewed = time.monotonic()
+        while not self._end.wait(self._holder.lasts / BEATS):
+            try:
+                version = self._store.write(self._holder.renewed().document(), self._version)
+                if version is None:
+                    found = self._store.read()
+                    if found is None or not self._ours(found):
+                        self._lost = f"{_name(found)} took it over" if found else "somebody removed it"
+                        return
+                    version = found.version
+                self._version = version
+                renewed = time.monotonic()
+            except NoPlace:
+                self._lost = "the place where it was is gone"
+                return
+            except Problem as problem:
+                if time.monotonic() - renewed > self._holder.lasts:
+                    self._lost = f"it could not be renewed: {problem.what}"
+                    return
+
+    def _ours(self, found: Found) -> bool:
+        holder = Holder.read(found.body)
+        return holder is not None and holder.id == self._holder.id
+
+    def _free(self, found: Found) -> bool:
+        holder = Holder.read(found.body)
+        return holder is not None and (found.age > holder.lasts or holder.gone())
+
+    def _held(self, found: Found) -> Problem:
+        return Problem(
+            f"{described(found)}, so nothing was changed",
+            where=self._store.where,
+            mend="Wait until it is done. If it is not running any more: emflow unlock, with the same workflow.",
+        )
+
+
+def described(found: Found) -> str:
+    """Who holds a lock, since when, and until when at most."""
+    holder = Holder.read(found.body)
+    if holder is None:
+        return "the lock is held, but does not say by whom"
+    since = f"{holder.started:%Y-%m-%d %H:%M:%S} UTC"
+    left = holder.lasts - found.age
+    lapses = f"it lapses in {left:.0f} s unless renewed" if left > 0 else "it has lapsed"
+    return f"{holder} holds the lock since {since}; {lapses}"
+
+
+def _name(found: Found) -> str:
+    return str(Holder.read(found.body) or "somebody")

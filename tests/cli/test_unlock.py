@@ -1,0 +1,84 @@
+"""`emflow unlock`, and what `emflow apply` says while somebody else is at it."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from emflow.engine.clients import Clients
+from emflow.engine.holder import Holder
+from emflow.resources.lock_object import LockObject, lock_of
+from emflow.workflow import load
+from resources.conftest import client, embedded, endpoint, file  # noqa: F401 fixtures
+
+
+@pytest.fixture
+def bucket(client, file):  # noqa: F811
+    name = load(file).cloud.buckets.components.name
+    client("s3").create_bucket(Bucket=name)
+    return name
+
+
+@pytest.fixture
+def held(file, bucket):  # noqa: F811
+    """The lock of the workflow, held by somebody else."""
+    workflow = load(file)
+    somebody = dataclasses.replace(Holder.here(), owner="anna@laptop", process=4711, machine="another")
+    with lock_of(workflow, Clients(workflow.aws), somebody) as lock:
+        assert lock.acquire()
+        yield lock
+
+
+def test_apply_says_who_holds_the_lock_and_since_when_before_it_asks(emflow, file, held):  # noqa: F811
+    refused = emflow("apply", file, "--yes", "--adopt", "bucket/components")
+    assert refused.code == 1
+    assert "anna@laptop (process 4711) holds the lock since 20" in refused.err
+    assert "emflow unlock" in refused.err
+    assert emflow("plan", file, "--adopt", "bucket/components").code == 0  # looking needs no lock
+
+
+def test_unlock_takes_the_lock_away_and_the_next_apply_goes_through(emflow, file, held):  # noqa: F811
+    nobody_to_ask = emflow("unlock", file)
+    assert nobody_to_ask.code == 2
+    assert "--yes" in nobody_to_ask.err
+    unlocked = emflow("unlock", file, "--yes")
+    assert unlocked.code == 0
+    assert "anna@laptop (process 4711) holds the lock since 20" in unlocked.out
+    assert "Unlocked." in unlocked.out
+    assert emflow("apply", file, "--yes", "--adopt", "bucket/components").code == 0
+    again = emflow("unlock", file, "--yes")
+    assert again.code == 0
+    assert "nobody holds the lock" in again.out
+
+
+def test_before_the_first_apply_nobody_holds_the_lock(emflow, file):  # noqa: F811
+    nobody = emflow("unlock", file, "--yes")
+    assert nobody.code == 0
+    assert "nobody holds the lock" in nobody.out
+
+
+def test_a_lock_is_written_only_over_what_was_read(file, bucket):  # noqa: F811
+    workflow = load(file)
+    store = LockObject.of(workflow, Clients(workflow.aws))
+    first = store.write(b"first", None)
+    assert first
+    assert store.write(b"second", None) is None
+    assert store.write(b"second", '"another"') is None
+    second = store.write(b"second", first)
+    assert second
+    found = store.read()
+    assert (found.body, found.version) == (b"second", second)
+    assert 0 <= found.age < 30
+    assert store.remove(first) is False
+    assert store.remove(second) is True
+    assert store.read() is None
+
+
+def test_an_object_that_is_no_lock_is_told_and_can_be_taken_away(emflow, file, bucket, client):  # noqa: F811
+    key = LockObject.of(load(file), None).key
+    client("s3").put_object(Bucket=bucket, Key=key, Body=b"no lock at all")
+    refused = emflow("apply", file, "--yes", "--adopt", "bucket/components")
+    assert refused.code == 1
+    assert "does not say by whom" in refused.err
+    assert emflow("unlock", file, "--yes").code == 0

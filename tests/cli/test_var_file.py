@@ -1,0 +1,42 @@
+"""`--var-file` on the command line: every command that takes variables takes files of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import typer
+
+from emflow.cli.options import load_workflow
+from emflow.problems import WorkflowProblem
+
+DEMO = Path(__file__).parents[2] / "workflows" / "demo.yaml"
+
+
+@pytest.mark.parametrize("command", ["validate", "render", "plan", "apply", "destroy", "up"])
+def test_a_command_with_variables_takes_files_of_them(command: str) -> None:
+    import importlib
+
+    function = getattr(importlib.import_module(f"emflow.cli.{command}"), command)
+    app = typer.Typer()
+    app.command(command)(function)
+    options = {option for parameter in typer.main.get_command(app).params for option in parameter.opts}
+    assert {"--var", "--var-file"} <= options
+
+
+def test_the_command_line_goes_before_the_files_and_a_later_file_before_an_earlier_one(tmp_path: Path) -> None:
+    one, two = tmp_path / "one.yaml", tmp_path / "two.json"
+    one.write_text("prefix: one\nthing: One\n")
+    two.write_text('{"thing": "Two"}')
+    workflow = load_workflow(DEMO, None, [one, two])
+    assert workflow.cloud.buckets.components.name == "one-gg-components"
+    assert workflow.cloud.fleet.devices == ("Two",)
+    assert load_workflow(DEMO, ["thing=Three"], [one, two]).cloud.fleet.devices == ("Three",)
+
+
+def test_a_mistake_in_a_file_of_variables_has_its_place(tmp_path: Path) -> None:
+    path = tmp_path / "site.yaml"
+    path.write_text("# site\nprefx: x\n")
+    with pytest.raises(WorkflowProblem) as raised:
+        load_workflow(DEMO, None, [path])
+    assert [finding.where for finding in raised.value.findings] == [f"{path}:2:1"]
