@@ -26,7 +26,6 @@ pytestmark = pytest.mark.e2e
 
 DEMO = ROOT / "workflows" / "demo.yaml"
 WORKSHOP = ROOT / "workflows" / "imx8mplus-mobilenetv2.yaml"
-DWELL = 2.0
 
 
 @pytest.fixture
@@ -77,7 +76,7 @@ def test_the_demo_names_what_the_camera_showed_at_each_frames_time(scratch: Path
     assert up.returncode == 0, told(scratch)
     results = [json.loads(line) for line in output.splitlines()]
     assert len(results) == 10
-    shown = [scenes.shown_at(taken(result), DWELL) for result in results]
+    shown = [scenes.shown_at(taken(result), scenes.DWELL) for result in results]
     right = sum(result["label"] == scene for result, scene in zip(results, shown, strict=True))
     assert right >= 9, list(zip([result["label"] for result in results], shown, strict=True))
     # One a second, so ten results see several scenes; a component that always says the same would not get here.

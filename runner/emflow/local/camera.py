@@ -145,7 +145,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--port", type=_port, default=0, help="TCP port; 0 picks a free one")
     parser.add_argument("--image", type=Path, help="show this PNG or JPEG file instead of the scenes")
-    parser.add_argument("--dwell", type=_dwell, default=2.0, help="seconds that each scene stays (2)")
+    parser.add_argument(
+        "--dwell", type=_dwell, default=scenes.DWELL, help="seconds that each scene stays (%(default)s)"
+    )
     parser.add_argument("--fps", type=_rate, default=25, help="frames a second (25)")
     parser.add_argument("--size", type=_size, default=(640, 480), help="width x height of the scenes (640x480)")
     parser.add_argument("--name", type=_name, default="front", help="the stream's name in its URL (front)")
