@@ -28,7 +28,7 @@ from emflow.local.camera_stream import Burst, Picture, Stream, parameter_sets
 from emflow.problems import Problem
 
 HOST = "127.0.0.1"
-_WIDEST = 1280
+_LONGEST = 1280
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Still:
 
 
 def read_still(path: Path) -> Still:
-    """Read a PNG or JPEG file, in its own size but even and at most 1280 pixels wide.
+    """Read a PNG or JPEG file, in its own size but even, and at most 1280 pixels on its longer side.
 
     Raises:
         Problem: it is not there, or no picture.
@@ -76,7 +76,7 @@ def read_still(path: Path) -> Still:
     except (OSError, ValueError, IndexError, StopIteration, av.FFmpegError) as error:
         raise Problem(f"{path} cannot be read as a picture", mend="Give the path of a PNG or JPEG file.") from error
     assert isinstance(frame, VideoFrame)
-    scale = min(1.0, _WIDEST / frame.width)
+    scale = min(1.0, _LONGEST / max(frame.width, frame.height))
     width, height = (max(2, round(side * scale) // 2 * 2) for side in (frame.width, frame.height))
     pixels = frame.reformat(width, height, "rgb24", interpolation="AREA").to_ndarray()
     return Still(pixels.astype(np.uint8, copy=False))
