@@ -41,6 +41,13 @@ def parser() -> argparse.ArgumentParser:
         help="remove a socket that is left from before; one that is served is never touched",
     )
     made.add_argument(
+        "--no-trial",
+        dest="trial",
+        action="store_false",
+        help="do not run a model in a process of its own before it is loaded: loads sooner, and a file that crashes "
+        "the runtime ends the agent",
+    )
+    made.add_argument(
         "--verbose",
         type=_boolean,
         nargs="?",
@@ -70,13 +77,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     missing = [reason for reason in (runtime.available() for runtime in RUNTIMES) if reason]
     if len(missing) == len(RUNTIMES):
         return _fail("; ".join(missing))
+    service = AgentService(ModelStore(options.threads, options.trial))
     log.info("agent of fleet %s, %d threads", options.fleet or "(none)", options.threads)
     try:
-        with serving(AgentService(ModelStore(options.threads)), options.socket, options.clean_stale_socket, GRACE):
+        with serving(service, options.socket, options.clean_stale_socket, GRACE):
             signal.sigwait(ENDINGS)
     except CannotStart as problem:
         return _fail(str(problem))
-    return 0
+    # Not by returning: the interpreter would wait for a call that has outlived its grace, however long it takes.
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(0)
 
 
 def _fail(problem: str) -> int:

@@ -53,7 +53,7 @@ def serving(servicer: AgentServicer, path: Path, clean_stale_socket: bool, grace
     # The mask, not a chmod afterwards: at no moment may the socket be open to more people than in the end.
     before = os.umask(0o777 & ~SOCKET_MODE)
     try:
-        listening = server.add_insecure_port(f"unix:{quote(str(address))}")
+        listening = server.add_insecure_port(f"unix:{quote(os.fsencode(address))}")
     except RuntimeError:
         listening = 0  # older gRPC returns this instead of raising; neither gives the reason
     finally:

@@ -33,6 +33,9 @@ CODES = {
     CannotRun: grpc.StatusCode.INTERNAL,
 }
 
+# A refusal travels as an HTTP/2 header, percent-encoded, up to twelve bytes a character; clients take 8 KiB of headers.
+LONGEST_TEXT = 600
+
 NO_CAPTURE = "this agent does not store captured data; predictions go on without it"
 
 Call = TypeVar("Call", bound=Callable[..., Any])
@@ -46,9 +49,9 @@ def answered(call: Call) -> Call:
         try:
             return call(self, request, context)
         except Refused as refusal:
-            code, text = CODES[type(refusal)], str(refusal)
+            code, text = CODES[type(refusal)], sendable(str(refusal))
         except Exception as error:
-            code, text = grpc.StatusCode.INTERNAL, f"{type(error).__name__}: {error}"
+            code, text = grpc.StatusCode.INTERNAL, sendable(f"{type(error).__name__}: {error}")
             log.debug("%s", call.__name__, exc_info=True)
         # Refused predictions may come many times a second; a log that they fill is of no use, and wears out flash.
         level = logging.DEBUG if call.__name__ == "Predict" and code != grpc.StatusCode.INTERNAL else logging.WARNING
@@ -103,6 +106,12 @@ class AgentService:
         self, request: m.GetCaptureDataStatusRequest, context: grpc.ServicerContext
     ) -> m.GetCaptureDataStatusResponse:
         return context.abort(grpc.StatusCode.UNIMPLEMENTED, NO_CAPTURE)
+
+
+def sendable(text: str) -> str:
+    """A text as a client can get it: not too long, and UTF-8 (a file's name need not be)."""
+    text = text.encode("utf-8", "backslashreplace").decode()
+    return text if len(text) <= LONGEST_TEXT else text[: LONGEST_TEXT - 1] + "…"
 
 
 def described(model: LoadedModel) -> m.Model:

@@ -6,9 +6,11 @@ run once. Different models run at the same time; calls of one model wait for eac
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
 import re
+import stat
 import threading
 import time
 from collections.abc import Sequence
@@ -17,13 +19,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from emflow_agent.memory import check_room
 from emflow_agent.problems import AlreadyLoaded, BadRequest, CannotLoad, CannotRun, NoSuchModel, NotEnoughMemory
-from emflow_agent.runtimes import RUNTIMES, Runtime, RuntimeModel
+from emflow_agent.runtimes import RUNTIMES, Runtime, RuntimeModel, ready_model
 from emflow_agent.shared_memory import attached
 from emflow_agent.tensors import TensorSpec, as_array, inputs_in_order, open_data
+from emflow_agent.trial import try_out
 from emflow_proto import messages as m
 
 if TYPE_CHECKING:
@@ -33,6 +34,14 @@ log = logging.getLogger(__name__)
 
 # The interface's own rule for model names.
 MODEL_NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9])*")
+LONGEST_NAME = 256
+
+# A refusal says what is loaded as long as that is of help.
+LISTED = 10
+
+
+# What the system says of a path that cannot be anywhere.
+NOTHING_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
 
 
 @dataclass(frozen=True)
@@ -69,10 +78,15 @@ class LoadedModel:
 
 
 class ModelStore:
-    """All loaded models by name. Safe to use from any thread."""
+    """All loaded models by name. Safe to use from any thread.
 
-    def __init__(self, threads: int) -> None:
-        self._threads = threads
+    Args:
+        threads: CPU threads for one inference.
+        trial: whether a model runs in a process of its own before it may run in this one.
+    """
+
+    def __init__(self, threads: int, trial: bool = False) -> None:
+        self._threads, self._trial = threads, trial
         self._models: dict[str, LoadedModel] = {}
         # One load at a time: two would need the memory of both while they are prepared, and whoever asks twice for the
         # same model must hear ALREADY_EXISTS only when it can really be used.
@@ -90,15 +104,17 @@ class ModelStore:
         """
         if not MODEL_NAME.fullmatch(name):
             raise BadRequest(f"model name {name[:100]!r} is not allowed; it has to match ^{MODEL_NAME.pattern}$")
+        if len(name) > LONGEST_NAME:
+            raise BadRequest(f"model name {name[:100]!r}… has {len(name)} characters, more than {LONGEST_NAME}")
         with self._loading:
             if name in self._models:
                 raise AlreadyLoaded(f"model {name!r} is already loaded from {self._models[name].url}")
             file, runtime = find_model(url)
-            model = self._models[name] = LoadedModel(name, url, _open(file, runtime, self._threads))
+            model = self._models[name] = LoadedModel(name, url, _open(file, runtime, self._threads, self._trial))
         return model
 
     def unload(self, name: str) -> None:
-        """Forget a model. A prediction that is under way finishes first; then its memory is free.
+        """Forget a model, at once. A prediction that is under way still finishes, and then its memory is free.
 
         Raises:
             NoSuchModel: it is not loaded.
@@ -121,8 +137,10 @@ class ModelStore:
         return list(self._models.values())
 
     def _unknown(self, name: str) -> NoSuchModel:
-        names = ", ".join(sorted(self._models)) or "none"
-        return NoSuchModel(f"no model named {name[:100]!r} is loaded; loaded: {names}")
+        names = sorted(self._models)
+        listed = ", ".join(names[:LISTED]) or "none"
+        more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+        return NoSuchModel(f"no model named {name[:100]!r} is loaded; loaded: {listed}{more}")
 
 
 def find_model(url: str) -> tuple[Path, Runtime]:
@@ -132,10 +150,16 @@ def find_model(url: str) -> tuple[Path, Runtime]:
         NoSuchModel: there is nothing at `url`.
         CannotLoad: it is no folder, cannot be read, or holds no model file or several.
     """
-    folder = Path(url)
-    if not url or "\0" in url or not folder.exists():
+    if not url or "\0" in url:
         raise NoSuchModel(f"there is nothing at {url!r}")
-    if not folder.is_dir():
+    folder = Path(url)
+    try:
+        mode = folder.stat().st_mode
+    except OSError as error:
+        if error.errno in NOTHING_THERE:
+            raise NoSuchModel(f"there is nothing at {url!r}") from None
+        raise CannotLoad(f"{url!r} cannot be read: {error.strerror}") from None
+    if not stat.S_ISDIR(mode):
         raise CannotLoad(f"{url!r} is a file; the url names the folder that holds the model file")
     suffixes = {runtime.SUFFIX: runtime for runtime in RUNTIMES}
     try:
@@ -148,15 +172,16 @@ def find_model(url: str) -> tuple[Path, Runtime]:
     return files[0], suffixes[files[0].suffix]
 
 
-def _open(file: Path, runtime: Runtime, threads: int) -> RuntimeModel:
+def _open(file: Path, runtime: Runtime, threads: int, trial: bool) -> RuntimeModel:
     """Read, prepare and warm up; see ModelStore.load for what it raises."""
     started = time.monotonic()
     try:
         check_room(file.stat().st_size)
         # Read, not mapped: a deployment may put a new file in the place of this one while the model runs.
         content = file.read_bytes()
-        model = runtime.open_model(content, threads)
-        model.run([np.zeros(known.shape, known.dtype) for known in model.inputs])
+        if trial:
+            try_out(runtime, content, threads)
+        model = ready_model(runtime, content, threads)
     except MemoryError:
         raise NotEnoughMemory(f"there is not enough memory for {str(file)!r}") from None
     except OSError as error:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Optional
 
+from emflow_edge import fields
 from emflow_edge.config import Settings, settings, unknown_keys
 from emflow_edge.flags import overlay, parse
 from emflow_edge.ipc import SOCKET_VARIABLE, Nucleus
@@ -44,6 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except EdgeProblem as problem:
         sys.stderr.write(f"emflow-edge: {problem}\n")
         return problem.exit_code
+    except ImportError as error:
+        sys.stderr.write(f"emflow-edge: {error}; install what it needs with: pip install 'emflow[device]'\n")
+        return 1
 
 
 def run(flags: argparse.Namespace) -> int:
@@ -62,7 +66,8 @@ def run(flags: argparse.Namespace) -> int:
     wanted = settings(overlay(config, flags), flags.assets)
     for key in unknown_keys(config):
         log.warning("configuration: %s means nothing here", key)
-    thing = flags.thing or os.environ.get("AWS_IOT_THING_NAME") or socket.gethostname()
+    named = {"--thing": flags.thing or os.environ.get("AWS_IOT_THING_NAME") or socket.gethostname()}
+    thing = fields.text(named, "--thing")
     return _serve(wanted, thing, _outlet(to, nucleus, wanted, thing), flags.results)
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import grpc
 
@@ -63,7 +65,9 @@ class Agent:
 
     def __init__(self, socket: str, model_name: str, folder: Path, stop: threading.Event) -> None:
         self._socket, self._name, self._folder, self._stop = socket, model_name, folder, stop
-        self._channel = grpc.insecure_channel(f"unix://{Path(socket).absolute()}", options=_CHANNEL)
+        # It is read as a URL: a `%`, `#` or `?` in the path would mean something else.
+        address = f"unix:{quote(os.fsencode(Path(socket).absolute()))}"
+        self._channel = grpc.insecure_channel(address, options=_CHANNEL)
         self._stub = AgentStub(self._channel)
         self._lock = threading.Lock()
         self._model: Model | None = None

@@ -7,7 +7,9 @@ deployment made by hand works too. Numbers may come as text, because Greengrass 
 
 from __future__ import annotations
 
+import os
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +29,8 @@ KNOWN = frozenset({"accessControl", "agentSocket", "captureData", "modelComponen
     "streams",
     "version",
 }
+# sockaddr_un.sun_path has 108 bytes, one of them for the closing NUL.
+_LONGEST_SOCKET = 107
 _MODEL_NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9])*")
 
 
@@ -81,20 +85,34 @@ def settings(config: Mapping[str, Any], assets: Path | None = None) -> Settings:
         raise ConfigProblem(f"modelName: {name!r} is no model name; letters, digits and single dashes inside are")
     publish = fields.section(config, "publish")
     topic = fields.text(publish, "topic", "em/inference", prefix="publish.")
-    if not topic or any(sign in topic for sign in "#+\0") or len(topic.encode()) > 256:
+    if not topic or any(sign in "#+" or _no_character(sign) for sign in topic) or len(topic.encode()) > 256:
         raise ConfigProblem(f"publish.topic: {topic!r} is no topic to publish to")
     return Settings(
         model_name=name,
         model_folder=model_folder(fields.text(config, "modelComponentName", required="-c")),
         streams=_streams(config),
         model_io=_model_io(fields.section(config, "modelIO"), assets),
-        agent_socket=fields.text(config, "agentSocket", AGENT_SOCKET),
+        agent_socket=_agent_socket(config),
         quantized=fields.truth(config, "quantization") if config.get("quantization") not in (None, "") else None,
         capture=fields.truth(config, "captureData"),
         topic=topic,
         qos=fields.whole(publish, "qos", 1, low=0, high=1, prefix="publish."),
         version=fields.text(config, "version", "0.0.0"),
     )
+
+
+def _no_character(sign: str) -> bool:
+    """Whether a code point is one of those that MQTT lets a broker refuse: controls, and what is no character."""
+    code = ord(sign)
+    return unicodedata.category(sign) == "Cc" or code & 0xFFFE == 0xFFFE or 0xFDD0 <= code <= 0xFDEF
+
+
+def _agent_socket(config: Mapping[str, Any]) -> str:
+    path = fields.text(config, "agentSocket", AGENT_SOCKET)
+    size = len(os.fsencode(Path(path).absolute()))
+    if size > _LONGEST_SOCKET:
+        raise ConfigProblem(f"agentSocket: the path has {size} bytes; a socket's can have {_LONGEST_SOCKET}")
+    return path
 
 
 def model_folder(component: str) -> Path:

@@ -29,6 +29,10 @@ class Choice:
     confidence: float
 
 
+class NoNumbers(Exception):
+    """The model answered NaN or infinity, which names no class; its next answer may be all right."""
+
+
 class Decode:
     """Turns one model's output into its best classes.
 
@@ -74,12 +78,18 @@ class Decode:
 
         Raises:
             EdgeProblem: the agent sent another number of values than the model has classes.
+            NoNumbers: some of them are not finite.
         """
         if len(data) != self._classes * self._dtype.itemsize:
             raise EdgeProblem(f"the agent sent {len(data)} bytes for {self._classes} classes of {self._dtype.name}")
-        values = (np.frombuffer(data, self._dtype).astype(np.float32) - self._zero) * np.float32(self._scale)
-        if self._softmax or (self._look and not is_distribution(values)):
-            values = softmax(values)
+        # What is too large for float32 becomes infinite, which is looked for right after; a sum may well be infinite.
+        with np.errstate(over="ignore", invalid="ignore"):
+            values = (np.frombuffer(data, self._dtype).astype(np.float32) - self._zero) * np.float32(self._scale)
+            wrong = values.size - int(np.isfinite(values).sum())
+            if wrong:
+                raise NoNumbers(f"{wrong} of the {values.size} values in the model's answer are NaN or infinite")
+            if self._softmax or (self._look and not is_distribution(values)):
+                values = softmax(values)
         # A stable sort of the negated values: of two equal ones the lower index comes first, as with argmax.
         best = np.argsort(-values, kind="stable")[: self._top]
         return tuple(self._choice(int(number), float(values[number])) for number in best)

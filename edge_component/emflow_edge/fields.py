@@ -12,6 +12,7 @@ from emflow_edge.problems import ConfigProblem
 Channels = tuple[float, float, float]
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h)")
+_LONGEST = 366 * 86400.0
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -33,6 +34,10 @@ def text(one: Mapping[str, Any], key: str, default: str = "", *, required: str =
         return default
     if not isinstance(value, str):
         raise ConfigProblem(f"{prefix}{key}: has to be text, not {_kind(value)}")
+    wrong = _not_text(value)
+    if wrong:
+        # Without the value: it may be a URL with a password.
+        raise ConfigProblem(f"{prefix}{key}: holds {wrong}")
     return value
 
 
@@ -80,7 +85,18 @@ def seconds(one: Mapping[str, Any], key: str, default: str, prefix: str = "") ->
     match = _DURATION.fullmatch(value.strip())
     if not match:
         raise ConfigProblem(f"{prefix}{key}: {value!r} is no duration; write it with its unit, as in 1s or 250ms")
-    return float(match.group(1)) * _SECONDS[match.group(2)]
+    found = float(match.group(1)) * _SECONDS[match.group(2)]
+    if found > _LONGEST:
+        raise ConfigProblem(f"{prefix}{key}: is longer than a year")
+    return found
+
+
+def _not_text(value: str) -> str:
+    """What no path, topic or message can have: JSON's escapes and the bytes of a command line can make both."""
+    if "\0" in value:
+        return "a NUL character"
+    # Half of a surrogate pair, which is no character and has no UTF-8.
+    return "what is no text" if any("\ud800" <= sign <= "\udfff" for sign in value) else ""
 
 
 def _number(value: Any, place: str) -> float:

@@ -101,6 +101,9 @@ class MqttOutlet:
     """An MQTT 3.1.1 broker, spoken to directly. Connects at the first message, and again after each failure."""
 
     def __init__(self, to: Destination, client_id: str, topic: str, qos: int) -> None:
+        # Used later; a missing package is told now, and not taken for a broker that is away.
+        import awscrt.mqtt  # noqa: F401
+
         self._to, self._client_id, self._topic, self._qos = to, client_id, topic, qos
         self._connection: Any = None
         self._lost = threading.Event()

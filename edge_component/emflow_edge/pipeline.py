@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from emflow_edge.agent_client import Agent, Gone, PredictFailed, Stopped
 from emflow_edge.config import Settings
 from emflow_edge.counters import Counters
-from emflow_edge.decode import Choice, Decode, read_labels
+from emflow_edge.decode import Choice, Decode, NoNumbers, read_labels
 from emflow_edge.message import Result
 from emflow_edge.model import Model
 from emflow_edge.newest import Closed
@@ -142,7 +142,8 @@ class Pipeline:
     def _infer(self, fitting: Fitting, frame: Frame) -> None:
         try:
             prediction = self._agent.predict(fitting.model, fitting.preprocess(frame.image))
-        except PredictFailed as error:
+            top = fitting.decode(prediction.output)
+        except (PredictFailed, NoNumbers) as error:
             self._counters.add("failed")
             if not self._failing:
                 self._failing = True
@@ -151,7 +152,6 @@ class Pipeline:
         except Gone:
             self._counters.add("failed")
             raise
-        top = fitting.decode(prediction.output)
         self._counters.add("inferred")
         if self._failing or not self._sequence:
             self._failing = False

@@ -27,6 +27,7 @@ class Publisher:
         limit: stop after so many; 0 means never.
         finished: called once, with None when `limit` is reached or with what ended it.
         depth: how many results may wait.
+        clock: Unix time, which a result's age is counted by.
     """
 
     def __init__(
@@ -36,9 +37,10 @@ class Publisher:
         finished: Callable[[EdgeProblem | None], object],
         limit: int = 0,
         depth: int = DEPTH,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._outlet, self._counters, self._finished = outlet, counters, finished
-        self._limit, self._depth = limit, depth
+        self._limit, self._depth, self._clock = limit, depth, clock
         self._waiting: deque[Result] = deque()
         self._changed = threading.Condition()
         self._deadline: float | None = None
@@ -80,7 +82,7 @@ class Publisher:
                 if result is None:
                     return
                 try:
-                    self._outlet.send(result.message(time.time()))
+                    self._outlet.send(result.message(self._clock()))
                 except EdgeProblem as problem:
                     self._finished(problem)
                     return

@@ -182,3 +182,6 @@ def why_absent(stream: Stream) -> str | None:
             return None
     except OSError as error:
         return f"is not there ({error.strerror or 'no answer'})"
+    except ValueError:
+        # Not even asked for: UnicodeError where the name cannot be encoded, ValueError where it holds a NUL.
+        return "is not there (its host is no host name)"

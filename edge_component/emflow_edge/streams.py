@@ -59,6 +59,11 @@ def why_not(url: str) -> str | None:
         host, _ = parts.hostname, parts.port
     except ValueError:
         return "is not a URL"
+    try:
+        # What looking it up does first, and stumbles over: an empty label, or one of over 63 characters.
+        (host or "").encode("idna")
+    except UnicodeError:
+        return "names a host that cannot be one"
     if parts.scheme.lower() not in SCHEMES:
         return f"has to begin with {', '.join(f'{scheme}://' for scheme in SCHEMES)}"
     if not host:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -116,6 +117,45 @@ def test_half_a_download_cannot_be_loaded_and_harms_nobody(
     assert refused(lambda: load(stub, folder))[0] == grpc.StatusCode.FAILED_PRECONDITION
     file.write_bytes(whole)
     load(stub, folder)
+
+
+def test_a_name_is_at_most_256_characters(stub: AgentStub, refused: Refusal, folder: Path) -> None:
+    assert load(stub, folder, "a" * 256).name == "a" * 256
+    code, text = refused(lambda: load(stub, folder, "a" * 20_000))
+    assert code == grpc.StatusCode.INVALID_ARGUMENT
+    assert "has 20000 characters, more than 256" in text
+
+
+def test_a_refusal_lists_some_of_many_models(stub: AgentStub, refused: Refusal, folder: Path) -> None:
+    for name in "abcdefghijkl":
+        load(stub, folder, name)
+    code, text = refused(lambda: stub.UnLoadModel(m.UnLoadModelRequest(name="others")))
+    assert code == grpc.StatusCode.NOT_FOUND
+    assert text.endswith("loaded: a, b, c, d, e, f, g, h, i, j and 2 more")
+
+
+@pytest.mark.parametrize("sign", ["a", "%", "\U0001f4f7"])
+def test_a_url_of_any_length_gets_its_refusal(stub: AgentStub, refused: Refusal, sign: str) -> None:
+    for count in (200, 5_000, 50_000):
+        code, text = refused(lambda count=count: load(stub, "/" + sign * count))
+        assert code == grpc.StatusCode.NOT_FOUND
+        assert text.startswith(f"there is nothing at '/{sign}")
+        assert len(text) <= 600
+
+
+def test_a_url_through_a_file_or_around_a_circle_of_links_leads_nowhere(
+    stub: AgentStub, refused: Refusal, folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    for url in (next(folder.iterdir()) / "deeper", tmp_path / "circle"):
+        assert refused(lambda url=url: load(stub, url))[0] == grpc.StatusCode.NOT_FOUND
+
+
+def test_file_names_that_are_no_text_can_be_told(stub: AgentStub, refused: Refusal, folder: Path) -> None:
+    (folder / os.fsdecode(b"\xff.tflite")).touch()
+    code, text = refused(lambda: load(stub, folder))
+    assert code == grpc.StatusCode.FAILED_PRECONDITION
+    assert "found: scenes.tflite, \\udcff.tflite" in text
 
 
 def test_the_model_file_itself_is_no_url(stub: AgentStub, refused: Refusal, folder: Path) -> None:

@@ -183,3 +183,10 @@ def test_a_segment_that_can_still_be_written_is_refused(
         buffer.close()
     assert code == grpc.StatusCode.INVALID_ARGUMENT
     assert "can be written (mode 0600)" in text
+
+
+def test_a_claim_of_any_length_gets_its_refusal(stub: AgentStub, refused: Refusal, scenes: m.Model) -> None:
+    tensor = m.Tensor(tensor_metadata=m.TensorMetadata(shape=[-1] * 5000), byte_data=b"")
+    code, text = refused(lambda: predict(stub, tensor))
+    assert code == grpc.StatusCode.INVALID_ARGUMENT
+    assert "takes 150528 bytes, not 0, sent as" in text

@@ -8,6 +8,7 @@ import resource
 import signal
 import socket
 import stat
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -97,6 +98,68 @@ def test_a_signal_ends_it_and_its_socket_while_clients_go_on_calling(
 def test_a_signal_ends_it_when_nobody_ever_called(agent: Process, address: Path) -> None:
     assert agent.end(timeout=10) == 0
     assert not address.exists()
+
+
+A_MINUTE = """
+import os, pathlib, time
+
+class Interpreter:
+    def __init__(self, **_):
+        pathlib.Path("compiling").write_text(f"{os.getpid()} ")
+        time.sleep(60)
+"""
+
+
+def runs(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in "XZ"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.parametrize("options", [[], ["--no-trial"]])
+def test_a_load_that_outlives_the_grace_does_not_hold_it_up(
+    python: Start, address: Path, folder: Path, tmp_path: Path, options: list[str]
+) -> None:
+    # A runtime that takes a minute to compile a model, in the place of the real one.
+    package = tmp_path / "ai_edge_litert"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "interpreter.py").write_text(A_MINUTE)
+    path, compiling = {**os.environ, "PYTHONPATH": str(tmp_path)}, tmp_path / "compiling"
+    agent = python("emflow_agent", "--socket", str(address), *options, env=path, cwd=tmp_path)
+    agent.says("Server listening on")
+    with grpc.insecure_channel(f"unix:{address}") as channel:
+        call = AgentStub(channel).LoadModel.future(m.LoadModelRequest(url=str(folder), name="slow"))
+        until(lambda: compiling.exists() and compiling.read_text().endswith(" "), what="a load under way")
+        compiler = int(compiling.read_text())
+        assert (compiler == agent.popen.pid) == bool(options)
+        assert agent.end(timeout=20) == 0
+        assert call.code() in (grpc.StatusCode.CANCELLED, grpc.StatusCode.UNAVAILABLE)
+    assert not address.exists()
+    assert agent.text().strip().endswith("stopped")
+    until(lambda: not runs(compiler), what="the end of the model's trial")
+
+
+def test_a_model_that_crashes_its_runtime_is_refused_and_the_others_go_on(
+    agent: Process, address: Path, folder: Path, tmp_path: Path
+) -> None:
+    # Zero points that no int8 can have: LiteRT believes them, and reads where nothing is.
+    damaged = tmp_path / "damaged"
+    damaged.mkdir()
+    content = (folder / "scenes.tflite").read_bytes()
+    wrong = content.replace(struct.pack("<q", -128), struct.pack("<q", -188))
+    assert wrong != content
+    (damaged / "a.tflite").write_bytes(wrong)
+    with grpc.insecure_channel(f"unix:{address}") as channel:
+        stub = AgentStub(channel)
+        stub.LoadModel(m.LoadModelRequest(url=str(folder), name="whole"))
+        with pytest.raises(grpc.RpcError) as caught:
+            stub.LoadModel(m.LoadModelRequest(url=str(damaged), name="damaged"))
+        assert caught.value.code() == grpc.StatusCode.FAILED_PRECONDITION
+        assert "it crashes LiteRT (SIGSEGV)" in caught.value.details()
+        request = m.PredictRequest(name="whole", tensors=[m.Tensor(byte_data=bytes(150528))])
+        assert stub.Predict(request).tensors
 
 
 def test_a_stale_socket_is_removed_only_when_told_to(agent: Process, python: Start, address: Path) -> None:

@@ -26,7 +26,6 @@ pytestmark = pytest.mark.e2e
 
 DEMO = ROOT / "workflows" / "demo.yaml"
 WORKSHOP = ROOT / "workflows" / "imx8mplus-mobilenetv2.yaml"
-DWELL = 2.0
 
 
 @pytest.fixture
@@ -77,7 +76,7 @@ def test_the_demo_names_what_the_camera_showed_at_each_frames_time(scratch: Path
     assert up.returncode == 0, told(scratch)
     results = [json.loads(line) for line in output.splitlines()]
     assert len(results) == 10
-    shown = [scenes.shown_at(taken(result), DWELL) for result in results]
+    shown = [scenes.shown_at(taken(result), scenes.DWELL) for result in results]
     right = sum(result["label"] == scene for result, scene in zip(results, shown, strict=True))
     assert right >= 9, list(zip([result["label"] for result in results], shown, strict=True))
     # One a second, so ten results see several scenes; a component that always says the same would not get here.
@@ -136,3 +135,38 @@ def test_the_workshop_recognises_an_orange(scratch: Path, shared_data: Path, tmp
         assert result["model_name"] == "mobilenetv2-224-10-quant"
         assert float(result["confidence"]) > 0.5
     assert nothing_left(scratch), belonging_to(scratch)
+
+
+def child_of(scratch: Path, module: str) -> int:
+    """The process that runs a module of ours for a run with this temporary folder."""
+    mark = f"TMPDIR={scratch}".encode()
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if module.encode() in (process / "cmdline").read_bytes().split(b"\0") and mark in (
+                process / "environ"
+            ).read_bytes().split(b"\0"):
+                return int(process.name)
+        except OSError:
+            continue
+    pytest.fail(f"no process runs {module}")
+
+
+@pytest.mark.parametrize("name", ["cloud", "core", "camera"])
+def test_a_process_that_dies_ends_it_with_its_name(scratch: Path, name: str) -> None:
+    up = start_up(scratch, str(DEMO), "--json")
+    until(lambda: "Plan:" in told(scratch), 60, "the plan")
+    os.kill(child_of(scratch, f"emflow.local.{name}"), signal.SIGKILL)
+    up.communicate(timeout=60)
+    assert up.returncode == 1
+    assert f"the {name} process ended by itself: SIGKILL" in told(scratch)
+    assert nothing_left(scratch), belonging_to(scratch)
+
+
+def test_a_thing_group_is_deployed_to_as_well(scratch: Path, tmp_path: Path, scenes_model: Path) -> None:
+    text = DEMO.read_text().replace('target: {thing: "{{ vars.thing }}"}', "target: {thing_group: cameras}")
+    workflow = tmp_path / "demo.yaml"
+    workflow.write_text(text.replace("models/", f"{scenes_model.parent}/"))
+    up = start_up(scratch, str(workflow), "--json", "--results", "1")
+    output, _ = up.communicate(timeout=180)
+    assert up.returncode == 0, told(scratch)
+    assert json.loads(output)["thing"] == "iMX8MPEVK-Core-001"

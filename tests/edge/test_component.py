@@ -243,6 +243,21 @@ def test_capture_is_said_to_be_for_later_and_quantization_only_compared(edge: "E
     assert "quantization is False, but the model takes uint8; going by the model" in component.text()
 
 
+@pytest.mark.parametrize(
+    ("package", "more"), [("grpc", ()), ("cv2", ()), ("awscrt", ("--publish", "mqtt://127.0.0.1:1")), ("numpy", ())]
+)
+def test_without_a_package_it_says_what_to_install(edge: "Edge", package: str, more: tuple[str, ...]) -> None:
+    hides = edge.folder / "hides"
+    hides.mkdir()
+    (hides / f"{package}.py").write_text(f"raise ImportError('no {package} on this device')")
+    component = edge.run("rtsp://127.0.0.1/1", *more, env={**os.environ, "PYTHONPATH": str(hides)})
+    assert component.popen.wait(20) == 1
+    assert component.text().splitlines()[-1] == (
+        f"emflow-edge: no {package} on this device; install what it needs with: pip install 'emflow[device]'"
+    )
+    assert "Traceback" not in component.text()
+
+
 def test_a_model_that_is_not_there_ends_it_with_one_line(edge: "Edge") -> None:
     edge.agent()
     _, url = edge.camera()

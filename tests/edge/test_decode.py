@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from emflow_edge.config import ModelIO
-from emflow_edge.decode import Choice, Decode, read_labels
+from emflow_edge.decode import Choice, Decode, NoNumbers, read_labels
 from emflow_edge.model import Model, TensorSpec, classifier
 from emflow_edge.problems import ConfigProblem, EdgeProblem
 from emflow_edge.tflite import ModelFacts, TensorFacts
@@ -80,6 +80,23 @@ def test_a_labels_file_may_have_the_background_too() -> None:
 def test_of_two_equal_classes_the_lower_comes_first_and_only_the_best_few_are_told() -> None:
     decode = Decode(model("uint8", 5), facts("uint8", 1 / 256, confidences=True), ModelIO(top_k=2))
     assert [one.index for one in decode(bytes([1, 9, 9, 9, 2]))] == [1, 2]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("activation", ["auto", "softmax", "none"])
+@pytest.mark.parametrize("known", [None, facts("float64")])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e300])
+def test_what_is_no_number_is_no_result(value: float, known: ModelFacts | None, activation: str) -> None:
+    decode = Decode(model("float64", 3), known, ModelIO(activation=activation))
+    with pytest.raises(NoNumbers, match="1 of the 3 values in the model's answer are NaN or infinite"):
+        decode(np.float64([0.25, value, 0.5]).tobytes())
+
+
+@pytest.mark.filterwarnings("error")
+def test_numbers_of_any_size_are_a_result() -> None:
+    decode = Decode(model("float32", 3), None, ModelIO())
+    assert confidences(decode(np.float32([-3e38, 3e38, 0]).tobytes())) == {1: 1, 0: 0, 2: 0}
+    assert sum(one.confidence for one in decode(np.float32([3e38] * 3).tobytes())) == pytest.approx(1)
 
 
 def test_an_answer_of_another_size_is_told() -> None:

@@ -2,6 +2,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -136,11 +137,12 @@ def test_it_ends_after_as_many_results_as_were_wanted(broker: Broker, publisher:
 
 
 def test_an_age_is_counted_to_the_moment_of_sending(broker: Broker, publisher: Callable[..., Publisher]) -> None:
-    out = publisher(Counters())
-    out.put(result(0))
-    out.put(result(1))
+    now = [1000.0]
+    out = publisher(Counters(), clock=lambda: now[0])
+    for number in range(2):
+        out.put(replace(result(number), taken=999.75))
     until(lambda: broker.asked, what="the first result on its way")
-    time.sleep(0.1)
+    now[0] += 0.125
     broker.open.set()
     assert out.close(grace=10)
-    assert broker.taken[1]["frame_age_ms"] >= 100
+    assert [message["frame_age_ms"] for message in broker.taken] == [250, 375]

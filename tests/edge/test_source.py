@@ -63,6 +63,7 @@ def test_a_stream_without_time_stamps_counts_as_live() -> None:
 def test_why_a_camera_is_absent_is_told(absent_port: int) -> None:
     assert why_absent(Stream("front", f"rtsp://127.0.0.1:{absent_port}/1")) == "is not there (Connection refused)"
     assert why_absent(Stream("front", "rtsp://camera.invalid/1")).startswith("is not there (")
+    assert why_absent(Stream("front", "rtsp://cam..local/1")) == "is not there (its host is no host name)"
     with socket.create_server(("127.0.0.1", 0)) as listener:
         assert why_absent(Stream("front", f"rtsp://127.0.0.1:{listener.getsockname()[1]}/1")) is None
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
+
 from emflow_agent.runtimes import litert
 from emflow_agent.tensors import TensorSpec
 
@@ -52,3 +54,14 @@ class Runtime(Protocol):
 
 
 RUNTIMES: tuple[Runtime, ...] = (litert,)
+
+
+def ready_model(runtime: Runtime, content: bytes, threads: int) -> RuntimeModel:
+    """A model that has run once, on zeros: runtimes put off what takes long to the first inference.
+
+    Raises:
+        CannotLoad, CannotRun: as the runtime does.
+    """
+    model = runtime.open_model(content, threads)
+    model.run([np.zeros(known.shape, known.dtype) for known in model.inputs])
+    return model

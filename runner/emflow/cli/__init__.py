@@ -7,6 +7,7 @@ known about a command until somebody calls it.
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from typing import Annotated, Any, NoReturn
 
@@ -98,4 +99,21 @@ def main() -> NoReturn:
     except Problem as problem:
         typer.echo(f"emflow: {problem}", err=True)
         sys.exit(problem.exit_code)
+    except BrokenPipeError:
+        # Whoever read the output has gone; what is left in the buffer has nowhere to go either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        typer.echo(f"emflow: {place}{error.strerror or error}", err=True)
+        sys.exit(1)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("emflow"):
+            raise
+        typer.echo(f"emflow: {_needs(error.name)}", err=True)
+        sys.exit(1)
     sys.exit(0)
+
+
+def _needs(module: str) -> str:
+    return f"this needs the module {module}\n  Install what it needs: pip install 'emflow[local]'"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
 import time
 from pathlib import Path
@@ -16,14 +14,15 @@ from emflow.cli.options import Var, VarFile, load_workflow
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from emflow.engine.events import Event
     from emflow.local.highlights import Highlight
     from emflow.local.stack import Camera, Cloud, Stack
     from emflow.results.message import NotAResult, Result
     from emflow.results.watch import Watcher
     from emflow.workflow.model import Workflow
 
-PATIENCE = 60
-"""Seconds without any result after which something must be wrong."""
+PATIENCE = 60.0
+"""Seconds without any result after which something must be wrong, unless results are due less often."""
 
 
 def up(
@@ -47,7 +46,9 @@ def up(
     """
     from rich.console import Console
 
+    from emflow.cli.ending import Ending
     from emflow.local.demo import demo_workflow
+    from emflow.local.signals import on_end
     from emflow.local.stack import FROM_WORKFLOW, SCENES, Stack
     from emflow.problems import UsageProblem
 
@@ -57,17 +58,21 @@ def up(
     workflow = load_workflow(path, var, var_file)
     # Everything that is for people goes to standard error when standard output carries JSON.
     console = Console(stderr=as_json, highlight=False, soft_wrap=True)
-    with Stack(camera=camera) as stack:
-        _end_on_signals(console, stack)
+    stack = Stack(camera=camera)
+    ending = Ending(console, stack)
+    on_end(ending.on_signal)
+    with stack:
+        stack.watch(ending.on_death)
         _run(console, path, workflow, stack, results, as_json)
 
 
 def _run(console: Console, path: Path, workflow: Workflow, stack: Stack, results: int, as_json: bool) -> None:
     from emflow.local.highlights import Follower
     from emflow.local.stack import on_this_machine, use_embedded_credentials
+    from emflow.workflow.units import seconds
 
     started = time.monotonic()
-    console.print(f"[bold]emflow up[/] {path}")
+    console.print(f"emflow up {path}", style="bold", markup=False)
     cloud, camera = stack.start()
     use_embedded_credentials(cloud)
     console.print(f"  embedded AWS  {cloud.endpoint_url}")
@@ -81,16 +86,20 @@ def _run(console: Console, path: Path, workflow: Workflow, stack: Stack, results
     workflow = on_this_machine(workflow, camera, core.root / "agent.sock")
     with (
         _watcher(cloud, workflow) as watcher,
-        Follower(core.root / "logs", lambda line: _show_highlight(console, line)),
+        Follower(core.root / "logs", lambda line: _show_highlight(console, stack, line)),
     ):
-        _apply(console, workflow)
-        console.print(f"\nResults on MQTT topic [bold]{workflow.edge.publish.topic}[/], Ctrl-C ends them:")
-        _show_results(console, stack, watcher, camera, results, as_json)
+        _apply(console, stack, workflow)
+        console.print(f"\nResults on MQTT topic {workflow.edge.publish.topic}, Ctrl-C ends them:", markup=False)
+        patience = max(PATIENCE, *(3 * seconds(stream.every) for stream in workflow.edge.streams))
+        _show_results(console, watcher, camera, patience, results, as_json)
     took = time.monotonic() - started
-    console.print(f"\nDone in {took:.0f} s: {path} from buckets to results, on this machine.")
-    console.print(f"Try next: change {path} (`every: 500ms`, another topic) and run it again;")
-    console.print(f"          emflow render {path} -o rendered    what would go to Greengrass")
-    console.print(f"          emflow plan {path}                  against your AWS account: the same YAML, unchanged")
+    console.print(f"\nDone in {took:.0f} s: {path} from buckets to results, on this machine.", markup=False)
+    console.print(f"Try next: change {path} (`every: 500ms`, another topic) and run it again;", markup=False)
+    console.print(f"          emflow render {path} -o rendered    what would go to Greengrass", markup=False)
+    console.print(
+        f"          emflow plan {path}                  against your AWS account: the same YAML, unchanged",
+        markup=False,
+    )
 
 
 def _thing(workflow: Workflow) -> str:
@@ -114,7 +123,7 @@ def _watcher(cloud: Cloud, workflow: Workflow) -> Watcher:
     return Watcher(cloud.mqtt_host, cloud.mqtt_port, workflow.edge.publish.topic)
 
 
-def _apply(console: Console, workflow: Workflow) -> None:
+def _apply(console: Console, stack: Stack, workflow: Workflow) -> None:
     from emflow.cli.progress import Progress
     from emflow.cli.rollout import show_plan
     from emflow.engine.apply import apply_plan
@@ -127,17 +136,24 @@ def _apply(console: Console, workflow: Workflow) -> None:
     plan = make_plan(resources, clients)
     show_plan(console, plan)
     with Progress(console) as progress:
-        apply_plan(plan, clients, progress.show)
-        wait_for_deployment(workflow, clients, progress.show)
+
+        def show(event: Event) -> None:
+            if not stack.abandoned.is_set():
+                progress.show(event)
+
+        apply_plan(plan, clients, show)
+        wait_for_deployment(workflow, clients, show)
 
 
-def _show_highlight(console: Console, line: Highlight) -> None:
+def _show_highlight(console: Console, stack: Stack, line: Highlight) -> None:
+    if stack.abandoned.is_set():
+        return
     style = {"W": "yellow", "E": "red"}.get(line.level, "dim")
     console.print(f"  device | {line.component.rpartition('.')[2]}: {line.text}", style=style, markup=False)
 
 
 def _show_results(
-    console: Console, stack: Stack, watcher: Watcher, camera: Camera | None, wanted: int, as_json: bool
+    console: Console, watcher: Watcher, camera: Camera | None, patience: float, wanted: int, as_json: bool
 ) -> None:
     """Print results as they come, each beside what the camera showed at that frame's time."""
     from emflow.local.scenes import shown_at
@@ -146,7 +162,7 @@ def _show_results(
 
     right = told = 0
     while not wanted or told < wanted:
-        result = _next(stack, watcher)
+        result = _next(console, watcher, patience, bool(wanted))
         if isinstance(result, NotAResult):
             console.print(line(result), style="red", markup=False)
             continue
@@ -165,39 +181,19 @@ def _show_results(
         console.print(f"\n{right} of {told} results name the scene that the camera showed at the frame's time.")
 
 
-def _next(stack: Stack, watcher: Watcher) -> Result | NotAResult:
-    """The next message; while none comes, look whether everything still lives."""
+def _next(console: Console, watcher: Watcher, patience: float, must_come: bool) -> Result | NotAResult:
+    """The next message. After `patience` seconds without one: an end when results must come, else a word, once."""
     from emflow.problems import Problem
 
-    waited = 0
+    try:
+        return watcher.next(patience)
+    except TimeoutError:
+        look = "The lines from the device above say how far it came."
+        if must_come:
+            raise Problem(f"no result for {patience:g} s", where="emflow up", mend=look) from None
+    console.print(f"No result for {patience:g} s; still waiting. {look}", style="yellow", markup=False)
     while True:
         try:
-            return watcher.next(1.0)
+            return watcher.next(patience)
         except TimeoutError:
-            waited += 1
-        dead = stack.dead()
-        if dead is not None:
-            raise Problem(f"the {dead} process ended by itself", mend=stack.last_words(dead))
-        if waited == PATIENCE:
-            raise Problem(
-                f"no result for {PATIENCE} s",
-                where="emflow up",
-                mend="The lines from the device above say how far it came.",
-            )
-
-
-def _end_on_signals(console: Console, stack: Stack) -> None:
-    """Ctrl-C ends it well (exit code 0), SIGTERM and a closed terminal end it as they should (128 + number).
-
-    Everything is taken down right there and the process ended, because the main thread may be waiting for threads that
-    wait for a cloud that has just gone.
-    """
-    from emflow.local.signals import on_end
-
-    def end(number: int) -> None:
-        stack.stop()
-        console.show_cursor()
-        sys.stdout.flush()
-        os._exit(0 if number == signal.SIGINT else 128 + number)
-
-    on_end(end)
+            continue

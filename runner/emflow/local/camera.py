@@ -28,7 +28,7 @@ from emflow.local.camera_stream import Burst, Picture, Stream, parameter_sets
 from emflow.problems import Problem
 
 HOST = "127.0.0.1"
-_WIDEST = 1280
+_LONGEST = 1280
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Still:
 
 
 def read_still(path: Path) -> Still:
-    """Read a PNG or JPEG file, in its own size but even and at most 1280 pixels wide.
+    """Read a PNG or JPEG file, in its own size but even, and at most 1280 pixels on its longer side.
 
     Raises:
         Problem: it is not there, or no picture.
@@ -76,7 +76,7 @@ def read_still(path: Path) -> Still:
     except (OSError, ValueError, IndexError, StopIteration, av.FFmpegError) as error:
         raise Problem(f"{path} cannot be read as a picture", mend="Give the path of a PNG or JPEG file.") from error
     assert isinstance(frame, VideoFrame)
-    scale = min(1.0, _WIDEST / frame.width)
+    scale = min(1.0, _LONGEST / max(frame.width, frame.height))
     width, height = (max(2, round(side * scale) // 2 * 2) for side in (frame.width, frame.height))
     pixels = frame.reformat(width, height, "rgb24", interpolation="AREA").to_ndarray()
     return Still(pixels.astype(np.uint8, copy=False))
@@ -145,7 +145,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--port", type=_port, default=0, help="TCP port; 0 picks a free one")
     parser.add_argument("--image", type=Path, help="show this PNG or JPEG file instead of the scenes")
-    parser.add_argument("--dwell", type=_dwell, default=2.0, help="seconds that each scene stays (2)")
+    parser.add_argument(
+        "--dwell", type=_dwell, default=scenes.DWELL, help="seconds that each scene stays (%(default)s)"
+    )
     parser.add_argument("--fps", type=_rate, default=25, help="frames a second (25)")
     parser.add_argument("--size", type=_size, default=(640, 480), help="width x height of the scenes (640x480)")
     parser.add_argument("--name", type=_name, default="front", help="the stream's name in its URL (front)")

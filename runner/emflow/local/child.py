@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import selectors
 import signal
 import stat
@@ -30,6 +31,7 @@ class Child:
     def __init__(self, name: str, module: str, args: Sequence[str], log: Path) -> None:
         self.name = name
         self.log = log
+        self.announced = False
         with log.open("ab") as errors:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", module, *args],
@@ -50,12 +52,23 @@ class Child:
         if line:
             answer: dict[str, Any] = json.loads(line)
             if "problem" not in answer:
+                self.announced = True
                 return answer
             self.stop()
             raise Problem(answer["problem"], where=self.name, mend=answer.get("mend", ""))
         self.stop()
-        tail = self.log.read_text(errors="replace").strip().splitlines()[-1:]
-        raise Problem(f"did not start: {tail[0] if tail else 'no reason given'}", where=self.name)
+        words = self.last_words()
+        missing = re.search(r"No module named '([^'.]+)", words)
+        mend = "install what it needs: pip install 'emflow[local]'" if missing else ""
+        raise Problem(f"did not start: {words}", where=self.name, mend=mend)
+
+    def last_words(self) -> str:
+        """How it ended: exit code or signal, and the end of its log where that is a complaint."""
+        code = self._process.poll()
+        how = "it still runs" if code is None else f"exit code {code}" if code >= 0 else signal.Signals(-code).name
+        lines = self.log.read_text(errors="replace").strip().splitlines()
+        told = [line for line in lines if re.search(r"error|warning|critical", line, re.IGNORECASE)]
+        return f"{how}; {told[-1].strip()}" if told else how
 
     @property
     def running(self) -> bool:

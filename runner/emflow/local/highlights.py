@@ -5,6 +5,8 @@ The logs are the core's own, one a component, in the nucleus's format; this foll
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 import threading
 from collections.abc import Callable
@@ -50,7 +52,8 @@ class Follower:
         self._logs = logs
         self._show = show
         self._period = period
-        self._read: dict[Path, int] = {}
+        self._read: dict[Path, tuple[int, int]] = {}
+        """Of each log: which file it was, by inode, and how many bytes of it have been read."""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="log-follower", daemon=True)
 
@@ -66,16 +69,24 @@ class Follower:
     def look(self) -> None:
         """Show what has come since the last look."""
         for path in sorted(self._logs.glob("*.log")):
-            with path.open("rb") as log:
-                log.seek(self._read.get(path, 0))
-                data = log.read()
-            # A line that is still being written waits for its end.
-            whole = data[: data.rfind(b"\n") + 1]
-            self._read[path] = self._read.get(path, 0) + len(whole)
-            for line in whole.decode(errors="replace").splitlines():
-                found = highlight(path.stem, line)
-                if found is not None:
-                    self._show(found)
+            with contextlib.suppress(FileNotFoundError):  # rotated or removed just now
+                self._look_at(path)
+
+    def _look_at(self, path: Path) -> None:
+        with path.open("rb") as log:
+            status = os.fstat(log.fileno())
+            file, offset = self._read.get(path, (status.st_ino, 0))
+            if file != status.st_ino or status.st_size < offset:  # a new file after rotation
+                offset = 0
+            log.seek(offset)
+            data = log.read()
+        # A line that is still being written waits for its end.
+        whole = data[: data.rfind(b"\n") + 1]
+        self._read[path] = (status.st_ino, offset + len(whole))
+        for line in whole.decode(errors="replace").splitlines():
+            found = highlight(path.stem, line)
+            if found is not None:
+                self._show(found)
 
     def _run(self) -> None:
         while not self._stop.wait(self._period):

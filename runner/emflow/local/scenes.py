@@ -18,6 +18,10 @@ from emflow.local.scene_painting import PAINTERS, Look, Picture
 # In this order the camera shows them, and the model's outputs and labels count them.
 SCENES: tuple[str, ...] = tuple(PAINTERS)
 
+# Seconds that each scene stays, where nobody says otherwise. With 2.0, a component that looks once a second could meet
+# every change of scene; with 2.6, ten looks in a row come at ten moments of a scene, 0.2 s from each other.
+DWELL = 2.6
+
 # Seconds that each part of a look takes to wander through its range and back. All different, so that a scene does not
 # come round to the same picture; slow, so that a video encoder sees motion and not a new picture every frame.
 _PERIODS = {"x": 13.0, "y": 11.0, "size": 19.0, "turn": 17.0}
@@ -57,7 +61,7 @@ def draw(scene: str, width: int, height: int, rng: np.random.Generator) -> Pictu
     return _photograph(scene, Look.any(rng), width, height, rng)
 
 
-def moving(scene: str, unix_time: float, width: int, height: int, dwell: float = 2.0) -> Picture:
+def moving(scene: str, unix_time: float, width: int, height: int, dwell: float = DWELL) -> Picture:
     """The picture of a scene at a moment: gently moving, and different every time the scene comes round.
 
     Args:

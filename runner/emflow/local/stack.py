@@ -11,10 +11,13 @@ import os
 import shutil
 import tempfile
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+import boto3
 
 from emflow.local.child import Child
 from emflow.problems import Problem
@@ -51,7 +54,7 @@ class Core:
 
 
 class Stack:
-    """Cloud, camera and core device, for as long as the `with` block lasts.
+    """Cloud, camera and core device, for as long as the `with` block lasts; nothing is made before it.
 
     Args:
         camera: `scenes`, `workflow`, or the path of a picture to show.
@@ -62,23 +65,52 @@ class Stack:
         self._camera = camera
         self._job_seconds = job_seconds
         self._children: list[Child] = []
-        self._stopping = threading.Lock()
-        self._stopped = False
-        self.folder = Path(tempfile.mkdtemp(prefix="emflow-up-"))
+        self._changing = threading.Lock()
+        self._closed = threading.Event()
+        self.abandoned = threading.Event()
+        """Set when another thread takes everything down and ends the process."""
 
     def __enter__(self) -> Stack:
+        """Raises Problem when there is no room for its folder."""
+        with self._changing:
+            try:
+                self.folder = Path(tempfile.mkdtemp(prefix="emflow-up-"))
+            except OSError as error:
+                where = tempfile.gettempdir()
+                raise Problem(f"no folder for temporary files: {error.strerror}", where=where) from error
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        self.stop()
+        if self.abandoned.is_set():
+            threading.Event().wait()  # whatever this thread has to say is about things that are being taken down
+        self._stop()
 
-    def stop(self) -> None:
-        """Stop everything and remove the folder; nothing starts any more. May be called from several threads."""
-        with self._stopping:
-            self._stopped = True
+    def abandon(self, say: Callable[[], object]) -> None:
+        """Stop everything from another thread, which then ends the process. `say` is called before."""
+        self.abandoned.set()
+        say()
+        self._stop()
+
+    def watch(self, died: Callable[[str, str], object]) -> None:
+        """Call `died` with a process's name and the reason when one ends by itself after it was ready."""
+
+        def look() -> None:
+            while not self._closed.wait(0.5):
+                with self._changing:
+                    gone = next((child for child in self._children if child.announced and not child.running), None)
+                if gone is not None and not self._closed.is_set():
+                    died(gone.name, gone.last_words())
+                    return
+
+        threading.Thread(target=look, name="children-watch", daemon=True).start()
+
+    def _stop(self) -> None:
+        self._closed.set()
+        with self._changing:
             while self._children:
                 self._children.pop().stop()
-            shutil.rmtree(self.folder, ignore_errors=True)
+            if hasattr(self, "folder"):
+                shutil.rmtree(self.folder, ignore_errors=True)
 
     def start(self) -> tuple[Cloud, Camera | None]:
         """Start the cloud and the camera.
@@ -99,7 +131,7 @@ class Stack:
         return at, Camera(shown["url"], float(shown.get("dwell") or 0), tuple(shown.get("scenes") or ()))
 
     def start_core(self, thing: str, cloud: Cloud, workflow: Workflow) -> Core:
-        """Start the virtual core device.
+        """Start the virtual core device, as a member of the thing group that the workflow deploys to, if it does.
 
         Raises:
             Problem: it did not start.
@@ -112,20 +144,16 @@ class Stack:
             *("--region", workflow.aws.region, "--role-alias", workflow.cloud.role.alias),
         )
         core.ready()
+        group = workflow.cloud.deployment.target.thing_group
+        if group:
+            iot = boto3.client("iot", endpoint_url=cloud.endpoint_url, region_name=workflow.aws.region)
+            iot.create_thing_group(thingGroupName=group)
+            iot.add_thing_to_thing_group(thingGroupName=group, thingName=thing)
         return Core(thing, root)
 
-    def dead(self) -> str | None:
-        """The name of a child that ended by itself, if there is one."""
-        return next((child.name for child in self._children if not child.running), None)
-
-    def last_words(self, name: str) -> str:
-        """The last line of a child's log."""
-        log = next(child.log for child in self._children if child.name == name)
-        return (log.read_text(errors="replace").strip().splitlines() or [""])[-1]
-
     def _child(self, name: str, *args: str) -> Child:
-        with self._stopping:
-            if self._stopped:
+        with self._changing:
+            if self._closed.is_set():
                 raise Problem("stopped while starting", where=name)
             child = Child(name, f"emflow.local.{name}", args, self.folder / f"{name}.log")
             self._children.append(child)
