@@ -108,13 +108,13 @@ def test_ended_while_it_starts_it_leaves_nothing_behind(scratch: Path) -> None:
     assert nothing_left(scratch), belonging_to(scratch)
 
 
-def test_killed_outright_it_takes_its_processes_with_it(scratch: Path) -> None:
+def test_killed_outright_it_leaves_nothing_either(scratch: Path) -> None:
     up = start_up(scratch, str(DEMO), "--json")
     assert up.stdout is not None
     up.stdout.readline()
     up.kill()
     up.wait(30)
-    until(lambda: not belonging_to(scratch), 30, "the end of every process of the run")
+    until(lambda: nothing_left(scratch), 30, "the end of every process and folder of the run")
     up.stdout.close()
 
 

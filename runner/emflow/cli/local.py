@@ -49,7 +49,7 @@ def local(
             children = []
             for number, thing in enumerate(core):
                 root = folder / f"core-{number}"
-                args = ("--thing", thing, "--root", str(root), "--region", region, *where)
+                args = ("--thing", thing, "--root", str(root), "--region", region, "--remove", str(folder), *where)
                 child = Child("core", "emflow.local.core", args, folder / f"core-{number}.log")
                 stack.callback(child.stop)
                 children.append((child, thing, root))

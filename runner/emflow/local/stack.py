@@ -142,6 +142,7 @@ class Stack:
             "core",
             *("--thing", thing, "--root", str(root), "--endpoint-url", cloud.endpoint_url, "--mqtt", mqtt),
             *("--region", workflow.aws.region, "--role-alias", workflow.cloud.role.alias),
+            *("--remove", str(self.folder)),
         )
         core.ready()
         group = workflow.cloud.deployment.target.thing_group

@@ -251,3 +251,33 @@ def test_tags_can_be_changed_and_read(greengrass: Any, component: Callable[..., 
     assert greengrass.describe_component(arn=made)["tags"] == {"b": "2"}
     with pytest.raises(greengrass.exceptions.ResourceNotFoundException):
         greengrass.list_tags_for_resource(resourceArn=arn("greengrass", "components:none:versions:1.0.0"))
+
+
+@pytest.mark.parametrize(
+    ("manifest", "field"),
+    [
+        ({"Platform": {"os": "/(/"}}, "Manifests[0].Platform.os"),
+        ({"Lifecycle": {"Setenv": [1]}}, "Manifests[0].Lifecycle.Setenv"),
+        ({"Lifecycle": {"run": {"Script": "x", "Setenv": "X=1"}}}, "Manifests[0].Lifecycle.run.Setenv"),
+        ({"Lifecycle": {"run": {"Script": "x", "Timeout": "abc"}}}, "Manifests[0].Lifecycle.run.Timeout"),
+        ({"Lifecycle": {"install": {"script": "x", "timeout": -1}}}, "Manifests[0].Lifecycle.install.Timeout"),
+        ({"Lifecycle": {"install": {"script": "x", "timeout": 10**400}}}, "Manifests[0].Lifecycle.install.Timeout"),
+    ],
+)
+def test_a_manifest_that_no_device_could_read_is_refused(
+    greengrass: Any, fresh: Callable[[str], str], manifest: dict[str, Any], field: str
+) -> None:
+    with pytest.raises(ClientError) as refused:
+        create(greengrass, recipe(fresh("com.example.Bad"), Manifests=[manifest]))
+    assert [each["name"] for each in refused.value.response["fields"]] == [field]
+
+
+def test_steps_that_no_device_knows_and_times_in_text_are_taken(greengrass: Any, fresh: Callable[[str], str]) -> None:
+    lifecycle = {5: "x", "Setenv": {"A": 1}, "run": {"Script": "x", "Timeout": "7", "Setenv": None}}
+    assert create(greengrass, recipe(fresh("com.example.Odd"), Manifests=[{"Lifecycle": lifecycle}]))
+
+
+@pytest.mark.parametrize("text", [b"[" * 5000, b"ComponentVersion: 2020-13-45"])
+def test_a_recipe_that_cannot_be_read_is_refused(greengrass: Any, text: bytes) -> None:
+    with pytest.raises(ClientError, match="neither YAML nor JSON"):
+        greengrass.create_component_version(inlineRecipe=text)

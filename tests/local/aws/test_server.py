@@ -18,6 +18,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from emflow.local.aws import EmbeddedAws
+from emflow.local.aws.routing import Regions
 from emflow.problems import Problem
 
 MANAGED = [
@@ -180,3 +181,58 @@ def test_stopping_frees_the_port_and_ends_every_thread() -> None:
         thread.join(5)
     assert not [thread for thread in left if thread.is_alive()]
     embedded.stop()
+
+
+@pytest.mark.parametrize("length", ["-1", "abc", "1.5", "+1", "²"])
+def test_a_length_that_is_none_is_refused_at_once(aws: EmbeddedAws, length: str) -> None:
+    with socket.create_connection(("127.0.0.1", aws.port), timeout=5) as connection:
+        head = f"POST /_emflow/cores/x HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n"
+        connection.sendall(head.encode())
+        answer = b""
+        while data := connection.recv(65536):
+            answer += data
+
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"Content-Length" in answer.partition(b"\r\n\r\n")[2]
+
+
+@pytest.mark.parametrize(
+    ("path", "service"), [("/_emflow/cores/x", ""), ("/greengrass/v2/components", "greengrass"), ("/", "sagemaker")]
+)
+def test_a_request_that_is_nested_too_deeply_is_refused(aws: EmbeddedAws, path: str, service: str) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", aws.port, timeout=10)
+    headers = {
+        "Authorization": f"AWS4-HMAC-SHA256 Credential=a/20260101/us-east-1/{service}/aws4_request",
+        "X-Amz-Target": "SageMaker.ListDeviceFleets",
+        "Content-Type": "application/json" if service == "greengrass" else "application/x-amz-json-1.1",
+    }
+    method = "GET" if service == "greengrass" else "POST"
+    connection.request(method, path, body=b"[" * 100_000, headers=headers)
+    response = connection.getresponse()
+    body = response.read()
+    connection.close()
+
+    assert response.status == 400
+    assert b"nested too deeply" in body
+
+
+def test_asking_where_a_thing_is_may_ask_the_front_door_again() -> None:
+    found: list[object] = []
+
+    class Asking:
+        """A region whose IoT is reached by a request of its own, which looks the region up in another thread."""
+
+        def knows(self, thing: str) -> bool:
+            request = threading.Thread(target=regions, args=("us-east-1",), daemon=True)
+            request.start()
+            request.join(5)
+            assert not request.is_alive()
+            return True
+
+    regions = Regions(lambda place: Asking())  # type: ignore[arg-type, return-value]
+    made = regions("eu-west-1")
+    report = threading.Thread(target=lambda: found.append(regions.of("board")), daemon=True)
+    report.start()
+    report.join(10)
+
+    assert found == [made]

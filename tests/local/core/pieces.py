@@ -9,7 +9,7 @@ from typing import Any
 
 from awscrt import mqtt
 
-from emflow.local.core.component import Plan
+from emflow.local.core.plan import Plan
 from emflow.local.core.recipe import TIMEOUTS, Step
 
 LINUX = {"os": "linux", "architecture": "amd64"}

@@ -129,3 +129,25 @@ def test_versions_that_are_no_longer_deployed_are_removed(tmp_path: Path) -> Non
     assert layout.artifacts("app", "1.0.0").exists()
     assert not layout.artifacts("app", "0.9.0").exists()
     assert not layout.unarchived("app", "0.9.0").exists()
+
+
+def spoilt(data: bytes, *, encrypted: bool = False) -> bytes:
+    """A zip whose only file cannot be read: its deflated bytes are wrong, or it says that it is encrypted."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a", data)
+    spoilt = bytearray(stream.getvalue())
+    if encrypted:
+        for flags in (6, spoilt.index(b"PK\x01\x02") + 8):
+            spoilt[flags] |= 1
+    else:
+        spoilt[31:41] = b"\xff" * 10
+    return bytes(spoilt)
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_a_zip_that_cannot_be_read_is_a_failure(tmp_path: Path, encrypted: bool) -> None:
+    data = spoilt(b"text " * 100, encrypted=encrypted)
+    with pytest.raises(DeploymentFailure, match="unarchive") as caught:
+        artifacts.fetch(recipe(data), Layout(tmp_path), Bucket(bucket=data))
+    assert caught.value.types == ["DEVICE_ERROR"]

@@ -153,9 +153,21 @@ def test_the_spool_has_an_end(log: Path) -> None:
         (Publication("a/#", b"", 1, False), "wildcard"),
         (Publication("a" * 257, b"", 1, False), "256 bytes"),
         (Publication("1/2/3/4/5/6/7/8/9", b"", 1, False), "7 slashes"),
+        *((Publication(f"a{odd}", b"", 1, False), "UTF-8") for odd in "\0\x1f\x7f\x9f\ud800\ufdd0\uffff\U0001fffe"),
+        (Publication("", b"", 1, False), "no topic"),
         (Publication("a", bytes(128 * 1024 + 1), 1, False), "131073 bytes"),
     ],
 )
 def test_what_aws_iot_would_not_take_is_refused(publication: Publication, reason: str) -> None:
     with pytest.raises(PublishRefused, match=reason):
         check(publication)
+
+
+@pytest.mark.parametrize("topic", ["em/ünïcode", "em/日本", "em/😀", "with spaces"])
+def test_what_is_allowed_arrives(broker: Broker, log: Path, topic: str) -> None:
+    with closing(Listener(broker.port)) as listener:
+        bridge = bridge_to(broker.port, log)
+        until(lambda: connected(log))
+        bridge.publish(Publication(topic, b"x", 1, False))
+        assert listener.next()[0] == topic
+        bridge.stop()

@@ -139,3 +139,22 @@ def test_output_goes_to_the_log_of_the_component(world: World) -> None:
     both = out + err
     assert f"[INFO] (Copier) app: stdout. good. {context}" in both
     assert f"[WARN] (Copier) app: stderr. bad. {context}" in both
+
+
+@pytest.mark.parametrize(
+    ("step", "reason"),
+    [
+        (Step("run", "run", "exec sleep 600", setenv={"X": "a\0b"}), "run could not be started: embedded null byte"),
+        (Step("run", "run", "exec sleep 600", timeout=1e30), "unexpected: OverflowError"),
+        (Step("run", "run", "exec sleep 600", skip_if="exists 'quote"), "unexpected: ValueError"),
+    ],
+)
+def test_what_nobody_thought_of_is_an_error_of_the_component(world: World, step: Step, reason: str) -> None:
+    world.apply(plan("odd", run=step, recover=Step("recover", "recover", "true", setenv={"X": "\0"})))
+    until(lambda: world.state("odd") == State.BROKEN)
+
+    component = world.supervisor.component("odd")
+    assert component is not None
+    assert reason in component.details
+    world.apply(plan("odd", run=FOREVER))
+    world.settle()

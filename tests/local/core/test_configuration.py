@@ -88,3 +88,28 @@ def test_the_store_survives_a_restart_of_the_device(tmp_path: Path) -> None:
     assert again.values["topic"] == "mine"
     assert again.deployed(DEFAULTS, Update(reset=["/topic"])).values["topic"] == "em/inference"
     assert ConfigurationStore(path).get("b") is None
+
+
+@pytest.mark.parametrize("key", ["²", "9" * 5000, "-1", "7"])
+def test_what_is_no_place_in_a_list_is_not_there(key: str) -> None:
+    with pytest.raises(KeyError):
+        find({"a": ["x"]}, ["a", key])
+
+
+def test_nobody_else_may_read_the_store(tmp_path: Path) -> None:
+    path = tmp_path / "configuration.json"
+    path.with_suffix(".new").write_text("left by one that died")
+    path.with_suffix(".new").chmod(0o644)
+    ConfigurationStore(path).replace({"a": Configuration()})
+
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_what_could_not_be_stored_is_not_so(tmp_path: Path) -> None:
+    store = ConfigurationStore(tmp_path / "configuration.json")
+    store.replace({"a": Configuration()})
+    (tmp_path / "configuration.new").mkdir()
+    with pytest.raises(OSError, match="directory"):
+        store.replace({"b": Configuration()})
+
+    assert store.all().keys() == {"a"}

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -97,20 +99,86 @@ time.sleep(600)
 """
 
 
-def test_it_ends_when_its_parent_is_killed(cloud: Cloud, root: Path, tmp_path: Path) -> None:
-    args = ["--thing", "orphan", "--root", str(root), "--endpoint-url", cloud.endpoint_url]
-    parent = subprocess.Popen(
-        [sys.executable, "-c", PARENT, str(tmp_path / "log"), *args, "--mqtt", f"127.0.0.1:{cloud.mqtt_port}"],
-        stdout=subprocess.PIPE,
-    )
-    assert parent.stdout
-    facts: dict[str, Any] = json.loads(parent.stdout.readline())
-    parent.kill()
-    parent.wait()
-    parent.stdout.close()
+@pytest.fixture
+def parent(cloud: Cloud, root: Path, tmp_path: Path) -> Iterator[Callable[..., tuple[subprocess.Popen[bytes], int]]]:
+    """Start a process that starts the device, as `emflow up` does; that process, and the device's id."""
+    started: list[subprocess.Popen[bytes]] = []
 
-    until(lambda: not alive(facts["pid"]), timeout=10)
+    def start(*more: str, root: Path = root) -> tuple[subprocess.Popen[bytes], int]:
+        args = ["--thing", "orphan", "--root", str(root), "--endpoint-url", cloud.endpoint_url, *more]
+        parent = subprocess.Popen(
+            [sys.executable, "-c", PARENT, str(tmp_path / "log"), *args, "--mqtt", f"127.0.0.1:{cloud.mqtt_port}"],
+            stdout=subprocess.PIPE,
+        )
+        started.append(parent)
+        assert parent.stdout
+        facts: dict[str, Any] = json.loads(parent.stdout.readline())
+        return parent, facts["pid"]
+
+    yield start
+    for each in started:
+        each.kill()
+        each.wait()
+        assert each.stdout
+        each.stdout.close()
+
+
+@pytest.fixture
+def temporary() -> Iterator[Path]:
+    """A folder such as `emflow up` makes."""
+    folder = Path(tempfile.mkdtemp(prefix="emflow-"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_it_ends_when_its_parent_is_killed(root: Path, parent: Callable[..., Any]) -> None:
+    process, core = parent()
+    process.kill()
+
+    until(lambda: not alive(core), timeout=10)
     assert not (root / "ipc.socket").exists()
+
+
+def test_the_folder_goes_when_the_parent_is_killed(temporary: Path, parent: Callable[..., Any]) -> None:
+    process, core = parent("--remove", str(temporary), root=temporary / "core")
+    assert (temporary / "core/config").is_dir()
+    process.kill()
+
+    until(lambda: not temporary.exists(), timeout=10)
+    until(lambda: not alive(core), timeout=10)
+
+
+def test_the_folder_stays_when_only_the_device_is_killed_until_the_parent_is_gone_too(
+    temporary: Path, parent: Callable[..., Any]
+) -> None:
+    process, core = parent("--remove", str(temporary), root=temporary / "core")
+    os.kill(core, signal.SIGKILL)
+    until(lambda: not alive(core))
+    assert (temporary / "core/config").is_dir()
+    process.kill()
+
+    until(lambda: not temporary.exists(), timeout=10)
+
+
+def test_the_folder_is_the_parents_when_it_ends_the_device(start: Callable[..., Child], temporary: Path) -> None:
+    child = start("tidy", root=str(temporary / "core"), remove=str(temporary))
+    child.ready()
+    child.stop()
+
+    assert (temporary / "core/config").is_dir()
+
+
+@pytest.mark.parametrize("name", ["", "other", "emflow-x/deeper", "../emflow-x", "emflow-not-there", "emflow-link"])
+def test_no_other_folder_is_removed(
+    start: Callable[..., Child], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    place = tmp_path / "tmp"
+    for each in ("tmp/other", "tmp/emflow-x/deeper", "emflow-x"):
+        (tmp_path / each).mkdir(parents=True)
+    (place / "emflow-link").symlink_to(tmp_path)
+    monkeypatch.setenv("TMPDIR", str(place))
+    with pytest.raises(Problem, match=r"is not a folder emflow-|is a link"):
+        start("careful", remove=f"{place}/{name}").ready()
 
 
 def test_a_folder_that_is_too_deep_for_a_socket_is_a_problem(start: Callable[..., Child], tmp_path: Path) -> None:

@@ -246,3 +246,36 @@ def test_a_device_that_starts_again_runs_what_it_ran_with_its_settings(
     until(lambda: len(work(second, "lasting")) == 2)
 
     assert work(second, "lasting") == ["kept", "kept"]
+
+
+@pytest.mark.parametrize("lifecycle", [{"run": {"Script": "x", "Setenv": {"X": "a\0b"}}}, {"run": FOREVER}])
+def test_a_bad_component_fails_its_deployment_and_the_next_one_goes_through(
+    cloud: Cloud, device: Any, lifecycle: dict[str, Any]
+) -> None:
+    name = f"bad-{len(cloud.greengrass.list_components()['components'])}"
+    cloud.component(name, lifecycle=lifecycle)
+    # A number that no float can hold, in the configuration of the one that could run.
+    wanted = {"componentVersion": "1.0.0", "configurationUpdate": {"merge": '{"n": 1%s}' % ("0" * 400)}}
+    outcome = cloud.outcome(
+        device.thing, cloud.deploy(device.arn, **{name: wanted if lifecycle["run"] == FOREVER else "1.0.0"})
+    )
+    assert outcome["coreDeviceExecutionStatus"] == "FAILED"
+
+    cloud.component(f"{name}-good", lifecycle={"run": FOREVER})
+    outcome = cloud.outcome(device.thing, cloud.deploy(device.arn, **{f"{name}-good": "1.0.0"}))
+    assert outcome["coreDeviceExecutionStatus"] == "SUCCEEDED"
+
+
+def test_settings_that_cannot_be_stored_change_nothing(cloud: Cloud, device: Any) -> None:
+    for name in ("kept-up", "not-stored"):
+        cloud.component(name, lifecycle={"run": FOREVER})
+    cloud.outcome(device.thing, cloud.deploy(device.arn, **{"kept-up": "1.0.0"}))
+    in_the_way = device.layout.configuration.with_suffix(".new")
+    in_the_way.mkdir()
+    outcome = cloud.outcome(device.thing, cloud.deploy(device.arn, **{"not-stored": "1.0.0"}))
+
+    assert outcome["reason"].startswith("FAILED_NO_STATE_CHANGE: ")
+    assert cloud.installed(device.thing) == {"kept-up": ("1.0.0", "RUNNING")}
+    in_the_way.rmdir()
+    outcome = cloud.outcome(device.thing, cloud.deploy(device.arn, **{"not-stored": "1.0.0"}))
+    assert outcome["coreDeviceExecutionStatus"] == "SUCCEEDED"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -220,3 +221,54 @@ def test_a_folder_that_is_not_there_is_a_problem(tmp_path: Path, device: Device)
     server = IpcServer(tmp_path / "no" / "s", {}.get, Operations(device), DeviceLog(tmp_path / "log"))
     with pytest.raises(Problem, match="cannot listen"):
         server.start()
+
+
+def ask(raw: Callable[[bytes], list[Message]], operation: str, payload: bytes) -> Message:
+    """What an operation on a connection of its own is answered."""
+    assert raw(CONNECT) == [Message(Kind.CONNECT_ACK, flags=Flags.ACCEPTED)]
+    request = Message(Kind.MESSAGE, 1, payload=payload, headers={"operation": f"aws.greengrass#{operation}"})
+    (answer,) = raw(encode(request))
+    (whole,) = raw(encode(Message(Kind.PING, payload=b"still there")))
+    assert whole.kind is Kind.PING_RESPONSE
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("operation", "request_", "reason"),
+    [
+        ("GetConfiguration", b'{"keyPath": 5}', "keyPath"),
+        ("GetConfiguration", b'{"keyPath": [["deep"]]}', "keyPath"),
+        ("GetConfiguration", b'{"componentName": ["x"]}', "componentName"),
+        ("GetConfiguration", b"[" * 100_000, "JSON object"),
+        ("GetConfiguration", b"\xff", "JSON object"),
+        ("PublishToIoTCore", '{"topicName": "free/x", "payload": "é"}'.encode(), "payload is not base64"),
+        ("PublishToIoTCore", b'{"topicName": "free/x", "payload": 5}', "payload is not base64"),
+        ("PublishToIoTCore", b'{"topicName": ["free/x"]}', "topicName"),
+        ("UpdateState", b'{"state": ["RUNNING"]}', "state"),
+    ],
+)
+def test_a_request_of_a_wrong_shape_is_refused_and_the_connection_goes_on(
+    raw: Callable[[bytes], list[Message]], operation: str, request_: bytes, reason: str
+) -> None:
+    answer = ask(raw, operation, request_)
+
+    assert answer.headers["service-model-type"] == "aws.greengrass#InvalidArgumentsError"
+    assert reason in json.loads(answer.payload)["message"]
+
+
+def test_an_error_that_nobody_thought_of_is_a_service_error_and_the_connection_goes_on(
+    raw: Callable[[bytes], list[Message]], device: Device, tmp_path: Path
+) -> None:
+    device.states = None  # type: ignore[assignment]
+    answer = ask(raw, "UpdateState", b'{"state": "RUNNING"}')
+
+    assert answer.headers["service-model-type"] == "aws.greengrass#ServiceError"
+    assert any("AttributeError" in line for line in lines(tmp_path / "greengrass.log"))
+
+
+@pytest.mark.parametrize(
+    "payload", [b"[" * 100_000, b"[]", b"\xff", b'{"authToken": 5}', '{"authToken": "é"}'.encode()]
+)
+def test_a_greeting_of_a_wrong_shape_is_refused(raw: Callable[[bytes], list[Message]], payload: bytes) -> None:
+    message = Message(Kind.CONNECT, payload=payload, headers={":version": "0.1.0"})
+    assert raw(encode(message)) == [Message(Kind.CONNECT_ACK)]

@@ -49,3 +49,7 @@ def test_a_log_begins_anew_when_it_is_large(tmp_path: Path, monkeypatch: object)
 
     assert (tmp_path / "a.log").read_text().count("\n") == 1
     assert "1 x" in (tmp_path / "a.old").read_text()
+
+
+def test_a_log_that_cannot_be_written_stops_nobody(tmp_path: Path) -> None:
+    Log(tmp_path / "not there" / "a.log").write("INFO", "t", "n", "text")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -133,3 +135,33 @@ def test_a_sigkill_of_the_owner_leaves_nothing(tmp_path: Path) -> None:
     owner.kill()
     owner.wait()
     until(lambda: not any(alive(child) for child in children), timeout=5)
+
+
+def test_a_line_without_an_end_is_told_in_pieces(run: Callable[..., Process], said: list[tuple[str, str]]) -> None:
+    assert run("head -c 300001 /dev/zero | tr '\\0' x; printf 'é'; echo; echo next").wait(10) == 0
+
+    texts = [text for _, text in said]
+    assert texts[-1] == "next"
+    assert max(map(len, texts)) <= 64 * 1024
+    assert "".join(texts[:-1]) == "x" * 300001 + "é"
+
+
+def test_a_line_that_never_ends_is_told_while_it_grows(
+    run: Callable[..., Process], said: list[tuple[str, str]]
+) -> None:
+    run("head -c 200000 /dev/zero | tr '\\0' x; exec sleep 600")
+    until(lambda: len(said) == 3)
+
+
+@pytest.fixture
+def leftover() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="emflow-test-"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_the_folder_stays_for_a_parent_that_lives(leftover: Path) -> None:
+    guard = Guard(removes=leftover)
+    guard.close()
+
+    assert leftover.exists()

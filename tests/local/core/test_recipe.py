@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from typing import Any
 
 import pytest
@@ -138,3 +139,38 @@ def test_conditions_for_skipping() -> None:
     assert skip_condition("onpath git") == (False, "onpath", "git")
     assert skip_condition("! exists /a/b") == (True, "exists", "/a/b")
     assert skip_condition("") is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"ComponentDependencies": ["b"]},
+        {"ComponentConfiguration": "x"},
+        {"Manifests": {"Platform": {}}},
+        {"Manifests": [{"Platform": {"os": "/(/"}}]},
+        {"Manifests": [{"Artifacts": ["s3://bucket/key"]}]},
+        {"Manifests": [{"Lifecycle": {"Setenv": [1]}}]},
+        {"Manifests": [{"Lifecycle": {"run": {"Script": "x", "Timeout": "abc"}}}]},
+        {"Manifests": [{"Lifecycle": {"run": {"Script": "x", "Timeout": 10**400}}}]},
+        {"Manifests": [{"Lifecycle": {"run": {"Script": "x", "Timeout": -1}}}]},
+    ],
+)
+def test_a_recipe_in_a_wrong_shape_is_a_failure_that_names_the_component(change: dict[str, Any]) -> None:
+    with pytest.raises(DeploymentFailure, match=r"Failed to parse recipe of a\b") as caught:
+        parse(json.dumps(recipe("a") | change), LINUX)
+    assert caught.value.stack[-1] == "RECIPE_PARSE_ERROR"
+
+
+def test_a_recipe_that_is_nested_too_deeply_is_a_failure() -> None:
+    with pytest.raises(DeploymentFailure, match="Failed to parse recipe"):
+        parse("[" * 5000, LINUX)
+
+
+def test_a_step_may_take_as_long_as_it_is_possible_to_wait() -> None:
+    text = json.dumps(recipe("a", lifecycle={"run": {"Script": "x", "Timeout": 10**15}}))
+
+    assert parse(text, LINUX).steps["run"].timeout == threading.TIMEOUT_MAX
+
+
+def test_keys_that_are_no_text_are_steps_that_nobody_knows() -> None:
+    assert parse("{ComponentName: a, Manifests: [{Lifecycle: {5: x, run: y}}]}", LINUX).steps.keys() == {"run"}

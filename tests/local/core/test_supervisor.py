@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from emflow.local.core.component import Plan, State
+from emflow.local.core.component import State
 from emflow.local.core.failure import DeploymentFailure
+from emflow.local.core.layout import Layout
+from emflow.local.core.plan import Plan
 from emflow.local.core.supervisor import start_order, with_dependents
+from emflow.problems import Problem
 from local.core.pieces import alive, lines, plan
 from local.core.world import FOREVER, World
 from support import until
@@ -127,3 +130,25 @@ def test_a_component_of_the_device_itself_runs_while_it_is_deployed(world: World
 
     assert world.state("aws.greengrass.TokenExchangeService") == State.RUNNING
     until(lambda: "AWS_CONTAINER_CREDENTIALS_FULL_URI=http://x" in world.wrote("app"))
+
+
+@pytest.mark.parametrize("token", ["é", "\ud800", ""])
+def test_a_token_that_nobody_can_have_is_nobodys(world: World, token: str) -> None:
+    world.apply(plan("app", run=FOREVER))
+
+    assert world.supervisor.owner_of(token) is None
+
+
+@pytest.mark.parametrize("odd", ["$HOME", 'a"b', "a`id`", "a\\b", "a\nb"])
+def test_a_folder_that_scripts_cannot_name_is_a_problem(tmp_path: Path, odd: str) -> None:
+    with pytest.raises(Problem, match="shell") as caught:
+        Layout(tmp_path / odd).make()
+    assert "another folder" in caught.value.mend
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_with_a_space_is_none(tmp_path: Path) -> None:
+    world = World(tmp_path / "my core")
+    world.apply(plan("app", run=f'cd "{world.layout.root}" && {FOREVER}'))
+    world.settle()
+    world.close()

@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-from emflow.local.core.component import Plan, State
+from emflow.local.core.component import State
 from emflow.local.core.environment import Credentials, Device
 from emflow.local.core.layout import Layout
+from emflow.local.core.plan import Plan
 from emflow.local.core.process import Guard
 from emflow.local.core.supervisor import Supervisor
 from local.core.pieces import lines

@@ -73,6 +73,8 @@ class Router:
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         try:
             answer = self._answer(environ)
+        except RecursionError:
+            answer = Answer.refusal(400, "SerializationException", "the request is nested too deeply")
         except Exception:
             log.exception("%s %s failed", environ["REQUEST_METHOD"], environ["PATH_INFO"])
             answer = Answer.refusal(500, "InternalFailure", "the embedded AWS failed; its log says how")

@@ -174,19 +174,27 @@ class _Connection(MotoRequestHandler):
 
     def run_wsgi(self) -> None:
         environ = self.make_environ()
+        length = environ.get("CONTENT_LENGTH") or "0"
+        if not (length.isascii() and length.isdigit()):
+            # Where the next request begins nobody knows, so this one is the last.
+            self.close_connection = True
+            closing = [("Content-Type", "text/plain; charset=utf-8"), ("Connection", "close")]
+            self._send("400 Bad Request", closing, f"Content-Length {length!r} is no number of bytes\n".encode())
+            return
         chunked = environ.get("wsgi.input_terminated", False)
-        stream = environ["wsgi.input"]
-        body = stream.read() if chunked else self.rfile.read(int(environ.get("CONTENT_LENGTH") or 0))
+        body = environ["wsgi.input"].read() if chunked else self.rfile.read(int(length))
         environ["wsgi.input"] = io.BytesIO(body)
         environ["CONTENT_LENGTH"] = str(len(body))
         chunks, status, headers = run_wsgi_app(self.server.app, environ, buffered=True)
-        data = b"".join(chunks)
+        ours = ("date", "server", "connection", "transfer-encoding")
+        kept = [(name, value) for name, value in headers if name.lower() not in ours]
+        self._send(status, kept, b"".join(chunks))
 
+    def _send(self, status: str, headers: list[tuple[str, str]], data: bytes) -> None:
         code, _, phrase = status.partition(" ")
         self.send_response(int(code), phrase)
         for name, value in headers:
-            if name.lower() not in ("date", "server", "connection", "transfer-encoding"):
-                self.send_header(name, value)
+            self.send_header(name, value)
         if "content-length" not in {name.lower() for name, _ in headers} and int(code) not in (204, 304):
             self.send_header("Content-Length", str(len(data)))
         self.end_headers()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 from pathlib import Path
 
 from emflow.local import child
@@ -19,6 +20,12 @@ def main() -> int:
     parser.add_argument("--mqtt", required=True, metavar="HOST:PORT", help="the embedded broker")
     parser.add_argument("--region", default="us-east-1")
     parser.add_argument("--role-alias", help="where its credentials come from; default: the account's first")
+    parser.add_argument(
+        "--remove",
+        type=Path,
+        metavar="DIR",
+        help="a temporary folder to remove when whoever started this is gone and cannot do it",
+    )
     options = parser.parse_args()
     # Signals are listened to before anything is started, so that none finds something half there.
     told = child.until_told()
@@ -30,6 +37,7 @@ def main() -> int:
             mqtt=_address(options.mqtt),
             region=options.region,
             role_alias=options.role_alias,
+            removes=options.remove and _temporary(options.remove),
         )
         arn = device.start()
     except Problem as problem:
@@ -47,6 +55,17 @@ def _address(text: str) -> tuple[str, int]:
     if not host or not port.isdigit():
         raise UsageProblem(f"{text!r} is not HOST:PORT", where="--mqtt")
     return host, int(port)
+
+
+def _temporary(folder: Path) -> Path:
+    """The folder, if it is one that may be removed: emflow's own, right in the system's folder for temporary files."""
+    place = Path(tempfile.gettempdir()).resolve()
+    whole = folder.absolute()
+    if whole.parent.resolve() != place or not whole.name.startswith("emflow-") or not whole.is_dir():
+        raise UsageProblem(f"{folder} is not a folder emflow-… in {place}", where="--remove")
+    if whole.is_symlink():
+        raise UsageProblem(f"{folder} is a link", where="--remove")
+    return whole
 
 
 if __name__ == "__main__":

@@ -101,7 +101,7 @@ def _unpack(recipe: Recipe, artifact: Artifact, file: Path, target: Path) -> Non
                 mode = member.external_attr >> 16 & 0o777
                 if mode and not member.is_dir():
                     path.chmod(mode | 0o600)
-    except (zipfile.BadZipFile, NotImplementedError, OSError) as error:
+    except Exception as error:  # zipfile lets through what its decompressors raise, each its own kind
         raise DeploymentFailure(
             f"Failed to unarchive '{artifact.uri}' of component {recipe.name}-{recipe.version}: {error}",
             "IO_ERROR",

@@ -6,6 +6,7 @@ waits and QoS 0 is refused.
 
 from __future__ import annotations
 
+import re
 import threading
 from collections import deque
 from concurrent.futures import Future
@@ -24,6 +25,12 @@ _LARGEST_PAYLOAD = 128 * 1024
 _LONGEST_TOPIC = 256
 _MOST_SLASHES = 7
 """AWS IoT Core's limits, https://docs.aws.amazon.com/general/latest/gr/iot-core.html."""
+_NOT_IN_TOPICS = re.compile(
+    "[\\0-\\x1f\\x7f-\\x9f\\ud800-\\udfff\\ufdd0-\\ufdef"
+    + "".join(f"{chr(plane + 0xFFFE)}{chr(plane + 0xFFFF)}" for plane in range(0, 0x110000, 0x10000))
+    + "]"
+)
+"""What MQTT 3.1.1, 1.5.3, forbids in text or lets a broker refuse; the client library does not send it."""
 _AGAIN = 1.0
 """Seconds between attempts to connect."""
 
@@ -47,6 +54,10 @@ class Publication:
 def check(publication: Publication) -> None:
     """Raises PublishRefused for what AWS IoT Core would not take."""
     topic = publication.topic
+    if not topic:
+        raise PublishRefused("There is no topic")
+    if _NOT_IN_TOPICS.search(topic):
+        raise PublishRefused(f"The topic {topic!r} has characters that are not allowed in UTF-8 text of MQTT")
     if "+" in topic or "#" in topic:
         raise PublishRefused(f"The topic {topic!r} has a wildcard; one can only subscribe to those")
     if len(topic.encode()) > _LONGEST_TOPIC or topic.count("/") > _MOST_SLASHES:

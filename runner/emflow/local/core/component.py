@@ -11,12 +11,12 @@ import shutil
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
+from emflow.local.core.plan import Plan
 from emflow.local.core.process import Process, Sink
 from emflow.local.core.recipe import Step, skip_condition
 
@@ -38,30 +38,6 @@ class State(StrEnum):
 
 READY = frozenset({State.RUNNING, State.STOPPING, State.FINISHED})
 """States of a HARD dependency in which what depends on it may run."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A component as a deployment wants it; two equal plans need no restart.
-
-    `steps` have their variables filled in. `builtin` is a part of the device itself: it runs while it is deployed.
-    """
-
-    name: str
-    version: str
-    builtin: bool = False
-    root: bool = field(default=True, compare=False)
-    hard: frozenset[str] = frozenset()
-    soft: frozenset[str] = frozenset()
-    steps: Mapping[str, Step] = field(default_factory=dict)
-    setenv: Mapping[str, str] = field(default_factory=dict)
-    configuration: Mapping[str, Any] = field(default_factory=dict)
-
-    def installs_like(self, other: Plan) -> bool:
-        """Whether what the other has installed serves this one too."""
-        return self.version == other.version and all(
-            self.steps.get(step) == other.steps.get(step) for step in ("bootstrap", "install")
-        )
 
 
 class Host(Protocol):
@@ -163,6 +139,8 @@ class Component:
                 self._become(State.FINISHED if self._stopping else State.INSTALLED)
             except _Failed as failure:
                 self._recover(str(failure))
+            except Exception as error:  # whatever it is, it must not end this thread: nobody would know
+                self._recover(f"unexpected: {type(error).__name__}: {error}")
 
     def _install(self) -> None:
         if not self.installed:
@@ -227,11 +205,14 @@ class Component:
 
     def _aside(self, name: str) -> None:
         """A step that nobody can interrupt and whose failure changes nothing."""
-        if self._wants(name):
-            process, step = self._launch(name), self.plan.steps[name]
-            if process.wait(step.timeout) is None:
-                self._say(f"{name.capitalize()} timed out", level="WARN", timeout=step.timeout)
-                process.end()
+        try:
+            if self._wants(name):
+                process, step = self._launch(name), self.plan.steps[name]
+                if process.wait(step.timeout) is None:
+                    self._say(f"{name.capitalize()} timed out", level="WARN", timeout=step.timeout)
+                    process.end()
+        except Exception as error:
+            self._say(f"{name.capitalize()} failed", level="WARN", error=error)
 
     def _do(self, name: str) -> None:
         if self._wants(name):
@@ -276,7 +257,7 @@ class Component:
         self._say("shell-runner-start", **self._context(step, command=step.script))
         try:
             process = self._host.launch(self.plan, step, sink, self.recheck)
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise _Failed(f"{name} could not be started: {error}") from error
         self._processes.append(process)
         return process

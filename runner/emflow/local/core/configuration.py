@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -95,7 +96,7 @@ def find(tree: Any, keys: Iterable[str]) -> Any:
     for key in keys:
         if isinstance(tree, Mapping) and key in tree:
             tree = tree[key]
-        elif isinstance(tree, list) and key.isdigit() and int(key) < len(tree):
+        elif isinstance(tree, list) and re.fullmatch("[0-9]{1,9}", key) and int(key) < len(tree):
             tree = tree[int(key)]
         else:
             raise KeyError(key)
@@ -122,10 +123,17 @@ class ConfigurationStore:
             return dict(self._components)
 
     def replace(self, components: Mapping[str, Configuration]) -> None:
-        """From now on exactly these."""
+        """From now on exactly these.
+
+        Raises:
+            OSError: they cannot be stored; then it is as before.
+        """
         with self._lock:
-            self._components = dict(components)
             saved = {name: {"defaults": each.defaults, "updates": each.updates} for name, each in components.items()}
             fresh = self._path.with_suffix(".new")
+            # For its owner only: deployments bring passwords.
+            fresh.unlink(missing_ok=True)
+            fresh.touch(0o600, exist_ok=False)
             fresh.write_text(json.dumps(saved))
             fresh.replace(self._path)
+            self._components = dict(components)

@@ -15,11 +15,11 @@ from typing import Any
 from emflow.local.core import artifacts, plan
 from emflow.local.core.artifacts import Download
 from emflow.local.core.cloud_link import Deployment
-from emflow.local.core.component import Plan
 from emflow.local.core.configuration import Configuration, ConfigurationStore, Update
-from emflow.local.core.failure import DeploymentFailure
+from emflow.local.core.failure import DeploymentFailure, failure_of
 from emflow.local.core.layout import Layout
 from emflow.local.core.logs import DeviceLog
+from emflow.local.core.plan import Plan
 from emflow.local.core.recipe import Recipe
 from emflow.local.core.resolve import Catalogue, resolve
 from emflow.local.core.status import Progress
@@ -74,22 +74,19 @@ class Deployer:
         """
         self._told(Progress(deployment.id, "IN_PROGRESS"))
         self._say("Received deployment in the queue", DeploymentId=deployment.id)
+        before = Prepared(self._supervisor.plans, self._store.all(), {})
+        # Whatever goes wrong fails this deployment: the device has to be there for the next one.
         try:
             prepared = self._prepare(deployment)
-        except DeploymentFailure as failure:
-            self._failed(deployment, failure, "FAILED_NO_STATE_CHANGE")
+            self._store.replace(prepared.configurations)
+        except Exception as error:
+            self._failed(deployment, failure_of(error), "FAILED_NO_STATE_CHANGE")
             return
-        except OSError as error:
-            self._failed(
-                deployment, DeploymentFailure(str(error), "IO_ERROR", "IO_WRITE_ERROR"), "FAILED_NO_STATE_CHANGE"
-            )
-            return
-        before = Prepared(self._supervisor.plans, self._store.all(), {})
         try:
             if not self._activate(prepared, given_up):
                 return
-        except DeploymentFailure as failure:
-            self._failed(deployment, failure, self._roll_back(deployment, before, given_up))
+        except Exception as error:
+            self._failed(deployment, failure_of(error), self._roll_back(deployment, before, given_up))
             return
         self._roots[deployment.asker] = _pins(deployment)
         self._clean(prepared)
@@ -116,7 +113,6 @@ class Deployer:
 
     def _activate(self, prepared: Prepared, given_up: threading.Event) -> bool:
         self._say("Applying deployment changes, deployment cannot be cancelled now")
-        self._store.replace(prepared.configurations)
         self._supervisor.apply(prepared.plans)
         return self._supervisor.wait_until_settled(given_up)
 
@@ -127,13 +123,20 @@ class Deployer:
             return "FAILED_ROLLBACK_NOT_REQUESTED"
         self._say("Rolling back to what ran before", level="WARN", DeploymentId=deployment.id)
         try:
+            self._store.replace(before.configurations)
             self._activate(before, given_up)
-        except DeploymentFailure:
+        except Exception as error:
+            self._say("Rolling back failed", level="ERROR", DeploymentId=deployment.id, reason=failure_of(error))
             return "FAILED_UNABLE_TO_ROLLBACK"
         return "FAILED_ROLLBACK_COMPLETE"
 
     def _clean(self, prepared: Prepared) -> None:
-        for removed in artifacts.remove_all_but(prepared.recipes.values(), self._layout):
+        try:
+            gone = artifacts.remove_all_but(prepared.recipes.values(), self._layout)
+        except OSError as error:
+            self._say("Artifacts that nobody needs could not be removed", level="WARN", error=error)
+            return
+        for removed in gone:
             for event in ("delete-component-start", "delete-component-finish"):
                 self._log.say("componentmanager.ComponentStore", event, componentIdentifier=removed)
 

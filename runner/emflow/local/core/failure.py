@@ -53,6 +53,15 @@ class DeploymentFailure(Exception):
         return list(dict.fromkeys(_TYPES[code] for code in self._codes if code in _TYPES))
 
 
+def failure_of(error: Exception) -> DeploymentFailure:
+    """What a deployment failed with, whatever was raised."""
+    if isinstance(error, DeploymentFailure):
+        return error
+    if isinstance(error, OSError):
+        return DeploymentFailure(str(error), "IO_ERROR", "IO_WRITE_ERROR")
+    return DeploymentFailure(f"{type(error).__name__}: {error}")
+
+
 def broken(component: str) -> DeploymentFailure:
     """A component did not start in three tries."""
     owner = "AWS" if component.startswith("aws.greengrass.") else "USER"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +11,9 @@ from emflow.problems import Problem
 
 _LONGEST_SOCKET = 107
 """Bytes of a Unix socket's path on Linux (sun_path has 108, the last one is the end mark)."""
+
+_NOT_IN_QUOTES = re.compile(r'[$"`\\\x00-\x1f\x7f]')
+"""What a shell does not take as it is between double quotes, as recipes put paths into scripts."""
 
 
 @dataclass(frozen=True)
@@ -57,9 +62,16 @@ class Layout:
         """Make the folders.
 
         Raises:
-            Problem: the root cannot be made, or lies too deep for a Unix socket in it.
+            Problem: the root cannot be made, lies too deep for a Unix socket in it, or has a name that breaks scripts.
         """
-        too_long = len(str(self.socket).encode()) - _LONGEST_SOCKET
+        odd = _NOT_IN_QUOTES.search(str(self.root))
+        if odd:
+            raise Problem(
+                f"{str(self.root)!r} has {odd[0]!r} in it, which a shell does not take as it is, so the scripts of "
+                "components would break",
+                mend="Choose another folder; for temporary ones, set TMPDIR.",
+            )
+        too_long = len(os.fsencode(self.socket)) - _LONGEST_SOCKET
         if too_long > 0:
             raise Problem(
                 f"{self.root} is too long a path for a core device: its socket {self.socket} is {too_long} bytes over "

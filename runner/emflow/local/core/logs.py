@@ -6,6 +6,7 @@ A line: time (UTC, milliseconds), level, thread, logger, event and text, and the
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +24,10 @@ def line(when: datetime, level: str, thread: str, logger: str, text: str, contex
 
 
 class Log:
-    """A log file that several threads append to, a whole line at a time."""
+    """A log file that several threads append to, a whole line at a time.
+
+    A line that cannot be written is lost: a disk that is full must not end what would have told about it.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -31,7 +35,7 @@ class Log:
 
     def write(self, level: str, thread: str, logger: str, text: str, **context: Any) -> None:
         entry = line(datetime.now(UTC), level, thread, logger, text, context) + "\n"
-        with self._lock:
+        with self._lock, contextlib.suppress(OSError):
             if self._path.exists() and self._path.stat().st_size > _LARGEST:
                 self._path.replace(self._path.with_suffix(".old"))
             with self._path.open("a", encoding="utf-8", errors="replace") as file:

@@ -16,7 +16,7 @@ from emflow.local.core.cloud_link import CloudLink, CloudLost
 from emflow.local.core.configuration import ConfigurationStore
 from emflow.local.core.deploy import Deployer
 from emflow.local.core.environment import Credentials, Device
-from emflow.local.core.failure import DeploymentFailure
+from emflow.local.core.failure import failure_of
 from emflow.local.core.ipc.operations import Operations
 from emflow.local.core.ipc.server import IpcServer
 from emflow.local.core.layout import Layout
@@ -40,6 +40,7 @@ class Nucleus:
         endpoint_url: the embedded AWS.
         mqtt: host and port of the broker.
         role_alias: where the device's credentials come from; the account's first one when not given.
+        removes: a folder to remove when whoever started this process is gone and cannot do it.
     """
 
     def __init__(
@@ -51,10 +52,12 @@ class Nucleus:
         mqtt: tuple[str, int],
         region: str = "us-east-1",
         role_alias: str | None = None,
+        removes: Path | None = None,
     ) -> None:
         self.thing = thing
         self.layout = Layout(root.resolve())
         self._mqtt = mqtt
+        self._removes = removes
         self._region = region
         self._link = CloudLink(thing, endpoint_url, region, role_alias)
         self._stopping = threading.Event()
@@ -69,11 +72,13 @@ class Nucleus:
         Raises:
             Problem: the folder, the socket or the cloud is not to be had.
         """
-        self.layout.make()
-        arn = self._link.make_thing()
-        shutil.copyfile(str(get_cert_path(True)), self.layout.root_ca)
         with ExitStack() as undo:
-            self._start_parts(undo)
+            guard = Guard(self._removes)
+            undo.callback(guard.close)
+            self.layout.make()
+            arn = self._link.make_thing()
+            shutil.copyfile(str(get_cert_path(True)), self.layout.root_ca)
+            self._start_parts(guard, undo)
             self._undo = undo.pop_all()
         return arn
 
@@ -82,10 +87,8 @@ class Nucleus:
         self._stopping.set()
         self._undo.close()
 
-    def _start_parts(self, undo: ExitStack) -> None:
+    def _start_parts(self, guard: Guard, undo: ExitStack) -> None:
         """Start everything, in the order in which it is stopped again from the end."""
-        guard = Guard()
-        undo.callback(guard.close)
         tokens = TokenExchange(lambda token: self._supervisor.owner_of(token) is not None, self._credentials)
         undo.callback(tokens.stop)
         reporter = Reporter(self._report, self._link.report, self._log)
@@ -141,17 +144,19 @@ class Nucleus:
                         self._take(deployment_id, deployer)
                         seen.add(deployment_id)
                 lost = False
-            except CloudLost as error:
+            except Exception as error:  # not only CloudLost: without this thread there are no more deployments
                 if not lost:
-                    self._log.say(
-                        "deployment.DeploymentService", "The cloud does not answer", level="WARN", error=error
-                    )
+                    what = "The cloud does not answer" if isinstance(error, CloudLost) else "Unexpected"
+                    self._log.say("deployment.DeploymentService", what, level="WARN", error=repr(error))
                 lost = True
 
     def _take(self, deployment_id: str, deployer: Deployer) -> None:
         try:
             deployment = self._link.deployment(deployment_id)
-        except DeploymentFailure as failure:
+        except CloudLost:
+            raise
+        except Exception as error:
+            failure = failure_of(error)
             self._told(Progress(deployment_id, "FAILED", str(failure), tuple(failure.stack), tuple(failure.types)))
             return
         deployer.deploy(deployment, self._stopping)

@@ -1,16 +1,41 @@
-"""From recipes and configuration to components that can be started: variables filled in, nothing started yet."""
+"""Components as a deployment wants them: recipes and configuration with variables filled in, nothing started yet."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
-from emflow.local.core.component import Plan
 from emflow.local.core.configuration import Configuration
 from emflow.local.core.interpolate import Subject, interpolate
 from emflow.local.core.layout import Layout
-from emflow.local.core.recipe import GENERIC, NUCLEUS, Recipe
+from emflow.local.core.recipe import GENERIC, NUCLEUS, Recipe, Step
 from emflow.local.core.token_exchange import TOKEN_EXCHANGE
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A component as a deployment wants it; two equal plans need no restart.
+
+    `steps` have their variables filled in. `builtin` is a part of the device itself: it runs while it is deployed.
+    """
+
+    name: str
+    version: str
+    builtin: bool = False
+    root: bool = field(default=True, compare=False)
+    hard: frozenset[str] = frozenset()
+    soft: frozenset[str] = frozenset()
+    steps: Mapping[str, Step] = field(default_factory=dict)
+    setenv: Mapping[str, str] = field(default_factory=dict)
+    configuration: Mapping[str, Any] = field(default_factory=dict)
+
+    def installs_like(self, other: Plan) -> bool:
+        """Whether what the other has installed serves this one too."""
+        return self.version == other.version and all(
+            self.steps.get(step) == other.steps.get(step) for step in ("bootstrap", "install")
+        )
 
 
 def plans(

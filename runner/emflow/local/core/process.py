@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
+import select
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -21,6 +24,9 @@ Sink = Callable[[str, str], None]
 _GRACE = 5.0
 """Seconds between SIGTERM and SIGKILL, as the nucleus has them."""
 
+_LONGEST_LINE = 64 * 1024
+"""Characters after which a line is told in pieces."""
+
 _LAST_LINES = 0.3
 """Seconds in which what a script wrote before its end comes through."""
 
@@ -30,12 +36,20 @@ _LAUNCHER = 'read -r _ || exit 125; exec sh -c "$0" </dev/null'
 
 
 class Guard:
-    """The process that kills what is left when this one is killed; one for a core device."""
+    """The process that kills what is left when this one is killed; one for a core device.
 
-    def __init__(self) -> None:
+    Args:
+        removes: a folder that is also removed when the process that started this one is gone. While that one lives,
+            the folder is its own business.
+    """
+
+    def __init__(self, removes: Path | None = None) -> None:
+        self._parent = _watched_parent() if removes else None
+        more = [] if removes is None else [str(removes)] + ([] if self._parent is None else [str(self._parent)])
         # In its own session, so that Ctrl-C and the death of a terminal pass it by.
         self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", guard.__file__],
+            [sys.executable, "-I", "-S", guard.__file__, *more],
+            pass_fds=() if self._parent is None else (self._parent,),
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -52,6 +66,10 @@ class Guard:
 
     def close(self) -> None:
         """Let it go; it kills what it still watches."""
+        if self._parent is not None:
+            if not guard.ended(self._parent, 0):
+                self._order(guard.KEEP)
+            os.close(self._parent)
         with contextlib.suppress(BrokenPipeError):
             assert self._process.stdin
             self._process.stdin.close()
@@ -62,6 +80,22 @@ class Guard:
             assert self._process.stdin
             self._process.stdin.write(text)
             self._process.stdin.flush()
+
+
+def _watched_parent() -> int | None:
+    """A file descriptor that is readable as soon as the parent has ended; None when it has ended already."""
+    parent = os.getppid()
+    # Only the parent holds the other end of standard input. If that is open now, the parent was there just before,
+    # and the number is not that of whoever adopts orphans.
+    if stat.S_ISFIFO(os.fstat(0).st_mode):
+        lifeline = select.poll()
+        lifeline.register(0, 0)
+        if lifeline.poll(0):
+            return None
+    try:
+        return os.pidfd_open(parent)
+    except ProcessLookupError:
+        return None
 
 
 class Process:
@@ -151,10 +185,10 @@ class Process:
 
 def _living(group: int) -> bool:
     """Whether the group has a member that is no zombie; orphans may wait long for somebody to reap them."""
-    for stat in Path("/proc").glob("[0-9]*/stat"):
+    for file in Path("/proc").glob("[0-9]*/stat"):
         try:
             # The name in brackets may hold anything, so count from its end: state, parent, group.
-            state, _, of = stat.read_text().rpartition(")")[2].split()[:3]
+            state, _, of = file.read_text().rpartition(")")[2].split()[:3]
         except (OSError, ValueError):
             continue
         if int(of) == group and state != "Z":
@@ -164,8 +198,8 @@ def _living(group: int) -> bool:
 
 def _pump(pipe: IO[bytes] | None, name: str, sink: Sink) -> None:
     assert pipe is not None
-    with pipe:
-        for line in pipe:
-            text = line.decode(errors="replace").strip()
+    with io.TextIOWrapper(pipe, encoding="utf-8", errors="replace", newline="\n") as lines:
+        while line := lines.readline(_LONGEST_LINE):
+            text = line.strip()
             if text:
                 sink(name, text)

@@ -6,9 +6,11 @@ recipe says a thing twice (once for a manifest, once for all), the manifest wins
 
 from __future__ import annotations
 
+import math
 import platform as host
 import re
 import shlex
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -94,10 +96,22 @@ def parse(text: str | bytes, platform: Mapping[str, str]) -> Recipe:
     """
     try:
         document = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise DeploymentFailure(f"Failed to parse recipe: {error}", *_LOADING, "RECIPE_PARSE_ERROR") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise DeploymentFailure(f"Failed to parse recipe: {error}", *_PARSING) from error
     if not isinstance(document, dict) or not _get(document, "ComponentName"):
-        raise DeploymentFailure("Failed to parse recipe: it names no component", *_LOADING, "RECIPE_PARSE_ERROR")
+        raise DeploymentFailure("Failed to parse recipe: it names no component", *_PARSING)
+    try:
+        return _recipe(document, platform)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, re.error) as error:
+        name = _get(document, "ComponentName")
+        raise DeploymentFailure(f"Failed to parse recipe of {name}: {error}", *_PARSING) from error
+
+
+_PARSING = ("COMPONENT_PACKAGE_LOADING_ERROR", "RECIPE_PARSE_ERROR")
+
+
+def _recipe(document: Mapping[str, Any], platform: Mapping[str, str]) -> Recipe:
+    """Raises whatever comes of values in shapes that are not a recipe's."""
     name, version = str(_get(document, "ComponentName")), str(_get(document, "ComponentVersion"))
     manifest = _manifest(document, name, version, platform)
     lifecycle = _get(manifest, "Lifecycle") or _selected(document, manifest)
@@ -113,14 +127,11 @@ def parse(text: str | bytes, platform: Mapping[str, str]) -> Recipe:
             )
             for other, wanted in (_get(document, "ComponentDependencies") or {}).items()
         },
-        defaults=_get(configuration, "DefaultConfiguration") or {},
+        defaults=dict(_get(configuration, "DefaultConfiguration") or {}),
         artifacts=tuple(_artifact(each) for each in _get(manifest, "Artifacts") or ()),
         steps={step.name: step for step in (_step(key, body) for key, body in lifecycle.items()) if step},
         setenv=_setenv(lifecycle),
     )
-
-
-_LOADING = ("COMPONENT_PACKAGE_LOADING_ERROR",)
 
 
 def fits(wanted: Mapping[str, Any], platform: Mapping[str, str]) -> bool:
@@ -142,6 +153,8 @@ def fits(wanted: Mapping[str, Any], platform: Mapping[str, str]) -> bool:
 
 def _manifest(document: Mapping[str, Any], name: str, version: str, platform: Mapping[str, str]) -> Mapping[str, Any]:
     manifests: list[Mapping[str, Any]] = _get(document, "Manifests") or []
+    if not isinstance(manifests, list):
+        raise TypeError("Manifests is not a list")
     if not manifests:
         return {}
     for manifest in manifests:
@@ -181,7 +194,7 @@ def _artifact(document: Mapping[str, Any]) -> Artifact:
 
 
 def _step(key: str, body: Any) -> Step | None:
-    name = key.lower()
+    name = str(key).lower()
     if name not in STEPS or body in (None, {}):
         return None
     if not isinstance(body, Mapping):
@@ -191,11 +204,19 @@ def _step(key: str, body: Any) -> Step | None:
         name=name,
         key=f"{name}.script",
         script=str(_get(body, "Script") or ""),
-        timeout=float(timeout) if timeout is not None else TIMEOUTS.get(name),
+        timeout=_seconds(timeout) if timeout is not None else TIMEOUTS.get(name),
         setenv=_setenv(body),
         skip_if=str(_get(body, "SkipIf") or ""),
         privileged=str(_get(body, "RequiresPrivilege")).lower() == "true",
     )
+
+
+def _seconds(value: Any) -> float:
+    """At most as many as a thread can wait."""
+    seconds = float(value)
+    if math.isnan(seconds) or seconds < 0:
+        raise ValueError(f"Timeout {value!r} is no number of seconds")
+    return min(seconds, threading.TIMEOUT_MAX)
 
 
 def _setenv(body: Mapping[str, Any]) -> dict[str, str]:

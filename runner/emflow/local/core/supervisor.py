@@ -10,11 +10,12 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from emflow.local.core.component import READY, Component, Plan, State
+from emflow.local.core.component import READY, Component, State
 from emflow.local.core.environment import Credentials, Device, environment
 from emflow.local.core.failure import DeploymentFailure, broken
 from emflow.local.core.layout import Layout
 from emflow.local.core.logs import Log
+from emflow.local.core.plan import Plan
 from emflow.local.core.process import Guard, Process, Sink
 from emflow.local.core.recipe import Step
 from emflow.local.core.token_exchange import TOKEN_EXCHANGE
@@ -89,7 +90,9 @@ class Supervisor:
 
     def owner_of(self, token: str) -> str | None:
         """The component that was given this token."""
-        return next((name for name, given in self._tokens.items() if secrets.compare_digest(given, token)), None)
+        # As bytes: of text, only ASCII can be compared. A copy: deployments change the tokens meanwhile.
+        asked, tokens = token.encode(errors="surrogatepass"), dict(self._tokens)
+        return next((name for name, given in tokens.items() if secrets.compare_digest(given.encode(), asked)), None)
 
     def apply(self, plans: Mapping[str, Plan]) -> None:
         """From now on these components: stop what goes or changes, start what is new or changed.

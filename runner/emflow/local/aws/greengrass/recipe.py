@@ -7,6 +7,7 @@ nucleus and the cloud take keys in any case; what is stored, and given out again
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -102,7 +103,7 @@ def parse(data: bytes) -> Recipe:
     """
     try:
         document = yaml.safe_load(data)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         place = getattr(error, "problem_mark", None)
         where = f" at line {place.line + 1}, column {place.column + 1}" if place else ""
         what = getattr(error, "problem", None) or str(error)
@@ -178,9 +179,8 @@ def _manifest(manifest: Document, where: str) -> Iterator[tuple[str, str]]:
             yield f"{where}.Platform", "must be a map such as {os: linux}"
         else:
             manifest["Platform"] = {key: str(value) for key, value in _spelt(platform, _PLATFORM).items()}
-    lifecycle = manifest.get("Lifecycle")
-    if lifecycle is not None and not isinstance(lifecycle, dict):
-        yield f"{where}.Lifecycle", "must be a map of steps such as {run: …}"
+            yield from _patterns(manifest["Platform"], f"{where}.Platform")
+    yield from _lifecycle(manifest.get("Lifecycle"), f"{where}.Lifecycle")
     artifacts = manifest.get("Artifacts") or []
     if not isinstance(artifacts, list) or not all(isinstance(each, dict) for each in artifacts):
         yield f"{where}.Artifacts", "must be a list of maps with URI"
@@ -190,6 +190,42 @@ def _manifest(manifest: Document, where: str) -> Iterator[tuple[str, str]]:
         yield from _artifact(artifact, f"{where}.Artifacts[{number}]")
     if not artifacts:
         del manifest["Artifacts"]
+
+
+def _patterns(platform: Mapping[str, str], where: str) -> Iterator[tuple[str, str]]:
+    for attribute, value in platform.items():
+        try:
+            _fits({attribute: value}, {attribute: "any"})
+        except re.error as error:
+            yield f"{where}.{attribute}", f"{value!r} is not a regular expression: {error}"
+
+
+def _lifecycle(lifecycle: Any, where: str) -> Iterator[tuple[str, str]]:
+    """What no device could make sense of; steps that are not known are not its business."""
+    if lifecycle is None:
+        return
+    if not isinstance(lifecycle, dict):
+        yield where, "must be a map of steps such as {run: …}"
+        return
+    yield from _environment(lifecycle, where)
+    for name, step in lifecycle.items():
+        if isinstance(step, dict) and str(name).lower() != "setenv":
+            yield from _environment(step, f"{where}.{name}")
+            timeout = _spelt(step, ("Timeout",)).get("Timeout")
+            if timeout is not None and not _is_duration(timeout):
+                yield f"{where}.{name}.Timeout", "must be a number of seconds"
+
+
+def _environment(step: Document, where: str) -> Iterator[tuple[str, str]]:
+    if not isinstance(_spelt(step, ("Setenv",)).get("Setenv") or {}, dict):
+        yield f"{where}.Setenv", "must be a map such as {NAME: value}"
+
+
+def _is_duration(value: Any) -> bool:
+    try:
+        return 0 <= float(value) < math.inf
+    except (TypeError, ValueError, OverflowError):
+        return False
 
 
 def _artifact(artifact: Document, where: str) -> Iterator[tuple[str, str]]:

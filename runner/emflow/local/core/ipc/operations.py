@@ -6,7 +6,6 @@ https://docs.aws.amazon.com/greengrass/v2/developerguide/interprocess-communicat
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -82,7 +81,7 @@ class Operations:
             )
         try:
             payload = base64.b64decode(request.get("payload") or "", validate=True)
-        except (binascii.Error, TypeError) as error:
+        except (ValueError, TypeError) as error:
             raise IpcError("InvalidArgumentsError", "payload is not base64") from error
         try:
             self._device.publish(topic, payload, int(qos), bool(request.get("retain", False)))
@@ -92,9 +91,12 @@ class Operations:
 
     def _get_configuration(self, component: str, request: Document) -> Document:
         """The value at keyPath: a map as it is, anything else as a map with its key."""
-        name = request.get("componentName") or component
+        name, keys = request.get("componentName") or component, request.get("keyPath") or []
+        if not isinstance(name, str):
+            raise IpcError("InvalidArgumentsError", "componentName is not text")
+        if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+            raise IpcError("InvalidArgumentsError", "keyPath is not a list of texts")
         configuration = self._device.configuration(name)
-        keys = [str(key) for key in request.get("keyPath") or ()]
         try:
             if configuration is None:
                 raise KeyError(name)

@@ -137,7 +137,7 @@ class Conversation:
 
     def _connect(self, message: Message) -> Message:
         version, token = message.headers.get(":version"), None
-        with contextlib.suppress(ValueError, AttributeError):
+        with contextlib.suppress(ValueError, AttributeError, RecursionError):
             token = json.loads(message.payload).get("authToken")
         self._component = self._owner_of(token) if isinstance(token, str) and version == _VERSION else None
         if self._component is None:
@@ -158,19 +158,25 @@ class Conversation:
             return [_answer(message, Kind.ERROR, "aws#UnsupportedOperation", body)]
         name = str(operation).removeprefix(PREFIX)
         try:
-            request = json.loads(message.payload or b"{}")
-            if not isinstance(request, dict):
-                raise ValueError
-            response = self._operations.answer(self._component, name, request)
-        except ValueError:
-            error = IpcError("InvalidArgumentsError", "the request is not a JSON object")
+            response = self._operations.answer(self._component, name, _request(message.payload))
+            return [_answer(message, Kind.MESSAGE, f"{PREFIX}{name}Response", _text(**response))]
         except IpcError as caught:
             error = caught
-        else:
-            return [_answer(message, Kind.MESSAGE, f"{PREFIX}{name}Response", _text(**response))]
+        except Exception as caught:  # the other operations of this connection go on
+            error = IpcError("ServiceError", f"unexpected: {type(caught).__name__}: {caught}")
         self._refused(error.message, component=self._component, operation=name, error=error.kind)
         body = _text(_errorCode=error.kind, message=error.message)
         return [_answer(message, Kind.ERROR, f"{PREFIX}{error.kind}", body)]
+
+
+def _request(payload: bytes) -> dict[str, Any]:
+    try:
+        request = json.loads(payload or b"{}")
+    except (ValueError, RecursionError):
+        request = None
+    if not isinstance(request, dict):
+        raise IpcError("InvalidArgumentsError", "the request is not a JSON object")
+    return request
 
 
 def _answer(to: Message, kind: Kind, model: str, payload: bytes) -> Message:
