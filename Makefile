@@ -35,6 +35,9 @@ bench: $(VENV)/.test
 	$(VENV)/bin/python benchmarks/predict.py
 	$(VENV)/bin/python benchmarks/pipeline.py
 	$(VENV)/bin/python benchmarks/demo.py
+	$(VENV)/bin/python benchmarks/validate.py
+	$(VENV)/bin/python benchmarks/apply.py
+	$(VENV)/bin/python benchmarks/fleet.py
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

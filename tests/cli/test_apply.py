@@ -29,6 +29,8 @@ from emflow_schema import load
 from resources.conftest import client, embedded, endpoint, file, report  # noqa: F401 fixtures
 from support import until
 
+pytestmark = pytest.mark.e2e
+
 
 @pytest.fixture
 def terminal(file):  # noqa: F811

@@ -8,7 +8,7 @@ import pytest
 import typer
 
 from emflow import __version__
-from emflow.cli import COMMANDS, app
+from emflow.cli import COMMANDS, app, main
 from emflow.problems import Problem, UsageProblem
 
 
@@ -59,3 +59,51 @@ def test_a_part_that_is_not_installed_is_a_problem_and_no_traceback(
     monkeypatch.setitem(COMMANDS, "up", (where, "Run"))
     with pytest.raises(error, match=message):
         typer.main.get_command(app)(["up", "--help"], standalone_mode=False)
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252"])
+def test_an_output_that_cannot_show_every_letter_gets_a_question_mark(
+    emflow, monkeypatch: pytest.MonkeyPatch, encoding: str
+) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", encoding)
+    ran = emflow("validate", "日.yaml")
+    assert (ran.code, ran.out) == (2, "?.yaml: EM001 there is no such file\n")
+
+
+def _wrong() -> None:
+    raise RuntimeError("no answer of rtsp://user:hunter2@camera")
+
+
+def test_a_mistake_of_ours_is_one_line_and_shows_no_password(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("emflow.cli.app", lambda **_: _wrong())
+    monkeypatch.delenv("EMFLOW_DEBUG", raising=False)
+    with pytest.raises(SystemExit) as left:
+        main()
+    told = capsys.readouterr().err.splitlines()
+    assert (left.value.code, told[0]) == (
+        1,
+        "emflow: this is a mistake in emflow: RuntimeError: no answer of rtsp://user:*******@camera",
+    )
+
+
+@pytest.mark.parametrize("kind", [Problem, UsageProblem])
+def test_a_problem_shows_no_password(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kind: type[Problem]
+) -> None:
+    def wrong(**_: object) -> None:
+        raise kind("no answer", where="rtsp://user:my hunter2@camera")
+
+    monkeypatch.setattr("emflow.cli.app", wrong)
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == kind.exit_code
+    assert capsys.readouterr().err == "emflow: rtsp://user:**********@camera: no answer\n"
+
+
+def test_whoever_looks_for_a_mistake_of_ours_gets_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("emflow.cli.app", lambda **_: _wrong())
+    monkeypatch.setenv("EMFLOW_DEBUG", "1")
+    with pytest.raises(RuntimeError):
+        main()

@@ -5,7 +5,11 @@ from __future__ import annotations
 import signal
 import sys
 
+import pytest
+
 from resources.conftest import client, embedded, endpoint, file, report  # noqa: F401 fixtures
+
+pytestmark = pytest.mark.e2e
 
 
 def test_destroy_takes_down_what_was_made_says_what_it_keeps_and_then_finds_nothing(emflow, file):  # noqa: F811

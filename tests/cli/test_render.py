@@ -124,3 +124,27 @@ def test_a_recipe_that_would_not_work_is_told_with_its_place_and_nothing_is_writ
         in ran.err
     )
     assert not (tmp_path / "out").exists()
+
+
+CAMERA = ("--var", "camera=rtsp://user:hunter2@camera/s")
+
+
+def test_files_with_a_password_in_them_are_for_their_owner_only(emflow, demo: Path, tmp_path: Path) -> None:
+    assert emflow("render", demo, "-o", "out").err == ""
+    kept = tmp_path / "out" / "deployment.json"
+    assert kept.stat().st_mode & 0o077
+    ran = emflow("render", demo, "-o", "out", *CAMERA)
+    assert ran.code == 0
+    assert "there are passwords in" in ran.err
+    assert "hunter2" not in ran.out + ran.err
+    holding = [path for path in (tmp_path / "out").rglob("*.*") if path.is_file() and b"hunter2" in path.read_bytes()]
+    assert sorted(path.name for path in holding) == [f"{APPLICATION}.json", "deployment.json"]
+    assert [path.stat().st_mode & 0o777 for path in holding] == [0o600, 0o600]
+
+
+def test_no_password_is_printed(emflow, demo: Path) -> None:
+    ran = emflow("render", demo, "--stdout", *CAMERA)
+    assert ran.code == 0
+    assert "rtsp://user:*******@camera/s" in ran.out
+    assert "hunter2" not in ran.out + ran.err
+    assert ran.err == "emflow: passwords are shown as stars; in files, with -o, they stand as they are\n"

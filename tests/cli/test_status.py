@@ -13,6 +13,8 @@ from jsonschema import Draft202012Validator
 from emflow_schema import load
 from resources.conftest import client, embedded, endpoint, file  # noqa: F401 fixtures
 
+pytestmark = pytest.mark.e2e
+
 
 @pytest.fixture
 def device(file, client, endpoint):  # noqa: F811

@@ -13,7 +13,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from emflow.engine.clients import Clients
-from emflow.engine.errors import as_problem
+from emflow.engine.errors import as_problem, missing
 from emflow.engine.plan import make_plan
 from emflow.problems import Problem
 from emflow.workflow.model import Aws
@@ -253,3 +253,62 @@ def test_a_value_that_aws_does_not_take_is_named(signed_in):
     with pytest.raises(client.exceptions.ClientError.__mro__[1]) as refused:
         client.get_role(RoleName="")
     assert "RoleName" in as_problem(refused.value).what
+
+
+@pytest.mark.parametrize(
+    ("operation", "code", "words", "there_is_none"),
+    [
+        ("DescribeDeviceFleet", "ValidationException", "No devicefleet with name a found", True),
+        ("DescribeDevice", "ValidationException", "No device with name a found", True),
+        ("DescribeCompilationJob", "ValidationException", "Could not find requested job", True),
+        ("DescribeEdgePackagingJob", "ValidationException", "Requested resource not found.", True),
+        ("DescribeDeviceFleet", "ResourceNotFound", "", True),
+        ("CreateCompilationJob", "ValidationException", "Could not find model data at s3://a/b", False),
+        ("DescribeDeviceFleet", "ValidationException", "1 validation error detected", False),
+        ("DescribeDeviceFleet", "AccessDeniedException", "Could not find a policy that allows it", False),
+    ],
+)
+def test_what_aws_does_not_have_is_told_from_what_it_refuses(operation, code, words, there_is_none):
+    refused = ClientError({"Error": {"Code": code, "Message": words}}, operation)
+    assert missing(refused) is there_is_none
+
+
+def test_an_address_that_is_none_is_told_with_an_example_of_one(monkeypatch, signed_in):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "garbage")
+    with pytest.raises(Problem, match="Invalid endpoint: garbage") as refused:
+        make_plan([thing("t")], calling(Clients(Aws())))
+    assert "AWS_ENDPOINT_URL" in refused.value.mend
+
+
+PAGE = "<!DOCTYPE HTML><html><head><title>Hello</title></head><body><p>Hello<br></body></html>"
+
+
+@pytest.mark.parametrize(("status", "page"), [(200, "<html/>"), (200, PAGE), (404, PAGE), (501, PAGE)])
+def test_a_server_of_web_pages_is_told_from_aws(endpoint, status, page):
+    endpoint.answers += [(status, page)] * 20
+    with pytest.raises(Problem, match=r"does not answer like AWS|HTTP 501 from http://127\.") as refused:
+        make_plan([thing("t")], calling(Clients(Aws())))
+    assert refused.value.where == "sts:GetCallerIdentity"
+
+
+def test_a_page_of_the_web_in_place_of_a_later_answer_is_told_too(endpoint):
+    clients = Clients(Aws())
+    clients("iam")
+    endpoint.answers.append((404, PAGE))
+    with pytest.raises(Problem, match="iam:ListRoles: this endpoint does not answer like AWS"):
+        make_plan([thing("t")], calling(clients))
+
+
+def test_an_outage_without_a_word_is_waited_for_and_then_told_by_its_status(endpoint, pauses):
+    endpoint.answers += [(503, "")] * 5
+    assert Clients(Aws()).account == "123456789012"
+    endpoint.answers += [(503, "")] * 20
+    with pytest.raises(Problem, match=r"sts:GetCallerIdentity: HTTP 503 from http://127\.0\.0\.1:\d+\n") as refused:
+        Clients(Aws())("iam")
+    assert "Run it again" in refused.value.mend
+
+
+def test_half_a_pair_of_credentials_is_told_with_what_is_missing(monkeypatch):
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    with pytest.raises(Problem, match=r"no usable AWS credentials: .*AWS_SECRET_ACCESS_KEY"):
+        Clients(Aws())("iam")

@@ -23,6 +23,8 @@ from emflow.local import scenes
 from emflow.local.child import Child
 from emflow.problems import Problem
 
+pytestmark = pytest.mark.e2e
+
 DWELL = 0.8
 WIDTH, HEIGHT = 640, 480
 

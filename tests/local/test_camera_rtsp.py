@@ -22,6 +22,8 @@ from emflow.local.camera import Scenes, showing
 from emflow.local.camera_messages import BadRequest, Datagrams, Interleaved, choose_transport, parse_request
 from emflow.local.camera_stream import Encoder, Picture, nal_units
 
+pytestmark = pytest.mark.e2e
+
 RATE = 25
 TCP = "RTP/AVP/TCP;unicast;interleaved=0-1"
 # From 1900 to 1970, in seconds: the two ages that NTP and Unix count from.

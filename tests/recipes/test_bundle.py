@@ -120,6 +120,19 @@ def test_a_bare_model_becomes_an_archive_with_exactly_that_file(demo: Workflow) 
         assert content.read() == model.read_bytes()
 
 
+@pytest.mark.parametrize(
+    ("length", "inner"), [(100, "a" * 93 + ".tflite"), (101, "model.tflite"), (250, "model.tflite")]
+)
+def test_a_model_with_a_long_name_is_packed_under_a_short_one(
+    demo: Workflow, tmp_path: Path, length: int, inner: str
+) -> None:
+    copy = tmp_path / ("a" * (length - len(".tflite")) + ".tflite")
+    shutil.copyfile(Path(demo.folder, demo.cloud.model.artifact), copy)
+    archive = model_archive(with_model(demo, copy))
+    with tarfile.open(fileobj=io.BytesIO(archive.data), mode="r:gz") as tar:
+        assert tar.getnames() == [inner]
+
+
 def test_a_models_archive_does_not_depend_on_when_or_where_it_was_made(demo: Workflow, tmp_path: Path) -> None:
     first = model_archive(demo)
     copy = tmp_path / "scenes.tflite"

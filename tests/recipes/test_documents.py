@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -81,3 +82,8 @@ def test_the_same_bytes_in_processes_that_hash_differently(demo: Workflow) -> No
     ]
     assert printed[0] == printed[1]
     assert len(printed[0].splitlines()) == 5
+
+
+def test_the_target_is_in_the_partition_of_the_region(demo: Workflow) -> None:
+    workflow = replace(demo, aws=replace(demo.aws, region="cn-north-1"))
+    assert json.loads(documents(workflow)["deployment.json"])["targetArn"].startswith("arn:aws-cn:iot:cn-north-1:")

@@ -13,6 +13,7 @@ from emflow.problems import Problem
 from emflow.resources import build, policies
 from emflow.resources.fleet import Fleet
 from emflow.resources.marks import Mark, by_key
+from emflow.resources.role_alias import RoleAlias
 from emflow.resources.waiting import when_assumable
 from resources.conftest import within
 
@@ -240,3 +241,46 @@ def test_any_other_refusal_is_not_waited_out():
     with pytest.raises(ClientError, match="bad name"):
         when_assumable(refused, Waits())
     assert len(calls) == 1
+
+
+def test_an_alias_without_a_role_is_read_and_given_one():
+    class Iot:
+        def describe_role_alias(self, **_):
+            return {"roleAliasDescription": {"roleAliasArn": "arn:aws:iot:us-east-1:1:rolealias/a"}}
+
+        def get_paginator(self, _):
+            return self
+
+        def paginate(self, **_):
+            return [{"tags": Mark("w", "access/role_alias").tag_list()}]
+
+    alias = RoleAlias("a", 3600, Mark("w", "access/role_alias"))
+    found = alias.observe({"iot": Iot()}.__getitem__)
+    diff = alias.diff(found, Inputs({"access/role": {"arn": "arn:aws:iam::1:role/r"}}))
+    assert [change.field for change in diff.changes] == ["role", "seconds"]
+    assert alias.kept(found, delete_data=False) is None
+
+
+def attached_to(client, role):
+    return {each["PolicyName"] for each in client("iam").list_attached_role_policies(RoleName=role)["AttachedPolicies"]}
+
+
+def test_from_the_workshops_policies_to_the_fewest_a_role_of_ours_loses_them_and_only_them(rollout, workflow, client):
+    role = workflow.cloud.role.name
+    rollout.apply(within(workflow, "cloud.role", policies="workshop"))
+    assert "AmazonS3FullAccess" in attached_to(client, role)
+    theirs = "arn:aws:iam::aws:policy/AmazonEC2ReadOnlyAccess"
+    client("iam").attach_role_policy(RoleName=role, PolicyArn=theirs)
+    rollout.apply(workflow)
+    assert attached_to(client, role) == {"AmazonEC2ReadOnlyAccess"}
+    assert client("iam").list_role_policies(RoleName=role)["PolicyNames"] == [f"emflow-{workflow.metadata.name}"]
+    assert rollout.plan(workflow).changes == ()
+
+
+def test_a_role_of_others_keeps_its_wide_policies_and_the_plan_says_so(rollout, workflow, client):
+    iam, role = client("iam"), workflow.cloud.role.name
+    iam.create_role(RoleName=role, AssumeRolePolicyDocument=json.dumps(policies.trusting(None)))
+    iam.attach_role_policy(RoleName=role, PolicyArn="arn:aws:iam::aws:policy/AmazonS3FullAccess")
+    assert "keeps policies that it does not need: AmazonS3FullAccess" in rollout.plan(workflow).text()
+    rollout.apply(workflow)
+    assert attached_to(client, role) == {"AmazonS3FullAccess"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from botocore.exceptions import ReadTimeoutError
@@ -202,3 +203,29 @@ def test_an_object_whose_bytes_somebody_changed_is_mended(rollout, workflow, s3,
     s3.put_object(Bucket=bucket, Key=listed["Key"], Body=b"other", ChecksumAlgorithm="SHA256")
     rollout.apply(workflow)
     assert s3.get_object(Bucket=bucket, Key=listed["Key"])["Body"].read() == before
+
+
+def test_a_bucket_policy_of_one_statement_without_brackets_keeps_it(rollout, workflow, s3, bucket):
+    s3.create_bucket(Bucket=bucket)
+    theirs = {
+        "Sid": "Theirs",
+        "Effect": "Allow",
+        "Principal": {"AWS": "arn:aws:iam::123456789012:root"},
+        "Action": "s3:GetObject",
+        "Resource": f"arn:aws:s3:::{bucket}/*",
+    }
+    s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps({"Version": "2012-10-17", "Statement": theirs}))
+    rollout.apply(workflow, adopt={BUCKET})
+    statements = json.loads(s3.get_bucket_policy(Bucket=bucket)["Policy"])["Statement"]
+    assert [statement["Sid"] for statement in statements] == ["Theirs", "TlsOnly"]
+    assert rollout.plan(workflow).changes == ()
+
+
+def test_a_model_whose_name_is_no_address_is_stored_under_a_safe_name_and_compiled(rollout, workflow, s3, bucket):
+    odd = Path(workflow.folder, "sc#1 ?a.tflite")
+    Path(workflow.folder, workflow.cloud.model.artifact).rename(odd)
+    named = within(workflow, "cloud.model", artifact=odd.name)
+    rollout.apply(named)
+    (listed,) = s3.list_objects_v2(Bucket=bucket, Prefix="models/uncompiled/")["Contents"]
+    assert listed["Key"].endswith("/sc_1__a.tar.gz")
+    assert rollout.plan(named).changes == ()

@@ -35,6 +35,8 @@ from resources.conftest import TEXT
 from resources.faults import Faults, Killed, Point
 from resources.state import Facts, difference, names, since
 
+pytestmark = pytest.mark.e2e
+
 FEWEST = 25
 """Changing calls of a first apply: fewer would mean that the tests look at something else."""
 

@@ -345,3 +345,10 @@ def test_a_long_line_is_shown_around_the_place(broken) -> None:
 def test_a_thousand_mistakes_are_told_as_a_hundred(broken) -> None:
     wrong = broken("kind: Workflow\n", "kind: Workflow\n" + "".join(f"key{number}: 1\n" for number in range(1000)))
     assert len(wrong.findings) == 100
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, "-" + "9" * 5000, "0x" + "f" * 5000, "0o" + "7" * 5000])
+def test_a_number_that_no_machine_counts_to_is_told_at_its_place(broken, number: str) -> None:
+    wrong = broken("  capture:", f"  model_io: {{top_k: §{number}}}\n  capture:")
+    assert (wrong.finding.code, wrong.place) == ("EM009", wrong.marked)
+    assert "digits" in wrong.finding.message

@@ -94,6 +94,7 @@ def test_a_text_from_outside_is_read_as_what_the_workflows_own_value_is(own: str
     ("own", "text", "message"),
     [
         ("1", "front", "--var v has to be a number, as `v` is here"),
+        ("1", "9" * 5000, "--var v has to be a number, as `v` is here"),
         ("1", "true", "--var v has to be a number, as `v` is here"),
         ("1", "", "--var v has to be a number, as `v` is here"),
         ("true", "yes", "--var v has to be true or false, as `v` is here"),

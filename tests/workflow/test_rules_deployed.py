@@ -9,7 +9,7 @@ import pytest
 
 from emflow.problems import Finding, WorkflowProblem
 from emflow.workflow.loading import check
-from emflow.workflow.services import NEO_CLOUD, NEO_DEVICES, REGIONS
+from emflow.workflow.services import NEO_CLOUD, NEO_DEVICES, REGIONS, partition_of
 
 TARGET = 'target: {thing: "{{ vars.thing }}"}'
 AGENT = "aws.greengrass.SageMakerEdgeManager: latest"
@@ -167,6 +167,16 @@ def test_the_regions_are_those_of_the_installed_botocore() -> None:
         for partition in partitions:
             known |= set(partition["regions"]) & set(partition["services"].get(service, {"endpoints": {}})["endpoints"])
         assert known == REGIONS[name]
+
+
+def test_the_partitions_are_those_of_the_installed_botocore() -> None:
+    import botocore
+
+    partitions = json.loads((Path(botocore.__file__).parent / "data" / "partitions.json").read_text())["partitions"]
+    told = {region: partition_of(region) for each in partitions for region in each["regions"] if "global" not in region}
+    meant = {region: each["id"] for each in partitions for region in each["regions"] if "global" not in region}
+    assert told == meant
+    assert {"aws", "aws-cn", "aws-us-gov"} <= set(told.values())
 
 
 def test_the_targets_are_those_of_the_installed_botocore() -> None:

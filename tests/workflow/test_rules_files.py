@@ -50,6 +50,21 @@ def test_a_model_and_labels_that_fit_the_workflow_are_right(modelled: Path) -> N
     assert [finding.code for finding in check(modelled).warnings] == ["EM081"]
 
 
+def test_a_path_that_no_file_can_have_is_told(small: Path) -> None:
+    long = "a" * 300
+    rewrite(small, "scenes.tflite", f"{long}.tflite")
+    rewrite(small, "  capture:", f"  model_io: {{labels: {long}.txt}}\n  component: {{recipe: {long}.j2}}\n  capture:")
+    for code in ("EM070", "EM071", "EM072"):
+        (told,) = findings(small, code)
+        assert "cannot be read: File name too long" in told.message
+
+
+def test_a_path_with_nothing_but_a_null_is_refused(small: Path) -> None:
+    rewrite(small, "artifact: scenes.tflite", 'artifact: "scenes\\0.tflite"')
+    (told,) = findings(small, "EM009")
+    assert "U+0000" in told.message
+
+
 def test_what_is_not_there_is_a_warning_each(small: Path) -> None:
     rewrite(small, "  capture:", "  model_io: {labels: none.txt}\n  capture:")
     told = findings(small, "EM072")

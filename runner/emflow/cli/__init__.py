@@ -7,6 +7,7 @@ known about a command until somebody calls it.
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 from typing import Annotated, Any, NoReturn
@@ -65,6 +66,9 @@ class _Commands(TyperGroup):
         self.commands = {name: _Lazy(name, *command) for name, command in COMMANDS.items()}
 
 
+DEBUG = "EMFLOW_DEBUG"
+"""The variable of the environment that shows a traceback where emflow itself is wrong."""
+
 app = typer.Typer(
     cls=_Commands,
     no_args_is_help=True,
@@ -91,13 +95,16 @@ def emflow(
 
 def main() -> NoReturn:
     """Run the command line. Exit codes: 0 done, 1 failed, 2 the workflow or the command line is wrong."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that cannot show a letter is shown a question mark
+            stream.reconfigure(errors="replace")
     try:
         app(prog_name="emflow")
     except WorkflowProblem as problem:
-        typer.echo(problem, err=True)
+        typer.echo(_without_passwords(str(problem)), err=True)
         sys.exit(problem.exit_code)
     except Problem as problem:
-        typer.echo(f"emflow: {problem}", err=True)
+        typer.echo(f"emflow: {_without_passwords(str(problem))}", err=True)
         sys.exit(problem.exit_code)
     except BrokenPipeError:
         # Whoever read the output has gone; what is left in the buffer has nowhere to go either.
@@ -109,10 +116,33 @@ def main() -> NoReturn:
         sys.exit(1)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("emflow"):
-            raise
+            typer.echo(f"emflow: {_unforeseen(error)}", err=True)
+            sys.exit(1)
         typer.echo(f"emflow: {_needs(error.name)}", err=True)
         sys.exit(1)
+    except Exception as error:
+        if os.environ.get(DEBUG):
+            raise
+        typer.echo(f"emflow: {_unforeseen(error)}", err=True)
+        sys.exit(1)
     sys.exit(0)
+
+
+def _without_passwords(text: str) -> str:
+    if "://" not in text:
+        return text
+    from emflow.workflow.redaction import without_passwords
+
+    return without_passwords(text)
+
+
+def _unforeseen(error: Exception) -> str:
+    from emflow.workflow.redaction import redacted
+
+    return redacted(
+        f"this is a mistake in emflow: {type(error).__name__}: {error}\n"
+        f"  Please report it, with what {DEBUG}=1 makes of the same command."
+    )
 
 
 def _needs(module: str) -> str:

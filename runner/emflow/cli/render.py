@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,7 @@ import typer
 from emflow.cli.options import Var, VarFile, load_workflow
 from emflow.problems import Problem, UsageProblem
 from emflow.recipes.documents import documents
+from emflow.workflow.redaction import without_passwords
 
 
 def render(
@@ -32,22 +34,31 @@ def render(
         raise UsageProblem("--stdout and --output exclude each other", mend="give one of them")
     workflow = load_workflow(file, var, var_file)
     made = documents(workflow, component)
+    texts = {name: content for name, content in made.items() if isinstance(content, str)}
+    secret = {name for name, text in texts.items() if without_passwords(text) != text}
     if stdout:
-        for name, content in made.items():
-            if isinstance(content, str):
-                typer.echo(f"# {name}\n{content}")
+        for name, text in texts.items():
+            typer.echo(f"# {name}\n{without_passwords(text)}")
+        if secret:
+            typer.echo("emflow: passwords are shown as stars; in files, with -o, they stand as they are", err=True)
         return
     folder = output or Path("build", workflow.metadata.name)
     for name, content in made.items():
         path = folder / name
-        _write(path, content.encode() if isinstance(content, str) else content)
+        _write(path, content.encode() if isinstance(content, str) else content, private=name in secret)
         typer.echo(path)
+    if secret:
+        typer.echo(f"emflow: there are passwords in {', '.join(sorted(secret))}: keep them to yourself", err=True)
 
 
-def _write(path: Path, data: bytes) -> None:
+def _write(path: Path, data: bytes, *, private: bool) -> None:
+    """Write a file; a private one only for whoever runs this, from its first byte on."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
+        if private:
+            path.unlink(missing_ok=True)
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600 if private else 0o666), "wb") as file:
+            file.write(data)
     except OSError as error:
         mend = "give another folder with -o"
         raise Problem(f"cannot be written: {error.strerror}", where=str(path), mend=mend) from error

@@ -11,9 +11,8 @@ import threading
 import time
 from dataclasses import dataclass
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from emflow.engine.clients import Clients
+from emflow.engine.errors import AWS_ERRORS
 from emflow.engine.events import Done, Emit, Event, Failed, Left, Planned, Skipped, Started, Waiting, ignore
 from emflow.engine.graph import sorter
 from emflow.engine.guard import secure
@@ -147,7 +146,7 @@ class _Work:
             self.left[name] = run.state
             self.emit(Left(name, run.state, time.monotonic() - started))
             return False
-        except (Problem, BotoCoreError, ClientError) as error:
+        except (Problem, *AWS_ERRORS) as error:
             problem = problem_of(error)
             self.failures[name] = problem
             self.emit(Failed(name, problem))

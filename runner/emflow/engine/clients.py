@@ -22,10 +22,11 @@ from typing import Any
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 from botocore.session import get_session
 
 from emflow import __version__
-from emflow.engine.errors import as_problem, name_calls
+from emflow.engine.errors import as_problem, name_calls, unlike_aws
 from emflow.problems import Problem
 from emflow.workflow.model import Aws
 
@@ -103,6 +104,10 @@ class Clients:
                 self._account = self._ask_account(2)
             except (BotoCoreError, ClientError) as error:
                 self._account = as_problem(error)
+            except (KeyError, ResponseParserError) as error:  # any page of the web, with whatever status
+                self._account = unlike_aws(error)
+            except Problem as problem:
+                self._account = problem
         if isinstance(self._account, Problem):
             raise self._account
         return self._account
@@ -131,6 +136,10 @@ class Clients:
             )
         except BotoCoreError as error:
             raise as_problem(error) from error
+        except ValueError as error:
+            raise Problem(
+                str(error), where=service, mend="AWS_ENDPOINT_URL has to be an address such as http://localhost:4566."
+            ) from error
         client.meta.events.register(f"needs-retry.{client.meta.service_model.service_id.hyphenize()}", _when_busy)
         return client
 

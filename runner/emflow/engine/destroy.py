@@ -6,10 +6,9 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from emflow.engine.apply import Telling, one_at_a_time
 from emflow.engine.clients import Clients
+from emflow.engine.errors import AWS_ERRORS
 from emflow.engine.events import Done, Emit, Failed, Skipped, Started, ignore
 from emflow.engine.graph import ordered
 from emflow.engine.lock import Lock
@@ -106,7 +105,7 @@ def _remove(removal: Removal, clients: Clients, emit: Emit, stop: Stop, lock: Lo
         except Stopped:
             undone = tuple(later.id for later in removal.going[number:])
             raise Interrupted(stop, undone=undone, failed=tuple(problems)) from None
-        except (Problem, BotoCoreError, ClientError) as error:
+        except (Problem, *AWS_ERRORS) as error:
             problems[resource.id] = problem_of(error)
             _keep(needed, resource, resource.id)
             emit(Failed(resource.id, problems[resource.id]))

@@ -6,12 +6,18 @@ clients write it onto both, by botocore's own events, and this module reads it t
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
+from urllib.parse import urlsplit
 
 from botocore import exceptions as aws
 from botocore.hooks import BaseEventHooks
+from botocore.parsers import ResponseParserError
 
 from emflow.problems import Problem
+
+AwsError: TypeAlias = aws.BotoCoreError | aws.ClientError | ResponseParserError
+AWS_ERRORS = (aws.BotoCoreError, aws.ClientError, ResponseParserError)
+"""All that botocore raises of a call: an answer that it cannot read is no BotoCoreError."""
 
 
 def name_calls(events: BaseEventHooks) -> None:
@@ -20,9 +26,11 @@ def name_calls(events: BaseEventHooks) -> None:
     events.register("after-call-error", _name_exception)
 
 
-def _name_answer(model: Any, parsed: dict[str, Any], **_: Any) -> None:
+def _name_answer(model: Any, parsed: dict[str, Any], http_response: Any = None, **_: Any) -> None:
     call = f"{model.service_model.service_name}:{model.name}"
-    parsed.setdefault("ResponseMetadata", {}).update(Call=call)
+    address = urlsplit(getattr(http_response, "url", None) or "")
+    endpoint = f"{address.scheme}://{address.netloc}" if address.netloc else "AWS"
+    parsed.setdefault("ResponseMetadata", {}).update(Call=call, Endpoint=endpoint)
 
 
 def _name_exception(event_name: str, exception: Exception, **_: Any) -> None:
@@ -59,18 +67,39 @@ def missing(error: aws.ClientError) -> bool:
     """Whether AWS says that what was asked for does not exist."""
     if code(error) in {"ResourceNotFoundException", "ResourceNotFound", "NoSuchEntity", "NoSuchKey", "NoSuchBucket"}:
         return True
-    # SageMaker answers Describe of what never was with a ValidationException, S3's Head without any code.
-    return status(error) == 404 or (code(error) == "ValidationException" and "not exist" in message(error).lower())
+    # S3's Head answers without any code; SageMaker has a ValidationException for what it looked for in vain.
+    return status(error) == 404 or (code(error) == "ValidationException" and _sought_in_vain(error))
 
 
-def as_problem(error: aws.BotoCoreError | aws.ClientError) -> Problem:
+LOOKS = ("Describe", "List", "Get", "Delete", "Deregister")
+"""How the operations begin that are about one thing: only there is "could not find" about the thing itself."""
+
+IN_VAIN = ("no devicefleet with name", "no device with name", "could not find", "requested resource not found")
+
+
+def _sought_in_vain(error: aws.ClientError) -> bool:
+    words = message(error).lower()
+    return "not exist" in words or (error.operation_name.startswith(LOOKS) and any(each in words for each in IN_VAIN))
+
+
+def unlike_aws(error: Exception) -> Problem:
+    """For an answer that nobody can read, or an address that is none."""
+    what = f"this endpoint does not answer like AWS: {' '.join(str(error).split())[:200]}"
+    return Problem(what, where=_call(error), mend="Check AWS_ENDPOINT_URL, and what listens there.")
+
+
+def as_problem(error: AwsError) -> Problem:
     """The same, for people."""
     where = _call(error)
     if isinstance(error, aws.ClientError):
         return _answered(error, where)
+    if isinstance(error, ResponseParserError):
+        return unlike_aws(error)
     match error:
-        case aws.NoCredentialsError() | aws.PartialCredentialsError() | aws.CredentialRetrievalError():
+        case aws.NoCredentialsError():
             what, mend = "no AWS credentials found", _CREDENTIALS
+        case aws.PartialCredentialsError() | aws.CredentialRetrievalError():
+            what, mend = f"no usable AWS credentials: {error}", _CREDENTIALS
         case aws.ProfileNotFound():
             what, mend = str(error), "Correct aws.profile in the workflow, or see `aws configure list-profiles`."
         case aws.SSOError() | aws.TokenRetrievalError():
@@ -94,6 +123,14 @@ _CREDENTIALS = (
 
 def _answered(error: aws.ClientError, where: str) -> Problem:
     what = f"{message(error) or 'no reason given'} ({code(error)})"
+    if status(error) >= 500 and code(error) in {"", "Unknown", str(status(error))}:
+        # Not the service itself spoke, but what stands before it: then there is only the status to tell.
+        about: dict[str, Any] = {**error.response["ResponseMetadata"]}
+        return Problem(
+            f"HTTP {status(error)} from {about.get('Endpoint', 'AWS')}",
+            where=where,
+            mend="The service is out of order, for longer than we retried. Run it again: it goes on where it was.",
+        )
     match code(error):
         case "AccessDenied" | "AccessDeniedException" | "UnauthorizedOperation" | "Forbidden" | "403":
             mend = f"Allow {where} to the user or role that runs emflow."

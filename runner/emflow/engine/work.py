@@ -8,9 +8,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from graphlib import TopologicalSorter
 from typing import Any, TypeVar
 
-from botocore.exceptions import BotoCoreError, ClientError
-
-from emflow.engine.errors import as_problem
+from emflow.engine.errors import AWS_ERRORS, AwsError, as_problem
 from emflow.engine.stopping import Stop, Stopped
 from emflow.problems import Problem
 
@@ -51,7 +49,7 @@ def each(work: Callable[[T], object], items: Iterable[T], stop: Stop | None = No
     for future in futures:
         try:
             future.result()
-        except (Problem, BotoCoreError, ClientError) as error:
+        except (Problem, *AWS_ERRORS) as error:
             problem = problem_of(error)
             problems.setdefault(str(problem), problem)
     return list(problems.values())
@@ -102,5 +100,5 @@ def through(order: TopologicalSorter[str], work: Callable[[str], bool], stop: th
     return begun
 
 
-def problem_of(error: Problem | BotoCoreError | ClientError) -> Problem:
+def problem_of(error: Problem | AwsError) -> Problem:
     return error if isinstance(error, Problem) else as_problem(error)

@@ -31,6 +31,9 @@ ARTIFACTS = "artifacts.zip"
 LARGEST = 2 * 1024**3
 """Bytes: what Greengrass takes of all artifacts of one component version."""
 
+LONGEST_INNER = 100
+"""Bytes of a name in a USTAR archive; what the model is called in there is of no account."""
+
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 """The earliest time that a zip can say."""
 
@@ -120,7 +123,8 @@ def model_archive(workflow: Workflow) -> ModelArchive:
     if is_archive(path.name):
         name, data = path.name, path.read_bytes()
     else:
-        name, data = f"{path.stem}.tar.gz", _tar_gz(path.name, path.read_bytes())
+        inner = path.name if len(path.name.encode()) <= LONGEST_INNER else "model.tflite"
+        name, data = f"{path.stem}.tar.gz", _tar_gz(inner, path.read_bytes())
     return ModelArchive(name, data, hashlib.sha256(data).hexdigest())
 
 

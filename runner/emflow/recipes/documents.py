@@ -10,6 +10,7 @@ from emflow.problems import UsageProblem
 from emflow.recipes.deployment import SECRETS, agent_settings, deployment_components, secret_settings, secrets
 from emflow.recipes.ours import Ours, components_of_ours
 from emflow.workflow.model import AGENT_COMPONENT, Workflow
+from emflow.workflow.services import partition_of
 
 FIRST_VERSION = "1.0.0"
 """What `version: auto` is without asking AWS; apply takes the next patch of what is there."""
@@ -72,7 +73,7 @@ def _deployed(workflow: Workflow) -> dict[str, dict[str, Any]]:
 def _deployment(workflow: Workflow) -> dict[str, Any]:
     target = workflow.cloud.deployment.target
     return {
-        "targetArn": f"arn:aws:iot:{workflow.aws.region}:{ACCOUNT}:{target.arn_suffix}",
+        "targetArn": f"arn:{partition_of(workflow.aws.region)}:iot:{workflow.aws.region}:{ACCOUNT}:{target.arn_suffix}",
         "deploymentName": workflow.cloud.deployment.name,
         "components": _deployed(workflow),
     }

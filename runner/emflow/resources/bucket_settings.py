@@ -15,6 +15,7 @@ from botocore.exceptions import ClientError
 
 from emflow.engine.errors import status
 from emflow.resources.marks import by_key, listed
+from emflow.resources.policies import as_list
 
 PRIVATE = dict.fromkeys(("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets"), True)
 KMS = "aws:kms"
@@ -82,9 +83,10 @@ def with_statement(policy: Mapping[str, Any] | None, statement: Mapping[str, Any
     """A policy with our statement in it, and with everybody else's as they were."""
     if policy is None:
         return {"Version": "2012-10-17", "Statement": [statement]}
-    if statement in policy["Statement"]:
+    there = as_list(policy.get("Statement"))
+    if statement in there:
         return dict(policy)
-    others = [each for each in policy["Statement"] if each.get("Sid") != statement["Sid"]]
+    others = [each for each in there if each.get("Sid") != statement["Sid"]]
     return {**policy, "Statement": [*others, statement]}
 
 

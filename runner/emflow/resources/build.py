@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 
 from emflow.engine.clients import partition_of
@@ -107,6 +108,7 @@ def _access(workflow: Workflow, adopt: Collection[str]) -> tuple[Resource, ...]:
             workflow=workflow.metadata.name,
             inline=policies.least_privilege(workflow, partition) if least else None,
             managed=() if least else policies.managed_arns(partition),
+            unneeded=policies.managed_arns(partition) if least else (),
         ),
         RoleAlias(
             role.from_alias or role.alias, duration, _mark(workflow, marks.ROLE_ALIAS), marks.ROLE_ALIAS in adopt
@@ -133,16 +135,17 @@ def _fleet(workflow: Workflow, adopt: Collection[str]) -> tuple[Resource, ...]:
 def _model(workflow: Workflow, *, retry_failed: bool) -> tuple[Resource, ...]:
     cloud = workflow.cloud
     archive = model_archive(workflow)
-    # The workshop's folder and name, with the content's digest between them.
-    key = f"models/uncompiled/{archive.sha256}/{archive.name}"
-    stored = StoredObject(marks.MODEL, cloud.buckets.components.name, key, archive.sha256, archive.data)
+    # The workshop's folder and name, with the content's digest between them; of the name, what S3 calls safe in a key.
+    key = f"models/uncompiled/{archive.sha256}/{re.sub(r'[^A-Za-z0-9._-]', '_', archive.name)}"
+    bucket, name = cloud.buckets.components.name, workflow.metadata.name
+    stored = StoredObject(marks.MODEL, bucket, key, archive.sha256, name, archive.data)
     compilation = Compilation(
         base=cloud.compile.job,
         source=stored.uri,
         shapes=cloud.model.inputs,
         framework=cloud.model.framework,
         target_device=cloud.compile.target_device,
-        bucket=cloud.buckets.components.name,
+        bucket=bucket,
         timeout=seconds(cloud.compile.timeout),
         mark=_mark(workflow, marks.COMPILATION),
         retry_failed=retry_failed,
@@ -154,7 +157,7 @@ def _model(workflow: Workflow, *, retry_failed: bool) -> tuple[Resource, ...]:
         version=cloud.model.version,
         component=cloud.package.component,
         content=compilation.digest,
-        bucket=cloud.buckets.components.name,
+        bucket=bucket,
         mark=_mark(workflow, marks.PACKAGE),
         retry_failed=retry_failed,
         kms_key=cloud.buckets.components.encryption.kms_key,
@@ -177,5 +180,5 @@ def _components(workflow: Workflow, *, retry_failed: bool) -> tuple[Resource, ..
 def _bundle(workflow: Workflow, ours: Ours, resource: str) -> StoredObject | None:
     if ours.bundle is None:
         return None
-    bucket = workflow.cloud.buckets.components.name
-    return StoredObject(resource, bucket, ours.bundle_key, ours.bundle.sha256, ours.bundle.data)
+    bucket, name = workflow.cloud.buckets.components.name, workflow.metadata.name
+    return StoredObject(resource, bucket, ours.bundle_key, ours.bundle.sha256, name, ours.bundle.data)

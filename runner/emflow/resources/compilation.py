@@ -9,7 +9,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 from botocore.exceptions import ClientError
 
@@ -138,9 +137,10 @@ class Compilation:
 
 def _there(clients: Clients, uri: str) -> bool:
     """Whether an object is still in S3. One that we may not look at counts as being there."""
-    where = urlsplit(uri)
+    # By hand: a key may hold what would end the path of a web address, such as "#".
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
     try:
-        clients("s3").head_object(Bucket=where.netloc, Key=where.path.lstrip("/"))
+        clients("s3").head_object(Bucket=bucket, Key=key)
     except ClientError as error:
         return status(error) == 403 if status(error) in {403, 404} else _raise(error)
     return True

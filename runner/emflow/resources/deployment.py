@@ -56,7 +56,8 @@ class Deployment:
 
         def revisions() -> dict[str, Any]:
             latest = revision.latest_deployment(clients, target)
-            return {"latest": latest, "put": sorted(revision.components_we_put(clients, target, latest, self.mark))}
+            put = revision.components_we_put(clients, target, latest, self.mark)
+            return {"latest": latest, "put": sorted(put), "gone": revision.gone(clients, latest, put)}
 
         found: dict[str, Any] = together(
             {
@@ -75,6 +76,7 @@ class Deployment:
         ours = self._components(there, observed["public"], inputs)
         dropped = {name: spec for name, spec in there.items() if name in put and name not in ours}
         others = {name: spec for name, spec in there.items() if name not in ours and name not in dropped}
+        lost = {name: others.pop(name) for name in observed["gone"] if name in others}
         # One of AWS's components that was there before us is not ours to take away, whatever we ask of it meanwhile.
         public = public_components(self.workflow)
         record = [name for name in ours if name not in public or name in put or name not in there]
@@ -89,7 +91,7 @@ class Deployment:
             wanted["iotJobConfiguration"] = job
         if latest and latest.get("parentTargetArn"):
             wanted["parentTargetArn"] = latest["parentTargetArn"]
-        notes = tuple(self._notes(observed, ours, dropped, others))
+        notes = tuple(self._notes(observed, dropped, others, lost))
         if latest is None:
             changes = tuple(Change(name, None, spec["componentVersion"]) for name, spec in ours.items())
             return Diff(Action.CREATE, changes, {}, notes, {"request": wanted, "before": ""})
@@ -139,10 +141,11 @@ class Deployment:
         if latest is None:
             return
         put = revision.components_we_put(clients, target, latest, self.mark)
+        left = {*put, *revision.gone(clients, latest, put)}
         settings = ("deploymentName", "deploymentPolicies", "iotJobConfiguration", "parentTargetArn")
         clients("greengrassv2").create_deployment(
             targetArn=target,
-            components={name: spec for name, spec in latest["components"].items() if name not in put},
+            components={name: spec for name, spec in latest["components"].items() if name not in left},
             tags={**self.mark.tags(), **revision.record(())},
             **{key: latest[key] for key in settings if latest.get(key)},
         )
@@ -191,11 +194,15 @@ class Deployment:
         return {name: {**there.get(name, {}), **spec} if name in public else spec for name, spec in ours.items()}
 
     def _notes(
-        self, observed: Observed, ours: Mapping[str, Any], dropped: Mapping[str, Any], others: Mapping[str, Any]
+        self, observed: Observed, dropped: Mapping[str, Any], others: Mapping[str, Any], lost: Mapping[str, Any]
     ) -> list[str]:
         notes = [f"removes {name} {spec['componentVersion']} from the devices" for name, spec in dropped.items()]
         notes += [
             f"keeps {name} {spec['componentVersion']}, which is not in this workflow" for name, spec in others.items()
+        ]
+        notes += [
+            f"the next revision leaves out {name} {spec['componentVersion']}: there is no such version any more"
+            for name, spec in lost.items()
         ]
         if not observed["known"]:
             notes.append(f"IoT knows no {self.name} yet: set up the core device before you apply")

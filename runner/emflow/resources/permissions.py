@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from emflow.engine.clients import Clients
@@ -12,7 +13,7 @@ from emflow.engine.resource import Diff, Inputs, Observed, Outputs, Run
 from emflow.engine.work import together
 from emflow.resources import policies
 from emflow.resources.answers import unless_missing
-from emflow.resources.marks import PERMISSIONS, ROLE
+from emflow.resources.marks import PERMISSIONS, ROLE, Mark, by_key
 from emflow.resources.role import RoleName
 
 
@@ -23,12 +24,14 @@ class Permissions:
     Args:
         inline: our own policy; None when the managed ones do.
         managed: ARNs of managed policies that the role needs at least.
+        unneeded: ARNs of managed policies that an earlier apply may have attached; a role of ours loses them.
     """
 
     role: RoleName
     workflow: str
     inline: Mapping[str, Any] | None
     managed: tuple[str, ...]
+    unneeded: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
@@ -36,8 +39,8 @@ class Permissions:
 
     @property
     def name(self) -> str:
-        """The inline policy's: one for each workflow, so that several can share a role."""
-        return f"emflow-{self.workflow}"
+        """The inline policy's."""
+        return policies.inline_name(self.workflow)
 
     @property
     def needs(self) -> frozenset[str]:
@@ -55,17 +58,22 @@ class Permissions:
                 "managed": lambda: unless_missing(lambda: policies.attached(iam, role)),
             }
         )
-        if found["inline"] is None and not set(self.managed) & set(found["managed"] or ()):
+        attached = set(found["managed"] or ())
+        if found["inline"] is None and not {*self.managed, *self.unneeded} & attached:
             return None
-        return found
+        return {**found, "ours": bool(attached & set(self.unneeded)) and self._ours(iam, role)}
 
     def diff(self, observed: Observed | None, inputs: Inputs) -> Diff:
-        attached = observed["managed"] if observed else []
-        want = {
-            "inline": self.inline,
-            "managed": [*attached, *(arn for arn in self.managed if arn not in attached)],
-        }
-        return Diff.between(want, observed)
+        attached = observed["managed"] or [] if observed else []
+        wide = [arn for arn in attached if arn in self.unneeded]
+        notes: tuple[str, ...] = ()
+        if observed and wide and not observed["ours"]:
+            names = ", ".join(arn.rpartition("/")[2] for arn in wide)
+            notes = (f"{self.role} was not made by this workflow and keeps policies that it does not need: {names}",)
+            wide = []
+        kept = [arn for arn in attached if arn not in wide]
+        want = {"inline": self.inline, "managed": [*kept, *(arn for arn in self.managed if arn not in attached)]}
+        return Diff.between(want, observed, notes=notes)
 
     def apply(self, clients: Clients, diff: Diff, inputs: Inputs, run: Run) -> Outputs:
         iam, role = clients("iam"), inputs(ROLE, "name")
@@ -80,6 +88,9 @@ class Permissions:
                     for arn in change.new:
                         if arn not in (change.old or ()):
                             iam.attach_role_policy(RoleName=role, PolicyArn=arn)
+                    for arn in change.old or ():
+                        if arn not in change.new:
+                            unless_missing(partial(iam.detach_role_policy, RoleName=role, PolicyArn=arn))
         return {}
 
     def kept(self, observed: Observed, *, delete_data: bool) -> str | None:
@@ -89,6 +100,10 @@ class Permissions:
     def delete(self, clients: Clients, run: Run) -> None:
         if role := self.role.find(clients):
             self._drop(clients("iam"), role)
+
+    def _ours(self, iam: Any, role: str) -> bool:
+        found = unless_missing(lambda: iam.get_role(RoleName=role)["Role"]) or {}
+        return Mark(self.workflow, ROLE).is_on(by_key(found.get("Tags", [])))
 
     def _drop(self, iam: Any, role: str) -> None:
         unless_missing(lambda: iam.delete_role_policy(RoleName=role, PolicyName=self.name))

@@ -75,22 +75,22 @@ def trusting(document: Mapping[str, Any] | None) -> dict[str, Any]:
         for service in TRUSTED
         if service not in already
     ]
-    return {**document, "Statement": [*_listed(document["Statement"]), *added]} if added else dict(document)
+    return {**document, "Statement": [*as_list(document["Statement"]), *added]} if added else dict(document)
 
 
 def trusted_by(document: Mapping[str, Any]) -> list[str]:
     """The services that may assume the role without any condition, in the document's order."""
     services: list[str] = []
-    for statement in _listed(document.get("Statement")):
+    for statement in as_list(document.get("Statement")):
         principal = statement.get("Principal")
-        actions = _listed(statement.get("Action"))
+        actions = as_list(statement.get("Action"))
         if (
             statement.get("Effect") == "Allow"
             and isinstance(principal, dict)
             and not statement.get("Condition")
             and {"sts:AssumeRole", "sts:*", "*"} & set(actions)
         ):
-            services += _listed(principal.get("Service"))
+            services += as_list(principal.get("Service"))
     return services
 
 
@@ -120,6 +120,21 @@ def inline(iam: Any, role: str) -> list[str]:
     return [name for page in pages for name in page["PolicyNames"]]
 
 
+def inline_name(workflow: str) -> str:
+    """The name of a workflow's inline policy: one for each workflow, so that several can share a role."""
+    return f"emflow-{workflow}"
+
+
+def of_others(names: list[str], workflow: str) -> list[str]:
+    """Those of a role's inline policies that somebody else than this workflow put on it."""
+    return [name for name in names if name != inline_name(workflow)]
+
+
+def used_by(others: list[str]) -> str | None:
+    """Why `destroy` leaves a role, and what leads to it, where others have policies on it; None without any."""
+    return f"others use the role: it has their inline policies {', '.join(others)}" if others else None
+
+
 def attached(iam: Any, role: str) -> list[str]:
     """ARNs of the managed policies on a role."""
     pages = iam.get_paginator("list_attached_role_policies").paginate(RoleName=role)
@@ -130,7 +145,7 @@ def _allow(sid: str, actions: list[str], resources: list[str]) -> dict[str, Any]
     return {"Sid": sid, "Effect": "Allow", "Action": actions, "Resource": resources}
 
 
-def _listed(value: Any) -> list[Any]:
+def as_list(value: Any) -> list[Any]:
     """IAM lets a list of one be written without brackets."""
     if value is None:
         return []

@@ -7,12 +7,13 @@ workflow drops them, everybody else's stay. So each deployment of ours carries t
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import partial
 from typing import Any
 
 from emflow.engine.clients import Clients
 from emflow.engine.work import together
+from emflow.resources import components
 from emflow.resources.answers import unless_missing
 from emflow.resources.marks import LONGEST_VALUE, Mark
 from emflow.workflow.model import Deployment, Growth, Rollout
@@ -159,6 +160,25 @@ def components_we_put(clients: Clients, target: str, latest: Mapping[str, Any] |
     whole = together({each["deploymentId"]: partial(_whole, clients, each["deploymentId"]) for each in found})
     tags = [each.get("tags") or {} for each in whole.values() if each]
     return next((recorded(each) for each in tags if mark.is_on(each)), set())
+
+
+def gone(clients: Clients, latest: Mapping[str, Any] | None, put: Collection[str]) -> list[str]:
+    """Those of others' components in a deployment whose version is no more: a next revision with them would fail.
+
+    AWS's own are not asked for where their names tell: such versions stay.
+    """
+    asked = {
+        name: partial(_there, clients, name, spec["componentVersion"])
+        for name, spec in (latest["components"] if latest else {}).items()
+        if name not in put and not name.startswith("aws.")
+    }
+    return sorted(name for name, there in together(asked).items() if not there)
+
+
+def _there(clients: Clients, name: str, version: str) -> bool:
+    private = components.component_arn(clients, name, version)
+    public = f"arn:{clients.partition}:greengrass:{clients.region}:aws:components:{name}:versions:{version}"
+    return any(components.describe(clients, arn) for arn in (private, public))
 
 
 def _whole(clients: Clients, identity: str) -> dict[str, Any] | None:

@@ -68,12 +68,14 @@ class Role:
         role = unless_missing(lambda: clients("iam").get_role(RoleName=name)["Role"]) if name else None
         if role is None:
             return None
+        used = unless_missing(lambda: policies.inline(clients("iam"), role["RoleName"])) or []
         return {
             "name": role["RoleName"],
             "arn": role["Arn"],
             "trust": role["AssumeRolePolicyDocument"],
             "session": role.get("MaxSessionDuration", SHORTEST_SESSION),
             "tags": by_key(role.get("Tags", [])),
+            "others": policies.of_others(used, self.mark.workflow),
         }
 
     def diff(self, observed: Observed | None, inputs: Inputs) -> Diff:
@@ -119,7 +121,7 @@ class Role:
         return diff.outputs
 
     def kept(self, observed: Observed, *, delete_data: bool) -> str | None:
-        return None if self.mark.is_on(observed["tags"]) else NOT_OURS
+        return policies.used_by(observed["others"]) if self.mark.is_on(observed["tags"]) else NOT_OURS
 
     def delete(self, clients: Clients, run: Run) -> None:
         """Remove it with all policies on it: IAM deletes a bare role only."""

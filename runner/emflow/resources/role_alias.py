@@ -14,6 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from emflow.engine.clients import Clients
 from emflow.engine.errors import code
 from emflow.engine.resource import Diff, Inputs, Observed, Outputs, Run
+from emflow.resources import policies
 from emflow.resources.answers import unless_missing
 from emflow.resources.marks import (
     NOT_OURS,
@@ -49,10 +50,14 @@ class RoleAlias:
         found = unless_missing(lambda: iot.describe_role_alias(roleAlias=self.name)["roleAliasDescription"])
         if found is None:
             return None
+        role = found.get("roleArn")
+        name = role.rpartition("/")[2] if role else None
+        used = unless_missing(lambda: policies.inline(clients("iam"), name)) if name else None
         return {
             "arn": found["roleAliasArn"],
-            "role": found["roleArn"],
-            "seconds": found["credentialDurationSeconds"],
+            "role": role,
+            "seconds": found.get("credentialDurationSeconds"),
+            "others": policies.of_others(used or [], self.mark.workflow),
             "tags": _tags(iot, found["roleAliasArn"]),
         }
 
@@ -94,7 +99,7 @@ class RoleAlias:
         return diff.outputs
 
     def kept(self, observed: Observed, *, delete_data: bool) -> str | None:
-        return None if self.mark.is_on(observed["tags"]) else NOT_OURS
+        return policies.used_by(observed["others"]) if self.mark.is_on(observed["tags"]) else NOT_OURS
 
     def delete(self, clients: Clients, run: Run) -> None:
         unless_missing(lambda: clients("iot").delete_role_alias(roleAlias=self.name))

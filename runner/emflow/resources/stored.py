@@ -3,7 +3,8 @@
 Their keys carry the SHA-256 of their bytes, because compilation jobs and component versions point at them for ever: an
 object that was once pointed at is never overwritten. S3 keeps the same digest beside the object when it is asked to
 (https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html), so an upload that is already
-there is recognised without reading it.
+there is recognised without reading it. Beside it lies the mark of the workflow that stored it, as metadata: that comes
+with the digest, where tags would cost a call and a right of their own.
 """
 
 from __future__ import annotations
@@ -17,17 +18,21 @@ from emflow.engine.clients import Clients
 from emflow.engine.errors import status
 from emflow.engine.resource import Diff, Inputs, Observed, Outputs, Run
 from emflow.resources.answers import unless_missing
-from emflow.resources.marks import COMPONENTS_BUCKET
+from emflow.resources.marks import COMPONENTS_BUCKET, NOT_OURS
+
+STORED_BY = "emflow-workflow"
+"""The key of the metadata that says which workflow stored an object."""
 
 
 @dataclass(frozen=True)
 class StoredObject:
-    """One object, whole. `sha256` in hexadecimal."""
+    """One object, whole. `sha256` in hexadecimal; `workflow` is the name of the one that stores it."""
 
     id: str
     bucket: str
     key: str
     sha256: str
+    workflow: str
     data: bytes = field(repr=False)
 
     @property
@@ -51,7 +56,10 @@ class StoredObject:
                 return None
             raise
         checksum = found.get("ChecksumSHA256")
-        return {"sha256": base64.b64decode(checksum).hex() if checksum else None}
+        return {
+            "sha256": base64.b64decode(checksum).hex() if checksum else None,
+            "workflow": (found.get("Metadata") or {}).get(STORED_BY),
+        }
 
     def diff(self, observed: Observed | None, inputs: Inputs) -> Diff:
         return Diff.between({"sha256": self.sha256}, observed, outputs={"uri": self.uri})
@@ -62,13 +70,16 @@ class StoredObject:
             Bucket=self.bucket,
             Key=self.key,
             Body=self.data,
+            Metadata={STORED_BY: self.workflow},
             ChecksumAlgorithm="SHA256",
             ChecksumSHA256=base64.b64encode(bytes.fromhex(self.sha256)).decode(),
         )
         return diff.outputs
 
     def kept(self, observed: Observed, *, delete_data: bool) -> str | None:
-        return None if delete_data else ""  # its bucket stays too, and says so
+        if not delete_data:
+            return ""  # its bucket stays too, and says so
+        return None if observed["workflow"] == self.workflow else NOT_OURS
 
     def delete(self, clients: Clients, run: Run) -> None:
         unless_missing(lambda: clients("s3").delete_object(Bucket=self.bucket, Key=self.key))

@@ -233,10 +233,13 @@ class _Walk:
 
     def _scalar(self, node: yaml.ScalarNode) -> Any:
         tag = node.tag.removeprefix(TAG)
+        if "\0" in node.value:  # as "\0" in quotes: no path, name or address can have it
+            self._refuse("EM009", node, "a text with the character U+0000 in it", "remove it")
+            return ""
         if tag == "str" or tag == resolve(node.value):
             try:
                 return convert(node.value, tag)
-            except ValueError:  # Python reads no whole number of more than 4,300 digits
+            except ValueError:  # beyond LONGEST_NUMBER
                 self._refuse("EM009", node, f"a number of {len(node.value):,} digits", "put a text in quotes")
                 return 0
         mend = "remove the tag, or put the text in quotes"

@@ -60,9 +60,16 @@ def missing(workflow: Workflow) -> Iterator[Offence]:
             (("components", index, "artifacts"), component.artifacts),
         ]
     for place, name in given:
-        if name is not None and "://" not in name and not Path(workflow.folder, name).exists():
-            path = Path(workflow.folder, name)
+        if name is None or "://" in name:
+            continue
+        path = Path(workflow.folder, name)
+        try:
+            path.stat()
+        except (FileNotFoundError, NotADirectoryError):
             yield Offence(place, f"{path} is not there, so what it holds was not checked", "put it there before apply")
+        except (OSError, ValueError) as error:
+            if place not in (ARTIFACT, LABELS):  # those are refused for it
+                yield Offence(place, f"{path} {_unreadable(error)}", "change the path")
 
 
 def inputs(workflow: Workflow) -> Iterator[Offence]:
@@ -139,10 +146,16 @@ def _once(read: Callable[[Path], Content], path: Path) -> Content | Problem | No
     """What a file holds, or what is wrong with it; None where there is no file. Several rules want to know."""
     try:
         stat = path.stat()
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except (OSError, ValueError) as error:
+        return Problem(_unreadable(error), where=str(path), mend="change the path")
     found: Content | Problem = _kept(read, path, (stat.st_mtime_ns, stat.st_size, stat.st_ino))
     return found
+
+
+def _unreadable(error: OSError | ValueError) -> str:
+    return f"cannot be read: {getattr(error, 'strerror', None) or error}"
 
 
 @functools.lru_cache(maxsize=16)

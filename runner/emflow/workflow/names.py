@@ -92,6 +92,10 @@ def components(workflow: Workflow) -> Iterator[Offence]:
     )
     for place, name in ours:
         yield from _characters(place, name, r"[A-Za-z0-9._-]", 128, "letters, digits, dots, dashes and underscores")
+        if not name.strip("."):  # in S3 keys and in folders such a name is a way out of them
+            yield Offence(
+                place, f"{spell(place)} cannot be {name!r}: it has only dots", "for example: com.example.Camera"
+            )
         if name.startswith("aws.greengrass."):
             yield Offence(place, f"{name!r}: names that begin with aws.greengrass. are AWS's own", "choose another")
     for name in workflow.cloud.deployment.components:
@@ -144,8 +148,9 @@ def streams(workflow: Workflow) -> Iterator[Offence]:
         try:
             url = urlsplit(stream.url)
             host, _ = url.hostname, url.port
-        except ValueError as error:  # the message leaves out the address: a password may stand in it
-            yield Offence(place, f"no address: {error}", "for example: rtspt://192.168.1.20/stream1")
+        except ValueError as error:  # its own words are left out, because a part of a password may stand in them
+            why = "no valid port" if "port" in str(error).lower() else "no address"
+            yield Offence(place, f"{spell(place)} has {why}", "for example: rtspt://192.168.1.20/stream1")
             continue
         if url.scheme not in ("rtsp", "rtspt") or not host:
             what = "has no host" if url.scheme in ("rtsp", "rtspt") else f"is not RTSP but {url.scheme or 'a path'}"

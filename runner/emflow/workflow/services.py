@@ -4,6 +4,22 @@ from __future__ import annotations
 
 from typing import Final
 
+PARTITIONS: Final = {
+    "cn-": "aws-cn",
+    "us-gov-": "aws-us-gov",
+    "us-isob-": "aws-iso-b",
+    "us-isof-": "aws-iso-f",
+    "us-iso-": "aws-iso",
+    "eu-isoe-": "aws-iso-e",
+    "eusc-": "aws-eusc",
+}
+"""By how their regions begin; all others are in `aws`. Source and test as those of `REGIONS`."""
+
+
+def partition_of(region: str) -> str:
+    """The second part of a region's ARNs, without loading botocore."""
+    return next((name for start, name in PARTITIONS.items() if region.startswith(start)), "aws")
+
 
 def _names(text: str) -> frozenset[str]:
     return frozenset(text.split())

@@ -24,6 +24,9 @@ SCHEMA = "workflow"
 LIMIT = "EM024"
 """The code of values that have the right type and break a limit; a rule at the same place says it better."""
 
+MOST_ERRORS = 10 * MOST_FINDINGS
+"""Of jsonschema's, which may be several for one mistake."""
+
 CREDENTIALS = "credentials"
 """What stands at or under this key is not repeated in messages: people may have put the secret itself there."""
 
@@ -54,14 +57,24 @@ def findings(document: Document, values: Mapping[str, Any]) -> list[tuple[Place,
     """What is wrong with the shape of the filled-in values, each with its place in them."""
     schema = emflow_schema.load(SCHEMA)
     told: list[tuple[Place, Finding]] = []
-    for error in _Validator(schema).iter_errors(values):
+    mistyped: set[Place] = set()
+    # What has the wrong type first: what else is wrong with such a value says nothing.
+    for error in sorted(islice(_Validator(schema).iter_errors(values), MOST_ERRORS), key=_kind_of_error):
         parts: Any = error
         place = tuple(parts.absolute_path)
+        if place in mistyped:
+            continue
+        if parts.validator == "type":
+            mistyped.add(place)
         fault = _Fault(place, parts.validator, parts.validator_value, parts.instance, parts.schema, parts.message)
         told += islice(_tell(document, schema, fault), MOST_FINDINGS)
         if len(told) >= MOST_FINDINGS:
             break
     return told
+
+
+def _kind_of_error(error: Any) -> bool:
+    return bool(error.validator != "type")
 
 
 def _pattern(_: Any, pattern: str, instance: Any, __: Any) -> Iterator[ValidationError]:
@@ -70,7 +83,16 @@ def _pattern(_: Any, pattern: str, instance: Any, __: Any) -> Iterator[Validatio
         yield ValidationError(f"{instance!r} does not match {pattern!r}")
 
 
-_Validator: Any = extend(Draft202012Validator, {"pattern": _pattern})  # type: ignore[no-untyped-call]
+def _whole(_: Any, instance: Any) -> bool:
+    """To JSON Schema 3.0 is a whole number; to the classes, and to whoever reads the file, it is not."""
+    return isinstance(instance, int) and not isinstance(instance, bool)
+
+
+_Validator: Any = extend(
+    Draft202012Validator,
+    {"pattern": _pattern},
+    type_checker=Draft202012Validator.TYPE_CHECKER.redefine("integer", _whole),
+)  # type: ignore[no-untyped-call]
 
 
 def _tell(document: Document, schema: Mapping[str, Any], fault: _Fault) -> Iterator[tuple[Place, Finding]]:
@@ -133,6 +155,8 @@ def _type(fault: _Fault, written: str) -> tuple[str, str]:
         return message, f"YAML 1.2 knows only true and false: write {meant}"
     if "integer" in wanted and isinstance(found, str) and found.removeprefix("-").isdigit():
         return message, f"write {found}, without quotes"
+    if "integer" in wanted and isinstance(found, float) and found.is_integer() and "{{" not in written:
+        return message, f"write {found:.0f}, without a dot"
     return message, _example(fault)
 
 

@@ -35,6 +35,10 @@ _CORE = (
 _PATTERNS = tuple((tag, re.compile(pattern)) for tag, pattern, _ in _CORE)
 
 
+LONGEST_NUMBER = 1_000
+"""Digits of a whole number. Python neither reads nor writes one of more than 4,300, but reads any in base 16."""
+
+
 def scalar(text: str) -> Any:
     """What a plain scalar means: null, bool, int, float or the text itself."""
     return convert(text, resolve(text))
@@ -46,13 +50,19 @@ def resolve(text: str) -> str:
 
 
 def convert(text: str, tag: str) -> Any:
-    """The value of a scalar with a short tag that fits it."""
+    """The value of a scalar with a short tag that fits it.
+
+    Raises:
+        ValueError: it is a whole number of more than `LONGEST_NUMBER` digits.
+    """
     match tag:
         case "null":
             return None
         case "bool":
             return text.lower() == "true"
         case "int":
+            if len(text) > LONGEST_NUMBER:
+                raise ValueError("a number of too many digits")
             # Not int(text, 0): a leading zero is no base here, 0755 is seven hundred and fifty-five.
             return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
         case "float":

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from emflow.local.aws.neighbours import S3Object
 from local.aws.pieces import archive
 from support import until
 
@@ -266,3 +267,9 @@ def test_the_workshops_network_compiles_with_the_workshops_settings(
     done = ended(compile_job(uri, wanted={"input": [1, 224, 224, 3]}))
     assert done["CompilationJobStatus"] == "COMPLETED", done["FailureReason"]
     assert done["ModelArtifacts"]["S3ModelArtifacts"].endswith("/mobilenet_v2_1.0_224_quant-imx8mplus.tar.gz")
+
+
+def test_a_key_may_hold_what_would_end_the_path_of_a_web_address() -> None:
+    assert S3Object.at("s3://bucket/a#1/b?c") == S3Object("bucket", "a#1/b?c")
+    with pytest.raises(ValueError, match="not an S3 URI"):
+        S3Object.at("https://bucket/a")

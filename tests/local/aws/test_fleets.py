@@ -100,7 +100,7 @@ def test_devices_are_registered_described_changed_and_deregistered(sagemaker: An
     assert names(sagemaker.list_devices(DeviceFleetName=fleet)) == ["core-1", "core-2"]
     sagemaker.deregister_devices(DeviceFleetName=fleet, DeviceNames=["core-1"])
     assert names(sagemaker.list_devices(DeviceFleetName=fleet)) == ["core-2"]
-    with pytest.raises(sagemaker.exceptions.ResourceNotFound):
+    with pytest.raises(ClientError, match=r"\(ValidationException\).*No device with name core-1"):
         sagemaker.describe_device(DeviceFleetName=fleet, DeviceName="core-1")
 
 
@@ -153,7 +153,7 @@ def test_a_fleet_is_deleted_when_it_is_empty(sagemaker: Any, fleet: str) -> None
         sagemaker.delete_device_fleet(DeviceFleetName=fleet)
     sagemaker.deregister_devices(DeviceFleetName=fleet, DeviceNames=["a"])
     sagemaker.delete_device_fleet(DeviceFleetName=fleet)
-    with pytest.raises(sagemaker.exceptions.ResourceNotFound):
+    with pytest.raises(ClientError, match=r"\(ValidationException\).*No devicefleet with name"):
         sagemaker.describe_device_fleet(DeviceFleetName=fleet)
 
 

@@ -11,7 +11,6 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import botocore.session
 from botocore.config import Config
@@ -38,10 +37,11 @@ class S3Object:
         Raises:
             ValueError: it is something else.
         """
-        parts = urlsplit(uri)
-        if parts.scheme != "s3" or not parts.netloc:
+        # By hand: a key may hold what would end the path of a web address, such as "#".
+        bucket, _, key = uri.removeprefix("s3://").partition("/")
+        if not uri.startswith("s3://") or not bucket:
             raise ValueError(f"{uri!r} is not an S3 URI such as s3://bucket/key")
-        return cls(parts.netloc, parts.path.lstrip("/"))
+        return cls(bucket, key.lstrip("/"))
 
     def child(self, name: str) -> S3Object:
         prefix = self.key.rstrip("/")

@@ -203,7 +203,7 @@ class Fleets:
         fleet = self._at(params)
         device = fleet.devices.get(params["DeviceName"])
         if device is None:
-            raise ApiError("ResourceNotFound", f"Could not find device {params['DeviceName']} in fleet {fleet.name}.")
+            raise invalid(f"No device with name {params['DeviceName']} found in fleet {fleet.name}.")
         return _device(fleet, device)
 
     def _list_devices(self, params: Params) -> dict[str, Any]:
@@ -218,7 +218,7 @@ class Fleets:
     def _at(self, params: Params) -> Fleet:
         name = params["DeviceFleetName"]
         if name not in self._all:
-            raise ApiError("ResourceNotFound", f"Could not find device fleet {name}.")
+            raise invalid(f"No devicefleet with name {name} found.")
         return self._all[name]
 
 

@@ -1,0 +1,80 @@
+"""Destroy where workflows, or other people, use the same things: what they need stays."""
+
+from __future__ import annotations
+
+import json
+import time
+
+from emflow.resources import build
+from resources.conftest import within
+from resources.test_destroy import destroy, gone
+
+
+def test_a_role_and_its_alias_stay_as_long_as_another_workflow_uses_them(rollout, workflow, client):
+    rollout.apply(workflow)
+    other = within(workflow, "metadata", name="another-workflow")
+    rollout.apply(other)
+    cloud, iam = workflow.cloud, client("iam")
+    going, staying = destroy(rollout, workflow)
+    for kept in ("access/role", "access/role_alias"):
+        assert kept not in going
+        assert staying[kept].endswith("emflow-another-workflow")
+    assert iam.list_role_policies(RoleName=cloud.role.name)["PolicyNames"] == ["emflow-another-workflow"]
+    client("iot").describe_role_alias(roleAlias=cloud.role.alias)
+    destroy(rollout, other)
+    destroy(rollout, workflow)
+    assert gone(iam.get_role, RoleName=cloud.role.name)
+    assert gone(client("iot").describe_role_alias, roleAlias=cloud.role.alias)
+
+
+def test_an_object_that_somebody_else_stored_in_their_bucket_stays_and_ours_beside_it_goes(rollout, workflow, client):
+    s3, bucket = client("s3"), workflow.cloud.buckets.components.name
+    s3.create_bucket(Bucket=bucket)
+    model = next(each for each in build(workflow) if each.id == "model/artifact")
+    s3.put_object(Bucket=bucket, Key=model.key, Body=model.data, ChecksumAlgorithm="SHA256")
+    rollout.apply(workflow, adopt={"bucket/components"})
+    going, staying = destroy(rollout, workflow, delete_data=True)
+    assert staying["model/artifact"] == staying["bucket/components"] == "it was not made by this workflow"
+    assert "application/bundle" in going
+    listed = s3.list_objects_v2(Bucket=bucket)["Contents"]
+    assert model.key in {each["Key"] for each in listed}
+    assert not any(each["Key"].startswith("artifacts/") for each in listed)
+
+
+def test_of_two_workflows_on_a_device_one_goes_and_the_other_can_still_change(rollout, workflow, client):
+    greengrass, first = client("greengrassv2"), workflow.edge.component.name
+    rollout.apply(workflow)
+    second = within(workflow, "metadata", name="another-workflow")
+    second = within(second, "edge.component", name=f"{first}-too")
+    target = rollout.apply(second).outputs["deployment/target"]["id"]
+    assert {first, f"{first}-too"} <= greengrass.get_deployment(deploymentId=target)["components"].keys()
+    going, _ = destroy(rollout, workflow)
+    assert "deployment/target" in going
+    target = greengrass.get_deployment(deploymentId=target)["targetArn"]
+    (latest,) = greengrass.list_deployments(targetArn=target, historyFilter="LATEST_ONLY")["deployments"]
+    left = greengrass.get_deployment(deploymentId=latest["deploymentId"])["components"]
+    assert first not in left
+    assert f"{first}-too" in left
+    rollout.apply(within(second, "cloud.deployment", name="changed"))
+
+
+def test_a_component_of_others_whose_version_is_gone_is_left_out_of_the_next_revision(rollout, workflow, client):
+    greengrass = client("greengrassv2")
+    name = f"theirs-{workflow.metadata.name}"
+    recipe = {
+        "RecipeFormatVersion": "2020-01-25",
+        "ComponentName": name,
+        "ComponentVersion": "1.0.0",
+        "Manifests": [{"Lifecycle": {"run": "true"}}],
+    }
+    arn = greengrass.create_component_version(inlineRecipe=json.dumps(recipe).encode())["arn"]
+    deadline = time.monotonic() + 20
+    while greengrass.describe_component(arn=arn)["status"]["componentState"] != "DEPLOYABLE":
+        assert time.monotonic() < deadline
+    target = f"arn:aws:iot:us-east-1:123456789012:thing/{workflow.cloud.deployment.target.thing}"
+    greengrass.create_deployment(targetArn=target, components={name: {"componentVersion": "1.0.0"}})
+    assert f"keeps {name} 1.0.0" in rollout.plan(workflow).text()
+    greengrass.delete_component(arn=arn)
+    assert f"leaves out {name} 1.0.0" in rollout.plan(workflow).text()
+    identity = rollout.apply(workflow).outputs["deployment/target"]["id"]
+    assert name not in greengrass.get_deployment(deploymentId=identity)["components"]
