@@ -67,6 +67,7 @@ class Stack:
         self._children: list[Child] = []
         self._changing = threading.Lock()
         self._closed = threading.Event()
+        self._died: Callable[[str, str], object] | None = None
         self.abandoned = threading.Event()
         """Set when another thread takes everything down and ends the process."""
 
@@ -81,8 +82,10 @@ class Stack:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        if self.abandoned.is_set():
-            threading.Event().wait()  # whatever this thread has to say is about things that are being taken down
+        # An error that comes of a dead process is told as what it is. Whoever takes everything down ends this process
+        # too, and what this thread has to say would be about things that are going.
+        if self.abandoned.is_set() or (error is not None and self._blame()):
+            threading.Event().wait()
         self._stop()
 
     def abandon(self, say: Callable[[], object]) -> None:
@@ -93,16 +96,22 @@ class Stack:
 
     def watch(self, died: Callable[[str, str], object]) -> None:
         """Call `died` with a process's name and the reason when one ends by itself after it was ready."""
+        self._died = died
 
         def look() -> None:
-            while not self._closed.wait(0.5):
-                with self._changing:
-                    gone = next((child for child in self._children if child.announced and not child.running), None)
-                if gone is not None and not self._closed.is_set():
-                    died(gone.name, gone.last_words())
-                    return
+            while not self._closed.wait(0.5) and not self._blame():
+                pass
 
         threading.Thread(target=look, name="children-watch", daemon=True).start()
+
+    def _blame(self) -> bool:
+        """Tell of a process that ended by itself; False when there is none."""
+        with self._changing:
+            gone = next((child for child in self._children if child.announced and not child.running), None)
+        if gone is None or self._died is None or self._closed.is_set():
+            return False
+        self._died(gone.name, gone.last_words())
+        return True
 
     def _stop(self) -> None:
         self._closed.set()
