@@ -34,6 +34,12 @@ def scratch() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="t-"))
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
+    words(folder).unlink(missing_ok=True)
+
+
+def words(scratch: Path) -> Path:
+    """Where a run's words to people go: beside the folder, so that nothing of ours is in it."""
+    return scratch.with_suffix(".err")
 
 
 def belonging_to(scratch: Path) -> list[str]:
@@ -53,13 +59,13 @@ def start_up(scratch: Path, *args: str) -> subprocess.Popen[str]:
     environment = {**os.environ, "TMPDIR": str(scratch), "HOME": str(scratch / "home")}
     (scratch / "home").mkdir()
     command = [sys.executable, "-m", "emflow", "up", *args]
-    with (scratch.parent / f"{scratch.name}.err").open("w") as errors:
+    with words(scratch).open("w") as errors:
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment)
 
 
 def told(scratch: Path) -> str:
     """What the run had to say to people."""
-    return (scratch.parent / f"{scratch.name}.err").read_text()
+    return words(scratch).read_text()
 
 
 def nothing_left(scratch: Path) -> bool:
