@@ -28,14 +28,14 @@ import numpy as np
 import psutil
 from ai_edge_litert.interpreter import Interpreter
 
-from emflow_edge.agent_client import Agent
-from emflow_edge.config import Settings
+from emflow_edge.camera.newest import Newest
+from emflow_edge.camera.source import Frame
 from emflow_edge.counters import Counters
-from emflow_edge.message import Result
-from emflow_edge.newest import Newest
+from emflow_edge.inference.agent_client import Agent
 from emflow_edge.pipeline import Pipeline
-from emflow_edge.source import Frame
-from emflow_edge.streams import Stream
+from emflow_edge.results.message import Result
+from emflow_edge.settings.config import Settings
+from emflow_edge.settings.streams import Stream
 
 ROOT = Path(__file__).parents[1]
 SIZE = (480, 640, 3)

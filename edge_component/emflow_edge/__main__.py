@@ -14,12 +14,12 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Optional
 
-from emflow_edge import fields
-from emflow_edge.config import Settings, settings, unknown_keys
-from emflow_edge.flags import overlay, parse
 from emflow_edge.ipc import SOCKET_VARIABLE, Nucleus
-from emflow_edge.outlets import Destination, GreengrassOutlet, MqttOutlet, Outlet, StdoutOutlet, destination
 from emflow_edge.problems import ConfigProblem, EdgeProblem
+from emflow_edge.results.outlets import Destination, GreengrassOutlet, MqttOutlet, Outlet, StdoutOutlet, destination
+from emflow_edge.settings import fields
+from emflow_edge.settings.config import Settings, settings, unknown_keys
+from emflow_edge.settings.flags import overlay, parse
 
 if TYPE_CHECKING:
     import argparse
@@ -73,11 +73,11 @@ def run(flags: argparse.Namespace) -> int:
 
 def _serve(wanted: Settings, thing: str, outlet: Outlet, limit: int) -> int:
     # Only now: OpenCV and gRPC take a quarter of a second, which a mistake in the configuration need not wait for.
-    from emflow_edge.agent_client import Agent
+    from emflow_edge.camera.source import Camera
     from emflow_edge.counters import Counters
+    from emflow_edge.inference.agent_client import Agent
     from emflow_edge.pipeline import Pipeline
-    from emflow_edge.publish import Publisher
-    from emflow_edge.source import Camera
+    from emflow_edge.results.publish import Publisher
 
     # A SimpleQueue, because a signal handler may interrupt whoever holds the lock of an Event, but not this.
     told: queue.SimpleQueue[Told] = queue.SimpleQueue()
@@ -86,7 +86,9 @@ def _serve(wanted: Settings, thing: str, outlet: Outlet, limit: int) -> int:
     threading.excepthook = lambda failure: told.put(_unexpected(failure))
 
     for stream in wanted.streams:
-        log.info("stream %s: %s, every %g s, results to %s", stream.name, stream.shown, stream.every, wanted.topic)
+        log.info(
+            "stream %s: %s, every %g s, results to %s", stream.name, stream.shown, stream.every, wanted.publish.topic
+        )
     if wanted.capture:
         log.warning("captureData is True, but this version does not capture yet; results are published all the same")
     stop, counters = threading.Event(), Counters()
@@ -131,9 +133,9 @@ def _outlet(to: Destination, nucleus: Nucleus | None, wanted: Settings, thing: s
     if nucleus and to.kind != "greengrass":
         nucleus.close()
     if nucleus and to.kind == "greengrass":
-        return GreengrassOutlet(nucleus, wanted.topic, wanted.qos)
+        return GreengrassOutlet(nucleus, wanted.publish.topic, wanted.publish.qos)
     if to.kind == "mqtt":
-        return MqttOutlet(to, thing, wanted.topic, wanted.qos)
+        return MqttOutlet(to, thing, wanted.publish.topic, wanted.publish.qos)
     return StdoutOutlet()
 
 

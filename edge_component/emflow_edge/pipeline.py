@@ -8,18 +8,18 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from emflow_edge.agent_client import Agent, Gone, PredictFailed, Stopped
-from emflow_edge.config import Settings
+from emflow_edge.camera.newest import Closed
+from emflow_edge.camera.source import Frame, Source
 from emflow_edge.counters import Counters
-from emflow_edge.decode import Choice, Decode, NoNumbers, read_labels
-from emflow_edge.message import Result
-from emflow_edge.model import Model
-from emflow_edge.newest import Closed
-from emflow_edge.preprocess import Preprocess
+from emflow_edge.inference.agent_client import Agent, Gone, PredictFailed, Stopped
+from emflow_edge.inference.model import Model
+from emflow_edge.inference.tflite import model_facts
 from emflow_edge.problems import EdgeProblem
-from emflow_edge.source import Frame, Source
-from emflow_edge.streams import Stream
-from emflow_edge.tflite import model_facts
+from emflow_edge.results.message import Result
+from emflow_edge.settings.config import Settings
+from emflow_edge.settings.streams import Stream
+from emflow_edge.vision.decode import Choice, Decode, NoNumbers, read_labels
+from emflow_edge.vision.preprocess import Preprocess
 
 log = logging.getLogger(__name__)
 

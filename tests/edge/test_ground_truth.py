@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 
-from emflow_edge.config import ModelIO, Settings
-from emflow_edge.decode import Choice
-from emflow_edge.model import Model, TensorSpec
+from emflow_edge.inference.model import Model, TensorSpec
 from emflow_edge.pipeline import fit
+from emflow_edge.settings.config import Settings
+from emflow_edge.settings.model_io import ModelIO
+from emflow_edge.vision.decode import Choice
 
 
 def seen(file: Path, image: np.ndarray, model_io: ModelIO) -> tuple[Choice, ...]:

@@ -13,15 +13,15 @@ import pytest
 from emflow_agent.server import serving
 from emflow_agent.service import AgentService
 from emflow_agent.store import ModelStore
-from emflow_edge.agent_client import Agent
-from emflow_edge.config import Settings
+from emflow_edge.camera.newest import Newest
+from emflow_edge.camera.source import Frame
 from emflow_edge.counters import Counters
-from emflow_edge.message import Result
-from emflow_edge.newest import Newest
+from emflow_edge.inference.agent_client import Agent
 from emflow_edge.pipeline import Pipeline
 from emflow_edge.problems import EdgeProblem
-from emflow_edge.source import Frame
-from emflow_edge.streams import Stream
+from emflow_edge.results.message import Result
+from emflow_edge.settings.config import Settings
+from emflow_edge.settings.streams import Stream
 from emflow_proto import messages as m
 from support import until
 

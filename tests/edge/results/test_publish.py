@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from emflow_edge.counters import Counters
-from emflow_edge.decode import Choice
-from emflow_edge.message import Result
 from emflow_edge.problems import EdgeProblem
-from emflow_edge.publish import Publisher
+from emflow_edge.results.message import Result
+from emflow_edge.results.publish import Publisher
+from emflow_edge.vision.decode import Choice
 from support import until
 
 

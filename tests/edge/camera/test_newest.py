@@ -2,7 +2,7 @@ import threading
 
 import pytest
 
-from emflow_edge.newest import Closed, Newest
+from emflow_edge.camera.newest import Closed, Newest
 
 
 def test_the_newest_item_wins_and_the_one_it_replaced_is_told() -> None:

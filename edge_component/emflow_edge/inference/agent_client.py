@@ -13,7 +13,7 @@ from urllib.parse import quote
 import grpc
 
 from emflow_edge.backoff import Backoff
-from emflow_edge.model import Model, TensorSpec, classifier
+from emflow_edge.inference.model import Model, TensorSpec, classifier
 from emflow_edge.problems import EdgeProblem
 from emflow_proto import messages as m
 from emflow_proto.service import AgentStub

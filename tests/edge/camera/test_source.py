@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from emflow.local import scenes
+from emflow_edge.camera.newest import Closed
+from emflow_edge.camera.source import Backlog, Camera, Frame, why_absent
 from emflow_edge.counters import Counters
-from emflow_edge.newest import Closed
-from emflow_edge.source import Backlog, Camera, Frame, why_absent
-from emflow_edge.streams import Stream
+from emflow_edge.settings.streams import Stream
 from support import until
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def test_a_camera_that_comes_back_is_seen_again_within_a_second_or_so_and_said_o
         frame = watched.next()
         assert frame.at - back < 3
         assert watched.counters.now()["reconnects"] == 1
-    said = [record.getMessage() for record in caplog.records if record.name == "emflow_edge.source"]
+    said = [record.getMessage() for record in caplog.records if record.name == "emflow_edge.camera.source"]
     assert [("pixels" in line, "not there" in line, "stopped sending" in line) for line in said] == [
         (True, False, False),
         (False, False, True),

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from emflow_edge.config import ModelIO
-from emflow_edge.model import Model
+from emflow_edge.inference.model import Model
+from emflow_edge.inference.tflite import ModelFacts
 from emflow_edge.problems import ConfigProblem, EdgeProblem
-from emflow_edge.tflite import ModelFacts
+from emflow_edge.settings.model_io import ModelIO
 
 if TYPE_CHECKING:
     # Not at run time: NumPy before 1.21, which board images have, has no NDArray.

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
-from emflow_edge.decode import Choice
+from emflow_edge.vision.decode import Choice
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from emflow.local.broker import Broker
 
 if TYPE_CHECKING:
     from conftest import Edge
-from emflow_edge.outlets import Destination, MqttOutlet
 from emflow_edge.problems import EdgeProblem
+from emflow_edge.results.outlets import Destination, MqttOutlet
 
 
 @pytest.fixture

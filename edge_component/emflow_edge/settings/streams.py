@@ -1,10 +1,15 @@
-"""Stream URLs: what the workshop's and FFmpeg's spellings mean, and how one may appear in a log."""
+"""Cameras as the configuration names them: the section `streams`, and how a URL may appear in a log."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import SplitResult, urlsplit
+
+from emflow_edge.problems import ConfigProblem
+from emflow_edge.settings import fields
 
 # `rtspt` is GStreamer's and FFmpeg's way of saying RTSP over TCP. All of these go over TCP here.
 SCHEMES = ("rtsp", "rtspt", "rtsps")
@@ -69,3 +74,42 @@ def why_not(url: str) -> str | None:
     if not host:
         return "names no host"
     return None
+
+
+def read_streams(config: Mapping[str, Any]) -> tuple[Stream, ...]:
+    """Check `streams`, or the workshop's `rtspStreamURL`.
+
+    Raises:
+        ConfigProblem: there is none, or a value is wrong.
+    """
+    listed, url = config.get("streams"), fields.text(config, "rtspStreamURL")
+    if listed and url:
+        raise ConfigProblem("streams and rtspStreamURL are both given: keep one of them")
+    if url:
+        listed = [{"name": "camera", "url": url}]
+    if not listed:
+        raise ConfigProblem("streams: there is none; give at least one, or rtspStreamURL, or -s")
+    if not isinstance(listed, list):
+        raise ConfigProblem("streams: has to be a list")
+    streams = tuple(_stream(one, f"streams[{number}]" if not url else "") for number, one in enumerate(listed))
+    names = [stream.name for stream in streams]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigProblem(f"streams: the name {name!r} is given twice")
+    return streams
+
+
+def _stream(one: Any, place: str) -> Stream:
+    if not isinstance(one, Mapping):
+        raise ConfigProblem(f"{place}: has to be an object with name, url and every")
+    prefix = f"{place}." if place else ""
+    url = fields.text(one, "url", required="-s", prefix=prefix)
+    wrong = why_not(url)
+    if wrong:
+        # Without the value: it may hold a password.
+        raise ConfigProblem(f"{f'{prefix}url' if place else 'rtspStreamURL'}: {wrong}")
+    return Stream(
+        name=fields.text(one, "name", required="name", prefix=prefix),
+        url=url,
+        every=fields.seconds(one, "every", "1s", prefix=prefix),
+    )

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from emflow_edge.backoff import Backoff
+from emflow_edge.camera.newest import Newest
+from emflow_edge.camera.opencv import cv2, open_stream
 from emflow_edge.counters import Counters
-from emflow_edge.newest import Newest
-from emflow_edge.opencv import cv2, open_stream
-from emflow_edge.streams import Stream
+from emflow_edge.settings.streams import Stream
 
 if TYPE_CHECKING:
     # Not at run time: NumPy before 1.21, which board images have, has no NDArray.

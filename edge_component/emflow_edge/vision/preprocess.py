@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from emflow_edge.config import ModelIO
-from emflow_edge.model import TensorSpec
-from emflow_edge.opencv import cv2
+from emflow_edge.camera.opencv import cv2
+from emflow_edge.inference.model import TensorSpec
 from emflow_edge.problems import EdgeProblem
+from emflow_edge.settings.model_io import ModelIO
 
 if TYPE_CHECKING:
     # Not at run time: NumPy before 1.21, which board images have, has no NDArray.

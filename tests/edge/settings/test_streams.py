@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emflow_edge.streams import Stream, redacted, why_not
+from emflow_edge.settings.streams import Stream, redacted, why_not
 
 
 @pytest.mark.parametrize(

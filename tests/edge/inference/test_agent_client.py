@@ -14,7 +14,7 @@ import pytest
 from emflow_agent.server import serving
 from emflow_agent.service import AgentService
 from emflow_agent.store import ModelStore
-from emflow_edge.agent_client import Agent, Gone
+from emflow_edge.inference.agent_client import Agent, Gone
 from emflow_proto import messages as m
 
 if TYPE_CHECKING:

@@ -2,10 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from emflow_edge.config import Settings, settings
-from emflow_edge.flags import overlay, parse
-from emflow_edge.outlets import Destination, destination
 from emflow_edge.problems import ConfigProblem
+from emflow_edge.results.outlets import Destination, destination
+from emflow_edge.settings.config import Settings, settings
+from emflow_edge.settings.flags import overlay, parse
 
 DEPLOYED = {
     "modelName": "mobilenet",
@@ -32,7 +32,7 @@ def test_the_workshops_command_line_is_enough() -> None:
 
 def test_a_flag_wins_over_the_configuration_and_leaves_the_rest() -> None:
     found = settled("-m", "other", "--class-offset", "1", "--topic", "other/topic", config=DEPLOYED)
-    assert (found.model_name, found.model_io.class_offset, found.topic) == ("other", 1, "other/topic")
+    assert (found.model_name, found.model_io.class_offset, found.publish.topic) == ("other", 1, "other/topic")
     assert (found.model_io.color, found.model_io.labels) == ("bgr", Path("/assets/labels.txt"))
     assert [stream.name for stream in found.streams] == ["front", "back"]
 

@@ -10,9 +10,9 @@ from collections.abc import Callable
 
 from emflow_edge.backoff import Backoff
 from emflow_edge.counters import Counters
-from emflow_edge.message import Result
-from emflow_edge.outlets import Outlet
 from emflow_edge.problems import EdgeProblem
+from emflow_edge.results.message import Result
+from emflow_edge.results.outlets import Outlet
 
 log = logging.getLogger(__name__)
 

@@ -2,10 +2,10 @@ import cv2
 import numpy as np
 import pytest
 
-from emflow_edge.config import ModelIO
-from emflow_edge.model import TensorSpec
-from emflow_edge.preprocess import Preprocess
+from emflow_edge.inference.model import TensorSpec
 from emflow_edge.problems import EdgeProblem
+from emflow_edge.settings.model_io import ModelIO
+from emflow_edge.vision.preprocess import Preprocess
 
 RNG = np.random.default_rng(0)
 

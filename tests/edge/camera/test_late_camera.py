@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from emflow.local import scenes
+from emflow_edge.camera.source import Camera
 from emflow_edge.counters import Counters
-from emflow_edge.source import Camera
-from emflow_edge.streams import Stream
+from emflow_edge.settings.streams import Stream
 
 if TYPE_CHECKING:
     from conftest import Edge

@@ -3,11 +3,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from emflow_edge.config import ModelIO
-from emflow_edge.decode import Choice, Decode, NoNumbers, read_labels
-from emflow_edge.model import Model, TensorSpec, classifier
+from emflow_edge.inference.model import Model, TensorSpec, classifier
+from emflow_edge.inference.tflite import ModelFacts, TensorFacts
 from emflow_edge.problems import ConfigProblem, EdgeProblem
-from emflow_edge.tflite import ModelFacts, TensorFacts
+from emflow_edge.settings.model_io import ModelIO
+from emflow_edge.vision.decode import Choice, Decode, NoNumbers, read_labels
 
 PICTURE = TensorSpec(b"input", "uint8", (1, 224, 224, 3))
 

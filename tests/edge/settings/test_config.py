@@ -3,9 +3,10 @@ from typing import Any
 
 import pytest
 
-from emflow_edge.config import AGENT_SOCKET, ModelIO, settings, unknown_keys
 from emflow_edge.problems import ConfigProblem
-from emflow_edge.streams import Stream
+from emflow_edge.settings.config import AGENT_SOCKET, settings, unknown_keys
+from emflow_edge.settings.model_io import ModelIO
+from emflow_edge.settings.streams import Stream
 
 DEPLOYED = {
     "modelName": "mobilenetv2-224-10-quant",
@@ -37,7 +38,7 @@ def test_a_deployments_configuration_is_understood() -> None:
     )
     assert found.model_folder == Path("/greengrass/v2/work/mobilenetv2_224_quantized_model_component")
     assert found.model_io == ModelIO(labels=Path("/assets/labels.txt"), class_offset=1, top_k=3)
-    assert (found.topic, found.qos, found.capture, found.version) == ("em/inference", 1, False, "1.0.3")
+    assert (found.publish.topic, found.publish.qos, found.capture, found.version) == ("em/inference", 1, False, "1.0.3")
     assert found.agent_socket == "/tmp/agent.sock"
 
 
@@ -49,7 +50,7 @@ def test_the_workshops_keys_mean_the_same() -> None:
 
 def test_numbers_that_greengrass_made_floats_are_whole_again() -> None:
     found = settings({**WORKSHOP, "modelIO": {"classOffset": 1.0, "topK": 5.0}, "publish": {"qos": 0.0}})
-    assert (found.model_io.class_offset, found.model_io.top_k, found.qos) == (1, 5, 0)
+    assert (found.model_io.class_offset, found.model_io.top_k, found.publish.qos) == (1, 5, 0)
 
 
 def test_a_model_component_with_a_slash_is_its_folder() -> None:

@@ -3,8 +3,8 @@ from importlib import resources
 
 import jsonschema
 
-from emflow_edge.decode import Choice
-from emflow_edge.message import Result
+from emflow_edge.results.message import Result
+from emflow_edge.vision.decode import Choice
 
 RESULT = Result(
     stream="front",

@@ -1,0 +1,1 @@
+"""Where frames come from: sources that stay up, and the newest frame of each."""

@@ -1,0 +1,1 @@
+"""The agent on its socket, and what is known of the model that it holds."""

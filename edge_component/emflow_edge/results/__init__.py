@@ -1,0 +1,1 @@
+"""One result as one message, and the ways out of the device."""
