@@ -12,7 +12,7 @@ from awscrt import mqtt
 from emflow.local.core.plan import Plan
 from emflow.local.core.recipe import TIMEOUTS, Step
 
-LINUX = {"os": "linux", "architecture": "amd64"}
+LINUX = {"os": "linux", "architecture": "amd64", "runtime": "aws_nucleus_classic"}
 TIMEOUT = 10
 
 

@@ -151,12 +151,15 @@ def test_a_disk_that_does_not_take_it_is_a_failure_and_the_next_deployment_goes_
 
 
 def test_a_component_for_another_platform_fails_the_deployment_with_the_reason(cloud: Cloud, device: Any) -> None:
-    cloud.component("foreign", platform={"os": "windows"}, lifecycle={"run": FOREVER})
+    cloud.component("foreign", platform={"os": "windows", "runtime": "*"}, lifecycle={"run": FOREVER})
     outcome = cloud.outcome(device.thing, cloud.deploy(device.arn, foreign="1.0.0"))
 
     assert outcome["coreDeviceExecutionStatus"] == "FAILED"
     assert "foreign" in outcome["reason"]
     assert "os=linux" in outcome["reason"]
+    cloud.component("ours", platform={"os": "linux", "runtime": "aws_nucleus_classic"}, lifecycle={"run": FOREVER})
+    outcome = cloud.outcome(device.thing, cloud.deploy(device.arn, ours="1.0.0"))
+    assert outcome["coreDeviceExecutionStatus"] == "SUCCEEDED"
 
 
 def test_three_errors_are_broken_and_the_deployment_failed(cloud: Cloud, device: Any) -> None:
@@ -166,6 +169,11 @@ def test_three_errors_are_broken_and_the_deployment_failed(cloud: Cloud, device:
     assert outcome["reason"] == "FAILED_ROLLBACK_NOT_REQUESTED: Service bad in broken state after deployment"
     assert outcome["statusDetails"]["errorTypes"] == ["USER_COMPONENT_ERROR"]
     assert cloud.installed(device.thing) == {"bad": ("1.0.0", "BROKEN")}
+    (bad,) = cloud.greengrass.list_installed_components(coreDeviceThingName=device.thing)["installedComponents"]
+    assert (bad["lifecycleStateDetails"], bad["lifecycleStatusCodes"]) == (
+        "run script exited with code 1",
+        ["RUN_ERROR"],
+    )
     assert cloud.greengrass.get_core_device(coreDeviceThingName=device.thing)["status"] == "UNHEALTHY"
     assert work(device, "bad") == ["try"] * 3
 

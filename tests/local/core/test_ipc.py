@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,11 @@ from awsiot.eventstreamrpc import AccessDeniedError
 from awsiot.greengrasscoreipc import connect, model
 from awsiot.greengrasscoreipc.clientv2 import GreengrassCoreIPCClientV2
 
-from emflow.local.core.bridge import PublishRefused
 from emflow.local.core.ipc.frames import Decoder, Flags, Kind, Message, encode
-from emflow.local.core.ipc.operations import Operations
 from emflow.local.core.ipc.server import IpcServer
 from emflow.local.core.logs import DeviceLog
 from emflow.problems import Problem
+from local.core.ipc_device import Device
 from local.core.pieces import lines, publishing
 
 CONFIGURATIONS = {
@@ -27,37 +26,15 @@ CONFIGURATIONS = {
 }
 
 
-class Device:
-    """What the operations do to a device, written down."""
-
-    thing = "board"
-
-    def __init__(self) -> None:
-        self.published: list[tuple[str, bytes, int, bool]] = []
-        self.states: list[tuple[str, str]] = []
-        self.refuses = ""
-
-    def configuration(self, component: str) -> Mapping[str, Any] | None:
-        return CONFIGURATIONS.get(component)
-
-    def publish(self, topic: str, payload: bytes, qos: int, retain: bool) -> None:
-        if self.refuses:
-            raise PublishRefused(self.refuses)
-        self.published.append((topic, payload, qos, retain))
-
-    def reported(self, component: str, state: str) -> None:
-        self.states.append((component, state))
-
-
 @pytest.fixture
-def device() -> Device:
-    return Device()
+def device(tmp_path: Path) -> Device:
+    return Device(tmp_path, CONFIGURATIONS)
 
 
 @pytest.fixture
 def path(tmp_path: Path, device: Device) -> Iterator[Path]:
     path = tmp_path / "ipc.socket"
-    server = IpcServer(path, {"app's": "app"}.get, Operations(device), DeviceLog(tmp_path / "greengrass.log"))
+    server = IpcServer(path, {"app's": "app"}.get, device.operations, DeviceLog(tmp_path / "greengrass.log"))
     server.start()
     yield path
     server.stop()
@@ -122,8 +99,8 @@ def test_a_component_says_what_state_it_is_in(client: Any, device: Device) -> No
 
 def test_an_operation_that_is_not_answered_here_says_so_and_the_connection_goes_on(client: Any) -> None:
     with pytest.raises(model.ServiceError) as caught:
-        client.get_secret_value(secret_id="x")
-    assert "GetSecretValue is not supported" in caught.value.message
+        client.get_thing_shadow(thing_name="x", shadow_name="y")
+    assert "GetThingShadow is not supported" in caught.value.message
     assert client.get_configuration(key_path=["topic"]).value
 
 
@@ -211,14 +188,14 @@ def test_a_socket_left_by_one_that_died_is_no_obstacle(tmp_path: Path, device: D
     path = tmp_path / "ipc.socket"
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(path))
-    server = IpcServer(path, {"app's": "app"}.get, Operations(device), DeviceLog(tmp_path / "log"))
+    server = IpcServer(path, {"app's": "app"}.get, device.operations, DeviceLog(tmp_path / "log"))
     server.start()
     connect(ipc_socket=str(path), authtoken="app's").close().result(10)
     server.stop()
 
 
 def test_a_folder_that_is_not_there_is_a_problem(tmp_path: Path, device: Device) -> None:
-    server = IpcServer(tmp_path / "no" / "s", {}.get, Operations(device), DeviceLog(tmp_path / "log"))
+    server = IpcServer(tmp_path / "no" / "s", {}.get, device.operations, DeviceLog(tmp_path / "log"))
     with pytest.raises(Problem, match="cannot listen"):
         server.start()
 

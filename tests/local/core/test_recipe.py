@@ -83,6 +83,10 @@ def test_no_manifest_for_the_platform_is_a_failure_that_says_both_sides() -> Non
         ({"os": "linux", "architecture": "/amd64|aarch64/"}, True),
         ({"os": "linux", "architecture": "/arm|x86/"}, False),
         ({"os": "linux", "runtime": "aws_nucleus_lite"}, False),
+        ({"os": "linux", "runtime": "aws_nucleus_classic"}, True),
+        ({"os": "linux", "runtime": "/aws_nucleus_classic|aws_nucleus_lite/"}, True),
+        ({"os": "linux", "colour": "*"}, True),
+        ({"os": "linux", "colour": "red"}, False),
         ({"os": "lin"}, False),
     ],
 )

@@ -30,6 +30,7 @@ def test_a_report_names_all_components_and_the_deployment() -> None:
             "componentVersion": "1.0.0",
             "lifecycleState": "RUNNING",
             "lifecycleStateDetails": "",
+            "lifecycleStatusCodes": [],
             "isRoot": True,
         }
     ]

@@ -46,7 +46,7 @@ def test_a_change_restarts_what_changed_and_its_hard_dependents_only(world: Worl
     before = Plan("base", "1.0.0", steps=plan("base", install="echo install >> log", run=FOREVER).steps)
     world.apply(before, app, other)
     world.settle()
-    after = Plan("base", "1.0.0", steps=before.steps, configuration={"topic": "new"})
+    after = Plan("base", "1.0.0", steps=before.steps, setenv={"TOPIC": "new"})
     world.apply(after, app, other)
     world.settle()
 

@@ -1,4 +1,4 @@
-"""The bridge from the device to the MQTT broker: what components publish, kept while the broker is away.
+"""The bridge between the device and the MQTT broker: what components publish, kept while the broker is away, and hear.
 
 As the nucleus's spooler: in memory, up to a size; a publish counts as done when it is in the spool. Offline, QoS 1
 waits and QoS 0 is refused.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import threading
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotYet
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from awscrt import mqtt
 from awscrt.exceptions import AwsCrtError
 
 from emflow.local.core.logs import DeviceLog
+from emflow.local.core.topics import Hear, Inbox
 
 _LARGEST_SPOOL = 2_621_440
 """Bytes, the nucleus's default."""
@@ -92,6 +94,7 @@ class Bridge:
             on_connection_interrupted=lambda **facts: self._now(False, error=facts.get("error")),
             on_connection_resumed=lambda **_: self._now(True),
         )
+        self._inbox = Inbox(self._connection)
         self._thread = threading.Thread(target=self._run, name="mqtt-bridge", daemon=True)
 
     def start(self) -> None:
@@ -123,6 +126,14 @@ class Bridge:
             self._spool.append(publication)
             self._spooled += publication.size
             self._work.notify_all()
+
+    def subscribe(self, topic_filter: str, qos: int, hear: Hear) -> Callable[[], None]:
+        """Hear what comes to these topics; what is returned ends that.
+
+        Raises:
+            SubscribeRefused: it is no topic filter, or the broker does not want it.
+        """
+        return self._inbox.subscribe(topic_filter, qos, hear)
 
     def _run(self) -> None:
         self._connect()
@@ -182,6 +193,7 @@ class Bridge:
         with self._work:
             self._online = online
             self._work.notify_all()
+        (self._inbox.connected if online else self._inbox.lost)()
         if online:
             self._say("Successfully connected to the MQTT broker")
         else:

@@ -41,13 +41,22 @@ class Wish:
 
 @dataclass(frozen=True)
 class Deployment:
-    """A deployment for this device, or for a group that it is in."""
+    """A deployment for this device, or for a group that it is in.
+
+    Args:
+        notify: whether components have a say in when it may touch them.
+        update_timeout: seconds that they have to say so; the API's default.
+        validation_timeout: seconds that they have to judge their new configuration; the classic nucleus's default.
+    """
 
     id: str
     target: str
     created: datetime
     components: Mapping[str, Wish]
     rollback: bool
+    notify: bool = True
+    update_timeout: float = 60.0
+    validation_timeout: float = 20.0
 
     @property
     def asker(self) -> str:
@@ -70,18 +79,19 @@ class CloudLink:
         self.thing = thing
         self.endpoint_url = endpoint_url
         self._role_alias = role_alias
+        self._region = region
         session = boto3.Session(
             aws_access_key_id="core-device",
             aws_secret_access_key="core-device",  # noqa: S106 the embedded AWS takes any
             region_name=region,
         )
-        config = Config(
+        self._config = Config(
             retries={"mode": "standard", "total_max_attempts": 3}, connect_timeout=5, s3={"addressing_style": "path"}
         )
-        self._iot = session.client("iot", endpoint_url=endpoint_url, config=config)
-        self._greengrass = session.client("greengrassv2", endpoint_url=endpoint_url, config=config)
-        self._s3 = session.client("s3", endpoint_url=endpoint_url, config=config)
-        self._sts = session.client("sts", endpoint_url=endpoint_url, config=config)
+        self._iot = session.client("iot", endpoint_url=endpoint_url, config=self._config)
+        self._greengrass = session.client("greengrassv2", endpoint_url=endpoint_url, config=self._config)
+        self._s3 = session.client("s3", endpoint_url=endpoint_url, config=self._config)
+        self._sts = session.client("sts", endpoint_url=endpoint_url, config=self._config)
         self._targets: tuple[str, ...] = ()
         self._targets_known = 0.0
 
@@ -134,13 +144,18 @@ class CloudLink:
             answer = self._greengrass.get_deployment(deploymentId=deployment_id)
         except (ClientError, BotoCoreError) as error:
             raise CloudLost(str(error)) from error
-        policy = answer.get("deploymentPolicies", {}).get("failureHandlingPolicy", "ROLLBACK")
+        policies = answer.get("deploymentPolicies", {})
+        update = policies.get("componentUpdatePolicy", {})
+        validation = policies.get("configurationValidationPolicy", {})
         return Deployment(
             id=deployment_id,
             target=answer["targetArn"],
             created=answer["creationTimestamp"],
             components={name: _wish(name, asked) for name, asked in answer.get("components", {}).items()},
-            rollback=policy == "ROLLBACK",
+            rollback=policies.get("failureHandlingPolicy", "ROLLBACK") == "ROLLBACK",
+            notify=update.get("action", "NOTIFY_COMPONENTS") == "NOTIFY_COMPONENTS",
+            update_timeout=float(update.get("timeoutInSeconds", Deployment.update_timeout)),
+            validation_timeout=float(validation.get("timeoutInSeconds", Deployment.validation_timeout)),
         )
 
     def candidate(
@@ -194,6 +209,18 @@ class CloudLink:
         except (ClientError, BotoCoreError) as error:
             raise CloudLost(str(error)) from error
         return answer["Credentials"]
+
+    def secrets_manager(self) -> Any:
+        """A client for Secrets Manager with the credentials of the device's role, as they are now.
+
+        Raises:
+            CloudLost: there are none to be had.
+        """
+        given = self.credentials()
+        session = boto3.Session(
+            given["AccessKeyId"], given["SecretAccessKey"], given["SessionToken"], region_name=self._region
+        )
+        return session.client("secretsmanager", endpoint_url=self.endpoint_url, config=self._config)
 
     def report(self, document: Mapping[str, Any]) -> None:
         """Tell the cloud how the device is.

@@ -59,7 +59,11 @@ class _Interrupted(Exception):
 
 
 class _Failed(Exception):
-    """A step failed, or the component said so."""
+    """A step failed, or the component said so; `code` is the nucleus's, such as RUN_ERROR, where it has one."""
+
+    def __init__(self, why: str, code: str = "") -> None:
+        super().__init__(why)
+        self.code = code
 
 
 class Component:
@@ -74,6 +78,7 @@ class Component:
         self.state = State.INSTALLED if installed else State.NEW
         self.since = time.monotonic()
         self.details = ""
+        self.codes: tuple[str, ...] = ()
         self.installed = installed
         self._host = host
         self._event = threading.Condition()
@@ -121,8 +126,9 @@ class Component:
             self._complaint = complaint or self._complaint
             self._event.notify_all()
 
-    def _become(self, state: State, details: str = "") -> None:
+    def _become(self, state: State, details: str = "", codes: tuple[str, ...] = ()) -> None:
         if state != self.state:
+            self.codes = codes
             self.state, self.since, self.details = state, time.monotonic(), details
             self._host.changed(self)
 
@@ -138,7 +144,7 @@ class Component:
                 self._wind_down()
                 self._become(State.FINISHED if self._stopping else State.INSTALLED)
             except _Failed as failure:
-                self._recover(str(failure))
+                self._recover(str(failure), failure.code)
             except Exception as error:  # whatever it is, it must not end this thread: nobody would know
                 self._recover(f"unexpected: {type(error).__name__}: {error}")
 
@@ -176,7 +182,7 @@ class Component:
     def _dependencies_ready(self) -> bool:
         return all(self._host.ready(name) for name in self.plan.hard)
 
-    def _recover(self, why: str) -> None:
+    def _recover(self, why: str, code: str = "") -> None:
         """After an error: BROKEN at the third in the same state, another try otherwise."""
         errors, now = self._errors[self.state], time.monotonic()
         if errors and now - errors[-1] > _ERRORS_FORGOTTEN:
@@ -184,7 +190,7 @@ class Component:
         errors.append(now)
         broken = len(errors) >= _TRIES
         self._say("service-errored", level="ERROR", reason=why)
-        self._become(State.BROKEN if broken else State.ERRORED, why)
+        self._become(State.BROKEN if broken else State.ERRORED, why, (code,) if code else ())
         if broken:
             self._end_processes()
             return
@@ -222,10 +228,10 @@ class Component:
         """Wait for a step's end."""
         step = self.plan.steps[name]
         if not self._attend(lambda: process.code is not None, step.timeout):
-            raise _Failed(f"{name} did not end within {step.timeout:g} s")
+            raise _Failed(f"{name} did not end within {step.timeout:g} s", f"{name.upper()}_TIMEOUT")
         self._say(f"{name.capitalize()} script exited", exitCode=process.code)
         if process.code:
-            raise _Failed(f"{name} script exited with code {process.code}")
+            raise _Failed(f"{name} script exited with code {process.code}", f"{name.upper()}_ERROR")
 
     def _attend(self, done: Callable[[], bool], timeout: float | None = None) -> bool:
         """Wait until `done`; False when time runs out.
@@ -258,7 +264,7 @@ class Component:
         try:
             process = self._host.launch(self.plan, step, sink, self.recheck)
         except (OSError, ValueError) as error:
-            raise _Failed(f"{name} could not be started: {error}") from error
+            raise _Failed(f"{name} could not be started: {error}", f"{name.upper()}_ERROR") from error
         self._processes.append(process)
         return process
 

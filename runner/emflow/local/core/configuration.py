@@ -2,7 +2,8 @@
 
 Two layers a component. `defaults` come from the recipes it had, `updates` from deployments (and from the component
 itself); an update stands whatever later recipes say, until it is reset. So a redeploy that says nothing keeps it, and a
-new recipe version's defaults reach what nobody changed.
+new recipe version's defaults reach what nobody changed. A component's own update of a value counts only when it is not
+older than what set the value last.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ import copy
 import json
 import re
 import threading
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +29,20 @@ class Update:
     merge: Mapping[str, Any] = field(default_factory=dict)
 
 
+class Stale(Exception):
+    """An update is older than what it would replace."""
+
+
 @dataclass(frozen=True)
 class Configuration:
-    """One component's configuration. Never changed in place."""
+    """One component's configuration. Never changed in place.
+
+    `times` says when a value was set, in seconds since 1970, by the JSON text of its key path.
+    """
 
     defaults: Tree = field(default_factory=dict)
     updates: Tree = field(default_factory=dict)
+    times: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def values(self) -> Tree:
@@ -45,9 +55,69 @@ class Configuration:
         for pointer in update.reset:
             keys = pointer_keys(pointer)
             old_defaults, old_updates = without(old_defaults, keys), without(old_updates, keys)
-        return Configuration(
-            merged(old_defaults, with_floats(defaults)), merged(old_updates, with_floats(update.merge))
+        after = Configuration(
+            merged(old_defaults, with_floats(defaults)), merged(old_updates, with_floats(update.merge)), self.times
         )
+        return after._set_since(self, time.time())
+
+    def updated(self, keys: Sequence[str], values: Mapping[str, Any], timestamp: float) -> Configuration:
+        """The configuration after the component itself merged values into the map at `keys`.
+
+        Raises:
+            Stale: one of them is older, at `timestamp`, than what it would replace.
+            ValueError: what lies at `keys` is no map.
+        """
+        update: Tree = with_floats(values)
+        for at in range(len(keys), 0, -1):
+            update = {keys[at - 1]: update}
+        for path in _places(self.values, keys):
+            raise ValueError(f"{'/'.join(path)} is not a container")
+        after = replace(self, updates=merged(self.updates, update))
+        touched = [*changes(self.values, after.values), *leaves(update)]
+        if any(self.times.get(_time_key(path), 0.0) > timestamp for path in touched):
+            raise Stale("Proposed timestamp is older than the config's latest modified timestamp")
+        return after._set_since(self, timestamp)
+
+    def _set_since(self, before: Configuration, timestamp: float) -> Configuration:
+        times = dict(self.times)
+        for path in changes(before.values, self.values):
+            times[_time_key(path)] = timestamp
+        return replace(self, times=times)
+
+
+def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[list[str]]:
+    """Key paths of what is different: of every value that was set, and of the topmost of what was removed."""
+    for key in [*old, *(key for key in new if key not in old)]:
+        if key not in new:
+            yield [key]
+            continue
+        before, after = old.get(key), new[key]
+        if isinstance(after, Mapping) and (key not in old or isinstance(before, Mapping)):
+            yield from ([key, *rest] for rest in changes(before or {}, after))
+        elif key not in old or json.dumps(before, sort_keys=True) != json.dumps(after, sort_keys=True):
+            # As JSON, because to Python true and 1.0 are equal.
+            yield [key]
+
+
+def leaves(tree: Mapping[str, Any]) -> Iterator[list[str]]:
+    """Key paths of all values that are no maps."""
+    return changes({}, tree)
+
+
+def _places(tree: Any, keys: Sequence[str]) -> Iterator[Sequence[str]]:
+    """The first place on the way to `keys` that is there and no map."""
+    for at in range(len(keys) + 1):
+        try:
+            found = find(tree, keys[:at])
+        except KeyError:
+            return
+        if not isinstance(found, Mapping):
+            yield keys[:at]
+            return
+
+
+def _time_key(path: Sequence[str]) -> str:
+    return json.dumps(list(path))
 
 
 def merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> Tree:
@@ -104,10 +174,16 @@ def find(tree: Any, keys: Iterable[str]) -> Any:
 
 
 class ConfigurationStore:
-    """The configuration of every component of the device, kept in a file over restarts."""
+    """The configuration of every component of the device, kept in a file over restarts.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        changed: called with a component's name, its values before and its values now, when they are not the same;
+            a component that was not there before, or is gone, has not changed.
+    """
+
+    def __init__(self, path: Path, changed: Callable[[str, Tree, Tree], object] = lambda *_: None) -> None:
         self._path = path
+        self._changed = changed
         self._lock = threading.Lock()
         self._components: dict[str, Configuration] = {}
         if path.exists():
@@ -129,11 +205,38 @@ class ConfigurationStore:
             OSError: they cannot be stored; then it is as before.
         """
         with self._lock:
-            saved = {name: {"defaults": each.defaults, "updates": each.updates} for name, each in components.items()}
-            fresh = self._path.with_suffix(".new")
-            # For its owner only: deployments bring passwords.
-            fresh.unlink(missing_ok=True)
-            fresh.touch(0o600, exist_ok=False)
-            fresh.write_text(json.dumps(saved))
-            fresh.replace(self._path)
-            self._components = dict(components)
+            before = self._keep(components)
+        self._tell(before, components)
+
+    def update(self, component: str, keys: Sequence[str], values: Mapping[str, Any], timestamp: float) -> None:
+        """A component merges values into its own configuration.
+
+        Raises:
+            LookupError: there is no such component.
+            OSError: it cannot be stored; then it is as before.
+            Stale, ValueError: as in `Configuration.updated`.
+        """
+        with self._lock:
+            fresh = {component: self._components[component].updated(keys, values, timestamp)}
+            before = self._keep(self._components | fresh)
+        self._tell(before, fresh)
+
+    def _keep(self, components: Mapping[str, Configuration]) -> dict[str, Configuration]:
+        """Store them; what was there before."""
+        saved = {
+            name: {"defaults": each.defaults, "updates": each.updates, "times": each.times}
+            for name, each in components.items()
+        }
+        fresh = self._path.with_suffix(".new")
+        # For its owner only: deployments bring passwords.
+        fresh.unlink(missing_ok=True)
+        fresh.touch(0o600, exist_ok=False)
+        fresh.write_text(json.dumps(saved))
+        fresh.replace(self._path)
+        before, self._components = self._components, dict(components)
+        return before
+
+    def _tell(self, before: Mapping[str, Configuration], now: Mapping[str, Configuration]) -> None:
+        for name, configuration in now.items():
+            if name in before and before[name] is not configuration:
+                self._changed(name, before[name].values, configuration.values)

@@ -1,6 +1,7 @@
 """A deployment from beginning to end: prepare without touching what runs, then activate, then judge.
 
-Preparing is resolve, download, verify, unpack, configure, plan; when any of it fails, the device goes on as it was.
+Preparing is resolve, download, verify, unpack, configure, plan, fetch secrets, and hear the components; when any of it
+fails, the device goes on as it was.
 Activating stops and starts components; when that fails, the device goes back to what it ran before, unless the
 deployment says DO_NOTHING.
 """
@@ -10,18 +11,19 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from emflow.local.core import artifacts, plan
 from emflow.local.core.artifacts import Download
 from emflow.local.core.cloud_link import Deployment
-from emflow.local.core.configuration import Configuration, ConfigurationStore, Update
+from emflow.local.core.configuration import Configuration, ConfigurationStore, Update, changes
 from emflow.local.core.failure import DeploymentFailure, failure_of
 from emflow.local.core.layout import Layout
 from emflow.local.core.logs import DeviceLog
 from emflow.local.core.plan import Plan
 from emflow.local.core.recipe import Recipe
 from emflow.local.core.resolve import Catalogue, resolve
+from emflow.local.core.secrets import SECRET_MANAGER, Held, Secrets
 from emflow.local.core.status import Progress
 from emflow.local.core.supervisor import Supervisor, start_order
 
@@ -33,12 +35,31 @@ class Prepared:
     plans: Mapping[str, Plan]
     configurations: Mapping[str, Configuration]
     recipes: Mapping[str, Recipe]
+    held: Held
+
+
+class Validate(Protocol):
+    def __call__(
+        self, deployment: str, proposed: Mapping[str, Mapping[str, Any]], timeout: float, given_up: threading.Event
+    ) -> Mapping[str, str]:
+        """Ask components about configurations; what is wrong, by component."""
+
+
+class UpdatePolicy(Protocol):
+    """Components' say in when a deployment may touch them."""
+
+    def wait_until_safe(self, deployment: str, timeout: float, given_up: threading.Event) -> None: ...
+
+    def updated(self, deployment: str) -> None:
+        """It is done, one way or the other."""
 
 
 class Deployer:
     """Carries out deployments on one device, one after another.
 
     Args:
+        validate: asks the components that run about their new configuration.
+        policy: asks them whether it suits them.
         told: called with how far a deployment is.
     """
 
@@ -52,6 +73,9 @@ class Deployer:
         download: Download,
         store: ConfigurationStore,
         supervisor: Supervisor,
+        secrets: Secrets,
+        validate: Validate,
+        policy: UpdatePolicy,
         log: DeviceLog,
         told: Callable[[Progress], None],
     ) -> None:
@@ -62,6 +86,9 @@ class Deployer:
         self._download = download
         self._store = store
         self._supervisor = supervisor
+        self._secrets = secrets
+        self._validate = validate
+        self._policy = policy
         self._log = log
         self._told = told
         self._roots: dict[str, Mapping[str, str]] = {}
@@ -74,11 +101,16 @@ class Deployer:
         """
         self._told(Progress(deployment.id, "IN_PROGRESS"))
         self._say("Received deployment in the queue", DeploymentId=deployment.id)
-        before = Prepared(self._supervisor.plans, self._store.all(), {})
+        before = Prepared(self._supervisor.plans, self._store.all(), {}, self._secrets.held)
         # Whatever goes wrong fails this deployment: the device has to be there for the next one.
         try:
             prepared = self._prepare(deployment)
-            self._store.replace(prepared.configurations)
+            if deployment.notify:
+                self._policy.wait_until_safe(deployment.id, deployment.update_timeout, given_up)
+            self._ask_components(deployment, before, prepared, given_up)
+            if given_up.is_set():
+                return
+            self._put(prepared)
         except Exception as error:
             self._failed(deployment, failure_of(error), "FAILED_NO_STATE_CHANGE")
             return
@@ -109,7 +141,37 @@ class Deployer:
         }
         plans = plan.plans(recipes, configurations, roots, self._layout, self._thing)
         start_order(plans)
-        return Prepared(plans, configurations, recipes)
+        manager = configurations.get(SECRET_MANAGER, Configuration())
+        return Prepared(plans, configurations, recipes, self._secrets.fetch(manager.values))
+
+    def _ask_components(
+        self, deployment: Deployment, before: Prepared, prepared: Prepared, given_up: threading.Event
+    ) -> None:
+        """A component whose version stays is asked about its new configuration; with a new one it starts anew anyway.
+
+        Raises:
+            DeploymentFailure: one of them does not want it.
+        """
+        proposed = {
+            name: configuration.values
+            for name, configuration in prepared.configurations.items()
+            if name in before.plans
+            and name in before.configurations
+            and before.plans[name].version == prepared.plans[name].version
+            and any(changes(before.configurations[name].values, configuration.values))
+        }
+        wrong = self._validate(deployment.id, proposed, deployment.validation_timeout, given_up)
+        if wrong and not given_up.is_set():
+            told = "".join(f" {{ name = {name}, message = {message} }}" for name, message in wrong.items())
+            raise DeploymentFailure(
+                f"Components reported that their to-be-deployed configuration is invalid{told}",
+                "COMPONENT_CONFIGURATION_NOT_VALID",
+            )
+
+    def _put(self, prepared: Prepared) -> None:
+        """Secrets first: who hears of the new configuration may ask for them at once."""
+        self._secrets.hold(prepared.held)
+        self._store.replace(prepared.configurations)
 
     def _activate(self, prepared: Prepared, given_up: threading.Event) -> bool:
         self._say("Applying deployment changes, deployment cannot be cancelled now")
@@ -123,7 +185,7 @@ class Deployer:
             return "FAILED_ROLLBACK_NOT_REQUESTED"
         self._say("Rolling back to what ran before", level="WARN", DeploymentId=deployment.id)
         try:
-            self._store.replace(before.configurations)
+            self._put(before)
             self._activate(before, given_up)
         except Exception as error:
             self._say("Rolling back failed", level="ERROR", DeploymentId=deployment.id, reason=failure_of(error))
@@ -160,6 +222,7 @@ class Deployer:
             JobId=deployment.id,
         )
         self._told(progress)
+        self._policy.updated(deployment.id)
 
     def _say(self, text: str, *, level: str = "INFO", **context: Any) -> None:
         self._log.say(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,14 @@ from emflow.local.core.configuration import ConfigurationStore
 from emflow.local.core.deploy import Deployer
 from emflow.local.core.environment import Credentials, Device
 from emflow.local.core.failure import failure_of
+from emflow.local.core.ipc.components import Details
 from emflow.local.core.ipc.operations import Operations
 from emflow.local.core.ipc.server import IpcServer
 from emflow.local.core.layout import Layout
 from emflow.local.core.logs import DeviceLog
 from emflow.local.core.process import Guard
 from emflow.local.core.recipe import device_platform
+from emflow.local.core.secrets import Secret, Secrets
 from emflow.local.core.status import Progress, Reporter, report
 from emflow.local.core.supervisor import Supervisor
 from emflow.local.core.token_exchange import NoCredentials, TokenExchange
@@ -64,7 +66,9 @@ class Nucleus:
         self._progress: Progress | None = None
         self._platform = device_platform()
         self._log = DeviceLog(self.layout.greengrass_log)
-        self._store = ConfigurationStore(self.layout.configuration)
+        self._operations = Operations(self)
+        self._store = ConfigurationStore(self.layout.configuration, self._operations.settings.changed)
+        self._secrets = Secrets(self._link.secrets_manager)
 
     def start(self) -> str:
         """Be there; deployments are looked for from now on. Returns the thing's ARN.
@@ -95,7 +99,7 @@ class Nucleus:
         self._changed = reporter.changed
         device = Device(self.thing, self._region, self._link.endpoint_url, self.layout.socket, self.layout.root_ca)
         self._supervisor = Supervisor(self.layout, device, Credentials(tokens.uri), guard, self._changed)
-        ipc = IpcServer(self.layout.socket, self._supervisor.owner_of, Operations(self), self._log)
+        ipc = IpcServer(self.layout.socket, self._supervisor.owner_of, self._operations, self._log)
         ipc.start()
         undo.callback(ipc.stop)
         tokens.start()
@@ -115,8 +119,29 @@ class Nucleus:
         found = self._store.get(component)
         return found.values if found else None
 
+    def configure(self, component: str, keys: list[str], values: Mapping[str, Any], timestamp: float) -> None:
+        self._store.update(component, keys, values, timestamp)
+
     def publish(self, topic: str, payload: bytes, qos: int, retain: bool) -> None:
         self._bridge.publish(Publication(topic, payload, qos, retain))
+
+    def subscribe(self, topic_filter: str, qos: int, hear: Callable[[str, bytes], None]) -> Callable[[], None]:
+        return self._bridge.subscribe(topic_filter, qos, hear)
+
+    def runs(self, component: str) -> bool:
+        return self._supervisor.component(component) is not None
+
+    def secret(self, secret_id: str, version: str | None, stage: str | None, refresh: bool) -> Secret:
+        return self._secrets.get(secret_id, version, stage, refresh)
+
+    def details(self) -> list[Details]:
+        return [
+            Details(each.plan.name, each.plan.version, str(each.state), self.configuration(each.plan.name) or {})
+            for each in self._supervisor.components
+        ]
+
+    def measured(self, component: str, name: str, unit: str, value: float) -> None:
+        self._log.say("telemetry.ComponentMetric", name, NS=component, U=unit, V=value)
 
     def reported(self, component: str, state: str) -> None:
         found = self._supervisor.component(component)
@@ -132,6 +157,9 @@ class Nucleus:
             download=self._link.download,
             store=self._store,
             supervisor=self._supervisor,
+            secrets=self._secrets,
+            validate=self._operations.settings.validate,
+            policy=self._operations.lifecycle,
             log=self._log,
             told=self._told,
         )

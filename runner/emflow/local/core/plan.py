@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from emflow.local.core.configuration import Configuration
 from emflow.local.core.interpolate import Subject, interpolate
@@ -18,6 +17,9 @@ from emflow.local.core.token_exchange import TOKEN_EXCHANGE
 class Plan:
     """A component as a deployment wants it; two equal plans need no restart.
 
+    Configuration is no part of it but where it is filled into a script: of all else that changes, the component hears
+    over IPC.
+
     `steps` have their variables filled in. `builtin` is a part of the device itself: it runs while it is deployed.
     """
 
@@ -29,7 +31,6 @@ class Plan:
     soft: frozenset[str] = frozenset()
     steps: Mapping[str, Step] = field(default_factory=dict)
     setenv: Mapping[str, str] = field(default_factory=dict)
-    configuration: Mapping[str, Any] = field(default_factory=dict)
 
     def installs_like(self, other: Plan) -> bool:
         """Whether what the other has installed serves this one too."""
@@ -81,5 +82,4 @@ def _plan(recipe: Recipe, subjects: Mapping[str, Subject], root: bool, layout: L
             for name, step in recipe.steps.items()
         },
         setenv=filled_all(recipe.setenv),
-        configuration=me.configuration,
     )

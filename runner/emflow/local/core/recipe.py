@@ -83,9 +83,13 @@ class Dependency:
 
 
 def device_platform() -> dict[str, str]:
-    """This machine's platform attributes."""
+    """This machine's platform attributes; the device behaves as the classic nucleus does."""
     machine = host.machine()
-    return {"os": host.system().lower(), "architecture": _ARCHITECTURES.get(machine, machine)}
+    return {
+        "os": host.system().lower(),
+        "architecture": _ARCHITECTURES.get(machine, machine),
+        "runtime": "aws_nucleus_classic",
+    }
 
 
 def parse(text: str | bytes, platform: Mapping[str, str]) -> Recipe:
@@ -137,7 +141,7 @@ def _recipe(document: Mapping[str, Any], platform: Mapping[str, str]) -> Recipe:
 def fits(wanted: Mapping[str, Any], platform: Mapping[str, str]) -> bool:
     """Whether a manifest's Platform is for this device: `*` fits anything, `/a|b/` is a regular expression.
 
-    An attribute that the device does not have fits only `*`, so what is for the lite nucleus alone is left to it.
+    An attribute that the device does not have fits only `*`.
     """
     for key, value in wanted.items():
         want, have = str(value), platform.get(str(key).lower())

@@ -39,6 +39,7 @@ def report(components: Iterable[Component], progress: Progress | None, platform:
             "componentVersion": component.plan.version,
             "lifecycleState": str(component.state),
             "lifecycleStateDetails": component.details,
+            "lifecycleStatusCodes": list(component.codes),
             "isRoot": component.plan.root,
         }
         for component in components

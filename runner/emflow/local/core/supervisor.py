@@ -112,6 +112,8 @@ class Supervisor:
             if name in again or name not in plans:
                 old[name].stop()
         kept = {name: old[name] for name in plans if name not in again}
+        for name, component in kept.items():
+            component.plan = plans[name]  # as before, but perhaps for others' sake now
         for name in again:
             before = old.get(name)
             installed = before is not None and before.installed and plans[name].installs_like(before.plan)

@@ -12,6 +12,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 MQTT_PROXY = "aws.greengrass.ipc.mqttproxy"
+PUBSUB = "aws.greengrass.ipc.pubsub"
+METRICS = "aws.greengrass.ipc.componentmetric"
+CLI = "aws.greengrass.Cli"
 
 _TOKEN = re.compile(r"\$\{(?P<escaped>.)\}|(?P<any>\*)|(?P<level>(?<![^/])\+(?![^/]))|(?P<rest>(?P<slash>/|^)#$)")
 
@@ -21,7 +24,7 @@ def allowed(configuration: Mapping[str, Any], service: str, operation: str, reso
 
     Args:
         operation: such as `aws.greengrass#PublishToIoTCore`.
-        resource: the topic.
+        resource: the topic, the topic filter, the secret's ARN or name, or the component.
         thing: stands in for `{iot:thingName}` in resources.
     """
     return any(
@@ -47,7 +50,8 @@ def _meaning(token: re.Match[str]) -> str:
     if token["any"]:
         return ".*"
     if token["level"]:
-        return "[^/]*"
+        # Of a topic filter, `#` is more than a level.
+        return "[^/#]*"
     return "(/.*)?" if token["slash"] else ".*"
 
 
