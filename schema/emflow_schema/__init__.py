@@ -14,7 +14,7 @@ def text(name: str) -> str:
     """The schema file as it is, for printing and for editors.
 
     Args:
-        name: `workflow` or `result`.
+        name: `workflow`, `result` or `capture`, or one of what commands say with --json: `plan`, `event`, `status`.
 
     Raises:
         FileNotFoundError: there is no such schema.
@@ -26,7 +26,7 @@ def load(name: str) -> dict[str, Any]:
     """The schema as data, for a validator.
 
     Args:
-        name: `workflow` or `result`.
+        name: `workflow`, `result` or `capture`, or one of what commands say with --json: `plan`, `event`, `status`.
 
     Raises:
         FileNotFoundError: there is no such schema.

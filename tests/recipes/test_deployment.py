@@ -44,6 +44,20 @@ def test_the_agents_settings_follow_the_workflow(changed) -> None:
     assert settings["CaptureDataBufferSize"] == "99"
 
 
+def test_captures_to_disk_and_how_often_follow_the_workflow(changed) -> None:
+    workflow = changed(
+        ("every: 10s ", "every: 50 frames "),
+        ("destination: cloud", "destination: disk"),
+        ("disk_path: null", "disk_path: /var/lib/captures"),
+        ("capture:\n    enabled: false", "capture:\n    enabled: true"),
+    )
+    settings = agent_settings(workflow)
+    assert (settings["CaptureDataDestination"], settings["CaptureDataDiskPath"]) == ("Disk", "/var/lib/captures")
+    configuration = application_configuration(workflow, "1.0.0")
+    assert configuration["capture"] == {"enabled": "true", "every": "50 frames"}
+    assert configuration["captureData"] == "True"
+
+
 def test_the_applications_configuration_has_no_numbers(workshop: Workflow) -> None:
     assert application_configuration(workshop, "1.0.3") == {
         "modelName": "mobilenetv2-224-10-quant",
@@ -52,6 +66,7 @@ def test_the_applications_configuration_has_no_numbers(workshop: Workflow) -> No
         "streams": [{"name": "front", "url": "rtspt://192.168.1.20/stream1", "every": "1s"}],
         "modelIO": {"color": "rgb", "resize": "stretch", "labels": "labels.txt", "classOffset": "1", "topK": "3"},
         "publish": {"topic": "em/inference", "qos": "1"},
+        "capture": {"enabled": "false", "every": "10s"},
         "version": "1.0.3",
     }
 

@@ -157,6 +157,18 @@ def test_the_role_may_use_the_keys_of_the_buckets_through_s3_only(workflow):
     assert "kms" not in json.dumps(policies.least_privilege(workflow, "aws"))
 
 
+def test_the_role_may_write_captures_of_this_fleet_and_nothing_else_into_their_bucket(workflow):
+    prefixed = within(workflow, "edge.capture", prefix="/sme/capture/")
+    bucket = f"arn:aws:s3:::{workflow.cloud.buckets.inference_results.name}"
+    granted = {
+        resource: statement["Action"]
+        for statement in policies.least_privilege(prefixed, "aws")["Statement"]
+        for resource in statement["Resource"]
+        if resource.startswith(f"{bucket}/")
+    }
+    assert granted == {f"{bucket}/sme/capture/{workflow.cloud.fleet.name}/*": ["s3:PutObject"]}
+
+
 def test_the_role_may_do_no_more_than_this_workflow_needs(rollout, workflow, client):
     rollout.apply(workflow)
     role = workflow.cloud.role.name

@@ -75,6 +75,7 @@ BUCKET = '"{{ vars.prefix }}-components"'
         ("EM050", CAPTURE, "    push_period: §0s", "between 1s and"),
         ("EM051", CAPTURE, "    batch: §30", "a batch of 30 does not fit into a buffer of 30"),
         ("EM052", CAPTURE, "    embed_limit: §3073", "at most 3072 bytes"),
+        ("EM055", CAPTURE, "    destination: §disk", "nothing says where"),
         ("EM060", *edge("publish: {topic: §em/+/x}"), "'+' cannot stand in a topic"),
         ("EM060", *edge("publish: {topic: §'em/*'}"), "'*' cannot stand in a topic"),
         ("EM060", *edge("publish: {topic: §$aws/things}"), "'$' cannot stand in a topic"),
@@ -89,8 +90,6 @@ BUCKET = '"{{ vars.prefix }}-components"'
         ("EM062", *edge(f"agent: {{socket: §/{'a' * 107}}}"), "108 bytes, a socket takes 107"),
         ("EM070", "scenes.tflite", "§https://x/y.tflite", "not fetched from an address in this version"),
         ("EM070", "scenes.tflite", "§scenes.onnx", "neither a .tflite nor a .tar.gz"),
-        ("EM080", CAPTURE, "    enabled: §true", "capture is not in this version yet"),
-        ("EM080", CAPTURE, "    destination: §disk", "capture to disk is not in this version yet"),
     ],
 )
 def test_one_mistake_gives_one_finding_at_its_place(broken, code: str, old: str, new: str, message: str) -> None:

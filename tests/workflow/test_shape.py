@@ -17,7 +17,7 @@ STREAM = "    - {name: front, url: rtsp://camera/stream}"
         ("  capture:", "  §topic: x\n  capture:", "`topic` belongs under `edge.publish`"),
         ("  capture:", "  §fleet: x\n  capture:", "`fleet` belongs under `cloud`"),
         ("cloud:\n", "cloud:\n  §apiVersion: x\n", "`apiVersion` belongs at the top"),
-        ("    enabled: false", "    §zzz: 1", "known here: enabled, destination, prefix, batch"),
+        ("    enabled: false", "    §zzz: 1", "known here: enabled, every, destination, disk_path"),
     ],
 )
 def test_an_unknown_key_is_told_at_the_key(broken, old: str, new: str, mend: str) -> None:

@@ -26,6 +26,7 @@ COMMANDS = {
     "plan": ("emflow.cli.plan:plan", "Show what would change in AWS."),
     "apply": ("emflow.cli.apply:apply", "Make AWS match the workflow, and deploy."),
     "status": ("emflow.cli.status:status", "Show device health, deployment, components and jobs."),
+    "captures": ("emflow.cli.captures:captures", "List, show and export captured tensors."),
     "destroy": ("emflow.cli.destroy:destroy", "Take down what the workflow made."),
     "unlock": ("emflow.cli.unlock:unlock", "Take away the lock of a run that is no more."),
     "up": ("emflow.cli.up:up", "Run a workflow on this machine, device and all."),
@@ -53,6 +54,8 @@ class _Lazy(TyperCommand):
                 raise UsageProblem(f"`emflow {self.name}` is not part of this installation") from error
             mend = "install what it needs: pip install 'emflow[local]'"
             raise Problem(f"`emflow {self.name}` needs the module {error.name}", mend=mend) from error
+        if isinstance(command, typer.Typer):  # a group of commands
+            return typer.main.get_command(command)
         app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
         app.command(self.name)(command)
         return typer.main.get_command(app)

@@ -15,7 +15,7 @@ SECRETS = "aws.greengrass.SecretManager"
 
 
 def agent_settings(workflow: Workflow) -> dict[str, str]:
-    """The workshop's twelve settings of Edge Manager's agent, in its order, all of them texts."""
+    """The workshop's twelve settings of Edge Manager's agent, in its order, and what else is said; all of them texts."""
     capture, agent = workflow.edge.capture, workflow.edge.agent
     return {
         "CaptureDataPeriodicUpload": _lower(capture.periodic_upload),
@@ -30,6 +30,7 @@ def agent_settings(workflow: Workflow) -> dict[str, str]:
         "FolderPrefix": capture.prefix,
         "UnixSocketName": agent.socket,
         "CaptureDataBufferSize": str(capture.buffer),
+        **({"CaptureDataDiskPath": capture.disk_path} if capture.disk_path else {}),
     }
 
 
@@ -50,6 +51,7 @@ def application_configuration(workflow: Workflow, version: str) -> dict[str, Any
             "topK": str(edge.model_io.top_k),
         },
         "publish": {"topic": edge.publish.topic, "qos": str(edge.publish.qos)},
+        "capture": {"enabled": _lower(edge.capture.enabled), "every": edge.capture.every},
         "version": version,
     }
 

@@ -37,6 +37,7 @@ def least_privilege(workflow: Workflow, partition: str) -> dict[str, Any]:
     cloud, region = workflow.cloud, workflow.aws.region
     components = f"arn:{partition}:s3:::{cloud.buckets.components.name}"
     results = f"arn:{partition}:s3:::{cloud.buckets.inference_results.name}"
+    captures = f"{results}/{workflow.edge.capture.prefix.strip('/')}/{cloud.fleet.name}/*"
     model = f"arn:{partition}:greengrass:{region}:*:components:{cloud.package.component.name}"
     logs = f"arn:{partition}:logs:{region}:*:log-group:/aws"
     devices = f"arn:{partition}:sagemaker:{region}:*:device-fleet/{cloud.fleet.name}/device/*"
@@ -47,7 +48,7 @@ def least_privilege(workflow: Workflow, partition: str) -> dict[str, Any]:
             _allow("FindBuckets", ["s3:GetBucketLocation", "s3:ListBucket"], [components, results]),
             _allow("ReadComponents", ["s3:GetObject"], [f"{components}/artifacts/*", f"{components}/models/*"]),
             _allow("WriteModels", ["s3:PutObject"], [f"{components}/models/*"]),
-            _allow("WriteCaptures", ["s3:PutObject"], [f"{results}/*"]),
+            _allow("WriteCaptures", ["s3:PutObject"], [captures]),
             _allow("EdgeAgent", ["sagemaker:GetDeviceRegistration", "sagemaker:SendHeartbeat"], [devices]),
             _allow(
                 "ModelComponent",

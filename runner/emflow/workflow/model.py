@@ -280,10 +280,15 @@ class Publish:
 
 @dataclass(frozen=True, kw_only=True)
 class Capture:
-    """Edge Manager's capture settings; sizes in bytes, periods with their unit."""
+    """What is captured, and Edge Manager's settings for it; sizes in bytes, periods with their unit.
+
+    `every` is a duration, or a number of results as in `50 frames`.
+    """
 
     enabled: bool = False
+    every: str = "10s"
     destination: Literal["cloud", "disk"] = "cloud"
+    disk_path: str | None = None
     prefix: str = "sme-capture"
     batch: int = 10
     buffer: int = 30

@@ -98,12 +98,14 @@ def embed_limit(workflow: Workflow) -> Iterator[Offence]:
         )
 
 
-def not_yet(workflow: Workflow) -> Iterator[Offence]:
+def disk(workflow: Workflow) -> Iterator[Offence]:
     capture = workflow.edge.capture
-    if capture.enabled:
-        yield Offence(("edge", "capture", "enabled"), "capture is not in this version yet", "write enabled: false")
-    if capture.destination == "disk":
-        yield Offence(("edge", "capture", "destination"), "capture to disk is not in this version yet", "write cloud")
+    if capture.destination == "disk" and capture.disk_path is None:
+        yield Offence(
+            ("edge", "capture", "destination"),
+            "captures go to the disk, and nothing says where",
+            "add edge.capture.disk_path, an absolute path on the device",
+        )
 
 
 def _twice(given: Iterable[tuple[Place, str]]) -> Iterator[Offence]:

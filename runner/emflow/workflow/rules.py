@@ -63,6 +63,7 @@ CODES: Final = {
     "EM051": "a capture batch fits into its buffer",
     "EM052": "Edge Manager embeds at most 3072 bytes",
     "EM053": "a rollout is for a thing group, and its rate grows for one reason",
+    "EM055": "captures to disk say where on the disk",
     "EM060": "a topic to publish to has no wildcards and keeps AWS IoT's limits",
     "EM061": "a stream is an RTSP address",
     "EM062": "a socket path is absolute and fits into a socket address",
@@ -73,7 +74,6 @@ CODES: Final = {
     "EM073": "the model has the declared inputs, in name and shape",
     "EM074": "the model's inputs have the declared types",
     "EM075": "there is one label for each of the model's classes",
-    "EM080": "not in this version",
     "EM081": "AWS discontinued the provider",
 }
 
@@ -106,6 +106,7 @@ RULES: Final[tuple[tuple[str, Rule], ...]] = (
     ("EM051", relations.batch_in_buffer),
     ("EM052", relations.embed_limit),
     ("EM053", rollouts.rollout),
+    ("EM055", relations.disk),
     ("EM060", names.topic),
     ("EM061", names.streams),
     ("EM062", names.socket),
@@ -116,7 +117,6 @@ RULES: Final[tuple[tuple[str, Rule], ...]] = (
     ("EM073", files.inputs),
     ("EM074", files.input_types),
     ("EM075", files.labels_of_classes),
-    ("EM080", relations.not_yet),
     ("EM081", deployed.discontinued),
 )
 

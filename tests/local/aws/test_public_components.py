@@ -37,10 +37,9 @@ def test_edge_manager_is_answered_by_our_agent_with_the_documented_settings(gree
     assert settings["UnixSocketName"] == "/tmp/aws.greengrass.SageMakerEdgeManager.sock"
     assert settings["CaptureDataBufferSize"] == "30"
     assert all(isinstance(value, str) for value in settings.values())
+    # Settings are read over IPC; in a script they would be a part of it.
     assert recipe["Manifests"][0]["Lifecycle"]["run"]["Script"] == (
-        'exec python3 -u -m emflow_agent --socket "{configuration:/UnixSocketName}" '
-        '--fleet "{configuration:/DeviceFleetName}" --verbose "{configuration:/SagemakerEdgeLogVerbose}" '
-        "--clean-stale-socket"
+        "exec python3 -u -m emflow_agent --greengrass --clean-stale-socket"
     )
     needs = recipe["ComponentDependencies"]
     assert needs["aws.greengrass.TokenExchangeService"]["DependencyType"] == "HARD"

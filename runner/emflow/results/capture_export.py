@@ -1,0 +1,97 @@
+"""Captured tensors as files for other programs: NumPy's .npz, and .png for inputs that are pictures."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from emflow.problems import Problem
+from emflow.results.captures import Capture, Part
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+
+def statistics(part: Part) -> dict[str, float | int] | None:
+    """Smallest, largest and mean value, standard deviation, and the index of the largest; None for no numbers."""
+    array = part.array()
+    if array is None or array.size == 0:
+        return None
+    values = array.astype("f8")
+    return {
+        "min": float(values.min()),
+        "max": float(values.max()),
+        "mean": float(values.mean()),
+        "std": float(values.std()),
+        "argmax": int(values.argmax()),
+    }
+
+
+def export(capture: Capture, parts: Sequence[Part], folder: Path, *, bgr: bool = False) -> Iterator[Path]:
+    """Write one capture's files into a folder; the paths as they are written.
+
+    Args:
+        bgr: pictures have blue first; else red.
+
+    Raises:
+        Problem: OpenCV is not there, which writes the pictures.
+        OSError: a file cannot be written.
+    """
+    import numpy as np
+
+    stem = re.sub(r"[^\w-]", "_", capture.id)[:64] or "capture"
+    arrays: dict[str, Any] = {}
+    for part in parts:
+        array = part.array()
+        if array is not None:
+            arrays.setdefault(_file_name(f"{part.role}_{part.name}"), array)
+    if arrays:
+        yield _written(folder / f"{stem}.npz", lambda path: np.savez_compressed(path, **arrays))
+    for number, part in enumerate(parts):
+        pixels = picture(part) if part.role == "input" else None
+        if pixels is not None:
+            suffix = f"-{number}" if number else ""
+            yield _written(folder / f"{stem}{suffix}.png", lambda path, shown=pixels: _png(path, shown, bgr))
+
+
+def picture(part: Part) -> npt.NDArray[np.uint8] | None:
+    """A uint8 tensor with the shape of one picture as height x width x 3 or x 1; None for any other."""
+    array = part.array()
+    if array is None or array.dtype != "u1" or array.ndim not in (3, 4):
+        return None
+    if array.ndim == 4:
+        if array.shape[0] != 1:
+            return None
+        array = array[0]
+    if array.shape[2] not in (1, 3) and array.shape[0] in (1, 3):
+        array = array.transpose(1, 2, 0)
+    # A list of boxes has the shape of a picture too, but nobody looks at one that is a few pixels high.
+    if array.shape[2] not in (1, 3) or min(array.shape[:2]) < 8:
+        return None
+    return cast("npt.NDArray[np.uint8]", array)
+
+
+def _png(path: Path, pixels: npt.NDArray[np.uint8], bgr: bool) -> None:
+    try:
+        import cv2
+    except ImportError as error:
+        mend = "Install it with: pip install 'emflow[local]'"
+        raise Problem(f"pictures are written with OpenCV: {error}", mend=mend) from error
+    in_order = pixels if bgr or pixels.shape[2] == 1 else pixels[:, :, ::-1]
+    done, data = cv2.imencode(".png", in_order)
+    if not done:
+        raise Problem("OpenCV makes no PNG of it", where=str(path))
+    path.write_bytes(data.tobytes())
+
+
+def _written(path: Path, write: Any) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write(path)
+    return path
+
+
+def _file_name(text: str) -> str:
+    return re.sub(r"[^\w.:-]", "_", text)[:100]
