@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 
+from emflow_edge.fitting import fit
 from emflow_edge.inference.model import Model, TensorSpec
-from emflow_edge.pipeline import fit
 from emflow_edge.settings.config import Settings
 from emflow_edge.settings.model_io import ModelIO
-from emflow_edge.vision.decode import Choice
+from emflow_edge.vision.outcome import Choice
 
 
 def seen(file: Path, image: np.ndarray, model_io: ModelIO) -> tuple[Choice, ...]:
@@ -19,11 +19,11 @@ def seen(file: Path, image: np.ndarray, model_io: ModelIO) -> tuple[Choice, ...]
     interpreter.allocate_tensors()
     (given,), (made,) = interpreter.get_input_details(), interpreter.get_output_details()
     specs = [TensorSpec(b"", np.dtype(one["dtype"]).name, tuple(map(int, one["shape"]))) for one in (given, made)]
-    fitting = fit(Model("net", *specs), Settings("net", file.parent, (), model_io))
+    fitting = fit(Model("net", specs[0], (specs[1],)), Settings("net", file.parent, (), model_io))
     data = np.frombuffer(fitting.preprocess(image), given["dtype"]).reshape(given["shape"])
     interpreter.set_tensor(given["index"], data)
     interpreter.invoke()
-    return fitting.decode(interpreter.get_tensor(made["index"]).tobytes())
+    return fitting.outcome([interpreter.get_tensor(made["index"]).tobytes()], image).top
 
 
 def mobilenet(shared_data: Path, image: str, **io: object) -> tuple[Choice, ...]:
@@ -45,6 +45,12 @@ def test_the_confidence_is_a_probability_not_a_byte(shared_data: Path) -> None:
     choices = mobilenet(shared_data, "orange.png", top_k=1000)
     assert choices[0].confidence > 0.9
     assert 0.99 < sum(choice.confidence for choice in choices) <= 1.0001
+
+
+@pytest.mark.parametrize(("image", "confidence"), [("orange.png", 0.816), ("cat_720p.jpg", 0.729)])
+def test_the_workshops_confidence_can_be_had(shared_data: Path, image: str, confidence: float) -> None:
+    best = mobilenet(shared_data, image, confidence="workshop")[0]
+    assert best.confidence == pytest.approx(confidence, abs=0.0005)
 
 
 def test_in_the_wrong_colour_order_an_orange_is_a_croquet_ball(shared_data: Path) -> None:

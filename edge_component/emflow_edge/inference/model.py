@@ -15,29 +15,35 @@ class TensorSpec:
     dtype: str
     shape: tuple[int, ...]
 
+    @property
+    def size(self) -> int:
+        """How many elements it has."""
+        size = 1
+        for side in self.shape:
+            size *= side
+        return size
+
+    def __str__(self) -> str:
+        return f"{self.dtype} {list(self.shape)}"
+
 
 @dataclass(frozen=True)
 class Model:
-    """A loaded model: one picture in, one list of classes out."""
+    """A loaded model: one picture in, whatever comes out."""
 
     name: str
     input: TensorSpec
-    output: TensorSpec
-
-    @property
-    def classes(self) -> int:
-        return self.output.shape[-1]
+    outputs: tuple[TensorSpec, ...]
 
 
-def classifier(name: str, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> Model:
+def picture_model(name: str, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> Model:
     """The model, when it is one that this component can feed.
 
     Raises:
-        EdgeProblem: it takes or gives something else than one picture and one list of classes.
+        EdgeProblem: it takes something else than one picture, or gives nothing.
     """
-    if len(inputs) != 1 or len(outputs) < 1:
-        raise EdgeProblem(f"model {name}: it has {len(inputs)} inputs and {len(outputs)} outputs, expected 1 and 1")
-    picture, classes = inputs[0], outputs[0]
-    if not classes.shape or any(side != 1 for side in classes.shape[:-1]) or classes.shape[-1] < 2:
-        raise EdgeProblem(f"model {name}: its output of shape {list(classes.shape)} is no list of classes")
-    return Model(name, picture, classes)
+    if len(inputs) != 1 or not outputs:
+        raise EdgeProblem(
+            f"model {name}: it has {len(inputs)} inputs and {len(outputs)} outputs, expected 1 and 1 or more"
+        )
+    return Model(name, inputs[0], outputs)

@@ -39,10 +39,10 @@ class TensorFacts:
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """The first input and output of a model, and whether its output is confidences already (softmax or sigmoid)."""
+    """A model's first input and its outputs, and whether the first is confidences already (softmax or sigmoid)."""
 
     input: TensorFacts
-    output: TensorFacts
+    outputs: tuple[TensorFacts, ...]
     confidences: bool
 
 
@@ -64,11 +64,11 @@ def _read(data: Any) -> ModelFacts:
     model = _Table(data, _at(data, "<I", 0))
     graph = model.tables(_MODEL_SUBGRAPHS)[0]
     tensors = graph.tables(_GRAPH_TENSORS)
-    output = graph.numbers(_GRAPH_OUTPUTS, "i")[0]
+    outputs = graph.numbers(_GRAPH_OUTPUTS, "i")
     return ModelFacts(
         input=_tensor(tensors[graph.numbers(_GRAPH_INPUTS, "i")[0]]),
-        output=_tensor(tensors[output]),
-        confidences=_made_by(model.tables(_MODEL_CODES), graph.tables(_GRAPH_OPERATORS), output) in _CONFIDENCES,
+        outputs=tuple(_tensor(tensors[output]) for output in outputs),
+        confidences=_made_by(model.tables(_MODEL_CODES), graph.tables(_GRAPH_OPERATORS), outputs[0]) in _CONFIDENCES,
     )
 
 

@@ -2,62 +2,115 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from emflow_edge.camera.opencv import cv2
 from emflow_edge.inference.model import TensorSpec
+from emflow_edge.inference.tflite import TensorFacts
 from emflow_edge.problems import EdgeProblem
 from emflow_edge.settings.model_io import ModelIO
+from emflow_edge.vision.placement import Placement, place
 
 if TYPE_CHECKING:
     # Not at run time: NumPy before 1.21, which board images have, has no NDArray.
     import numpy.typing as npt
+
+    Picture = npt.NDArray[np.uint8]
+
+# What a float model gets when nothing is said: -1…1, as TensorFlow's image models take it.
+_HALF = (127.5, 127.5, 127.5)
 
 
 class Preprocess:
     """Turns frames into one model's input, in buffers that it keeps; so one thread an instance.
 
     Args:
-        spec: the model's input; [1, height, width, 3], or [1, 3, height, width].
-        stored: the type in the model's file; `int8` there is `uint8` on the wire, which knows no signed byte.
-        model_io: colour order, and mean and standard deviation for float inputs.
+        spec: the model's input; [1, height, width, channels] or [1, channels, height, width], 3 channels or 1 (grey).
+        stored: type and quantisation in the model's file; `int8` there is `uint8` on the wire, which knows no signed
+            byte. None where there is no file to read.
+        model_io: colour order, fitting, and mean and standard deviation.
 
     Raises:
         EdgeProblem: the input is no picture, or of a type that no picture goes into.
     """
 
-    def __init__(self, spec: TensorSpec, stored: str, model_io: ModelIO) -> None:
-        last = len(spec.shape) == 4 and spec.shape[3] == 3
-        first = len(spec.shape) == 4 and spec.shape[1] == 3 and not last
-        if spec.shape[:1] != (1,) or not (first or last) or min(spec.shape) < 1:
-            raise EdgeProblem(f"the model's input of shape {list(spec.shape)} is no single picture of 3 channels")
+    def __init__(self, spec: TensorSpec, stored: TensorFacts | None, model_io: ModelIO) -> None:
+        shape = spec.shape
+        last = len(shape) == 4 and shape[3] in (1, 3)
+        first = len(shape) == 4 and shape[1] in (1, 3) and not last
+        if shape[:1] != (1,) or not (first or last) or min(shape) < 1:
+            raise EdgeProblem(f"the model's input of shape {list(shape)} is no single picture of 3 channels, or 1")
         if spec.dtype not in ("uint8", "float32"):
             raise EdgeProblem(f"the model's input is {spec.dtype}; a picture goes into uint8 or float32")
         self._channels_first = first
-        height, width = spec.shape[2:4] if first else spec.shape[1:3]
+        height, width, channels = (shape[2], shape[3], shape[1]) if first else shape[1:]
         self._size = (width, height)
-        self._swap = model_io.color == "rgb"
+        self._resize = model_io.resize
+        self._convert = _conversion(channels, model_io.color)
+        self._table = _table(stored, model_io, channels) if spec.dtype == "uint8" else None
         self._float = spec.dtype == "float32"
-        self._signed = stored == "int8" and not self._float
         # (pixel - mean) / std as one multiplication and one addition.
-        self._factor = 1.0 / np.asarray(model_io.std, np.float32)
-        self._term = -np.asarray(model_io.mean, np.float32) * self._factor
+        self._factor = 1.0 / np.asarray((model_io.std or _HALF)[:channels], np.float32)
+        self._term = -np.asarray((model_io.mean or _HALF)[:channels], np.float32) * self._factor
         self._small = np.empty((height, width, 3), np.uint8)
-        self._coloured = np.empty_like(self._small)
+        self._margin = model_io.margin
+        self._placement: Placement | None = None
 
-    def __call__(self, frame: npt.NDArray[np.uint8]) -> bytes:
+    def placement(self, frame: Picture) -> Placement:
+        """How a frame of this size lies in the model's picture."""
+        size = (frame.shape[1], frame.shape[0])
+        if self._placement is None or self._placement.frame != size:
+            self._placement = place(size, self._size, self._resize)
+            self._small[:] = self._margin
+        return self._placement
+
+    def __call__(self, frame: Picture) -> bytes:
         """The input tensor's bytes. `frame`: uint8, height x width x 3, BGR as OpenCV reads it, of any size."""
-        small = cv2.resize(frame, self._size, dst=self._small, interpolation=cv2.INTER_LINEAR)
-        if self._swap:
-            small = cv2.cvtColor(small, cv2.COLOR_BGR2RGB, dst=self._coloured)
-        picture: npt.NDArray[np.generic] = small
+        placed = self.placement(frame)
+        source, target = placed.source, placed.target
+        part = frame[source.y : source.y + source.height, source.x : source.x + source.width]
+        inside = self._small[target.y : target.y + target.height, target.x : target.x + target.width]
+        cv2.resize(part, (target.width, target.height), dst=inside, interpolation=cv2.INTER_LINEAR)
+        pixels: Picture = self._small
+        if self._convert is not None:
+            pixels = np.asarray(cv2.cvtColor(pixels, self._convert), np.uint8)
+            pixels = pixels if pixels.ndim == 3 else pixels[..., np.newaxis]
         if self._float:
-            picture = small * self._factor + self._term
-        elif self._signed:
-            # Pixels 0…255 stand at -128…127 in a signed model: the same bits with the top one flipped.
-            picture = np.bitwise_xor(small, 0x80, dtype=np.uint8)
-        if self._channels_first:
-            picture = picture.transpose(2, 0, 1)
-        return picture.tobytes()
+            return self._ordered(pixels * self._factor + self._term).tobytes()
+        if self._table is not None:
+            pixels = np.asarray(cv2.LUT(pixels, self._table), np.uint8).reshape(pixels.shape)
+        return self._ordered(pixels).tobytes()
+
+    def _ordered(self, picture: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        return picture.transpose(2, 0, 1) if self._channels_first else picture
+
+
+def _conversion(channels: int, color: str) -> int | None:
+    """OpenCV's code for BGR to what the model was trained on; None where that is BGR."""
+    if channels == 1:
+        return int(cv2.COLOR_BGR2GRAY)
+    return int(cv2.COLOR_BGR2RGB) if color == "rgb" else None
+
+
+def _table(stored: TensorFacts | None, model_io: ModelIO, channels: int) -> Picture | None:
+    """What each pixel value becomes, for each channel; None where it stays as it is.
+
+    Without a word about mean and deviation, pixels 0…255 are the quantised values: -128…127 in a signed model. With
+    one, (pixel - mean) / std is what the model's own quantisation is done to.
+    """
+    signed = stored is not None and stored.dtype == "int8"
+    low = -128 if signed else 0
+    pixels = np.arange(256, dtype=np.float64)[:, np.newaxis]
+    if model_io.mean is None and model_io.std is None:
+        if not signed:
+            return None
+        values = np.repeat(pixels + low, channels, axis=1)
+    elif stored is None or not stored.scale:
+        raise EdgeProblem("modelIO.mean, modelIO.std: the model takes bytes, and no file tells its scale; drop them")
+    else:
+        mean, std = model_io.mean or _HALF, model_io.std or _HALF
+        real = (pixels - np.asarray(mean[:channels])) / np.asarray(std[:channels])
+        values = np.clip(np.rint(real / stored.scale) + stored.zero_point, low, low + 255)
+    return np.ascontiguousarray(values.astype(np.int8 if signed else np.uint8)[np.newaxis]).view(np.uint8)

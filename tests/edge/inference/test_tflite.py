@@ -20,14 +20,14 @@ def said_by_litert(path: Path) -> tuple[TensorFacts, TensorFacts]:
 def test_the_workshops_model_ends_in_logits_with_a_scale(shared_data: Path) -> None:
     facts = model_facts(shared_data / "models")
     assert facts is not None
-    assert (facts.input, facts.output) == said_by_litert(shared_data / "models" / "mobilenet_v2_1.0_224_quant.tflite")
+    assert (facts.input, facts.outputs[0]) == said_by_litert(shared_data / "models" / "mobilenet_v2_1.0_224_quant.tflite")
     assert not facts.confidences
 
 
 def test_our_own_model_is_read_as_litert_reads_it(scenes_model: Path) -> None:
     facts = model_facts(scenes_model.parent)
     assert facts is not None
-    assert (facts.input, facts.output) == said_by_litert(scenes_model)
+    assert (facts.input, facts.outputs[0]) == said_by_litert(scenes_model)
 
 
 def test_a_softmax_at_the_end_is_seen(scenes_model: Path) -> None:

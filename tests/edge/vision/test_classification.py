@@ -3,21 +3,30 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from emflow_edge.inference.model import Model, TensorSpec, classifier
+from emflow_edge.inference.model import Model, TensorSpec, picture_model
 from emflow_edge.inference.tflite import ModelFacts, TensorFacts
 from emflow_edge.problems import ConfigProblem, EdgeProblem
 from emflow_edge.settings.model_io import ModelIO
-from emflow_edge.vision.decode import Choice, Decode, NoNumbers, read_labels
+from emflow_edge.vision.classification import Classification
+from emflow_edge.vision.labels import read_labels
+from emflow_edge.vision.outcome import Choice, NoNumbers
 
 PICTURE = TensorSpec(b"input", "uint8", (1, 224, 224, 3))
 
 
 def model(dtype: str, classes: int) -> Model:
-    return Model("net", PICTURE, TensorSpec(b"output", dtype, (1, classes)))
+    return Model("net", PICTURE, (TensorSpec(b"output", dtype, (1, classes)),))
 
 
 def facts(dtype: str, scale: float = 0.0, zero: int = 0, *, confidences: bool = False) -> ModelFacts:
-    return ModelFacts(TensorFacts("uint8"), TensorFacts(dtype, scale, zero), confidences)
+    return ModelFacts(TensorFacts("uint8"), (TensorFacts(dtype, scale, zero),), confidences)
+
+
+class Decode(Classification):
+    """The best classes of one output."""
+
+    def __call__(self, data: bytes) -> tuple[Choice, ...]:  # type: ignore[override]
+        return super().__call__([data]).top
 
 
 def confidences(choices: tuple[Choice, ...]) -> dict[int, float]:
@@ -62,19 +71,41 @@ def test_what_is_done_to_the_output_can_be_said() -> None:
     assert never(values)[0].confidence == 0.75
 
 
-def test_classes_before_the_offset_have_negative_indices() -> None:
-    decode = Decode(model("float32", 3), facts("float32", confidences=True), ModelIO(class_offset=1), ("a", "b"))
+@pytest.mark.parametrize("lines", [("a", "b"), ("background", "a", "b")])
+def test_classes_before_the_offset_have_negative_indices_whether_or_not_they_are_named(
+    lines: tuple[str, ...], tmp_path: Path
+) -> None:
+    labels = tmp_path / "labels.txt"
+    labels.write_text("\n".join(lines))
+    io = ModelIO(class_offset=1, labels=labels)
+    decode = Decode(model("float32", 3), facts("float32", confidences=True), io)
+    first = None if len(lines) == 2 else "background"
     assert [(one.index, one.label) for one in decode(np.float32([0.5, 0.2, 0.3]).tobytes())] == [
-        (-1, None),
+        (-1, first),
         (1, "b"),
         (0, "a"),
     ]
 
 
-def test_a_labels_file_may_have_the_background_too() -> None:
-    labels = ("background", "a", "b")
-    decode = Decode(model("float32", 3), facts("float32", confidences=True), ModelIO(class_offset=1), labels)
-    assert [one.label for one in decode(np.float32([0.5, 0.2, 0.3]).tobytes())] == ["background", "b", "a"]
+def test_the_best_class_is_always_told_and_others_from_the_threshold_on() -> None:
+    values = np.float32([0.15, 0.45, 0.4]).tobytes()
+    told = {
+        threshold: Decode(model("float32", 3), None, ModelIO(threshold=threshold))(values) for threshold in (0.2, 0.9)
+    }
+    assert [one.index for one in told[0.2]] == [1, 2]
+    assert [one.index for one in told[0.9]] == [1]
+
+
+def test_the_workshops_confidence_is_the_raw_byte_whatever_the_file_says() -> None:
+    decode = Decode(model("uint8", 3), facts("uint8", 0.5, 10), ModelIO(confidence="workshop"))
+    assert confidences(decode(bytes([10, 12, 208]))) == {2: 208 / 255, 1: 12 / 255, 0: 10 / 255}
+    signed = Decode(model("uint8", 2), facts("int8", 1 / 256, -128), ModelIO(confidence="workshop"))
+    assert confidences(signed(bytes([58, 128]))) == {1: 128 / 255, 0: 58 / 255}
+
+
+def test_classes_that_do_not_exclude_each_other_get_a_sigmoid() -> None:
+    decode = Decode(model("float32", 2), None, ModelIO(activation="sigmoid"))
+    assert confidences(decode(np.float32([0, 100]).tobytes())) == {1: 1, 0: 0.5}
 
 
 def test_of_two_equal_classes_the_lower_comes_first_and_only_the_best_few_are_told() -> None:
@@ -100,7 +131,7 @@ def test_numbers_of_any_size_are_a_result() -> None:
 
 
 def test_an_answer_of_another_size_is_told() -> None:
-    with pytest.raises(EdgeProblem, match="sent 8 bytes for 3 classes of float32"):
+    with pytest.raises(EdgeProblem, match=r"sent 8 bytes for an output of 12 \(float32 \[1, 3\]\)"):
         Decode(model("float32", 3), None, ModelIO())(bytes(8))
 
 
@@ -135,4 +166,4 @@ def test_labels_that_do_not_fit_are_told(content: bytes | None, message: str, tm
 def test_a_model_that_is_no_classifier_is_told(inputs: int, outputs: list[tuple[int, ...]], message: str) -> None:
     specs = tuple(TensorSpec(b"output", "float32", shape) for shape in outputs)
     with pytest.raises(EdgeProblem, match=message):
-        classifier("net", (PICTURE,) * inputs, specs)
+        Classification(picture_model("net", (PICTURE,) * inputs, specs), None, ModelIO())

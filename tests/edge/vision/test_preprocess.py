@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from emflow_edge.inference.model import TensorSpec
+from emflow_edge.inference.tflite import TensorFacts
 from emflow_edge.problems import EdgeProblem
 from emflow_edge.settings.model_io import ModelIO
 from emflow_edge.vision.preprocess import Preprocess
@@ -15,9 +16,9 @@ def picture(height: int, width: int) -> np.ndarray:
 
 
 def prepared(
-    frame: np.ndarray, dtype: str, shape: tuple[int, ...], stored: str = "", io: ModelIO | None = None
+    frame: np.ndarray, dtype: str, shape: tuple[int, ...], stored: TensorFacts | None = None, io: ModelIO | None = None
 ) -> np.ndarray:
-    preprocess = Preprocess(TensorSpec(b"input", dtype, shape), stored or dtype, io or ModelIO())
+    preprocess = Preprocess(TensorSpec(b"input", dtype, shape), stored, io or ModelIO())
     return np.frombuffer(preprocess(frame), dtype).reshape(shape)
 
 
@@ -32,7 +33,7 @@ def test_a_model_that_was_trained_on_bgr_gets_it() -> None:
 
 
 def test_frames_of_any_size_are_stretched_to_the_models_height_and_width() -> None:
-    preprocess = Preprocess(TensorSpec(b"input", "uint8", (1, 24, 32, 3)), "uint8", ModelIO())
+    preprocess = Preprocess(TensorSpec(b"input", "uint8", (1, 24, 32, 3)), None, ModelIO())
     for height, width in ((480, 640), (24, 32), (7, 900), (1080, 1920)):
         frame = picture(height, width)
         small = cv2.resize(frame, (32, 24), interpolation=cv2.INTER_LINEAR)
@@ -54,7 +55,7 @@ def test_floats_go_from_minus_one_to_one_unless_told_otherwise() -> None:
 
 def test_a_signed_model_gets_pixels_128_lower() -> None:
     frame = picture(4, 4)
-    got = prepared(frame, "uint8", (1, 4, 4, 3), stored="int8").view(np.int8)
+    got = prepared(frame, "uint8", (1, 4, 4, 3), stored=TensorFacts("int8")).view(np.int8)
     assert np.array_equal(got[0], frame[..., ::-1].astype(np.int16) - 128)
 
 
@@ -63,12 +64,55 @@ def test_channels_come_first_where_the_model_has_them_first() -> None:
     assert np.array_equal(prepared(frame, "uint8", (1, 3, 4, 6))[0], frame[..., ::-1].transpose(2, 0, 1))
 
 
-@pytest.mark.parametrize("shape", [(1, 1001), (2, 224, 224, 3), (1, 224, 224, 1), (1, 0, 224, 3), (224, 224, 3), ()])
+@pytest.mark.parametrize("shape", [(1, 1001), (2, 224, 224, 3), (1, 224, 224, 4), (1, 0, 224, 3), (224, 224, 3), ()])
 def test_an_input_that_is_no_picture_is_told(shape: tuple[int, ...]) -> None:
     with pytest.raises(EdgeProblem, match="is no single picture"):
-        Preprocess(TensorSpec(b"input", "uint8", shape), "uint8", ModelIO())
+        Preprocess(TensorSpec(b"input", "uint8", shape), None, ModelIO())
 
 
 def test_an_input_type_that_no_picture_goes_into_is_told() -> None:
     with pytest.raises(EdgeProblem, match="input is int64"):
-        Preprocess(TensorSpec(b"input", "int64", (1, 8, 8, 3)), "int64", ModelIO())
+        Preprocess(TensorSpec(b"input", "int64", (1, 8, 8, 3)), None, ModelIO())
+
+
+def test_a_letterbox_keeps_the_frames_shape_between_margins() -> None:
+    io = ModelIO(color="bgr", resize="letterbox", margin=114)
+    got = prepared(np.full((10, 40, 3), 200, np.uint8), "uint8", (1, 20, 20, 3), io=io)[0]
+    assert (got[8 : 13 - 1] == 200).all()
+    assert (got[:7] == 114).all()
+    assert (got[14:] == 114).all()
+
+
+def test_margins_are_clean_again_when_the_frames_shape_changes() -> None:
+    preprocess = Preprocess(TensorSpec(b"input", "uint8", (1, 20, 20, 3)), None, ModelIO(resize="letterbox"))
+    preprocess(np.full((40, 10, 3), 200, np.uint8))
+    got = np.frombuffer(preprocess(np.full((10, 40, 3), 100, np.uint8)), np.uint8).reshape(20, 20, 3)
+    assert set(np.unique(got)) == {0, 100}
+
+
+def test_a_crop_takes_the_middle_of_the_frame() -> None:
+    frame = np.zeros((10, 30, 3), np.uint8)
+    frame[:, 10:20] = 255
+    assert (prepared(frame, "uint8", (1, 5, 5, 3), io=ModelIO(resize="crop")) == 255).all()
+
+
+def test_a_model_of_grey_pictures_gets_one_channel() -> None:
+    frame = picture(6, 8)
+    got = prepared(frame, "uint8", (1, 6, 8, 1))
+    assert np.array_equal(got[0, ..., 0], cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY))
+
+
+@pytest.mark.parametrize(("dtype", "zero"), [("uint8", 114), ("int8", -14)])
+def test_bytes_are_quantised_as_the_model_says_when_mean_and_deviation_are_given(dtype: str, zero: int) -> None:
+    frame = picture(4, 4)
+    stored = TensorFacts(dtype, scale=0.02, zero_point=zero)
+    io = ModelIO(mean=(123.7, 116.3, 103.5), std=(58.4, 57.1, 57.4))
+    real = (frame[..., ::-1].astype(np.float64) - io.mean) / io.std
+    limits = np.iinfo(dtype)
+    expected = np.clip(np.rint(real / 0.02) + zero, limits.min, limits.max)
+    assert np.array_equal(prepared(frame, "uint8", (1, 4, 4, 3), stored=stored, io=io)[0].view(dtype), expected)
+
+
+def test_a_mean_for_bytes_without_a_scale_is_refused() -> None:
+    with pytest.raises(EdgeProblem, match="no file tells its scale"):
+        Preprocess(TensorSpec(b"input", "uint8", (1, 8, 8, 3)), None, ModelIO(mean=(0, 0, 0)))

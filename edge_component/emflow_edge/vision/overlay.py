@@ -1,0 +1,66 @@
+"""A frame with what was found drawn on it, for people."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from emflow_edge.camera.opencv import cv2
+from emflow_edge.vision.outcome import Outcome
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Picture = npt.NDArray[np.uint8]
+
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_TEXT, _SHADE = (255, 255, 255), (0, 0, 0)
+# Blue, green, red; far apart from each other on any picture.
+_COLORS = ((60, 180, 255), (90, 220, 90), (255, 140, 60), (200, 80, 255), (80, 80, 255), (230, 220, 60))
+
+
+def draw(image: Picture, outcome: Outcome) -> Picture:
+    """A copy with boxes and their classes, or with the best classes in the corner.
+
+    Args:
+        image: uint8, height x width x 3, BGR.
+    """
+    drawn = image.copy()
+    height, width = drawn.shape[:2]
+    scale = max(0.4, min(width, height) / 700)
+    line = max(1, round(scale * 2))
+    if outcome.detections is None:
+        for row, choice in enumerate(outcome.top):
+            _write(
+                drawn,
+                _words(choice.index, choice.label, choice.confidence),
+                (8, 8 + row * round(34 * scale)),
+                scale,
+                _SHADE,
+            )
+        return drawn
+    for thing in reversed(outcome.detections):
+        color = _COLORS[thing.index % len(_COLORS)]
+        left, top = round(thing.box.x * width), round(thing.box.y * height)
+        right, bottom = round((thing.box.x + thing.box.width) * width), round((thing.box.y + thing.box.height) * height)
+        cv2.rectangle(drawn, (left, top), (right, bottom), color, line)
+        _write(drawn, _words(thing.index, thing.label, thing.confidence), (left, top), scale, color)
+    return drawn
+
+
+def _words(index: int, label: str | None, confidence: float) -> str:
+    # OpenCV's fonts have ASCII only.
+    name = (label or str(index)).encode("ascii", "replace").decode()
+    return f"{name} {confidence:.2f}"
+
+
+def _write(image: Picture, text: str, corner: tuple[int, int], scale: float, color: tuple[int, int, int]) -> None:
+    """Text on a bar, its top left corner at `corner`, moved into the picture where it would leave it."""
+    (wide, high), low = cv2.getTextSize(text, _FONT, scale, 1)
+    left = max(0, min(corner[0], image.shape[1] - wide - 4))
+    top = max(0, min(corner[1], image.shape[0] - high - low - 4))
+    cv2.rectangle(image, (left, top), (left + wide + 4, top + high + low + 4), color, cv2.FILLED)
+    cv2.putText(
+        image, text, (left + 2, top + high + 2), _FONT, scale, _TEXT if sum(color) < 380 else _SHADE, 1, cv2.LINE_AA
+    )

@@ -1,0 +1,90 @@
+"""An output tensor's bytes as the numbers they stand for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from emflow_edge.inference.model import TensorSpec
+from emflow_edge.inference.tflite import TensorFacts
+from emflow_edge.problems import EdgeProblem
+from emflow_edge.vision.outcome import NoNumbers
+
+if TYPE_CHECKING:
+    # Not at run time: NumPy before 1.21, which board images have, has no NDArray.
+    import numpy.typing as npt
+
+    Floats = npt.NDArray[np.float32]
+
+
+class Values:
+    """Reads one output.
+
+    Float values are taken as they are; integers with the quantisation of the model's file: scale * (value - zero
+    point). Bytes of a model without a readable file (a compiled one) become value / 255: the workshop's number, and
+    nothing that was measured; `measured` is False then.
+
+    Args:
+        spec: the tensor as the agent tells it.
+        stored: what the model's file says about it; None where there is none.
+        raw: do without the file's quantisation.
+
+    Raises:
+        EdgeProblem: its type cannot be read.
+    """
+
+    def __init__(self, spec: TensorSpec, stored: TensorFacts | None, *, raw: bool = False) -> None:
+        # The wire has no signed byte.
+        signed = stored is not None and stored.dtype == "int8" and spec.dtype == "uint8"
+        self._spec, self._signed = spec, signed and not raw
+        self._dtype = np.dtype("int8" if self._signed else spec.dtype).newbyteorder("<")
+        if self._dtype.kind not in "iuf":
+            raise EdgeProblem(f"the model's output is {spec.dtype}, which cannot be decoded")
+        self.integers = self._dtype.kind in "iu"
+        self.measured = True
+        self._scale, self._zero = 1.0, 0
+        if self.integers and stored is not None and stored.scale and not raw:
+            self._scale, self._zero = stored.scale, stored.zero_point
+        elif self.integers and self._dtype.itemsize == 1:
+            self._scale, self.measured = 1.0 / 255.0, False
+
+    def __call__(self, data: bytes) -> Floats:
+        """float32, of the tensor's shape. `data`: its little-endian bytes.
+
+        Raises:
+            EdgeProblem: the agent sent another number of bytes than the model's output has.
+            NoNumbers: some of the values are not finite.
+        """
+        wanted = self._spec.size * self._dtype.itemsize
+        if len(data) != wanted:
+            raise EdgeProblem(f"the agent sent {len(data)} bytes for an output of {wanted} ({self._spec})")
+        # What is too large for float32 becomes infinite, which is looked for right after.
+        with np.errstate(over="ignore", invalid="ignore"):
+            values = (np.frombuffer(data, self._dtype).astype(np.float32) - self._zero) * np.float32(self._scale)
+        wrong = values.size - int(np.isfinite(values).sum())
+        if wrong:
+            raise NoNumbers(f"{wrong} of the {values.size} values in the model's answer are NaN or infinite")
+        return values.reshape(self._spec.shape)
+
+
+def softmax(values: Floats) -> Floats:
+    """exp(v) / sum(exp(v)) along the last axis, without overflow."""
+    with np.errstate(over="ignore"):
+        # What is too far below the largest becomes -infinity, and its power 0.
+        powers: Floats = np.exp(values - values.max(axis=-1, keepdims=True))
+    powers /= powers.sum(axis=-1, keepdims=True)
+    return powers
+
+
+def sigmoid(values: Floats) -> Floats:
+    """1 / (1 + exp(-v)), without overflow."""
+    halves: Floats = np.tanh(values / 2)
+    halves += 1
+    halves /= 2
+    return halves
+
+
+def within_one(values: Floats) -> bool:
+    """Whether all values may be confidences: 0…1."""
+    return bool(values.min() >= 0 and values.max() <= 1)

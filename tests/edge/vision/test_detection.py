@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from emflow_edge.inference.model import Model, TensorSpec
+from emflow_edge.inference.tflite import ModelFacts, TensorFacts
+from emflow_edge.problems import EdgeProblem
+from emflow_edge.settings.model_io import Boxes, ModelIO
+from emflow_edge.vision.detection import Detections
+from emflow_edge.vision.outcome import Outcome
+from emflow_edge.vision.placement import place
+
+PICTURE = TensorSpec(b"input", "uint8", (1, 300, 300, 3))
+WHOLE = place((600, 600), (300, 300), "stretch")
+OPERATOR = b"TFLite_Detection_PostProcess"
+
+BOXES = np.float32([[[0.1, 0.2, 0.5, 0.6], [0.0, 0.0, 0.2, 0.2], [0.5, 0.5, 0.9, 0.9]]])  # top, left, bottom, right
+CLASSES = np.float32([[17, 0, 17]])
+SCORES = np.float32([[0.9, 0.8, 0.3]])
+COUNT = np.float32([3])
+
+
+def model(*outputs: tuple[bytes, np.ndarray]) -> Model:
+    return Model("net", PICTURE, tuple(TensorSpec(name, one.dtype.name, one.shape) for name, one in outputs))
+
+
+def found(*outputs: tuple[bytes, np.ndarray], facts: ModelFacts | None = None, **io: Any) -> Outcome:
+    settings = ModelIO(**{"task": "detection", "threshold": 0.5, **io})
+    return Detections(model(*outputs), facts, settings)([one.tobytes() for _, one in outputs], WHOLE)
+
+
+def things(outcome: Outcome) -> list[tuple[int, float]]:
+    assert outcome.detections is not None
+    return [(one.index, pytest.approx(one.confidence, abs=1e-6)) for one in outcome.detections]
+
+
+def operator(count: np.ndarray = COUNT) -> list[tuple[bytes, np.ndarray]]:
+    return [(OPERATOR, BOXES), (OPERATOR + b":1", CLASSES), (OPERATOR + b":2", SCORES), (OPERATOR + b":3", count)]
+
+
+def test_tensorflow_lites_detection_operator_is_understood() -> None:
+    outcome = found(*operator())
+    assert things(outcome) == [(17, 0.9), (0, 0.8)]
+    box = outcome.detections[0].box  # type: ignore[index]
+    assert (box.x, box.y, box.width, box.height) == pytest.approx((0.2, 0.1, 0.4, 0.4))
+
+
+def test_what_lies_after_the_count_is_not_there() -> None:
+    assert things(found(*operator(np.float32([1])))) == [(17, 0.9)]
+    assert found(*operator(np.float32([0]))) == Outcome((), ())
+
+
+@pytest.mark.parametrize("order", ["classes first", "scores first"])
+@pytest.mark.parametrize("counted", [True, False])
+def test_outputs_with_other_names_and_in_another_order_are_told_by_shape_and_content(order: str, counted: bool) -> None:
+    pair = [(b"a", CLASSES), (b"b", SCORES)]
+    pair = pair if order == "classes first" else pair[::-1]
+    outputs = [pair[0], (b"c", BOXES), pair[1], *([(b"d", COUNT)] if counted else [])]
+    assert things(found(*outputs)) == [(17, 0.9), (0, 0.8)]
+
+
+def test_a_detector_of_one_box_is_understood() -> None:
+    outputs = [
+        (b"boxes", BOXES[:, :1]),
+        (b"classes", CLASSES[:, :1]),
+        (b"scores", SCORES[:, :1]),
+        (b"n", np.float32([1])),
+    ]
+    assert things(found(*outputs)) == [(17, 0.9)]
+
+
+def test_the_configuration_says_which_output_is_which_where_nothing_else_does() -> None:
+    outputs = [(b"a", BOXES), (b"b", np.float32([[0.9, 0.8, 0.3]])), (b"c", np.float32([[1, 1, 1]]))]
+    assert things(found(*outputs, boxes=Boxes(outputs=("boxes", "scores", "classes")))) == [(1, 0.9), (1, 0.8)]
+
+
+def raw(scores: np.ndarray, boxes: np.ndarray) -> list[tuple[bytes, np.ndarray]]:
+    return [(b"boxes", np.float32([boxes])), (b"scores", np.float32([scores]))]
+
+
+OVERLAPPING = np.float32([[0.1, 0.1, 0.5, 0.5], [0.12, 0.1, 0.5, 0.5], [0.6, 0.6, 0.9, 0.9]])
+
+
+def test_overlapping_boxes_of_a_raw_detector_are_suppressed_within_a_class() -> None:
+    outputs = raw(np.float32([[0, 0.7, 0], [0, 0.9, 0.6], [0, 0.8, 0]]), OVERLAPPING)
+    assert things(found(*outputs, class_offset=1)) == [(0, 0.9), (0, 0.8), (1, 0.6)]
+    assert things(found(*outputs, class_offset=1, boxes=Boxes(iou=1.0))) == [(0, 0.9), (0, 0.8), (0, 0.7), (1, 0.6)]
+
+
+def test_the_background_class_of_a_raw_detector_is_no_thing() -> None:
+    assert things(found(*raw(np.float32([[0.9, 0.05], [0.1, 0.9], [0.95, 0]]), OVERLAPPING), class_offset=1)) == [
+        (0, 0.9)
+    ]
+
+
+def test_raw_values_become_confidences() -> None:
+    outputs = raw(np.float32([[-9, 2], [-9, -9], [-9, -9]]), OVERLAPPING)
+    assert things(found(*outputs)) == [(1, 1 / (1 + np.exp(-2)))]
+    assert things(found(*outputs, activation="softmax"))[0][0] == 1
+
+
+def test_centres_and_sizes_in_pixels_are_understood() -> None:
+    outcome = found(*raw(np.float32([[0.9]]), [[150, 75, 60, 30]]), boxes=Boxes(order="cxcywh", units="pixels"))
+    box = outcome.detections[0].box  # type: ignore[index]
+    assert (box.x, box.y, box.width, box.height) == pytest.approx((0.4, 0.2, 0.2, 0.1))
+
+
+def test_quantised_outputs_are_read_with_the_files_scales() -> None:
+    outputs = [(b"boxes", np.uint8([[[0, 0, 128, 255]]])), (b"scores", np.uint8([[[20, 200]]]))]
+    scales = (TensorFacts("uint8", 1 / 255), TensorFacts("uint8", 1 / 256))
+    outcome = found(*outputs, facts=ModelFacts(TensorFacts("uint8"), scales, confidences=False))
+    assert things(outcome) == [(1, 200 / 256)]
+    assert outcome.detections[0].box.height == pytest.approx(128 / 255)  # type: ignore[index]
+
+
+def test_at_most_so_many_are_told_and_the_classes_once_each() -> None:
+    rng = np.random.default_rng(0)
+    corners = np.sort(rng.random((50, 2, 2)), axis=1).reshape(50, 4)
+    outcome = found(*raw(rng.random((50, 3)), corners), threshold=0.1, boxes=Boxes(most=7, iou=0.99), top_k=2)
+    assert len(outcome.detections or ()) == 7
+    best = {}
+    for one in outcome.detections or ():
+        best.setdefault(one.index, one.confidence)
+    assert [(one.index, one.confidence) for one in outcome.top] == list(best.items())[:2]
+
+
+def test_labels_name_what_was_found(tmp_path: Path) -> None:
+    labels = tmp_path / "labels.txt"
+    labels.write_text("\n".join(f"thing {number}" for number in range(18)))
+    assert [one.label for one in found(*operator(), labels=labels).detections or ()] == ["thing 17", "thing 0"]
+
+
+@pytest.mark.parametrize(
+    ("outputs", "message"),
+    [
+        ([(b"a", np.zeros((1, 1001), np.float32))], r"a float32 \[1, 1001\]\) are not known as a detector's"),
+        ([(b"a", BOXES), (b"b", BOXES)], "not known as a detector's"),
+        ([(b"a", BOXES), (b"b", np.zeros((1, 5), np.float32))], "not known as a detector's"),
+    ],
+)
+def test_outputs_of_something_else_are_told(outputs: list[tuple[bytes, np.ndarray]], message: str) -> None:
+    with pytest.raises(EdgeProblem, match=message):
+        found(*outputs)
+
+
+def test_outputs_that_the_configuration_names_but_that_do_not_go_together_are_told() -> None:
+    outputs = [(b"a", BOXES), (b"b", np.zeros((1, 5), np.float32))]
+    with pytest.raises(EdgeProblem, match="do not go together"):
+        found(*outputs, boxes=Boxes(outputs=("boxes", "scores")))
