@@ -1,98 +1,91 @@
-"""The `emflow-agent` command: reads the command line, serves until it is told to end."""
+"""The `emflow-agent` command: reads its settings, serves until it is told to end."""
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 
-DEFAULT_SOCKET = "/tmp/aws.greengrass.SageMakerEdgeManager.sock"  # noqa: S108  the path that existing clients know
 ENDINGS = (signal.SIGTERM, signal.SIGINT)
 GRACE = 5.0  # seconds that calls under way get when the agent is told to end
 
 log = logging.getLogger("emflow_agent")
 
 
-def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(
-        prog="emflow-agent",
-        description="Loads models and runs them for the applications of this device, over gRPC on a Unix socket. "
-        "Clients made for the SageMaker Edge Manager agent work unchanged.",
-        epilog="Ends on SIGTERM and SIGINT after the calls under way. Exit codes: 0 ended when told to, 1 could not "
-        "serve, 2 the command line is wrong.",
-    )
-    made.add_argument("--socket", type=Path, default=DEFAULT_SOCKET, metavar="PATH", help="default: %(default)s")
-    made.add_argument("--fleet", default="", metavar="NAME", help="device fleet that this device belongs to")
-    made.add_argument(
-        "--threads",
-        type=_positive,
-        default=_processors(),
-        metavar="N",
-        help="CPU threads for one inference (default: as many as it may use processors, at most 4; here %(default)s)",
-    )
-    made.add_argument(
-        "--clean-stale-socket",
-        action="store_true",
-        help="remove a socket that is left from before; one that is served is never touched",
-    )
-    made.add_argument(
-        "--no-trial",
-        dest="trial",
-        action="store_false",
-        help="do not run a model in a process of its own before it is loaded: loads sooner, and a file that crashes "
-        "the runtime ends the agent",
-    )
-    made.add_argument(
-        "--verbose",
-        type=_boolean,
-        nargs="?",
-        const=True,
-        default=False,
-        metavar="true|false",
-        help="log every refused call and more (default: false)",
-    )
-    return made
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = parser().parse_args(arguments)
-    _log_to_stdout(options.verbose)
     # Blocked here, and so in every thread that is made from now on, and taken by sigwait below: a Python handler would
     # wait for the main thread to wake up, which a signal that the kernel gives to another thread does not make it do.
     signal.pthread_sigmask(signal.SIG_BLOCK, ENDINGS)
     try:
-        # gRPC and protobuf only now: `--help` is quick, and a missing package is a line to read.
+        # What the agent is built on only now: a missing package is a line to read.
+        from emflow_agent.capture.capturing import Capturing
+        from emflow_agent.configuration import settings
         from emflow_agent.problems import CannotStart
-        from emflow_agent.runtimes import RUNTIMES
+        from emflow_agent.reading import BadSetting
         from emflow_agent.server import serving
         from emflow_agent.service import AgentService
         from emflow_agent.store import ModelStore
+        from emflow_agent.systemd import notify
     except ImportError as error:
-        return _fail(f"{error}; install what the agent needs with: pip install 'emflow[agent]'")
-    missing = [reason for reason in (runtime.available() for runtime in RUNTIMES) if reason]
-    if len(missing) == len(RUNTIMES):
-        return _fail("; ".join(missing))
-    service = AgentService(ModelStore(options.threads, options.trial))
-    log.info("agent of fleet %s, %d threads", options.fleet or "(none)", options.threads)
+        return _fail(f"{error}; install what the agent needs with: pip install 'emflow[agent]'", 1)
     try:
-        with serving(service, options.socket, options.clean_stale_socket, GRACE):
+        told = settings(arguments)
+    except BadSetting as problem:
+        return _fail(f"error: {problem}", 2)
+    _log_to_stdout(told.verbose)
+    log.info("agent of fleet %s, %d threads", told.capture.fleet or "(none)", told.runtime.threads)
+    for note in (*told.notes, *_without_runtime()):
+        log.warning("%s", note)
+    if told.region:
+        os.environ.setdefault("AWS_DEFAULT_REGION", told.region)  # boto3's, for what uploads captured data
+    capturing = Capturing(told.capture)
+    store = ModelStore(
+        trial=told.trial,
+        options=told.runtime,
+        trust=told.trust,
+        memory_limit=told.memory_limit,
+        queue_size=told.queue_size,
+    )
+    service = AgentService(store, capturing)
+    capturing.start()
+    try:
+        with serving(
+            service, told.socket, told.clean_stale_socket, GRACE, mode=told.socket_mode, group=told.socket_group
+        ):
+            notify("READY=1")
             signal.sigwait(ENDINGS)
+            notify("STOPPING=1")
     except CannotStart as problem:
-        return _fail(str(problem))
+        return _fail(str(problem), 1)
+    capturing.close(GRACE)
     # Not by returning: the interpreter would wait for a call that has outlived its grace, however long it takes.
     logging.shutdown()
     sys.stdout.flush()
     os._exit(0)
 
 
-def _fail(problem: str) -> int:
+def _without_runtime() -> Iterator[str]:
+    """What to install where there is only what a compiled model brings along. Stops at the first that is there, for a
+    runtime's package is large."""
+    from emflow_agent.runtimes import RUNTIMES, neo
+
+    missing = []
+    for runtime in RUNTIMES:
+        if runtime is neo:
+            continue
+        reason = runtime.available()
+        if not reason:
+            return
+        missing.append(reason)
+    yield f"only Neo-compiled models can be loaded: {'; '.join(missing)}"
+
+
+def _fail(problem: str, code: int) -> int:
     sys.stderr.write(f"emflow-agent: {problem}\n")
-    return 1
+    return code
 
 
 def _log_to_stdout(verbose: bool) -> None:
@@ -102,26 +95,6 @@ def _log_to_stdout(verbose: bool) -> None:
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(formatter)
     logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[handler])
-
-
-def _processors() -> int:
-    """Two threads halved MobileNetV2's time on two idle processors and cost nothing on busy ones; past four, networks
-    of this size gain little and take the processors from whatever decodes the video."""
-    return min(4, len(os.sched_getaffinity(0)))
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
-    return number
-
-
-def _boolean(text: str) -> bool:
-    """As the settings of a Greengrass component say it: text."""
-    if text.lower() in ("true", "false"):
-        return text.lower() == "true"
-    raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
 
 
 if __name__ == "__main__":

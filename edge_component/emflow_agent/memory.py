@@ -1,4 +1,4 @@
-"""How much memory is left for another model.
+"""How much memory is left for another model, and giving back what an unloaded one had.
 
 Linux grants memory that it does not have and kills somebody later. So the agent asks before it loads, and a model that
 does not fit is refused while all others go on.
@@ -6,44 +6,107 @@ does not fit is refused while all others go on.
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import resource
+from collections.abc import Iterator
 from pathlib import Path
 
 from emflow_agent.problems import NotEnoughMemory
 
 MEMINFO = Path("/proc/meminfo")
 STATM = Path("/proc/self/statm")
+CGROUP = Path("/proc/self/cgroup")
+CGROUPS = Path("/sys/fs/cgroup")
 
-# A runtime keeps the weights as they are in the file and once more as its kernels like them, and needs room for the
-# tensors in between, which nobody knows before the graph is prepared.
+# To be tried, a model's files are in this process and in the one that tries them; what more it takes is measured there.
 COPIES = 2
 RESERVE = 16 << 20
 
 
-def check_room(file_bytes: int) -> None:
-    """Refuse a model whose file has this many bytes when it does not fit.
+class Room:
+    """The room for one model that is being loaded.
 
-    Raises:
-        NotEnoughMemory: with what it needs and what there is.
+    Args:
+        limit: bytes that this process may take in all; 0 for what the machine has.
     """
-    needed, left = COPIES * file_bytes + RESERVE, available()
-    if needed > left:
-        raise NotEnoughMemory(f"the model needs about {_mb(needed)} and {_mb(left)} are left")
+
+    def __init__(self, limit: int = 0) -> None:
+        self._limit = limit
+        self._file_bytes = 0
+
+    def for_files(self, file_bytes: int) -> None:
+        """Ask before files of so many bytes are read and tried.
+
+        Raises:
+            NotEnoughMemory: with what it needs and what there is.
+        """
+        self._file_bytes = file_bytes
+        self._check(COPIES * file_bytes + RESERVE)
+
+    def for_peak(self, peak_bytes: int) -> None:
+        """Ask after a trial took so many bytes, when the files themselves are here already.
+
+        Raises:
+            NotEnoughMemory: with what it needs and what there is.
+        """
+        self._check(max(peak_bytes - self._file_bytes, 0) + RESERVE)
+
+    def _check(self, needed: int) -> None:
+        left = available(self._limit)
+        if needed > left:
+            raise NotEnoughMemory(f"the model needs about {_mb(needed)} and {_mb(left)} are left")
 
 
-def available() -> int:
-    """Bytes that this process can still have: by the machine, and by its own limit on address space, if any."""
-    left = _machine_available(MEMINFO.read_text())
-    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if limit != resource.RLIM_INFINITY:
-        left = min(left, limit - int(STATM.read_text().split()[0]) * resource.getpagesize())
-    return max(left, 0)
+def available(limit: int = 0) -> int:
+    """Bytes that this process can still have: by the machine, by its control groups, by its limit on address space, and
+    by `limit` on what it takes in all, where there is one."""
+    size, resident = (int(pages) * resource.getpagesize() for pages in STATM.read_text().split()[:2])
+    left = [_machine_available(MEMINFO.read_text()), *_groups_available()]
+    address_space, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if address_space != resource.RLIM_INFINITY:
+        left.append(address_space - size)
+    if limit:
+        left.append(limit - resident)
+    return max(min(left), 0)
+
+
+def settle() -> None:
+    """Let the garbage collector pass over what is there now, which stays for long: its search would hold up calls."""
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
+
+
+def give_back() -> None:
+    """Hand what is free in this process' heap back to the machine; C libraries keep it for themselves otherwise."""
+    settle()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc only
+    if trim is not None:
+        trim(0)
 
 
 def _machine_available(meminfo: str) -> int:
     """MemAvailable: what new work can have without swapping, page cache that can be dropped included."""
     line = next(line for line in meminfo.splitlines() if line.startswith("MemAvailable:"))
     return int(line.split()[1]) << 10
+
+
+def _groups_available() -> Iterator[int]:
+    """What each control group (version 2) around this process still allows: Greengrass limits components by them."""
+    try:
+        lines = CGROUP.read_text().splitlines()
+    except OSError:
+        return
+    group = next((line[len("0::/") :] for line in lines if line.startswith("0::/")), "")
+    for path in [Path(group), *Path(group).parents] if group else []:
+        try:
+            most = (CGROUPS / path / "memory.max").read_text().strip()
+            used = (CGROUPS / path / "memory.current").read_text()
+        except OSError:
+            continue  # the root has no limit, and a container may not see what is above it
+        if most != "max":
+            yield int(most) - int(used)
 
 
 def _mb(size: int) -> str:

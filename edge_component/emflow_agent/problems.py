@@ -33,3 +33,31 @@ class NotEnoughMemory(Refused):
 
 class CannotRun(Refused):
     """The runtime failed on a model and tensors that were all right."""
+
+
+class TooManyCalls(Refused):
+    """As many calls as may wait for a model do so already."""
+
+
+class Abandoned(Refused):
+    """Nobody waits for the answer any more."""
+
+
+class AlreadyCaptured(Refused):
+    """This capture id was handed over before."""
+
+
+class BufferFull(Refused):
+    """Too many captures wait to be stored."""
+
+
+class InTheFuture(Refused):
+    """The time of an inference is still to come."""
+
+
+class NoPlace(Refused):
+    """There is no place for captured data, or no way there for now."""
+
+
+class UnknownCapture(Refused):
+    """No such capture was handed over, or it is forgotten."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import grp
 import logging
 import os
 import socket
@@ -17,7 +18,11 @@ from urllib.parse import quote
 
 import grpc
 
+from emflow_agent.health import Health
 from emflow_agent.problems import CannotStart
+from emflow_agent.reflection import add_reflection_to_server
+from emflow_proto import messages as m
+from emflow_proto.health import add_health_to_server
 from emflow_proto.service import AgentServicer, add_agent_to_server
 
 log = logging.getLogger(__name__)
@@ -28,8 +33,9 @@ LONGEST_PATH = 107
 # Owner and group: on a Greengrass core the agent and the components run as one user, and nobody else has to be let in.
 SOCKET_MODE = 0o660
 
-# A call holds a worker while it waits for its model's turn; with this many, the other calls are answered meanwhile.
-WORKERS = 16
+# A call holds a worker while it waits for its model's turn, and no model lets more wait than its queue takes, so a slow
+# one leaves the others theirs. Workers are made when they are needed. Beyond this, gRPC itself refuses calls.
+WORKERS = 512
 
 LARGEST_MESSAGE = 64 << 20
 
@@ -40,18 +46,51 @@ OPTIONS: tuple[tuple[str, Any], ...] = (
 
 
 @contextmanager
-def serving(servicer: AgentServicer, path: Path, clean_stale_socket: bool, grace: float) -> Iterator[grpc.Server]:
+def serving(
+    servicer: AgentServicer,
+    path: Path,
+    clean_stale_socket: bool,
+    grace: float,
+    mode: int = SOCKET_MODE,
+    group: str = "",
+) -> Iterator[grpc.Server]:
     """A server that answers on the socket inside the `with`, then lets calls under way finish for `grace` seconds.
+
+    Args:
+        mode, group: of the socket; the group by name or number, empty for the process' own.
 
     Raises:
         CannotStart: the socket cannot be made, or is there already.
     """
+    owner = group_number(group)
     address = make_way(path, clean_stale_socket)
     workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="call")
-    server = grpc.server(workers, options=OPTIONS)
+    server = grpc.server(workers, options=OPTIONS, maximum_concurrent_rpcs=WORKERS)
     add_agent_to_server(server, servicer)
-    # The mask, not a chmod afterwards: at no moment may the socket be open to more people than in the end.
-    before = os.umask(0o777 & ~SOCKET_MODE)
+    health = Health((m.SERVICE,))
+    add_health_to_server(server, health)
+    add_reflection_to_server(server)
+    _listen(server, address, mode, owner)
+    mine = address.stat().st_ino
+    server.start()
+    log.info("Server listening on unix://%s", address)
+    try:
+        yield server
+    finally:
+        log.info("finishing the calls under way, at most %.0f s", grace)
+        health.end()
+        server.stop(grace).wait()
+        workers.shutdown(wait=False)
+        with contextlib.suppress(FileNotFoundError):
+            if address.stat().st_ino == mine:
+                address.unlink()
+        log.info("stopped")
+
+
+def _listen(server: grpc.Server, address: Path, mode: int, group: int | None) -> None:
+    # The mask, not a chmod afterwards: at no moment may the socket be open to more people than in the end. Those of the
+    # process' own group are such people when it is to be another's.
+    before = os.umask(0o777 & ~(mode if group is None else 0o600))
     try:
         listening = server.add_insecure_port(f"unix:{quote(os.fsencode(address))}")
     except RuntimeError:
@@ -60,19 +99,29 @@ def serving(servicer: AgentServicer, path: Path, clean_stale_socket: bool, grace
         os.umask(before)
     if not listening:
         raise CannotStart(f"gRPC cannot listen on {address}")
-    mine = address.stat().st_ino
-    server.start()
-    log.info("Server listening on unix://%s", address)
+    if group is not None:
+        try:
+            os.chown(address, -1, group)
+            address.chmod(mode)
+        except OSError as error:
+            address.unlink()
+            raise CannotStart(f"{address} cannot be given to group {group}: {error.strerror}") from None
+
+
+def group_number(group: str) -> int | None:
+    """The number of a group that is given by name or number; None for none.
+
+    Raises:
+        CannotStart: there is no such group.
+    """
+    if not group:
+        return None
+    if group.isdecimal():
+        return int(group)
     try:
-        yield server
-    finally:
-        log.info("finishing the calls under way, at most %.0f s", grace)
-        server.stop(grace).wait()
-        workers.shutdown(wait=False)
-        with contextlib.suppress(FileNotFoundError):
-            if address.stat().st_ino == mine:
-                address.unlink()
-        log.info("stopped")
+        return grp.getgrnam(group).gr_gid
+    except KeyError:
+        raise CannotStart(f"there is no group {group!r} that the socket could be given to") from None
 
 
 def make_way(path: Path, clean_stale_socket: bool) -> Path:

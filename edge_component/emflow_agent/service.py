@@ -6,18 +6,31 @@ from __future__ import annotations
 
 import functools
 import logging
+import time
+from dataclasses import replace
 from typing import Any, Callable, TypeVar, cast
 
 import grpc
 
+from emflow_agent.callers import GrpcCaller
+from emflow_agent.capture.capturing import Capturing
+from emflow_agent.capture.requests import read_capture
+from emflow_agent.capture.settings import CaptureSettings
 from emflow_agent.problems import (
+    Abandoned,
+    AlreadyCaptured,
     AlreadyLoaded,
     BadRequest,
+    BufferFull,
     CannotLoad,
     CannotRun,
+    InTheFuture,
+    NoPlace,
     NoSuchModel,
     NotEnoughMemory,
     Refused,
+    TooManyCalls,
+    UnknownCapture,
 )
 from emflow_agent.store import LoadedModel, ModelStore
 from emflow_proto import messages as m
@@ -31,12 +44,21 @@ CODES = {
     CannotLoad: grpc.StatusCode.FAILED_PRECONDITION,
     NotEnoughMemory: grpc.StatusCode.RESOURCE_EXHAUSTED,
     CannotRun: grpc.StatusCode.INTERNAL,
+    # Not UNAVAILABLE, which tells clients that the agent is gone: it is there, and this call was one too many.
+    TooManyCalls: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    Abandoned: grpc.StatusCode.CANCELLED,
+    AlreadyCaptured: grpc.StatusCode.ALREADY_EXISTS,
+    BufferFull: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    InTheFuture: grpc.StatusCode.OUT_OF_RANGE,
+    NoPlace: grpc.StatusCode.FAILED_PRECONDITION,
+    UnknownCapture: grpc.StatusCode.NOT_FOUND,
 }
 
 # A refusal travels as an HTTP/2 header, percent-encoded, up to twelve bytes a character; clients take 8 KiB of headers.
 LONGEST_TEXT = 600
 
-NO_CAPTURE = "this agent does not store captured data; predictions go on without it"
+# What clients do many times a second. A log that its refusals fill is of no use, and wears out flash.
+FREQUENT = frozenset(("Predict", "CaptureData", "GetCaptureDataStatus"))
 
 Call = TypeVar("Call", bound=Callable[..., Any])
 
@@ -53,8 +75,7 @@ def answered(call: Call) -> Call:
         except Exception as error:
             code, text = grpc.StatusCode.INTERNAL, sendable(f"{type(error).__name__}: {error}")
             log.debug("%s", call.__name__, exc_info=True)
-        # Refused predictions may come many times a second; a log that they fill is of no use, and wears out flash.
-        level = logging.DEBUG if call.__name__ == "Predict" and code != grpc.StatusCode.INTERNAL else logging.WARNING
+        level = logging.DEBUG if call.__name__ in FREQUENT and code != grpc.StatusCode.INTERNAL else logging.WARNING
         log.log(level, "%s: %s: %s", call.__name__, code.name, text)
         return context.abort(code, text)
 
@@ -62,23 +83,26 @@ def answered(call: Call) -> Call:
 
 
 class AgentService:
-    """The servicer; see agent.proto for the calls and their codes."""
+    """The servicer; see agent.proto for the calls and their codes. Without `capturing`, captured data is refused."""
 
-    def __init__(self, store: ModelStore) -> None:
+    def __init__(self, store: ModelStore, capturing: Capturing | None = None) -> None:
         self._store = store
+        self._capturing = capturing or Capturing(CaptureSettings())
 
     @answered
     def Predict(self, request: m.PredictRequest, context: grpc.ServicerContext) -> m.PredictResponse:
         model = self._store.get(request.name)
-        arrays = model.predict(request.tensors)
+        arrays = model.predict(request.tensors, GrpcCaller(context))
         response = m.PredictResponse()
-        for known, array in zip(model.outputs, arrays):
-            response.tensors.add(tensor_metadata=known.metadata, byte_data=array.tobytes())
+        for known, metadata, array in zip(model.outputs, model.output_metadata, arrays):
+            # There are networks with an output as long as what they found.
+            told = metadata if array.shape == known.shape else replace(known, shape=array.shape).metadata
+            response.tensors.add(tensor_metadata=told, byte_data=array.tobytes())
         return response
 
     @answered
     def LoadModel(self, request: m.LoadModelRequest, context: grpc.ServicerContext) -> m.LoadModelResponse:
-        model = self._store.load(request.name, request.url)
+        model = self._store.load(request.name, request.url, GrpcCaller(context))
         for kind, specs in (("input", model.inputs), ("output", model.outputs)):
             log.info("%s: %s %s", model.name, kind, ", ".join(map(str, specs)))
         # People are told to look for these very words in the agent's log.
@@ -97,15 +121,21 @@ class AgentService:
 
     @answered
     def DescribeModel(self, request: m.DescribeModelRequest, context: grpc.ServicerContext) -> m.DescribeModelResponse:
-        return m.DescribeModelResponse(model=described(self._store.get(request.name)))
+        model = self._store.get(request.name)
+        log.info("%s runs on %s; %d calls wait for it", model.name, model.placement, model.turns.waiting)
+        return m.DescribeModelResponse(model=described(model))
 
+    @answered
     def CaptureData(self, request: m.CaptureDataRequest, context: grpc.ServicerContext) -> m.CaptureDataResponse:
-        return context.abort(grpc.StatusCode.UNIMPLEMENTED, NO_CAPTURE)
+        model = self._store.get(request.model_name)
+        self._capturing.put(read_capture(request, model.inputs, model.outputs, time.time()))
+        return m.CaptureDataResponse()
 
+    @answered
     def GetCaptureDataStatus(
         self, request: m.GetCaptureDataStatusRequest, context: grpc.ServicerContext
     ) -> m.GetCaptureDataStatusResponse:
-        return context.abort(grpc.StatusCode.UNIMPLEMENTED, NO_CAPTURE)
+        return m.GetCaptureDataStatusResponse(status=self._capturing.status(request.capture_id))
 
 
 def sendable(text: str) -> str:

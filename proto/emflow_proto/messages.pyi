@@ -7,6 +7,9 @@ from typing import Literal
 from google.protobuf.internal.containers import RepeatedCompositeFieldContainer, RepeatedScalarFieldContainer
 from google.protobuf.message import Message
 
+from emflow_proto.descriptors import Compiled
+
+COMPILED: Compiled
 PACKAGE: str
 SERVICE: str
 CALLS: dict[str, tuple[type[Message], type[Message]]]

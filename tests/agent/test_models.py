@@ -86,7 +86,7 @@ def test_nothing_at_the_url_is_not_found(stub: AgentStub, refused: Refusal, url:
     ("files", "reason"),
     [
         ({}, "found: none"),
-        ({"notes.txt": b"hello"}, "found: none"),
+        ({"notes.txt": b"hello"}, "found: notes.txt"),
         ({"a.tflite": b"", "b.tflite": b""}, "found: a.tflite, b.tflite"),
         ({"a.tflite": b""}, "cannot be run"),
         ({"a.tflite": b"this is no model, whatever its name says" * 100}, "cannot be run"),
@@ -171,13 +171,3 @@ def test_what_is_not_loaded_is_not_found(stub: AgentStub, refused: Refusal, scen
         lambda: stub.UnLoadModel(m.UnLoadModelRequest(name="others")),
     ):
         assert refused(call) == (grpc.StatusCode.NOT_FOUND, "no model named 'others' is loaded; loaded: scenes")
-
-
-def test_capture_says_that_it_is_not_there(stub: AgentStub, refused: Refusal) -> None:
-    for call in (
-        lambda: stub.CaptureData(m.CaptureDataRequest()),
-        lambda: stub.GetCaptureDataStatus(m.GetCaptureDataStatusRequest()),
-    ):
-        code, text = refused(call)
-        assert code == grpc.StatusCode.UNIMPLEMENTED
-        assert "does not store captured data" in text

@@ -214,13 +214,14 @@ def test_a_path_that_is_too_long_for_a_socket_is_counted(python: Start, tmp_path
     assert last.startswith("emflow-agent: socket path has 108 bytes, and 107 is what a socket can have")
 
 
-def test_without_a_runtime_it_says_what_to_install(python: Start, tmp_path: Path) -> None:
-    # A package of that name which cannot be imported, before the real one: what a board without a runtime sees.
-    (tmp_path / "ai_edge_litert.py").write_text("raise ImportError('no LiteRT on this device')")
-    process = python("emflow_agent", "--socket", "s", env={**os.environ, "PYTHONPATH": str(tmp_path)}, cwd=tmp_path)
-    last = ends_with(process, 1)
-    assert "no LiteRT on this device" in last
-    assert "install ai-edge-litert" in last
+def test_without_a_runtime_it_says_what_to_install(python: Start, tmp_path: Path, address: Path) -> None:
+    # Packages of those names which cannot be imported, before the real ones: what a board without a runtime sees.
+    for package in ("ai_edge_litert", "onnxruntime"):
+        (tmp_path / f"{package}.py").write_text("raise ImportError('no such thing on this device')")
+    process = python("emflow_agent", "--socket", str(address), env={**os.environ, "PYTHONPATH": str(tmp_path)})
+    text = process.says("Server listening on")
+    assert "only Neo-compiled models can be loaded: no such thing on this device" in text
+    assert "install ai-edge-litert" in text
 
 
 def test_without_grpc_it_says_what_to_install(python: Start, tmp_path: Path) -> None:

@@ -82,8 +82,12 @@ CALLS = (
 @pytest.fixture(scope="module")
 def compiled() -> descriptor_pb2.FileDescriptorProto:
     """What is installed, read by nothing of ours."""
-    (file,) = descriptor_pb2.FileDescriptorSet.FromString((PACKAGE / "agent.binpb").read_bytes()).file
+    (file,) = _read(PACKAGE / "agent.binpb").file
     return file
+
+
+def _read(file: Path) -> descriptor_pb2.FileDescriptorSet:
+    return descriptor_pb2.FileDescriptorSet.FromString(file.read_bytes())
 
 
 def _type(field: descriptor_pb2.FieldDescriptorProto) -> str:
@@ -95,12 +99,11 @@ def _type(field: descriptor_pb2.FieldDescriptorProto) -> str:
     return f"a|{kind}" if field.HasField("oneof_index") else kind
 
 
-def test_the_descriptor_is_what_the_proto_compiles_to(
-    tmp_path: Path, compiled: descriptor_pb2.FileDescriptorProto
-) -> None:
-    fresh = tmp_path / "agent.binpb"
-    subprocess.run([sys.executable, str(ROOT / "tools" / "make_descriptor.py"), "--output", str(fresh)], check=True)
-    assert list(descriptor_pb2.FileDescriptorSet.FromString(fresh.read_bytes()).file) == [compiled]
+def test_the_descriptors_are_what_the_protos_compile_to(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, str(ROOT / "tools" / "make_descriptor.py"), "--output", str(tmp_path)], check=True)
+    fresh = {file.name: _read(file) for file in tmp_path.glob("*.binpb")}
+    assert fresh == {file.name: _read(file) for file in PACKAGE.glob("*.binpb")}
+    assert {name.partition(".")[0] for name in fresh} == {file.stem for file in PACKAGE.glob("*.proto")}
 
 
 def test_every_field_has_the_number_and_type_that_clients_know(compiled: descriptor_pb2.FileDescriptorProto) -> None:

@@ -1,22 +1,19 @@
-"""Boards bring the protobuf and gRPC of their image's year: the contract holds from the oldest that install here on.
+"""Boards bring the protobuf and gRPC of their image's year: the contract holds from the oldest to the newest.
 
-The newest are what all other tests run with.
+Agent and client each run with both, in processes of their own.
 """
 
 from __future__ import annotations
 
-import math
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import grpc
 import pytest
 
 from emflow_proto import messages as m
-from emflow_proto.service import AgentStub
 from support import Process
 
 pytestmark = pytest.mark.peer
@@ -66,21 +63,87 @@ def test_messages_are_the_same_bytes_with_every_protobuf(install: Callable[..., 
     assert tensor.byte_data == b"12345678"
 
 
-def test_an_agent_on_the_oldest_packages_serves_the_newest_client(
-    install: Callable[..., Path], python: Callable[..., Process], scenes_model: Path, tmp_path: Path
+OLDEST, NEWEST = ("protobuf==3.12.4", "grpcio==1.49.1"), ("protobuf", "grpcio")
+
+# All seven calls, the health of it all, and a refusal; says what it ran with.
+CLIENT = """
+import math, sys, time, uuid
+import google.protobuf, grpc
+from emflow_proto import health, messages as m
+from emflow_proto.service import AgentStub
+from emflow_proto.shared_memory import SharedBuffer
+
+socket, folder = sys.argv[1:]
+with grpc.insecure_channel("unix:" + socket) as channel:
+    agent = AgentStub(channel)
+    loaded = agent.LoadModel(m.LoadModelRequest(url=folder, name="scenes"), timeout=20).model
+    assert agent.DescribeModel(m.DescribeModelRequest(name="scenes")).model == loaded
+    assert list(agent.ListModels(m.ListModelsRequest()).models) == [loaded]
+    size = math.prod(loaded.input_tensor_metadatas[0].shape)
+    sent = m.Tensor(tensor_metadata=m.TensorMetadata(data_type=m.DataType.FLOAT32), byte_data=bytes(size))
+    (given,) = agent.Predict(m.PredictRequest(name="scenes", tensors=[sent]), timeout=20).tensors
+    buffer = SharedBuffer(size)
+    shared = m.PredictRequest(name="scenes", tensors=[m.Tensor(shared_memory_handle=buffer.handle)])
+    assert list(agent.Predict(shared, timeout=20).tensors) == [given]
+    try:
+        agent.Predict(m.PredictRequest(name="scenes", tensors=[m.Tensor(byte_data=b"x")]))
+    except grpc.RpcError as refusal:
+        assert refusal.code() == grpc.StatusCode.INVALID_ARGUMENT
+    chosen = str(uuid.uuid4())
+    capture = m.CaptureDataRequest(model_name="scenes", capture_id=chosen, output_tensors=[given])
+    capture.inference_timestamp.seconds = int(time.time())
+    agent.CaptureData(capture)
+    question = m.GetCaptureDataStatusRequest(capture_id=chosen)
+    while agent.GetCaptureDataStatus(question).status == m.CaptureDataStatus.IN_PROGRESS:
+        time.sleep(0.02)
+    assert agent.GetCaptureDataStatus(question).status == m.CaptureDataStatus.SUCCESS
+    agent.UnLoadModel(m.UnLoadModelRequest(name="scenes"))
+    check = channel.unary_unary(
+        "/grpc.health.v1.Health/Check",
+        health.HealthCheckRequest.SerializeToString,
+        health.HealthCheckResponse.FromString,
+    )
+    assert check(health.HealthCheckRequest(service=m.SERVICE)).status == health.SERVING
+print(google.protobuf.__version__, google.protobuf.__file__, grpc.__file__)
+"""
+
+
+@pytest.fixture(scope="module")
+def environments(install: Callable[..., Path]) -> dict[str, Path]:
+    return {"oldest": install(*OLDEST), "newest": install(*NEWEST)}
+
+
+@pytest.mark.parametrize("of_client", ["oldest", "newest"])
+@pytest.mark.parametrize("of_agent", ["oldest", "newest"])
+def test_every_call_is_served_with_the_oldest_and_the_newest_packages(
+    environments: dict[str, Path],
+    python: Callable[..., Process],
+    scenes_model: Path,
+    tmp_path: Path,
+    of_agent: str,
+    of_client: str,
 ) -> None:
-    folder = install("protobuf==3.12.4", "grpcio==1.49.1")
-    socket = tmp_path / "a.sock"
-    agent = python("emflow_agent", "--socket", str(socket), env={**os.environ, "PYTHONPATH": str(folder)})
+    socket, (theirs, ours) = tmp_path / "a.sock", (environments[of_agent], environments[of_client])
+    options = {
+        "DeviceFleetName": "a-fleet",
+        "CaptureDataDestination": "Disk",
+        "CaptureDataDiskPath": tmp_path / "captures",
+        "CaptureDataPushPeriodSeconds": "0.1",
+    }
+    settings = [word for key, value in options.items() for word in ("--set", f"{key}={value}")]
+    agent = python("emflow_agent", "--socket", str(socket), *settings, env={**os.environ, "PYTHONPATH": str(theirs)})
     agent.says("Server listening on")
-    assert f"{folder}/grpc/_cython/cygrpc" in Path(f"/proc/{agent.popen.pid}/maps").read_text()
-    with grpc.insecure_channel(f"unix:{socket}") as channel:
-        stub = AgentStub(channel)
-        model = stub.LoadModel(m.LoadModelRequest(url=str(scenes_model.parent), name="scenes"), timeout=20).model
-        (taken,) = model.input_tensor_metadatas
-        picture = m.Tensor(byte_data=bytes(math.prod(taken.shape)))
-        request = m.PredictRequest(name="scenes", tensors=[picture])
-        (given,) = stub.Predict(request, timeout=20).tensors
-        assert len(given.byte_data) == model.output_tensor_metadatas[0].shape[1]
+    assert f"{theirs}/grpc/_cython/cygrpc" in Path(f"/proc/{agent.popen.pid}/maps").read_text()
+    done = subprocess.run(
+        [sys.executable, "-c", CLIENT, str(socket), str(scenes_model.parent)],
+        env={**os.environ, "PYTHONPATH": str(ours)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr + agent.text()
+    assert done.stdout.count(str(ours)) == 2
     assert agent.end() == 0
+    assert "Traceback" not in agent.text()
     assert not socket.exists()

@@ -2,53 +2,89 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib
+import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from emflow_agent.problems import CannotLoad, CannotRun
+from emflow_agent.runtimes import delegates
+from emflow_agent.runtimes.delegates import NoDelegate
+from emflow_agent.runtimes.options import Options
+from emflow_agent.runtimes.placement import Placement
+from emflow_agent.runtimes.text import one_line, only_one, open_sizes
 from emflow_agent.tensors import TensorSpec, spec
 
 if TYPE_CHECKING:
     from emflow_agent.tensors import Array
 
+KEY = "litert"
 NAME = "LiteRT"
-SUFFIX = ".tflite"
+FILES = "one *.tflite"
+
+log = logging.getLogger(__name__)
 
 # The same Interpreter under two names: upstream's, and the one in NXP's board images.
 _PACKAGES = ("ai_edge_litert.interpreter", "tflite_runtime.interpreter")
 
 
+def files_of(names: Sequence[str]) -> list[str]:
+    """The folder's .tflite.
+
+    Raises:
+        CannotLoad: there are several.
+    """
+    return only_one([name for name in names if name.endswith(".tflite")], FILES)
+
+
 def available() -> str:
     """Empty when one of the packages is there; otherwise what to install."""
     try:
-        _interpreter_class()
+        _package()
     except ImportError as error:
         return f"{error}; install ai-edge-litert (pip install 'emflow[agent]') or the board's tflite_runtime"
     return ""
 
 
-def open_model(content: bytes, threads: int) -> LitertModel:
-    """Make the bytes of a .tflite file ready to run.
+def open_model(files: Mapping[str, bytes], options: Options) -> LitertModel:
+    """Make the bytes of a .tflite file ready to run, by the delegate that the options name.
 
     Raises:
-        CannotLoad: they are no TensorFlow Lite model, or one with operators or tensors that cannot be run here.
+        CannotLoad: they are no TensorFlow Lite model, or one with operators or tensors that cannot be run here; the
+            delegate is not there or took nothing, and the options insist on it.
     """
-    interpreter_class = _interpreter_class()
+    (content,) = files.values()
+    library = delegates.library_of(options.delegate)
+    if not library and options.delegate != delegates.XNNPACK:
+        return _open(content, options)
+    wanted = delegates.name_of(options.delegate) if library else "XNNPACK"
     try:
-        interpreter = interpreter_class(model_content=content, num_threads=threads)
-        interpreter.allocate_tensors()
-    except (ValueError, RuntimeError) as error:
-        raise CannotLoad(_one_line(error)) from None
-    return LitertModel(interpreter)
+        loaded = [_load_delegate(library, options)] if library else []
+        model = _open(content, options, loaded, wanted)
+        placement = model.placement
+        if placement.nodes and (placement.accelerator != wanted or not placement.taken):
+            raise NoDelegate(f"it took 0 of {placement.nodes} nodes")
+        return model
+    except (NoDelegate, CannotLoad) as problem:
+        # Also when the graph could not be prepared with it: without it, a file that is damaged says so itself.
+        said = f"the {wanted} delegate does not run this model: {problem}"
+        if options.accelerator_required:
+            raise CannotLoad(said) from None
+        model = _open(content, options, instead_of=wanted)
+    log.warning("%s; it runs on the CPU, which is slower: %s", said, model.placement)
+    return model
 
 
 class LitertModel:
     """An interpreter, its inputs and its outputs."""
 
-    def __init__(self, interpreter: Any) -> None:
+    def __init__(self, interpreter: Any, placement: Placement) -> None:
         self._interpreter = interpreter
+        self.placement = placement
         inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
+        for tensor in inputs:
+            _check_sizes(tensor)
         self.inputs = tuple(map(_spec, inputs))
         self.outputs = tuple(map(_spec, outputs))
         self._input_indices = [int(tensor["index"]) for tensor in inputs]
@@ -62,23 +98,96 @@ class LitertModel:
             interpreter.invoke()
             return [interpreter.get_tensor(index) for index in self._output_indices]
         except (ValueError, RuntimeError) as error:
-            raise CannotRun(_one_line(error)) from None
+            raise CannotRun(one_line(error)) from None
 
 
-def _interpreter_class() -> Any:
+def _open(
+    content: bytes, options: Options, loaded: Sequence[Any] = (), wanted: str = "", instead_of: str = ""
+) -> LitertModel:
+    """Raises: CannotLoad."""
+    package = _package()
+    more: dict[str, Any] = {}
+    if options.delegate == delegates.NONE:
+        more["experimental_op_resolver_type"] = package.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    if loaded:
+        more["experimental_delegates"] = list(loaded)
+    try:
+        interpreter = package.Interpreter(model_content=content, num_threads=options.threads, **more)
+        # External delegates take their nodes when the interpreter is made, its own XNNPACK when tensors get memory.
+        before = _nodes(interpreter)
+        interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        raise CannotLoad(one_line(error)) from None
+    return LitertModel(
+        interpreter, _placement(before, _nodes(interpreter), wanted if loaded else "", instead_of or options.given_up)
+    )
+
+
+def _placement(
+    before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]], external: str, instead_of: str
+) -> Placement:
+    if not after:
+        return Placement(_title(), external or "CPU", instead_of=instead_of)
+    graph = [node for node in after if node["op_name"] != "DELEGATE"]
+    first = [node for node in before if node["op_name"] == "DELEGATE"]
+    known = {node["index"] for node in first}
+    second = [node for node in after if node["op_name"] == "DELEGATE" and node["index"] not in known]
+    by_external, by_xnnpack = delegates.taken_by(first, graph), delegates.taken_by(second, graph)
+    if external:
+        beside = f"XNNPACK {by_xnnpack}" if by_xnnpack else ""
+        return Placement(_title(), external, by_external, len(graph), instead_of, beside)
+    name, taken = ("XNNPACK", by_xnnpack) if by_xnnpack else ("CPU", len(graph))
+    return Placement(_title(), name, taken, len(graph), instead_of)
+
+
+def _nodes(interpreter: Any) -> list[Mapping[str, Any]]:
+    """The graph's nodes; none where the package, an older one, does not tell."""
+    try:
+        return list(interpreter._get_ops_details())
+    except AttributeError:
+        return []
+
+
+def _load_delegate(library: str, options: Options) -> Any:
+    """Raises: NoDelegate."""
+    delegates.prepare(options)
+    try:
+        # Both, because the package's own way of saying that one of them is not there ends in a traceback.
+        ctypes.CDLL(library).tflite_plugin_create_delegate  # noqa: B018
+        return _package().load_delegate(library, dict(options.delegate_options))
+    except (OSError, AttributeError, ValueError, RuntimeError) as error:
+        raise NoDelegate(one_line(error)) from None
+
+
+def _package() -> Any:
     reasons = []
     for package in _PACKAGES:
         try:
-            return importlib.import_module(package).Interpreter
+            return importlib.import_module(package)
         except ImportError as error:  # noqa: PERF203
             # Also when the package is there and a library it needs is not: that is what a person has to know.
             reasons.append(str(error))
     raise ImportError("; ".join(reasons))
 
 
+def _title() -> str:
+    package = _package().__name__.partition(".")[0]
+    version = getattr(importlib.import_module(package), "__version__", "")
+    return f"{NAME if package == 'ai_edge_litert' else package} {version}".strip()
+
+
+def _check_sizes(tensor: Mapping[str, Any]) -> None:
+    """Refuse an input with open sizes other than the batch's. LiteRT takes 1 for each, which no picture has.
+
+    Raises:
+        CannotLoad: with the sizes.
+    """
+    shape = [int(size) for size in tensor["shape"]]
+    said = [int(size) for size in tensor.get("shape_signature", ())] or shape
+    sizes = ["?" if at and size < 0 and shape[at] == 1 else str(shape[at]) for at, size in enumerate(said)]
+    if "?" in sizes:
+        raise CannotLoad(open_sizes(tensor["name"], sizes))
+
+
 def _spec(tensor: Mapping[str, Any]) -> TensorSpec:
     return spec(tensor["name"].encode(), tensor["dtype"], tensor["shape"])
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

@@ -1,0 +1,118 @@
+"""A CaptureData request, checked against the model that it is about, as a capture that holds copies of everything."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+
+from emflow_agent.capture.lines import CONTENT_TYPES, Capture, Captured
+from emflow_agent.problems import BadRequest, InTheFuture
+from emflow_agent.shared_memory import attached
+from emflow_agent.tensors import WIRE_TYPES, TensorSpec
+from emflow_proto import messages as m
+
+CAPTURE_ID = re.compile(r"[0-9a-f]{8}(-?)[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{12}", re.IGNORECASE)
+LONGEST_TEXT = 1024
+# As many as NumPy has had for most of its life; readers reshape to them.
+MOST_DIMENSIONS = 32
+
+TOLERANCE = 1.0
+"""Seconds by which a client's clock may be ahead: it reads the same clock, which may be set back in between."""
+
+ITEM_SIZES = {int(number): dtype.itemsize for dtype, number in WIRE_TYPES.items()}
+
+
+def read_capture(
+    request: m.CaptureDataRequest, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], now: float
+) -> Capture:
+    """Check and copy. inputs, outputs: the model's tensors; now: Unix seconds.
+
+    Raises:
+        BadRequest: the capture id is no UUID, the time is none, or a tensor cannot be what it is said to be.
+        InTheFuture: the time is still to come.
+    """
+    if not CAPTURE_ID.fullmatch(request.capture_id):
+        raise BadRequest(f"capture id {request.capture_id[:100]!r} is no UUID such as {'-'.join(_EXAMPLE)}")
+    sent_in = tuple(_tensor("input", at, one, inputs) for at, one in enumerate(request.input_tensors))
+    sent_out = tuple(_tensor("output", at, one, outputs) for at, one in enumerate(request.output_tensors))
+    capture = Capture(
+        id=request.capture_id,
+        model=request.model_name,
+        time=_time(request, now),
+        inputs=sent_in,
+        outputs=sent_out,
+        more_inputs=tuple(map(_auxiliary, request.inputs)),
+        more_outputs=tuple(map(_auxiliary, request.outputs)),
+    )
+    if not (capture.inputs or capture.outputs or capture.more_inputs or capture.more_outputs):
+        raise BadRequest("there is nothing to capture: neither tensors nor auxiliary data were sent")
+    return capture
+
+
+_EXAMPLE = ("123e4567", "e89b", "12d3", "a456", "426614174000")
+
+
+def _time(request: m.CaptureDataRequest, now: float) -> float:
+    if not request.HasField("inference_timestamp"):
+        return now
+    seconds, nanos = request.inference_timestamp.seconds, request.inference_timestamp.nanos
+    if seconds < 0 or not 0 <= nanos < 1_000_000_000:
+        raise BadRequest(f"{seconds} s and {nanos} ns are no time since 1970")
+    time = seconds + nanos / 1e9
+    if time > now + TOLERANCE:
+        raise InTheFuture(f"the inference was {time - now:.1f} s in the future; is the client's time in seconds?")
+    return time
+
+
+def _tensor(what: str, at: int, tensor: m.Tensor, specs: Sequence[TensorSpec]) -> Captured:
+    """By the model's own metadata where the bytes are as many as the model has there, whatever the client claims."""
+    claimed = tensor.tensor_metadata
+    name, data = bytes(claimed.name), _data(tensor)
+    named = next((known for known in specs if known.name == name), None)
+    known = named or (specs[at] if at < len(specs) and (not name or specs[at].nbytes == len(data)) else None)
+    shown = (name or (known.name if known else b"")).decode("utf-8", "backslashreplace")[:LONGEST_TEXT]
+    if known is not None:
+        if len(data) != known.nbytes:
+            raise BadRequest(f"{what} {known} has {known.nbytes} bytes, not {len(data)}")
+        return Captured(shown, kind(known.data_type.name, known.shape), data)
+    # Something of the client's own beside the model's tensors; its word is all that there is.
+    if len(claimed.shape) > MOST_DIMENSIONS:
+        raise BadRequest(f"{what} {shown!r} has {len(claimed.shape)} dimensions, more than {MOST_DIMENSIONS}")
+    size = ITEM_SIZES.get(claimed.data_type)
+    needed = size * math.prod(claimed.shape) if size and claimed.shape and min(claimed.shape) >= 0 else -1
+    if needed != len(data):
+        said = f"{_type_name(claimed.data_type)} {list(claimed.shape)}"
+        told = f"{needed} bytes" if needed >= 0 else "nothing"
+        raise BadRequest(f"{what} {shown!r} sent as {said} has {len(data)} bytes; such a tensor has {told}")
+    return Captured(shown, kind(m.DataType(claimed.data_type).name, claimed.shape), data)
+
+
+def kind(data_type: str, shape: Sequence[int]) -> str:
+    """A tensor's observedContentType. A scalar is written with one dimension, which readers can take."""
+    return f"Tensor[{data_type}; {', '.join(map(str, shape)) or '1'}]"
+
+
+def _auxiliary(one: m.AuxilaryData) -> Captured:
+    try:
+        encoding = m.Encoding(one.encoding).name
+    except ValueError:
+        raise BadRequest(f"auxiliary data {one.name[:100]!r}: {one.encoding} is no encoding") from None
+    return Captured(
+        one.name[:LONGEST_TEXT], CONTENT_TYPES.get(encoding, "application/octet-stream"), _data(one), encoding
+    )
+
+
+def _data(one: m.Tensor | m.AuxilaryData) -> bytes:
+    """A copy: the client takes its segment back when the call returns."""
+    if one.WhichOneof("data") == "shared_memory_handle":
+        with attached(one.shared_memory_handle) as view:
+            return bytes(view)
+    return one.byte_data
+
+
+def _type_name(number: int) -> str:
+    try:
+        return m.DataType(number).name
+    except ValueError:
+        return f"type {number}"

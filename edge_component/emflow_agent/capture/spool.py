@@ -1,0 +1,227 @@
+"""Batches in a folder, under the same keys as in S3: written so that a crash leaves whole batches or nothing.
+
+Everything is written under a temporary name, synchronised and renamed; a batch's large tensors before the lines that
+refer to them. What a crash left half-made is removed at the next start. When the folder has its fill, the oldest batch
+goes for the newest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
+
+from emflow_agent.capture.bouts import Bout
+from emflow_agent.capture.lines import RAW, Batch
+
+# Captured pictures are nobody's business but the owner's and those whom he lets into the group.
+FOLDER_MODE, FILE_MODE = 0o750, 0o640
+TEMPORARY = ".part"
+# What a file takes on a disk, in steps of this.
+BLOCK = 4096
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class DoesNotFit(Exception):
+    """The folder cannot take a batch, for a reason that older batches have no part in."""
+
+
+class Spool:
+    """The batches under one folder. Safe to use from any thread.
+
+    Args:
+        folder: made when it is not there.
+        prefix: of all keys; nothing outside of it is touched.
+        budget: bytes that all batches together may have.
+
+    Raises:
+        OSError: the folder cannot be made or read.
+    """
+
+    def __init__(self, folder: Path, prefix: str, budget: int) -> None:
+        self.folder, self._budget = folder, budget
+        self._top = folder / prefix
+        self._lock = threading.RLock()
+        self._dropping = Bout()
+        self.dropped = 0
+        _make(self._top)
+        self._sizes: OrderedDict[str, int] = OrderedDict()
+        self._tidy()
+
+    def batches(self) -> list[str]:
+        """The keys of all batches, oldest first."""
+        with self._lock:
+            return list(self._sizes)
+
+    def write(self, batch: Batch) -> tuple[str, ...]:
+        """Store a batch; the capture ids of those that had to go for it.
+
+        Raises:
+            DoesNotFit: there is no room even so.
+            OSError: the folder cannot be written.
+        """
+        size = sum(map(_on_disk, (len(batch.lines), *(len(data) for _, data in batch.raw))))
+        if size > self._budget:
+            raise DoesNotFit(f"the batch has {size} bytes, and the folder may hold {self._budget}")
+        with self._lock:
+            before = self.dropped
+            gone = self._make_room(sum(self._sizes.values()) + size - self._budget)
+            try:
+                self._write(batch)
+            except OSError as error:
+                if error.errno not in FULL:
+                    raise
+                # Somebody else filled the disk. As much as this batch needs is ours to give; all that we have is not.
+                gone += self._make_room(size)
+                try:
+                    self._write(batch)
+                except OSError as again:
+                    raise DoesNotFit(f"{self.folder}: {again.strerror}") from None
+            self._sizes[batch.key] = size
+            self._tell(self.dropped - before)
+            return gone
+
+    def read(self, key: str) -> Batch | None:
+        """A batch as it was sealed; None when it is gone. Large tensors that are gone already are left out."""
+        with self._lock:
+            try:
+                lines = (self.folder / key).read_bytes()
+            except FileNotFoundError:
+                self._sizes.pop(key, None)
+                return None
+            raw = [(path.relative_to(self.folder).as_posix(), path.read_bytes()) for path in self._raw(key)]
+            return Batch(key, tuple(_ids(lines)), lines, tuple(raw))
+
+    def ids(self, key: str) -> tuple[str, ...]:
+        """The capture ids of a batch."""
+        try:
+            return tuple(_ids((self.folder / key).read_bytes()))
+        except OSError:
+            return ()
+
+    def remove(self, key: str) -> None:
+        """Take a batch away: its lines first, so that nothing is left that refers to what is gone."""
+        with self._lock:
+            self._sizes.pop(key, None)
+            (self.folder / key).unlink(missing_ok=True)
+            for path in self._raw(key):
+                path.unlink(missing_ok=True)
+            self._prune((self.folder / key).parent)
+
+    def _make_room(self, needed: int) -> tuple[str, ...]:
+        gone: list[str] = []
+        while needed > 0 and self._sizes:
+            key, size = next(iter(self._sizes.items()))
+            gone += self.ids(key)
+            self.remove(key)
+            needed -= size
+        self.dropped += len(gone)
+        return tuple(gone)
+
+    def _tell(self, dropped: int) -> None:
+        if dropped:
+            text = f"{self.folder} is full; the oldest captures go for the newest, {self.dropped} since the start"
+            self._dropping.on("full", text)
+        else:
+            self._dropping.over()
+
+    def _write(self, batch: Batch) -> None:
+        made: list[Path] = []
+        try:
+            for key, data in (*batch.raw, (batch.key, batch.lines)):
+                path = self.folder / key
+                _make(path.parent)
+                made.append(path)
+                _write_whole(path, data)
+            # Up to the top: the folders of an hour may be new themselves.
+            for folder in {
+                folder for path in made for folder in path.parents if self.folder in (folder, *folder.parents)
+            }:
+                _sync(folder)
+        except OSError:
+            for path in made:
+                path.unlink(missing_ok=True)
+                _part(path).unlink(missing_ok=True)
+            raise
+
+    def _raw(self, key: str) -> list[Path]:
+        path = self.folder / key
+        return sorted((path.parent / RAW).glob(f"*/{path.stem}-*"), key=lambda raw: int(raw.name.rpartition("-")[2]))
+
+    def _tidy(self) -> None:
+        """Find what is there, and remove what a crash left half-made."""
+        found: list[tuple[int, str, int]] = []
+        raw: dict[str, list[Path]] = {}
+        for path in self._top.rglob("*"):
+            if path.is_dir():
+                continue
+            if path.suffix == TEMPORARY:
+                path.unlink(missing_ok=True)
+            elif path.parent.parent.name == RAW:
+                raw.setdefault(str(path.parent.parent.parent / path.name.rpartition("-")[0]), []).append(path)
+            elif path.suffix == ".jsonl":
+                about = path.stat()
+                found.append((about.st_mtime_ns, path.relative_to(self.folder).as_posix(), _on_disk(about.st_size)))
+        for _, key, size in sorted(found):
+            parts = raw.pop(str(self.folder / key)[: -len(".jsonl")], [])
+            self._sizes[key] = size + sum(_on_disk(part.stat().st_size) for part in parts)
+        for orphans in raw.values():
+            for path in orphans:
+                path.unlink(missing_ok=True)
+
+    def _prune(self, folder: Path) -> None:
+        """Remove the folders of an hour that has no batch any more."""
+        try:
+            for raw in (folder / RAW).glob("*"):
+                raw.rmdir()
+            if (folder / RAW).is_dir():
+                (folder / RAW).rmdir()
+            while folder != self._top:
+                folder.rmdir()
+                folder = folder.parent
+        except OSError:
+            return  # something is in it
+
+
+def _make(folder: Path) -> None:
+    """A folder and those above it, all with the same mode; `mkdir` gives it to the last only."""
+    if not folder.is_dir():
+        _make(folder.parent)
+        folder.mkdir(FOLDER_MODE, exist_ok=True)
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    part = _part(path)
+    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, FILE_MODE), "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    part.rename(path)
+
+
+def _part(path: Path) -> Path:
+    return path.with_name(path.name + TEMPORARY)
+
+
+def _sync(folder: Path) -> None:
+    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
+
+
+def _on_disk(size: int) -> int:
+    return -(-size // BLOCK) * BLOCK
+
+
+def _ids(lines: bytes) -> Iterator[str]:
+    """Capture ids; a line that somebody else wrote, or spoilt, has none."""
+    for line in lines.splitlines():
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            yield str(json.loads(line)["eventMetadata"]["eventId"])

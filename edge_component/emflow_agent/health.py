@@ -1,0 +1,52 @@
+"""Whether the agent can be used, for whoever supervises it over gRPC's own health service."""
+
+# ruff: noqa: N802  (the names are the interface's)
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import grpc
+
+from emflow_proto import health
+
+
+class Health:
+    """The servicer. All services begin as SERVING.
+
+    Args:
+        services: full names of what the server has.
+    """
+
+    def __init__(self, services: Sequence[str]) -> None:
+        self._services = frozenset(("", *services))
+        self._status = health.SERVING
+        self._changed = threading.Condition()
+
+    def end(self) -> None:
+        """From now on NOT_SERVING, and who watches is told so for the last time."""
+        with self._changed:
+            self._status = health.NOT_SERVING
+            self._changed.notify_all()
+
+    def Check(self, request: Any, context: grpc.ServicerContext) -> Any:
+        if request.service not in self._services:
+            return context.abort(grpc.StatusCode.NOT_FOUND, f"there is no service {request.service[:100]!r} here")
+        return health.HealthCheckResponse(status=self._status)
+
+    def Watch(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+        if not context.add_callback(self._wake):
+            return
+        known = request.service in self._services
+        status = self._status if known else health.SERVICE_UNKNOWN
+        yield health.HealthCheckResponse(status=status)
+        with self._changed:
+            self._changed.wait_for(lambda: self._status == health.NOT_SERVING or not context.is_active())
+        if known and status != self._status and context.is_active():
+            yield health.HealthCheckResponse(status=self._status)
+
+    def _wake(self) -> None:
+        with self._changed:
+            self._changed.notify_all()

@@ -1,0 +1,197 @@
+"""Which bytes of a model's folder may be loaded: those that its manifest lists, whose signature somebody trusted gave.
+
+Two kinds of manifest are known: our own (`emflow-package.json`, docs/model-packages.md), and the one that an edge
+packaging job of the embedded AWS leaves (`manifest.json` beside `manifest.sig`). A folder without either is taken as it
+is, unless keys are configured that packages have to be signed with.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from emflow_agent.folder import Folder, plain_parts
+from emflow_agent.problems import CannotLoad
+from emflow_agent.signatures import Trust
+
+MANIFEST, SIGNATURE = "emflow-package.json", "emflow-package.sig"
+JOB_MANIFEST, JOB_SIGNATURE, JOB_CERTIFICATE = "manifest.json", "manifest.sig", "certificate.pem"
+
+SCHEMA_VERSION = 1
+
+LARGEST_MANIFEST = 1 << 20
+LARGEST_SIGNATURE = 1 << 14
+MOST_FILES = 1000
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a manifest says of a file; a packaging job's says nothing of its size."""
+
+    sha256: str
+    size: int | None = None
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A model's files, by their path in the folder, and what it is."""
+
+    files: Mapping[str, Entry]
+    model: str = ""
+    version: str = ""
+    target: str = ""
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """A folder's manifest after its signature was looked at."""
+
+    manifest: Manifest | None
+    remark: str
+
+    def __str__(self) -> str:
+        facts = self.manifest
+        return f"{facts.model} {facts.version}, {self.remark}" if facts else self.remark
+
+    def names(self, folder: Folder) -> list[str]:
+        """The files that may be loaded: what is not in a manifest is not part of the package."""
+        return sorted(self.manifest.files) if self.manifest else folder.names()
+
+    def size(self, folder: Folder, name: str) -> int:
+        entry = self.manifest.files[name] if self.manifest else None
+        return entry.size if entry and entry.size is not None else folder.size(name)
+
+    def read(self, folder: Folder, name: str, most: int) -> bytes:
+        """A file's bytes, those that were checked: there is no second look at the file.
+
+        Raises:
+            CannotLoad: it is not what the manifest says, or see Folder.read.
+        """
+        content = folder.read(name, most)
+        entry = self.manifest.files[name] if self.manifest else None
+        if entry and entry.size is not None and len(content) != entry.size:
+            raise CannotLoad(f"{name!r} has {len(content)} bytes and its manifest says {entry.size}")
+        if entry and hashlib.sha256(content).hexdigest() != entry.sha256:
+            raise CannotLoad(f"{name!r} is not the file that its manifest lists: its SHA-256 differs")
+        return content
+
+
+def unseal(folder: Folder, trust: Trust) -> Sealed:
+    """Read a folder's manifest and check its signature.
+
+    Raises:
+        CannotLoad: a manifest that is damaged, a signature that nobody trusted gave, or none where one is needed.
+    """
+    there = folder.names()
+    if MANIFEST in there:
+        return _sealed(folder, trust, read_manifest, MANIFEST, SIGNATURE if SIGNATURE in there else "")
+    if SIGNATURE in there:
+        raise CannotLoad(f"there is {SIGNATURE} and no {MANIFEST}; the package is not whole")
+    if JOB_MANIFEST in there and JOB_SIGNATURE in there:
+        certificate = JOB_CERTIFICATE if JOB_CERTIFICATE in there else ""
+        return _sealed(folder, trust, read_job_manifest, JOB_MANIFEST, JOB_SIGNATURE, certificate)
+    if trust.needed:
+        raise CannotLoad(f"the package is not signed (there is no {MANIFEST}), and this agent loads signed ones only")
+    return Sealed(None, "not signed")
+
+
+def _sealed(
+    folder: Folder,
+    trust: Trust,
+    read: Callable[[bytes], Manifest],
+    manifest: str,
+    signature: str,
+    certificate: str = "",
+) -> Sealed:
+    content = folder.read(manifest, LARGEST_MANIFEST)
+    if signature:
+        signed = folder.read(signature, LARGEST_SIGNATURE)
+        carried = folder.read(certificate, LARGEST_SIGNATURE) if certificate else b""
+        remark = trust.check(content, signed, carried)
+    elif trust.needed:
+        raise CannotLoad(
+            f"{manifest} is not signed (there is no {SIGNATURE}), and this agent loads signed packages only"
+        )
+    else:
+        remark = "digests match the manifest, which is not signed"
+    return Sealed(read(content), remark)
+
+
+def read_manifest(content: bytes) -> Manifest:
+    """Our own manifest.
+
+    Raises:
+        CannotLoad: it is something else.
+    """
+    said = _object(content, MANIFEST)
+    version = said.get("schemaVersion")
+    if version != SCHEMA_VERSION:
+        raise CannotLoad(f"{MANIFEST}: schemaVersion is {version!r}, and this agent knows {SCHEMA_VERSION}")
+    files, model = said.get("files"), said.get("model", {})
+    if not isinstance(model, dict) or not isinstance(files, dict):
+        raise CannotLoad(f"{MANIFEST}: model and files have to be objects")
+    entries = {}
+    for name, entry in files.items():
+        if not isinstance(entry, dict):
+            raise CannotLoad(f"{MANIFEST}: {name!r} has to have sha256 and size")
+        size = entry.get("size")
+        if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+            raise CannotLoad(f"{MANIFEST}: size of {name!r} is {size!r}, which is no number of bytes")
+        entries[name] = Entry(_digest(MANIFEST, name, entry.get("sha256")), size)
+    facts = [model.get("name", ""), model.get("version", ""), said.get("target", "")]
+    if not all(isinstance(fact, str) for fact in facts):
+        raise CannotLoad(f"{MANIFEST}: name, version and target are texts")
+    return Manifest(_checked(MANIFEST, entries), *facts)
+
+
+def read_job_manifest(content: bytes) -> Manifest:
+    """The manifest of a packaging job of the embedded AWS.
+
+    Raises:
+        CannotLoad: it is something else.
+    """
+    said = _object(content, JOB_MANIFEST)
+    files = said.get("files")
+    if said.get("algorithm") != "SHA-256" or not isinstance(files, dict):
+        raise CannotLoad(f"{JOB_MANIFEST} is no manifest with SHA-256 digests of files")
+    entries = {name: Entry(_digest(JOB_MANIFEST, name, digest)) for name, digest in files.items()}
+    model, version = str(said.get("model_name", "")), str(said.get("model_version", ""))
+    return Manifest(_checked(JOB_MANIFEST, entries), model, version)
+
+
+def _object(content: bytes, what: str) -> dict[str, Any]:
+    try:
+        said = json.loads(content, object_pairs_hook=_no_twins)
+    except (ValueError, RecursionError) as error:
+        raise CannotLoad(f"{what} is damaged: {error}") from None
+    if not isinstance(said, dict):
+        raise CannotLoad(f"{what} is no JSON object")
+    return said
+
+
+def _no_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Two entries of one name would mean one thing to us and another to whoever signed."""
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        raise ValueError("a key comes twice")
+    return made
+
+
+def _digest(what: str, name: str, said: object) -> str:
+    if not isinstance(said, str) or not _DIGEST.fullmatch(said):
+        raise CannotLoad(f"{what}: sha256 of {name!r} is no SHA-256 digest in hexadecimal")
+    return said
+
+
+def _checked(what: str, files: Mapping[str, Entry]) -> Mapping[str, Entry]:
+    if not 0 < len(files) <= MOST_FILES:
+        raise CannotLoad(f"{what} lists {len(files)} files; it has to be 1 to {MOST_FILES}")
+    for name in files:
+        plain_parts(name)
+    return files

@@ -1,0 +1,95 @@
+"""Server reflection: lets tools such as grpcurl find out what the agent can be asked, without its .proto."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import grpc
+
+from emflow_proto import health
+from emflow_proto import messages as m
+from emflow_proto.descriptors import Compiled
+
+# The second is the first as it was called before; most tools still begin with it.
+VERSIONS = ("reflection_v1", "reflection_v1alpha")
+
+NO_EXTENSIONS = "proto3 messages have no extensions"
+
+
+class Described:
+    """What a server can be asked: files with their services and all other names in them."""
+
+    def __init__(self, files: list[Compiled]) -> None:
+        self._by_name = {each.file.name: each.file for each in files}
+        self._files = files
+        self.services = sorted(f"{each.package}.{service.name}" for each in files for service in each.file.service)
+
+    def named(self, name: str) -> bytes:
+        """A file, by its name. Raises: KeyError."""
+        content: bytes = self._by_name[name].SerializeToString()
+        return content
+
+    def with_symbol(self, symbol: str) -> bytes:
+        """The file that defines a message, enum, service, call or field, by its full name. Raises: KeyError."""
+        for each in self._files:
+            if symbol.startswith(f"{each.package}.") and _holds(each, symbol):
+                return self.named(each.file.name)
+        raise KeyError(symbol)
+
+
+def add_reflection_to_server(server: grpc.Server) -> None:
+    """Let `server` answer what it can be asked: the agent, its health, and reflection itself."""
+    versions = [Compiled(name) for name in VERSIONS]
+    described = Described([m.COMPILED, health.COMPILED, *versions])
+    for version in versions:
+        request, response = version.message("ServerReflectionRequest"), version.message("ServerReflectionResponse")
+        handler = grpc.stream_stream_rpc_method_handler(
+            _answering(described, response),
+            request_deserializer=request.FromString,
+            response_serializer=response.SerializeToString,
+        )
+        name = f"{version.package}.ServerReflection"
+        handlers = {"ServerReflectionInfo": handler}
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, handlers),))
+
+
+def _answering(described: Described, response: Any) -> Callable[[Iterator[Any], Any], Iterator[Any]]:
+    def answers(requests: Iterator[Any], _context: Any) -> Iterator[Any]:
+        for request in requests:
+            answer = response(valid_host=request.host, original_request=request)
+            _fill(answer, request, described)
+            yield answer
+
+    return answers
+
+
+def _fill(answer: Any, request: Any, described: Described) -> None:
+    asked = request.WhichOneof("message_request")
+    error = answer.error_response
+    try:
+        if asked == "list_services":
+            for name in described.services:
+                answer.list_services_response.service.add(name=name)
+        elif asked == "file_by_filename":
+            answer.file_descriptor_response.file_descriptor_proto.append(described.named(request.file_by_filename))
+        elif asked == "file_containing_symbol":
+            found = described.with_symbol(request.file_containing_symbol)
+            answer.file_descriptor_response.file_descriptor_proto.append(found)
+        elif asked == "all_extension_numbers_of_type":
+            described.with_symbol(request.all_extension_numbers_of_type)
+            answer.all_extension_numbers_response.base_type_name = request.all_extension_numbers_of_type
+        else:
+            error.error_code = grpc.StatusCode.NOT_FOUND.value[0]
+            error.error_message = NO_EXTENSIONS if asked else "nothing was asked"
+    except KeyError:
+        error.error_code = grpc.StatusCode.NOT_FOUND.value[0]
+        error.error_message = f"there is no {str(getattr(request, str(asked)))[:200]!r} here"
+
+
+def _holds(compiled: Compiled, symbol: str) -> bool:
+    try:
+        compiled.pool.FindFileContainingSymbol(symbol)
+    except KeyError:
+        return False
+    return True

@@ -1,0 +1,246 @@
+"""The agent's settings, checked: the original agent's by its component's names, and ours beside them.
+
+They come as layers of key and value (`configuration` has where from); a later layer wins, an empty value counts as not
+given. All values are text; numbers, true and false of JSON are taken too.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from emflow_agent.capture.settings import LARGEST_EMBEDDED, CaptureSettings
+from emflow_agent.reading import BadSetting, Said
+from emflow_agent.runtimes import checked
+from emflow_agent.runtimes.options import BadOption, Options, read_environment, read_pairs, read_providers
+from emflow_agent.signatures import Trust, read_trust
+
+DEFAULT_SOCKET = "/tmp/aws.greengrass.SageMakerEdgeManager.sock"  # noqa: S108  the path that existing clients know
+
+# The component's keys, and what the configuration file of the original agent's program called them:
+# https://github.com/awsdocs/amazon-sagemaker-developer-guide/blob/main/doc_source/edge-device-fleet-manual.md
+COMPONENT = {
+    "DeviceFleetName": "sagemaker_edge_core_device_fleet_name",
+    "BucketName": "sagemaker_edge_provider_s3_bucket_name",
+    "CaptureDataBatchSize": "sagemaker_edge_core_capture_data_batch_size",
+    "CaptureDataBufferSize": "sagemaker_edge_core_capture_data_buffer_size",
+    "CaptureDataPushPeriodSeconds": "sagemaker_edge_core_capture_data_push_period_seconds",
+    "CaptureDataDestination": "sagemaker_edge_core_capture_data_destination",
+    "CaptureDataDiskPath": "sagemaker_edge_core_capture_data_disk_path",
+    "CaptureDataPeriodicUpload": "sagemaker_edge_core_capture_data_periodic_upload",
+    "CaptureDataPeriodicUploadPeriodSeconds": "sagemaker_edge_core_capture_data_periodic_upload_period_seconds",
+    "CaptureDataBase64EmbedLimit": "sagemaker_edge_core_capture_data_base64_embed_limit",
+    "FolderPrefix": "sagemaker_edge_core_folder_prefix",
+    "UnixSocketName": "",
+    "SagemakerEdgeLogVerbose": "sagemaker_edge_log_verbose",
+    "DLRBackendOptions": "",
+}
+
+# Ours; the two that the original's file had too come with their name there.
+OURS = {
+    "DeviceName": "sagemaker_edge_core_device_name",
+    "Region": "sagemaker_edge_core_region",
+    "SocketMode": "",
+    "SocketGroup": "",
+    "CleanStaleSocket": "",
+    "Threads": "",
+    "MemoryLimit": "",
+    "QueueSize": "",
+    "Trial": "",
+    "Runtime": "",
+    "Delegate": "",
+    "DelegateOptions": "",
+    "AcceleratorRequired": "",
+    "GraphCache": "",
+    "Providers": "",
+    "TrustKeys": "",
+    "RequireSignature": "",
+    "CaptureDataDiskBudget": "",
+}
+
+# What the original could do and this agent does in another way, or not at all; taken, so that old files still work.
+WITHOUT_MEANING = (
+    "DbEnable",
+    "DeploymentEnable",
+    "sagemaker_edge_core_root_certs_path",
+    "sagemaker_edge_provider_provider",
+    "sagemaker_edge_provider_provider_path",
+    "sagemaker_edge_provider_aws_ca_cert_file",
+    "sagemaker_edge_provider_aws_cert_file",
+    "sagemaker_edge_provider_aws_cert_pk_file",
+    "sagemaker_edge_provider_aws_iot_cred_endpoint",
+    "sagemaker_edge_telemetry_libsystemd_path",
+)
+
+DESTINATIONS = ("Cloud", "Disk")
+MOST_THREADS = 64
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What an agent was told.
+
+    socket, socket_mode, socket_group: where it listens, and who may open it; the group by name or number, empty for
+        the process' own.
+    clean_stale_socket: whether a socket that nobody serves is removed at start.
+    memory_limit: bytes that the process may take with all its models; 0 for what the machine has.
+    queue_size: calls of one model that may wait.
+    trial: whether a model is first run in a process of its own.
+    trust: the keys that packages have to be signed with.
+    runtime: threads, accelerators and their options.
+    capture: where captured data goes.
+    region: of the bucket; empty for what the environment says.
+    notes: sentences for the log about what was said and is not done.
+    """
+
+    socket: Path = Path(DEFAULT_SOCKET)
+    socket_mode: int = 0o660
+    socket_group: str = ""
+    clean_stale_socket: bool = False
+    memory_limit: int = 0
+    queue_size: int = 64
+    trial: bool = True
+    trust: Trust = field(default_factory=Trust)
+    runtime: Options = field(default_factory=Options)
+    capture: CaptureSettings = field(default_factory=CaptureSettings)
+    region: str = ""
+    verbose: bool = False
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Settings from one place, which messages name: a file, the Greengrass configuration, the command line."""
+
+    place: str
+    values: Mapping[str, Any]
+
+
+def read(layers: Sequence[Layer]) -> Settings:
+    """Put layers together, the lowest first.
+
+    Raises:
+        BadSetting: a value is not what it has to be; with its key, where it stands and what would do.
+    """
+    notes: list[str] = []
+    said = Said()
+    for layer in layers:
+        notes.extend(_take(layer, said))
+    capture = _capture(said)
+    if capture.missing and any(layer.values for layer in layers):
+        notes.append(f"CaptureData will be refused: {capture.missing}")
+    return Settings(
+        socket=Path(said.text("UnixSocketName", DEFAULT_SOCKET)),
+        socket_mode=_mode(said),
+        socket_group=said.text("SocketGroup"),
+        clean_stale_socket=said.truth("CleanStaleSocket", False),
+        memory_limit=said.size("MemoryLimit", 0),
+        queue_size=said.whole("QueueSize", 64, low=1, high=4096),
+        trial=said.truth("Trial", True),
+        trust=_trust(said),
+        runtime=_runtime(said),
+        capture=capture,
+        region=said.text("Region"),
+        verbose=said.truth("SagemakerEdgeLogVerbose", False),
+        notes=tuple(notes),
+    )
+
+
+def processors() -> int:
+    """How many threads an inference gets where nobody says it.
+
+    Two threads halved MobileNetV2's time on two idle processors and cost nothing on busy ones; past four, networks
+    of this size gain little and take the processors from whatever decodes the video.
+    """
+    return min(4, len(os.sched_getaffinity(0)))
+
+
+def _take(layer: Layer, said: Said) -> Iterator[str]:
+    """Add a layer's values under the component's names; notes about those that are not ours or do nothing."""
+    names = {**COMPONENT, **OURS}
+    known = {**{name: name for name in names}, **{old: name for name, old in names.items() if old}}
+    # The original's component turned its values into this file, so a file may have both; the component's names win.
+    for key, value in sorted(layer.values.items(), key=lambda pair: pair[0] in names):
+        if key in known:
+            said.put(known[key], value, key, layer.place)
+        elif key in WITHOUT_MEANING:
+            if str(value).lower() not in ("", "false", "none"):
+                yield f"{key} in {layer.place} has no meaning for this agent"
+        elif key != "accessControl":  # the nucleus' own
+            yield f"{key} in {layer.place} is not a setting of this agent"
+
+
+def _capture(said: Said) -> CaptureSettings:
+    fleet = said.text("DeviceFleetName")
+    if "/" in fleet or fleet in (".", ".."):
+        raise said.bad("DeviceFleetName", "is a folder of every key, so it cannot have a / or be . or ..")
+    prefix = said.text("FolderPrefix", "sme-capture").strip("/")
+    if any(part in ("", ".", "..") for part in prefix.split("/")):
+        raise said.bad("FolderPrefix", "is not a path of folders below the bucket, such as sme-capture")
+    bucket = said.text("BucketName")
+    if bucket and "sagemaker" not in bucket.lower():
+        raise said.bad("BucketName", "does not contain 'sagemaker', as Edge Manager's buckets have to")
+    batch = said.whole("CaptureDataBatchSize", 10, low=1, high=100_000)
+    # Whoever enlarges the batch alone has not said how many may wait.
+    buffer = said.whole("CaptureDataBufferSize", 30, low=2, high=1_000_000)
+    if buffer <= batch:
+        raise said.bad("CaptureDataBufferSize", f"has to be larger than CaptureDataBatchSize, which is {batch}", buffer)
+    folder = said.text("CaptureDataDiskPath")
+    if folder and not Path(folder).is_absolute():
+        raise said.bad("CaptureDataDiskPath", "is not an absolute path")
+    return CaptureSettings(
+        fleet=fleet,
+        device=said.text("DeviceName", os.environ.get("AWS_IOT_THING_NAME") or platform.node()),
+        to_cloud=said.choice("CaptureDataDestination", DESTINATIONS) == "Cloud",
+        bucket=bucket,
+        folder=Path(folder) if folder else None,
+        prefix=prefix,
+        batch=batch,
+        buffer=buffer,
+        push_period=said.seconds("CaptureDataPushPeriodSeconds", 4.0),
+        embed_limit=said.whole("CaptureDataBase64EmbedLimit", LARGEST_EMBEDDED, low=0, high=LARGEST_EMBEDDED),
+        upload=said.truth("CaptureDataPeriodicUpload", False),
+        upload_period=said.seconds("CaptureDataPeriodicUploadPeriodSeconds", 8.0),
+        disk_budget=said.size("CaptureDataDiskBudget", CaptureSettings.disk_budget) or CaptureSettings.disk_budget,
+    )
+
+
+def _trust(said: Said) -> Trust:
+    files = [Path(part) for part in said.parts("TrustKeys")]
+    try:
+        return read_trust("TrustKeys", files, said.truth("RequireSignature", False))
+    except BadOption as problem:
+        raise BadSetting(str(problem)) from None
+
+
+def _runtime(said: Said) -> Options:
+    try:
+        options = Options(
+            threads=said.whole("Threads", processors(), low=1, high=MOST_THREADS),
+            runtime=said.text("Runtime"),
+            delegate=said.text("Delegate"),
+            delegate_options=read_pairs("DelegateOptions", said.text("DelegateOptions")),
+            accelerator_required=said.truth("AcceleratorRequired", False),
+            graph_cache=said.text("GraphCache"),
+            providers=read_providers("Providers", said.text("Providers")),
+            dlr_options=read_environment("DLRBackendOptions", said.text("DLRBackendOptions")),
+        )
+        return checked(options)
+    except BadOption as problem:
+        raise BadSetting(str(problem)) from None
+
+
+def _mode(said: Said) -> int:
+    written = said.text("SocketMode", "0660")
+    try:
+        mode = int(written, 8)
+    except ValueError:
+        mode = -1
+    # Whoever connects to a Unix socket needs to write to it; without the owner's bits the agent locks itself out.
+    if not 0o600 <= mode <= 0o777 or mode & 0o600 != 0o600:
+        raise said.bad("SocketMode", "is not an access mode in octal digits that lets its owner in, such as 0660")
+    return mode

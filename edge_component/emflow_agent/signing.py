@@ -1,0 +1,182 @@
+"""Makes a folder with a model a signed package: `python -m emflow_agent.signing keygen | sign | verify`.
+
+It belongs where packages are made, with the private key; a device has the public one only, and checks by `integrity`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import getpass
+import hashlib
+import json
+import os
+import stat
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from emflow_agent.folder import opened_folder
+from emflow_agent.integrity import MANIFEST, MOST_FILES, SCHEMA_VERSION, SIGNATURE, unseal
+from emflow_agent.problems import Refused
+from emflow_agent.runtimes.options import BadOption
+from emflow_agent.signatures import INSTALL, read_trust
+
+
+class CannotSign(Exception):
+    """A key or a folder is not what it has to be; its text is the one line that a person gets to read."""
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
+        prog="python -m emflow_agent.signing",
+        description="Signed model packages: a manifest with the digest of each file, and an Ed25519 signature of it.",
+        epilog="Exit codes: 0 done, 1 failed, 2 the command line is wrong.",
+    )
+    commands = made.add_subparsers(dest="command", required=True)
+    keygen = commands.add_parser("keygen", help="make a private key, and the public one beside it")
+    keygen.add_argument("key", type=Path, metavar="KEY.pem", help="private key; the public one gets .pub before .pem")
+    sign = commands.add_parser("sign", help=f"write {MANIFEST} and {SIGNATURE} into a folder")
+    sign.add_argument("folder", type=Path, metavar="FOLDER")
+    sign.add_argument("--key", type=Path, required=True, metavar="KEY.pem", help="Ed25519 private key")
+    sign.add_argument("--name", required=True, help="the model's name")
+    sign.add_argument("--version", required=True, help="the model's version")
+    sign.add_argument("--target", default="", help="device that it is made for, such as imx8mplus")
+    verify = commands.add_parser("verify", help="check a folder as an agent does that trusts these keys")
+    verify.add_argument("folder", type=Path, metavar="FOLDER")
+    verify.add_argument("--trust", type=Path, action="append", required=True, metavar="PUBLIC.pem")
+    return made
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    said = parser().parse_args(arguments)
+    try:
+        if said.command == "keygen":
+            told = keygen(said.key)
+        elif said.command == "sign":
+            told = sign(said.folder, said.key, said.name, said.version, said.target)
+        else:
+            told = verify(said.folder, said.trust)
+    except (CannotSign, BadOption, Refused) as problem:
+        return _fail(str(problem))
+    except ImportError as error:
+        return _fail(f"{error}; install it with: {INSTALL}")
+    except OSError as error:
+        return _fail(f"{error.filename}: {error.strerror}")
+    sys.stdout.write(f"{told}\n")
+    return 0
+
+
+def keygen(key: Path) -> str:
+    """Write a new private key, for its owner's eyes only, and the public one; neither is ever overwritten.
+
+    Raises:
+        CannotSign: there is a file already.
+    """
+    from cryptography.hazmat.primitives import serialization as form
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    made = Ed25519PrivateKey.generate()
+    public = key.with_suffix(f".pub{key.suffix}")
+    if key.exists() or public.exists():
+        raise CannotSign(f"{key} or {public} is there already; a key that packages were signed with is not replaced")
+    private_text = made.private_bytes(form.Encoding.PEM, form.PrivateFormat.PKCS8, form.NoEncryption())
+    public_text = made.public_key().public_bytes(form.Encoding.PEM, form.PublicFormat.SubjectPublicKeyInfo)
+    for file, text, mode in ((key, private_text, 0o600), (public, public_text, 0o644)):
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as stream:
+            stream.write(text)
+    return f"{key}: keep it secret; {public}: give it to devices (TrustKeys)"
+
+
+def sign(folder: Path, key: Path, name: str, version: str, target: str = "") -> str:
+    """Write a folder's manifest and its signature; those from before are replaced.
+
+    Raises:
+        CannotSign: the key is none, or the folder holds nothing, a link, or what is no file.
+    """
+    private = _private_key(key)
+    files = {}
+    for file in _files(folder):
+        content = file.read_bytes()
+        files[file.relative_to(folder).as_posix()] = {
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "size": len(content),
+        }
+    if not 0 < len(files) <= MOST_FILES:
+        raise CannotSign(f"{folder} holds {len(files)} files; a package has 1 to {MOST_FILES}")
+    manifest: dict[str, Any] = {"schemaVersion": SCHEMA_VERSION, "model": {"name": name, "version": version}}
+    if target:
+        manifest["target"] = target
+    manifest["files"] = files
+    content = json.dumps(manifest, indent=2).encode() + b"\n"
+    _write(folder / MANIFEST, content)
+    _write(folder / SIGNATURE, base64.b64encode(private.sign(content)) + b"\n")
+    return f"{folder}: {len(files)} files signed as {name} {version}"
+
+
+def verify(url: Path, keys: Sequence[Path]) -> str:
+    """Read every file of a package as an agent does.
+
+    Raises:
+        Refused: it is not what was signed.
+    """
+    trust = read_trust("--trust", keys, required=True)
+    with opened_folder(str(url)) as folder:
+        sealed = unseal(folder, trust)
+        names = sealed.names(folder)
+        for name in names:
+            sealed.read(folder, name, sealed.size(folder, name))
+    return f"{url}: {len(names)} files, {sealed}"
+
+
+def _private_key(file: Path) -> Any:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    pem = file.read_bytes()
+    try:
+        try:
+            key = load_pem_private_key(pem, None)
+        except TypeError:
+            key = load_pem_private_key(pem, getpass.getpass(f"Passphrase of {file}: ").encode())
+    except ValueError:
+        raise CannotSign(f"{file} is no private key in PEM, or the passphrase is wrong") from None
+    if not isinstance(key, Ed25519PrivateKey):
+        raise CannotSign(f"{file} is no Ed25519 key; make one with keygen")
+    return key
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    if not folder.is_dir():
+        raise CannotSign(f"{folder} is no folder")
+    for file in sorted(folder.rglob("*")):
+        mode = file.lstat().st_mode
+        if stat.S_ISDIR(mode) or file in (folder / MANIFEST, folder / SIGNATURE):
+            continue
+        if not stat.S_ISREG(mode):
+            raise CannotSign(f"{file} is a link or no plain file, which an agent would refuse")
+        yield file
+
+
+def _write(file: Path, content: bytes) -> None:
+    """In one step: a reader sees the file from before or this one."""
+    descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}-")
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(content)
+        Path(name).chmod(0o644)
+        Path(name).replace(file)
+    except BaseException:
+        Path(name).unlink()
+        raise
+
+
+def _fail(problem: str) -> int:
+    sys.stderr.write(f"{problem}\n")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,125 @@
+"""S3 as the agent meets it: what is worth another try, what somebody has to mend, and credentials that come late."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from agent.capture.network import Network, Stored
+from agent.capture.test_offline import capture
+from emflow_agent.capture.cloud import Bucket, NotTaken, Unreachable
+from emflow_agent.capture.lines import Batch, seal
+from emflow_agent.capture.settings import CaptureSettings
+
+BATCH = seal([capture(size=5000)], CaptureSettings(fleet="f", bucket="b"), 1e9)
+
+
+@pytest.fixture
+def without_credentials(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An environment as on a core, where nobody keeps keys."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
+
+
+@pytest.fixture
+def token_exchange(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+    """The endpoint that a core has for credentials; what it answers with can be changed."""
+    answer: dict[str, Any] = {"status": 200, "asked": []}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            answer["asked"].append(self.headers["Authorization"])
+            body = json.dumps(
+                {"AccessKeyId": "A", "SecretAccessKey": "S", "Token": "T", "Expiration": "2099-01-01T00:00:00Z"}
+            ).encode()
+            self.send_response(answer["status"])
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"http://127.0.0.1:{server.server_port}/creds")
+    monkeypatch.setenv("AWS_CONTAINER_AUTHORIZATION_TOKEN", "svcuid")
+    yield answer
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.usefixtures("without_credentials")
+def test_credentials_are_the_token_exchange_s_when_it_has_them(bucket: Stored, token_exchange: dict[str, Any]) -> None:
+    place = Bucket(bucket.name)
+    token_exchange["status"] = 500
+    with pytest.raises(Unreachable):
+        place.store(BATCH)
+    token_exchange["status"] = 200
+    place.store(BATCH)
+    assert set(token_exchange["asked"]) == {"svcuid"}
+    assert bucket.lines() == [BATCH.key]
+
+
+@pytest.mark.usefixtures("without_credentials")
+def test_without_any_credentials_it_says_what_to_deploy_and_looks_again(
+    bucket: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = Bucket(bucket.name)
+    with pytest.raises(NotTaken, match=r"deploy aws\.greengrass\.TokenExchangeService"):
+        place.store(BATCH)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "A")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "S")
+    place.store(BATCH)
+    assert bucket.lines() == [BATCH.key]
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "error"),
+    [
+        (503, "SlowDown", Unreachable),
+        (500, "InternalError", Unreachable),
+        (400, "ExpiredToken", Unreachable),
+        (403, "RequestTimeTooSkewed", Unreachable),
+        (403, "AccessDenied", NotTaken),
+        (400, "EntityTooLarge", NotTaken),
+    ],
+)
+def test_what_s3_answers_is_told_apart(
+    network: Network, monkeypatch: pytest.MonkeyPatch, status: int, code: str, error: type[Exception]
+) -> None:
+    class Handler(BaseHTTPRequestHandler):
+        def do_PUT(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            body = f"<Error><Code>{code}</Code><Message>so it is</Message></Error>".encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
+    small = Batch("a.jsonl", (), b"{}\n", ())
+    with pytest.raises(error, match=f"s3://name: {code}: so it is"):
+        Bucket("name").store(small)
+    server.shutdown()
+    server.server_close()
+
+
+def test_something_that_is_no_s3_is_no_network(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    network.down()
+    with pytest.raises(Unreachable):
+        Bucket("name").store(BATCH)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "no address")
+    with pytest.raises(Unreachable):
+        Bucket("name").store(BATCH)

@@ -1,0 +1,73 @@
+"""What clients send, however odd: a capture that can be stored and read, or a refusal with a sentence."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+from google.protobuf.message import DecodeError
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+
+import emflow_schema
+from emflow_agent.capture.lines import seal
+from emflow_agent.capture.requests import read_capture
+from emflow_agent.capture.settings import CaptureSettings
+from emflow_agent.problems import Refused
+from emflow_agent.tensors import TensorSpec
+from emflow_proto import messages as m
+
+CONTRACT = Draft202012Validator(emflow_schema.load("capture"))
+INPUTS = (TensorSpec(b"picture", np.dtype(np.uint8), (1, 4)), TensorSpec(b"\xff", np.dtype(np.float32), ()))
+OUTPUTS = (TensorSpec(b"scores", np.dtype(np.uint8), (1, 3)),)
+NOW = 1.7e9
+
+INT32, UINT64 = st.integers(-(2**31), 2**31 - 1), st.integers(0, 2**64 - 1)
+HANDLE = st.builds(m.SharedMemoryHandle, size=UINT64, offset=UINT64, segment_id=UINT64)
+NAMES = st.sampled_from([b"", b"picture", b"\xff", b"scores", b"other"])
+METADATA = st.builds(m.TensorMetadata, name=NAMES, data_type=st.integers(0, 8), shape=st.lists(INT32, max_size=3))
+TENSOR = st.one_of(
+    st.builds(m.Tensor, tensor_metadata=METADATA, byte_data=st.binary(max_size=6)),
+    st.builds(m.Tensor, tensor_metadata=METADATA, shared_memory_handle=HANDLE),
+)
+AUXILIARY = st.builds(m.AuxilaryData, name=st.text(max_size=5), encoding=st.integers(0, 5), byte_data=st.binary())
+REQUEST = st.builds(
+    m.CaptureDataRequest,
+    model_name=st.just("net"),
+    capture_id=st.one_of(st.uuids().map(str), st.text(max_size=40)),
+    inference_timestamp=st.one_of(
+        st.none(), st.builds(m.Timestamp, seconds=st.integers(-(2**63), 2**63 - 1), nanos=INT32)
+    ),
+    input_tensors=st.lists(TENSOR, max_size=3),
+    output_tensors=st.lists(TENSOR, max_size=2),
+    inputs=st.lists(AUXILIARY, max_size=2),
+)
+
+
+def check(request: m.CaptureDataRequest) -> None:
+    try:
+        capture = read_capture(request, INPUTS, OUTPUTS, NOW)
+    except Refused:
+        return
+    (line,) = seal([capture], CaptureSettings(fleet="f", bucket="b"), NOW).lines.splitlines()
+    CONTRACT.validate(json.loads(line))
+    for entry, sent in zip(json.loads(line)["deviceFleetInputs"], request.input_tensors, strict=True):
+        assert entry["observedContentType"].startswith("Tensor[")
+        assert len(sent.byte_data) == len(capture.inputs[0].data) or len(request.input_tensors) > 1
+
+
+@given(REQUEST)
+@settings(max_examples=400, deadline=None)
+def test_odd_fields(request: m.CaptureDataRequest) -> None:
+    check(request)
+
+
+@given(st.binary(max_size=200))
+@settings(max_examples=200, deadline=None)
+def test_odd_bytes(data: bytes) -> None:
+    try:
+        request = m.CaptureDataRequest.FromString(data)
+    except DecodeError:
+        return  # gRPC answers that
+    check(request)

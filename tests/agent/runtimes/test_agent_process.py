@@ -1,0 +1,102 @@
+"""The agent as a program: what its settings say about accelerators and keys is what happens, and is in its log."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import grpc
+import pytest
+
+from emflow_agent import signing
+from emflow_proto import messages as m
+from emflow_proto.service import AgentStub
+from support import Process
+
+Start = Callable[..., "contextmanager[tuple[AgentStub, Process]]"]
+
+
+@pytest.fixture
+def agent(tmp_path: Path, python: Callable[..., Process]) -> Start:
+    """Start an agent with these settings; a client of it and its process."""
+
+    @contextmanager
+    def start(**settings: str) -> Iterator[tuple[AgentStub, Process]]:
+        socket = tmp_path / "agent.sock"
+        told = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+        process = python("emflow_agent", "--socket", str(socket), *told)
+        process.says("Server listening on")
+        with grpc.insecure_channel(f"unix:{socket}") as channel:
+            yield AgentStub(channel), process
+        assert process.end() == 0
+
+    return start
+
+
+def load(stub: AgentStub, folder: Path, name: str = "scenes") -> m.Model:
+    return stub.LoadModel(m.LoadModelRequest(url=str(folder), name=name)).model
+
+
+def test_the_delegate_that_was_really_taken_is_in_the_log(agent: Start, folder: Path, delegate: Path) -> None:
+    with agent(Delegate=str(delegate), DelegateOptions="claim=1") as (stub, process):
+        load(stub, folder)
+        stub.DescribeModel(m.DescribeModelRequest(name="scenes"))
+        said = process.says("scenes runs on ")
+    assert said.count("libtest_delegate.so 1 of 18 nodes, XNNPACK") == 2
+    assert "Model:scenes loaded!" in said
+
+
+def test_a_missing_accelerator_is_a_warning_or_a_refusal(
+    agent: Start, folder: Path, refused: Callable[[Callable[[], object]], tuple[grpc.StatusCode, str]]
+) -> None:
+    with agent(Delegate="vx") as (stub, process):
+        load(stub, folder)
+        process.says("the VX delegate does not run this model")
+    with agent(Delegate="vx", AcceleratorRequired="true") as (stub, process):
+        code, text = refused(lambda: load(stub, folder))
+    assert code == grpc.StatusCode.FAILED_PRECONDITION
+    assert "libvx_delegate.so: cannot open shared object file" in text
+
+
+def test_trusted_keys_decide_what_is_loaded(
+    agent: Start,
+    folder: Path,
+    neo: Path,
+    tmp_path: Path,
+    refused: Callable[[Callable[[], object]], tuple[grpc.StatusCode, str]],
+) -> None:
+    key = tmp_path / "k.pem"
+    signing.keygen(key)
+    signing.sign(neo, key, "dense", "1.0")
+    with agent(TrustKeys=str(tmp_path / "k.pub.pem"), RequireSignature="true") as (stub, process):
+        load(stub, neo, "dense")
+        process.says("dense 1.0, signed by a trusted key")
+        code, text = refused(lambda: load(stub, folder))
+        assert code == grpc.StatusCode.FAILED_PRECONDITION
+        assert "the package is not signed" in text
+        shutil.copy(neo / "compiled.meta", neo / "compiled.params")
+        code, text = refused(lambda: load(stub, neo, "again"))
+        assert code == grpc.StatusCode.FAILED_PRECONDITION
+        assert "'compiled.params' has 2 bytes and its manifest says" in text
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"Delegate": "npu"}, "Delegate: there is none named 'npu'; known are vx, teflon"),
+        ({"Runtime": "tensorrt"}, "Runtime: there is none named 'tensorrt'; known are neo, litert, onnx"),
+        ({"TrustKeys": "/nowhere.pem"}, "TrustKeys: '/nowhere.pem' cannot be read: No such file or directory"),
+        ({"RequireSignature": "true"}, "TrustKeys: signatures are required and no key is given"),
+        ({"DLRBackendOptions": "LD_PRELOAD=/x"}, "DLRBackendOptions: 'LD_PRELOAD' is not the name of a runtime flag"),
+    ],
+)
+def test_a_setting_that_names_nothing_ends_the_start(
+    python: Callable[..., Process], tmp_path: Path, settings: dict[str, str], reason: str
+) -> None:
+    told = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+    process = python("emflow_agent", "--socket", str(tmp_path / "a.sock"), *told)
+    assert process.popen.wait(30) == 2
+    assert reason in process.text()
+    assert "Traceback" not in process.text()

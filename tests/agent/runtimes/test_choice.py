@@ -1,0 +1,97 @@
+"""Which runtime a folder gets: by what lies in it, by what this device has, and by what the settings say."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from emflow_agent.problems import CannotLoad
+from emflow_agent.runtimes import RUNTIMES, checked, choose, litert, neo, onnx
+from emflow_agent.runtimes.options import BadOption, Options, Provider, read_environment, read_pairs, read_providers
+
+
+@pytest.mark.parametrize(
+    ("names", "runtime", "files"),
+    [
+        (["net.tflite", "labels.txt"], litert, ["net.tflite"]),
+        (["net.onnx"], onnx, ["net.onnx"]),
+        (["net.onnx", "net.tflite"], litert, ["net.tflite"]),
+        (["compiled.so", "compiled.params", "libdlr.so"], neo, ["compiled.so", "compiled.params", "libdlr.so"]),
+        (["net.tflite", "libdlr.so"], neo, ["net.tflite", "libdlr.so"]),
+    ],
+)
+def test_what_lies_in_the_folder_decides(names: list[str], runtime: object, files: list[str]) -> None:
+    assert choose(names) == (runtime, files)
+
+
+def test_the_settings_may_decide_otherwise() -> None:
+    assert choose(["net.tflite", "net.onnx", "libdlr.so"], "onnx") == (onnx, ["net.onnx"])
+    with pytest.raises(CannotLoad, match=re.escape("it has to hold one *.onnx; found: net.tflite")):
+        choose(["net.tflite"], "onnx")
+
+
+def test_two_of_a_kind_are_told() -> None:
+    with pytest.raises(CannotLoad, match=re.escape("it has to hold one *.tflite; found: a.tflite, b.tflite")):
+        choose(["b.tflite", "a.tflite", "c.onnx"])
+
+
+def test_no_model_is_told_with_what_is_there() -> None:
+    with pytest.raises(CannotLoad) as caught:
+        choose([f"{number:02}.txt" for number in range(30)])
+    assert "libdlr.so or one *.tflite or one *.onnx; found: 00.txt, " in str(caught.value)
+    assert str(caught.value).endswith("09.txt and 20 more")
+
+
+def test_a_runtime_that_this_device_lacks_gives_way_to_one_that_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(litert, "_PACKAGES", ("no_such_litert",))
+    assert choose(["net.tflite", "net.onnx"]) == (onnx, ["net.onnx"])
+    with pytest.raises(CannotLoad, match=r"net\.tflite: No module named 'no_such_litert'; install ai-edge-litert"):
+        choose(["net.tflite"])
+
+
+def test_an_unknown_runtime_is_told_with_those_there_are() -> None:
+    with pytest.raises(BadOption, match="Runtime: there is none named 'tensorrt'; known are neo, litert, onnx"):
+        checked(Options(runtime="tensorrt"))
+    for runtime in RUNTIMES:
+        checked(Options(runtime=runtime.KEY))
+
+
+def test_an_unknown_delegate_is_told_with_those_there_are() -> None:
+    known = "vx, teflon, ethosu, neutron, xnnpack, none, and any library's path"
+    with pytest.raises(BadOption, match=f"Delegate: there is none named 'npu'; known are {known}"):
+        checked(Options(delegate="npu"))
+    for name in ("", "vx", "xnnpack", "none", "/opt/npu/libnpu.so"):
+        checked(Options(delegate=name))
+
+
+def test_options_are_pairs_as_the_original_agent_took_them() -> None:
+    text = "TVM_TENSORRT_CACHE_DIR=/data/secured_folder/trt/cache; TVM_TENSORRT_CACHE_DISK_SIZE_MB=800"
+    assert read_environment("DLRBackendOptions", text) == {
+        "TVM_TENSORRT_CACHE_DIR": "/data/secured_folder/trt/cache",
+        "TVM_TENSORRT_CACHE_DISK_SIZE_MB": "800",
+    }
+    assert read_pairs("DelegateOptions", " a = b=c ;; d= ") == {"a": "b=c", "d": ""}
+
+
+@pytest.mark.parametrize("text", ["LD_PRELOAD=/tmp/x.so", "path=/x", "A B=1", "A=1;A=2", "novalue", "=1"])
+def test_environment_that_is_no_runtimes_is_refused(text: str) -> None:
+    with pytest.raises(BadOption, match=r"^DLRBackendOptions: "):
+        read_environment("DLRBackendOptions", text)
+
+
+def test_providers_come_in_their_order_with_their_options() -> None:
+    text = "VSINPUExecutionProvider; XnnpackExecutionProvider intra_op_num_threads=2 x=y"
+    assert read_providers("Providers", text) == (
+        Provider("VSINPUExecutionProvider"),
+        Provider("XnnpackExecutionProvider", {"intra_op_num_threads": "2", "x": "y"}),
+    )
+    for wrong in ("a=b", "A; A", "A b"):
+        with pytest.raises(BadOption, match=r"^Providers: "):
+            read_providers("Providers", wrong)
+
+
+def test_options_travel_to_another_process_unchanged() -> None:
+    options = Options(3, "onnx", "vx", {"a": "b"}, True, "/cache", (Provider("P", {"c": "d"}),), {"TVM_X": "1"})
+    assert Options.of_json(json.loads(json.dumps(options.as_json()))) == options
