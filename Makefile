@@ -33,6 +33,7 @@ lint: $(VENV)/.lint
 bench: $(VENV)/.test
 	$(VENV)/bin/python benchmarks/validate.py
 	$(VENV)/bin/python benchmarks/predict.py
+	$(VENV)/bin/python benchmarks/capture.py
 	$(VENV)/bin/python benchmarks/pipeline.py
 	$(VENV)/bin/python benchmarks/demo.py
 	$(VENV)/bin/python benchmarks/validate.py

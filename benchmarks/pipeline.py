@@ -28,14 +28,17 @@ import numpy as np
 import psutil
 from ai_edge_litert.interpreter import Interpreter
 
+from emflow_edge.camera.cadence import Cadence
 from emflow_edge.camera.newest import Newest
 from emflow_edge.camera.source import Frame
-from emflow_edge.counters import Counters
+from emflow_edge.fitting import fit
 from emflow_edge.inference.agent_client import Agent
-from emflow_edge.pipeline import Pipeline
+from emflow_edge.pipeline import Pipeline, Work
 from emflow_edge.results.message import Result
 from emflow_edge.settings.config import Settings
 from emflow_edge.settings.streams import Stream
+from emflow_edge.watching.counters import Counters
+from emflow_edge.watching.timings import Timings
 
 ROOT = Path(__file__).parents[1]
 SIZE = (480, 640, 3)
@@ -72,7 +75,7 @@ class Still:
 
     def __init__(self) -> None:
         self.frames: Newest[Frame] = Memory()
-        self.wanted_from = 0.0
+        self.cadence = Cadence(0.0)
 
     def start(self) -> None:
         return
@@ -81,29 +84,47 @@ class Still:
         return True
 
 
+class Looping:
+    """The loop of one stream at work, with frames that lie in memory."""
+
+    def __init__(self, folder: Path, socket: Path) -> None:
+        self._stop, self._counters = threading.Event(), Counters()
+        stream = Stream("memory", "", every=0)
+        settings = Settings("loop", folder, (stream,))
+        self._agent = Agent(str(socket), "loop", folder, self._stop)
+
+        def emit(result: Result) -> None:
+            result.message(time.time())
+
+        def failed(problem: Exception) -> None:
+            raise problem
+
+        self._pipeline = Pipeline(
+            stream, Still(), "bench", self._counters, Timings(), emit, lambda: None, failed, self._stop
+        )
+        self._pipeline.use(Work(self._agent, fit(self._agent.ready(), settings), settings))
+        self._pipeline.start()
+
+    @property
+    def done(self) -> int:
+        """Results until now."""
+        return self._counters.now()["inferred"]
+
+    def close(self) -> None:
+        self._stop.set()
+        self._pipeline.join(5)
+        self._agent.close()
+
+
 def loop(folder: Path, socket: Path, seconds: float) -> float:
     """Results a second of the loop alone."""
-    stop, counters = threading.Event(), Counters()
-    stream = Stream("memory", "", every=0)
-    settings = Settings("loop", folder, (stream,))
-    agent = Agent(str(socket), "loop", folder, stop)
-
-    def emit(result: Result) -> None:
-        result.message(time.time())
-
-    def failed(problem: Exception) -> None:
-        raise problem
-
-    agent.ready()
-    pipeline = Pipeline(stream, Still(), settings, "bench", agent, counters, emit, failed, stop)
-    begin = time.perf_counter()
-    pipeline.start()
-    time.sleep(seconds)
-    number, took = counters.now()["inferred"], time.perf_counter() - begin
-    stop.set()
-    pipeline.join(5)
-    agent.close()
-    return number / took
+    running = Looping(folder, socket)
+    try:
+        before, begin = running.done, time.perf_counter()
+        time.sleep(seconds)
+        return (running.done - before) / (time.perf_counter() - begin)
+    finally:
+        running.close()
 
 
 def component(folder: Path, socket: Path, url: str, results: int) -> dict[str, float]:

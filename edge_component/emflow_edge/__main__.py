@@ -1,7 +1,21 @@
-"""`emflow-edge`: from the command line or a Greengrass deployment to running pipelines, and to a clean end."""
+"""`emflow-edge`: from the command line or a Greengrass deployment to a running component, and to a clean end.
+
+Exit codes, and what Greengrass makes of them. It starts a component that ended with an error again at once, and gives
+it up the third time within an hour, until the next deployment; a deployment under way counts as failed then.
+
+| code | why | starting it again |
+| --- | --- | --- |
+| 0 | it was told to end (SIGTERM, SIGINT), or made as many results as it was asked for | is not done |
+| 1 | the agent refuses the model, a package is missing, the nucleus keeps it out, or something unforeseen | may help |
+| 2 | configuration or command line is wrong | does not help: the deployment fails, with the reason in the log |
+
+What passes by itself never ends it: a camera, an agent, a broker or a nucleus that is away is waited for, and so is
+memory in the agent. A new configuration that is wrong does not end it either: the old one stays.
+"""
 
 from __future__ import annotations
 
+import ctypes
 import json
 import logging
 import os
@@ -10,28 +24,34 @@ import signal
 import socket
 import sys
 import threading
-import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Any, Callable, Optional, Union
 
-from emflow_edge.ipc import SOCKET_VARIABLE, Nucleus
+from emflow_edge.credentials import FileSecrets, NucleusSecrets
+from emflow_edge.ipc import ERRORED, RUNNING, SOCKET_VARIABLE, Nucleus
 from emflow_edge.problems import ConfigProblem, EdgeProblem
-from emflow_edge.results.outlets import Destination, GreengrassOutlet, MqttOutlet, Outlet, StdoutOutlet, destination
+from emflow_edge.results.destination import Destination, destination
+from emflow_edge.results.mqtt import mqtt_outlet
+from emflow_edge.results.outlets import GreengrassOutlet, Outlet, StdoutOutlet
 from emflow_edge.settings import fields
 from emflow_edge.settings.config import Settings, settings, unknown_keys
 from emflow_edge.settings.flags import overlay, parse
+from emflow_edge.watching import logs
 
 if TYPE_CHECKING:
     import argparse
 
+    from emflow_edge.component import Component
+
 log = logging.getLogger("emflow_edge")
 
-_REPORT_SECONDS = 60.0
-# Together under the five seconds in which a component has to be gone; Greengrass itself would wait for fifteen.
-_JOIN_SECONDS, _DRAIN_SECONDS = 1.5, 1.5
-
-Told = Optional[EdgeProblem]
-"""Why the run ends: None when it was asked to, or did what it was asked for."""
+_GONE_SECONDS = 4.5
+# malloc.h of glibc; other C libraries have no mallopt, or none that heeds it.
+_M_MMAP_THRESHOLD, _FRAME_BYTES = -3, 1 << 20
+_RELOAD = object()
+Told = Union[Optional[EdgeProblem], object]
+"""Why the run ends: None when it was asked to, or did what it was asked for. `_RELOAD`: read the configuration again.
+"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,10 +63,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return run(flags)
     except EdgeProblem as problem:
-        sys.stderr.write(f"emflow-edge: {problem}\n")
+        logs.last_words(str(problem))
         return problem.exit_code
     except ImportError as error:
-        sys.stderr.write(f"emflow-edge: {error}; install what it needs with: pip install 'emflow[device]'\n")
+        logs.last_words(f"{error}; install what it needs with: pip install 'emflow[device]'")
         return 1
 
 
@@ -60,83 +80,134 @@ def run(flags: argparse.Namespace) -> int:
     to = destination(flags.publish or ("greengrass" if in_greengrass else "stdout"), flags.cert, flags.key, flags.ca)
     if to.kind == "greengrass" and not in_greengrass:
         raise ConfigProblem("--publish: greengrass works only in a component that Greengrass started")
-    _log_to(sys.stderr if to.kind == "stdout" else sys.stdout)
-    nucleus = Nucleus() if in_greengrass and (to.kind == "greengrass" or not flags.config) else None
-    config = _read(flags.config) if flags.config else (nucleus.configuration() if nucleus else {})
-    wanted = settings(overlay(config, flags), flags.assets)
-    for key in unknown_keys(config):
-        log.warning("configuration: %s means nothing here", key)
-    named = {"--thing": flags.thing or os.environ.get("AWS_IOT_THING_NAME") or socket.gethostname()}
-    thing = fields.text(named, "--thing")
-    return _serve(wanted, thing, _outlet(to, nucleus, wanted, thing), flags.results)
+    sink = sys.stderr if to.kind == "stdout" else sys.stdout
+    logs.set_up(sink)
+    nucleus = Nucleus() if in_greengrass else None
+    try:
+        run = _Run(flags, to, nucleus)
+        wanted = run.read()
+        logs.set_up(sink, wanted.observing.log_format, wanted.observing.log_level)
+        return run.serve(wanted, lambda new: logs.set_up(sink, new.observing.log_format, new.observing.log_level))
+    except EdgeProblem:
+        if nucleus:
+            nucleus.report(ERRORED)
+        raise
+    finally:
+        if nucleus:
+            nucleus.close()
 
 
-def _serve(wanted: Settings, thing: str, outlet: Outlet, limit: int) -> int:
-    # Only now: OpenCV and gRPC take a quarter of a second, which a mistake in the configuration need not wait for.
-    from emflow_edge.camera.source import Camera
-    from emflow_edge.counters import Counters
-    from emflow_edge.inference.agent_client import Agent
-    from emflow_edge.pipeline import Pipeline
-    from emflow_edge.results.publish import Publisher
+class _Run:
+    """One run: where its configuration comes from, and what becomes of it."""
 
-    # A SimpleQueue, because a signal handler may interrupt whoever holds the lock of an Event, but not this.
-    told: queue.SimpleQueue[Told] = queue.SimpleQueue()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: told.put(None))
-    threading.excepthook = lambda failure: told.put(_unexpected(failure))
+    def __init__(self, flags: argparse.Namespace, to: Destination, nucleus: Nucleus | None) -> None:
+        self._flags, self._to, self._nucleus = flags, to, nucleus
+        named = {"--thing": flags.thing or os.environ.get("AWS_IOT_THING_NAME") or socket.gethostname()}
+        self._thing = fields.text(named, "--thing")
+        # A SimpleQueue, because a signal handler may interrupt whoever holds the lock of an Event, but not this.
+        self._told: queue.SimpleQueue[Told] = queue.SimpleQueue()
 
-    for stream in wanted.streams:
-        log.info(
-            "stream %s: %s, every %g s, results to %s", stream.name, stream.shown, stream.every, wanted.publish.topic
-        )
-    if wanted.capture:
-        log.warning("captureData is True, but this version does not capture yet; results are published all the same")
-    stop, counters = threading.Event(), Counters()
-    agent = Agent(wanted.agent_socket, wanted.model_name, wanted.model_folder, stop)
-    publisher = Publisher(outlet, counters, told.put, limit)
-    pipelines = [
-        Pipeline(stream, Camera(stream, counters, stop), wanted, thing, agent, counters, publisher.put, told.put, stop)
-        for stream in wanted.streams
-    ]
-    publisher.start()
-    for pipeline in pipelines:
-        pipeline.start()
+    def read(self) -> Settings:
+        """The settings as they are now.
 
-    threading.Thread(target=_report, args=(counters, stop), name="report", daemon=True).start()
+        Raises:
+            EdgeProblem: they cannot be read, or are wrong.
+        """
+        if self._flags.config:
+            return self._settings(_read(self._flags.config))
+        return self._settings(self._nucleus.configuration() if self._nucleus else {})
 
-    problem = told.get()
-    stop.set()
-    deadline = time.monotonic() + _JOIN_SECONDS
-    ended = [pipeline.join(max(0.0, deadline - time.monotonic())) for pipeline in pipelines]
-    agent.close()
-    ended.append(publisher.close(_DRAIN_SECONDS))
-    log.info("ended: %s", counters)
-    if problem:
-        sys.stderr.write(f"emflow-edge: {problem}\n")
-    code = problem.exit_code if problem else 0
-    if not all(ended):
-        # A camera or a broker that hangs holds its thread inside a library, where the interpreter's own way out would
-        # trip over it.
-        logging.shutdown()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-    return code
+    def serve(self, wanted: Settings, logged: Callable[[Settings], object]) -> int:
+        _give_back_frames()
+        # Only now: OpenCV and gRPC take a quarter of a second, which a mistake in the configuration need not wait for.
+        from emflow_edge.component import Component
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self._told.put(None))
+        signal.signal(signal.SIGHUP, lambda *_: self._told.put(_RELOAD))
+        threading.excepthook = lambda failure: self._told.put(_unexpected(failure))
+
+        nucleus = self._nucleus
+        secrets = NucleusSecrets(nucleus) if nucleus else FileSecrets(self._flags.secrets)
+        began: Callable[[], object] = (lambda: nucleus.report(RUNNING)) if nucleus else (lambda: None)
+        component = Component(self._thing, self._outlet, secrets, self._told.put, self._flags.results, began)
+
+        def changed(read: Callable[[], Settings]) -> None:
+            try:
+                new = read()
+                component.change(new)
+                logged(new)
+            except EdgeProblem as problem:
+                log.error("the new configuration is refused: %s; going on with the one from before", problem)
+                component.status.refused(str(problem))
+
+        component.start(wanted)
+        if nucleus and not self._flags.config:
+            nucleus.watch(
+                lambda config: changed(lambda: self._settings(config)), lambda config: self._judge(component, config)
+            )
+        while True:
+            told = self._told.get()
+            if told is not _RELOAD:
+                break
+            changed(self.read)
+        return self._end(component, told)
+
+    def _settings(self, config: Mapping[str, Any]) -> Settings:
+        for key in unknown_keys(config):
+            log.warning("configuration: %s means nothing here", key)
+        return settings(overlay(config, self._flags), self._flags.assets, self._thing)
+
+    def _judge(self, component: Component, config: Mapping[str, Any]) -> str:
+        """What is wrong with a configuration that is about to be deployed; empty when nothing is."""
+        try:
+            component.check(settings(overlay(config, self._flags), self._flags.assets, self._thing))
+        except EdgeProblem as problem:
+            return logs.without_passwords(str(problem))
+        return ""
+
+    def _outlet(self, wanted: Settings) -> Outlet:
+        if self._nucleus and self._to.kind == "greengrass":
+            return GreengrassOutlet(self._nucleus)
+        return mqtt_outlet(self._to, self._thing, wanted.publish) if self._to.kind == "mqtt" else StdoutOutlet()
+
+    def _end(self, component: Component, told: Told) -> int:
+        """Take everything down; the exit code."""
+        problem = told if isinstance(told, EdgeProblem) else None
+        code = problem.exit_code if problem else 0
+        # Whatever hangs, and whoever holds what is needed here: a component has to be gone in five seconds.
+        last = threading.Timer(_GONE_SECONDS, _go, (code,))
+        last.daemon = True
+        last.start()
+        if problem and self._nucleus:
+            self._nucleus.report(ERRORED)
+        clean = component.close()
+        if problem:
+            logs.last_words(str(problem))
+        if not clean:
+            # A camera or a broker that hangs holds its thread inside a library, where the interpreter's own way out
+            # would trip over it.
+            _go(code)
+        last.cancel()
+        return code
 
 
-def _report(counters: object, stop: threading.Event) -> None:
-    while not stop.wait(_REPORT_SECONDS):
-        log.info("so far: %s", counters)
+def _go(code: int) -> None:
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
-def _outlet(to: Destination, nucleus: Nucleus | None, wanted: Settings, thing: str) -> Outlet:
-    if nucleus and to.kind != "greengrass":
-        nucleus.close()
-    if nucleus and to.kind == "greengrass":
-        return GreengrassOutlet(nucleus, wanted.publish.topic, wanted.publish.qos)
-    if to.kind == "mqtt":
-        return MqttOutlet(to, thing, wanted.publish.topic, wanted.publish.qos)
-    return StdoutOutlet()
+def _give_back_frames() -> None:
+    """Let memory of a frame's size go back to the system as soon as it is free.
+
+    glibc raises the size from which it does so to that of the largest block that was ever freed, up to 32 MiB, and
+    keeps smaller ones in a pool for each thread: some 15 MiB with a 1080p camera. Setting the size ends that.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, _FRAME_BYTES)
 
 
 def _read(path: Any) -> Mapping[str, Any]:
@@ -155,13 +226,6 @@ def _unexpected(failure: threading.ExceptHookArgs) -> EdgeProblem:
     log.debug("unexpected", exc_info=failure.exc_value)
     name = failure.thread.name if failure.thread else "a thread"
     return EdgeProblem(f"unexpected in {name}: {failure.exc_type.__name__}: {failure.exc_value}")
-
-
-def _log_to(stream: Any) -> None:
-    logging.addLevelName(logging.WARNING, "WARN")
-    # Libraries say what goes wrong, not what they do: awsiotsdk would tell every connection.
-    logging.basicConfig(stream=stream, level=logging.WARNING, format="%(asctime)s [%(levelname)s] %(message)s")
-    log.setLevel(logging.INFO)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,8 @@
-"""One stream's loop: take the newest frame when it is time, prepare it, Predict, decode, hand the result on."""
+"""One stream's loop: take the newest frame when it is time, prepare it, Predict, decode, hand the result on.
+
+Two threads take turns at it, so that a frame is prepared and sent while the agent still works on the one before. Only
+one of them takes a frame at a time, and results leave in the order in which their frames were taken.
+"""
 
 from __future__ import annotations
 
@@ -8,168 +12,253 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from emflow_edge.camera.frame import Frame, Source
 from emflow_edge.camera.newest import Closed
-from emflow_edge.camera.source import Frame, Source
-from emflow_edge.counters import Counters
-from emflow_edge.inference.agent_client import Agent, Gone, PredictFailed, Stopped
-from emflow_edge.inference.model import Model
-from emflow_edge.inference.tflite import model_facts
+from emflow_edge.fitting import Fitting
+from emflow_edge.inference.agent_client import Agent, Gone, PredictFailed, Prediction
+from emflow_edge.inference.capturing import Capturing, Shot
+from emflow_edge.pace import Pace
 from emflow_edge.problems import EdgeProblem
 from emflow_edge.results.message import Result
 from emflow_edge.settings.config import Settings
 from emflow_edge.settings.streams import Stream
-from emflow_edge.vision.decode import Choice, Decode, NoNumbers, read_labels
-from emflow_edge.vision.preprocess import Preprocess
+from emflow_edge.vision.outcome import NoNumbers, Outcome
+from emflow_edge.watching.counters import Counters
+from emflow_edge.watching.timings import Timings
 
 log = logging.getLogger(__name__)
 
+_TURNS = 2
+# How long a thread sleeps at most before it looks whether it has to end.
+_LOOK = 0.25
+
 
 @dataclass(frozen=True)
-class Fitting:
-    """What goes around one model: its preprocessing and its decoding."""
+class Work:
+    """What is done with frames: the agent that holds the model, what goes around that model, and the settings."""
 
-    model: Model
-    preprocess: Preprocess
-    decode: Decode
-
-
-def fit(model: Model, settings: Settings) -> Fitting:
-    """Preprocessing and decoding for a model.
-
-    Raises:
-        EdgeProblem: the model is none that pictures go into and classes come out of, or the labels do not fit.
-    """
-    facts = model_facts(settings.model_folder)
-    wanted, model_io = settings.quantized, settings.model_io
-    if wanted is not None and wanted != (model.input.dtype == "uint8"):
-        log.warning("quantization is %s, but the model takes %s; going by the model", wanted, model.input.dtype)
-    labels = read_labels(model_io.labels, model.classes, model_io.class_offset) if model_io.labels else ()
-    decode = Decode(model, facts, model_io, labels)
-    if not decode.measured:
-        log.warning("no .tflite in %s tells the output's scale; confidence is its byte / 255", settings.model_folder)
-    stored = facts.input.dtype if facts else model.input.dtype
-    return Fitting(model, Preprocess(model.input, stored, model_io), decode)
+    agent: Agent
+    fitting: Fitting
+    settings: Settings
 
 
-class Cadence:
-    """When the next frame is wanted: every so many seconds, without catching up on what was missed."""
+@dataclass(frozen=True)
+class Seen:
+    """A frame and what came of it, for people to look at."""
 
-    def __init__(self, every: float) -> None:
-        self._every = every
-        self.due = 0.0
-
-    def taken(self, now: float) -> None:
-        """A frame was taken at monotonic time `now`."""
-        # On the old grid while it is kept, so that the rate is exact; a new grid after a gap.
-        kept = self.due + self._every
-        self.due = kept if kept > now else now + self._every
+    frame: Frame
+    result: Result
 
 
 class Pipeline:
-    """One stream's source and the thread that infers on its frames.
+    """One stream's source and the threads that infer on its frames, as soon as there is work for them (`use`).
 
     Args:
         stream: its name, and how often.
         source: where its frames come from; started and joined here.
-        emit: takes each result; must not block.
+        counters: those of this stream.
+        emit: takes each result, in order; must not block.
+        lost: called when the agent or its model has gone; other work is waited for then.
         finished: called with the problem that ends this pipeline before it was told to.
+        stop: ends it.
+        sequence: number of the first result.
     """
 
     def __init__(
         self,
         stream: Stream,
         source: Source,
-        settings: Settings,
         thing: str,
-        agent: Agent,
         counters: Counters,
+        timings: Timings,
         emit: Callable[[Result], object],
+        lost: Callable[[], object],
         finished: Callable[[EdgeProblem], object],
         stop: threading.Event,
+        sequence: int = 0,
     ) -> None:
-        self._stream, self._settings, self._thing = stream, settings, thing
-        self._agent, self._counters = agent, counters
-        self._emit, self._finished, self._stop = emit, finished, stop
+        self.stream = stream
+        self.sequence = sequence
+        self.seen: Seen | None = None
+        self._keep_seen = False
+        self._thing, self._counters, self._timings = thing, counters, timings
+        self._emit, self._lost, self._finished, self._stop = emit, lost, finished, stop
         self._source = source
-        self._cadence = Cadence(stream.every)
-        self._sequence = 0
-        self._failing = False
-        self._thread = threading.Thread(target=self._run, name=f"infer-{stream.name}", daemon=True)
+        self._cadence, self._pace = source.cadence, Pace()
+        self._capturing = Capturing(stream.name, counters.add)
+        self._log = logging.LoggerAdapter(log, {"stream": stream.name})
+        self._failing = self._told = False
+        self._work: Work | None = None
+        # Who holds it takes the next frame. What follows is guarded by the condition.
+        self._taking = threading.Lock()
+        self._changed = threading.Condition()
+        self._taken = self._handed = 0
+        self._threads = [
+            threading.Thread(target=self._run, name=f"infer-{stream.name}-{number}", daemon=True)
+            for number in range(_TURNS)
+        ]
 
     def start(self) -> None:
-        # Both at once: a camera is opened while the agent loads.
+        # All at once: a camera is opened while the agent loads.
         self._source.start()
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
+
+    def use(self, work: Work | None) -> None:
+        """Begin, or go on, with this, or wait; the frames that are under way end as they began."""
+        with self._changed:
+            self._work = work
+            self._changed.notify_all()
+
+    def change_rate(self, stream: Stream) -> None:
+        """Go on with the same camera as often as this stream's settings say."""
+        self.stream = stream
+        with self._taking:
+            self._cadence.change(stream.every, stream.every_frames)
+
+    def keep_seen(self, keep: bool) -> None:
+        """Whether the newest frame and its result are to be kept in `seen`."""
+        self._keep_seen = keep
+        if not keep:
+            self.seen = None
 
     def join(self, timeout: float) -> bool:
-        """Wait for both threads to end; whether they have."""
+        """Wait for all threads to end, having been told to stop; whether they have."""
         deadline = time.monotonic() + timeout
-        self._thread.join(timeout)
-        return self._source.join(max(0.0, deadline - time.monotonic())) and not self._thread.is_alive()
+        with self._changed:
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        ended = self._capturing.close(max(0.0, deadline - time.monotonic()))
+        ended = self._source.join(max(0.0, deadline - time.monotonic())) and ended
+        if ended and not any(thread.is_alive() for thread in self._threads):
+            self._counters.add("skipped", self._source.frames.clear())
+            return True
+        return False
 
     def _run(self) -> None:
+        work, fitting = None, None
         try:
-            fitting = fit(self._agent.ready(), self._settings)
             while not self._stop.is_set():
-                frame = self._next_frame()
-                if frame is None:
-                    continue
-                try:
-                    self._infer(fitting, frame)
-                except Gone:
-                    model = self._agent.ready()
-                    if model != fitting.model:
-                        fitting = fit(model, self._settings)
-        except Stopped:
-            pass
+                with self._taking:
+                    frame = self._next_frame() if self._may_take() else None
+                    if frame is None:
+                        continue
+                    wanted = self._work
+                    if wanted is None:
+                        self._counters.add("skipped")
+                        continue
+                    turn = self._taken
+                    self._taken += 1
+                if wanted is not work or fitting is None:
+                    # Each thread its own: preprocessing keeps buffers.
+                    work, fitting = wanted, wanted.fitting.again()
+                self._infer(work, fitting, frame, turn)
         except EdgeProblem as problem:
             self._finished(problem)
+
+    def _may_take(self) -> bool:
+        """Wait until there is work and the agent is about to be free; whether that is so."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._work is not None, _LOOK):
+                return False
+            while self._taken > self._handed and not self._stop.is_set():
+                wait = self._pace.next - time.monotonic()
+                if wait <= 0:
+                    break
+                self._changed.wait(min(wait, _LOOK))
+            return True
 
     def _next_frame(self) -> Frame | None:
         """The newest frame that was taken when it was due, or None when there is none for a while."""
         try:
-            frame = self._source.frames.take(timeout=0.25)
-        except (TimeoutError, Closed):
+            frame = self._source.frames.take(timeout=_LOOK)
+        except (TimeoutError, Closed) as error:
+            if isinstance(error, Closed):
+                self._stop.wait(_LOOK)
             return None
-        if frame.at < self._cadence.due:
+        if not self._cadence.wants(frame.at, frame.number):
             # Came in between, just after the one before it.
             self._counters.add("skipped")
             return None
-        self._cadence.taken(frame.at)
-        self._source.wanted_from = self._cadence.due
+        self._cadence.taken(frame.at, frame.number)
+        with self._changed:
+            self._pace.taken(time.monotonic())
         return frame
 
-    def _infer(self, fitting: Fitting, frame: Frame) -> None:
+    def _infer(self, work: Work, fitting: Fitting, frame: Frame, turn: int) -> None:
+        taken = time.monotonic()
+        prediction, outcome, failure = None, None, None
         try:
-            prediction = self._agent.predict(fitting.model, fitting.preprocess(frame.image))
-            top = fitting.decode(prediction.output)
-        except (PredictFailed, NoNumbers) as error:
-            self._counters.add("failed")
+            data = fitting.preprocess(frame.image)
+            sent = time.monotonic()
+            self._timings.preprocess.add((sent - taken) * 1000)
+            prediction = work.agent.predict(fitting.model, data)
+            with self._changed:
+                self._pace.answered(taken, sent, time.monotonic(), self._taken - turn - 1)
+            self._timings.predict.add(prediction.milliseconds)
+            outcome = fitting.outcome([tensor.byte_data for tensor in prediction.outputs], frame.image)
+        except (PredictFailed, NoNumbers, Gone, EdgeProblem) as error:
+            failure = error
+        finally:
+            with self._changed:
+                self._changed.wait_for(lambda: self._handed == turn)
+            try:
+                if prediction and outcome:
+                    self._hand_on(work, frame, prediction, outcome)
+                else:
+                    self._counters.add("failed")
+            finally:
+                with self._changed:
+                    self._handed += 1
+                    self._changed.notify_all()
+        if failure is not None:
+            self._mend(work, failure)
+
+    def _hand_on(self, work: Work, frame: Frame, prediction: Prediction, outcome: Outcome) -> None:
+        self._counters.add("inferred")
+        if self._failing or not self._told:
+            self._failing, self._told = False, True
+            self._log.info("stream %s: %s in %.1f ms", self.stream.name, _words(outcome), prediction.milliseconds)
+        result = Result(
+            stream=self.stream.name,
+            sequence=self.sequence,
+            taken=frame.taken,
+            predict_ms=prediction.milliseconds,
+            model_name=work.fitting.model.name,
+            thing=self._thing,
+            version=work.settings.version,
+            outcome=outcome,
+        )
+        self.sequence += 1
+        if self._capturing.due(work.settings.capture, frame.at):
+            shot = Shot(result.model_name, prediction.inputs, prediction.outputs, frame.taken)
+            self._capturing.put(work.agent.stub, shot)
+        if self._keep_seen:
+            self.seen = Seen(frame, result)
+        self._emit(result)
+
+    def _mend(self, work: Work, failure: Exception) -> None:
+        """Do what a failed prediction needs before the next one.
+
+        Raises:
+            EdgeProblem: nothing helps.
+        """
+        if isinstance(failure, (PredictFailed, NoNumbers)):
             if not self._failing:
                 self._failing = True
-                log.warning("stream %s: Predict failed: %s; trying on", self._stream.name, error)
+                self._log.warning("stream %s: Predict failed: %s; trying on", self.stream.name, failure)
             return
-        except Gone:
-            self._counters.add("failed")
-            raise
-        self._counters.add("inferred")
-        if self._failing or not self._sequence:
-            self._failing = False
-            log.info("stream %s: %s in %.1f ms", self._stream.name, _words(top[0]), prediction.milliseconds)
-        self._emit(
-            Result(
-                stream=self._stream.name,
-                sequence=self._sequence,
-                taken=frame.taken,
-                predict_ms=prediction.milliseconds,
-                model_name=fitting.model.name,
-                thing=self._thing,
-                version=self._settings.version,
-                top=top,
-            )
-        )
-        self._sequence += 1
+        if not isinstance(failure, Gone):
+            raise failure
+        with self._changed:
+            if self._work is work:
+                self._work = None
+        self._lost()
 
 
-def _words(best: Choice) -> str:
+def _words(outcome: Outcome) -> str:
+    if not outcome.top:
+        return "nothing found"
+    best = outcome.top[0]
     return f"index {best.index}{f' ({best.label})' if best.label else ''}, confidence {best.confidence:.4f}"

@@ -1,77 +1,35 @@
-"""The component as Greengrass runs it: configured over IPC, publishing over IPC, on the virtual core's IPC server."""
+"""The component as Greengrass runs it: configured, publishing and telling its state on the virtual core's IPC."""
 
 import json
-import os
-import queue
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from emflow.local.core.ipc.operations import Operations
-from emflow.local.core.ipc.server import IpcServer
-from emflow.local.core.logs import DeviceLog
-from support import Process
+from edge.greengrass import THING, Core, publishing
+from edge.http_camera import camera
+from emflow.local.core.secrets import Secret
+from local.core.ipc_device import access
+from support import Process, until
 
 if TYPE_CHECKING:
     from conftest import Edge
 
 pytestmark = pytest.mark.e2e
-COMPONENT, TOKEN = "aws.sagemaker.edgeManagerClientCameraIntegration", "token"
-
-
-class Core:
-    """A core device as far as IPC needs one: one component's configuration, and what it published."""
-
-    thing = "iMX8MPEVK-Core-001"
-
-    def __init__(self) -> None:
-        self.given: dict[str, Any] = {}
-        self.published: queue.Queue[tuple[str, dict[str, Any], int]] = queue.Queue()
-
-    def configuration(self, component: str) -> Mapping[str, Any] | None:
-        return self.given if component == COMPONENT else None
-
-    def publish(self, topic: str, payload: bytes, qos: int, retain: bool) -> None:
-        self.published.put((topic, json.loads(payload), qos))
-
-    def reported(self, component: str, state: str) -> None:
-        pass
+ARN = "arn:aws:secretsmanager:us-east-1:123456789012:secret:camera-AbCdEf"
 
 
 @pytest.fixture
-def core(tmp_path: Path) -> Iterator[Core]:
-    core = Core()
-    log = DeviceLog(tmp_path / "greengrass.log")
-    server = IpcServer(tmp_path / "ipc.socket", {TOKEN: COMPONENT}.get, Operations(core), log)
-    server.start()
+def core(tmp_path: Path, python: Callable[..., Process]) -> Iterator[Core]:
+    core = Core(tmp_path, python)
     yield core
-    server.stop()
+    core.close()
 
 
-@pytest.fixture
-def component(python: Callable[..., Process], tmp_path: Path) -> Callable[..., Process]:
-    def run(*arguments: str, token: str = TOKEN) -> Process:
-        environment = {
-            **os.environ,
-            "AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH_FOR_COMPONENT": str(tmp_path / "ipc.socket"),
-            "SVCUID": token,
-            "AWS_IOT_THING_NAME": Core.thing,
-        }
-        return python("emflow_edge", *arguments, env=environment)
-
-    return run
-
-
-def allow(topic: str) -> dict[str, Any]:
-    policy = {"operations": ["aws.greengrass#PublishToIoTCore"], "resources": [topic]}
-    return {"aws.greengrass.ipc.mqttproxy": {f"{COMPONENT}:mqttproxy:1": policy}}
-
-
-def deployed(edge: "Edge", url: str, topic: str = "em/inference") -> dict[str, Any]:
+def deployed(edge: "Edge", url: str, *topics: str) -> dict[str, Any]:
     return {
-        "accessControl": allow(topic),
+        **publishing(*topics),
         "modelName": "scenes",
         "agentSocket": str(edge.socket),
         "captureData": "False",
@@ -82,59 +40,159 @@ def deployed(edge: "Edge", url: str, topic: str = "em/inference") -> dict[str, A
     }
 
 
+@pytest.fixture
+def labelled(edge: "Edge", scenes_model: Path) -> tuple[str, ...]:
+    """The arguments of a component's recipe, with labels in the assets."""
+    (edge.folder / "labels.txt").write_bytes(scenes_model.with_name("scenes_labels.txt").read_bytes())
+    return "-c", str(edge.model), "--assets", str(edge.folder)
+
+
 def test_a_deployed_component_is_configured_and_publishes_over_ipc(
-    edge: "Edge", core: Core, component: Callable[..., Process], scenes_model: Path
+    edge: "Edge", core: Core, labelled: tuple[str, ...], scenes_model: Path
 ) -> None:
     edge.agent()
-    core.given = deployed(edge, edge.camera()[1])
-    (edge.folder / "labels.txt").write_bytes(scenes_model.with_name("scenes_labels.txt").read_bytes())
-    process = component("-c", str(edge.model), "--assets", str(edge.folder))
-    for sequence in range(3):
-        topic, message, qos = core.published.get(timeout=20)
-        assert (topic, qos) == ("em/inference", 1)
+    core.deploy(deployed(edge, edge.camera()[1]))
+    process = core.run(*labelled)
+    for sequence, message in enumerate(core.results(3)[:3]):
         assert (message["sequence"], message["stream"], message["model_name"]) == (sequence, "front", "scenes")
-        assert (message["thing"], message["version"]) == ("iMX8MPEVK-Core-001", "1.0.3")
+        assert (message["thing"], message["version"]) == (THING, "1.0.3")
         assert message["label"] in scenes_model.with_name("scenes_labels.txt").read_text().splitlines()
+    assert {qos for _, _, qos, _ in core.device.published} == {1}
     assert process.end() == 0
     assert "Traceback" not in process.text()
 
 
-def test_a_deployment_made_by_hand_with_the_workshops_keys_works(
-    edge: "Edge", core: Core, component: Callable[..., Process]
-) -> None:
+def test_a_deployment_made_by_hand_with_the_workshops_keys_works(edge: "Edge", core: Core) -> None:
     edge.agent()
-    core.given = {
-        "accessControl": allow("em/inference"),
-        "rtspStreamURL": edge.camera()[1].replace("rtsp://", "rtspt://"),
-        "modelComponentName": f"{edge.model}/",
-        "modelName": "scenes",
-        "quantization": "True",
-        "captureData": "False",
-    }
-    process = component("--agent-socket", str(edge.socket))
-    topic, message, _ = core.published.get(timeout=20)
-    assert topic == "em/inference"
-    assert {"index", "confidence", "performance", "model_name"} <= message.keys()
+    core.deploy(
+        {
+            **publishing(),
+            "rtspStreamURL": edge.camera()[1].replace("rtsp://", "rtspt://"),
+            "modelComponentName": f"{edge.model}/",
+            "modelName": "scenes",
+            "quantization": "True",
+            "captureData": "False",
+        }
+    )
+    process = core.run("--agent-socket", str(edge.socket))
+    assert {"index", "confidence", "performance", "model_name"} <= core.results(1)[0].keys()
     assert process.end() == 0
 
 
 def test_a_topic_that_access_control_does_not_allow_is_said_and_nothing_breaks(
-    edge: "Edge", core: Core, component: Callable[..., Process], scenes_model: Path
+    edge: "Edge", core: Core, labelled: tuple[str, ...]
 ) -> None:
     edge.agent()
-    core.given = deployed(edge, edge.camera()[1], topic="em/other")
-    (edge.folder / "labels.txt").write_bytes(scenes_model.with_name("scenes_labels.txt").read_bytes())
-    process = component("-c", str(edge.model), "--assets", str(edge.folder))
+    core.deploy(deployed(edge, edge.camera()[1], "em/other"))
+    process = core.run(*labelled)
     assert "em/inference" in process.says("results cannot be published: ").partition("cannot be published: ")[2]
     assert process.end() == 0
     assert process.text().count("cannot be published") == 1
-    assert core.published.empty()
+    assert core.device.published == []
 
 
-def test_a_nucleus_that_does_not_let_it_in_ends_it_with_one_line(
-    core: Core, component: Callable[..., Process], tmp_path: Path
+def test_it_is_running_from_its_first_result_on(
+    edge: "Edge", core: Core, labelled: tuple[str, ...], absent_port: int
 ) -> None:
-    process = component(token="nobody's")
+    core.deploy(deployed(edge, f"rtsp://127.0.0.1:{absent_port}/front"))
+    process = core.run(*labelled)
+    process.says("is not there (Connection refused)")
+    edge.agent()
+    process.says("model scenes loaded")
+    assert core.states == []
+    edge.camera(port=absent_port)
+    until(lambda: core.states == ["RUNNING"])
+    core.results(3)
+    assert process.end() == 0
+    assert core.states == ["RUNNING"]
+
+
+@pytest.mark.parametrize(
+    ("change", "code"), [({"modelName": "no name"}, 2), ({"modelComponentName": "/nowhere/at/all"}, 1)]
+)
+def test_what_ends_it_is_told_as_errored_and_by_the_exit_code(
+    edge: "Edge", core: Core, change: dict[str, Any], code: int
+) -> None:
+    edge.agent()
+    config = deployed(edge, edge.camera()[1]) | {"modelIO": {}, "modelComponentName": f"{edge.model}/"}
+    core.deploy(config | change)
+    process = core.run()
+    assert process.popen.wait(20) == code
+    assert core.states == ["ERRORED"]
+    assert "Traceback" not in process.text()
+
+
+def test_a_nucleus_that_went_away_is_told_the_state_and_asked_for_the_configuration_when_it_is_back(
+    edge: "Edge", core: Core, labelled: tuple[str, ...]
+) -> None:
+    edge.agent()
+    config = deployed(edge, edge.camera()[1])
+    core.deploy(config)
+    process = core.run(*labelled)
+    core.results(2)
+    core.stop()
+    process.says("the Greengrass nucleus has hung up")
+    core.device.states.clear()
+    core.deploy(config | {"version": "2.0.0"})
+    core.start()
+    core.results(2, version="2.0.0")
+    until(lambda: core.states == ["RUNNING"])
+    core.deploy(config | {"version": "3.0.0"})
+    core.results(2, version="3.0.0")
+    assert process.end() == 0
+    assert "Traceback" not in process.text()
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_a_cameras_password_comes_from_a_secret_and_a_new_one_after_it_was_refused(
+    edge: "Edge", core: Core, labelled: tuple[str, ...], binary: bool
+) -> None:
+    def keep(password: str) -> None:
+        value = json.dumps({"username": "viewer", "password": password})
+        kept = value.encode() if binary else value
+        core.device.secrets[ARN] = Secret(ARN, "camera", password, ("AWSCURRENT",), kept)
+
+    edge.agent()
+    keep("old-secret")
+    with camera("viewer", "new-secret") as guarded:
+        config = deployed(edge, guarded.url)
+        config["accessControl"] |= access("aws.greengrass.SecretManager", ["GetSecretValue"], [ARN])["accessControl"]
+        config["streams"][0]["credentials"] = {"secret": ARN}
+        core.deploy(config)
+        process = core.run(*labelled)
+        until(lambda: guarded.refused)
+        keep("new-secret")
+        core.results(2)
+        assert process.end() == 0
+    assert "-secret" not in process.text()
+
+
+@pytest.mark.parametrize(
+    ("mode", "reason"), [(0o600, ""), (0o640, "others can read"), (0o000, "the secret camera is not in")]
+)
+def test_without_greengrass_a_cameras_password_comes_from_a_file_that_only_its_owner_may_read(
+    edge: "Edge", python: Callable[..., Process], mode: int, reason: str
+) -> None:
+    edge.agent()
+    secrets, config = edge.folder / "secrets.json", edge.folder / "config.json"
+    held = {"username": "viewer", "password": "its-secret"}
+    secrets.write_text(json.dumps({"camera" if mode else "other": held}))
+    secrets.chmod(mode or 0o600)
+    with camera("viewer", "its-secret") as guarded:
+        stream = {"name": "front", "url": guarded.url, "every": "0s", "credentials": {"secret": "camera"}}
+        settings = {"modelName": "scenes", "modelComponentName": f"{edge.model}/", "agentSocket": str(edge.socket)}
+        config.write_text(json.dumps({**settings, "streams": [stream]}))
+        process = python("emflow_edge", "--config", str(config), "--secrets", str(secrets))
+        if reason:
+            process.says(reason)
+        else:
+            edge.results(process, 2)
+        assert process.end() == 0
+    assert "its-secret" not in process.text()
+
+
+def test_a_nucleus_that_does_not_let_it_in_ends_it_with_one_line(core: Core, tmp_path: Path) -> None:
+    process = core.run(token="nobody's")
     assert process.popen.wait(20) == 1
     assert (
         f"emflow-edge: the Greengrass nucleus at {tmp_path}/ipc.socket cannot be talked to: Connection access denied"
@@ -143,8 +201,9 @@ def test_a_nucleus_that_does_not_let_it_in_ends_it_with_one_line(
     assert "Traceback" not in process.text()
 
 
-def test_a_configuration_without_streams_ends_it_with_one_line(core: Core, component: Callable[..., Process]) -> None:
-    core.given = {"modelName": "scenes", "modelComponentName": "model"}
-    process = component()
+def test_a_configuration_without_streams_ends_it_with_one_line(core: Core) -> None:
+    core.deploy({"modelName": "scenes", "modelComponentName": "model"})
+    process = core.run()
     assert process.popen.wait(20) == 2
     assert process.text().strip() == "emflow-edge: streams: there is none; give at least one, or rtspStreamURL, or -s"
+    assert core.states == ["ERRORED"]

@@ -1,93 +1,207 @@
 """One stream's loop, with frames and an agent's answers that the test chooses, over real gRPC."""
 
-from __future__ import annotations
-
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
-import grpc
 import numpy as np
 import pytest
 
-from emflow_agent.server import serving
-from emflow_agent.service import AgentService
-from emflow_agent.store import ModelStore
-from emflow_edge.camera.newest import Newest
-from emflow_edge.camera.source import Frame
-from emflow_edge.counters import Counters
+from edge.answering import NUMBERS, Answering, Frames, served
+from emflow_edge.fitting import fit
 from emflow_edge.inference.agent_client import Agent
-from emflow_edge.pipeline import Pipeline
+from emflow_edge.pipeline import Pipeline, Work
 from emflow_edge.problems import EdgeProblem
 from emflow_edge.results.message import Result
 from emflow_edge.settings.config import Settings
 from emflow_edge.settings.streams import Stream
-from emflow_proto import messages as m
+from emflow_edge.watching.counters import Counters
+from emflow_edge.watching.timings import Timings
 from support import until
 
-PICTURE = m.TensorMetadata(name=b"picture", data_type=m.DataType.UINT8, shape=[1, 4, 4, 3])
-CLASSES = m.TensorMetadata(name=b"classes", data_type=m.DataType.FLOAT32, shape=[1, 3])
-NUMBERS = (0.25, 0.5, 0.25)
+
+class Run:
+    """A pipeline at work."""
+
+    def __init__(self, folder: Path, answering: Answering, **stream: object) -> None:
+        self.answering, self.folder = answering, folder
+        self.counters, self.timings = Counters(), Timings()
+        self.source = Frames(self.counters)
+        self.stream = Stream("front", "rtsp://camera/1", **{"every": 0.0, **stream})
+        self.source.cadence.change(self.stream.every, self.stream.every_frames)
+        self.results: list[Result] = []
+        self.problems: list[EdgeProblem] = []
+        self.lost = threading.Event()
+        self.stop, self.agent_stop = threading.Event(), threading.Event()
+        self.agent = Agent(str(folder / "a.sock"), "net", folder, self.agent_stop)
+        self.pipeline = Pipeline(
+            self.stream,
+            self.source,
+            "thing",
+            self.counters,
+            self.timings,
+            self.results.append,
+            self.lost.set,
+            self.problems.append,
+            self.stop,
+        )
+
+    def work(self) -> Work:
+        settings = Settings("net", self.folder, (self.stream,))
+        return Work(self.agent, fit(self.agent.ready(), settings), settings)
+
+    def begin(self) -> None:
+        self.pipeline.use(self.work())
+        self.pipeline.start()
+
+    def now(self, name: str) -> int:
+        return self.counters.now()[name]
+
+    def handled(self) -> int:
+        return self.now("skipped") + self.now("inferred") + self.now("failed")
+
+    def end(self) -> None:
+        self.stop.set()
+        assert self.pipeline.join(10)
+        self.agent.close()
 
 
-class Answering(AgentService):
-    """An agent whose one model answers what the test says, one answer after the other."""
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Callable[..., Run]]:
+    with ExitStack() as stack:
 
-    def __init__(self, answers: list[tuple[float, ...]]) -> None:
-        super().__init__(ModelStore(threads=1))
-        self._answers = iter(answers)
+        def make(answer: Callable[[int], tuple[float, ...]], **stream: object) -> Run:
+            answering = Answering(answer)
+            stack.enter_context(served(answering, tmp_path / "a.sock"))
+            run = Run(tmp_path, answering, **stream)
+            run.begin()
+            stack.callback(run.end)
+            return run
 
-    def LoadModel(self, request: m.LoadModelRequest, context: grpc.ServicerContext) -> m.LoadModelResponse:  # noqa: N802
-        model = m.Model(name=request.name, input_tensor_metadatas=[PICTURE], output_tensor_metadatas=[CLASSES])
-        return m.LoadModelResponse(model=model)
-
-    def Predict(self, request: m.PredictRequest, context: grpc.ServicerContext) -> m.PredictResponse:  # noqa: N802
-        values = np.float32(next(self._answers)).tobytes()
-        return m.PredictResponse(tensors=[m.Tensor(tensor_metadata=CLASSES, byte_data=values)])
+        yield make
 
 
-class Frames:
-    """A camera with a frame whenever the test puts one."""
-
-    def __init__(self) -> None:
-        self.frames: Newest[Frame] = Newest()
-        self.wanted_from = 0.0
-
-    def start(self) -> None: ...
-
-    def join(self, timeout: float) -> bool:
-        return True
-
-    def put(self) -> None:
-        self.frames.put(Frame(np.zeros((4, 4, 3), np.uint8), time.time(), time.monotonic()))
+def top(result: Result) -> tuple[int, float]:
+    return result.outcome.top[0].index, result.outcome.top[0].confidence
 
 
 def test_answers_that_are_no_numbers_are_counted_told_once_and_not_published(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    run: Callable[..., Run], caplog: pytest.LogCaptureFixture
 ) -> None:
-    answers = [NUMBERS, (np.nan,) * 3, (0.5, np.inf, 0.5), NUMBERS]
-    socket, stop, counters, source = tmp_path / "a.sock", threading.Event(), Counters(), Frames()
-    results: list[Result] = []
-    problems: list[EdgeProblem] = []
-    with serving(Answering(answers), socket, clean_stale_socket=False, grace=5.0):
-        agent = Agent(str(socket), "net", tmp_path, stop)
-        stream = Stream("front", "rtsp://camera/1", every=0.0)
-        wanted = Settings("net", tmp_path, (stream,))
-        pipeline = Pipeline(stream, source, wanted, "thing", agent, counters, results.append, problems.append, stop)
-        pipeline.start()
-        for number in range(1, len(answers) + 1):
-            source.put()
-            until(lambda number=number: counters.now()["inferred"] + counters.now()["failed"] == number or problems)
-        stop.set()
-        assert pipeline.join(10)
-        agent.close()
-    assert not problems
-    assert (counters.now()["inferred"], counters.now()["failed"]) == (2, 2)
-    assert [(result.sequence, result.top[0].index, result.top[0].confidence) for result in results] == [
-        (0, 1, 0.5),
-        (1, 1, 0.5),
-    ]
+    answers = iter([NUMBERS, (np.nan,) * 3, (0.5, np.inf, 0.5), NUMBERS])
+    one = run(lambda _: next(answers))
+    for number in range(1, 5):
+        one.source.put()
+        until(lambda number=number: one.handled() == number or one.problems)
+    assert not one.problems
+    assert (one.now("inferred"), one.now("failed")) == (2, 2)
+    assert [(result.sequence, *top(result)) for result in one.results] == [(0, 1, 0.5), (1, 1, 0.5)]
     said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert [line for line in said if "NaN" in line] == [
         "stream front: Predict failed: 3 of the 3 values in the model's answer are NaN or infinite; trying on"
     ]
+
+
+def test_a_frame_is_sent_while_the_agent_works_on_the_one_before_and_never_a_third(run: Callable[..., Run]) -> None:
+    working, go_on = threading.Semaphore(0), threading.Semaphore(0)
+
+    def answer(_: int) -> tuple[float, ...]:
+        working.release()
+        assert go_on.acquire(timeout=10)
+        return NUMBERS
+
+    one = run(answer)
+    for _ in range(2):
+        one.source.put()
+        assert working.acquire(timeout=10)
+    one.source.put()
+    one.source.put()
+    assert not working.acquire(timeout=0.3)
+    assert one.now("skipped") == 1
+    for _ in range(3):
+        go_on.release()
+    until(lambda: one.now("inferred") == 3)
+    assert one.answering.most_at_once == 2
+
+
+def test_results_leave_in_the_order_of_their_frames_whichever_answer_comes_first(run: Callable[..., Run]) -> None:
+    second = threading.Event()
+    answers = {1: (1.0, 0.0, 0.0), 2: (0.0, 1.0, 0.0)}
+
+    def answer(brightness: int) -> tuple[float, ...]:
+        if brightness == 1:
+            assert second.wait(10)
+        else:
+            second.set()
+        return answers[brightness]
+
+    one = run(answer)
+    one.source.put(1)
+    until(lambda: one.answering.most_at_once == 1)
+    one.source.put(2)
+    until(lambda: len(one.results) == 2)
+    assert [result.outcome.top[0].index for result in one.results] == [0, 1]
+    assert [result.sequence for result in one.results] == [0, 1]
+
+
+def test_the_newest_frame_wins_and_every_frame_is_counted_once(run: Callable[..., Run]) -> None:
+    seen: list[int] = []
+
+    def answer(brightness: int) -> tuple[float, ...]:
+        seen.append(brightness)
+        time.sleep(0.02)
+        return NUMBERS
+
+    one = run(answer)
+    for number in range(200):
+        one.source.put(number)
+        time.sleep(0.002)
+    one.stop.set()
+    assert one.pipeline.join(10)
+    assert one.handled() == one.now("captured") == 200
+    assert one.now("skipped") > 100
+    assert len(set(seen)) == len(seen)
+    times = [result.taken for result in one.results]
+    assert times == sorted(times)
+
+
+def test_a_rate_in_frames_takes_every_so_manyth(run: Callable[..., Run]) -> None:
+    seen: list[int] = []
+
+    def answer(brightness: int) -> tuple[float, ...]:
+        seen.append(brightness)
+        return NUMBERS
+
+    one = run(answer, every_frames=5)
+    for number in range(1, 21):
+        one.source.put(number)
+        until(lambda number=number: one.handled() == number)
+    assert seen == [1, 6, 11, 16]
+
+
+def test_a_rate_that_changes_counts_from_the_next_frame_on(run: Callable[..., Run]) -> None:
+    one = run(lambda _: NUMBERS, every=3600.0)
+    one.source.put()
+    until(lambda: one.now("inferred") == 1)
+    one.source.put()
+    until(lambda: one.now("skipped") == 1)
+    one.pipeline.change_rate(Stream("front", "rtsp://camera/1", every=0.0))
+    for number in range(2, 5):
+        one.source.put()
+        until(lambda number=number: one.now("inferred") == number)
+
+
+def test_a_model_that_is_gone_is_told_and_other_work_is_waited_for(run: Callable[..., Run]) -> None:
+    one = run(lambda _: NUMBERS)
+    one.source.put()
+    until(lambda: one.now("inferred") == 1)
+    one.answering.loaded.clear()
+    one.source.put()
+    assert one.lost.wait(10)
+    assert one.now("failed") == 1
+    one.pipeline.use(one.work())
+    one.source.put()
+    until(lambda: one.now("inferred") == 2)
+    assert not one.problems

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from support import Process
+from support import Process, until
 
 HERE = Path(__file__).parent
 SYSTEM_PYTHON = "/usr/bin/python3"
@@ -39,17 +39,34 @@ def mosquitto(start: Callable[..., Process], tmp_path: Path) -> int:
 
 
 @pytest.fixture
-def gstreamer_rtsp(start: Callable[..., Process]) -> Callable[[Path], str]:
-    """GStreamer's RTSP server showing a PNG; the stream's URL."""
+def gstreamer_camera(start: Callable[..., Process]) -> Callable[..., tuple[Process, str]]:
+    """GStreamer's RTSP server with options of rtsp_server.py; its process and the stream's URL."""
     ready = [SYSTEM_PYTHON, "-c", "import gi; gi.require_version('GstRtspServer', '1.0')"]
     if not Path(SYSTEM_PYTHON).exists() or subprocess.run(ready, capture_output=True, check=False).returncode:
         _missing(
             "GStreamer's RTSP server is not installed (Debian: apt-get install python3-gi gir1.2-gst-rtsp-server-1.0)"
         )
 
-    def serve(picture: Path) -> str:
-        server = start(SYSTEM_PYTHON, str(HERE / "rtsp_server.py"), str(picture))
-        port = server.says("\n").strip().splitlines()[-1]
-        return f"rtsp://127.0.0.1:{port}/stream1"
+    def serve(*options: str) -> tuple[Process, str]:
+        server = start(SYSTEM_PYTHON, str(HERE / "rtsp_server.py"), *options)
+        until(
+            lambda: server.text().endswith("\n") and server.text().strip().splitlines()[-1].isdecimal(), what="a port"
+        )
+        return server, f"rtsp://127.0.0.1:{server.text().split()[-1]}/stream1"
 
     return serve
+
+
+@pytest.fixture
+def gstreamer_rtsp(gstreamer_camera: Callable[..., tuple[Process, str]]) -> Callable[[Path], str]:
+    """GStreamer's RTSP server showing a PNG; the stream's URL."""
+    return lambda picture: gstreamer_camera(str(picture))[1]
+
+
+@pytest.fixture
+def opencv_with_gstreamer() -> str:
+    """A Python whose OpenCV can run GStreamer's pipelines: Debian's."""
+    probe = "import cv2; assert cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER)"
+    if subprocess.run([SYSTEM_PYTHON, "-c", probe], capture_output=True, check=False).returncode:
+        _missing("no OpenCV with GStreamer (Debian: apt-get install python3-opencv gstreamer1.0-libav)")
+    return SYSTEM_PYTHON

@@ -8,6 +8,7 @@ putting replaces, taking waits. Putting tells what was replaced unseen, because 
 from __future__ import annotations
 
 import threading
+import time
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -24,6 +25,9 @@ class Newest(Generic[T]):
         self._item: T | None = None
         self._closed = False
         self._changed = threading.Condition()
+        self._taken = 0.0
+        self._busy = 0.0
+        self._asked = True
 
     def put(self, item: T) -> int:
         """Offer an item; how many older ones that nobody took it replaced (0 or 1). Never blocks."""
@@ -41,12 +45,29 @@ class Newest(Generic[T]):
             Closed: nothing will come any more.
         """
         with self._changed:
+            if not self._asked:
+                self._asked, self._busy = True, time.monotonic() - self._taken
             if not self._changed.wait_for(lambda: self._item is not None or self._closed, timeout):
                 raise TimeoutError
             if self._item is None:
                 raise Closed
             item, self._item = self._item, None
+            self._taken, self._asked = time.monotonic(), False
             return item
+
+    def clear(self) -> int:
+        """Take back what nobody took; how many that were (0 or 1)."""
+        with self._changed:
+            held, self._item = self._item, None
+            return 0 if held is None else 1
+
+    def next_asked(self) -> float:
+        """When the next item will be asked for, on the monotonic clock, if the taker is as busy as it was last time.
+
+        In the past while it waits.
+        """
+        with self._changed:
+            return 0.0 if self._asked else self._taken + self._busy
 
     def close(self) -> None:
         """Wake whoever waits; an item still in the slot can be taken."""

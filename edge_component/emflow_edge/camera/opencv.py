@@ -1,65 +1,167 @@
-"""OpenCV, set up for live streams: the one place that knows its environment variables and opens a capture.
+"""OpenCV's captures, kept on a leash: the one place that knows its environment variables, and that it may hang.
 
-FFmpeg's options for OpenCV are a variable of the process that is read whenever a capture is opened. What they do here,
-measured on a 25 frames a second H.264 stream: by default FFmpeg looks at the stream for 1.1 s before the first frame is
-handed out, which is then 1.1 s old, as are those that waited behind it. With `fpsprobesize`, `probesize` and
-`analyzeduration` at their least the first frame comes after 55 ms and is fresh. `fflags;nobuffer` on top would only
-throw the first key frame away, which costs one GOP. One decoding thread instead of one a core takes 30 ms off every
-frame, because frame threading hands a frame out only when the next ones have come; `flags;low_delay` adds nothing then.
+`cv2` is imported from here everywhere, so that the variables are set before it is loaded.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import queue
 import threading
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
-_OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
-_THOROUGH = "rtsp_transport;tcp|fpsprobesize;0"
-_QUICK = _THOROUGH + "|probesize;32|analyzeduration;1"
+import numpy as np
 
+from emflow_edge.camera.capture import Arrival, Picture
+from emflow_edge.camera.problems import Lost
+from emflow_edge.settings.streams import Stream
+
+if TYPE_CHECKING:
+    from emflow_edge.camera.frame import Image
+
+R = TypeVar("R")
+
+OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
 # Read when OpenCV is loaded, so before the import. Its own and FFmpeg's messages are off: they come many times a second
 # from a broken stream, and may show a URL with its password. A person who sets these variables gets what they ask for.
 os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 # Without it, one camera that hangs while it is opened holds up the opening of all others.
 os.environ.setdefault("OPENCV_FFMPEG_IS_THREAD_SAFE", "1")
-os.environ[_OPTIONS] = _QUICK
 
 import cv2  # noqa: E402
 
-__all__ = ["cv2", "open_stream"]
+__all__ = ["OPTIONS", "OpencvCapture", "Pixels", "cv2", "environment", "parameters"]
 
-# A hanging camera is given up after these. OpenCV before 4.6 has no such settings, and none for threads before 4.8.
-_OPEN_TIMEOUT_MS, _READ_TIMEOUT_MS = 5000, 3000
-_thorough = threading.Lock()
+_environment = threading.Lock()
+# Every so many pixels in each direction are enough to see whether a picture changes.
+_STEP = 8
+# What a capture of OpenCV gets beyond its own timeouts before it counts as hanging.
+_GRACE = 1.0
 
 
-def open_stream(url: str, *, thorough: bool = False) -> cv2.VideoCapture | None:
-    """Open an RTSP stream over TCP; None when that fails.
+@contextlib.contextmanager
+def environment(name: str, value: str) -> Iterator[None]:
+    """A variable of the process for as long as a capture is opened: the only way to tell OpenCV FFmpeg's options."""
+    with _environment:
+        before = os.environ.get(name)
+        os.environ[name] = value
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = before
+
+
+def parameters(**wanted: float) -> list[int]:
+    """Those of the properties that this OpenCV has, as `open` takes them. Timeouts came with 4.6, threads with 4.8."""
+    return [
+        number
+        for name, value in wanted.items()
+        if hasattr(cv2, f"CAP_PROP_{name}")
+        for number in (getattr(cv2, f"CAP_PROP_{name}"), int(value))
+    ]
+
+
+class Pixels:
+    """A picture that is an array already: uint8, height x width x 3, BGR."""
+
+    def __init__(self, image: Any) -> None:
+        self._image: Image = np.asarray(image, np.uint8)
+        if self._image.ndim == 2:
+            self._image = np.repeat(self._image[:, :, None], 3, axis=2)
+        self.height, self.width = self._image.shape[:2]
+
+    def image(self) -> Image:
+        return self._image
+
+    def luma(self) -> Image:
+        """Green of every 8th pixel of every 8th row, which is most of brightness."""
+        return self._image[::_STEP, ::_STEP, 1].copy()
+
+
+class OpencvCapture:
+    """A capture of OpenCV in a thread of its own, which is left behind when it hangs.
 
     Args:
-        url: `rtsp://` or `rtsps://`, with credentials where they are needed.
-        thorough: look at the stream until all is known about it. Needed for a camera that does not describe its H.264
-            stream in its SDP and does not begin with a key frame either: opened quickly, it never gives a frame.
+        stream: for its timeouts.
+        opened: opens it; None where that fails.
+        refusal: what a camera that cannot be opened does, in words.
+        stamped: whether its position is the camera's clock.
+
+    Raises:
+        Lost: it cannot be opened, or not in time.
     """
-    capture = cv2.VideoCapture()
-    if not thorough:
-        opened = capture.open(url, cv2.CAP_FFMPEG, _parameters())
-    else:
-        with _thorough:
-            # Another camera that is opened meanwhile gets the same options; it only takes longer.
-            os.environ[_OPTIONS] = _THOROUGH
+
+    def __init__(
+        self, stream: Stream, opened: Callable[[], cv2.VideoCapture | None], refusal: str, *, stamped: bool = False
+    ) -> None:
+        self._stream, self._stamped = stream, stamped
+        self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._capture: cv2.VideoCapture | None = None
+        self._hangs = False
+        self._thread = threading.Thread(target=self._run, name=f"opencv-{stream.name}", daemon=True)
+        self._thread.start()
+        try:
+            capture = self._do(opened, stream.open_timeout + _GRACE, "be opened")
+            if capture is None:
+                raise Lost(refusal)
+            self._open: cv2.VideoCapture = capture
+            self.fps = max(0.0, float(self._do(lambda: capture.get(cv2.CAP_PROP_FPS), _GRACE, "be asked")))
+        except BaseException:
+            self.close()
+            raise
+
+    def grab(self) -> Arrival:
+        if not self._do(self._open.grab, self._stream.read_timeout + _GRACE, "be read"):
+            raise Lost("stopped sending")
+        taken, at = time.time(), time.monotonic()
+        stamp = self._do(lambda: self._open.get(cv2.CAP_PROP_POS_MSEC), _GRACE, "be asked") if self._stamped else 0.0
+        self._arrival = Arrival(taken, at, clock=stamp / 1000 if stamp else None)
+        return self._arrival
+
+    def decode(self, *, alone: bool) -> list[tuple[Arrival, Picture]]:  # noqa: ARG002 each can be had for itself
+        ok, image = self._do(self._open.retrieve, self._stream.read_timeout + _GRACE, "be read")
+        if not ok or image is None:
+            raise Lost("sends what cannot be decoded")
+        return [(self._arrival, Pixels(image))]
+
+    def close(self) -> None:
+        self._work.put(None)
+        if not self._hangs:
+            # A process must not end while OpenCV still lets go of it.
+            self._thread.join(_GRACE)
+
+    def _run(self) -> None:
+        while (action := self._work.get()) is not None:
+            action()
+        if self._capture is not None:
+            self._capture.release()
+
+    def _do(self, action: Callable[[], R], timeout: float, what: str) -> R:
+        """Have the thread do something, and wait for it."""
+        done: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+        def act() -> None:
             try:
-                opened = capture.open(url, cv2.CAP_FFMPEG, _parameters())
-            finally:
-                os.environ[_OPTIONS] = _QUICK
-    return capture if opened else None
+                result = action()
+                if isinstance(result, cv2.VideoCapture):
+                    self._capture = result
+                done.put((result, None))
+            except cv2.error as error:
+                done.put((None, error))
 
-
-def _parameters() -> list[int]:
-    wanted = {
-        "CAP_PROP_OPEN_TIMEOUT_MSEC": _OPEN_TIMEOUT_MS,
-        "CAP_PROP_READ_TIMEOUT_MSEC": _READ_TIMEOUT_MS,
-        "CAP_PROP_N_THREADS": 1,
-    }
-    return [number for name, value in wanted.items() if hasattr(cv2, name) for number in (getattr(cv2, name), value)]
+        self._work.put(act)
+        try:
+            result, error = done.get(timeout=timeout)
+        except queue.Empty:
+            self._hangs = True
+            raise Lost(f"hangs: it did not let itself {what} for {timeout:g} s") from None
+        if error is not None:
+            raise Lost(f"sends what OpenCV stumbles over ({error.err or 'no reason given'})") from error
+        return result  # type: ignore[no-any-return]

@@ -3,185 +3,204 @@
 from __future__ import annotations
 
 import logging
-import socket
 import threading
-import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
-
-import numpy as np
+from typing import Callable
 
 from emflow_edge.backoff import Backoff
+from emflow_edge.camera import kinds
+from emflow_edge.camera.cadence import Cadence
+from emflow_edge.camera.capture import Arrival, Capture, Picture
+from emflow_edge.camera.frame import Frame, Source
+from emflow_edge.camera.health import Eye, Health, Unheard
+from emflow_edge.camera.lateness import Lateness
 from emflow_edge.camera.newest import Newest
-from emflow_edge.camera.opencv import cv2, open_stream
-from emflow_edge.counters import Counters
+from emflow_edge.camera.problems import Lost, OtherCodec, Refused
+from emflow_edge.camera.selection import Fate, Selection
+from emflow_edge.problems import EdgeProblem
 from emflow_edge.settings.streams import Stream
+from emflow_edge.watching.counters import Counters
 
-if TYPE_CHECKING:
-    # Not at run time: NumPy before 1.21, which board images have, has no NDArray.
-    import numpy.typing as npt
+__all__ = ["Camera", "Credentials", "Frame", "Source"]
 
 log = logging.getLogger(__name__)
 
-# A camera that does not answer at all is asked often, because that costs nothing and it should be seen soon. One that
-# answers but gives no video is asked ever less often: some lock an account after a number of wrong passwords.
-_ABSENT = (0.1, 0.5)
-_REFUSING = (0.1, 5.0)
-_CONNECT_TIMEOUT = 1.0
-# Seconds that a frame has to be less behind than the one before to have waited; half a frame interval at 60 a second.
-_CATCHING_UP = 0.008
+Credentials = Callable[[str], "tuple[str, str]"]
+"""User and password out of the secret of this name; raises EdgeProblem when it cannot be had."""
 
-
-@dataclass(frozen=True)
-class Frame:
-    """One picture. image: uint8, height x width x 3, BGR; taken: Unix time; at: the same moment on the monotonic clock.
-
-    "Taken" is when this device had it: the camera's own clock may be anywhere.
-    """
-
-    image: npt.NDArray[np.uint8]
-    taken: float
-    at: float
-
-
-class Source(Protocol):
-    """Where a stream's frames come from."""
-
-    frames: Newest[Frame]
-    wanted_from: float
-    """Monotonic time; frames from before are not wanted."""
-
-    def start(self) -> None: ...
-
-    def join(self, timeout: float) -> bool:
-        """Wait for its thread to end; whether it has."""
+# A camera that is not there is asked often, because that costs nothing and it should be seen soon. One that refuses us
+# is asked ever less often: some lock an account after a number of wrong passwords.
+_ABSENT = (0.1, 0.4)
+_REFUSED = (0.5, 30.0)
 
 
 class Camera:
     """One camera and the thread that reads it.
 
-    Every frame is decoded, because each H.264 frame needs those before it, but only those from `wanted_from` on are
-    converted to pixels and offered in `frames`, where the newest wins.
+    Of its frames only those are decoded that have to be, and only those offered in `frames`, where the newest wins,
+    that are due by `cadence` and have not waited in a buffer.
+
+    Args:
+        stream: where it is, and how it is read.
+        counters: get `captured`, `skipped` and `reconnects`.
+        stop: ends it.
+        health: is told what becomes of the camera. It is logged here already.
+        credentials: where user and password come from for a stream that names a secret.
     """
 
-    def __init__(self, stream: Stream, counters: Counters, stop: threading.Event) -> None:
+    def __init__(
+        self,
+        stream: Stream,
+        counters: Counters,
+        stop: threading.Event,
+        health: Health | None = None,
+        credentials: Credentials | None = None,
+    ) -> None:
         self.frames: Newest[Frame] = Newest()
-        self.wanted_from = 0.0
-        self._stream = stream
-        self._counters = counters
-        self._stop = stop
+        self.cadence = Cadence(stream.every, stream.every_frames)
+        self._stream, self._counters, self._stop = stream, counters, stop
+        self._health: Health = health or Unheard()
+        self._credentials, self._known = credentials, ("", "")
+        self._eye = Eye(stream.frozen_after, stream.black_after)
+        self._state = ""
         self._said: set[str] = set()
-        self._thorough = False
+        self._reason = ""
+        self._plain = False
         self._seen = False
+        self._size = (0, 0)
+        self._number = 0
+        self._inside = 0
         self._thread = threading.Thread(target=self._run, name=f"camera-{stream.name}", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
     def join(self, timeout: float) -> bool:
-        """Wait for the thread to end; whether it has. It may be held by a camera that hangs for some seconds."""
+        """Wait for the thread to end; whether it has. It may be held by a library for some seconds."""
         self._thread.join(timeout)
         return not self._thread.is_alive()
 
     def _run(self) -> None:
-        absent, refusing = Backoff(*_ABSENT), Backoff(*_REFUSING)
+        absent, refused = Backoff(*_ABSENT), Backoff(*_REFUSED)
         try:
             while not self._stop.is_set():
-                reason, backoff = why_absent(self._stream), absent
-                if reason is None:
-                    absent.reset()
-                    backoff = refusing
-                    reason = self._watch(refusing)
-                if not self._stop.is_set():
-                    self._say(reason)
-                    self._stop.wait(backoff.delay())
+                backoff = absent
+                try:
+                    self._watch(absent, refused)
+                except OtherCodec as lost:
+                    log.info("camera %s %s: leaving it to OpenCV's FFmpeg", self._stream.name, lost)
+                    self._plain = True
+                    continue
+                except Lost as lost:
+                    if isinstance(lost, Refused):
+                        backoff, self._known = refused, ("", "")
+                    if not self._stop.is_set():
+                        self._is_away(str(lost))
+                        self._stop.wait(backoff.delay())
         finally:
             self.frames.close()
 
-    def _say(self, reason: str) -> None:
+    def _watch(self, absent: Backoff, refused: Backoff) -> None:
+        """Read the camera until it raises Lost, or until told to stop."""
+        capture = kinds.open_capture(self._stream, self._user_and_password(), self._stop, plain=self._plain)
+        try:
+            self._read(capture, absent, refused)
+        finally:
+            capture.close()
+            self._counters.add("skipped", self._inside + self.frames.clear())
+            self._inside = 0
+
+    def _user_and_password(self) -> tuple[str, str]:
+        stream = self._stream
+        if not stream.secret:
+            return kinds.in_url(stream)
+        if not any(self._known):
+            if self._credentials is None:
+                raise Refused("has its user and password in a secret, which can be had in Greengrass only")
+            try:
+                user, password = self._credentials(stream.secret)
+            except EdgeProblem as problem:
+                raise Refused(f"is not asked: its secret cannot be had ({problem})") from problem
+            self._known = user, password
+        return self._known
+
+    def _read(self, capture: Capture, absent: Backoff, refused: Backoff) -> None:
+        selection, lateness = Selection(self.cadence), Lateness()
+        there = False
+        while not self._stop.is_set():
+            arrival = capture.grab()
+            self._number += 1
+            self._counters.add("captured")
+            live = lateness.is_live(arrival.clock, arrival.at) and not arrival.newer
+            if arrival.newer and lateness.is_behind:
+                # Decoding is slower than the camera: what has piled up is left, up to the next key frame.
+                selection.restart()
+            fate = selection.of(arrival, self._number, self.frames.next_asked())
+            if fate is Fate.LEFT:
+                self._counters.add("skipped")
+                continue
+            self._inside += 1
+            for of, picture in capture.decode(alone=fate is Fate.ALONE):
+                self._inside = max(0, self._inside - 1)
+                if not there:
+                    there = True
+                    absent.reset()
+                    refused.reset()
+                    self._is_there(capture, picture)
+                elif (picture.width, picture.height) != self._size:
+                    self._has_size(capture, picture)
+                self._look(picture, of.at)
+                self._offer(of, picture, live)
+
+    def _offer(self, arrival: Arrival, picture: Picture, live: bool) -> None:
+        if live and self.cadence.wants(arrival.at, self._number):
+            frame = Frame(picture.image, arrival.taken, arrival.at, self._number)
+            self._counters.add("skipped", self.frames.put(frame))
+        else:
+            self._counters.add("skipped")
+
+    def _look(self, picture: Picture, at: float) -> None:
+        """Tell when the picture froze or went black, and when that is over."""
+        if not self._eye.wants(at):
+            return
+        self._eye.look(picture.luma(), at)
+        self._tell(self._eye.state)
+
+    def _tell(self, state: str) -> None:
+        before, self._state = self._state, state
+        if state == before:
+            return
+        if before:
+            log.info("camera %s: its picture is not %s any more", self._stream.name, before)
+            self._health.clear()
+        if state == "frozen":
+            log.warning("camera %s: its picture has not changed for %g s", self._stream.name, self._stream.frozen_after)
+            self._health.frozen()
+        elif state == "black":
+            log.warning("camera %s: its picture has been black for %g s", self._stream.name, self._stream.black_after)
+            self._health.black()
+
+    def _is_away(self, reason: str) -> None:
         """One line for each reason while the camera is away, not one a try."""
+        if self._state:
+            self._state = ""
+            self._health.clear()
+        self._eye.forget()
+        if reason != self._reason:
+            self._reason = reason
+            self._health.absent(reason)
         if reason not in self._said:
             self._said.add(reason)
             log.warning("camera %s at %s: %s; trying until it is there", self._stream.name, self._stream.shown, reason)
 
-    def _watch(self, refusing: Backoff) -> str:
-        """Read the camera until it stops; why it did."""
-        capture = open_stream(self._stream.source, thorough=self._thorough)
-        if capture is None:
-            return "answers, but gives no video (is the path right, and user and password?)"
-        try:
-            if not capture.grab():
-                self._thorough = not self._thorough
-                return "answers, but no frame comes"
-            refusing.reset()
-            return self._read(capture)
-        except cv2.error as error:
-            return f"sends what OpenCV stumbles over ({error.err or 'no reason given'})"
-        finally:
-            capture.release()
-
-    def _read(self, capture: cv2.VideoCapture) -> str:
-        """Hand out frames, of which the first is grabbed already, until there is none."""
-        backlog = Backlog()
-        there = False
-        while True:
-            taken, at = time.time(), time.monotonic()
-            self._counters.add("captured")
-            waited = backlog.holds(capture.get(cv2.CAP_PROP_POS_MSEC) / 1000, at)
-            if waited or at < self.wanted_from:
-                self._counters.add("skipped")
-            else:
-                ok, image = capture.retrieve()
-                if not ok:
-                    return "sends what cannot be decoded"
-                if not there:
-                    there = True
-                    self._is_there(image)
-                self._counters.add("skipped", self.frames.put(Frame(np.asarray(image, np.uint8), taken, at)))
-            if self._stop.is_set() or not capture.grab():
-                return "stopped sending"
-
-    def _is_there(self, image: Any) -> None:
-        height, width = image.shape[:2]
-        log.info("camera %s at %s: %d x %d pixels", self._stream.name, self._stream.shown, width, height)
+    def _is_there(self, capture: Capture, picture: Picture) -> None:
         self._said.clear()
+        self._reason = ""
         if self._seen:
             self._counters.add("reconnects")
         self._seen = True
+        self._has_size(capture, picture)
 
-
-class Backlog:
-    """Tells frames that waited in a buffer while the stream was opened from those that have just come.
-
-    Frames that waited come faster than the camera made them, so how far each is behind its own time stamp falls from
-    frame to frame; once they are live it stays.
-    """
-
-    def __init__(self) -> None:
-        self._behind: float | None = None
-        self._live = False
-
-    def holds(self, stamp: float, now: float) -> bool:
-        """Whether a frame with this time stamp, handed out now (both in seconds), waited in a buffer.
-
-        The first frame counts as one that did: nothing can be told from it alone, and the next is near.
-        """
-        behind, before = now - stamp, self._behind
-        self._behind = behind
-        self._live = self._live or (before is not None and before - behind < _CATCHING_UP)
-        return not self._live
-
-
-def why_absent(stream: Stream) -> str | None:
-    """Why nothing listens where the camera should be; None when something does. Takes a second at most.
-
-    FFmpeg would find out too, but not tell why, and a host that is off would hold it for its whole timeout.
-    """
-    try:
-        with socket.create_connection(stream.address, timeout=_CONNECT_TIMEOUT):
-            return None
-    except OSError as error:
-        return f"is not there ({error.strerror or 'no answer'})"
-    except ValueError:
-        # Not even asked for: UnicodeError where the name cannot be encoded, ValueError where it holds a NUL.
-        return "is not there (its host is no host name)"
+    def _has_size(self, capture: Capture, picture: Picture) -> None:
+        self._size = width, height = picture.width, picture.height
+        log.info("camera %s at %s: %d x %d pixels", self._stream.name, self._stream.shown, width, height)
+        self._health.present(width, height, capture.fps)

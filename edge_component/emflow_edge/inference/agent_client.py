@@ -6,6 +6,7 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -13,7 +14,7 @@ from urllib.parse import quote
 import grpc
 
 from emflow_edge.backoff import Backoff
-from emflow_edge.inference.model import Model, TensorSpec, classifier
+from emflow_edge.inference.model import Model, TensorSpec, picture_model
 from emflow_edge.problems import EdgeProblem
 from emflow_proto import messages as m
 from emflow_proto.service import AgentStub
@@ -31,6 +32,10 @@ _CHANNEL = (
     ("grpc.max_receive_message_length", -1),
 )
 _AWAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED)
+# An agent that is away is asked often, because that costs nothing. One without memory would have to look at the model
+# again each time, and waits for somebody to unload another.
+_ABSENT, _FULL = (0.05, 0.5), (1.0, 30.0)
+_AWAY_WORDS = "is not there; waiting for it"
 
 
 class Stopped(Exception):
@@ -47,9 +52,10 @@ class PredictFailed(Exception):
 
 @dataclass(frozen=True)
 class Prediction:
-    """One answer. output: the first output tensor's bytes; milliseconds: how long the call took, seen from here."""
+    """One answer: the tensors that went in and came out; milliseconds: how long the call took, seen from here."""
 
-    output: bytes
+    inputs: Sequence[m.Tensor]
+    outputs: Sequence[m.Tensor]
     milliseconds: float
 
 
@@ -74,17 +80,29 @@ class Agent:
         self._ours = False
 
     def ready(self) -> Model:
-        """The model, loaded; waits for the agent as long as it takes.
+        """The model, loaded; waits for the agent, and for memory in it, as long as it takes.
 
         Raises:
-            EdgeProblem: the agent refuses the model, or it is no image classifier.
-            Stopped: the run ended meanwhile.
+            EdgeProblem: the agent refuses the model, or it takes something else than a picture.
+            Stopped: it was told to stop meanwhile, or before.
         """
         # One thread loads; the others wait here and find it done.
         with self._lock:
+            if self._stop.is_set():
+                raise Stopped
             if self._model is None:
                 self._model = self._load_when_there()
             return self._model
+
+    @property
+    def stub(self) -> AgentStub:
+        """The agent's calls, for whoever needs one that this class does not make."""
+        return self._stub
+
+    @property
+    def holds(self) -> Model | None:
+        """The model when it is loaded, as far as is known; None while it is waited for."""
+        return self._model
 
     def predict(self, model: Model, data: bytes) -> Prediction:
         """Run the model once on the bytes of its input tensor.
@@ -100,6 +118,9 @@ class Agent:
         begin = time.perf_counter()
         try:
             answer = self._stub.Predict(request, timeout=_PREDICT_TIMEOUT)
+        except ValueError as error:
+            # Somebody closed the channel meanwhile.
+            raise Gone from error
         except grpc.RpcError as error:
             code = error.code()
             if code in _AWAY or code is grpc.StatusCode.NOT_FOUND:
@@ -111,11 +132,12 @@ class Agent:
         milliseconds = (time.perf_counter() - begin) * 1000
         if not answer.tensors:
             raise PredictFailed("the answer has no tensor")
-        return Prediction(answer.tensors[0].byte_data, milliseconds)
+        return Prediction(request.tensors, answer.tensors, milliseconds)
 
     def close(self) -> None:
         """Unload the model if it was loaded here, and hang up. Ends what other threads wait for."""
-        if self._ours and self._model is not None:
+        ours, self._ours = self._ours, False
+        if ours:
             try:
                 self._stub.UnLoadModel(m.UnLoadModelRequest(name=self._name), timeout=_UNLOAD_TIMEOUT)
                 log.info("agent: model %s unloaded", self._name)
@@ -130,28 +152,33 @@ class Agent:
                 self._model, self._ours = None, False
 
     def _load_when_there(self) -> Model:
-        backoff = Backoff(0.05, 0.5)
-        model = self._load()
-        if model is None:
-            log.warning("agent at %s is not there; waiting for it", self._socket)
-        while model is None:
-            if self._stop.wait(backoff.delay()):
-                raise Stopped
+        absent, full = Backoff(*_ABSENT), Backoff(*_FULL)
+        said = ""
+        while True:
             model = self._load()
+            if isinstance(model, Model):
+                break
+            if said != model:
+                said = model
+                log.warning("agent at %s %s", self._socket, model)
+            if self._stop.wait((full if model != _AWAY_WORDS else absent).delay()):
+                raise Stopped
         log.info(
-            "agent: model %s %s; input %s %s, output %s %s",
+            "agent: model %s %s; input %s, output %s",
             *(self._name, "loaded" if self._ours else "was loaded already"),
-            *(model.input.dtype, list(model.input.shape), model.output.dtype, list(model.output.shape)),
+            *(model.input, ", ".join(map(str, model.outputs))),
         )
         return model
 
-    def _load(self) -> Model | None:
-        """Load the model, or take it as it is loaded; None while the agent is not there."""
+    def _load(self) -> Model | str:
+        """Load the model, or take it as it is loaded; while neither goes yet, what is waited for."""
         try:
             return self._load_or_describe()
         except grpc.RpcError as error:
             if error.code() in _AWAY:
-                return None
+                return _AWAY_WORDS
+            if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
+                return f"has no memory for model {self._name}; waiting for it: {error.details()}"
             raise EdgeProblem(self._refusal(error)) from error
 
     def _load_or_describe(self) -> Model:
@@ -170,7 +197,7 @@ class Agent:
         return self._typed(loaded.model)
 
     def _typed(self, model: m.Model) -> Model:
-        return classifier(
+        return picture_model(
             self._name,
             tuple(_spec(one) for one in model.input_tensor_metadatas),
             tuple(_spec(one) for one in model.output_tensor_metadatas),
@@ -180,7 +207,6 @@ class Agent:
         why = {
             grpc.StatusCode.NOT_FOUND: f"finds nothing at {self._folder}",
             grpc.StatusCode.FAILED_PRECONDITION: f"cannot load what is in {self._folder}",
-            grpc.StatusCode.RESOURCE_EXHAUSTED: "has no memory for it",
             grpc.StatusCode.INVALID_ARGUMENT: "does not take it",
         }
         return f"model {self._name}: the agent {why.get(error.code(), 'failed')}: {error.details()}"

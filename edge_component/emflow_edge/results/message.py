@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from typing import Any
 
-from emflow_edge.vision.decode import Choice
+from emflow_edge.vision.outcome import Choice, Detection, Outcome
+from emflow_edge.watching.clock import utc
+
+
+_NOTHING = Choice(-1, None, 0.0)
+"""What the workshop's keys say where a detector found nothing."""
 
 
 @dataclass(frozen=True)
 class Result:
     """What one Predict said about one frame.
 
-    taken: Unix time of the frame in seconds; predict_ms: how long Predict took, seen from here; top: best first.
+    taken: Unix time of the frame in seconds; predict_ms: how long Predict took, seen from here.
     """
 
     stream: str
@@ -23,11 +28,13 @@ class Result:
     model_name: str
     thing: str
     version: str
-    top: tuple[Choice, ...]
+    outcome: Outcome
 
     def message(self, now: float) -> str:
         """The JSON text, for sending at Unix time `now`."""
-        best = self.top[0]
+        top, detections = self.outcome.top, self.outcome.detections
+        best = top[0] if top else _NOTHING
+        found = {} if detections is None else {"detections": [_thing(one) for one in detections]}
         return json.dumps(
             {
                 "index": str(best.index),
@@ -35,9 +42,8 @@ class Result:
                 "performance": f"{self.predict_ms:.2f}",
                 "model_name": self.model_name,
                 "label": best.label,
-                "top": [
-                    {"index": one.index, "label": one.label, "confidence": round(one.confidence, 4)} for one in self.top
-                ],
+                "top": [_named(one) for one in top],
+                **found,
                 "stream": self.stream,
                 "frame_time": utc(self.taken),
                 # A clock that was set back in between must not make a frame from the future.
@@ -50,7 +56,11 @@ class Result:
         )
 
 
-def utc(unix_time: float) -> str:
-    """A moment as `2026-01-02T03:04:05.678Z`."""
-    moment = datetime.fromtimestamp(unix_time, timezone.utc)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def _named(one: Choice | Detection) -> dict[str, Any]:
+    return {"index": one.index, "label": one.label, "confidence": round(one.confidence, 4)}
+
+
+def _thing(one: Detection) -> dict[str, Any]:
+    box = one.box
+    places = {"x": box.x, "y": box.y, "width": box.width, "height": box.height}
+    return {**_named(one), "box": {name: round(place, 4) for name, place in places.items()}}

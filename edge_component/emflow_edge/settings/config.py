@@ -16,7 +16,9 @@ from typing import Any
 
 from emflow_edge.problems import ConfigProblem
 from emflow_edge.settings import fields
+from emflow_edge.settings.capturing import CaptureSettings, read_capture
 from emflow_edge.settings.model_io import ModelIO, read_model_io
+from emflow_edge.settings.observing import Observing, read_observing
 from emflow_edge.settings.publishing import Publishing, read_publishing
 from emflow_edge.settings.streams import Stream, read_streams
 
@@ -24,6 +26,9 @@ GREENGRASS_WORK = Path("/greengrass/v2/work")
 AGENT_SOCKET = "/tmp/sagemaker_edge_agent_example.sock"  # noqa: S108 the workshop's path
 # What may stand in a configuration beside our keys: `accessControl` is for the nucleus.
 KNOWN = frozenset({"accessControl", "agentSocket", "captureData", "modelComponentName", "modelIO", "modelName"}) | {
+    "capture",
+    "log",
+    "metrics",
     "publish",
     "quantization",
     "rtspStreamURL",
@@ -44,9 +49,10 @@ class Settings:
     streams: tuple[Stream, ...]
     model_io: ModelIO = field(default_factory=ModelIO)
     publish: Publishing = field(default_factory=Publishing)
+    observing: Observing = field(default_factory=Observing)
     agent_socket: str = AGENT_SOCKET
     quantized: bool | None = None
-    capture: bool = False
+    capture: CaptureSettings = field(default_factory=CaptureSettings)
     version: str = "0.0.0"
 
 
@@ -55,8 +61,8 @@ def unknown_keys(config: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(sorted(set(config) - KNOWN))
 
 
-def settings(config: Mapping[str, Any], assets: Path | None = None) -> Settings:
-    """Check a configuration. Paths of labels are relative to `assets`.
+def settings(config: Mapping[str, Any], assets: Path | None = None, thing: str = "") -> Settings:
+    """Check a configuration. Paths of labels are relative to `assets`; topics are filled with the name of the thing.
 
     Raises:
         ConfigProblem: a value is missing or wrong; the message names its key.
@@ -64,15 +70,19 @@ def settings(config: Mapping[str, Any], assets: Path | None = None) -> Settings:
     name = fields.text(config, "modelName", required="-m")
     if not _MODEL_NAME.fullmatch(name):
         raise ConfigProblem(f"modelName: {name!r} is no model name; letters, digits and single dashes inside are")
+    streams = read_streams(config)
     return Settings(
         model_name=name,
         model_folder=model_folder(fields.text(config, "modelComponentName", required="-c")),
-        streams=read_streams(config),
+        streams=streams,
         model_io=read_model_io(fields.section(config, "modelIO"), assets),
-        publish=read_publishing(fields.section(config, "publish")),
+        publish=read_publishing(
+            fields.section(config, "publish"), thing, name, tuple(stream.name for stream in streams)
+        ),
+        observing=read_observing(fields.section(config, "log"), fields.section(config, "metrics")),
         agent_socket=_agent_socket(config),
         quantized=fields.truth(config, "quantization") if config.get("quantization") not in (None, "") else None,
-        capture=fields.truth(config, "captureData"),
+        capture=read_capture(config),
         version=fields.text(config, "version", "0.0.0"),
     )
 

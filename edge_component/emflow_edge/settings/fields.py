@@ -11,6 +11,7 @@ from emflow_edge.problems import ConfigProblem
 
 Channels = tuple[float, float, float]
 
+_FRAMES = re.compile(r"(\d{1,9})\s*frames?")
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h)")
 _LONGEST = 366 * 86400.0
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -55,11 +56,19 @@ def whole(one: Mapping[str, Any], key: str, default: int, *, low: int, high: int
     return int(value)
 
 
-def channels(one: Mapping[str, Any], key: str, default: Channels, prefix: str, above: float = -math.inf) -> Channels:
+def number(one: Mapping[str, Any], key: str, default: float, *, low: float, high: float, prefix: str = "") -> float:
+    """A number from `low` to `high`, both included."""
+    value = _number(one.get(key, default), f"{prefix}{key}")
+    if not low <= value <= high:
+        raise ConfigProblem(f"{prefix}{key}: {one[key]!r} is not from {low:g} to {high:g}")
+    return value
+
+
+def channels(one: Mapping[str, Any], key: str, prefix: str, above: float = -math.inf) -> Channels | None:
     """One number for all three channels, or three separated by commas (or in a list), in the model's order."""
     given: str | float | list[Any] | None = one.get(key)
     if given is None or given == "":
-        return default
+        return None
     parts = given if isinstance(given, list) else str(given).split(",")
     values = [_number(part, f"{prefix}{key}") for part in parts]
     values = values * 3 if len(values) == 1 else values
@@ -89,6 +98,22 @@ def seconds(one: Mapping[str, Any], key: str, default: str, prefix: str = "") ->
     if found > _LONGEST:
         raise ConfigProblem(f"{prefix}{key}: is longer than a year")
     return found
+
+
+def every(one: Mapping[str, Any], key: str, default: str, prefix: str = "") -> tuple[float, int]:
+    """How often: a duration in seconds and 0, or 0 and a number of frames, as in `5 frames`."""
+    value = one.get(key)
+    match = _FRAMES.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match and int(match.group(1)) > 0:
+        return 0.0, int(match.group(1))
+    try:
+        return seconds(one, key, default, prefix), 0
+    except ConfigProblem as error:
+        if "no duration" in str(error):
+            raise ConfigProblem(
+                f"{prefix}{key}: {value!r} is no duration and no number of frames; write 1s, 250ms or 5 frames"
+            ) from None
+        raise
 
 
 def _not_text(value: str) -> str:

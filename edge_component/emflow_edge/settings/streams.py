@@ -1,36 +1,60 @@
-"""Cameras as the configuration names them: the section `streams`, and how a URL may appear in a log."""
+"""Cameras as the configuration names them: the section `streams`, or the workshop's `rtspStreamURL`."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
 
 from emflow_edge.problems import ConfigProblem
 from emflow_edge.settings import fields
+from emflow_edge.settings.urls import RTSP, SCHEMES, Place, redacted, split
 
-# `rtspt` is GStreamer's and FFmpeg's way of saying RTSP over TCP. All of these go over TCP here.
-SCHEMES = ("rtsp", "rtspt", "rtsps")
-_PORTS = {"rtsp": 554, "rtsps": 322}
-# Host and port, then path segments of plain words only: `/user=admin_password=…` is a path on some cameras.
-_PLAIN = re.compile(r"[\w.:~%\[\]-]*(?:/[\w.~%-]*(?=[/?#]|$))*")
+__all__ = ["BACKENDS", "PRESETS", "SCHEMES", "TRANSPORTS", "Stream", "read_streams", "redacted", "why_not"]
+
+TRANSPORTS = ("tcp", "udp")
+BACKENDS = ("auto", "ffmpeg", "opencv", "gstreamer")
+PRESETS = ("imx8mp", "imx8mp-h265", "decodebin")
+GSTREAMER = "gstreamer:"
+_SECRET = re.compile(r"arn:[^\s]+|[\w/+=.@-]+")
 
 
 @dataclass(frozen=True)
 class Stream:
-    """One camera. `every` is the time between two inferences in seconds; 0 means as fast as it goes."""
+    """One camera and how it is read.
+
+    every: seconds between two inferences, 0 is as fast as it goes; every_frames: with n above 0, every n-th frame
+    instead. backend: `auto` is ours with PyAV where that is installed, else OpenCV's FFmpeg. pipeline: a preset's name,
+    or a GStreamer pipeline that may hold `{url}`. secret: name or ARN of one in Secrets Manager with `username` and
+    `password`. ca: file of certificates to trust for rtsps and https; the system's when empty. Timeouts in seconds;
+    frozen_after, black_after: seconds after which such a picture is reported, 0 never.
+    """
 
     name: str
-    url: str
+    url: str = field(repr=False)
     every: float = 1.0
+    every_frames: int = 0
+    transport: str = "tcp"
+    backend: str = "auto"
+    pipeline: str = field(default="", repr=False)
+    secret: str = ""
+    ca: str = ""
+    open_timeout: float = 5.0
+    read_timeout: float = 3.0
+    frozen_after: float = 30.0
+    black_after: float = 30.0
 
     @property
-    def source(self) -> str:
-        """The URL as OpenCV's FFmpeg backend wants it."""
-        scheme, _, rest = self.url.partition("://")
-        return f"{'rtsp' if scheme.lower() == 'rtspt' else scheme.lower()}://{rest}"
+    def place(self) -> Place:
+        """The parts of the URL."""
+        return split(self.url)
+
+    @property
+    def scheme(self) -> str:
+        """The URL's scheme; `gstreamer` where a pipeline stands for the URL."""
+        return self.url.partition(":")[0].lower()
 
     @property
     def shown(self) -> str:
@@ -38,41 +62,21 @@ class Stream:
         return redacted(self.url)
 
     @property
-    def address(self) -> tuple[str, int]:
-        """Host and TCP port of the camera."""
-        parts = urlsplit(self.source)
-        return parts.hostname or "", parts.port or _PORTS[parts.scheme]
-
-
-def redacted(url: str) -> str:
-    """The URL without whatever may be a secret: cameras take passwords before the host, in the query, in the path."""
-    scheme, colon, rest = url.partition("://")
-    if not colon:
-        return "***"
-    # Not urlsplit: people write passwords that hold `/`, `?` or `#` as they are, and it would show their end as a path.
-    _, at, place = rest.rpartition("@")
-    kept = _PLAIN.match(place)
-    plain = kept.group() if kept else ""
-    hidden = place[len(plain) :]
-    return f"{scheme}://{'***@' if at else ''}{plain}{f'{hidden[0]}***' if hidden else ''}"
+    def pace(self) -> str:
+        """How often, in words."""
+        if self.every_frames:
+            return f"every {self.every_frames} frames"
+        return f"every {self.every:g} s" if self.every else "as fast as it goes"
 
 
 def why_not(url: str) -> str | None:
     """What is wrong with a stream URL, in words without the URL; None when nothing is."""
+    if url.lower() == GSTREAMER:
+        return None
     try:
-        parts: SplitResult = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        return "is not a URL"
-    try:
-        # What looking it up does first, and stumbles over: an empty label, or one of over 63 characters.
-        (host or "").encode("idna")
-    except UnicodeError:
-        return "names a host that cannot be one"
-    if parts.scheme.lower() not in SCHEMES:
-        return f"has to begin with {', '.join(f'{scheme}://' for scheme in SCHEMES)}"
-    if not host:
-        return "names no host"
+        split(url)
+    except ValueError as error:
+        return str(error)
     return None
 
 
@@ -108,8 +112,62 @@ def _stream(one: Any, place: str) -> Stream:
     if wrong:
         # Without the value: it may hold a password.
         raise ConfigProblem(f"{f'{prefix}url' if place else 'rtspStreamURL'}: {wrong}")
-    return Stream(
+    every, every_frames = fields.every(one, "every", "1s", prefix)
+    stream = Stream(
         name=fields.text(one, "name", required="name", prefix=prefix),
         url=url,
-        every=fields.seconds(one, "every", "1s", prefix=prefix),
+        every=every,
+        every_frames=every_frames,
+        transport=fields.choice(one, "transport", TRANSPORTS, prefix),
+        backend=fields.choice(one, "backend", BACKENDS, prefix),
+        pipeline=fields.text(one, "pipeline", prefix=prefix),
+        secret=_secret(one, f"{prefix}credentials"),
+        ca=fields.text(one, "ca", prefix=prefix),
+        open_timeout=_timeout(one, "openTimeout", "5s", prefix),
+        read_timeout=_timeout(one, "readTimeout", "3s", prefix),
+        frozen_after=fields.seconds(one, "frozenAfter", "30s", prefix),
+        black_after=fields.seconds(one, "blackAfter", "30s", prefix),
     )
+    _check(stream, prefix)
+    return stream
+
+
+def _check(stream: Stream, prefix: str) -> None:
+    """Raise ConfigProblem where two values do not fit each other."""
+    pipeline, scheme = stream.pipeline, stream.scheme
+    if pipeline and "!" not in pipeline and pipeline not in PRESETS:
+        raise ConfigProblem(
+            f"{prefix}pipeline: {pipeline!r} is neither {' nor '.join(PRESETS)} nor a pipeline (elements joined by !)"
+        )
+    if scheme == "gstreamer" and "!" not in pipeline:
+        raise ConfigProblem(f"{prefix}pipeline: is missing; gstreamer: needs one, as in videotestsrc ! appsink")
+    if pipeline and stream.backend not in ("auto", "gstreamer"):
+        raise ConfigProblem(f"{prefix}backend: {stream.backend} runs no pipeline; leave it out, or say gstreamer")
+    if pipeline and scheme not in ("gstreamer", *RTSP) and pipeline in PRESETS:
+        raise ConfigProblem(f"{prefix}pipeline: {pipeline} is for RTSP; this stream's URL begins with {scheme}://")
+    if stream.backend == "gstreamer" and not pipeline and scheme not in RTSP:
+        raise ConfigProblem(f"{prefix}pipeline: is missing; backend gstreamer needs one for {scheme}://")
+    if scheme in ("rtspt", "rtsps") and stream.transport == "udp":
+        raise ConfigProblem(f"{prefix}transport: {scheme}:// is always over TCP; leave it out, or say rtsp://")
+    if stream.ca and not Path(stream.ca).is_file():
+        raise ConfigProblem(f"{prefix}ca: there is no file {stream.ca}")
+
+
+def _secret(one: Mapping[str, Any], key: str) -> str:
+    given = one.get("credentials")
+    if given is None or given == {}:
+        return ""
+    if not isinstance(given, Mapping):
+        raise ConfigProblem(f"{key}: has to be an object with secret")
+    secret = fields.text(given, "secret", prefix=f"{key}.")
+    if set(given) - {"secret"} or not _SECRET.fullmatch(secret):
+        # Without the values: one of them may be a password.
+        raise ConfigProblem(f"{key}: has to hold secret, the name or ARN of one in Secrets Manager, and nothing else")
+    return secret
+
+
+def _timeout(one: Mapping[str, Any], key: str, default: str, prefix: str) -> float:
+    value = fields.seconds(one, key, default, prefix)
+    if value < 0.1:
+        raise ConfigProblem(f"{prefix}{key}: has to be 100ms or longer")
+    return value

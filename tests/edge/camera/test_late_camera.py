@@ -16,8 +16,8 @@ import pytest
 
 from emflow.local import scenes
 from emflow_edge.camera.source import Camera
-from emflow_edge.counters import Counters
 from emflow_edge.settings.streams import Stream
+from emflow_edge.watching.counters import Counters
 
 if TYPE_CHECKING:
     from conftest import Edge

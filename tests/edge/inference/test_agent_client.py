@@ -70,4 +70,4 @@ def test_an_agent_that_is_ending_is_gone_and_comes_back(
     model, picture = agent.ready(), bytes(150528)
     with pytest.raises(Gone):
         agent.predict(model, picture)
-    assert agent.predict(agent.ready(), picture).output
+    assert agent.predict(agent.ready(), picture).outputs[0].byte_data

@@ -4,7 +4,7 @@ from importlib import resources
 import jsonschema
 
 from emflow_edge.results.message import Result
-from emflow_edge.vision.decode import Choice
+from emflow_edge.vision.outcome import Choice, Outcome
 
 RESULT = Result(
     stream="front",
@@ -14,7 +14,7 @@ RESULT = Result(
     model_name="mobilenetv2-224-10-quant",
     thing="iMX8MPEVK-Core-001",
     version="1.0.3",
-    top=(Choice(950, "orange", 0.81571), Choice(-1, None, 0.0000049)),
+    outcome=Outcome((Choice(950, "orange", 0.81571), Choice(-1, None, 0.0000049))),
 )
 
 

@@ -1,7 +1,13 @@
+"""Outlets against the embedded broker (MQTT 3.1.1), and what they say in TLS."""
+
 import json
 import queue
+import socket
+import ssl
+import threading
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,18 +16,26 @@ import pytest
 from awscrt import io, mqtt
 from awscrt.exceptions import AwsCrtError
 
+from certificates import Certificates
 from emflow.local.broker import Broker
 
 if TYPE_CHECKING:
     from conftest import Edge
 from emflow_edge.problems import EdgeProblem
-from emflow_edge.results.outlets import Destination, MqttOutlet
+from emflow_edge.results.destination import Destination, destination
+from emflow_edge.results.mqtt import Mqtt5Outlet, Mqtt311Outlet
+from emflow_edge.results.outlets import Message
 
 
 @pytest.fixture
 def broker() -> Iterator[Broker]:
     with Broker() as broker:
         yield broker
+
+
+@pytest.fixture
+def certificates(tmp_path: Path) -> Certificates:
+    return Certificates(tmp_path)
 
 
 @contextmanager
@@ -37,37 +51,56 @@ def subscribed(port: int, topic: str) -> Iterator["queue.Queue[bytes]"]:
     connection.disconnect().result(10)
 
 
+def outlet_to(port: int) -> Mqtt311Outlet:
+    return Mqtt311Outlet(Destination("mqtt", "127.0.0.1", port), "thing")
+
+
 @pytest.mark.parametrize("qos", [0, 1])
-def test_results_reach_whoever_listens_on_the_topic(broker: Broker, qos: int) -> None:
-    outlet = MqttOutlet(Destination("mqtt", "127.0.0.1", broker.port), "thing", "em/inference", qos)
+def test_messages_reach_whoever_listens_on_the_topic_in_order(broker: Broker, qos: int) -> None:
+    outlet = outlet_to(broker.port)
+    outlet.open(lambda: None, None)
     with subscribed(broker.port, "em/inference") as arrived:
-        for number in range(3):
-            outlet.send(json.dumps({"sequence": number, "label": "Zürich"}))
-        got = [json.loads(arrived.get(timeout=10)) for _ in range(3)]
+        sent = [
+            outlet.send(Message("em/inference", json.dumps({"sequence": number, "label": "Zürich"}), qos))
+            for number in range(20)
+        ]
+        for answer in sent:
+            answer.result(10)
+        got = [json.loads(arrived.get(timeout=10)) for _ in range(20)]
     outlet.close()
-    assert got == [{"sequence": number, "label": "Zürich"} for number in range(3)]
+    assert got == [{"sequence": number, "label": "Zürich"} for number in range(20)]
 
 
 def test_a_broker_that_is_not_there_is_an_error_and_its_return_is_not(absent_port: int) -> None:
-    outlet = MqttOutlet(Destination("mqtt", "127.0.0.1", absent_port), "thing", "em/inference", 1)
+    outlet = outlet_to(absent_port)
     with pytest.raises(AwsCrtError, match="CONNECTION_REFUSED"):
-        outlet.send("{}")
-    with Broker(port=absent_port), subscribed(absent_port, "em/inference") as arrived:
-        outlet.send('{"sequence": 1}')
-        assert arrived.get(timeout=10) == b'{"sequence": 1}'
+        outlet.open(lambda: None, None)
+    outlet.close()
+    with Broker(port=absent_port):
+        outlet.open(lambda: None, None)
+        outlet.send(Message("em/inference", "{}")).result(10)
         outlet.close()
 
 
-def test_a_broker_that_went_away_and_came_back_gets_the_next_result(broker: Broker) -> None:
-    outlet = MqttOutlet(Destination("mqtt", "127.0.0.1", broker.port), "thing", "em/inference", 1)
-    outlet.send("{}")
+def test_a_broker_that_goes_away_is_told_and_it_can_be_opened_again(broker: Broker) -> None:
+    lost = threading.Event()
+    outlet = outlet_to(broker.port)
+    outlet.open(lost.set, None)
     broker.stop()
-    with pytest.raises((AwsCrtError, TimeoutError)):
-        outlet.send("{}")
+    assert lost.wait(10)
+    outlet.close()
     with Broker(port=broker.port), subscribed(broker.port, "em/inference") as arrived:
-        outlet.send('{"sequence": 1}')
-        assert arrived.get(timeout=10) == b'{"sequence": 1}'
+        outlet.open(lambda: None, None)
+        outlet.send(Message("em/inference", "again")).result(10)
+        assert arrived.get(timeout=10) == b"again"
         outlet.close()
+
+
+def test_a_broker_that_does_not_know_mqtt_5_is_an_error(broker: Broker) -> None:
+    outlet = Mqtt5Outlet(Destination("mqtt", "127.0.0.1", broker.port), "thing", 0)
+    with pytest.raises((AwsCrtError, ConnectionError, TimeoutError, FutureTimeoutError)):
+        outlet.open(lambda: None, None)
+    outlet.close()
 
 
 @pytest.mark.parametrize("file", ["cert", "ca"])
@@ -75,9 +108,43 @@ def test_a_certificate_that_is_none_is_told(tmp_path: Path, absent_port: int, fi
     pem = tmp_path / "a.pem"
     pem.write_text("no certificate")
     files = {"cert": pem, "key": pem} if file == "cert" else {"ca": pem}
-    outlet = MqttOutlet(Destination("mqtt", "127.0.0.1", absent_port, tls=True, **files), "thing", "em/inference", 1)
-    with pytest.raises(EdgeProblem, match="no certificate or key that TLS can use"):
-        outlet.send("{}")
+    to = Destination("mqtt", "127.0.0.1", absent_port, tls=True, **files)
+    for outlet in (Mqtt311Outlet(to, "thing"), Mqtt5Outlet(to, "thing", 0)):
+        with pytest.raises(EdgeProblem, match="no certificate or key that TLS can use"):
+            outlet.open(lambda: None, None)
+
+
+@pytest.mark.parametrize(
+    ("url", "alpn"), [("mqtts://a:443", "x-amzn-mqtt-ca"), ("mqtts://a", ""), ("mqtt://a:443", "")]
+)
+def test_the_port_of_https_names_the_protocol_that_aws_iot_knows(url: str, alpn: str) -> None:
+    assert destination(url).alpn == alpn
+
+
+@pytest.mark.parametrize("kind", [Mqtt311Outlet, lambda to, name: Mqtt5Outlet(to, name, 0)])
+def test_the_protocol_is_named_while_tls_is_negotiated(certificates: Certificates, kind: type[Mqtt311Outlet]) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificates.server.cert, certificates.server.key)
+    context.set_alpn_protocols(["http/1.1", "x-amzn-mqtt-ca"])
+    named: list[str | None] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(10)
+
+        def serve() -> None:
+            taken, _ = listener.accept()
+            with context.wrap_socket(taken, server_side=True) as secured:
+                named.append(secured.selected_alpn_protocol())
+
+        server = threading.Thread(target=serve)
+        server.start()
+        port = listener.getsockname()[1]
+        to = Destination("mqtt", "127.0.0.1", port, tls=True, ca=certificates.ca, alpn="x-amzn-mqtt-ca")
+        outlet = kind(to, "thing")
+        with pytest.raises((AwsCrtError, ConnectionError, TimeoutError, FutureTimeoutError)):
+            outlet.open(lambda: None, None)
+        server.join(10)
+        outlet.close()
+    assert named == ["x-amzn-mqtt-ca"]
 
 
 @pytest.mark.e2e

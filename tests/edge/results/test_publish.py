@@ -1,5 +1,4 @@
 import json
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -7,142 +6,277 @@ from typing import Any
 
 import pytest
 
-from emflow_edge.counters import Counters
+from edge.results.pieces import Other, result
 from emflow_edge.problems import EdgeProblem
-from emflow_edge.results.message import Result
-from emflow_edge.results.publish import Publisher
-from emflow_edge.vision.decode import Choice
+from emflow_edge.results.outlets import Message, Refused
+from emflow_edge.results.presence import last_words
+from emflow_edge.results.publish import UNDER_WAY, Publisher
+from emflow_edge.settings.publishing import Publishing
+from emflow_edge.watching.counters import Counters
+from emflow_edge.watching.timings import Timings
 from support import until
 
-
-class Broker:
-    """An outlet whose other side the test holds: it takes nothing, or fails, for as long as the test says."""
-
-    def __init__(self) -> None:
-        self.open = threading.Event()
-        self.broken = False
-        self.asked = 0
-        self.taken: list[dict[str, Any]] = []
-        self.closed = False
-
-    def send(self, payload: str) -> None:
-        self.asked += 1
-        self.open.wait(10)
-        if self.broken:
-            raise ConnectionError("broker away")
-        self.taken.append(json.loads(payload))
-
-    def close(self) -> None:
-        self.closed = True
-
-    @property
-    def sequences(self) -> list[int]:
-        return [message["sequence"] for message in self.taken]
-
-
-def result(sequence: int) -> Result:
-    return Result("front", sequence, time.time(), 5.0, "net", "thing", "1.0.0", (Choice(1, "cat", 0.9),))
+Make = Callable[..., Publisher]
 
 
 @pytest.fixture
-def broker() -> Broker:
-    return Broker()
+def other() -> Other:
+    return Other()
 
 
 @pytest.fixture
-def publisher(broker: Broker) -> Callable[..., Publisher]:
-    def make(counters: Counters, **options: Any) -> Publisher:
-        publisher = Publisher(broker, counters, options.pop("finished", lambda _: None), **options)
+def counters() -> Counters:
+    return Counters()
+
+
+@pytest.fixture
+def publisher(other: Other, counters: Counters) -> Make:
+    def make(to: Publishing | None = None, **options: Any) -> Publisher:
+        finished = options.pop("finished", lambda _: None)
+        timings = options.pop("timings", Timings())
+        publisher = Publisher(other, to or Publishing(), counters, timings, finished, **options)
         publisher.start()
         return publisher
 
     return make
 
 
-def test_results_arrive_in_order(broker: Broker, publisher: Callable[..., Publisher]) -> None:
-    broker.open.set()
-    counters = Counters()
-    out = publisher(counters)
+def counted(counters: Counters) -> tuple[int, int, int]:
+    now = counters.now()
+    return now["published"], now["dropped"], now["filtered"]
+
+
+def test_results_arrive_in_order(other: Other, publisher: Make, counters: Counters) -> None:
+    out = publisher()
     for number in range(50):
         out.put(result(number))
     assert out.close(grace=10)
-    assert broker.sequences == list(range(50))
-    assert (counters.now()["published"], counters.now()["dropped"]) == (50, 0)
-    assert broker.closed
+    assert other.sequences() == list(range(50))
+    assert counted(counters) == (50, 0, 0)
+    assert other.closed
+
+
+def test_several_are_under_way_at_a_time_but_not_more_than_are_good(other: Other, publisher: Make) -> None:
+    other.answers = False
+    out = publisher()
+    for number in range(UNDER_WAY + 10):
+        out.put(result(number))
+    until(lambda: len(other.asked) == UNDER_WAY, what="as many as may be under way")
+    other.answer()
+    assert out.close(grace=10)
+    assert other.sequences() == list(range(UNDER_WAY + 10))
 
 
 def test_a_broker_that_hangs_holds_nobody_up_and_the_oldest_results_go(
-    broker: Broker, publisher: Callable[..., Publisher]
+    other: Other, publisher: Make, counters: Counters
 ) -> None:
-    counters = Counters()
-    out = publisher(counters, depth=3)
-    out.put(result(0))
-    until(lambda: broker.asked, what="the first result on its way")
+    other.answers = False
+    out = publisher(depth=3)
+    for number in range(UNDER_WAY):
+        out.put(result(number))
+        until(lambda sent=number + 1: len(other.asked) == sent, what="it to be under way")  # type: ignore[misc]
     begin = time.monotonic()
-    for number in range(1, 1000):
+    for number in range(UNDER_WAY, 1000):
         out.put(result(number))
     assert time.monotonic() - begin < 5
-    broker.open.set()
+    other.answer()
     assert out.close(grace=10)
-    # The first was on its way already; of the others the newest three were kept.
-    assert broker.sequences == [0, 997, 998, 999]
-    assert (counters.now()["published"], counters.now()["dropped"]) == (4, 996)
+    assert other.sequences() == [*range(UNDER_WAY), 997, 998, 999]
+    assert counted(counters) == (UNDER_WAY + 3, 1000 - UNDER_WAY - 3, 0)
+
+
+def test_after_an_outage_the_newest_go_out_first_and_what_was_too_much_is_counted(
+    other: Other, publisher: Make, counters: Counters
+) -> None:
+    other.absent = ConnectionError("broker away")
+    out = publisher(depth=4)
+    for number in range(10):
+        out.put(result(number))
+    until(lambda: other.tries >= 2, what="two tries")
+    other.absent = None
+    until(lambda: counters.now()["published"] == 4, what="what was kept")
+    assert other.sequences() == [9, 8, 7, 6]
+    out.put(result(10))
+    out.put(result(11))
+    assert out.close(grace=10)
+    assert other.sequences() == [9, 8, 7, 6, 10, 11]
+    assert counted(counters) == (6, 6, 0)
+
+
+def test_what_was_under_way_when_the_connection_was_lost_is_sent_again(
+    other: Other, publisher: Make, counters: Counters
+) -> None:
+    other.answers = False
+    out = publisher()
+    for number in range(3):
+        out.put(result(number))
+    until(lambda: len(other.asked) == 3, what="three under way")
+    first = list(other.asked)
+    other.asked.clear()
+    other.answers = True
+    other.hang_up()
+    until(lambda: len(other.taken) == 3, what="all again")
+    # Whoever answers for the old connection now, says nothing new.
+    for _, answer in first:
+        answer.set_result(None)
+    assert out.close(grace=10)
+    assert (other.opened, other.sequences()) == (2, [2, 1, 0])
+    assert counted(counters) == (3, 0, 0)
+
+
+def test_what_is_never_answered_is_sent_again(other: Other, publisher: Make, counters: Counters) -> None:
+    other.answers = False
+    out = publisher(timeout=0.2)
+    out.put(result(0))
+    until(lambda: other.opened == 2, what="another connection")
+    other.answers = True
+    until(lambda: counters.now()["published"] == 1, what="the result")
+    assert out.close(grace=10)
 
 
 def test_what_was_not_taken_is_tried_again_and_said_once(
-    broker: Broker, publisher: Callable[..., Publisher], caplog: pytest.LogCaptureFixture
+    other: Other, publisher: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    broker.open.set()
-    broker.broken = True
-    counters = Counters()
-    out = publisher(counters)
+    other.refuses["em/inference"] = ConnectionError("broker away")
+    troubles: list[str] = []
+    out = publisher(failing=troubles.append)
     out.put(result(0))
     out.put(result(1))
-    until(lambda: broker.asked >= 3, what="three tries")
-    broker.broken = False
-    until(lambda: len(broker.taken) == 2, what="both results")
-    assert broker.sequences == [0, 1]
+    until(lambda: other.opened >= 3, what="three tries")
+    other.refuses.clear()
     assert out.close(grace=10)
+    assert sorted(other.sequences()) == [0, 1]
     said = [record.getMessage() for record in caplog.records]
     assert said == [
         "results cannot be published: broker away; keeping the newest 100 and trying on",
         "publishing again",
     ]
+    assert troubles == ["broker away", ""]
 
 
-def test_what_still_waits_at_the_end_is_counted_as_dropped(broker: Broker, publisher: Callable[..., Publisher]) -> None:
-    broker.open.set()
-    broker.broken = True
-    counters = Counters()
-    out = publisher(counters)
+def test_what_is_refused_is_not_tried_again_and_other_topics_go_on(
+    other: Other, publisher: Make, counters: Counters, caplog: pytest.LogCaptureFixture
+) -> None:
+    other.refuses["em/side"] = Refused("not authorized")
+    troubles: list[str] = []
+    out = publisher(Publishing("em/{stream}"), failing=troubles.append)
     for number in range(5):
         out.put(result(number))
-    until(lambda: broker.asked, what="a try")
+        out.put(result(number, stream="side"))
+    assert out.close(grace=10)
+    assert other.sequences("em/front") == [0, 1, 2, 3, 4]
+    assert counted(counters) == (5, 5, 0)
+    assert [record.getMessage() for record in caplog.records] == [
+        "results cannot be published: em/side is refused: not authorized"
+    ]
+    # The first topic works; the trouble of the other is told, and stays.
+    assert troubles == ["", "not authorized"]
+
+
+def test_what_still_waits_at_the_end_is_counted_as_dropped(other: Other, publisher: Make, counters: Counters) -> None:
+    other.absent = ConnectionError("broker away")
+    out = publisher()
+    for number in range(5):
+        out.put(result(number))
+    until(lambda: other.tries, what="a try")
     begin = time.monotonic()
-    out.close(grace=0.3)
+    assert out.close(grace=0.3)
     assert time.monotonic() - begin < 5
-    assert (counters.now()["published"], counters.now()["dropped"]) == (0, 5)
+    out.put(result(5))
+    assert counted(counters) == (0, 6, 0)
 
 
-def test_it_ends_after_as_many_results_as_were_wanted(broker: Broker, publisher: Callable[..., Publisher]) -> None:
-    broker.open.set()
+def test_what_is_under_way_at_the_end_is_counted_once(other: Other, publisher: Make, counters: Counters) -> None:
+    other.answers = False
+    out = publisher()
+    out.put(result(0))
+    until(lambda: other.asked, what="it to be under way")
+    assert out.close(grace=0.3)
+    other.answer()
+    assert counted(counters) == (0, 1, 0)
+
+
+def test_it_ends_after_as_many_results_as_were_wanted(other: Other, publisher: Make) -> None:
     finished: list[EdgeProblem | None] = []
-    out = publisher(Counters(), limit=3, finished=finished.append)
+    out = publisher(limit=3, finished=finished.append)
     for number in range(10):
         out.put(result(number))
     until(lambda: finished, what="the end")
-    assert broker.sequences == [0, 1, 2]
+    assert other.sequences() == [0, 1, 2]
     assert finished == [None]
 
 
-def test_an_age_is_counted_to_the_moment_of_sending(broker: Broker, publisher: Callable[..., Publisher]) -> None:
+def test_an_outlet_that_will_never_do_ends_it(other: Other, publisher: Make) -> None:
+    other.absent = EdgeProblem("no certificate")
+    finished: list[EdgeProblem | None] = []
+    publisher(finished=finished.append)
+    until(lambda: finished, what="the end")
+    assert str(finished[0]) == "no certificate"
+
+
+def test_an_age_is_counted_to_the_moment_of_sending(other: Other, publisher: Make) -> None:
     now = [1000.0]
-    out = publisher(Counters(), clock=lambda: now[0])
-    for number in range(2):
-        out.put(replace(result(number), taken=999.75))
-    until(lambda: broker.asked, what="the first result on its way")
+    timings = Timings()
+    out = publisher(clock=lambda: now[0], timings=timings)
+    out.put(replace(result(0), taken=999.75))
+    until(lambda: other.taken, what="the first")
     now[0] += 0.125
-    broker.open.set()
+    out.put(replace(result(1), taken=999.75))
     assert out.close(grace=10)
-    assert [message["frame_age_ms"] for message in broker.taken] == [250, 375]
+    assert [json.loads(message.payload)["frame_age_ms"] for message in other.taken] == [250, 375]
+    spread = timings.age.spread()
+    assert spread is not None
+    # It is kept in buckets.
+    assert (spread.count, spread.p99) == (2, pytest.approx(375, rel=0.05))
+
+
+def test_results_that_are_not_wanted_are_counted_as_filtered(
+    other: Other, publisher: Make, counters: Counters
+) -> None:
+    out = publisher(Publishing(threshold=0.5))
+    for number in range(6):
+        out.put(result(number, confidence=0.4 if number % 3 else 0.6))
+    assert out.close(grace=10)
+    assert other.sequences() == [0, 3]
+    assert counted(counters) == (2, 0, 4)
+
+
+def test_topics_are_filled_with_what_a_result_knows(other: Other, publisher: Make) -> None:
+    out = publisher(Publishing("em/{thing}/{stream}/{model}"))
+    out.put(result(0))
+    out.put(result(1, stream="{thing}"))
+    assert out.close(grace=10)
+    assert [message.topic for message in other.taken] == ["em/thing/front/net", "em/thing/{thing}/net"]
+
+
+def test_topic_and_filter_change_over_the_same_connection_and_the_status_topic_does_not(
+    other: Other, publisher: Make
+) -> None:
+    out = publisher()
+    assert out.use(Publishing("other", threshold=0.5))
+    out.put(result(0))
+    assert not out.use(Publishing("other", status_topic="status"))
+    assert out.close(grace=10)
+    assert (other.opened, other.sequences("other")) == (1, [0])
+
+
+def test_what_is_retained_is_sent_again_over_a_new_connection_and_the_rest_is_not(
+    other: Other, publisher: Make
+) -> None:
+    to = Publishing(status_topic="status", metrics_topic="metrics")
+    words = last_words(to, "thing", "1.0.0")
+    assert words
+    out = publisher(to, last_words=words)
+    out.announce("metrics", "{}")
+    out.announce("status", '"one"', retain=True)
+    out.announce("status", '"two"', retain=True)
+    until(lambda: any(message.payload == '"two"' for message in other.taken), what="the status")
+    other.taken.clear()
+    other.hang_up()
+    until(lambda: other.taken, what="the status again")
+    assert other.taken == [Message("status", '"two"', 1, retain=True, lasting=True)]
+    assert out.close(grace=10)
+    assert other.wills == [words.will, words.will]
+    assert '"offline"' in other.taken[-1].payload
+    assert other.taken[-1].retain

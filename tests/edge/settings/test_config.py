@@ -38,14 +38,19 @@ def test_a_deployments_configuration_is_understood() -> None:
     )
     assert found.model_folder == Path("/greengrass/v2/work/mobilenetv2_224_quantized_model_component")
     assert found.model_io == ModelIO(labels=Path("/assets/labels.txt"), class_offset=1, top_k=3)
-    assert (found.publish.topic, found.publish.qos, found.capture, found.version) == ("em/inference", 1, False, "1.0.3")
+    assert (found.publish.topic, found.publish.qos, found.capture.enabled, found.version) == (
+        "em/inference",
+        1,
+        False,
+        "1.0.3",
+    )
     assert found.agent_socket == "/tmp/agent.sock"
 
 
 def test_the_workshops_keys_mean_the_same() -> None:
     found = settings(WORKSHOP)
     assert found.streams == (Stream("camera", "rtspt://192.168.1.20/stream1", 1.0),)
-    assert (found.quantized, found.capture, found.agent_socket) == (True, True, AGENT_SOCKET)
+    assert (found.quantized, found.capture.enabled, found.agent_socket) == (True, True, AGENT_SOCKET)
 
 
 def test_numbers_that_greengrass_made_floats_are_whole_again() -> None:
@@ -80,7 +85,7 @@ def test_mean_and_deviation_are_for_all_channels_or_for_each() -> None:
         ({"streams": ["rtsp://camera/1"]}, "streams[0]: has to be an object"),
         ({"streams": [{"name": "a"}]}, "streams[0].url: is missing"),
         ({"streams": [{"url": "rtsp://camera/1"}]}, "streams[0].name: is missing"),
-        ({"streams": [{"name": "a", "url": "http://camera/1"}]}, "streams[0].url: has to begin with rtsp://"),
+        ({"streams": [{"name": "a", "url": "ftp://camera/1"}]}, "streams[0].url: has to begin with rtsp://"),
         ({"streams": [{"name": "a", "url": "rtsp://camera/1", "every": "1"}]}, "streams[0].every: '1' is no duration"),
         ({"streams": [{"name": "a", "url": "rtsp://camera/1", "every": "-1s"}]}, "streams[0].every: '-1s' is no dur"),
         ({"streams": [{"name": "a", "url": "rtsp://camera/1"}] * 2}, "streams: the name 'a' is given twice"),
@@ -88,8 +93,8 @@ def test_mean_and_deviation_are_for_all_channels_or_for_each() -> None:
         ({"rtspStreamURL": "camera", "streams": None}, "rtspStreamURL: has to begin with rtsp://"),
         ({"modelIO": []}, "modelIO: has to be an object"),
         ({"modelIO": {"color": "grey"}}, "modelIO.color: 'grey' is none of rgb, bgr"),
-        ({"modelIO": {"resize": "crop"}}, "modelIO.resize: 'crop' is none of stretch"),
-        ({"modelIO": {"activation": "relu"}}, "modelIO.activation: 'relu' is none of auto, softmax, none"),
+        ({"modelIO": {"resize": "squeeze"}}, "modelIO.resize: 'squeeze' is none of stretch, letterbox, crop"),
+        ({"modelIO": {"activation": "relu"}}, "modelIO.activation: 'relu' is none of auto, softmax, sigmoid, none"),
         ({"modelIO": {"classOffset": "one"}}, "modelIO.classOffset: 'one' is no number"),
         ({"modelIO": {"classOffset": "-1"}}, "modelIO.classOffset: '-1' is no whole number from 0"),
         ({"modelIO": {"topK": "1.5"}}, "modelIO.topK: '1.5' is no whole number from 1"),

@@ -27,7 +27,7 @@ def test_the_workshops_command_line_is_enough() -> None:
     (stream,) = found.streams
     assert (stream.url, stream.every) == ("rtspt://192.168.1.20/stream1", 1.0)
     assert found.model_folder == Path("/greengrass/v2/work/mobilenetv2_224_quantized_model_component")
-    assert (found.model_name, found.quantized, found.capture) == ("mobilenetv2-224-10-quant", True, False)
+    assert (found.model_name, found.quantized, found.capture.enabled) == ("mobilenetv2-224-10-quant", True, False)
 
 
 def test_a_flag_wins_over_the_configuration_and_leaves_the_rest() -> None:

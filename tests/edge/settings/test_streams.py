@@ -1,8 +1,15 @@
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import quote
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emflow_edge.settings.streams import Stream, redacted, why_not
+from emflow_edge.problems import ConfigProblem
+from emflow_edge.settings.streams import Stream, read_streams, redacted, why_not
+from emflow_edge.settings.urls import Place, split
 
 
 @pytest.mark.parametrize(
@@ -36,18 +43,23 @@ def test_no_password_in_a_query_gets_through_whatever_stands_before_it(noise: st
 
 def test_the_workshops_rtspt_means_rtsp_over_tcp() -> None:
     stream = Stream("front", "rtspt://user:secret@192.168.1.20/stream1")
-    assert stream.source == "rtsp://user:secret@192.168.1.20/stream1"
-    assert stream.address == ("192.168.1.20", 554)
+    place = stream.place
+    assert (place.host, place.port, place.path) == ("192.168.1.20", 554, "/stream1")
+    assert (place.user, place.password) == ("user", "secret")
     assert stream.shown == "rtspt://***@192.168.1.20/stream1"
+
+
+BEGINNINGS = "rtsp://, rtspt://, rtsps://, http://, https://, v4l2://, file:// or be gstreamer:"
 
 
 @pytest.mark.parametrize(
     ("url", "reason"),
     [
-        ("http://camera/stream", "has to begin with rtsp://, rtspt://, rtsps://"),
-        ("camera", "has to begin with rtsp://, rtspt://, rtsps://"),
+        ("ftp://camera/stream", f"has to begin with {BEGINNINGS}"),
+        ("camera", f"has to begin with {BEGINNINGS}"),
         ("rtsp:///stream", "names no host"),
         ("rtsp://camera:port/stream", "is not a URL"),
+        ("rtsp://camera:99999/stream", "is not a URL"),
         ("rtsp://user:secret@cam..local/stream", "names a host that cannot be one"),
         (f"rtsp://{'c' * 64}.local/stream", "names a host that cannot be one"),
         (f"rtsp://{'c' * 63}.local./stream", None),
@@ -55,7 +67,97 @@ def test_the_workshops_rtspt_means_rtsp_over_tcp() -> None:
         ("rtsp://kamera-größe.local/stream", None),
         ("rtsp://[::1/stream", "is not a URL"),
         ("rtsp://camera:8554/stream", None),
+        ("v4l2://dev/video0", "names no path: three slashes, as in v4l2:///dev/video0"),
+        ("v4l2:///dev/video0", None),
+        ("gstreamer:", None),
     ],
 )
 def test_a_wrong_url_is_told_in_words(url: str, reason: str | None) -> None:
     assert why_not(url) == reason
+
+
+@pytest.mark.parametrize(
+    ("url", "place"),
+    [
+        ("rtsp://camera", Place("rtsp", "camera", 554, "")),
+        ("RTSPS://[::1]:8322/a/b?c=d@e", Place("rtsps", "::1", 8322, "/a/b?c=d@e")),
+        ("rtsp://admin:se%40cret@camera/live", Place("rtsp", "camera", 554, "/live", "admin", "se@cret")),
+        ("rtsp://admin:se@cret@camera:80/live", Place("rtsp", "camera", 80, "/live", "admin", "se@cret")),
+        ("rtsp://admin:se/c#r?et@camera/live", Place("rtsp", "camera", 554, "/live", "admin", "se/c#r?et")),
+        ("rtsp://admin@camera/", Place("rtsp", "camera", 554, "/", "admin", "")),
+        ("http://camera/cgi?user=a&pwd=b", Place("http", "camera", 80, "/cgi?user=a&pwd=b")),
+        ("file:///a%20film.mp4", Place("file", "", 0, "/a film.mp4")),
+    ],
+)
+def test_a_url_is_taken_apart_as_people_write_it(url: str, place: Place) -> None:
+    assert split(url) == place
+    assert "cret" not in repr(split(url))
+
+
+@given(st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1))
+def test_any_password_is_taken_as_it_is_written_with_its_signs_in_percent(password: str) -> None:
+    assert split(f"rtsp://admin:{quote(password, safe='')}@camera/live").password == password
+
+
+def read(**keys: object) -> Stream:
+    return read_streams({"streams": [{"name": "front", "url": "rtsp://camera/1", **keys}]})[0]
+
+
+def test_a_stream_without_settings_has_the_usual_ones() -> None:
+    assert read() == Stream("front", "rtsp://camera/1", 1.0, 0, "tcp", "auto", "", "", "", 5.0, 3.0, 30.0, 30.0)
+    assert read().pace == "every 1 s"
+
+
+def test_every_setting_of_a_stream_is_read(tmp_path: Path) -> None:
+    ca = tmp_path / "ca.pem"
+    ca.touch()
+    stream = read(
+        every="5 frames",
+        transport="UDP",
+        backend="opencv",
+        credentials={"secret": "arn:aws:secretsmanager:us-east-1:123456789012:secret:camera-a1b2c3"},
+        ca=str(ca),
+        openTimeout="250ms",
+        readTimeout="10s",
+        frozenAfter="0s",
+        blackAfter="2m",
+    )
+    assert (stream.every, stream.every_frames, stream.pace) == (0.0, 5, "every 5 frames")
+    assert (stream.transport, stream.backend, stream.ca) == ("udp", "opencv", str(ca))
+    assert stream.secret == "arn:aws:secretsmanager:us-east-1:123456789012:secret:camera-a1b2c3"
+    assert (stream.open_timeout, stream.read_timeout, stream.frozen_after, stream.black_after) == (0.25, 10, 0, 120)
+    assert read(pipeline="imx8mp").pipeline == "imx8mp"
+    assert read(url="gstreamer:", pipeline="videotestsrc ! appsink").scheme == "gstreamer"
+    assert read(every="0s").pace == "as fast as it goes"
+
+
+@pytest.mark.parametrize(
+    ("keys", "problem"),
+    [
+        ({"every": "5 pictures"}, "every: '5 pictures' is no duration and no number of frames"),
+        ({"every": "0 frames"}, "every: '0 frames' is no duration and no number of frames"),
+        ({"transport": "sctp"}, "transport: 'sctp' is none of tcp, udp"),
+        ({"backend": "vlc"}, "backend: 'vlc' is none of auto, ffmpeg, opencv, gstreamer"),
+        ({"pipeline": "imx8"}, "pipeline: 'imx8' is neither imx8mp nor imx8mp-h265 nor decodebin nor a pipeline"),
+        ({"pipeline": "imx8mp", "backend": "opencv"}, "backend: opencv runs no pipeline"),
+        ({"pipeline": "imx8mp", "url": "v4l2:///dev/video0"}, "pipeline: imx8mp is for RTSP"),
+        ({"url": "gstreamer:"}, "pipeline: is missing"),
+        ({"url": "http://camera/1", "backend": "gstreamer"}, "pipeline: is missing"),
+        ({"url": "rtspt://camera/1", "transport": "udp"}, "transport: rtspt:// is always over TCP"),
+        ({"ca": "/no/file.pem"}, "ca: there is no file /no/file.pem"),
+        ({"credentials": "s3cret"}, "credentials: has to be an object with secret"),
+        ({"credentials": {"secret": "s3cret word"}}, "credentials: has to hold secret, the name or ARN"),
+        ({"credentials": {"secret": "x", "password": "s3cret"}}, "credentials: has to hold secret, the name or ARN"),
+        ({"readTimeout": "0s"}, "readTimeout: has to be 100ms or longer"),
+        ({"openTimeout": "fast"}, "openTimeout: 'fast' is no duration"),
+    ],
+)
+def test_a_wrong_setting_is_told_with_its_place_and_without_secrets(keys: dict[str, object], problem: str) -> None:
+    with pytest.raises(ConfigProblem) as caught:
+        read(**keys)
+    assert str(caught.value).startswith(f"streams[0].{problem}")
+    assert "s3cret" not in str(caught.value)
+
+
+def test_no_representation_shows_a_url() -> None:
+    assert "hunter2" not in repr(Stream("front", "rtsp://me:hunter2@camera/1", pipeline="hunter2 ! x"))

@@ -1,0 +1,85 @@
+"""H.264 and H.265 decoded by libavcodec (PyAV): one thread and low delay, since frame threads hold pictures back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from emflow_edge.camera.frame import Image
+
+try:
+    import av
+except ImportError:  # an optional part of a board's image
+    av = None  # type: ignore[assignment]
+
+AVAILABLE = av is not None
+_CODECS = {"H264": "h264", "H265": "hevc"}
+# Every so many pixels in each direction are enough to see whether a picture changes.
+_STEP = 8
+
+
+class Undecodable(Exception):
+    """The bytes are no picture."""
+
+
+class Decoded:
+    """A decoded frame, in the colours of the video until somebody wants pixels."""
+
+    def __init__(self, frame: Any) -> None:
+        self._frame = frame
+        self.width, self.height = int(frame.width), int(frame.height)
+
+    def image(self) -> Image:
+        """uint8, height x width x 3, BGR."""
+        return np.asarray(self._frame.to_ndarray(format="bgr24"), np.uint8)
+
+    def luma(self) -> Image:
+        """Brightness of every 8th pixel of every 8th row; uint8."""
+        plane = self._frame.planes[0]
+        rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
+        return rows[: self.height : _STEP, : self.width : _STEP].copy()
+
+
+class Decoder:
+    """One stream's decoder.
+
+    Args:
+        codec: `H264` or `H265`.
+        parameter_sets: with start codes; those that the camera describes before it plays.
+    """
+
+    def __init__(self, codec: str, parameter_sets: bytes) -> None:
+        self._context: Any = av.CodecContext.create(_CODECS[codec], "r")
+        self._context.thread_count = 1
+        self._context.options = {"flags": "low_delay"}
+        if parameter_sets:
+            self._context.extradata = parameter_sets
+
+    def decode(self, data: bytes, number: int) -> list[tuple[int, Decoded]]:
+        """Decode one picture's bytes; what comes out, each with the number that went in with it.
+
+        Raises:
+            Undecodable: they are none.
+        """
+        packet = av.Packet(data)
+        packet.pts = number
+        return self._run(packet)
+
+    def restart(self) -> None:
+        """Forget all pictures. A key frame has to come next."""
+        self._context.flush_buffers()
+
+    def drain(self) -> list[tuple[int, Decoded]]:
+        """What is still held back. A key frame has to come next."""
+        pictures = self._run(None)
+        self.restart()
+        return pictures
+
+    def _run(self, packet: Any) -> list[tuple[int, Decoded]]:
+        try:
+            frames = self._context.decode(packet)
+        except av.FFmpegError as error:
+            raise Undecodable(str(error)) from error
+        return [(frame.pts, Decoded(frame)) for frame in frames if frame.pts is not None]

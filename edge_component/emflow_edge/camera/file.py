@@ -1,0 +1,66 @@
+"""A video file in a camera's place: played at its own frame rate, again and again, since a camera has no end either."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+from emflow_edge.camera.capture import Arrival, Picture
+from emflow_edge.camera.opencv import OpencvCapture, cv2, parameters
+from emflow_edge.camera.problems import Lost
+from emflow_edge.settings.streams import Stream
+
+# Where a file does not say how fast it is to be shown.
+_USUAL_FPS = 25.0
+# Behind by more than this, playing goes on from where it is instead of hurrying after.
+_HURRY = 0.5
+
+
+def open_file(stream: Stream, _credentials: tuple[str, str], stop: threading.Event) -> FileCapture:
+    """Open the file that a stream's URL names; raises Lost when that fails."""
+    return FileCapture(stream, stop)
+
+
+class FileCapture:
+    """A file that plays."""
+
+    def __init__(self, stream: Stream, stop: threading.Event) -> None:
+        path = Path(stream.place.path)
+        if not path.is_file():
+            raise Lost(f"is not there (there is no file {path})")
+
+        def opened() -> cv2.VideoCapture | None:
+            capture = cv2.VideoCapture()
+            return capture if capture.open(str(path), cv2.CAP_FFMPEG, parameters(N_THREADS=1)) else None
+
+        self._stop, self._stream, self._opened = stop, stream, opened
+        self._play()
+        self.fps = self._inner.fps or _USUAL_FPS
+        self._due = time.monotonic()
+
+    def _play(self) -> None:
+        self._frames = 0
+        self._inner = OpencvCapture(self._stream, self._opened, "is no video that can be decoded")
+
+    def grab(self) -> Arrival:
+        try:
+            self._inner.grab()
+        except Lost:
+            if not self._frames:
+                raise Lost("holds no frames") from None
+            self._inner.close()
+            self._play()
+            self._inner.grab()
+        self._frames += 1
+        now = time.monotonic()
+        self._due = max(self._due + 1 / self.fps, now - _HURRY)
+        self._stop.wait(max(0.0, self._due - now))
+        self._arrival = Arrival(time.time(), time.monotonic())
+        return self._arrival
+
+    def decode(self, *, alone: bool) -> list[tuple[Arrival, Picture]]:
+        return [(self._arrival, picture) for _, picture in self._inner.decode(alone=alone)]
+
+    def close(self) -> None:
+        self._inner.close()

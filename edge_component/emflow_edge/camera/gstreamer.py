@@ -1,0 +1,75 @@
+"""A GStreamer pipeline, through OpenCV's GStreamer backend: the i.MX boards' hardware decoders, or any other source."""
+
+from __future__ import annotations
+
+import threading
+
+from emflow_edge.camera.ffmpeg import with_credentials
+from emflow_edge.camera.opencv import OpencvCapture, cv2, parameters
+from emflow_edge.camera.problems import Refused
+from emflow_edge.camera.wire import connect
+from emflow_edge.settings.streams import Stream
+from emflow_edge.settings.urls import RTSP
+
+# GStreamer's timeouts are in microseconds. What waits is dropped, so a picture is never older than decoding takes.
+_SOURCE = (
+    "rtspsrc location={url} protocols={transport} latency=0 drop-on-latency=true"
+    " timeout={timeout} tcp-timeout={timeout}"
+)
+_SINK = "appsink max-buffers=1 drop=true sync=false"
+_BGR = f"videoconvert ! video/x-raw,format=BGR ! {_SINK}"
+# The VPU decodes, the 2D engine converts; it has no packed BGR, so the last byte of four is dropped on the CPU.
+_IMX = f"imxvideoconvert_g2d ! video/x-raw,format=BGRx ! {_BGR}"
+PIPELINES = {
+    "imx8mp": f"{_SOURCE} ! rtph264depay ! h264parse ! v4l2h264dec ! {_IMX}",
+    "imx8mp-h265": f"{_SOURCE} ! rtph265depay ! h265parse ! v4l2h265dec ! {_IMX}",
+    # Whatever decoder this machine ranks highest.
+    "decodebin": f"{_SOURCE} ! decodebin ! {_BGR}",
+}
+
+
+def text(stream: Stream, credentials: tuple[str, str]) -> str:
+    """The pipeline, ready to run. Holds the camera's password where there is one."""
+    pipeline = PIPELINES.get(stream.pipeline or "decodebin", stream.pipeline)
+    url = with_credentials(stream, credentials) if stream.scheme in RTSP else stream.url
+    values = {"url": url, "transport": stream.transport, "timeout": str(int(stream.read_timeout * 1e6))}
+    for name, value in values.items():
+        pipeline = pipeline.replace(f"{{{name}}}", value)
+    return pipeline if "appsink" in pipeline else f"{pipeline} ! {_BGR}"
+
+
+def open_pipeline(stream: Stream, credentials: tuple[str, str], stop: threading.Event) -> OpencvCapture:
+    """Run a stream's pipeline.
+
+    Raises:
+        Lost: it gives no frames; Refused where this OpenCV has no GStreamer.
+    """
+    if not available():
+        raise Refused(
+            "cannot be opened: this OpenCV was built without GStreamer (pip's is; a board image's, or Debian's"
+            " python3-opencv, is built with it)"
+        )
+    if stream.scheme in RTSP:
+        connect(stream.place.host, stream.place.port, stream.open_timeout, stop).close()
+    pipeline = text(stream, credentials)
+
+    def opened() -> cv2.VideoCapture | None:
+        capture = cv2.VideoCapture()
+        wanted = parameters(OPEN_TIMEOUT_MSEC=stream.open_timeout * 1000, READ_TIMEOUT_MSEC=stream.read_timeout * 1000)
+        try:
+            found = capture.open(pipeline, cv2.CAP_GSTREAMER, wanted)
+        except cv2.error:
+            found = False
+        # Before 4.9 the backend knows no timeouts, and refuses what it does not know.
+        return capture if found or capture.open(pipeline, cv2.CAP_GSTREAMER) else None
+
+    return OpencvCapture(stream, opened, "gives no video: the pipeline does not run (try it with gst-launch-1.0)")
+
+
+def available() -> bool:
+    """Whether this OpenCV can run pipelines."""
+    registry = getattr(cv2, "videoio_registry", None)
+    if registry is not None and hasattr(registry, "hasBackend"):
+        return bool(registry.hasBackend(cv2.CAP_GSTREAMER))
+    # Before 4.5.2 there is nobody to ask.
+    return "GStreamer:                   YES" in cv2.getBuildInformation()

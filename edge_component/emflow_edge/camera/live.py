@@ -1,0 +1,83 @@
+"""An RTSP camera whose H.264 or H.265 we receive ourselves and PyAV decodes: each frame at its last packet."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+
+from emflow_edge.camera.access_units import AccessUnits, Unit
+from emflow_edge.camera.capture import Arrival, Picture
+from emflow_edge.camera.decoding import Decoder, Undecodable
+from emflow_edge.camera.problems import Lost
+from emflow_edge.camera.rtsp import Session
+from emflow_edge.camera.wire import trust
+from emflow_edge.settings.streams import Stream
+
+# Frames that a decoder holds back at most (H.264 and H.265 allow 16).
+_HELD = 32
+
+
+class LiveCapture:
+    """Raises what `Session` raises."""
+
+    def __init__(self, stream: Stream, credentials: tuple[str, str], stop: threading.Event) -> None:
+        place = stream.place
+        context = trust(stream.ca) if place.scheme == "rtsps" else None
+        self._timeout = stream.read_timeout
+        self._session = Session(place, stream.transport == "udp", credentials, context, stream.open_timeout, stop)
+        video = self._session.video
+        self.fps = video.fps
+        self._units = AccessUnits(video)
+        self._decoder = Decoder(video.codec, video.parameter_sets)
+        self._rate = video.rate
+        self._pending: deque[Unit] = deque()
+        self._arrivals: dict[int, Arrival] = {}
+        self._number = 0
+        self._unit: Unit | None = None
+        self._decoded_at = time.monotonic()
+
+    def grab(self) -> Arrival:
+        deadline = time.monotonic() + self._timeout
+        while not self._pending:
+            for packet, at in self._session.receive(self._timeout):
+                self._pending += self._units.push(packet, at)
+            if not self._pending and time.monotonic() > deadline:
+                raise Lost(f"sent no whole frame for {self._timeout:g} s")
+        unit = self._unit = self._pending.popleft()
+        self._number += 1
+        arrived = time.time() - (time.monotonic() - unit.at)
+        self._arrival = Arrival(
+            taken=self._session.clock.taken(unit.stamp, arrived),
+            at=unit.at,
+            clock=unit.stamp / self._rate,
+            key=unit.key,
+            spare=unit.spare,
+            sound=unit.intact and (unit.key or unit.follows),
+            newer=bool(self._pending),
+        )
+        return self._arrival
+
+    def decode(self, *, alone: bool) -> list[tuple[Arrival, Picture]]:
+        assert self._unit is not None
+        self._arrivals[self._number] = self._arrival
+        try:
+            found = self._decoder.decode(self._unit.data, self._number)
+            if alone and not found:
+                found = self._decoder.drain()
+        except Undecodable:
+            if time.monotonic() - self._decoded_at > 2 * self._timeout:
+                raise Lost("sends what cannot be decoded") from None
+            self._decoder.restart()
+            return []
+        if found:
+            self._decoded_at = time.monotonic()
+        pictures: list[tuple[Arrival, Picture]] = [
+            (self._arrivals[number], picture) for number, picture in found if number in self._arrivals
+        ]
+        for number in [number for number in self._arrivals if number <= self._number - _HELD]:
+            del self._arrivals[number]
+        return pictures
+
+    def close(self) -> None:
+        self._session.close()

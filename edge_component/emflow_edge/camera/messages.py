@@ -1,0 +1,107 @@
+"""RTSP's and HTTP's text: requests out, heads of responses in. No I/O.
+
+RTSP 1.0 is RFC 2326; HTTP/1.0 has the same form. Cameras write header names in any case, end lines with a bare line
+feed, and leave out what they do not think of; all of that is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+LONGEST_HEAD = 65536
+LONGEST_BODY = 1 << 20
+
+
+class Malformed(ValueError):
+    """What came is no such message."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """The first line of a message and its headers, whose names are in lower case.
+
+    first: its three parts, such as `RTSP/1.0`, `200`, `OK` of a response.
+    """
+
+    first: tuple[str, str, str]
+    headers: tuple[tuple[str, str], ...]
+
+    @property
+    def status(self) -> int:
+        """The status of a response; 0 of a request."""
+        return int(self.first[1]) if self.first[1].isdecimal() and len(self.first[1]) == 3 else 0
+
+    def get(self, name: str, default: str = "") -> str:
+        """The first header of this name."""
+        return next((value for given, value in self.headers if given == name), default)
+
+    def all(self, name: str) -> list[str]:
+        return [value for given, value in self.headers if given == name]
+
+    @property
+    def length(self) -> int:
+        """Bytes of body.
+
+        Raises:
+            Malformed: it is no number, or more than a camera has to say.
+        """
+        text = self.get("content-length", "0")
+        if not (text.isascii() and text.isdecimal()) or len(text) > 9 or int(text) > LONGEST_BODY:
+            raise Malformed("a Content-Length that cannot be")
+        return int(text)
+
+
+def take_head(buffer: bytearray) -> Head | None:
+    """Take a message's head off the front of `buffer`; None while its end has not come.
+
+    Raises:
+        Malformed: it is none.
+    """
+    text = _take_text(buffer)
+    if text is None:
+        return None
+    first, *lines = text.split("\n")
+    parts = first.split(" ", 2)
+    if len(parts) < 2 or not parts[0]:
+        raise Malformed("a first line that is none")
+    return Head((parts[0], parts[1], parts[2] if len(parts) > 2 else ""), _headers(lines))
+
+
+def take_headers(buffer: bytearray) -> Head | None:
+    """Take headers without a first line, as of a part of a multipart message, off the front of `buffer`."""
+    text = _take_text(buffer)
+    return None if text is None else Head(("", "", ""), _headers(text.split("\n")))
+
+
+def _take_text(buffer: bytearray) -> str | None:
+    """Everything up to an empty line, with plain line feeds; None while that has not come."""
+    end, gap = buffer.find(b"\r\n\r\n"), 4
+    bare = buffer.find(b"\n\n")
+    if bare >= 0 and (end < 0 or bare < end):
+        end, gap = bare, 2
+    if end > LONGEST_HEAD or (end < 0 and len(buffer) > LONGEST_HEAD):
+        raise Malformed("a head without an end")
+    if end < 0:
+        return None
+    text = bytes(buffer[:end]).decode("utf-8", "replace").replace("\r\n", "\n")
+    del buffer[: end + gap]
+    return text
+
+
+def _headers(lines: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    headers: list[tuple[str, str]] = []
+    for line in lines:
+        name, colon, value = line.partition(":")
+        if line[:1] in (" ", "\t") and headers:
+            # A header goes on (RFC 2068, section 4.2).
+            headers[-1] = (headers[-1][0], f"{headers[-1][1]} {line.strip()}")
+        elif colon:
+            headers.append((name.strip().lower(), value.strip()))
+    return tuple(headers)
+
+
+def request(method: str, target: str, protocol: str, headers: Sequence[tuple[str, str]]) -> bytes:
+    """A request without a body."""
+    lines = [f"{method} {target} {protocol}", *(f"{name}: {value}" for name, value in headers), "", ""]
+    return "\r\n".join(lines).encode("utf-8", "replace")

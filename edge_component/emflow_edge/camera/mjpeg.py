@@ -1,0 +1,198 @@
+"""An HTTP camera that sends one JPEG after the other (multipart/x-mixed-replace): the newest of those that came.
+
+Asked in HTTP/1.0, so that the answer comes as it is, and not in chunks.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+from urllib.parse import urljoin
+
+import numpy as np
+
+from emflow_edge.camera.auth import Answers, challenge
+from emflow_edge.camera.capture import Arrival, Picture
+from emflow_edge.camera.messages import LONGEST_HEAD, Head, Malformed, request, take_head, take_headers
+from emflow_edge.camera.opencv import Pixels, cv2
+from emflow_edge.camera.problems import Lost, Refused
+from emflow_edge.camera.wire import Wire, trust
+from emflow_edge.settings.streams import Stream
+from emflow_edge.settings.urls import Place, split
+
+_REDIRECTS = 5
+_LARGEST = 32 << 20
+_BOUNDARY = re.compile(r'boundary\s*=\s*"?([^";,\s]+)', re.IGNORECASE)
+# As a camera's own time is believed elsewhere: not older than this many seconds, and not from the future.
+_OLDEST = 2.0
+
+
+class MjpegCapture:
+    """Raises Lost when the camera cannot be had; Refused when it does not want us, or is none of this kind."""
+
+    def __init__(self, stream: Stream, credentials: tuple[str, str], stop: threading.Event) -> None:
+        self.fps = 0.0
+        self._stream, self._stop, self._credentials = stream, stop, credentials
+        self._wire: Wire | None = None
+        self._deadline = time.monotonic() + stream.open_timeout
+        try:
+            self._parts = Parts(self._ask(stream.place))
+        except (TimeoutError, Malformed) as error:
+            self.close()
+            what = "answers nothing" if isinstance(error, TimeoutError) else f"answers with {error}"
+            raise Lost(f"{what}; is it an HTTP camera?") from error
+        except BaseException:
+            self.close()
+            raise
+
+    def _ask(self, place: Place) -> str:
+        """Ask for the stream until it begins; the boundary between its pictures."""
+        answers: Answers | None = None
+        for _ in range(_REDIRECTS):
+            head = self._answer(place, answers)
+            if head.status == 401:
+                if answers is not None:
+                    raise Refused("refuses user and password (401)")
+                asked = challenge(head.all("www-authenticate"))
+                if asked is None or not any(self._credentials):
+                    raise Refused("wants user and password, and none are given")
+                answers = Answers(asked, *self._credentials)
+            elif 300 <= head.status < 400:
+                place = self._redirected(place, head.get("location"))
+                answers = None
+            elif head.status != 200:
+                raise Lost(f"answers with {head.status} {head.first[2]}".strip())
+            else:
+                kind, boundary = head.get("content-type"), _BOUNDARY.search(head.get("content-type"))
+                if not kind.lower().startswith("multipart/") or boundary is None:
+                    raise Lost("sends no MJPEG stream (multipart/x-mixed-replace)")
+                return boundary.group(1)
+        raise Lost("redirects without end")
+
+    def _answer(self, place: Place, answers: Answers | None) -> Head:
+        if self._wire is not None:
+            self._wire.close()
+        context = trust(self._stream.ca) if place.scheme == "https" else None
+        left = max(0.1, self._deadline - time.monotonic())
+        wire = self._wire = Wire(place.host, place.port, left, self._stop, context)
+        target = (place.path if place.path.startswith("/") else f"/{place.path}").partition("#")[0]
+        headers = [("Host", place.authority), ("User-Agent", "emflow-edge"), ("Connection", "close")]
+        if answers is not None:
+            headers.append(("Authorization", answers.header("GET", target)))
+        wire.send(request("GET", target, "HTTP/1.0", headers), self._deadline)
+        while True:
+            head = take_head(wire.buffer)
+            if head is not None:
+                return head
+            wire.fill(self._deadline)
+
+    def _redirected(self, place: Place, location: str) -> Place:
+        try:
+            to = split(urljoin(f"{place.scheme}://{place.authority}{place.path}", location))
+        except ValueError as error:
+            raise Refused("redirects to what is no URL") from error
+        if to.scheme not in ("http", "https") or (place.scheme == "https" and to.scheme != "https"):
+            raise Refused(f"redirects to {to.scheme}, which is not followed")
+        if to.host != place.host:
+            # They are for the camera that was named, and for no other.
+            self._credentials = ("", "")
+        return to
+
+    def grab(self) -> Arrival:
+        assert self._wire is not None
+        try:
+            deadline = time.monotonic() + self._stream.read_timeout
+            self._parts.read(self._wire.buffer, time.monotonic())
+            while not self._parts.whole:
+                self._wire.fill(deadline)
+                self._parts.read(self._wire.buffer, time.monotonic())
+        except TimeoutError as error:
+            raise Lost(f"sent no whole picture for {self._stream.read_timeout:g} s") from error
+        except Malformed as error:
+            raise Lost(f"sends {error}") from error
+        part = self._part = self._parts.whole.popleft()
+        arrived = time.time() - (time.monotonic() - part.at)
+        taken = part.taken if 0 <= arrived - part.taken <= _OLDEST else arrived
+        self._arrival = Arrival(taken, part.at, newer=bool(self._parts.whole))
+        return self._arrival
+
+    def decode(self, *, alone: bool) -> list[tuple[Arrival, Picture]]:  # noqa: ARG002 each is one for itself
+        image = cv2.imdecode(np.frombuffer(self._part.data, np.uint8), cv2.IMREAD_COLOR)
+        return [] if image is None else [(self._arrival, Pixels(image))]
+
+    def close(self) -> None:
+        if self._wire is not None:
+            self._wire.close()
+
+
+@dataclass(frozen=True)
+class Part:
+    """One JPEG. taken: Unix time by the camera, 0 where it does not say; at: monotonic time at which it was here."""
+
+    data: bytes
+    taken: float
+    at: float
+
+
+class Parts:
+    """The pictures in a multipart stream, whether it tells their lengths or not."""
+
+    def __init__(self, boundary: str) -> None:
+        self.whole: deque[Part] = deque()
+        # Some cameras say the boundary with its dashes, some without.
+        self._boundary = b"--" + boundary.lstrip("-").encode()
+        self._begun = False
+        self._head: Head | None = None
+
+    def read(self, buffer: bytearray, at: float) -> None:
+        """Take the pictures that are complete off the front of `buffer`, which came until `at`.
+
+        Raises:
+            Malformed: what comes is no such stream.
+        """
+        while True:
+            if self._head is None and not self._between(buffer):
+                return
+            head = self._head = self._head or take_headers(buffer)
+            if head is None:
+                return
+            text = head.get("content-length")
+            if text.isascii() and text.isdecimal() and 0 < int(text[:9]) <= _LARGEST:
+                if len(buffer) < int(text[:9]):
+                    return
+                end = int(text[:9])
+            else:
+                end = buffer.find(b"\n" + self._boundary)
+                if end < 0:
+                    if len(buffer) > _LARGEST:
+                        raise Malformed("a picture without an end")
+                    return
+            data = bytes(buffer[:end])
+            del buffer[:end]
+            self._head, self._begun = None, False
+            if data.startswith(b"\xff\xd8"):
+                self.whole.append(Part(data, _seconds(head.get("x-timestamp")), at))
+
+    def _between(self, buffer: bytearray) -> bool:
+        """Drop all up to the boundary, and the boundary; whether it has come."""
+        if not self._begun:
+            begin = buffer.find(self._boundary)
+            # The rest of the boundary's line is its end, or the dashes of the last one.
+            line = buffer.find(b"\n", begin) if begin >= 0 else -1
+            if line < 0:
+                if len(buffer) > LONGEST_HEAD:
+                    raise Malformed("no boundary between pictures")
+                return False
+            del buffer[: line + 1]
+            self._begun = True
+        return True
+
+
+def _seconds(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0

@@ -1,0 +1,99 @@
+"""Which of a camera's frames have to be decoded: all, key frames only, or none until the next one will be wanted.
+
+Each frame of H.264 and H.265 needs those before it, back to the last key frame. So what need not be decoded are whole
+stretches from one key frame to the next. Inference that is wanted less often than key frames come needs nothing but
+key frames; a model that is busy for longer than such a stretch needs only those in which it will ask for a frame.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+
+from emflow_edge.camera.cadence import Cadence
+from emflow_edge.camera.capture import Arrival
+
+# A stretch counts as no longer than the time between two wanted frames with this much jitter.
+_JITTER = 1.05
+# How much of a stretch before the moment at which the next frame will be asked for it may be asked for already.
+_SOONER = 0.25
+# Seconds after which a stream without any key frame is decoded from where it is: some only refresh bit by bit.
+_IMPATIENT = 5.0
+
+
+class Fate(enum.Enum):
+    """What becomes of a frame: left; decoded; or decoded as the only one of its stretch."""
+
+    LEFT = 0
+    DECODED = 1
+    ALONE = 2
+
+
+class Selection:
+    """Decides frame by frame. All times are monotonic; for one thread."""
+
+    def __init__(self, cadence: Cadence) -> None:
+        self._cadence = cadence
+        self._chained = self._sparse = False
+        self._first = 0.0
+        # Of the last key frame: when it came, by the camera's clock, and as the how many-th frame.
+        self._key_at = self._key_clock = 0.0
+        self._key_number = 0
+        self._keys = 0
+        self._seconds: deque[float] = deque(maxlen=3)
+        self._frames: deque[int] = deque(maxlen=2)
+
+    def restart(self) -> None:
+        """Begin anew with the next key frame."""
+        self._chained = False
+
+    def of(self, arrival: Arrival, number: int, next_asked: float) -> Fate:
+        """Decide about the camera's frame `number`.
+
+        Args:
+            arrival: the frame.
+            number: of the frames that came, from 1.
+            next_asked: when the next frame will be asked for; in the past when it is waited for.
+        """
+        self._first = self._first or arrival.at
+        if arrival.key:
+            self._meet_key(arrival, number, next_asked)
+        if not arrival.sound:
+            self._chained = False
+            return Fate.LEFT
+        wanted = self._cadence.wants(arrival.at, number)
+        if self._sparse:
+            self._chained = False
+            return Fate.ALONE if arrival.key and wanted else Fate.LEFT
+        if self._is_over_before(next_asked):
+            self._chained = False
+            return Fate.LEFT
+        if arrival.key or (not self._keys and arrival.at - self._first > _IMPATIENT):
+            self._chained = True
+        if not self._chained or (arrival.spare and not wanted and not arrival.key):
+            return Fate.LEFT
+        return Fate.DECODED
+
+    def _meet_key(self, arrival: Arrival, number: int, next_asked: float) -> None:
+        clock = arrival.at if arrival.clock is None else arrival.clock
+        if self._keys and clock > self._key_clock:
+            self._seconds.append(clock - self._key_clock)
+            self._frames.append(number - self._key_number)
+        self._keys += 1
+        self._key_at, self._key_clock, self._key_number = arrival.at, clock, number
+        cadence, length = self._cadence, max(self._seconds, default=0.0)
+        # While the model is busy beyond the moment at which a frame is due, the newest is wanted when it asks.
+        self._sparse = 0 < length <= cadence.every * _JITTER and not cadence.frames and next_asked <= cadence.due
+        # The key frame nearest to when one is due will do.
+        cadence.early = length / 2 if self._sparse else 0.0
+
+    def _is_over_before(self, next_asked: float) -> bool:
+        """Whether the next key frame will come before a frame is wanted."""
+        if not self._seconds:
+            return False
+        if self._cadence.frames and self._frames[0] == self._frames[-1]:
+            due = self._key_number + self._frames[-1] <= self._cadence.number
+        else:
+            due = False
+        length = max(self._seconds)
+        return due or self._key_at + length * (1 + _SOONER) <= next_asked

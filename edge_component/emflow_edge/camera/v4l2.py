@@ -1,0 +1,31 @@
+"""A camera at this machine's own plug: a V4L2 device such as /dev/video0, through OpenCV."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+from emflow_edge.camera.opencv import OpencvCapture, cv2, parameters
+from emflow_edge.camera.problems import Lost
+from emflow_edge.settings.streams import Stream
+
+
+def open_device(stream: Stream, _credentials: tuple[str, str], _stop: threading.Event) -> OpencvCapture:
+    """Open the device that a stream's URL names; raises Lost when that fails."""
+    path = Path(stream.place.path)
+    if not path.is_char_device():
+        raise Lost(f"is not there (there is no device {path})")
+    try:
+        # OpenCV does not tell why it cannot be opened.
+        with path.open("rb", buffering=0):
+            pass
+    except OSError as error:
+        raise Lost(f"cannot be opened ({error.strerror}; is this user in the group video?)") from error
+
+    def opened() -> cv2.VideoCapture | None:
+        capture = cv2.VideoCapture()
+        if not capture.open(str(path), cv2.CAP_V4L2, parameters(BUFFERSIZE=1)):
+            return None
+        return capture
+
+    return OpencvCapture(stream, opened, "is no camera that gives pictures")

@@ -1,0 +1,61 @@
+"""Which results are worth a message: those that are sure enough, and, when asked, those that tell something new."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from emflow_edge.results.message import Result
+from emflow_edge.settings.publishing import Publishing
+
+
+@dataclass(frozen=True)
+class _Passed:
+    """What a stream's last result that passed has found, and when it passed (monotonic seconds)."""
+
+    sequence: int
+    found: Any
+    at: float
+
+
+class Filter:
+    """Lets results pass or not. Used by one thread at a time.
+
+    Args:
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._passed: dict[str, _Passed] = {}
+
+    def passes(self, result: Result, to: Publishing) -> bool:
+        top = result.outcome.top
+        if (top[0].confidence if top else 0.0) < to.threshold:
+            return False
+        if not to.on_change:
+            # The next one is news when that is asked for from then on.
+            self._passed.clear()
+            return True
+        last, found, now = self._passed.get(result.stream), _found(result), self._clock()
+        if last and last.found == found and not 0 < to.every <= now - last.at:
+            return False
+        self._passed[result.stream] = _Passed(result.sequence, found, now)
+        return True
+
+    def lost(self, result: Result) -> None:
+        """A result that passed was never published: when it was its stream's last, the next one is news again."""
+        last = self._passed.get(result.stream)
+        if last and last.sequence == result.sequence:
+            del self._passed[result.stream]
+
+
+def _found(result: Result) -> tuple[str, int | frozenset[int]]:
+    """What is compared: the model, with the classes that it detected or the one that it finds best."""
+    outcome = result.outcome
+    if outcome.detections is not None:
+        return result.model_name, frozenset(one.index for one in outcome.detections)
+    # A classifier always has a best class.
+    return result.model_name, outcome.top[0].index

@@ -1,0 +1,72 @@
+"""How long things took during the last minute: percentiles out of a histogram whose size never grows."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from array import array
+from collections.abc import Callable
+from dataclasses import dataclass
+
+# Bounds grow by a twentieth, so a percentile is told within 5 %: from 0.05 ms to over an hour.
+_FIRST, _GROWTH = 0.05, 1.05
+_BUCKETS = 380
+_SLICES = 12
+_LOG = math.log(_GROWTH)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Half of the times were at most p50, 99 of 100 at most p99, in milliseconds within 5 %; count: of how many."""
+
+    count: int
+    p50: float
+    p99: float
+
+
+class Latencies:
+    """Times of the last `span` seconds. A slice of them is forgotten at once, a twelfth of the span.
+
+    Args:
+        clock: seconds; never goes back.
+    """
+
+    def __init__(self, span: float = 60.0, clock: Callable[[], float] = time.monotonic) -> None:
+        self._slice, self._clock = span / _SLICES, clock
+        self._counts = [array("L", bytes(array("L").itemsize * _BUCKETS)) for _ in range(_SLICES)]
+        self._ages = [-1] * _SLICES
+        self._lock = threading.Lock()
+
+    def add(self, milliseconds: float) -> None:
+        bucket = int(math.log(max(milliseconds, _FIRST) / _FIRST) / _LOG)
+        with self._lock:
+            self._current()[min(bucket, _BUCKETS - 1)] += 1
+
+    def spread(self) -> Spread | None:
+        """The percentiles; None when nothing was timed."""
+        with self._lock:
+            self._current()
+            oldest = int(self._clock() / self._slice) - _SLICES
+            kept = [counts for counts, age in zip(self._counts, self._ages) if age > oldest]
+            sums = [sum(column) for column in zip(*kept)]
+        count = sum(sums)
+        return Spread(count, _percentile(sums, count * 0.5), _percentile(sums, count * 0.99)) if count else None
+
+    def _current(self) -> array[int]:
+        age = int(self._clock() / self._slice)
+        place = age % _SLICES
+        if self._ages[place] != age:
+            self._ages[place] = age
+            self._counts[place] = array("L", bytes(array("L").itemsize * _BUCKETS))
+        return self._counts[place]
+
+
+def _percentile(sums: list[int], rank: float) -> float:
+    """The middle of the bucket that holds the value of a rank, counted from 1."""
+    seen = 0
+    for bucket, count in enumerate(sums):
+        seen += count
+        if seen >= rank and count:
+            return round(_FIRST * math.pow(_GROWTH, bucket + 0.5), 3)
+    return 0.0

@@ -1,0 +1,79 @@
+"""Metrics and pictures on 127.0.0.1: `/metrics` for Prometheus, `/status`, and `/streams/NAME.jpg` for people."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import threading
+from urllib.parse import unquote, urlsplit
+
+from emflow_edge.watching.metrics import PROMETHEUS, Metrics
+from emflow_edge.watching.watcher import Picture
+
+HOST = "127.0.0.1"
+# Whoever opens a connection and then says nothing holds a thread no longer than this.
+_TIMEOUT = 10.0
+
+
+class Page:
+    """An HTTP server on loopback, until it is closed.
+
+    Raises:
+        OSError: the port cannot be had.
+    """
+
+    def __init__(self, port: int, metrics: Metrics, picture: Picture) -> None:
+        class Handler(_Handler):
+            pass
+
+        Handler.metrics, Handler.picture = metrics, staticmethod(picture)
+        self._server = http.server.ThreadingHTTPServer((HOST, port), Handler)
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, name="page", daemon=True)
+        self._thread.start()
+
+    @property
+    def port(self) -> int:
+        return int(self._server.server_address[1])
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join(1.0)
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    server_version, sys_version = "emflow-edge", ""
+    timeout = _TIMEOUT
+    metrics: Metrics
+    picture: Picture
+
+    def do_GET(self) -> None:
+        # A page of somebody else that a browser opened under another name must not read this one.
+        if (self.headers.get("Host") or HOST).rpartition(":")[0] not in (HOST, "localhost", ""):
+            self.send_error(403, "this is for 127.0.0.1 only")
+            return
+        path = unquote(urlsplit(self.path).path)
+        if path == "/metrics":
+            self._send(PROMETHEUS, self.metrics.prometheus().encode())
+        elif path == "/status":
+            self._send("application/json", json.dumps(self.metrics.numbers()).encode())
+        elif path.startswith("/streams/") and path.endswith(".jpg"):
+            picture = self.picture(path[len("/streams/") : -len(".jpg")])
+            if picture is None:
+                self.send_error(404, "there is no such stream, or no result of it yet")
+            else:
+                self._send("image/jpeg", picture)
+        else:
+            self.send_error(404, "there are /metrics, /status and /streams/NAME.jpg")
+
+    def _send(self, kind: str, body: bytes) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Cache-Control", "no-store")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Requests are not for the log."""

@@ -1,0 +1,185 @@
+"""What the chaos test takes away and gives back: a camera, an agent, a broker, a nucleus' socket."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import random
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from emflow.local.broker import Broker
+from emflow.local.child import Child
+from emflow.local.core.ipc.operations import Operations
+from emflow.local.core.ipc.server import IpcServer
+from emflow.local.core.logs import DeviceLog
+from support import Process, until
+
+
+class Part(Protocol):
+    """One thing that can go away."""
+
+    name: str
+
+    def take_away(self, how: random.Random) -> None: ...
+
+    def give_back(self) -> None: ...
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Camera:
+    """The test camera, always on the same port: killed, or stopped with its connections open."""
+
+    name = "camera"
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._port, self._number = folder, free_port(), 0
+        self._frozen = False
+        self._start()
+
+    def _start(self) -> None:
+        self._number += 1
+        log = self._folder / f"camera-{self._number}.log"
+        self._child = Child("camera", "emflow.local.camera", ["--port", str(self._port)], log)
+        self.url: str = self._child.ready()["url"]
+
+    def take_away(self, how: random.Random) -> None:
+        self._frozen = how.random() < 0.5
+        os.kill(self._child.pid, signal.SIGSTOP if self._frozen else signal.SIGKILL)
+        if not self._frozen:
+            self._child.stop()
+
+    def give_back(self) -> None:
+        if self._frozen:
+            os.kill(self._child.pid, signal.SIGCONT)
+        else:
+            self._start()
+
+    def stop(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._child.pid, signal.SIGCONT)
+        self._child.stop()
+
+
+class Agent:
+    """The agent on one socket: killed, told to end, or stopped with its socket open."""
+
+    name = "agent"
+
+    def __init__(self, socket: Path, start: Callable[..., Process]) -> None:
+        self.socket, self._start_process = socket, start
+        self._frozen = False
+        self.give_back()
+
+    def give_back(self) -> None:
+        if self._frozen:
+            self.process.popen.send_signal(signal.SIGCONT)
+            self._frozen = False
+            return
+        command = (sys.executable, "-m", "emflow_agent", "--socket", str(self.socket), "--clean-stale-socket")
+        self.process = self._start_process(*command)
+        self.process.says("Server listening on")
+
+    def take_away(self, how: random.Random) -> None:
+        number = how.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGSTOP])
+        self._frozen = number == signal.SIGSTOP
+        self.process.popen.send_signal(number)
+        if not self._frozen:
+            self.process.popen.wait(30)
+
+
+class EmbeddedBroker:
+    """The MQTT broker, always on the same port."""
+
+    name = "broker"
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self.give_back()
+
+    def take_away(self, how: random.Random) -> None:
+        self._broker.stop()
+
+    def give_back(self) -> None:
+        self._broker = Broker(port=self.port)
+        self._broker.start()
+
+    def stop(self) -> None:
+        self._broker.stop()
+
+
+class Nucleus:
+    """A nucleus' IPC socket, one component's configuration behind it, and what that component published."""
+
+    name, thing, token, component = "nucleus", "a-thing", "token", "com.example.Camera"
+
+    def __init__(self, socket: Path) -> None:
+        self.socket, self.given = socket, dict[str, Any]()
+        self.published: queue.Queue[dict[str, Any]] = queue.Queue()
+        self.give_back()
+
+    def configuration(self, component: str) -> Mapping[str, Any] | None:
+        return self.given if component == self.component else None
+
+    def publish(self, topic: str, payload: bytes, qos: int, retain: bool) -> None:
+        self.published.put(json.loads(payload))
+
+    def reported(self, component: str, state: str) -> None:
+        pass
+
+    def take_away(self, how: random.Random) -> None:
+        self._server.stop()
+
+    def give_back(self) -> None:
+        log = DeviceLog(self.socket.with_suffix(".log"))
+        owners = {self.token: self.component}
+        self._server = IpcServer(self.socket, owners.get, Operations(self), log)
+        self._server.start()
+
+    def stop(self) -> None:
+        self._server.stop()
+
+
+class Footprint:
+    """What a process holds: threads, file descriptors, resident kilobytes, and System V segments of its making."""
+
+    def __init__(self, pid: int) -> None:
+        status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+        self.threads = int(status["Threads"])
+        self.resident = int(status["VmRSS"].split()[0])
+        self.files = len(list(Path(f"/proc/{pid}/fd").iterdir()))
+        self.segments = segments_of(pid)
+
+    def __str__(self) -> str:
+        kept = f"{self.threads} threads, {self.files} files, {self.segments} shared segments"
+        return f"{kept}, {self.resident / 1024:.0f} MiB"
+
+
+def segments_of(pid: int) -> int:
+    """How many System V shared memory segments a process has made that are still there (cpid, proc(5))."""
+    lines = Path("/proc/sysvipc/shm").read_text().splitlines()
+    maker = lines[0].split().index("cpid")
+    return sum(int(line.split()[maker]) == pid for line in lines[1:])
+
+
+def settled(pid: int, wanted: Callable[[Footprint], bool], timeout: float) -> Footprint:
+    """The footprint once it is as wanted, or as it is when time is up: threads and sockets take a moment to end."""
+    deadline = time.monotonic() + timeout
+    while not wanted(found := Footprint(pid)) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return found
+
+
+__all__ = ["Agent", "Camera", "EmbeddedBroker", "Footprint", "Nucleus", "Part", "segments_of", "settled", "until"]

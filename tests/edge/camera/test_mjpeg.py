@@ -1,0 +1,121 @@
+"""HTTP cameras, each as sloppy as some are."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+import pytest
+
+from edge.camera.pieces import Scripted
+from emflow_edge.camera.mjpeg import MjpegCapture, Parts
+from emflow_edge.camera.problems import Lost, Refused
+from emflow_edge.settings.streams import Stream
+
+Start = Callable[..., Scripted]
+
+
+def jpeg(level: int) -> bytes:
+    return cv2.imencode(".jpg", np.full((48, 64, 3), level, np.uint8))[1].tobytes()
+
+
+def part(data: bytes, headers: str = "", boundary: str = "--frame") -> bytes:
+    return f"{boundary}\r\nContent-Type: image/jpeg\r\n{headers}\r\n".encode() + data + b"\r\n"
+
+
+def begun(*parts: bytes, kind: str = "multipart/x-mixed-replace;boundary=frame") -> bytes:
+    return f"HTTP/1.0 200 OK\r\nContent-Type: {kind}\r\n\r\n".encode() + b"".join(parts)
+
+
+def opened(camera: Scripted, credentials: tuple[str, str] = ("", ""), path: str = "/mjpeg") -> MjpegCapture:
+    stream = Stream("front", f"http://127.0.0.1:{camera.port}{path}", open_timeout=2.0, read_timeout=0.5)
+    return MjpegCapture(stream, credentials, threading.Event())
+
+
+def levels(capture: MjpegCapture, count: int) -> list[int]:
+    found = []
+    for _ in range(count):
+        capture.grab()
+        found += [round(float(picture.image().mean())) for _, picture in capture.decode(alone=True)]
+    return found
+
+
+@pytest.mark.parametrize("length", [True, False])
+@pytest.mark.parametrize("boundary", ["frame", "--frame", '"frame"'])
+def test_pictures_come_with_and_without_their_lengths(scripted: Start, length: bool, boundary: str) -> None:
+    data = [jpeg(40), jpeg(120), jpeg(200)]
+    parts = [part(one, f"Content-Length: {len(one)}\r\n" if length else "") for one in data]
+    camera = scripted(lambda head: begun(*parts, b"--frame", kind=f"multipart/x-mixed-replace; boundary={boundary}"))
+    capture = opened(camera)
+    assert levels(capture, 3) == [40, 120, 200]
+    with pytest.raises(Lost, match=r"sent no whole picture for 0\.5 s"):
+        capture.grab()
+    capture.close()
+    assert camera.heads[0].startswith("GET /mjpeg HTTP/1.0\r\n")
+
+
+def test_of_several_pictures_all_but_the_newest_are_told_to_be_old(scripted: Start) -> None:
+    parts = [part(one, f"Content-Length: {len(one)}\r\n") for one in (jpeg(40), jpeg(120))]
+    capture = opened(scripted(lambda head: begun(*parts)))
+    assert [capture.grab().newer, capture.grab().newer] == [True, False]
+    capture.close()
+
+
+def test_the_cameras_own_time_is_believed_when_it_can_be(scripted: Start) -> None:
+    now = time.time()
+    told = [now - 0.5, now - 1000, now + 1000]
+    data = jpeg(90)
+    parts = [part(data, f"Content-Length: {len(data)}\r\nX-Timestamp: {one:.3f}\r\n") for one in told]
+    capture = opened(scripted(lambda head: begun(*parts)))
+    assert capture.grab().taken == pytest.approx(told[0], abs=0.01)
+    assert abs(capture.grab().taken - now) < 2
+    assert abs(capture.grab().taken - now) < 2
+    capture.close()
+
+
+def test_a_broken_picture_is_left_out(scripted: Start) -> None:
+    data = [jpeg(40)[:60], b"<html>", jpeg(200)]
+    capture = opened(scripted(lambda head: begun(*(part(one, f"Content-Length: {len(one)}\r\n") for one in data))))
+    assert levels(capture, 2)[-1] == 200
+    capture.close()
+
+
+def test_user_and_password_are_given_when_they_are_asked_for(scripted: Start) -> None:
+    def answer(head: str) -> bytes:
+        if "Authorization: Digest" in head and 'uri="/mjpeg?size=2"' in head:
+            return begun(part(jpeg(40)), b"--frame")
+        return b'HTTP/1.1 401 No\r\nWWW-Authenticate: Digest realm="x", nonce="n", qop="auth"\r\n\r\n'
+
+    camera = scripted(answer)
+    capture = opened(camera, ("admin", "s3cret"), "/mjpeg?size=2")
+    assert levels(capture, 1) == [40]
+    capture.close()
+    camera.answer = lambda head: b"HTTP/1.0 401 No\r\nWWW-Authenticate: Basic\r\n\r\n"
+    with pytest.raises(Refused, match="refuses user and password"):
+        opened(camera, ("admin", "wrong"))
+    with pytest.raises(Refused, match="none are given"):
+        opened(camera)
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        (b"HTTP/1.0 404 Not Found\r\n\r\n", "answers with 404 Not Found"),
+        (b"HTTP/1.0 200 OK\r\nContent-Type: text/html\r\n\r\n<html>", "sends no MJPEG stream"),
+        (b"HTTP/1.0 302 Found\r\nLocation: /mjpeg\r\n\r\n", "redirects without end"),
+        (b"HTTP/1.0 302 Found\r\nLocation: ftp://x/\r\n\r\n", "redirects to what is no URL"),
+        (b"RTSP/1.0 200\r\n" + b"x" * 100_000, "is it an HTTP camera"),
+    ],
+)
+def test_what_is_no_such_camera_is_told(scripted: Start, given: bytes, reason: str) -> None:
+    with pytest.raises(Lost, match=reason):
+        opened(scripted(lambda head: given))
+
+
+def test_bytes_without_a_boundary_are_not_kept_for_ever() -> None:
+    parts, buffer = Parts("frame"), bytearray(b"x" * 70_000)
+    with pytest.raises(ValueError, match="no boundary"):
+        parts.read(buffer, 0.0)

@@ -1,0 +1,124 @@
+"""Which frames are decoded, for cameras of 10 frames a second with key frames at regular distances."""
+
+from __future__ import annotations
+
+import pytest
+
+from emflow_edge.camera.cadence import Cadence
+from emflow_edge.camera.capture import Arrival
+from emflow_edge.camera.selection import Fate, Selection
+
+RATE = 10
+
+
+class Played:
+    """What became of each frame, with a taker that takes what is due and is busy for a while then."""
+
+    def __init__(self, cadence: Cadence, gop: int, seconds: float, busy: float = 0.0) -> None:
+        selection = Selection(cadence)
+        self.fates: list[Fate] = []
+        self.taken: list[int] = []
+        asked = 0.0
+        for number in range(1, int(seconds * RATE) + 1):
+            at = 100 + number / RATE
+            arrival = Arrival(at, at, clock=number / RATE, key=(number - 1) % gop == 0, spare=False)
+            next_asked = asked if asked > at else 0.0
+            fate = selection.of(arrival, number, next_asked)
+            self.fates.append(fate)
+            if fate is not Fate.LEFT and at >= asked and cadence.wants(at, number):
+                cadence.taken(at, number)
+                self.taken.append(number)
+                asked = at + busy
+
+    def decoded(self, last: float) -> int:
+        """How many of the frames of the last seconds were decoded."""
+        return sum(fate is not Fate.LEFT for fate in self.fates[-int(last * RATE) :])
+
+
+def test_only_key_frames_are_decoded_when_they_come_as_often_as_frames_are_wanted() -> None:
+    played = Played(Cadence(1.0), gop=10, seconds=30)
+    assert played.decoded(20) == 20
+    assert set(played.fates[100:]) == {Fate.LEFT, Fate.ALONE}
+    assert [number for number in played.taken if number > 100] == list(range(101, 301, 10))
+
+
+def test_the_rate_is_kept_when_key_frames_come_at_odd_times() -> None:
+    played = Played(Cadence(1.0), gop=7, seconds=70)
+    assert 48 <= len([number for number in played.taken if number > 200]) <= 52
+
+
+def test_all_frames_are_decoded_when_key_frames_are_too_far_apart() -> None:
+    played = Played(Cadence(1.0), gop=40, seconds=30)
+    assert played.decoded(20) == 200
+
+
+def test_all_frames_are_decoded_for_a_model_that_is_quick() -> None:
+    assert Played(Cadence(0.0), gop=10, seconds=30, busy=0.05).decoded(20) == 200
+
+
+def test_a_model_slower_than_key_frames_gets_a_fresh_frame_when_it_asks_and_the_rest_is_left() -> None:
+    played = Played(Cadence(0.0), gop=10, seconds=120, busy=4.55)
+    gaps = [(after - before) / RATE for before, after in zip(played.taken[1:], played.taken[2:], strict=False)]
+    # As soon as it asks, or at the next frame after that.
+    assert max(gaps) <= 4.7
+    assert played.decoded(100) < 500
+
+
+def test_every_twentieth_frame_is_exact_and_needs_key_frames_only_where_it_falls_on_them() -> None:
+    played = Played(Cadence(0.0, 20), gop=10, seconds=60)
+    assert played.taken == list(range(1, 600, 20))
+    assert played.decoded(40) < 60
+    played = Played(Cadence(0.0, 15), gop=10, seconds=60)
+    assert played.taken == list(range(1, 600, 15))
+
+
+def test_after_a_loss_nothing_is_decoded_up_to_the_next_key_frame() -> None:
+    selection = Selection(Cadence(0.0))
+    fates = []
+    for number, (key, sound) in enumerate(
+        [(True, True), (False, True), (False, False), (False, True), (True, True), (False, True)], 1
+    ):
+        arrival = Arrival(0.0, number / RATE, clock=number / RATE, key=key, spare=False, sound=sound)
+        fates.append(selection.of(arrival, number, 0.0) is not Fate.LEFT)
+    assert fates == [True, True, False, False, True, True]
+
+
+def test_frames_that_no_other_needs_are_left_while_none_is_wanted() -> None:
+    cadence = Cadence(60.0)
+    cadence.taken(1.0)
+    selection = Selection(cadence)
+    fates = [
+        selection.of(Arrival(0.0, at, clock=at, key=at == 1.1, spare=spare), 1, 0.0)
+        for at, spare in [(1.1, False), (1.2, True), (1.3, False)]
+    ]
+    assert fates == [Fate.DECODED, Fate.LEFT, Fate.DECODED]
+
+
+def test_a_stream_without_any_key_frame_is_decoded_after_a_while() -> None:
+    played = Played(Cadence(0.0), gop=10**9, seconds=1)
+    selection = Selection(Cadence(0.0))
+    fates = [
+        selection.of(Arrival(0.0, 100 + number / RATE, clock=None, key=False, spare=False), number, 0.0)
+        for number in range(100)
+    ]
+    assert Fate.DECODED not in fates[:45]
+    assert set(fates[60:]) == {Fate.DECODED}
+    assert played.fates[0] is Fate.DECODED
+
+
+@pytest.mark.parametrize("changed", [40, 5])
+def test_another_distance_of_key_frames_is_noticed(changed: int) -> None:
+    cadence = Cadence(1.0)
+    selection = Selection(cadence)
+    taken = []
+    number = 0
+    for gop, count in ((10, 10), (changed, 12)):
+        for frame in range(gop * count):
+            number += 1
+            at = 100 + number / RATE
+            arrival = Arrival(at, at, clock=at, key=frame % gop == 0, spare=False)
+            if selection.of(arrival, number, 0.0) is not Fate.LEFT and cadence.wants(at, number):
+                cadence.taken(at, number)
+                taken.append(at)
+    gaps = [after - before for before, after in zip(taken[-4:], taken[-3:], strict=False)]
+    assert max(gaps) < 1.6

@@ -1,0 +1,86 @@
+"""Results to publish, and an outlet whose other side the test holds."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+from emflow_edge.results.message import Result
+from emflow_edge.results.outlets import Message
+from emflow_edge.vision.outcome import Box, Choice, Detection, Outcome
+
+
+def result(sequence: int = 0, index: int = 1, confidence: float = 0.9, stream: str = "front") -> Result:
+    """What a classifier says."""
+    top = (Choice(index, "cat", confidence),)
+    return Result(stream, sequence, time.time(), 5.0, "net", "thing", "1.0.0", Outcome(top))
+
+
+def detected(*indexes: int, sequence: int = 0) -> Result:
+    """What a detector says."""
+    found = tuple(Detection(index, None, 0.9, Box(0, 0, 0.5, 0.5)) for index in indexes)
+    top = tuple(Choice(index, None, 0.9) for index in dict.fromkeys(indexes))
+    return Result("front", sequence, time.time(), 5.0, "net", "thing", "1.0.0", Outcome(top, found))
+
+
+@dataclass
+class Other:
+    """The other side of an outlet: it answers at once, or as the test says. Also the outlet to it."""
+
+    answers: bool = True
+    absent: Exception | None = None
+    refuses: dict[str, Exception] = field(default_factory=dict)
+    opened: int = 0
+    tries: int = 0
+    closed: bool = True
+    wills: list[Message | None] = field(default_factory=list)
+    asked: list[tuple[Message, "Future[Any]"]] = field(default_factory=list)
+    taken: list[Message] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def open(self, lost: Callable[[], object], will: Message | None) -> None:
+        self.tries += 1
+        if self.absent:
+            raise self.absent
+        self.opened += 1
+        self.wills.append(will)
+        self.hang_up, self.closed = lost, False
+
+    def send(self, message: Message) -> "Future[Any]":
+        answer: Future[Any] = Future()
+        with self._lock:
+            self.asked.append((message, answer))
+            answers = self.answers
+        if answers:
+            self._answer(message, answer)
+        return answer
+
+    def close(self) -> None:
+        self.closed = True
+
+    def answer(self) -> None:
+        """Answer what is open, in order, and everything from now on at once."""
+        with self._lock:
+            self.answers = True
+            waiting, self.asked = self.asked, []
+        for message, answer in waiting:
+            if not answer.done():
+                self._answer(message, answer)
+
+    def _answer(self, message: Message, answer: "Future[Any]") -> None:
+        error = self.refuses.get(message.topic)
+        if error is None:
+            self.taken.append(message)
+            answer.set_result(None)
+        else:
+            answer.set_exception(error)
+
+    def sequences(self, topic: str = "em/inference") -> list[int]:
+        return [json.loads(message.payload)["sequence"] for message in self.taken if message.topic == topic]

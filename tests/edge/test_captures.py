@@ -1,0 +1,130 @@
+"""Captures out of a stream's loop: the tensors of the very result, switched on and off while it runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+
+from edge.answering import Answering, Frames, served
+from emflow_edge.fitting import fit
+from emflow_edge.inference.agent_client import Agent
+from emflow_edge.pipeline import Pipeline, Work
+from emflow_edge.results.message import Result
+from emflow_edge.settings.capturing import CaptureSettings
+from emflow_edge.settings.config import Settings
+from emflow_edge.settings.streams import Stream
+from emflow_edge.watching.counters import Counters
+from emflow_edge.watching.timings import Timings
+from emflow_proto import messages as m
+from support import until
+
+OFF, EACH = CaptureSettings(False), CaptureSettings(True, 0.0, 0)
+
+
+class Keeping(Answering):
+    """An agent that takes captures, each a little different for another brightness."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda brightness: (brightness / 255, 0.5, 0.25))
+        self.captures: list[m.CaptureDataRequest] = []
+        self.open = threading.Event()
+        self.open.set()
+
+    def CaptureData(self, request: m.CaptureDataRequest, context: grpc.ServicerContext) -> m.CaptureDataResponse:  # noqa: N802
+        self.open.wait(20)
+        self.captures.append(request)
+        return m.CaptureDataResponse()
+
+
+class Run:
+    """A stream's loop before such an agent."""
+
+    def __init__(self, folder: Path) -> None:
+        self.keeping, self.counters, self.results = Keeping(), Counters(), list[Result]()
+        self.stop, self._problems = threading.Event(), list[object]()
+        self.source = Frames(self.counters)
+        stream = Stream("front", "rtsp://camera/1", every=0.0)
+        self._settings = Settings("net", folder, (stream,))
+        self._agent = Agent(str(folder / "a.sock"), "net", folder, threading.Event())
+        emit, lost, finished = self.results.append, threading.Event().set, self._problems.append
+        self._pipeline = Pipeline(
+            stream, self.source, "thing", self.counters, Timings(), emit, lost, finished, self.stop
+        )
+
+    def begin(self) -> None:
+        self.use(OFF)
+        self._pipeline.start()
+
+    def use(self, capture: CaptureSettings) -> None:
+        settings = dataclasses.replace(self._settings, capture=capture)
+        self._pipeline.use(Work(self._agent, fit(self._agent.ready(), settings), settings))
+
+    def see(self, brightness: int) -> Result:
+        """A frame, and what came of it."""
+        before = len(self.results)
+        self.source.put(brightness)
+        until(lambda: len(self.results) > before)
+        return self.results[-1]
+
+    def counted(self, name: str) -> int:
+        return self.counters.now()[name]
+
+    def end(self) -> None:
+        self.keeping.open.set()
+        self.stop.set()
+        assert self._pipeline.join(10)
+        self._agent.close()
+        assert not self._problems
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Run]:
+    one = Run(tmp_path)
+    with served(one.keeping, tmp_path / "a.sock"):
+        one.begin()
+        yield one
+        one.end()
+
+
+def test_a_capture_has_what_went_in_and_came_out_of_one_inference(run: Run) -> None:
+    run.use(EACH)
+    for number, brightness in enumerate((10, 200, 90), 1):
+        result = run.see(brightness)
+        until(lambda number=number: run.counted("captures") == number)
+        capture = run.keeping.captures[-1]
+        (given,), (came,) = capture.input_tensors, capture.output_tensors
+        assert given.byte_data == bytes([brightness]) * (4 * 4 * 3)
+        assert given.tensor_metadata.name == b"picture"
+        assert np.frombuffer(came.byte_data, np.float32).tolist() == pytest.approx([brightness / 255, 0.5, 0.25])
+        stamp = capture.inference_timestamp
+        assert stamp.seconds + stamp.nanos / 1e9 == pytest.approx(result.taken, abs=1e-5)
+    assert len({capture.capture_id for capture in run.keeping.captures}) == 3
+
+
+def test_it_is_switched_on_and_off_while_the_loop_runs(run: Run) -> None:
+    run.see(1)
+    run.use(CaptureSettings(True, 0.0, 2))
+    for brightness in (2, 3, 4):
+        run.see(brightness)
+        until(lambda: run.counted("captures") == len(run.keeping.captures))
+    until(lambda: run.counted("captures") == 2)
+    run.use(OFF)
+    run.see(5)
+    assert [capture.input_tensors[0].byte_data[0] for capture in run.keeping.captures] == [2, 4]
+
+
+def test_an_agent_that_is_slow_to_take_captures_holds_up_no_result(run: Run) -> None:
+    run.use(EACH)
+    run.keeping.open.clear()
+    for brightness in range(20):
+        run.see(brightness)
+    assert run.counted("captures") == 0
+    run.keeping.open.set()
+    until(lambda: run.counted("captures") + run.counted("captures_failed") == 20)
+    assert run.keeping.captures[-1].input_tensors[0].byte_data[0] == 19
