@@ -31,7 +31,6 @@ lint: $(VENV)/.lint
 	$(VENV)/bin/vermin --quiet --no-tips --eval-annotations --violations -t=3.9- edge_component proto
 
 bench: $(VENV)/.test
-	$(VENV)/bin/python benchmarks/validate.py
 	$(VENV)/bin/python benchmarks/predict.py
 	$(VENV)/bin/python benchmarks/capture.py
 	$(VENV)/bin/python benchmarks/pipeline.py

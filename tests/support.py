@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import time
@@ -18,6 +19,19 @@ def until(condition: Callable[[], object], timeout: float = 20.0, what: str = ""
         if time.monotonic() > deadline:
             pytest.fail(f"waited {timeout:.0f} s in vain for: {what or condition}")
         time.sleep(0.02)
+
+
+def belonging_to(scratch: Path) -> list[str]:
+    """Command lines of the processes that run with this temporary folder, this process excepted."""
+    mark = f"TMPDIR={scratch}".encode()
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if int(process.name) != os.getpid() and mark in (process / "environ").read_bytes().split(b"\0"):
+                found.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+        except OSError:
+            continue
+    return [line for line in found if line]
 
 
 class Process:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
 import select
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
@@ -148,3 +150,45 @@ def test_on_a_terminal_it_asks_and_asks_again_when_the_answer_breaks_a_rule(tmp_
     assert (workflow.metadata.name, workflow.edge.publish.topic) == ("hall", "hall/1")
     assert workflow.cloud.deployment.target.thing == "Core-7"
     assert workflow.cloud.buckets.components.name == "acme-gg-components"
+
+
+def on_a_terminal(folder: Path, *args: str, answer: bytes = b"") -> tuple[int, str]:
+    """Run `emflow init` on a terminal that answers the first question; the exit code, and all that was shown."""
+    leader, follower = pty.openpty()
+    command = [sys.executable, "-m", "emflow", "init", *args]
+    process = subprocess.Popen(
+        command,
+        cwd=folder,
+        stdin=follower,
+        stdout=follower,
+        stderr=follower,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # so that Ctrl-C is a signal
+    )
+    os.close(follower)
+    shown = b""
+    while select.select([leader], [], [], 30)[0]:
+        try:
+            shown += os.read(leader, 4096)
+        except OSError:  # Linux's way of saying that nobody writes any more
+            break
+        if answer and b"]: " in shown:
+            os.write(leader, answer)
+            answer = b""
+    os.close(leader)
+    return process.wait(30), shown.decode()
+
+
+def test_a_wrong_flag_is_told_before_anything_is_asked(tmp_path: Path) -> None:
+    code, shown = on_a_terminal(tmp_path, "--thing", "Core_7")
+    assert code == 2
+    assert "EM030 cloud.fleet.devices[0] cannot be 'Core_7'" in shown
+    assert "Name of the workflow" not in shown
+
+
+@pytest.mark.parametrize(("key", "code"), [(b"\x03", 130), (b"\x04", 1)], ids=["Ctrl-C", "end of input"])
+def test_whoever_does_not_answer_ends_it_and_nothing_is_written(tmp_path: Path, key: bytes, code: int) -> None:
+    ended, shown = on_a_terminal(tmp_path, answer=key)
+    assert ended == code
+    assert "emflow: nothing was written" in shown
+    assert list(tmp_path.iterdir()) == []

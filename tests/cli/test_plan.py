@@ -36,6 +36,19 @@ def test_as_json_it_is_what_the_schema_says_and_the_file_is_the_same(emflow, fil
     assert (alias["new"], alias["known_after_apply"]) == ("(known after apply)", True)
 
 
+def test_warnings_of_the_workflow_are_told_beside_the_plan_and_in_its_json(emflow, file):  # noqa: F811
+    told = [line for line in emflow("validate", file).out.splitlines() if " warning: " in line]
+    assert any("EM081" in line for line in told)
+    printed = emflow("plan", file, "--json")
+    assert [line for line in printed.err.splitlines() if " warning: " in line] == told
+    plan = as_plan(printed.out)
+    codes = [f"{each['path']}:{each['line']}:{each['column']}: {each['code']}" for each in plan["warnings"]]
+    assert codes == [line.partition(" warning: ")[0] for line in told]
+    for_people = emflow("plan", file)
+    assert "EM081" in for_people.err
+    assert "EM081" not in for_people.out
+
+
 def test_what_is_to_be_made_is_told_field_by_field_and_what_is_not_known_yet_is_said_to(emflow, file):  # noqa: F811
     lines = emflow("plan", file).out.splitlines()
     alias = next(number for number, line in enumerate(lines) if line.startswith("  + access/role_alias"))

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import signal
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +15,7 @@ from emflow.engine.holder import Holder
 from emflow.resources.lock_object import LockObject, lock_of
 from emflow.workflow import load
 from resources.conftest import client, embedded, endpoint, file  # noqa: F401 fixtures
+from support import Process
 
 
 @pytest.fixture
@@ -82,3 +87,46 @@ def test_an_object_that_is_no_lock_is_told_and_can_be_taken_away(emflow, file, b
     assert refused.code == 1
     assert "does not say by whom" in refused.err
     assert emflow("unlock", file, "--yes").code == 0
+
+
+NEVER_DONE = """
+import sys, threading
+from pathlib import Path
+from emflow.cli.interrupt import Interrupts
+from emflow.engine.apply import apply_plan
+from emflow.engine.clients import Clients
+from emflow.engine.plan import make_plan
+from emflow.resources.lock_object import lock_of
+from emflow.workflow import load
+from engine.things import World, thing
+
+def hang(run):
+    print("hanging", flush=True)
+    threading.Event().wait()
+
+workflow = load(Path(sys.argv[1]))
+with Interrupts(lambda why: print("heard:", why, flush=True)) as interrupts:
+    plan = make_plan([thing("a", on_apply=hang)], World())
+    apply_plan(plan, World(), stop=interrupts.stop, lock=lock_of(workflow, Clients(workflow.aws)))
+"""
+
+
+def test_the_lock_that_a_second_ctrl_c_leaves_keeps_nobody_out(emflow, file, bucket, tmp_path):  # noqa: F811
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    process = Process([sys.executable, "-c", NEVER_DONE, str(file)], tmp_path / "output", env=env)
+    try:
+        process.says("hanging")
+        refused = emflow("apply", file, "--yes", "--adopt", "bucket/components")
+        assert refused.code == 1
+        assert f"(process {process.popen.pid}) holds the lock since 20" in refused.err
+        process.popen.send_signal(signal.SIGINT)
+        process.says("heard: interrupted by Ctrl-C")
+        assert process.end(signal.SIGINT, timeout=5) == 130
+    finally:
+        process.popen.kill()
+        process.popen.wait()
+    workflow = load(file)
+    left = LockObject.of(workflow, Clients(workflow.aws)).read()
+    assert Holder.read(left.body).process == process.popen.pid
+    assert emflow("apply", file, "--yes", "--adopt", "bucket/components").code == 0
+    assert "nobody holds the lock" in emflow("unlock", file, "--yes").out

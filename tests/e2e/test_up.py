@@ -20,7 +20,7 @@ import pytest
 import emflow_schema
 from conftest import ROOT
 from emflow.local import scenes
-from support import until
+from support import belonging_to, until
 
 pytestmark = pytest.mark.e2e
 
@@ -40,19 +40,6 @@ def scratch() -> Iterator[Path]:
 def words(scratch: Path) -> Path:
     """Where a run's words to people go: beside the folder, so that nothing of ours is in it."""
     return scratch.with_suffix(".err")
-
-
-def belonging_to(scratch: Path) -> list[str]:
-    """Command lines of the processes that run with this temporary folder, this process excepted."""
-    mark = f"TMPDIR={scratch}".encode()
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if int(process.name) != os.getpid() and mark in (process / "environ").read_bytes().split(b"\0"):
-                found.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
-        except OSError:
-            continue
-    return [line for line in found if line]
 
 
 def start_up(scratch: Path, *args: str) -> subprocess.Popen[str]:

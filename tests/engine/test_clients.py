@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import socket
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import boto3
 import pytest
@@ -17,70 +14,9 @@ from emflow.engine.errors import as_problem, missing
 from emflow.engine.plan import make_plan
 from emflow.problems import Problem
 from emflow.workflow.model import Aws
-from engine.things import thing
+from engine.things import error, thing
 
-IDENTITY = (
-    "<GetCallerIdentityResponse><GetCallerIdentityResult><Account>123456789012</Account>"
-    "<Arn>arn:aws:iam::123456789012:root</Arn><UserId>A</UserId></GetCallerIdentityResult></GetCallerIdentityResponse>"
-)
-
-
-@pytest.fixture(autouse=True)
-def nobody(monkeypatch):
-    """Somebody who has never used AWS here."""
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-
-
-@pytest.fixture
-def signed_in(monkeypatch):
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-
-
-@pytest.fixture
-def endpoint(monkeypatch, signed_in):
-    """A server that answers as told; its requests' headers are kept."""
-
-    class Server(ThreadingHTTPServer):
-        answers: list = []  # noqa: RUF012 one a test
-        seen: list = []  # noqa: RUF012 one a test
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):
-            self._answer()
-
-        def do_GET(self):
-            self._answer()
-
-        def _answer(self):
-            self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            self.server.seen.append(self.headers)
-            code, body = self.server.answers.pop(0) if self.server.answers else (200, IDENTITY)
-            self.send_response(code)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body.encode())
-
-        def log_message(self, *_):
-            pass
-
-    server = Server(("127.0.0.1", 0), Handler)
-    server.answers, server.seen = [], []
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-def error(code, message):
-    return f"<ErrorResponse><Error><Code>{code}</Code><Message>{message}</Message></Error></ErrorResponse>"
+pytestmark = pytest.mark.usefixtures("nobody")
 
 
 def calling(clients):
@@ -139,85 +75,6 @@ def test_credentials_that_do_not_work_are_told_as_such(endpoint, code, words):
         Clients(Aws())("s3")
     assert refused.value.where == "sts:GetCallerIdentity"
     assert words in refused.value.mend
-
-
-def test_a_throttled_call_is_tried_again(endpoint):
-    clients = Clients(Aws())
-    clients("iam")
-    endpoint.answers += [(400, error("Throttling", "slow down"))] * 2
-    endpoint.answers.append((200, "<ListRolesResponse><ListRolesResult><Roles/></ListRolesResult></ListRolesResponse>"))
-    assert clients("iam").list_roles()["Roles"] == []
-
-
-@pytest.fixture
-def pauses(monkeypatch):
-    """How long botocore would have slept between tries; it does not sleep."""
-    taken = []
-    monkeypatch.setattr("botocore.endpoint.time.sleep", taken.append)
-    return taken
-
-
-ROLES = "<ListRolesResponse><ListRolesResult><Roles/></ListRolesResult></ListRolesResponse>"
-
-
-@pytest.mark.parametrize("status", [500, 502, 503, 504])
-def test_a_server_error_is_tried_again(endpoint, pauses, status):
-    clients = Clients(Aws())
-    clients("iam")
-    endpoint.answers += [(status, error("ServiceFailure", "sorry"))] * 3 + [(200, ROLES)]
-    assert clients("iam").list_roles()["Roles"] == []
-    assert len(pauses) == 3
-
-
-def test_a_thing_that_is_busy_with_another_change_is_tried_again(endpoint, pauses):
-    clients = Clients(Aws())
-    clients("iam")
-    endpoint.answers += [(409, error("ConcurrentModification", "busy"))] * 3 + [(200, ROLES)]
-    assert clients("iam").list_roles()["Roles"] == []
-    assert len(pauses) == 3
-
-
-@pytest.mark.parametrize(
-    ("status", "code"), [(400, "Throttling"), (503, "ServiceUnavailable"), (409, "ConcurrentModification")]
-)
-def test_after_eight_tries_it_is_told_and_the_pauses_between_them_grew_and_were_never_the_same(
-    endpoint, pauses, status, code
-):
-    clients = Clients(Aws())
-    clients("iam")
-    before = len(endpoint.seen)
-    endpoint.answers += [(status, error(code, "not now"))] * 20
-    with pytest.raises(ClientError, match="not now"):
-        clients("iam").list_roles()
-    assert len(endpoint.seen) - before == 8
-    assert len(set(pauses)) == 7
-    assert max(pauses[4:]) > max(pauses[:2])
-    assert all(pause <= 20 for pause in pauses)
-
-
-def test_when_everything_is_throttled_the_budget_of_retries_ends_them_soon(endpoint, pauses):
-    clients = Clients(Aws())
-    iam, before, calls = clients("iam"), len(endpoint.seen), 60
-    endpoint.answers += [(400, error("Throttling", "slow down"))] * calls * 8
-    for _ in range(calls):
-        with pytest.raises(ClientError, match="slow down"):
-            iam.list_roles()
-    assert len(endpoint.seen) - before <= calls + 100  # without a budget it would be 480
-
-
-def test_what_is_wrong_for_good_is_not_tried_again(endpoint, pauses):
-    clients = Clients(Aws())
-    clients("iam")
-    before = len(endpoint.seen)
-    endpoint.answers.append((409, error("EntityAlreadyExists", "is there")))
-    with pytest.raises(ClientError, match="is there"):
-        clients("iam").list_roles()
-    assert len(endpoint.seen) - before == 1
-
-
-def test_a_throttled_first_question_is_asked_with_patience(endpoint, pauses):
-    endpoint.answers += [(400, error("Throttling", "slow down"))] * 5
-    assert Clients(Aws()).account == "123456789012"
 
 
 def test_calls_say_who_makes_them(endpoint):

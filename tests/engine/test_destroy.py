@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from emflow.engine.destroy import plan_removal, remove
-from emflow.engine.events import Done, Failed, Skipped
+from emflow.engine.events import Done, Failed, Left, Skipped
+from emflow.engine.resource import InUse
+from emflow.engine.stopping import Interrupted, Stop
 from emflow.problems import Problem
 from engine.things import World, thing
 
@@ -73,3 +77,52 @@ def test_a_failure_leaves_the_rest_as_it_is():
     assert [event.resource for event in events if isinstance(event, Done)] == ["c"]
     assert [event.resource for event in events if isinstance(event, Failed)] == ["b"]
     assert [event for event in events if isinstance(event, Skipped)] == [Skipped("a", "b")]
+
+
+def test_asked_to_stop_it_says_what_is_left_half_way_and_what_was_not_begun():
+    world, stop, events = everything("a", "b", "c"), Stop(), []
+
+    def slowly(run):
+        run.waiting("emptying", "1000 objects removed")
+        stop.ask("interrupted by Ctrl-C", 130)
+        run.pause(0)
+
+    removal = plan_removal([thing("a"), thing("b", "a", on_apply=slowly), thing("c", "b")], world)
+    with pytest.raises(Interrupted) as stopped:
+        remove(removal, world, events.append, stop)
+    assert str(stopped.value).splitlines() == [
+        "interrupted by Ctrl-C",
+        "  left half-way: b (emptying)",
+        "  not begun: a",
+        "  Run it again: it goes on from there.",
+    ]
+    assert [event.resource for event in events if isinstance(event, Left)] == ["b"]
+    assert list(world.there) == ["a", "b"]
+
+
+def test_looking_for_what_there_is_does_not_wait_for_an_answer_that_never_comes():
+    stop, answered = Stop(), threading.Event()
+
+    class Silent(World):
+        def note(self, what):
+            stop.ask("interrupted by Ctrl-C", 130)
+            answered.wait(60)
+
+    with pytest.raises(Interrupted, match=r"Nothing was removed"):
+        plan_removal([thing("a"), thing("b")], Silent(), stop=stop)
+    answered.set()
+
+
+def test_what_others_use_stays_with_what_it_needs_and_says_why():
+    things = [
+        thing("role"),
+        thing("bucket"),
+        thing("fleet", "role", keep=InUse("others use it")),
+        thing("alias", "role"),
+    ]
+    removal = plan_removal(things, everything("role", "bucket", "fleet", "alias"))
+    assert {each.id for each in removal.going} == {"bucket", "alias"}
+    assert {each.id: why for each, why in removal.staying} == {
+        "fleet": "others use it",
+        "role": "fleet stays, and needs it",
+    }

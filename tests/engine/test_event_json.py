@@ -9,15 +9,29 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from emflow.engine.event_json import as_json
-from emflow.engine.events import Done, Event, Failed, Finished, Left, Planned, Skipped, Started, Stopping, Waiting
+from emflow.engine.events import (
+    Done,
+    Event,
+    Failed,
+    Finished,
+    Left,
+    Planned,
+    Skipped,
+    Started,
+    Stopping,
+    Waiting,
+    Warned,
+)
 from emflow.engine.plan import make_plan
 from emflow.engine.resource import Action
-from emflow.problems import Problem
+from emflow.problems import Finding, Problem
 from emflow_schema import load
 from engine.things import World, thing
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678901, UTC)
 EVENTS = [
+    Warned("there is no lock", "wait"),
+    Warned.of(Finding("workflow.yaml", 3, 5, "EM081", "discontinued", severity="warning")),
     Planned(make_plan([thing("a")], World())),
     Started("a", Action.CREATE),
     Started("a", None),

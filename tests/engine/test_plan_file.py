@@ -57,7 +57,7 @@ def change(planned, resource, field):
 def test_it_is_what_the_schema_says_and_survives_being_written(workflow):
     planned = made(workflow, World({"bucket": {"value": 1, "at": datetime(2026, 1, 2, tzinfo=UTC)}}))
     Draft202012Validator(schema("plan")).validate(json.loads(json.dumps(planned)))
-    assert planned["summary"] == {"create": 2, "update": 1, "replace": 0, "none": 0}
+    assert planned["summary"] == {"create": 2, "update": 1, "replace": 0, "remove": 0, "none": 0}
     assert [each["id"] for each in planned["resources"]] == ["role", "bucket", "alias"]
 
 

@@ -116,3 +116,33 @@ def test_reads_that_were_not_begun_are_given_up():
         each(read, range(100), stop)
     answered.set()
     assert len(begun) <= THREADS
+
+
+def test_the_second_look_under_the_lock_does_not_wait_for_an_answer_that_never_comes():
+    stop, answered, world = Stop(), threading.Event(), World()
+    things = [thing("bucket"), thing("after", "bucket")]
+    planned = make_plan(things, world)
+
+    class Silent(World):
+        def note(self, what):
+            stop.ask("interrupted by Ctrl-C", 130)
+            answered.wait(60)
+
+    class Open:
+        needs = "bucket"
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            released.append(True)
+
+        def acquire(self):
+            return True
+
+    released = []
+    with pytest.raises(Interrupted) as stopped:
+        apply_plan(planned, Silent(), stop=stop, lock=Open())
+    assert stopped.value.undone == ("bucket", "after")
+    assert released == [True]
+    answered.set()

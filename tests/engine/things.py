@@ -65,3 +65,8 @@ class Thing:
 
 def thing(name: str, *needs: str, **more: Any) -> Thing:
     return Thing(name, frozenset(needs), **more)
+
+
+def error(code: str, message: str) -> str:
+    """An error in the XML that IAM and STS answer with."""
+    return f"<ErrorResponse><Error><Code>{code}</Code><Message>{message}</Message></Error></ErrorResponse>"

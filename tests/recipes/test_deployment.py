@@ -11,7 +11,8 @@ from botocore.validate import ParamValidator
 
 from emflow.recipes.deployment import agent_settings, application_configuration, deployment_components
 from emflow.workflow import Workflow
-from emflow.workflow.model import OwnComponent, Secret
+from emflow.workflow.model import OwnComponent
+from emflow.workflow.model_edge import Secret
 
 APPLICATION = "aws.sagemaker.edgeManagerClientCameraIntegration"
 

@@ -13,7 +13,7 @@ from emflow.problems import Problem
 from emflow.recipes import render
 from emflow.recipes.render import application_recipe
 from emflow.workflow import Workflow
-from emflow.workflow.model import Secret
+from emflow.workflow.model_edge import Secret
 
 URI = "s3://my-unique-prefix-gg-components/artifacts/x/abc/emflow-edge.zip"
 

@@ -146,12 +146,12 @@ def rollout(endpoint: str, user: Rollout) -> Rollout:
 def report(endpoint: str) -> Callable[..., None]:
     """What a core device says about itself, through the door that the virtual device uses."""
 
-    def post(thing: str, deployment: str, status: str, **details: Any) -> None:
+    def post(thing: str, deployment: str, status: str, health: str = "HEALTHY", **details: Any) -> None:
         body = {
             "coreVersion": "2.12.6",
             "platform": "linux",
             "architecture": "amd64",
-            "status": "HEALTHY",
+            "status": health,
             "components": [],
             "deployment": {"deploymentId": deployment, "coreDeviceExecutionStatus": status, **details},
         }
@@ -172,3 +172,8 @@ def within(workflow: Workflow, place: str, **values: Any) -> Workflow:
         return dataclasses.replace(part, **{steps[0]: put(getattr(part, steps[0]), steps[1:])})
 
     return put(workflow, place.split("."))
+
+
+def another(workflow: Workflow) -> Workflow:
+    """The same under the name of another workflow, which no other test has."""
+    return within(workflow, "metadata", name=f"another-{workflow.metadata.name}")

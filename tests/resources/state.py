@@ -154,6 +154,13 @@ def _untimed(value: Any) -> Any:
     return [_untimed(each) for each in value] if isinstance(value, list) else value
 
 
+def _deployments(client: Client) -> list[str]:
+    """Target and revision before the identity, so that their order is the same each time."""
+    pages = client("greengrassv2").get_paginator("list_deployments").paginate(historyFilter="ALL")
+    listed = [each for page in pages for each in page["deployments"]]
+    return [f"{each['targetArn']} {int(each['revisionId']):04} {each['deploymentId']}" for each in listed]
+
+
 Listed = Callable[[Client], Iterable[str]]
 Described = Callable[[Client, str], Facts]
 
@@ -190,10 +197,8 @@ KINDS: dict[str, tuple[Listed, Described]] = {
         _component,
     ),
     "deployment": (
-        lambda client: _paged(
-            client("greengrassv2"), "list_deployments", "deployments", "deploymentId", historyFilter="ALL"
-        ),
-        lambda client, name: _body(client("greengrassv2").get_deployment(deploymentId=name)),
+        _deployments,
+        lambda client, name: _body(client("greengrassv2").get_deployment(deploymentId=name.rpartition(" ")[2])),
     ),
 }
 """Kind → how all names of it are listed, and how one is described."""

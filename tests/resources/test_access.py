@@ -10,12 +10,12 @@ from botocore.exceptions import ClientError
 from emflow.engine.destroy import plan_removal, remove
 from emflow.engine.resource import Action, Inputs
 from emflow.problems import Problem
-from emflow.resources import build, policies
+from emflow.resources import policies, removable
 from emflow.resources.fleet import Fleet
 from emflow.resources.marks import Mark, by_key
 from emflow.resources.role_alias import RoleAlias
 from emflow.resources.waiting import when_assumable
-from resources.conftest import within
+from resources.conftest import another, within
 
 THEIRS = {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}
 
@@ -89,7 +89,7 @@ def test_the_role_of_an_existing_alias_is_taken_and_what_is_missing_is_added(rol
     assert fleet["RoleArn"] == arn
     assert rollout.plan(taken).changes == ()
 
-    removal = plan_removal(build(taken), rollout.own(taken))
+    removal = plan_removal(removable(taken), rollout.own(taken))
     assert {each.id for each, _ in removal.staying} >= {"access/role", "access/role_alias"}
     remove(removal, rollout.own(taken))
     assert iam.list_role_policies(RoleName=name)["PolicyNames"] == []
@@ -101,7 +101,7 @@ def test_an_alias_that_is_not_there_is_named_and_does_not_stand_in_the_way_of_de
     with pytest.raises(Problem, match="IoT knows no role alias nobodys") as refused:
         rollout.plan(taken)
     assert "iotRoleAlias" in refused.value.mend
-    assert plan_removal(build(taken), rollout.own(taken)).text() == "Nothing to remove."
+    assert plan_removal(removable(taken), rollout.own(taken)).text() == "Nothing to remove."
 
 
 def test_everything_that_takes_tags_has_the_users_and_follows_them(rollout, workflow, client):
@@ -185,7 +185,7 @@ def test_the_role_may_do_no_more_than_this_workflow_needs(rollout, workflow, cli
 
 def test_two_workflows_share_a_role_and_neither_takes_the_others_permissions(rollout, workflow, client):
     rollout.apply(workflow)
-    other = within(workflow, "metadata", name="another-workflow")
+    other = another(workflow)
     assert step(rollout.plan(other), "access/role").diff.action is Action.NONE
     assert step(rollout.plan(other), "access/permissions").diff.action is Action.CREATE
     rollout.apply(other)

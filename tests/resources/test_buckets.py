@@ -15,7 +15,7 @@ from emflow.problems import Problem
 from emflow.resources import build
 from emflow.resources.bucket_settings import versioning
 from emflow.workflow.model import Encryption
-from resources.conftest import within
+from resources.conftest import another, within
 
 BUCKET = "bucket/components"
 
@@ -176,7 +176,7 @@ def test_somebody_elses_bucket_is_not_changed_without_the_users_word(rollout, wo
 
 def test_somebody_elses_bucket_that_is_as_it_should_be_is_used(rollout, workflow):
     rollout.apply(workflow)
-    other = within(workflow, "metadata", name="another-workflow")
+    other = another(workflow)
     assert step(rollout.plan(other)).diff.action is Action.NONE
 
 

@@ -10,18 +10,18 @@ from botocore.exceptions import ClientError
 
 from emflow.engine.clients import Clients
 from emflow.engine.destroy import plan_removal, remove
-from emflow.engine.events import Done, Skipped
+from emflow.engine.events import Done
 from emflow.engine.stopping import Interrupted, Stop
-from emflow.problems import Problem
-from emflow.resources import build, core_devices
+from emflow.resources import core_devices, removable
+from emflow.workflow import load
 from emflow.workflow.model import Target
-from resources.conftest import within
+from resources.conftest import another, within
 from resources.faults import Faults, Killed
 
 
 def destroy(rollout, workflow, **how):
     clients = rollout.own(workflow)
-    removal = plan_removal(build(workflow), clients, **how)
+    removal = plan_removal(removable(workflow), clients, **how)
     remove(removal, clients)
     return [resource.id for resource in removal.going], {resource.id: why for resource, why in removal.staying}
 
@@ -89,7 +89,7 @@ def test_what_was_there_before_is_never_deleted(rollout, workflow, client):
 
 def test_another_workflow_takes_nothing_of_this_one(rollout, workflow, client):
     rollout.apply(workflow)
-    going, _ = destroy(rollout, within(workflow, "metadata", name="another-workflow"))
+    going, _ = destroy(rollout, another(workflow))
     assert going == []
     client("iam").get_role(RoleName=workflow.cloud.role.name)
 
@@ -97,13 +97,13 @@ def test_another_workflow_takes_nothing_of_this_one(rollout, workflow, client):
 def test_the_second_time_there_is_nothing_to_remove(rollout, workflow):
     rollout.apply(workflow)
     destroy(rollout, workflow)
-    removal = plan_removal(build(workflow), rollout.own(workflow))
+    removal = plan_removal(removable(workflow), rollout.own(workflow))
     assert removal.text().splitlines() == [
         "  = kept: bucket/components, bucket/inference_results (data; --delete-data removes it)",
         "Nothing to remove.",
     ]
     destroy(rollout, workflow, delete_data=True)
-    removal = plan_removal(build(workflow), rollout.own(workflow), delete_data=True)
+    removal = plan_removal(removable(workflow), rollout.own(workflow), delete_data=True)
     assert removal.text() == "Nothing to remove."
 
 
@@ -125,11 +125,11 @@ def test_the_core_device_goes_only_when_told_and_last(rollout, workflow, client,
     destroy(rollout, workflow)
     client("greengrassv2").get_core_device(coreDeviceThingName=thing)
     clients = rollout.own(workflow)
-    removal = plan_removal((*core_devices(workflow), *build(workflow)), clients, delete_data=True)
+    removal = plan_removal((*core_devices(workflow), *removable(workflow)), clients, delete_data=True)
     assert [(each.id, each.name) for each in removal.going][-1] == ("device/core", thing)
     remove(removal, clients)
     assert gone(client("greengrassv2").get_core_device, coreDeviceThingName=thing)
-    removal = plan_removal((*core_devices(workflow), *build(workflow)), clients, delete_data=True)
+    removal = plan_removal((*core_devices(workflow), *removable(workflow)), clients, delete_data=True)
     assert removal.text() == "Nothing to remove."
 
 
@@ -153,12 +153,11 @@ def test_a_fleet_with_others_devices_stays_with_what_it_needs_and_the_rest_goes(
     rollout.apply(workflow)
     fleet, sagemaker = workflow.cloud.fleet.name, client("sagemaker")
     sagemaker.register_devices(DeviceFleetName=fleet, Devices=[{"DeviceName": "theirs", "IotThingName": "theirs"}])
-    events = []
-    clients = rollout.own(workflow)
-    with pytest.raises(Problem, match=r"holds devices that this workflow did not register: theirs") as refused:
-        remove(plan_removal(build(workflow), clients), clients, events.append)
-    assert "Deregister them" in refused.value.mend
-    assert {event.resource for event in events if isinstance(event, Skipped)} == {"access/role"}
+    going, staying = destroy(rollout, workflow, delete_data=True)
+    assert staying["fleet/fleet"] == "others registered devices in it: theirs"
+    assert staying["access/role"] == staying["bucket/inference_results"] == "fleet/fleet stays, and needs it"
+    assert {"fleet/devices", "access/role_alias", "bucket/components"} <= set(going)
+    client("iam").get_role(RoleName=workflow.cloud.role.name)
     listed = sagemaker.list_devices(DeviceFleetName=fleet)["DeviceSummaries"]
     assert [device["DeviceName"] for device in listed] == ["theirs"]
     sagemaker.deregister_devices(DeviceFleetName=fleet, DeviceNames=["theirs"])
@@ -200,7 +199,7 @@ def befallen(rollout, workflow):
 
     def run(workflow, faults):
         current[0] = Faults()
-        removal = plan_removal(build(workflow), clients, delete_data=True)
+        removal = plan_removal(removable(workflow), clients, delete_data=True)
         current[0] = faults
         remove(removal, clients)
 
@@ -229,7 +228,7 @@ def test_with_the_answer_to_every_call_lost_it_takes_down_the_same(rollout, work
 def test_a_destroy_that_was_stopped_goes_on_with_what_is_left(rollout, workflow):
     rollout.apply(workflow)
     clients, stop = rollout.own(workflow), Stop()
-    removal = plan_removal(build(workflow), clients)
+    removal = plan_removal(removable(workflow), clients)
 
     def after_the_first(event):
         if isinstance(event, Done):
@@ -248,3 +247,17 @@ def test_after_destroy_the_same_workflow_can_be_applied_again(rollout, workflow)
     destroy(rollout, workflow, delete_data=True)
     rollout.apply(workflow)
     assert rollout.plan(workflow).changes == ()
+
+
+def test_it_needs_none_of_the_files_beside_the_workflow(rollout, file):
+    text = file.read_text().replace("    target:", "    name: with files\n    target:")
+    text = text.replace("devices: [", "devices_file: devices.txt, devices: [")
+    (file.parent / "devices.txt").write_text(f"second-{load(file).metadata.name}\n")
+    file.write_text(text)
+    rollout.apply(load(file))
+    for beside in file.parent.iterdir():
+        if beside != file:
+            beside.unlink()
+    going, _ = destroy(rollout, load(file), delete_data=True)
+    assert {"model/package", "application/component", "fleet/devices", "bucket/components"} <= set(going)
+    assert destroy(rollout, load(file), delete_data=True) == ([], {})

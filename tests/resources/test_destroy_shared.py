@@ -6,25 +6,89 @@ import json
 import time
 
 from emflow.resources import build
-from resources.conftest import within
+from emflow.workflow.model import Target
+from resources.conftest import another, within
 from resources.test_destroy import destroy, gone
 
 
 def test_a_role_and_its_alias_stay_as_long_as_another_workflow_uses_them(rollout, workflow, client):
     rollout.apply(workflow)
-    other = within(workflow, "metadata", name="another-workflow")
+    other = another(workflow)
     rollout.apply(other)
     cloud, iam = workflow.cloud, client("iam")
     going, staying = destroy(rollout, workflow)
     for kept in ("access/role", "access/role_alias"):
         assert kept not in going
-        assert staying[kept].endswith("emflow-another-workflow")
-    assert iam.list_role_policies(RoleName=cloud.role.name)["PolicyNames"] == ["emflow-another-workflow"]
+        assert staying[kept].endswith(f"emflow-{other.metadata.name}")
+    assert iam.list_role_policies(RoleName=cloud.role.name)["PolicyNames"] == [f"emflow-{other.metadata.name}"]
     client("iot").describe_role_alias(roleAlias=cloud.role.alias)
     destroy(rollout, other)
     destroy(rollout, workflow)
     assert gone(iam.get_role, RoleName=cloud.role.name)
     assert gone(client("iot").describe_role_alias, roleAlias=cloud.role.alias)
+
+
+def managed(client, role):
+    listed = client("iam").list_attached_role_policies(RoleName=role)["AttachedPolicies"]
+    return {each["PolicyName"] for each in listed}
+
+
+def test_two_workflows_with_managed_policies_share_a_role_and_the_last_takes_them_off(rollout, workflow, client):
+    iam, role = client("iam"), workflow.cloud.role.name
+    document = {"Version": "2012-10-17", "Statement": []}
+    iam.create_role(RoleName=role, AssumeRolePolicyDocument=json.dumps(document))
+    theirs = "arn:aws:iam::aws:policy/AmazonS3FullAccess"
+    iam.attach_role_policy(RoleName=role, PolicyArn=theirs)
+    first = within(workflow, "cloud.role", policies="workshop")
+    second = another(first)
+    rollout.apply(first)
+    rollout.apply(second)
+    both = managed(client, role)
+    assert {"AWSGreengrassFullAccess", "AWSIoTLogging", "AmazonS3FullAccess"} < both
+    rollout.apply(first)
+    assert rollout.changing_calls == []
+    going, _ = destroy(rollout, first)
+    assert "access/permissions" in going
+    assert managed(client, role) == both
+    destroy(rollout, second)
+    assert managed(client, role) == {"AmazonS3FullAccess"}
+    assert iam.list_role_tags(RoleName=role)["Tags"] == []
+
+
+def test_a_role_of_ours_stays_for_another_workflow_that_has_only_managed_policies_on_it(rollout, workflow, client):
+    rollout.apply(workflow)
+    other = another(workflow)
+    rollout.apply(within(other, "cloud.role", policies="workshop"))
+    rollout.apply(workflow)
+    assert rollout.changing_calls == []  # what the other one noted is not too wide for us to leave
+    _, staying = destroy(rollout, workflow)
+    assert staying["access/role"].endswith(f"emflow-{other.metadata.name}")
+    assert "AWSGreengrassFullAccess" in managed(client, workflow.cloud.role.name)
+
+
+def test_a_fleet_that_another_workflow_uses_keeps_its_devices_when_its_maker_goes(rollout, workflow, client):
+    rollout.apply(workflow)
+    thing = f"second-{workflow.metadata.name}"
+    client("iot").create_thing(thingName=thing)
+    other = another(workflow)
+    other = within(other, "cloud.fleet", devices=(thing,))
+    other = within(other, "cloud.deployment", target=Target(thing=thing))
+    rollout.apply(other)
+    fleet, sagemaker = workflow.cloud.fleet.name, client("sagemaker")
+    going, staying = destroy(rollout, workflow, delete_data=True)
+    assert "fleet/devices" in going
+    # Both have the same model and application: what the other one still deploys stays, with the bucket that it is in.
+    assert staying["application/component"] == staying["model/package"] == f"{other.metadata.name} deploys it too"
+    assert staying["bucket/components"].endswith("stays, and needs it")
+    assert staying["fleet/fleet"] == f"others registered devices in it: {thing}"
+    assert [each["DeviceName"] for each in sagemaker.list_devices(DeviceFleetName=fleet)["DeviceSummaries"]] == [thing]
+    rollout.apply(other)
+    assert rollout.changing_calls == []
+    going, staying = destroy(rollout, other)
+    assert staying["fleet/fleet"] == "it was not made by this workflow"
+    assert sagemaker.list_devices(DeviceFleetName=fleet)["DeviceSummaries"] == []
+    going, _ = destroy(rollout, workflow)
+    assert {"fleet/fleet", "access/role", "application/component", "model/package"} <= set(going)
 
 
 def test_an_object_that_somebody_else_stored_in_their_bucket_stays_and_ours_beside_it_goes(rollout, workflow, client):
@@ -34,8 +98,8 @@ def test_an_object_that_somebody_else_stored_in_their_bucket_stays_and_ours_besi
     s3.put_object(Bucket=bucket, Key=model.key, Body=model.data, ChecksumAlgorithm="SHA256")
     rollout.apply(workflow, adopt={"bucket/components"})
     going, staying = destroy(rollout, workflow, delete_data=True)
-    assert staying["model/artifact"] == staying["bucket/components"] == "it was not made by this workflow"
-    assert "application/bundle" in going
+    assert staying["bucket/components"] == "it was not made by this workflow"
+    assert "bucket/objects" in going
     listed = s3.list_objects_v2(Bucket=bucket)["Contents"]
     assert model.key in {each["Key"] for each in listed}
     assert not any(each["Key"].startswith("artifacts/") for each in listed)
@@ -44,7 +108,7 @@ def test_an_object_that_somebody_else_stored_in_their_bucket_stays_and_ours_besi
 def test_of_two_workflows_on_a_device_one_goes_and_the_other_can_still_change(rollout, workflow, client):
     greengrass, first = client("greengrassv2"), workflow.edge.component.name
     rollout.apply(workflow)
-    second = within(workflow, "metadata", name="another-workflow")
+    second = another(workflow)
     second = within(second, "edge.component", name=f"{first}-too")
     target = rollout.apply(second).outputs["deployment/target"]["id"]
     assert {first, f"{first}-too"} <= greengrass.get_deployment(deploymentId=target)["components"].keys()

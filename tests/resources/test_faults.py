@@ -78,9 +78,13 @@ class World:
         # Making clients takes longer than an apply, so there are two sets of them: more than two never run at a time.
         self._one, self._other = User(), User()
 
+    def path(self, number: str) -> Path:
+        """Where the workflow with this number is."""
+        return self._folder / f"{number}.yaml"
+
     def case(self) -> Case:
         number = secrets.token_hex(4)
-        path = self._folder / f"{number}.yaml"
+        path = self.path(number)
         path.write_text(TEXT.format(number=number, model="scenes.tflite"))
         self.client("iot").create_thing(thingName=f"core-{number}")
         workflow = load(path)

@@ -13,9 +13,9 @@ from emflow.engine.events import Failed, Skipped, Waiting
 from emflow.engine.plan import make_plan
 from emflow.engine.resource import Action
 from emflow.problems import Problem
-from emflow.resources import build, jobs
+from emflow.resources import build, jobs, removable
 from emflow.resources.jobs import Job
-from resources.conftest import within
+from resources.conftest import another, within
 
 DIGEST = "0123456789abcdef"
 INPUTS = {"model": "s3://b/new"}
@@ -146,7 +146,7 @@ def test_a_component_is_ours_by_its_job_before_our_tags_are_on_it(rollout, workf
     clients("greengrassv2").meta.events.register("before-call.greengrassv2.TagResource", kill)
     with pytest.raises(Killed):
         apply_plan(make_plan(build(workflow), clients), clients)
-    removal = plan_removal(build(workflow), rollout.own(workflow))
+    removal = plan_removal(removable(workflow), rollout.own(workflow))
     assert "model/package" in [each.id for each in removal.going]
     plan = rollout.plan(workflow)
     assert "tags.emflow:workflow: (none) →" in plan.text()
@@ -157,9 +157,9 @@ def test_a_component_is_ours_by_its_job_before_our_tags_are_on_it(rollout, workf
 
 def test_a_component_that_another_workflows_job_made_stays_theirs(rollout, workflow):
     rollout.apply(workflow)
-    other = within(workflow, "metadata", name="another-workflow")
+    other = another(workflow)
     assert step(rollout.plan(other), "model/package").diff.action is Action.NONE
-    removal = plan_removal(build(other), rollout.own(other))
+    removal = plan_removal(removable(other), rollout.own(other))
     assert "model/package" not in [each.id for each in removal.going]
 
 

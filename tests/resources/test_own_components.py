@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 
 from emflow.engine.destroy import plan_removal, remove
 from emflow.problems import Problem
-from emflow.resources import build
+from emflow.resources import removable
 from emflow.workflow import load
 
 RECIPE = """\
@@ -104,7 +104,7 @@ def test_destroy_takes_every_version_of_it_even_when_its_recipe_would_not_work_a
     rollout.apply(workflow)
     (file.parent / "recipe.j2").write_text("{{ nothing }}")
     clients = rollout.own(workflow)
-    removal = plan_removal(build(workflow), clients)
+    removal = plan_removal(removable(workflow), clients)
     assert component(name) in {resource.id for resource in removal.going}
     remove(removal, clients)
     with pytest.raises(ClientError, match="NotFound"):

@@ -10,7 +10,7 @@ import pytest
 from emflow.problems import WorkflowProblem
 from emflow.recipes.deployment import application_configuration
 from emflow.workflow import load
-from emflow.workflow.model import Secret
+from emflow.workflow.model_edge import Secret
 from emflow.workflow.redaction import redacted
 
 ARN = "arn:aws:secretsmanager:us-east-1:123456789012:secret:camera-AbCdEf"
@@ -76,8 +76,11 @@ def test_what_is_no_reference_that_the_device_can_have_is_refused_without_repeat
     assert all("hunter2" not in str(finding) for finding in wrong.findings)
 
 
-def test_a_password_in_the_file_is_refused_with_the_way_out(broken) -> None:
-    wrong = broken("rtsp://camera/stream", "§rtsp://user:hunter2@camera/stream")
+@pytest.mark.parametrize(
+    "url", ["rtsp://user:hunter2@camera/stream", "rtsp://a@b:hunter2@camera", "rtsp://camera?password=hunter2"]
+)
+def test_a_password_in_the_file_is_refused_with_the_way_out(broken, url: str) -> None:
+    wrong = broken("rtsp://camera/stream", f"§'{url}'")
     assert (wrong.finding.code, wrong.place) == ("EM018", wrong.marked)
     assert "credentials: {secret: arn:…}" in wrong.finding.mend
     assert "hunter2" not in str(wrong.finding)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from emflow.cli.options import Var, VarFile
+from emflow.cli.options import Var, VarFile, tell
 from emflow.cli.rollout import Adopt, Json, RetryFailed, Target, Yes, agreed, duration, need_terminal, show_plan
 
 if TYPE_CHECKING:
@@ -87,12 +87,16 @@ def _apply(
     limit: float | None,
 ) -> Applied:
     from emflow.engine.apply import apply_plan
+    from emflow.engine.events import Warned
     from emflow.problems import UsageProblem
     from emflow.resources import wait_for_deployment
     from emflow.resources.lock_object import lock_of
     from emflow.resources.marks import DEPLOYMENT
 
-    workflow, clients, resources = asked.prepare()
+    workflow, clients, resources, warnings = asked.prepare()
+    tell(warnings)
+    for warning in warnings:
+        to.show(Warned.of(warning))
     if wait and all(each.id != DEPLOYMENT for each in resources):
         raise UsageProblem(
             f"--wait waits for {DEPLOYMENT}, which --target leaves out", mend=f"Add --target {DEPLOYMENT}."

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emflow.cli.rollout import wanted
+from emflow.cli.rollout import Wanted, wanted
 from emflow.engine.plan import Plan, make_plan
 from emflow.engine.plan_file import (
     Account,
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from emflow.engine.clients import Clients
     from emflow.engine.resource import Resource
     from emflow.engine.stopping import Stop
-    from emflow.workflow.model import Workflow
 
 
 @dataclass(frozen=True)
@@ -68,12 +67,12 @@ class Asked:
             )
         return cls(request_of(planned, given), planned)
 
-    def prepare(self) -> tuple[Workflow, Clients, tuple[Resource, ...]]:
-        """The workflow, the way to AWS, what is wanted. Raises `Problem`, also when it is not as it was planned."""
-        workflow, clients, resources = wanted(Path(self.request.file), self.request.vars, **self.request.options)
+    def prepare(self) -> Wanted:
+        """What is wanted, and where. Raises `Problem`, also when the workflow is not as it was planned."""
+        found = wanted(Path(self.request.file), self.request.vars, **self.request.options)
         if self.planned is not None:
-            refuse_other_workflow(self.planned, workflow)
-        return workflow, clients, resources
+            refuse_other_workflow(self.planned, found.workflow)
+        return found
 
     def plan(self, resources: Sequence[Resource], clients: Clients, stop: Stop) -> Plan:
         """Look at AWS and compare. Raises `Problem`, also when the world is not as it was planned."""
@@ -83,9 +82,10 @@ class Asked:
         return plan
 
 
-def as_text(plan: Plan, workflow: Workflow, request: Request, clients: Clients) -> str:
+def as_text(plan: Plan, found: Wanted, request: Request) -> str:
     """A plan as JSON text."""
-    made = document(plan, workflow, request, Account(clients.account, clients.region))
+    clients = found.clients
+    made = document(plan, found.workflow, request, Account(clients.account, clients.region), found.warnings)
     return json.dumps(made, indent=2, ensure_ascii=False) + "\n"
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from emflow.cli.options import Var, VarFile
-from emflow.cli.rollout import File, Yes, agreed, need_terminal, prepare, show_lines
+from emflow.cli.rollout import File, Yes, agreed, need_terminal, show_lines
 
 
 def destroy(
@@ -29,25 +29,30 @@ def destroy(
     """Take down what the workflow made: only what carries its mark, and data only when told.
 
     What devices run is taken off them by a last deployment without the workflow's components. What cannot be removed
-    keeps what it needs; everything else goes nevertheless. Run again, it goes on with what is left.
+    keeps what it needs; everything else goes nevertheless. Run again, it goes on with what is left. Ctrl-C ends it in
+    good order, and says what is left half-way (exit code 130). No file beside the workflow is read.
     """
     from rich.console import Console
 
     from emflow.cli.interrupt import Interrupts
     from emflow.cli.report import report
+    from emflow.engine.clients import Clients
     from emflow.engine.destroy import plan_removal, remove
     from emflow.engine.events import Stopping
-    from emflow.resources import core_devices
+    from emflow.resources import core_devices, removable
     from emflow.resources.lock_object import lock_of
+    from emflow.workflow import load
+    from emflow.workflow.variables import assignments
 
     need_terminal("destroy", yes=yes)
     console = Console(highlight=False)
     to = report(console, json_lines=False)
     with Interrupts(lambda why: to.show(Stopping(why))) as interrupts:
-        workflow, clients, resources = prepare(file, var, var_file=var_file)
+        workflow = load(file, assignments(var or []), var_file or ())
+        clients, resources = Clients(workflow.aws), removable(workflow)
         if delete_core_device:
             resources = (*core_devices(workflow), *resources)
-        removal = plan_removal(resources, clients, delete_data=delete_data)
+        removal = plan_removal(resources, clients, delete_data=delete_data, stop=interrupts.stop)
         show_lines(console, removal.text())
         if not removal.going:
             return

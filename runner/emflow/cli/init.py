@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from emflow.cli.options import asking
 from emflow.problems import Problem, UsageProblem, WorkflowProblem
 from emflow.recipes.start import PROVIDERS, Answers, check_start, starting_workflow
 
@@ -70,7 +71,9 @@ def init(
     }
     answers = dataclasses.replace(USUAL, **{key: value for key, value in flags.items() if value is not None})
     if not yes and sys.stdin.isatty() and sys.stdout.isatty():
-        answers = _ask(answers, [key for key in QUESTIONS if flags[key] is None], output)
+        check_start(starting_workflow(answers, output), output)  # no answer mends a flag
+        with asking("nothing was written"):
+            answers = _ask(answers, [key for key in QUESTIONS if flags[key] is None], output)
     text = starting_workflow(answers, output)
     checked = check_start(text, output)
     _write(output, text)
@@ -92,8 +95,9 @@ def _ask(answers: Answers, keys: list[str], output: Path) -> Answers:
             try:
                 check_start(starting_workflow(tried, output), output)
             except WorkflowProblem as problem:
-                for finding in problem.findings:
-                    typer.echo(f"  {finding.message}" + (f"; {finding.mend}" if finding.mend else ""), err=True)
+                # One value may stand in several places, and be told at each.
+                finding = next(each for each in problem.findings if each.severity == "error")
+                typer.echo(f"  {finding.message}" + (f"; {finding.mend}" if finding.mend else ""), err=True)
             except Problem as problem:
                 typer.echo(f"  {problem}", err=True)
             else:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from emflow.cli.options import Var, VarFile
+from emflow.cli.options import Var, VarFile, tell
 from emflow.cli.rollout import Adopt, File, Json, RetryFailed, Target, show_plan
 
 CHANGES = 3
@@ -41,9 +41,10 @@ def plan(
 
     asked = Asked.of(file, var, var_file=var_file, retry_failed=retry_failed, adopt=adopt, target=target)
     with Interrupts(lambda _: None) as interrupts:
-        workflow, clients, resources = asked.prepare()
-        made = asked.plan(resources, clients, interrupts.stop)
-        text = as_text(made, workflow, asked.request, clients) if out or as_json else ""
+        found = asked.prepare()
+        tell(found.warnings)
+        made = asked.plan(found.resources, found.clients, interrupts.stop)
+        text = as_text(made, found, asked.request) if out or as_json else ""
     if out:
         write(out, text)
     if as_json:

@@ -17,11 +17,23 @@ from rich.table import Table
 from rich.text import Text
 
 from emflow.engine.describe import room
-from emflow.engine.events import Done, Event, Failed, Finished, Left, Planned, Skipped, Started, Stopping, Waiting
+from emflow.engine.events import (
+    Done,
+    Event,
+    Failed,
+    Finished,
+    Left,
+    Planned,
+    Skipped,
+    Started,
+    Stopping,
+    Waiting,
+    Warned,
+)
 from emflow.engine.resource import Action
 
-SIGN = {Action.CREATE: "+", Action.UPDATE: "~", Action.REPLACE: "±", Action.NONE: "=", None: "-"}
-STYLE = {Action.CREATE: "green", Action.UPDATE: "yellow", Action.REPLACE: "magenta", None: "red"}
+SIGN = {Action.CREATE: "+", Action.UPDATE: "~", Action.REPLACE: "±", Action.NONE: "=", Action.REMOVE: "-", None: "-"}
+STYLE = {Action.CREATE: "green", Action.UPDATE: "yellow", Action.REPLACE: "magenta", Action.REMOVE: "red", None: "red"}
 SINGLE = "deployment/rollout"
 """No change of a resource, and shown without a sign."""
 
@@ -64,6 +76,7 @@ class Progress:
             case Planned(plan):
                 self._planned, self._begun = len(plan.changes), True
             case Started(resource, action):
+                self._begun = True
                 self._running[resource] = _Running(_sign(resource, action), time.monotonic())
                 if not self._live and resource != SINGLE:
                     return [self._line(f"{_sign(resource, action)} {resource}")]
@@ -88,6 +101,10 @@ class Progress:
             case Stopping(why):
                 self._stopping = True
                 return self._stop_lines(why) if self._begun else []
+            case Warned(message, mend, code=""):
+                return [self._line(f"! {message}" + (f": {mend}" if mend else ""), "yellow", mark="bold yellow")]
+            case Warned():
+                pass  # a rule's: whoever read the workflow has told it on standard error
             case Finished():
                 pass  # what a person wants to know of the end is said by whoever ends it
         return []

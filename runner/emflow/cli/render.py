@@ -6,12 +6,14 @@ import os
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
 
-from emflow.cli.options import Var, VarFile, load_workflow
+from emflow.cli.options import Var, VarFile, check_workflow, tell
 from emflow.problems import Problem, UsageProblem
 from emflow.recipes.documents import documents
-from emflow.workflow.redaction import without_passwords
+from emflow.workflow.model import Workflow
+from emflow.workflow.redaction import masked, without_passwords
 
 
 def render(
@@ -32,13 +34,15 @@ def render(
     """
     if stdout and output is not None:
         raise UsageProblem("--stdout and --output exclude each other", mend="give one of them")
-    workflow = load_workflow(file, var, var_file)
+    checked = check_workflow(file, var, var_file)
+    tell(checked.warnings)
+    workflow = checked.workflow
     made = documents(workflow, component)
-    texts = {name: content for name, content in made.items() if isinstance(content, str)}
-    secret = {name for name, text in texts.items() if without_passwords(text) != text}
+    shown = {name: text for name, text in _shown(workflow, component).items() if isinstance(text, str)}
+    secret = {name for name, text in shown.items() if text != made[name]}
     if stdout:
-        for name, text in texts.items():
-            typer.echo(f"# {name}\n{without_passwords(text)}")
+        for name, text in shown.items():
+            typer.echo(f"# {name}\n{text}")
         if secret:
             typer.echo("emflow: passwords are shown as stars; in files, with -o, they stand as they are", err=True)
         return
@@ -49,6 +53,16 @@ def render(
         typer.echo(path)
     if secret:
         typer.echo(f"emflow: there are passwords in {', '.join(sorted(secret))}: keep them to yourself", err=True)
+
+
+def _shown(workflow: Workflow, component: str | None) -> dict[str, bytes | str]:
+    """The documents with stars for passwords: in a value it is known how far one goes, in a text it is not."""
+    safe = msgspec.convert(masked(msgspec.to_builtins(workflow)), Workflow)
+    made = documents(safe, component)
+    for name, text in made.items():
+        if isinstance(text, str) and name.startswith("recipes/"):  # its template may have one, too
+            made[name] = without_passwords(text)
+    return made
 
 
 def _write(path: Path, data: bytes, *, private: bool) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
+from emflow.cli.options import asking
 from emflow.problems import UsageProblem
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from emflow.engine.clients import Clients
     from emflow.engine.plan import Plan
     from emflow.engine.resource import Resource
+    from emflow.problems import Finding
     from emflow.workflow.model import Workflow
 
 File = Annotated[Path, typer.Argument(help="The workflow.", show_default=False)]
@@ -38,6 +40,15 @@ Json = Annotated[
 ]
 
 
+class Wanted(NamedTuple):
+    """A workflow, the way to AWS, what is wanted there, and what is worth a word about the workflow."""
+
+    workflow: Workflow
+    clients: Clients
+    resources: tuple[Resource, ...]
+    warnings: tuple[Finding, ...]
+
+
 def prepare(
     file: Path,
     var: Sequence[str] | None,
@@ -55,7 +66,7 @@ def prepare(
     from emflow.workflow.variables import assignments
 
     given, files = assignments(var or []), [str(path) for path in var_file or ()]
-    return wanted(file, given, var_file=files, retry_failed=retry_failed, adopt=adopt, target=target)
+    return wanted(file, given, var_file=files, retry_failed=retry_failed, adopt=adopt, target=target)[:3]
 
 
 def wanted(
@@ -66,15 +77,18 @@ def wanted(
     retry_failed: bool = False,
     adopt: Collection[str] = (),
     target: Collection[str] = (),
-) -> tuple[Workflow, Clients, tuple[Resource, ...]]:
-    """As `prepare`, with variables that have been read already. Raises as it does."""
+) -> Wanted:
+    """As `prepare`, with the warnings, and with variables that have been read already. Raises as it does."""
     from emflow.engine.clients import Clients
     from emflow.resources import build
-    from emflow.workflow import load
+    from emflow.workflow.loading import check
 
-    workflow = load(file, given, [Path(each) for each in var_file])
+    checked = check(file, given, [Path(each) for each in var_file])
+    workflow = checked.workflow
     resources = build(workflow, retry_failed=retry_failed, adopt=adopt)
-    return workflow, Clients(workflow.aws), _only(resources, target) if target else resources
+    if target:
+        resources = _only(resources, target)
+    return Wanted(workflow, Clients(workflow.aws), resources, checked.warnings)
 
 
 def _only(resources: tuple[Resource, ...], target: Collection[str]) -> tuple[Resource, ...]:
@@ -133,4 +147,7 @@ def need_terminal(command: str, *, yes: bool) -> None:
 
 def agreed(question: str, *, yes: bool) -> bool:
     """Ask, unless `--yes` was said."""
-    return yes or typer.confirm(question)
+    if yes:
+        return True
+    with asking("nothing was changed"):
+        return typer.confirm(question)

@@ -104,8 +104,8 @@ def _watch(look: Callable[[], Status], pause: float, stop: Stop, *, as_json: boo
 
 def as_data(status: Status) -> dict[str, Any]:
     """A status as JSON data, as `status.schema.json` describes it."""
-    from emflow.engine.describe import masked
     from emflow.engine.plan_file import plain
+    from emflow.workflow.redaction import masked
 
     data: dict[str, Any] = masked(plain(status))
     data["well"] = status.well

@@ -73,7 +73,7 @@ def _run(console: Console, path: Path, workflow: Workflow, stack: Stack, results
 
     started = time.monotonic()
     console.print(f"emflow up {path}", style="bold", markup=False)
-    cloud, camera = stack.start()
+    cloud, camera = stack.start(workflow)
     use_embedded_credentials(cloud)
     console.print(f"  embedded AWS  {cloud.endpoint_url}")
     console.print(f"  MQTT broker   {cloud.mqtt_host}:{cloud.mqtt_port}")
@@ -81,9 +81,9 @@ def _run(console: Console, path: Path, workflow: Workflow, stack: Stack, results
         shows = f"{len(camera.scenes)} scenes, {camera.dwell:g} s each" if camera.scenes else "one picture"
         console.print(f"  camera        {camera.url}  ({shows})")
     thing = _thing(workflow)
-    core = stack.start_core(thing, cloud, workflow)
+    core = stack.start_core(thing, cloud, workflow, camera)
     console.print(f"  core device   {core.thing}  {core.root}\n")
-    workflow = on_this_machine(workflow, camera, core.root / "agent.sock")
+    workflow = on_this_machine(workflow, camera, core)
     with (
         _watcher(cloud, workflow) as watcher,
         Follower(core.root / "logs", lambda line: _show_highlight(console, stack, line)),

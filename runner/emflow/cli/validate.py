@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,7 @@ from emflow.cli.formats import Format, Report, show
 from emflow.cli.options import Var, VarFile
 from emflow.problems import Finding, UsageProblem, WorkflowProblem
 from emflow.workflow import between
+from emflow.workflow.document import MOST_FINDINGS
 from emflow.workflow.loading import Checked, check
 from emflow.workflow.variables import assignments
 
@@ -34,7 +36,7 @@ def validate(
     var: Var = None,
     var_file: VarFile = None,
 ) -> None:
-    """Check workflow files: YAML, keys, types, rules, and the model and labels where they are there.
+    """Check workflow files: YAML, keys, types, rules, recipes, and the model and labels where they are there.
 
     Exits with 2 when any of them is wrong. No network, no credentials.
     """
@@ -47,12 +49,17 @@ def validate(
     names, wrong, findings, checked = _expanded(files), set[str](), list[Finding](), list[Checked]()
     for name in names:
         try:
-            checked.append(check(Path(name), given, var_file or ()))
+            one = check(Path(name), given, var_file or ())
         except WorkflowProblem as problem:
             wrong.add(name)
             findings += problem.findings
-        else:
-            findings += checked[-1].warnings
+            continue
+        checked.append(one)
+        findings += one.warnings
+        faults = _recipes(one)
+        if faults:
+            wrong.add(name)
+            findings += faults
     # What two files import is told once.
     told = tuple(sorted({*findings, *between.findings(checked)}))
     shown = show(form, Report(tuple(names), frozenset(wrong), told))
@@ -60,6 +67,12 @@ def validate(
         typer.echo(shown)
     if wrong or (strict and told):
         raise typer.Exit(2)
+
+
+def _recipes(checked: Checked) -> list[Finding]:
+    from emflow.recipes.findings import findings  # Jinja2 and zips: not for a file that is wrong anyhow
+
+    return list(islice(findings(checked), MOST_FINDINGS))
 
 
 def _expanded(files: list[str]) -> list[str]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from emflow.engine.clients import Clients
 from emflow.engine.errors import AWS_ERRORS
-from emflow.engine.events import Done, Emit, Event, Failed, Left, Planned, Skipped, Started, Waiting, ignore
+from emflow.engine.events import Done, Emit, Event, Failed, Left, Planned, Skipped, Started, Waiting, Warned, ignore
 from emflow.engine.graph import sorter
 from emflow.engine.guard import secure
 from emflow.engine.lock import Lock
@@ -34,7 +34,12 @@ class Applied:
 
     def summary(self) -> str:
         """`Applied: 12 created in 3.2 s`, or that nothing had to change."""
-        words = {Action.CREATE: "created", Action.UPDATE: "changed", Action.REPLACE: "replaced"}
+        words = {
+            Action.CREATE: "created",
+            Action.UPDATE: "changed",
+            Action.REPLACE: "replaced",
+            Action.REMOVE: "removed",
+        }
         actions = list(self.actions.values())
         parts = [f"{actions.count(action)} {word}" for action, word in words.items() if action in actions]
         if not parts:
@@ -126,9 +131,16 @@ class _Work:
 
     def secure(self, plan: Plan, lock: Lock) -> bool:
         """Take the lock, and go on with the plan as it is under it; False when its place could not be made."""
-        now = secure(plan, self._clients, lock, self.do)
+        try:
+            now = secure(plan, self._clients, lock, self.do, self.stop)
+        except Interrupted:
+            undone = tuple(step.resource.id for step in plan.changes if step.resource.id not in self.actions)
+            raise Interrupted(self.stop, undone=undone) from None
         if now is None:
             return False
+        if now is plan:
+            mend = "see that nobody else applies this workflow meanwhile"
+            self.emit(Warned(f"{lock.needs} is not there yet and no part of this, so there is no lock", mend))
         self._steps = {step.resource.id: step for step in now.steps}
         self.outputs = now.outputs
         return True

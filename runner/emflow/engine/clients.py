@@ -14,21 +14,19 @@ another change of the same thing is under way is tried again; botocore takes tha
 from __future__ import annotations
 
 import random
-import re
 import threading
-from functools import cache
 from typing import Any
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
-from botocore.session import get_session
 
 from emflow import __version__
 from emflow.engine.errors import as_problem, name_calls, unlike_aws
 from emflow.problems import Problem
 from emflow.workflow.model import Aws
+from emflow.workflow.services import partition_of
 
 ATTEMPTS = 8
 """Calls in all, the first included; botocore waits at most 20 s between two."""
@@ -151,16 +149,3 @@ def _when_busy(response: Any, attempts: int, operation: Any, **_: Any) -> float 
     if operation.name == "CreateBucket":  # can take minutes after a deletion: whoever calls tells people of it
         return None
     return random.uniform(0, min(0.25 * 2**attempts, SLOWEST))  # noqa: S311 only to part those who collided
-
-
-@cache
-def partition_of(region: str) -> str:
-    """Which of AWS's partitions a region belongs to, known or not: `aws`, `aws-cn`, `aws-us-gov`, …
-
-    Read from botocore's small table of patterns; asking a session costs 50 ms for the table of all endpoints.
-    """
-    table = get_session().get_component("data_loader").load_data("partitions")
-    for partition in table["partitions"]:
-        if region in partition["regions"] or re.match(partition["regionRegex"], region):
-            return str(partition["id"])
-    return "aws"

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from emflow.engine.resource import Action, Change, Diff
-from emflow.workflow.redaction import redacted
+from emflow.workflow.redaction import masked
 
 LONGEST = 72
 """Characters of a value in a plan; longer ones are cut."""
 
-WORDS = {Action.NONE: "none", Action.CREATE: "create", Action.UPDATE: "update", Action.REPLACE: "replace"}
+WORDS = {
+    Action.NONE: "none",
+    Action.CREATE: "create",
+    Action.UPDATE: "update",
+    Action.REPLACE: "replace",
+    Action.REMOVE: "remove",
+}
 """An action in JSON."""
 
 
@@ -38,7 +44,7 @@ def room(resource: str) -> str:
 
 def _changes(diff: Diff, *, details: bool) -> Iterator[str]:
     match diff.action:
-        case Action.UPDATE | Action.REPLACE:
+        case Action.UPDATE | Action.REPLACE | Action.REMOVE:
             for change in diff.changes:
                 yield from describe(change)
         case Action.CREATE if details:
@@ -70,16 +76,3 @@ def shown(value: Any) -> str:
     value = masked(value)
     text = value if isinstance(value, str) else "(none)" if value is None else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
-
-
-def masked(value: Any) -> Any:
-    """A value as JSON data, with stars for passwords, wherever they stand."""
-    match value:
-        case str():
-            return redacted(value)
-        case Mapping():
-            return {str(key): masked(item) for key, item in value.items()}
-        case list() | tuple():
-            return [masked(item) for item in value]
-        case _:
-            return value

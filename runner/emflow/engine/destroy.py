@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from emflow.engine.apply import Telling, one_at_a_time
 from emflow.engine.clients import Clients
 from emflow.engine.errors import AWS_ERRORS
-from emflow.engine.events import Done, Emit, Failed, Skipped, Started, ignore
+from emflow.engine.events import Done, Emit, Failed, Left, Skipped, Started, ignore
 from emflow.engine.graph import ordered
 from emflow.engine.lock import Lock
 from emflow.engine.plan import refuse
-from emflow.engine.resource import Observed, Resource
+from emflow.engine.resource import DETAILS, InUse, Observed, Removable
 from emflow.engine.stopping import Interrupted, Stop, Stopped
 from emflow.engine.work import each, problem_of
 from emflow.problems import Problem
@@ -21,15 +21,22 @@ from emflow.problems import Problem
 
 @dataclass(frozen=True)
 class Removal:
-    """What goes, in the order in which it goes, and what stays, each with the reason."""
+    """What goes, in the order in which it goes, and what stays, each with the reason.
 
-    going: tuple[Resource, ...]
-    staying: tuple[tuple[Resource, str], ...]
+    `details`: what exactly goes, where the name of a resource does not say it; by id.
+    """
+
+    going: tuple[Removable, ...]
+    staying: tuple[tuple[Removable, str], ...]
+    details: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def text(self) -> str:
         """For people: a line for each that goes, a line for each reason why something stays, and the summary."""
         width = max((len(resource.id) for resource in self.going), default=0)
-        lines = [f"  - {resource.id:<{width}}  {resource.name}" for resource in self.going]
+        lines: list[str] = []
+        for resource in self.going:
+            lines.append(f"  - {resource.id:<{width}}  {resource.name}")
+            lines += [f"      {line}" for line in self.details.get(resource.id, ())]
         lines += [f"  = kept: {', '.join(names)} ({why})" for why, names in self._kept()]
         return "\n".join([*lines, f"Plan: {len(self.going)} to remove" if self.going else "Nothing to remove."])
 
@@ -39,30 +46,47 @@ class Removal:
             yield reason, [resource.id for resource, why in self.staying if why == reason]
 
 
-def plan_removal(resources: Iterable[Resource], clients: Clients, *, delete_data: bool = False) -> Removal:
+def plan_removal(
+    resources: Iterable[Removable], clients: Clients, *, delete_data: bool = False, stop: Stop | None = None
+) -> Removal:
     """Look at AWS for what is there and may go.
+
+    Args:
+        stop: ends it early when asked, without waiting for answers.
 
     Raises:
         Problem: something could not be read.
+        Interrupted: `stop` was asked for.
     """
     order = ordered(resources)[::-1]
     observed: dict[str, Observed | None] = {}
 
-    def observe(resource: Resource) -> None:
+    def observe(resource: Removable) -> None:
         observed[resource.id] = resource.observe(clients)
 
-    refuse(each(observe, order))
-    going, staying = [], []
+    try:
+        refuse(each(observe, order, stop))
+    except Stopped:
+        raise Interrupted(stop or Stop(), mend="Nothing was removed.") from None
+    going: list[Removable] = []
+    staying: list[tuple[Removable, str]] = []
+    held: dict[str, InUse] = {}
     for resource in order:
         found = observed[resource.id]
         if found is None:
             continue
         why = resource.kept(found, delete_data=delete_data)
         if why is None:
+            why = held.get(resource.id)
+        if why is None:
             going.append(resource)
         elif why:
             staying.append((resource, why))
-    return Removal(tuple(going), tuple(staying))
+        if isinstance(why, InUse):
+            for name in resource.needs:
+                held.setdefault(name, InUse(f"{resource.id} stays, and needs it"))
+    details = {name: found[DETAILS] for name, found in observed.items() if found and DETAILS in found}
+    return Removal(tuple(going), tuple(staying), details)
 
 
 def remove(
@@ -71,7 +95,8 @@ def remove(
     """Remove what goes, one after the other. What cannot be removed keeps what it needs; the rest goes nevertheless.
 
     Args:
-        stop: ends it early when asked: what is being removed is finished, nothing else is begun.
+        stop: ends it early when asked: the call that is being made is finished, and what takes few of them; nothing
+            else is begun.
         lock: is taken first, and let go of at the end.
 
     Raises:
@@ -98,13 +123,16 @@ def _remove(removal: Removal, clients: Clients, emit: Emit, stop: Stop, lock: Lo
             continue
         started = time.monotonic()
         emit(Started(resource.id, None))
+        run = Telling(resource.id, emit, stop)
         try:
             if lock:
                 lock.check()
-            resource.delete(clients, Telling(resource.id, emit, stop))
+            resource.delete(clients, run)
         except Stopped:
-            undone = tuple(later.id for later in removal.going[number:])
-            raise Interrupted(stop, undone=undone, failed=tuple(problems)) from None
+            emit(Left(resource.id, run.state, time.monotonic() - started))
+            undone = tuple(later.id for later in removal.going[number + 1 :])
+            halfway = {resource.id: run.state}
+            raise Interrupted(stop, halfway=halfway, undone=undone, failed=tuple(problems)) from None
         except (Problem, *AWS_ERRORS) as error:
             problems[resource.id] = problem_of(error)
             _keep(needed, resource, resource.id)
@@ -116,7 +144,7 @@ def _remove(removal: Removal, clients: Clients, emit: Emit, stop: Stop, lock: Lo
     refuse(list({str(problem): problem for problem in problems.values()}.values()))
 
 
-def _keep(needed: dict[str, str], resource: Resource, because: str) -> None:
+def _keep(needed: dict[str, str], resource: Removable, because: str) -> None:
     """Note that what a resource needs has to stay as long as it is there."""
     for name in resource.needs:
         needed.setdefault(name, because)

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 from datetime import UTC, datetime
 from typing import Any
 
-from emflow.engine.describe import WORDS, masked
-from emflow.engine.events import Done, Event, Failed, Finished, Left, Planned, Skipped, Started, Stopping, Waiting
+from emflow.engine.describe import WORDS
+from emflow.engine.events import (
+    Done,
+    Event,
+    Failed,
+    Finished,
+    Left,
+    Planned,
+    Skipped,
+    Started,
+    Stopping,
+    Waiting,
+    Warned,
+)
 from emflow.engine.resource import Action
 from emflow.problems import Problem
+from emflow.workflow.redaction import masked
 
 FORMAT = "emflow.event/v1"
 REMOVE = "remove"
@@ -24,6 +38,8 @@ def as_json(event: Event, at: datetime) -> dict[str, Any]:
 
 def _facts(event: Event) -> dict[str, Any]:
     match event:
+        case Warned():
+            return {"event": "warned", **dataclasses.asdict(event)}
         case Planned(plan):
             steps = {step.resource.id: WORDS[step.diff.action] for step in plan.steps}
             return {"event": "planned", "actions": steps}

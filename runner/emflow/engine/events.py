@@ -7,7 +7,23 @@ from dataclasses import dataclass, field
 
 from emflow.engine.plan import Plan
 from emflow.engine.resource import Action
-from emflow.problems import Problem
+from emflow.problems import Finding, Problem
+
+
+@dataclass(frozen=True)
+class Warned:
+    """Something worth a word, and no reason to stop. `code` and place are those of a rule of the workflow, if any."""
+
+    message: str
+    mend: str = ""
+    code: str = ""
+    path: str = ""
+    line: int = 0
+    column: int = 0
+
+    @classmethod
+    def of(cls, finding: Finding) -> Warned:
+        return cls(finding.message, finding.mend, finding.code, finding.path, finding.line, finding.column)
 
 
 @dataclass(frozen=True)
@@ -91,7 +107,7 @@ class Finished:
     problem: Problem | None = None
 
 
-Event = Planned | Started | Waiting | Done | Failed | Skipped | Stopping | Left | Finished
+Event = Warned | Planned | Started | Waiting | Done | Failed | Skipped | Stopping | Left | Finished
 Emit = Callable[[Event], None]
 
 

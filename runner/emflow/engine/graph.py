@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from graphlib import CycleError, TopologicalSorter
+from typing import TypeVar
 
-from emflow.engine.resource import Resource
+from emflow.engine.resource import Known
+
+T = TypeVar("T", bound=Known)
 
 
-def sorter(resources: Iterable[Resource]) -> TopologicalSorter[str]:
+def sorter(resources: Iterable[Known]) -> TopologicalSorter[str]:
     """A prepared sorter over the ids of the resources, for whoever works through them as they become ready.
 
     Raises:
@@ -24,12 +27,12 @@ def sorter(resources: Iterable[Resource]) -> TopologicalSorter[str]:
     return order
 
 
-def ordered(resources: Iterable[Resource]) -> list[Resource]:
+def ordered(resources: Iterable[T]) -> list[T]:
     """The resources, each after everything that it needs, else as they came. Raises as `sorter` does."""
     resources = list(resources)
     order = sorter(resources)
     place = {resource.id: number for number, resource in enumerate(resources)}
-    result: list[Resource] = []
+    result: list[T] = []
     while order.is_active():
         ready = sorted(order.get_ready(), key=place.__getitem__)
         result += [resources[place[each]] for each in ready]
@@ -37,7 +40,7 @@ def ordered(resources: Iterable[Resource]) -> list[Resource]:
     return result
 
 
-def only(resources: Iterable[Resource], wanted: Iterable[str]) -> tuple[Resource, ...]:
+def only(resources: Iterable[T], wanted: Iterable[str]) -> tuple[T, ...]:
     """The resources with these ids, and all that they need, directly or not; as they came.
 
     Raises:
@@ -54,7 +57,7 @@ def only(resources: Iterable[Resource], wanted: Iterable[str]) -> tuple[Resource
     return tuple(resource for resource in resources if resource.id in kept)
 
 
-def _graph(resources: Iterable[Resource]) -> Mapping[str, frozenset[str]]:
+def _graph(resources: Iterable[Known]) -> Mapping[str, frozenset[str]]:
     graph: dict[str, frozenset[str]] = {}
     for resource in resources:
         if resource.id in graph:

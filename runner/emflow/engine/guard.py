@@ -13,28 +13,34 @@ from emflow.engine.clients import Clients
 from emflow.engine.lock import Lock
 from emflow.engine.plan import Plan, Step, make_plan
 from emflow.engine.resource import LATER
+from emflow.engine.stopping import Stop
 from emflow.problems import Problem
 
 
-def secure(plan: Plan, clients: Clients, lock: Lock, make: Callable[[str], bool]) -> Plan | None:
-    """Take the lock, and look again: the plan as it is now, None when `make` failed.
+def secure(
+    plan: Plan, clients: Clients, lock: Lock, make: Callable[[str], bool], stop: Stop | None = None
+) -> Plan | None:
+    """Take the lock, and look again: the plan as it is now, None when `make` failed; `plan` itself without a lock.
 
     Args:
         make: makes one resource of the plan. It is called for the one that the lock is kept in, when that is not
             there yet; two that do this at once make the same thing, and one of them gets the lock.
+        stop: ends the second look early when asked, without waiting for answers.
 
     Raises:
         Problem: somebody else holds the lock, or something else would have to be done now than was agreed to.
+        Interrupted: `stop` was asked for.
     """
     agreed = {step.resource.id: step for step in plan.steps}
     if not lock.acquire():
         if lock.needs not in agreed:
-            return plan  # a part of a workflow, before its first apply: nobody can have the lock
+            lock.go_without()  # a part of a workflow, before its first apply: nobody can have the lock
+            return plan
         if not make(lock.needs):
             return None
         if not lock.acquire():
             raise Problem(f"there is no place for the lock, although {lock.needs} is there", mend="Run it again.")
-    now = make_plan([step.resource for step in plan.steps], clients)
+    now = make_plan([step.resource for step in plan.steps], clients, stop)
     moved = [step for step in now.changes if not _within(step, agreed[step.resource.id])]
     if moved:
         raise Problem(

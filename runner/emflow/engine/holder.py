@@ -26,6 +26,8 @@ class Holder:
         owner: for people, such as `anna@laptop`.
         process: its number, within `machine`.
         machine: tells a machine, since its start, from every other, and containers on it too; empty where unknown.
+        born: when the process started, by the machine's own count: its number may be another's by now; empty where
+            unknown.
         lasts: seconds from one renewal to the next at most.
         expires: by the holder's clock; for people only.
     """
@@ -34,6 +36,7 @@ class Holder:
     owner: str
     process: int
     machine: str
+    born: str
     started: datetime
     lasts: float
     expires: datetime
@@ -43,7 +46,8 @@ class Holder:
         """This process, from now on."""
         now = datetime.now(UTC)
         owner = f"{_user()}@{socket.gethostname()}"
-        return cls(uuid.uuid4().hex, owner, os.getpid(), _machine(), now, lasts, now + timedelta(seconds=lasts))
+        process, expires = os.getpid(), now + timedelta(seconds=lasts)
+        return cls(uuid.uuid4().hex, owner, process, _machine(), _born(process) or "", now, lasts, expires)
 
     @classmethod
     def read(cls, body: bytes) -> Holder | None:
@@ -56,6 +60,7 @@ class Holder:
                 owner=str(facts["owner"]),
                 process=int(facts["process"]),
                 machine=str(facts["machine"]),
+                born=str(facts.get("born", "")),
                 lasts=float(facts["lasts"]),
                 **times,
             )
@@ -78,9 +83,10 @@ class Holder:
             os.kill(self.process, 0)
         except ProcessLookupError:
             return True
-        except OSError:
-            return False
-        return False
+        except OSError:  # there, and somebody else's
+            pass
+        born = _born(self.process)
+        return born is None or bool(self.born and born and born != self.born)
 
     def __str__(self) -> str:
         return f"{self.owner} (process {self.process})"
@@ -91,6 +97,19 @@ def _user() -> str:
         return getpass.getuser()
     except (OSError, KeyError):  # a container's user without a name
         return f"user {os.getuid()}" if hasattr(os, "getuid") else "somebody"
+
+
+def _born(process: int) -> str | None:
+    """Clock ticks from the machine's start to the process's; None for a zombie, empty where this user cannot tell.
+
+    The second word of /proc/PID/stat is in brackets and may hold anything; from it, the state is the first and the
+    start the twentieth (proc_pid_stat(5)).
+    """
+    try:
+        words = Path("/proc", str(process), "stat").read_text(errors="replace").rpartition(")")[2].split()
+        return None if words[0] in "ZX" else words[19]
+    except (OSError, IndexError):
+        return ""
 
 
 def _machine() -> str:

@@ -75,6 +75,7 @@ class Lock:
         self._holder = holder or Holder.here()
         self._version: str | None = None
         self._lost = ""
+        self._without = False
         self._end = threading.Event()
         self._beating: threading.Thread | None = None
 
@@ -132,12 +133,27 @@ class Lock:
             # Somebody let go of it, or took it over, between two of our calls: look again.
         raise Problem("others take the lock again and again", where=self._store.where, mend="Run it again.")
 
+    def go_without(self) -> None:
+        """Work without the lock, because its place is not there, and not this run's to make.
+
+        Whoever makes the place is at the same workflow; then `check` ends this run, which knows nothing of the other.
+        """
+        self._without = True
+
     def check(self) -> None:
         """See that the lock is still ours; for whoever is about to change something.
 
         Raises:
-            Problem: it was taken over.
+            Problem: it was taken over, or a run without it is no longer alone.
         """
+        if self._without:
+            with contextlib.suppress(NoPlace):
+                self._store.read()
+                raise Problem(
+                    f"{self.needs} has been made meanwhile, so somebody else may be at it",
+                    where=self._store.where,
+                    mend="Run it again: it goes on where it was, and under the lock.",
+                )
         if self._lost:
             raise Problem(
                 f"the lock was lost: {self._lost}",

@@ -40,11 +40,15 @@ class Plan:
         return {step.resource.id: step.diff.outputs for step in self.steps}
 
     def summary(self) -> str:
-        """`Plan: 12 to create, 0 to change, 0 to replace, 0 unchanged`."""
-        count = Counter(step.diff.action for step in self.steps)
+        """`Plan: 12 to create, 0 to change, 0 to replace, 0 unchanged`; where there is any, also what is to remove."""
+        # What is not there and is not wanted either is no part of it.
+        count = Counter(
+            step.diff.action for step in self.steps if step.observed is not None or step.diff.action is not Action.NONE
+        )
+        removed = f"{count[Action.REMOVE]} to remove, " if count[Action.REMOVE] else ""
         return (
             f"Plan: {count[Action.CREATE]} to create, {count[Action.UPDATE]} to change, "
-            f"{count[Action.REPLACE]} to replace, {count[Action.NONE]} unchanged"
+            f"{count[Action.REPLACE]} to replace, {removed}{count[Action.NONE]} unchanged"
         )
 
     def text(self, *, details: bool = False) -> str:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum
@@ -20,11 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from emflow import __version__
-from emflow.engine.describe import WORDS, masked
+from emflow.engine.describe import WORDS
+from emflow.engine.events import Warned
 from emflow.engine.plan import Plan, Step
 from emflow.engine.resource import LATER, Change
-from emflow.problems import Problem, UsageProblem
+from emflow.problems import Finding, Problem, UsageProblem
 from emflow.workflow.model import Workflow
+from emflow.workflow.redaction import masked
 
 FORMAT = "emflow.plan/v1"
 MEND = "Plan again (emflow plan --out), look at it, and apply that."
@@ -55,8 +57,10 @@ class Account:
     region: str
 
 
-def document(plan: Plan, workflow: Workflow, request: Request, aws: Account) -> dict[str, Any]:
-    """The plan as JSON data, as `plan.schema.json` describes it."""
+def document(
+    plan: Plan, workflow: Workflow, request: Request, aws: Account, warnings: Sequence[Finding] = ()
+) -> dict[str, Any]:
+    """The plan as JSON data, as `plan.schema.json` describes it. `warnings` are those of the workflow."""
     parts = workflow_parts(workflow)
     resources = [_resource(step) for step in plan.steps]
     counts = {word: sum(each["action"] == word for each in resources) for word in WORDS.values()}
@@ -74,6 +78,7 @@ def document(plan: Plan, workflow: Workflow, request: Request, aws: Account) -> 
         "vars": {name: value if masked(value) == value else None for name, value in request.vars.items()},
         "options": dict(request.options),
         "aws": dataclasses.asdict(aws),
+        "warnings": [masked(dataclasses.asdict(Warned.of(each))) for each in warnings],
         "summary": counts,
         "resources": resources,
     }

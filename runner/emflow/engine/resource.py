@@ -35,6 +35,12 @@ class Later(str):
 LATER = Later("(known after apply)")
 
 
+class InUse(str):
+    """Why something stays: others use it. What it needs stays with it."""
+
+    __slots__ = ()
+
+
 class Inputs:
     """The outputs of other resources, as far as they are known."""
 
@@ -51,6 +57,7 @@ class Action(Enum):
     CREATE = "+"
     UPDATE = "~"
     REPLACE = "±"
+    REMOVE = "-"
 
 
 @dataclass(frozen=True)
@@ -111,8 +118,12 @@ class Run(Protocol):
         """Let time pass; ends at once, with an exception, when the whole run is being stopped."""
 
 
-class Resource(Protocol):
-    """One thing in AWS that a workflow owns."""
+DETAILS = "details"
+"""In what is observed of several things at once: lines for people that say what each of them is."""
+
+
+class Known(Protocol):
+    """One thing, or several of a kind, in AWS: how it is called, and what AWS has of it."""
 
     @property
     def id(self) -> str:
@@ -127,7 +138,11 @@ class Resource(Protocol):
         """Ids of the resources that have to be there first."""
 
     def observe(self, clients: Clients) -> Observed | None:
-        """What AWS has, in the vocabulary of `diff`; None if there is nothing. Reads only."""
+        """What AWS has, in the resource's own vocabulary; None if there is nothing. Reads only."""
+
+
+class Resource(Known, Protocol):
+    """What a workflow wants to be there, or, of what it once wanted, to be gone."""
 
     def diff(self, observed: Observed | None, inputs: Inputs) -> Diff:
         """What would have to change. Pure.
@@ -139,8 +154,15 @@ class Resource(Protocol):
     def apply(self, clients: Clients, diff: Diff, inputs: Inputs, run: Run) -> Outputs:
         """Make exactly the changes of `diff`. Safe to call again after a crash."""
 
+
+class Removable(Known, Protocol):
+    """What `destroy` may take down."""
+
     def kept(self, observed: Observed, *, delete_data: bool) -> str | None:
-        """Why `destroy` leaves it alone: None when it may go, empty when there is nothing to say. Pure."""
+        """Why `destroy` leaves it alone: None when it may go, empty when there is nothing to say. Pure.
+
+        An `InUse` holds what it needs, too.
+        """
 
     def delete(self, clients: Clients, run: Run) -> None:
         """Remove it. Nothing to do is success."""

@@ -60,6 +60,7 @@ class Interrupted(Problem):
 
     Args:
         left: what AWS still works on: resource → its last state.
+        halfway: what was begun, and is not finished: resource → how far it got.
         undone: what was not begun.
         failed: what failed on the way.
     """
@@ -69,20 +70,27 @@ class Interrupted(Problem):
         stop: Stop,
         *,
         left: Mapping[str, str] | None = None,
+        halfway: Mapping[str, str] | None = None,
         undone: Sequence[str] = (),
         failed: Sequence[str] = (),
         mend: str = "Run it again: it goes on from there.",
     ) -> None:
         self.left = dict(left or {})
+        self.halfway = dict(halfway or {})
         self.undone = tuple(undone)
         self.failed = tuple(failed)
         lines = [stop.why]
         if self.left:
-            states = ", ".join(f"{name} ({state})" if state else name for name, state in self.left.items())
-            lines.append(f"  in flight, and going on in AWS: {states}")
+            lines.append(f"  in flight, and going on in AWS: {_states(self.left)}")
+        if self.halfway:
+            lines.append(f"  left half-way: {_states(self.halfway)}")
         if self.failed:
             lines.append(f"  failed: {', '.join(self.failed)}")
         if self.undone:
             lines.append(f"  not begun: {', '.join(self.undone)}")
         super().__init__("\n".join(lines), mend=mend)
         self.exit_code = stop.exit_code
+
+
+def _states(resources: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} ({state})" if state else name for name, state in resources.items())

@@ -15,15 +15,18 @@ from emflow.problems import Problem
 __all__ = ["THREADS", "Stopped", "each", "problem_of", "through", "together"]
 
 T = TypeVar("T")
-THREADS = 16
+THREADS = 24
 """Enough to begin all of a workflow at once, which hides the latency of AWS; few enough not to be throttled."""
+
+READS = 16
+"""How many reads of one resource are under way at once."""
 
 
 def together(reads: Mapping[str, Callable[[], T]]) -> dict[str, T]:
-    """Call several readers at the same time; raises what the first of them in order raises."""
+    """Call several readers side by side, `READS` at a time; raises what the first of them in order raises."""
     if len(reads) < 2:
         return {name: read() for name, read in reads.items()}
-    with ThreadPoolExecutor(len(reads), thread_name_prefix="read") as pool:
+    with ThreadPoolExecutor(min(len(reads), READS), thread_name_prefix="read") as pool:
         running = {name: pool.submit(read) for name, read in reads.items()}
         return {name: future.result() for name, future in running.items()}
 

@@ -22,6 +22,7 @@ import numpy.typing as npt
 from av.video.frame import VideoFrame
 
 from emflow.local import child, scenes
+from emflow.local.camera_login import Login, read_login
 from emflow.local.camera_messages import session_description
 from emflow.local.camera_rtsp import RtspServer
 from emflow.local.camera_stream import Burst, Picture, Stream, parameter_sets
@@ -83,17 +84,18 @@ def read_still(path: Path) -> Still:
 
 
 @contextlib.asynccontextmanager
-async def showing(picture: Picture, rate: int, name: str, port: int) -> AsyncIterator[str]:
+async def showing(picture: Picture, rate: int, name: str, port: int, login: Login | None = None) -> AsyncIterator[str]:
     """Show `picture`, `rate` frames a second, for as long as the block lasts, which gets the stream's URL.
 
     Args:
         port: TCP port; 0 picks a free one.
+        login: who may see it; anybody when not given.
 
     Raises:
         Problem: the port is taken, or this PyAV cannot encode H.264.
     """
     sps, pps = parameter_sets(picture.width, picture.height, rate)
-    server = RtspServer(f"/{name}", session_description(name, rate, sps, pps), HOST)
+    server = RtspServer(f"/{name}", session_description(name, rate, sps, pps), HOST, login)
     try:
         await server.start(port)
     except OSError as error:
@@ -126,7 +128,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         picture: Picture = read_still(options.image) if options.image else Scenes(options.dwell, width, height)
         facts = {"dwell": options.dwell, "scenes": [] if options.image else list(scenes.SCENES)}
-        asyncio.run(_until_told(showing(picture, options.fps, options.name, options.port), facts))
+        login = read_login(options.login) if options.login else None
+        asyncio.run(_until_told(showing(picture, options.fps, options.name, options.port, login), facts))
     except Problem as problem:
         return child.fail(problem)
     return 0
@@ -145,6 +148,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--port", type=_port, default=0, help="TCP port; 0 picks a free one")
     parser.add_argument("--image", type=Path, help="show this PNG or JPEG file instead of the scenes")
+    parser.add_argument(
+        "--login", type=Path, metavar="FILE", help="JSON with the username and password that clients have to know"
+    )
     parser.add_argument(
         "--dwell", type=_dwell, default=scenes.DWELL, help="seconds that each scene stays (%(default)s)"
     )

@@ -13,6 +13,7 @@ import socket
 import time
 from collections.abc import Callable
 
+from emflow.local.camera_login import Login
 from emflow.local.camera_messages import (
     METHODS,
     TRACK,
@@ -42,10 +43,12 @@ class RtspServer:
         path: such as `/front`.
         description: the SDP.
         host: address to listen on.
+        login: who may see it; anybody when not given.
     """
 
-    def __init__(self, path: str, description: str, host: str = "127.0.0.1") -> None:
+    def __init__(self, path: str, description: str, host: str = "127.0.0.1", login: Login | None = None) -> None:
         self.path = path
+        self.login = login
         self.description = description
         self.host = host
         self._players: set[_Session] = set()
@@ -225,6 +228,9 @@ class _Session:
             return response(501, request)
         if request.method == "OPTIONS":
             return response(200, request, {"Public": ", ".join(METHODS)})
+        login = self._server.login
+        if login and not login.admits(request):
+            return response(401, request, {"WWW-Authenticate": login.challenge})
         if request.path not in (self._server.path, f"{self._server.path}/{TRACK}"):
             return response(404, request)
         if request.method == "DESCRIBE":

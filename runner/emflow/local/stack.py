@@ -7,21 +7,24 @@ stopped again in reverse order, and the folder goes with it.
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
+import secrets
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import boto3
-
+from emflow.local import provisioning
 from emflow.local.child import Child
 from emflow.problems import Problem
+from emflow.recipes.deployment import secrets as cameras_secrets
 from emflow.workflow.model import Workflow
+from emflow.workflow.model_edge import Stream
 
 SCENES = "scenes"
 """The test camera shows drawn scenes, in a known order."""
@@ -40,17 +43,29 @@ class Cloud:
 
 @dataclass(frozen=True)
 class Camera:
-    """Where the test camera listens; `scenes` is empty when it shows a still picture."""
+    """Where the test camera listens; `scenes` is empty when it shows a still picture.
+
+    `locked_url` is that of a second one, which shows the same to who knows the password of `login`.
+    """
 
     url: str
     dwell: float
     scenes: tuple[str, ...]
+    locked_url: str = ""
+    login: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)
 class Core:
+    """The virtual core device. `secrets` are the embedded AWS's, by what the workflow calls them."""
+
     thing: str
     root: Path
+    secrets: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def agent_socket(self) -> Path:
+        return self.root / "agent.sock"
 
 
 class Stack:
@@ -121,71 +136,88 @@ class Stack:
             if hasattr(self, "folder"):
                 shutil.rmtree(self.folder, ignore_errors=True)
 
-    def start(self) -> tuple[Cloud, Camera | None]:
-        """Start the cloud and the camera.
+    def start(self, workflow: Workflow) -> tuple[Cloud, Camera | None]:
+        """Start the cloud and the camera, and one with a password where a stream of the workflow has credentials.
 
         Raises:
             Problem: one of them did not start.
         """
         cloud = self._child("cloud", "--port", "0", "--mqtt-port", "0", "--job-seconds", str(self._job_seconds))
-        camera = None
+        camera = locked = None
+        login: dict[str, str] = {}
         if self._camera != FROM_WORKFLOW:
             picture = () if self._camera == SCENES else ("--image", self._camera)
             camera = self._child("camera", "--port", "0", *picture)
+            if cameras_secrets(workflow):
+                login = {"username": "emflow", "password": secrets.token_urlsafe(16)}
+                file = self.folder / "camera-login.json"
+                file.touch(0o600)
+                file.write_text(json.dumps(login))
+                locked = self._child("camera", "--port", "0", "--login", str(file), *picture, log="locked-camera")
         facts = cloud.ready()
         at = Cloud(facts["endpoint_url"], facts["mqtt_host"], facts["mqtt_port"])
         if camera is None:
             return at, None
         shown: dict[str, Any] = camera.ready()
-        return at, Camera(shown["url"], float(shown.get("dwell") or 0), tuple(shown.get("scenes") or ()))
+        return at, Camera(
+            shown["url"],
+            float(shown.get("dwell") or 0),
+            tuple(shown.get("scenes") or ()),
+            locked.ready()["url"] if locked else "",
+            login,
+        )
 
-    def start_core(self, thing: str, cloud: Cloud, workflow: Workflow) -> Core:
-        """Start the virtual core device, as a member of the thing group that the workflow deploys to, if it does.
+    def start_core(self, thing: str, cloud: Cloud, workflow: Workflow, camera: Camera | None) -> Core:
+        """Start the virtual core device, and make what a workflow expects to be there besides it.
 
         Raises:
-            Problem: it did not start.
+            Problem: it did not start, or the workflow expects what cannot be had on this machine.
         """
         root = self.folder / "greengrass"
         mqtt = f"{cloud.mqtt_host}:{cloud.mqtt_port}"
+        role = workflow.cloud.role
         core = self._child(
             "core",
             *("--thing", thing, "--root", str(root), "--endpoint-url", cloud.endpoint_url, "--mqtt", mqtt),
-            *("--region", workflow.aws.region, "--role-alias", workflow.cloud.role.alias),
+            *("--region", workflow.aws.region, "--role-alias", role.from_alias or role.alias),
             *("--remove", str(self.folder)),
         )
         core.ready()
-        group = workflow.cloud.deployment.target.thing_group
-        if group:
-            iot = boto3.client("iot", endpoint_url=cloud.endpoint_url, region_name=workflow.aws.region)
-            iot.create_thing_group(thingGroupName=group)
-            iot.add_thing_to_thing_group(thingGroupName=group, thingName=thing)
-        return Core(thing, root)
+        made = provisioning.provision(workflow, thing, cloud.endpoint_url, camera.login if camera else None)
+        return Core(thing, root, made)
 
-    def _child(self, name: str, *args: str) -> Child:
+    def _child(self, name: str, *args: str, log: str = "") -> Child:
         with self._changing:
             if self._closed.is_set():
                 raise Problem("stopped while starting", where=name)
-            child = Child(name, f"emflow.local.{name}", args, self.folder / f"{name}.log")
+            child = Child(name, f"emflow.local.{name}", args, self.folder / f"{log or name}.log")
             self._children.append(child)
             return child
 
 
-def on_this_machine(workflow: Workflow, camera: Camera | None, socket: Path) -> Workflow:
+def on_this_machine(workflow: Workflow, camera: Camera | None, core: Core) -> Workflow:
     """The same workflow with the places that only a board has exchanged for this machine's.
 
     Streams show the test camera, and the agent's socket lies in the device's own folder, so that two of these can run
-    side by side. The profile goes too: it names credentials for the real AWS.
+    side by side; secrets are the embedded AWS's. The profile goes too: it names credentials for the real AWS.
     """
     edge = workflow.edge
     streams = edge.streams
     if camera is not None:
-        streams = tuple(dataclasses.replace(stream, url=camera.url) for stream in streams)
-    agent = dataclasses.replace(edge.agent, socket=str(socket))
+        streams = tuple(_here(stream, camera, core) for stream in streams)
+    agent = dataclasses.replace(edge.agent, socket=str(core.agent_socket))
     return dataclasses.replace(
         workflow,
         aws=dataclasses.replace(workflow.aws, profile=None),
         edge=dataclasses.replace(edge, streams=streams, agent=agent),
     )
+
+
+def _here(stream: Stream, camera: Camera, core: Core) -> Stream:
+    if stream.credentials is None:
+        return dataclasses.replace(stream, url=camera.url)
+    secret = dataclasses.replace(stream.credentials, secret=core.secrets[stream.credentials.arn])
+    return dataclasses.replace(stream, url=camera.locked_url, credentials=secret)
 
 
 def use_embedded_credentials(cloud: Cloud) -> None:

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from emflow.recipes.bundle import LABELS
-from emflow.workflow.model import AGENT_COMPONENT, Stream, Workflow
+from emflow.workflow.model import AGENT_COMPONENT, Settings, Workflow
+from emflow.workflow.model_edge import Stream
 from emflow.workflow.units import seconds
 
 SECRETS = "aws.greengrass.SecretManager"
@@ -15,7 +16,7 @@ SECRETS = "aws.greengrass.SecretManager"
 
 
 def agent_settings(workflow: Workflow) -> dict[str, str]:
-    """The workshop's twelve settings of Edge Manager's agent, in its order, and what else is said; all of them texts."""
+    """The workshop's twelve settings of Edge Manager's agent, in its order, then those it has not; all are texts."""
     capture, agent = workflow.edge.capture, workflow.edge.agent
     return {
         "CaptureDataPeriodicUpload": _lower(capture.periodic_upload),
@@ -105,6 +106,8 @@ def deployment_components(
             "componentVersion": versions.get(own.name, own.version),
             "configurationUpdate": _exactly(own.configuration),
         }
+    for given in workflow.cloud.deployment.settings:
+        components[given.component].update(_settings(given))
     if AGENT_COMPONENT in components:
         components[AGENT_COMPONENT]["configurationUpdate"] = _exactly(agent_settings(workflow))
     if secrets(workflow):
@@ -115,6 +118,22 @@ def deployment_components(
 def secret_settings(workflow: Workflow) -> dict[str, Any]:
     """Which secrets the device keeps. References only: the values never leave Secrets Manager but for the device."""
     return {"cloudSecrets": [{"arn": arn} for arn in secrets(workflow)]}
+
+
+def _settings(given: Settings) -> dict[str, Any]:
+    """`configurationUpdate` and `runWith` of one of AWS's components, as far as the workflow gives them."""
+    made: dict[str, Any] = {}
+    if given.configuration or given.reset:
+        merge = {"merge": json.dumps(given.configuration)} if given.configuration else {}
+        made["configurationUpdate"] = {**merge, **({"reset": list(given.reset)} if given.reset else {})}
+    if given.run_with:
+        limits = {"cpus": given.run_with.cpus, "memory": given.run_with.memory_kb}
+        limits = {name: value for name, value in limits.items() if value is not None}
+        made["runWith"] = {
+            **({"posixUser": given.run_with.user} if given.run_with.user else {}),
+            **({"systemResourceLimits": limits} if limits else {}),
+        }
+    return made
 
 
 def _stream(stream: Stream) -> dict[str, Any]:

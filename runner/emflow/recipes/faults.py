@@ -25,8 +25,13 @@ class Fault:
     mend: str = ""
     line: int = 0
 
+    @property
+    def about(self) -> str:
+        """Its place in words."""
+        return spell(self.place) if self.place else "recipe"
+
     def __str__(self) -> str:
-        where = f"{spell(self.place) if self.place else 'recipe'}{f' (line {self.line})' if self.line else ''}"
+        where = f"{self.about}{f' (line {self.line})' if self.line else ''}"
         return f"{where}: {self.message}" + (f"; {self.mend}" if self.mend else "")
 
 

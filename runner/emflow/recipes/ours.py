@@ -52,7 +52,7 @@ def components_of_ours(workflow: Workflow) -> tuple[Ours, ...]:
     Raises:
         Problem: a file that one of them is made of is missing or unusable.
     """
-    own = (_own(workflow, each, f"components[{index}]") for index, each in enumerate(workflow.components))
+    own = (own_component(workflow, each, f"components[{index}]") for index, each in enumerate(workflow.components))
     return (application(workflow), *own)
 
 
@@ -71,7 +71,8 @@ def application(workflow: Workflow) -> Ours:
     )
 
 
-def _own(workflow: Workflow, component: OwnComponent, key: str) -> Ours:
+def own_component(workflow: Workflow, component: OwnComponent, key: str) -> Ours:
+    """One of the workflow's `components`; `key` is its place there. Raises Problem for its folder."""
     bundle = folder_bundle(workflow, component.artifacts, f"{key}.artifacts") if component.artifacts else None
     uri = _uri(workflow, component.name, bundle) if bundle else ""
     artifact, contents = (Artifact(uri, bundle.name), names_in(bundle)) if bundle else (None, frozenset[str]())

@@ -27,6 +27,18 @@ ARCHITECTURES = dict.fromkeys(
 """What a recipe has to fit, of those of Neo's target devices that come in one architecture only."""
 
 
+class RecipeProblem(Problem):
+    """A recipe that no device could run; `faults` are all of its mistakes, `str` tells the first `SHOWN`."""
+
+    def __init__(self, faults: Sequence[Fault], component: str, where: str) -> None:
+        told = [f"  {fault}" for fault in faults[:SHOWN]]
+        if len(faults) > SHOWN:
+            told.append(f"  and {len(faults) - SHOWN} more")
+        what = "\n".join([f"the recipe of {component} would not work:", *told])
+        super().__init__(what, where=where, mend="The lines are those of the recipe as it comes out of the template.")
+        self.faults = tuple(faults)
+
+
 @dataclass(frozen=True)
 class Artifact:
     """What a template knows as `artifact`: a component's zip, and the folder that it becomes on the device."""
@@ -119,15 +131,10 @@ def refuse(faults: Sequence[Fault], component: str, where: str) -> None:
     """See that a recipe has no faults.
 
     Raises:
-        Problem: it has; each is in it, with its place in the recipe.
+        RecipeProblem: it has; each is in it, with its place in the recipe.
     """
-    if not faults:
-        return
-    told = [f"  {fault}" for fault in faults[:SHOWN]]
-    if len(faults) > SHOWN:
-        told.append(f"  and {len(faults) - SHOWN} more")
-    what = "\n".join([f"the recipe of {component} would not work:", *told])
-    raise Problem(what, where=where, mend="The lines are those of the recipe as it comes out of the template.")
+    if faults:
+        raise RecipeProblem(faults, component, where)
 
 
 def _hard(dependencies: Mapping[str, str]) -> dict[str, dict[str, str]]:

@@ -17,7 +17,7 @@ from emflow.workflow.artifact import check_model
 from emflow.workflow.document import parse
 from emflow.workflow.given import Given
 from emflow.workflow.loading import Checked, build
-from emflow.workflow.model import Agent
+from emflow.workflow.model_edge import Agent
 
 TEMPLATE = "workflow.yaml.j2"
 PROVIDERS: tuple[str, ...] = get_args(get_type_hints(Agent)["provider"])

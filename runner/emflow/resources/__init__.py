@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from emflow.resources.build import build, core_devices
+from emflow.resources.build import build, core_devices, removable
 from emflow.resources.rollout import wait_for_deployment
 
-__all__ = ["build", "core_devices", "wait_for_deployment"]
+__all__ = ["build", "core_devices", "removable", "wait_for_deployment"]

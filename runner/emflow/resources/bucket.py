@@ -7,7 +7,7 @@ a bucket is set to, piece by piece, is in `bucket_settings`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -110,20 +110,19 @@ class Bucket:
 
     def _empty(self, s3: Any, run: Run) -> None:
         gone = 0
-        # A bucket without versions lists its objects there too, with the version "null".
-        for page in s3.get_paginator("list_object_versions").paginate(Bucket=self.name):
-            if listed := page.get("Versions", []) + page.get("DeleteMarkers", []):
-                keys = [{"Key": each["Key"], "VersionId": each["VersionId"]} for each in listed]
-                refused = s3.delete_objects(Bucket=self.name, Delete={"Objects": keys, "Quiet": True}).get("Errors")
-                if refused:
-                    first = refused[0]
-                    raise Problem(
-                        f"{len(refused)} objects cannot be deleted, {first['Key']} first: {first.get('Message', '')}",
-                        where="s3:DeleteObjects",
-                        mend="Allow it, or release what holds them (object lock, bucket policy), and run it again.",
-                    )
-                gone += len(keys)
-                run.waiting("emptying", f"{gone} objects removed")
+        # Always the first page of what is left. Without versions, objects are listed there too, as version "null".
+        while listed := _versions(s3.list_object_versions(Bucket=self.name)):
+            refused = s3.delete_objects(Bucket=self.name, Delete={"Objects": listed, "Quiet": True}).get("Errors")
+            if refused:
+                first = refused[0]
+                raise Problem(
+                    f"{len(refused)} objects cannot be deleted, {first['Key']} first: {first.get('Message', '')}",
+                    where="s3:DeleteObjects",
+                    mend="Allow it, or release what holds them (object lock, bucket policy), and run it again.",
+                )
+            gone += len(listed)
+            run.waiting("emptying", f"{gone} objects removed")
+            run.pause(0)
 
     def _exists(self, s3: Any) -> bool:
         try:
@@ -175,3 +174,9 @@ class Bucket:
             where="s3:HeadBucket",
             mend="Choose another prefix, for instance with --var prefix=…",
         )
+
+
+def _versions(page: Mapping[str, Any]) -> list[dict[str, str]]:
+    """What a page of versions lists, as it is named to be deleted."""
+    listed = [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
+    return [{"Key": each["Key"], "VersionId": each["VersionId"]} for each in listed]

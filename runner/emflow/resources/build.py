@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
-from emflow.engine.clients import partition_of
-from emflow.engine.resource import Resource
+from emflow.engine.resource import Removable, Resource
 from emflow.problems import UsageProblem
 from emflow.recipes.bundle import model_archive
 from emflow.recipes.ours import Ours, components_of_ours
@@ -19,14 +18,20 @@ from emflow.resources.core_device import CoreDevices
 from emflow.resources.deployment import Deployment
 from emflow.resources.devices import Devices
 from emflow.resources.fleet import Fleet
+from emflow.resources.job_status import stem
+from emflow.resources.leftover_access import OldBuckets, OldFleets, OldRoleAliases, OldRoles
+from emflow.resources.leftover_rollouts import OldComponents, OldTargets
+from emflow.resources.leftovers import Kind, Leftovers
 from emflow.resources.marks import Mark
 from emflow.resources.packaging import Packaging
 from emflow.resources.permissions import Permissions
+from emflow.resources.removal import PackagedVersions, StoredObjects, Versions
 from emflow.resources.role import Role, RoleName
 from emflow.resources.role_alias import RoleAlias
 from emflow.resources.stored import StoredObject
 from emflow.workflow.devices import named_devices
 from emflow.workflow.model import Workflow
+from emflow.workflow.services import partition_of
 from emflow.workflow.units import seconds
 
 ADOPTABLE = (marks.COMPONENTS_BUCKET, marks.RESULTS_BUCKET, marks.ROLE_ALIAS, marks.FLEET)
@@ -58,11 +63,91 @@ def build(
         *_fleet(workflow, adopt),
         *_model(workflow, retry_failed=retry_failed),
         *_components(workflow, retry_failed=retry_failed),
-        Deployment(workflow, _mark(workflow, marks.DEPLOYMENT), retry_failed),
+        Deployment(workflow, _mark(workflow, marks.DEPLOYMENT), retry_failed, frozenset({marks.OLD_TARGETS})),
+        *_leftovers(workflow, _NEEDS),
     )
 
 
-def core_devices(workflow: Workflow) -> tuple[Resource, ...]:
+def removable(workflow: Workflow) -> tuple[Removable, ...]:
+    """What `destroy` looks at: all that this workflow, or an earlier form of it, may have made.
+
+    Reads no file beside the workflow.
+    """
+    package, buckets = workflow.cloud.package, _buckets(workflow, ())
+    own = {own_component_id(each.name): each.name for each in workflow.components}
+    return (
+        *buckets,
+        StoredObjects(
+            marks.OBJECTS,
+            "models and bundles",
+            workflow.cloud.buckets.components.name,
+            ("models/uncompiled/", "artifacts/"),
+            _mark(workflow, marks.COMPONENTS_BUCKET),
+        ),
+        *_access(workflow, ()),
+        *_fleet(workflow, (), named=False),
+        PackagedVersions(
+            marks.PACKAGE,
+            package.component.name,
+            _mark(workflow, marks.PACKAGE),
+            frozenset({marks.ROLE, marks.PERMISSIONS, marks.COMPONENTS_BUCKET}),
+            stem(package.job),
+        ),
+        *(
+            Versions(name, component, _mark(workflow, name), frozenset({marks.OBJECTS, marks.COMPONENTS_BUCKET}))
+            for name, component in {marks.COMPONENT: workflow.edge.component.name, **own}.items()
+        ),
+        Deployment(
+            workflow,
+            _mark(workflow, marks.DEPLOYMENT),
+            after=frozenset({marks.OLD_TARGETS, marks.OLD_COMPONENTS}),
+        ),
+        *_leftovers(workflow, _NEEDS_REMOVED),
+    )
+
+
+_NEEDS: Mapping[str, frozenset[str]] = {
+    marks.OLD_COMPONENTS: frozenset({marks.DEPLOYMENT}),
+    marks.OLD_FLEETS: frozenset({marks.DEPLOYMENT}),
+    marks.OLD_ROLE_ALIASES: frozenset({marks.DEPLOYMENT}),
+    marks.OLD_ROLES: frozenset({marks.OLD_FLEETS, marks.OLD_ROLE_ALIASES}),
+}
+"""What has to be done before leftovers go: devices stop to use them first. Old targets go before the deployment: a
+device of both the old and the new one would refuse two versions of a component."""
+
+_NEEDS_REMOVED: Mapping[str, frozenset[str]] = {
+    marks.OLD_TARGETS: frozenset({marks.OLD_COMPONENTS}),
+    marks.OLD_FLEETS: frozenset({marks.OLD_ROLES, marks.OLD_BUCKETS}),
+    marks.OLD_ROLE_ALIASES: frozenset({marks.OLD_ROLES}),
+}
+"""The same for `destroy`, which goes in reverse."""
+
+
+def _leftovers(workflow: Workflow, needs: Mapping[str, frozenset[str]]) -> tuple[Leftovers, ...]:
+    fleet, devices = _fleet(workflow, (), named=False)
+    role, _, alias = _access(workflow, ())
+    own = {component.name for component in workflow.components}
+    names = frozenset({workflow.edge.component.name, workflow.cloud.package.component.name, *own})
+    kinds: dict[str, tuple[str, Kind]] = {
+        marks.OLD_TARGETS: (
+            "earlier targets",
+            OldTargets(workflow.cloud.deployment.target.arn_suffix, _mark(workflow, marks.DEPLOYMENT)),
+        ),
+        marks.OLD_COMPONENTS: ("dropped components", OldComponents(names, _mark(workflow, marks.COMPONENT))),
+        marks.OLD_FLEETS: ("earlier fleets", OldFleets(fleet, devices)),
+        marks.OLD_ROLE_ALIASES: ("earlier role aliases", OldRoleAliases(alias)),
+        marks.OLD_ROLES: ("earlier roles", OldRoles(role)),
+        marks.OLD_BUCKETS: ("earlier buckets", OldBuckets(_buckets(workflow, ()))),
+    }
+    before_deployment = Deployment(workflow, _mark(workflow, marks.DEPLOYMENT)).needs
+    needed = {marks.OLD_TARGETS: before_deployment, **needs}
+    return tuple(
+        Leftovers(name, what, kind, needed.get(name, frozenset()), data=name == marks.OLD_BUCKETS)
+        for name, (what, kind) in kinds.items()
+    )
+
+
+def core_devices(workflow: Workflow) -> tuple[Removable, ...]:
     """What only `destroy` knows, and only when the user says so; before all others, so that it goes last."""
     return (CoreDevices(workflow.cloud.deployment.target),)
 
@@ -71,7 +156,7 @@ def _mark(workflow: Workflow, resource: str) -> Mark:
     return Mark(workflow.metadata.name, resource, workflow.aws.tags)
 
 
-def _buckets(workflow: Workflow, adopt: Collection[str]) -> tuple[Resource, ...]:
+def _buckets(workflow: Workflow, adopt: Collection[str]) -> tuple[Bucket, ...]:
     buckets, fleet, prefix = workflow.cloud.buckets, workflow.cloud.fleet.name, workflow.edge.capture.prefix
     days = buckets.inference_results.expire_captures
     # Captures lie under <prefix>/<fleet>/<model>/, so fleets that share a bucket expire each on its own.
@@ -95,7 +180,7 @@ def _buckets(workflow: Workflow, adopt: Collection[str]) -> tuple[Resource, ...]
     )
 
 
-def _access(workflow: Workflow, adopt: Collection[str]) -> tuple[Resource, ...]:
+def _access(workflow: Workflow, adopt: Collection[str]) -> tuple[Role, Permissions, RoleAlias]:
     role, partition = workflow.cloud.role, partition_of(workflow.aws.region)
     least = role.policies == "least-privilege"
     # An alias that the core device has already keeps its duration, and its role its session.
@@ -106,7 +191,7 @@ def _access(workflow: Workflow, adopt: Collection[str]) -> tuple[Resource, ...]:
         Permissions(
             role=name,
             workflow=workflow.metadata.name,
-            inline=policies.least_privilege(workflow, partition) if least else None,
+            inline=policies.least_privilege(workflow, partition) if least else policies.beside_the_workshops(workflow),
             managed=() if least else policies.managed_arns(partition),
             unneeded=policies.managed_arns(partition) if least else (),
         ),
@@ -116,9 +201,12 @@ def _access(workflow: Workflow, adopt: Collection[str]) -> tuple[Resource, ...]:
     )
 
 
-def _fleet(workflow: Workflow, adopt: Collection[str]) -> tuple[Resource, ...]:
+def _fleet(workflow: Workflow, adopt: Collection[str], *, named: bool = True) -> tuple[Fleet, Devices]:
+    """The fleet and its devices. `named`: those of the workflow; else only as they are found in the fleet."""
     fleet = workflow.cloud.fleet
     results = workflow.cloud.buckets.inference_results
+    names, group = (named_devices(workflow), fleet.thing_group) if named else ((), None)
+    devices = Devices(fleet.name, names, _mark(workflow, marks.DEVICES), group)
     return (
         Fleet(
             name=fleet.name,
@@ -127,8 +215,9 @@ def _fleet(workflow: Workflow, adopt: Collection[str]) -> tuple[Resource, ...]:
             mark=_mark(workflow, marks.FLEET),
             adopted=marks.FLEET in adopt,
             kms_key=results.encryption.kms_key,
+            devices=None if named else devices,
         ),
-        Devices(fleet.name, named_devices(workflow), _mark(workflow, marks.DEVICES), fleet.thing_group),
+        devices,
     )
 
 

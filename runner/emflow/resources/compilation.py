@@ -104,12 +104,6 @@ class Compilation:
         )
         return {"job": job.name, **job.outputs}
 
-    def kept(self, observed: Observed, *, delete_data: bool) -> str | None:
-        return ""  # AWS keeps the record of a job, and nobody pays for it
-
-    def delete(self, clients: Clients, run: Run) -> None:
-        """Nothing: a name stays used, whether its record is there or not."""
-
     def _describe(self, clients: Clients, name: str) -> jobs.Job | None:
         try:
             found = clients("sagemaker").describe_compilation_job(CompilationJobName=name)

@@ -19,8 +19,7 @@ from emflow.engine.work import together
 from emflow.problems import Problem
 from emflow.recipes.ours import Ours
 from emflow.resources import components
-from emflow.resources.answers import unless_missing
-from emflow.resources.marks import COMPONENT, DIGEST_TAG, NOT_OURS, Mark, digest_of
+from emflow.resources.marks import COMPONENT, DIGEST_TAG, Mark, digest_of
 
 AUTO = "auto"
 LOOK_BACK = 20
@@ -104,18 +103,6 @@ class ComponentVersion:
                     ) from None
         components.wait_deployable(clients, components.component_arn(clients, self.name, version), run, self.id)
         return diff.outputs
-
-    def kept(self, observed: Observed, *, delete_data: bool) -> str | None:
-        ours = [each for each in observed["versions"].values() if self.mark.is_on(each["tags"])]
-        return None if ours else NOT_OURS
-
-    def delete(self, clients: Clients, run: Run) -> None:
-        """Delete every version that carries our mark, however far back."""
-        for version in components.versions(clients, self.name):
-            found = self._describe(clients, version)
-            if found and self.mark.is_on(found["tags"]):
-                arn = components.component_arn(clients, self.name, version)
-                unless_missing(partial(clients("greengrassv2").delete_component, arn=arn))
 
     def _describe(self, clients: Clients, version: str) -> dict[str, Any] | None:
         return components.describe(clients, components.component_arn(clients, self.name, version))

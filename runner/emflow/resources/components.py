@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -10,7 +11,10 @@ from botocore.exceptions import ClientError
 from emflow.engine.clients import Clients
 from emflow.engine.errors import missing
 from emflow.engine.resource import Run
+from emflow.engine.work import together
 from emflow.problems import Problem
+from emflow.resources.answers import unless_missing
+from emflow.resources.marks import Mark
 from emflow.resources.waiting import looks
 
 PATIENCE = 300.0
@@ -53,6 +57,27 @@ def versions(clients: Clients, name: str) -> list[str]:
             return []
         raise
     return sorted(found, key=version_key, reverse=True)
+
+
+def ours(clients: Clients, name: str, mark: Mark) -> list[str]:
+    """The versions of a component that carry a workflow's mark, however far back, the newest first."""
+    found = together(
+        {each: partial(describe, clients, component_arn(clients, name, each)) for each in versions(clients, name)}
+    )
+    return [version for version, each in found.items() if each and mark.is_on(each["tags"])]
+
+
+def delete_ours(clients: Clients, name: str, mark: Mark) -> None:
+    """Delete every version of a component that carries a workflow's mark."""
+    for version in ours(clients, name, mark):
+        arn = component_arn(clients, name, version)
+        unless_missing(partial(clients("greengrassv2").delete_component, arn=arn))
+
+
+def name_and_version(arn: str) -> tuple[str, str]:
+    """What a component version's ARN is about; two empty texts for the ARN of something else."""
+    match = re.search(r":components:([^:]+):versions:([^:]+)$", arn)
+    return (match[1], match[2]) if match else ("", "")
 
 
 def version_key(version: str) -> tuple[int, int, int, bool]:

@@ -11,13 +11,10 @@ from dataclasses import dataclass
 from functools import partial
 
 from emflow.engine.clients import Clients
-from emflow.engine.resource import Action, Diff, Inputs, Observed, Outputs, Run
+from emflow.engine.resource import Observed, Run
 from emflow.engine.work import together
 from emflow.resources.answers import unless_missing
 from emflow.workflow.model import Target
-
-AT_ONCE = 16
-"""How many devices are asked after side by side."""
 
 
 @dataclass(frozen=True)
@@ -39,21 +36,15 @@ class CoreDevices:
         return frozenset()
 
     def observe(self, clients: Clients) -> Observed | None:
-        greengrass, found = clients("greengrassv2"), list[str]()
-        things = self._things(clients)
-        for start in range(0, len(things), AT_ONCE):
-            reads = {
+        greengrass = clients("greengrassv2")
+        there = together(
+            {
                 thing: partial(unless_missing, partial(greengrass.get_core_device, coreDeviceThingName=thing))
-                for thing in things[start : start + AT_ONCE]
+                for thing in self._things(clients)
             }
-            found += [thing for thing, there in together(reads).items() if there]
+        )
+        found = [thing for thing, core in there.items() if core]
         return {"cores": found} if found else None
-
-    def diff(self, observed: Observed | None, inputs: Inputs) -> Diff:
-        return Diff(Action.NONE)
-
-    def apply(self, clients: Clients, diff: Diff, inputs: Inputs, run: Run) -> Outputs:
-        return {}
 
     def kept(self, observed: Observed, *, delete_data: bool) -> str | None:
         return None

@@ -8,7 +8,7 @@ https://docs.aws.amazon.com/greengrass/v2/developerguide/revise-deployments.html
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,23 +19,27 @@ from emflow.engine.errors import missing
 from emflow.engine.resource import Action, Change, Diff, Inputs, Observed, Outputs, Run
 from emflow.engine.work import together
 from emflow.problems import Problem
-from emflow.recipes.deployment import deployment_components, public_components
+from emflow.recipes.deployment import SECRETS, deployment_components, public_components
 from emflow.resources import revision
-from emflow.resources.answers import unless_missing
+from emflow.resources.component_settings import revised
 from emflow.resources.component_version import own_component_id
 from emflow.resources.marks import COMPONENT, DEPLOYMENT, DEVICES, PACKAGE, PERMISSIONS, ROLE_ALIAS, Mark
-from emflow.workflow.model import Workflow
+from emflow.workflow import model
+from emflow.workflow.model import AGENT_COMPONENT, Workflow
 
 LATEST = "latest"
+CONFIGURED = frozenset({AGENT_COMPONENT, SECRETS})
+"""AWS's components whose configuration the workflow always says, whole."""
 
 
 @dataclass(frozen=True)
 class Deployment:
-    """What one thing or thing group is to run."""
+    """What one thing or thing group is to run. `after`: resources that it needs besides what it deploys."""
 
     workflow: Workflow
     mark: Mark
     retry_failed: bool = False
+    after: frozenset[str] = frozenset()
 
     @property
     def id(self) -> str:
@@ -49,21 +53,27 @@ class Deployment:
     def needs(self) -> frozenset[str]:
         # The devices need the role, what it may do, its alias and the registration to use what is deployed to them.
         own = {own_component_id(component.name) for component in self.workflow.components}
-        return frozenset({PACKAGE, COMPONENT, PERMISSIONS, ROLE_ALIAS, DEVICES, *own})
+        return frozenset({PACKAGE, COMPONENT, PERMISSIONS, ROLE_ALIAS, DEVICES, *own, *self.after})
 
     def observe(self, clients: Clients) -> Observed | None:
         target = self._target(clients)
 
         def revisions() -> dict[str, Any]:
             latest = revision.latest_deployment(clients, target)
-            put = revision.components_we_put(clients, target, latest, self.mark)
-            return {"latest": latest, "put": sorted(put), "gone": revision.gone(clients, latest, put)}
+            tags = revision.tags_of_ours(clients, target, latest, self.mark)
+            put = revision.recorded(tags)
+            return {
+                "latest": latest,
+                "put": sorted(put),
+                "configured": sorted(revision.recorded(tags, revision.SETTINGS_TAG)),
+                "gone": revision.gone(clients, latest, put),
+            }
 
         found: dict[str, Any] = together(
             {
                 "revisions": revisions,
                 "public": lambda: self._newest(clients),
-                "known": lambda: self._known(clients),
+                "known": lambda: revision.known(clients, self.name),
             }
         )
         return {**found.pop("revisions"), **found}
@@ -73,19 +83,25 @@ class Deployment:
         latest: dict[str, Any] | None = observed["latest"]
         there: dict[str, Any] = latest["components"] if latest else {}
         put = set(observed["put"])
-        ours = self._components(there, observed["public"], inputs)
+        configured = {*observed["configured"], *(each.component for each in self._given.settings)} - {*CONFIGURED}
+        ours = self._components(there, observed["public"], configured, inputs)
         dropped = {name: spec for name, spec in there.items() if name in put and name not in ours}
         others = {name: spec for name, spec in there.items() if name not in ours and name not in dropped}
         lost = {name: others.pop(name) for name in observed["gone"] if name in others}
         # One of AWS's components that was there before us is not ours to take away, whatever we ask of it meanwhile.
         public = public_components(self.workflow)
         record = [name for name in ours if name not in public or name in put or name not in there]
-        given = self.workflow.cloud.deployment
+        given = self._given
         wanted = {
             "deploymentName": given.name,
             "components": {**ours, **others},
             "deploymentPolicies": revision.policies(given),
-            "tags": {**self.mark.tags(), **revision.record(record)},
+            "tags": {
+                **self.mark.tags(),
+                **revision.record(record),
+                **revision.record(configured & ours.keys(), revision.SETTINGS_TAG),
+                revision.TARGET_TAG: self.name,
+            },
         }
         if job := revision.job(given):
             wanted["iotJobConfiguration"] = job
@@ -131,34 +147,15 @@ class Deployment:
         return None if ours else ""
 
     def delete(self, clients: Clients, run: Run) -> None:
-        """Take our components off the devices.
+        """Take our components off the devices."""
+        revision.take_out(clients, self.name, self.mark)
 
-        Deleting a deployment leaves devices as they are; what takes components off them is a next revision without
-        them, which keeps what is not ours. It carries our mark and no names: nothing in it is ours any more.
-        """
-        target = self._target(clients)
-        latest = revision.latest_deployment(clients, target)
-        if latest is None:
-            return
-        put = revision.components_we_put(clients, target, latest, self.mark)
-        left = {*put, *revision.gone(clients, latest, put)}
-        settings = ("deploymentName", "deploymentPolicies", "iotJobConfiguration", "parentTargetArn")
-        clients("greengrassv2").create_deployment(
-            targetArn=target,
-            components={name: spec for name, spec in latest["components"].items() if name not in left},
-            tags={**self.mark.tags(), **revision.record(())},
-            **{key: latest[key] for key in settings if latest.get(key)},
-        )
+    @property
+    def _given(self) -> model.Deployment:
+        return self.workflow.cloud.deployment
 
     def _target(self, clients: Clients) -> str:
         return clients.arn("iot", self.workflow.cloud.deployment.target.arn_suffix)
-
-    def _known(self, clients: Clients) -> bool:
-        """Whether IoT knows the target."""
-        iot, target = clients("iot"), self.workflow.cloud.deployment.target
-        if target.thing:
-            return unless_missing(lambda: iot.describe_thing(thingName=target.thing)) is not None
-        return unless_missing(lambda: iot.describe_thing_group(thingGroupName=target.thing_group)) is not None
 
     def _newest(self, clients: Clients) -> dict[str, str]:
         """The newest version of each of AWS's components that the workflow asks the latest of."""
@@ -174,7 +171,7 @@ class Deployment:
         }
 
     def _components(
-        self, there: Mapping[str, Any], newest: Mapping[str, str], inputs: Inputs
+        self, there: Mapping[str, Any], newest: Mapping[str, str], configured: Collection[str], inputs: Inputs
     ) -> dict[str, dict[str, Any]]:
         """Our part of the deployment. `latest` keeps the version that is there."""
         versions = {each.name: inputs(own_component_id(each.name), "version") for each in self.workflow.components}
@@ -190,8 +187,14 @@ class Deployment:
                     )
                 versions[name] = found
         ours = deployment_components(self.workflow, versions, inputs(COMPONENT, "version"))
-        # How one of AWS's components is configured stays as somebody made it, where the workflow says nothing of it.
-        return {name: {**there.get(name, {}), **spec} if name in public else spec for name, spec in ours.items()}
+        for name in public:
+            before, spec = there.get(name, {}), ours[name]
+            if name in configured:
+                ours[name] = {"componentVersion": spec["componentVersion"], **revised(before, spec)}
+            else:
+                # How it is configured stays as somebody made it: the workflow never said anything of it.
+                ours[name] = {**before, **spec}
+        return ours
 
     def _notes(
         self, observed: Observed, dropped: Mapping[str, Any], others: Mapping[str, Any], lost: Mapping[str, Any]

@@ -51,6 +51,8 @@ class Devices:
 
     @property
     def name(self) -> str:
+        if not self.named and not self.thing_group:
+            return f"devices of {self.fleet}"
         group = [f"members of {self.thing_group}"] if self.thing_group else []
         return (
             ", ".join([*self.named, *group])
@@ -122,9 +124,16 @@ class Devices:
         return NOT_OURS if listed else ""
 
     def delete(self, clients: Clients, run: Run) -> None:
-        found = self.observe(clients)
-        listed = (found and found["listed"]) or {}
+        listed = self.registered(clients)
         self._deregister(clients, [name for name, device in listed.items() if device["ours"]], run)
+
+    def registered(self, clients: Clients) -> dict[str, Any]:
+        """What is registered in the fleet, by name; nothing where there is no such fleet."""
+        return self._listed(clients) or {}
+
+    def of_others(self, clients: Clients) -> list[str]:
+        """The names of devices in the fleet that somebody else registered."""
+        return [name for name, device in self.registered(clients).items() if not device["ours"]]
 
     def _listed(self, clients: Clients) -> dict[str, Any] | None:
         """What is registered, by name: its thing, its ARN, whose it is; None when there is no such fleet."""
@@ -199,6 +208,7 @@ class Devices:
             done += len(batch)
             if done < len(names):
                 run.waiting("registering", f"{done} of {len(names)}")
+                run.pause(0)
 
     def _register_batch(self, clients: Clients, names: Sequence[str]) -> None:
         clients("sagemaker").register_devices(
@@ -217,6 +227,7 @@ class Devices:
             done += len(batch)
             if done < len(names):
                 run.waiting("deregistering", f"{done} of {len(names)}")
+                run.pause(0)
 
 
 def _tags(clients: Clients, arn: str) -> dict[str, str]:

@@ -13,9 +13,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from emflow.engine.clients import Clients
 from emflow.engine.errors import code
-from emflow.engine.resource import Diff, Inputs, Observed, Outputs, Run
+from emflow.engine.resource import Diff, Inputs, InUse, Observed, Outputs, Run
 from emflow.problems import Problem
 from emflow.resources.answers import unless_missing
+from emflow.resources.devices import Devices
 from emflow.resources.marks import (
     FLEET,
     NOT_OURS,
@@ -32,7 +33,13 @@ from emflow.resources.waiting import when_assumable
 
 @dataclass(frozen=True)
 class Fleet:
-    """A fleet. `location` is the S3 URI that captured data goes to, `kms_key` what it is encrypted with there."""
+    """A fleet.
+
+    Args:
+        location: the S3 URI that captured data goes to.
+        kms_key: what that is encrypted with there.
+        devices: the workflow's own, for `destroy`: a fleet with others' devices in it stays.
+    """
 
     name: str
     description: str
@@ -40,6 +47,7 @@ class Fleet:
     mark: Mark
     adopted: bool = False
     kms_key: str | None = None
+    devices: Devices | None = None
 
     @property
     def id(self) -> str:
@@ -62,6 +70,7 @@ class Fleet:
             "kms_key": found["OutputConfig"].get("KmsKeyId") or None,
             "description": found.get("Description", "").strip(),
             "tags": by_key([tag for page in pages for tag in page["Tags"]]),
+            **({"others": self.devices.of_others(clients)} if self.devices else {}),
         }
 
     def diff(self, observed: Observed | None, inputs: Inputs) -> Diff:
@@ -117,7 +126,11 @@ class Fleet:
         return diff.outputs
 
     def kept(self, observed: Observed, *, delete_data: bool) -> str | None:
-        return None if self.mark.is_on(observed["tags"]) else NOT_OURS
+        if not self.mark.is_on(observed["tags"]):
+            return NOT_OURS
+        others: list[str] = observed.get("others", [])
+        some = ", ".join(others[:5]) + (f" and {len(others) - 5} more" if len(others) > 5 else "")
+        return InUse(f"others registered devices in it: {some}") if others else None
 
     def delete(self, clients: Clients, run: Run) -> None:
         sagemaker = clients("sagemaker")

@@ -38,6 +38,11 @@ def read(workflow: Workflow, clients: Clients) -> tuple[JobStatus, ...]:
     return tuple(job for job in together(reads).values() if job)
 
 
+def stem(base: str) -> str:
+    """What the names of all jobs begin with that a workflow makes under a name."""
+    return base[: LONGEST_NAME - DIGEST].rstrip("-")
+
+
 def _compilation(clients: Clients, base: str) -> JobStatus | None:
     sagemaker = clients("sagemaker")
     name = _newest(sagemaker.list_compilation_jobs, "CompilationJob", "CreationTime", base)
@@ -79,7 +84,7 @@ def _newest(list_jobs: Callable[..., Any], kind: str, by_time: str, base: str) -
         kind: how the members of the answer are called.
         by_time: how this call names the order.
     """
-    stem = base[: LONGEST_NAME - DIGEST].rstrip("-")
-    listed = list_jobs(NameContains=stem, SortBy=by_time, SortOrder="Descending", MaxResults=100)
+    begins = stem(base)
+    listed = list_jobs(NameContains=begins, SortBy=by_time, SortOrder="Descending", MaxResults=100)
     names = [str(job[f"{kind}Name"]) for job in listed[f"{kind}Summaries"]]
-    return next((name for name in names if name == base or name.startswith(f"{stem}-")), "")
+    return next((name for name in names if name == base or name.startswith(f"{begins}-")), "")

@@ -2,7 +2,8 @@
 
 Our tags are put on a thing by the very call that makes it, and at no other time. So there is no moment in which a thing
 of ours looks like somebody else's, and what somebody else made never carries one, however often a workflow has used
-it: `destroy` never takes it. The user's own tags (`aws.tags`) follow the workflow on what is ours.
+it: `destroy` never takes it. The user's own tags (`aws.tags`) follow the workflow on what is ours. The one tag that may
+come onto somebody else's is a note on a shared role (`role_use`); it claims nothing but policies that were attached.
 """
 
 from __future__ import annotations
@@ -29,6 +30,13 @@ PACKAGE = "model/package"
 BUNDLE = "application/bundle"
 COMPONENT = "application/component"
 DEPLOYMENT = "deployment/target"
+OBJECTS = "bucket/objects"
+OLD_TARGETS = "leftover/targets"
+OLD_COMPONENTS = "leftover/components"
+OLD_FLEETS = "leftover/fleets"
+OLD_ROLE_ALIASES = "leftover/role_aliases"
+OLD_ROLES = "leftover/roles"
+OLD_BUCKETS = "leftover/buckets"
 
 WORKFLOW_TAG = "emflow:workflow"
 RESOURCE_TAG = "emflow:resource"

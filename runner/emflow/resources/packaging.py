@@ -19,8 +19,7 @@ from emflow.engine.resource import Action, Change, Diff, Inputs, Observed, Outpu
 from emflow.engine.work import together
 from emflow.problems import Problem
 from emflow.resources import components, jobs
-from emflow.resources.answers import unless_missing
-from emflow.resources.marks import COMPILATION, NOT_OURS, PACKAGE, PERMISSIONS, ROLE, Mark, by_key, digest_of
+from emflow.resources.marks import COMPILATION, PACKAGE, PERMISSIONS, ROLE, Mark, by_key, digest_of
 from emflow.workflow.model import ModelComponent
 
 PRESET = "GreengrassV2Component"
@@ -139,16 +138,6 @@ class Packaging:
             # SageMaker made the component, for us: with our mark on it, everybody sees whose it is.
             clients("greengrassv2").tag_resource(resourceArn=arn, tags=self.mark.tags(self.digest))
         return {"job": job.name, **job.outputs}
-
-    def kept(self, observed: Observed, *, delete_data: bool) -> str | None:
-        component = observed["component"]
-        if component is None:
-            return ""  # only the record of a job, which AWS keeps and nobody pays for
-        return None if observed["ours"] else NOT_OURS
-
-    def delete(self, clients: Clients, run: Run) -> None:
-        """Delete the component version; the job's record stays."""
-        unless_missing(lambda: clients("greengrassv2").delete_component(arn=self._arn(clients)))
 
     def _ours(self, clients: Clients, component: dict[str, Any] | None, there: tuple[jobs.Job, ...]) -> bool:
         """Whether the component is ours: by its own tags or, as SageMaker makes it without any, by its job's."""

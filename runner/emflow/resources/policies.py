@@ -7,6 +7,7 @@ and writing of models.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -66,6 +67,12 @@ def least_privilege(workflow: Workflow, partition: str) -> dict[str, Any]:
     }
 
 
+def beside_the_workshops(workflow: Workflow) -> dict[str, Any] | None:
+    """The inline policy for what the workshop's policies do not allow, the cameras' secrets; None without any."""
+    statements = _secrets(sorted(secrets(workflow)))
+    return {"Version": "2012-10-17", "Statement": statements} if statements else None
+
+
 def trusting(document: Mapping[str, Any] | None) -> dict[str, Any]:
     """A trust policy under which `TRUSTED` may assume the role, and everybody who could before."""
     if document is None:
@@ -96,7 +103,9 @@ def trusted_by(document: Mapping[str, Any]) -> list[str]:
 
 
 def _secrets(arns: list[str]) -> list[dict[str, Any]]:
-    return [_allow("Secrets", ["secretsmanager:GetSecretValue"], arns)] if arns else []
+    """To IAM, a secret's name is always with the six characters that AWS puts at its end."""
+    whole = [arn if re.search(r"-[A-Za-z0-9]{6}$", arn) else f"{arn}-??????" for arn in arns]
+    return [_allow("Secrets", ["secretsmanager:GetSecretValue"], whole)] if arns else []
 
 
 def _keys(keys: list[str], partition: str, region: str) -> list[dict[str, Any]]:
@@ -113,33 +122,6 @@ def _keys(keys: list[str], partition: str, region: str) -> list[dict[str, Any]]:
         any_key = f"arn:{partition}:kms:{region}:*:key/*"
         statements.append({**_allow("KeysByAlias", actions, [any_key]), "Condition": condition})
     return statements
-
-
-def inline(iam: Any, role: str) -> list[str]:
-    """Names of the inline policies on a role."""
-    pages = iam.get_paginator("list_role_policies").paginate(RoleName=role)
-    return [name for page in pages for name in page["PolicyNames"]]
-
-
-def inline_name(workflow: str) -> str:
-    """The name of a workflow's inline policy: one for each workflow, so that several can share a role."""
-    return f"emflow-{workflow}"
-
-
-def of_others(names: list[str], workflow: str) -> list[str]:
-    """Those of a role's inline policies that somebody else than this workflow put on it."""
-    return [name for name in names if name != inline_name(workflow)]
-
-
-def used_by(others: list[str]) -> str | None:
-    """Why `destroy` leaves a role, and what leads to it, where others have policies on it; None without any."""
-    return f"others use the role: it has their inline policies {', '.join(others)}" if others else None
-
-
-def attached(iam: Any, role: str) -> list[str]:
-    """ARNs of the managed policies on a role."""
-    pages = iam.get_paginator("list_attached_role_policies").paginate(RoleName=role)
-    return [policy["PolicyArn"] for page in pages for policy in page["AttachedPolicies"]]
 
 
 def _allow(sid: str, actions: list[str], resources: list[str]) -> dict[str, Any]:

@@ -15,12 +15,18 @@ from emflow.engine.clients import Clients
 from emflow.engine.work import together
 from emflow.resources import components
 from emflow.resources.answers import unless_missing
-from emflow.resources.marks import LONGEST_VALUE, Mark
+from emflow.resources.marks import LONGEST_VALUE, WORKFLOW_TAG, Mark
 from emflow.workflow.model import Deployment, Growth, Rollout
 from emflow.workflow.units import seconds
 
 COMPONENTS_TAG = "emflow:components"
 """Holds names with spaces between them; what does not fit goes on in `emflow:components:2` and so forth."""
+
+TARGET_TAG = "emflow:target"
+"""Holds whom a deployment is for, such as `thing/core-1`, so that earlier targets are found by tags."""
+
+SETTINGS_TAG = "emflow:settings"
+"""Holds, in the same way, which of AWS's components the workflow has configured."""
 
 LOOK_BACK = 20
 """How many of a target's deployments are looked at for the last one of ours."""
@@ -36,19 +42,19 @@ FAST = 1000
 """Devices a minute: AWS's most, and its default."""
 
 
-def record(names: Iterable[str]) -> dict[str, str]:
-    """Names of components as tags."""
+def record(names: Iterable[str], tag: str = COMPONENTS_TAG) -> dict[str, str]:
+    """Names of components as tags: what a deployment of ours has of ours in it."""
     values = [""]
     for name in sorted(names):
         if len(values[-1]) + 1 + len(name) > LONGEST_VALUE:
             values.append("")
         values[-1] = f"{values[-1]} {name}".strip()
-    return {f"{COMPONENTS_TAG}:{number}" if number > 1 else COMPONENTS_TAG: v for number, v in enumerate(values, 1)}
+    return {f"{tag}:{number}" if number > 1 else tag: value for number, value in enumerate(values, 1)}
 
 
-def recorded(tags: Mapping[str, str]) -> set[str]:
+def recorded(tags: Mapping[str, str], tag: str = COMPONENTS_TAG) -> set[str]:
     """The names that `record` put into the tags."""
-    return {name for key, value in tags.items() if key.startswith(COMPONENTS_TAG) for name in value.split()}
+    return {name for key, value in tags.items() if key.startswith(tag) for name in value.split()}
 
 
 def policies(deployment: Deployment) -> dict[str, Any]:
@@ -143,23 +149,36 @@ def latest_deployment(clients: Clients, target: str) -> dict[str, Any] | None:
     return _whole(clients, listed[0]["deploymentId"]) if listed else None
 
 
-def components_we_put(clients: Clients, target: str, latest: Mapping[str, Any] | None, mark: Mark) -> set[str]:
-    """The names that the last deployment of ours recorded: the latest one's, or an earlier one's if somebody revised
-    ours since."""
+def tags_of_ours(clients: Clients, target: str, latest: Mapping[str, Any] | None, mark: Mark) -> Mapping[str, str]:
+    """The tags of a target's last deployment of ours: the latest, or an earlier one if somebody revised ours since."""
     if latest is None:
-        return set()
+        return {}
     if mark.is_on(latest.get("tags") or {}):
-        return recorded(latest["tags"])
+        tags: Mapping[str, str] = latest["tags"]
+        return tags
+    return _last_tags(clients, target).get(mark.workflow, {})
+
+
+def components_we_put(clients: Clients, target: str, latest: Mapping[str, Any] | None, mark: Mark) -> set[str]:
+    """The names that the last deployment of ours recorded."""
+    return recorded(tags_of_ours(clients, target, latest, mark))
+
+
+def others_put(clients: Clients, target: str, mark: Mark) -> dict[str, str]:
+    """The names that other workflows' last deployments to a target recorded, with the workflow's name."""
+    last = {workflow: tags for workflow, tags in _last_tags(clients, target).items() if workflow != mark.workflow}
+    return {name: workflow for workflow, tags in last.items() for name in recorded(tags)}
+
+
+def _last_tags(clients: Clients, target: str) -> dict[str, Mapping[str, str]]:
+    """The tags of each workflow's last deployment to a target, by the workflow's name."""
     pages = clients("greengrassv2").get_paginator("list_deployments")
     listed = pages.paginate(targetArn=target, historyFilter="ALL", PaginationConfig={"MaxItems": LOOK_BACK})
-    found = sorted(
-        (each for page in listed for each in page["deployments"]),
-        key=lambda each: each["creationTimestamp"],
-        reverse=True,
-    )
+    found = [each for page in listed for each in page["deployments"]]
+    found.sort(key=lambda each: each["creationTimestamp"])
     whole = together({each["deploymentId"]: partial(_whole, clients, each["deploymentId"]) for each in found})
     tags = [each.get("tags") or {} for each in whole.values() if each]
-    return next((recorded(each) for each in tags if mark.is_on(each)), set())
+    return {each[WORKFLOW_TAG]: each for each in tags if WORKFLOW_TAG in each}
 
 
 def gone(clients: Clients, latest: Mapping[str, Any] | None, put: Collection[str]) -> list[str]:
@@ -173,6 +192,38 @@ def gone(clients: Clients, latest: Mapping[str, Any] | None, put: Collection[str
         if name not in put and not name.startswith("aws.")
     }
     return sorted(name for name, there in together(asked).items() if not there)
+
+
+def take_out(clients: Clients, target: str, mark: Mark) -> None:
+    """Take our components off the devices of a target, such as `thing/core-1`.
+
+    Deleting or cancelling a deployment leaves devices as they are; what takes components off them is a next revision
+    without them, which keeps what is not ours, or another workflow's as well. It carries our mark and no names: nothing
+    in it is ours any more.
+    """
+    arn = clients.arn("iot", target)
+    latest = latest_deployment(clients, arn)
+    if latest is None:
+        return
+    put = components_we_put(clients, arn, latest, mark)
+    if not put & latest["components"].keys():
+        return
+    left = {*(put - others_put(clients, arn, mark).keys()), *gone(clients, latest, put)}
+    settings = ("deploymentName", "deploymentPolicies", "iotJobConfiguration", "parentTargetArn")
+    clients("greengrassv2").create_deployment(
+        targetArn=arn,
+        components={name: spec for name, spec in latest["components"].items() if name not in left},
+        tags={**mark.tags(), **record(()), TARGET_TAG: target},
+        **{key: latest[key] for key in settings if latest.get(key)},
+    )
+
+
+def known(clients: Clients, target: str) -> bool:
+    """Whether IoT knows a target such as `thing/core-1` or `thinggroup/hall-3`."""
+    iot, (kind, _, name) = clients("iot"), target.partition("/")
+    if kind == "thing":
+        return unless_missing(lambda: iot.describe_thing(thingName=name)) is not None
+    return unless_missing(lambda: iot.describe_thing_group(thingGroupName=name)) is not None
 
 
 def _there(clients: Clients, name: str, version: str) -> bool:

@@ -16,9 +16,12 @@ from botocore.exceptions import BotoCoreError
 from emflow.engine.clients import Clients
 from emflow.engine.resource import Diff, Inputs, Observed, Outputs, Run
 from emflow.problems import Problem
-from emflow.resources import policies
+from emflow.resources import policies, role_use
 from emflow.resources.answers import unless_missing
 from emflow.resources.marks import NOT_OURS, ROLE, Mark, by_key, listed, put_and_removed
+
+DESCRIPTION = "Devices and SageMaker jobs of emflow workflow"
+"""Begins the description of a role of ours; the workflow's name follows. Lists of roles carry it, but no tags."""
 
 SHORTEST_SESSION = 3600
 """IAM's least for MaxSessionDuration, in seconds, and its default."""
@@ -63,19 +66,22 @@ class Role:
     def needs(self) -> frozenset[str]:
         return frozenset()
 
+    @property
+    def description(self) -> str:
+        return f"{DESCRIPTION} {self.mark.workflow}"
+
     def observe(self, clients: Clients) -> Observed | None:
         name = self.role.find(clients)
         role = unless_missing(lambda: clients("iam").get_role(RoleName=name)["Role"]) if name else None
         if role is None:
             return None
-        used = unless_missing(lambda: policies.inline(clients("iam"), role["RoleName"])) or []
         return {
             "name": role["RoleName"],
             "arn": role["Arn"],
             "trust": role["AssumeRolePolicyDocument"],
             "session": role.get("MaxSessionDuration", SHORTEST_SESSION),
             "tags": by_key(role.get("Tags", [])),
-            "others": policies.of_others(used, self.mark.workflow),
+            "others": role_use.by_others(clients, role["RoleName"], self.mark.workflow),
         }
 
     def diff(self, observed: Observed | None, inputs: Inputs) -> Diff:
@@ -121,16 +127,16 @@ class Role:
         return diff.outputs
 
     def kept(self, observed: Observed, *, delete_data: bool) -> str | None:
-        return policies.used_by(observed["others"]) if self.mark.is_on(observed["tags"]) else NOT_OURS
+        return role_use.reason(observed["others"]) if self.mark.is_on(observed["tags"]) else NOT_OURS
 
     def delete(self, clients: Clients, run: Run) -> None:
         """Remove it with all policies on it: IAM deletes a bare role only."""
         iam, name = clients("iam"), self.role.find(clients)
         if name is None:
             return
-        for policy in unless_missing(lambda: policies.attached(iam, name)) or ():
+        for policy in unless_missing(lambda: role_use.attached(iam, name)) or ():
             unless_missing(partial(iam.detach_role_policy, RoleName=name, PolicyArn=policy))
-        for policy in unless_missing(lambda: policies.inline(iam, name)) or ():
+        for policy in unless_missing(lambda: role_use.inline(iam, name)) or ():
             unless_missing(partial(iam.delete_role_policy, RoleName=name, PolicyName=policy))
         unless_missing(lambda: iam.delete_role(RoleName=name))
 
@@ -139,7 +145,7 @@ class Role:
             RoleName=self.role.name,
             AssumeRolePolicyDocument=json.dumps(policies.trusting(None)),
             MaxSessionDuration=max(self.session_seconds, SHORTEST_SESSION),
-            Description="Devices and SageMaker jobs of emflow workflows",
+            Description=self.description,
             Tags=self.mark.tag_list(),
         )
         return {"arn": made["Role"]["Arn"], "name": made["Role"]["RoleName"]}

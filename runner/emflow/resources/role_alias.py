@@ -14,7 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from emflow.engine.clients import Clients
 from emflow.engine.errors import code
 from emflow.engine.resource import Diff, Inputs, Observed, Outputs, Run
-from emflow.resources import policies
+from emflow.resources import role_use
 from emflow.resources.answers import unless_missing
 from emflow.resources.marks import (
     NOT_OURS,
@@ -52,12 +52,11 @@ class RoleAlias:
             return None
         role = found.get("roleArn")
         name = role.rpartition("/")[2] if role else None
-        used = unless_missing(lambda: policies.inline(clients("iam"), name)) if name else None
         return {
             "arn": found["roleAliasArn"],
             "role": role,
             "seconds": found.get("credentialDurationSeconds"),
-            "others": policies.of_others(used or [], self.mark.workflow),
+            "others": role_use.by_others(clients, name, self.mark.workflow) if name else [],
             "tags": _tags(iot, found["roleAliasArn"]),
         }
 
@@ -99,7 +98,7 @@ class RoleAlias:
         return diff.outputs
 
     def kept(self, observed: Observed, *, delete_data: bool) -> str | None:
-        return policies.used_by(observed["others"]) if self.mark.is_on(observed["tags"]) else NOT_OURS
+        return role_use.reason(observed["others"]) if self.mark.is_on(observed["tags"]) else NOT_OURS
 
     def delete(self, clients: Clients, run: Run) -> None:
         unless_missing(lambda: clients("iot").delete_role_alias(roleAlias=self.name))

@@ -17,8 +17,7 @@ from botocore.exceptions import ClientError
 from emflow.engine.clients import Clients
 from emflow.engine.errors import status
 from emflow.engine.resource import Diff, Inputs, Observed, Outputs, Run
-from emflow.resources.answers import unless_missing
-from emflow.resources.marks import COMPONENTS_BUCKET, NOT_OURS
+from emflow.resources.marks import COMPONENTS_BUCKET
 
 STORED_BY = "emflow-workflow"
 """The key of the metadata that says which workflow stored an object."""
@@ -75,11 +74,3 @@ class StoredObject:
             ChecksumSHA256=base64.b64encode(bytes.fromhex(self.sha256)).decode(),
         )
         return diff.outputs
-
-    def kept(self, observed: Observed, *, delete_data: bool) -> str | None:
-        if not delete_data:
-            return ""  # its bucket stays too, and says so
-        return None if observed["workflow"] == self.workflow else NOT_OURS
-
-    def delete(self, clients: Clients, run: Run) -> None:
-        unless_missing(lambda: clients("s3").delete_object(Bucket=self.bucket, Key=self.key))

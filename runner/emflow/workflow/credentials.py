@@ -12,6 +12,7 @@ from emflow.workflow.document import Document
 from emflow.workflow.model import Workflow
 from emflow.workflow.offence import Offence
 from emflow.workflow.places import Place, spell
+from emflow.workflow.redaction import has_password
 
 _PASSWORD = re.compile(r"://[^:/@\s]*:([^@/\s]+)@")
 
@@ -26,19 +27,25 @@ def passwords(document: Document, workflow: Workflow) -> Iterator[Finding]:
     used = set(filter(None, map(_password, (stream.url for stream in workflow.edge.streams))))
     told = set()
     for place, span in document.values.items():
-        match = _PASSWORD.search(span.text) if "://" in span.text else None
-        if match and "{{" not in match[1]:
+        written = "://" in span.text and _written(span.text)
+        if written:
             message = f"{spell(place)} has a password in it"
         elif place[:1] == ("vars",) and span.text in used:
             message = f"{spell(place)} is a camera's password"
         else:
             continue
         finding = document.finding("EM018", place, message, INSTEAD)
-        if not match:  # the line alone does not say that this is one
+        if not written:  # the line alone does not say that this is one
             finding = replace(finding, snippet=finding.snippet.replace(span.text, "*" * len(span.text)))
         if (finding.where, finding.code) not in told:  # once, however often an anchor is used
             told.add((finding.where, finding.code))
             yield finding
+
+
+def _written(text: str) -> bool:
+    """Whether a password stands in a text itself, and not in a variable."""
+    match = _PASSWORD.search(text)
+    return "{{" not in match[1] if match else "{{" not in text and has_password(text)
 
 
 def references(workflow: Workflow) -> Iterator[Offence]:

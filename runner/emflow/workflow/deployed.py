@@ -23,6 +23,12 @@ NAMED = {
 }
 """Comes as somebody's dependency when it is not named: then AWS chooses the version, not the workflow."""
 
+CONFIGURED = {
+    AGENT_COMPONENT: "edge.agent and edge.capture",
+    "aws.greengrass.SecretManager": "the credentials of edge.streams",
+}
+"""Whose configuration the workflow says elsewhere."""
+
 AGENT_SOCKET_KEYS = ("agentSocket", "UnixSocketName")
 """Under which names a component's configuration holds the agent's socket: ours, and AWS's."""
 
@@ -66,6 +72,21 @@ def named(workflow: Workflow) -> Iterator[Offence]:
     for name, why in NAMED.items():
         if name not in workflow.cloud.deployment.components:
             yield Offence(COMPONENTS, f"{name} is not named: {why}", f"add {name}: latest, or the version in use")
+
+
+def settings(workflow: Workflow) -> Iterator[Offence]:
+    deployed = workflow.cloud.deployment.components
+    seen: set[str] = set()
+    for index, given in enumerate(workflow.cloud.deployment.settings):
+        place: Place = ("cloud", "deployment", "settings", index, "component")
+        if given.component not in deployed:
+            mend = close(given.component, deployed) or f"add it under {spell(COMPONENTS)}"
+            yield Offence(place, f"{given.component!r} is not among {spell(COMPONENTS)}", mend)
+        elif given.component in CONFIGURED and (given.configuration or given.reset):
+            yield Offence(place, f"{given.component} is configured by {CONFIGURED[given.component]}", "set it there")
+        elif given.component in seen:
+            yield Offence(place, f"{given.component!r} has settings already", "put them together")
+        seen.add(given.component)
 
 
 def one_socket(workflow: Workflow) -> Iterator[Offence]:

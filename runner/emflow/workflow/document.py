@@ -101,7 +101,7 @@ def parse(name: str, data: bytes) -> Document:
     source = Source(name, split_lines(text))
     root = compose(name, text, source.lines)
     if root is None or (isinstance(root, yaml.ScalarNode) and not root.value and not root.style):
-        raise _refused(name, "EM003", "the file is empty", "start from workflows/demo.yaml")
+        raise _refused(name, "EM003", "the file is empty", "`emflow init` writes one to start from")
     if not isinstance(root, yaml.MappingNode):
         what = f"a workflow is a mapping of keys, this is {_kind(root)}"
         span = _span(root, source)

@@ -1,22 +1,43 @@
-"""Passwords out of what people and logs get to see: those in addresses, and values of keys that say they are secret."""
+"""Passwords out of what people and logs get to see: those in addresses, and values of keys that say they are secret.
+
+Where a text leaves open how far a password goes, more of it becomes stars rather than less: a password may have an @,
+a slash, a space, a quote or digits only. It ends with its line; in a value that is an address, not even there.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 # Each in one pass without going back, because what is looked through may be megabytes that somebody made up.
-_TEXT = re.compile(r"[^\n\"']++")
-_USER = re.compile(r"://([^:/@]*+):")
+_LINE = re.compile(r"[^\r\n]++")
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*+://")
+_USER = re.compile(r"://([^:/]*+):")
 _WORD = re.compile(r"\S*+")
 _REFERENCES = ("{", "$", "<")
-_PORT = re.compile(r"\d++(?:[^\w@].*+)?|")
+_TEMPLATE = re.compile(r"\{\{[^{}]*+\}\}(?=@)")
+_HOST = re.compile(r"://\[[0-9A-Fa-f:.%]++\](?::\d++)?(?![\w@])")
+_PORT = re.compile(r"\d{1,5}(?![\w@])")
+_ONLY_PORT = re.compile(r"\d++(?:[^\w@].*+)?|")
+_ANOTHER = re.compile(r"[\s,;'\"({\[][A-Za-z][A-Za-z0-9+.-]*+://")
+_STARS = re.compile(r"\*++@")
+
+_WORDS = r"passw(?:or)?d|passphrase|passcode|(?<![a-z])pass|pwd|secret|token|credential|(?:access|api|private)[_-]?key"
+_KEY = re.compile(rf"(?:{_WORDS})s?(?:[_-]?(?:key|value|string|text|\d+))*\Z", re.IGNORECASE)
+_SAYS_KEY = re.compile(_WORDS, re.IGNORECASE)
+_QUERY = rf"((?:{_WORDS}|auth|key|sig(?:nature)?)s?=)"
+_ADDRESS = re.compile(r"://\S++")
+_IN_QUERY = re.compile(rf"{_QUERY}([^&#\s\"'<>]++)", re.IGNORECASE)
+_IN_QUERY_OF_VALUE = re.compile(rf"{_QUERY}([^&#]++)", re.IGNORECASE)
 _PAIR = re.compile(
-    r"""(?<!\w)(\w++)([\"']?\s*+[:=]\s*+[\"']?)    # password: | "api_token": " | SECRET=
-        (?!arn:|\{\{|[\"'{\[&*])([^\"',}\]\s]++)    # no reference, template, group or anchor
+    r"""(?<!\w)(\w++)([\"']?\s*+[:=]\s*+)                 # password: | "api_token": | SECRET=
+        (?:(\")((?:[^\"\\\n]|\\.)++) | (')((?:[^'\n]|'')++)     # "…" | '…'
+         | (?!arn:|\{\{|[\"'{\[&*])([^\"',}\]\s]++))            # no reference, template, group or anchor
     """,
     re.VERBOSE,
 )
-_KEY = re.compile(r"passw|passphrase|(?:\b|_)pass(?:\b|_)|pwd|secret|token|credential", re.IGNORECASE)
+_STAYS = ("arn:", "{{", "(known after apply)")
 
 
 def redacted(text: str) -> str:
@@ -25,30 +46,65 @@ def redacted(text: str) -> str:
     For everything that is shown or logged: messages, snippets, plans, events. Not for what is sent to AWS.
     """
     text = without_passwords(text)
-    if _KEY.search(text):
-        text = _PAIR.sub(lambda pair: _value(pair) if _KEY.search(pair[1]) else pair[0], text)
-    return text
+    return _PAIR.sub(_pair, text) if _SAYS_KEY.search(text) else text
 
 
 def without_passwords(text: str) -> str:
-    """As `redacted`, for what programs read on: only the passwords in addresses."""
-    return _TEXT.sub(lambda part: _addresses(part[0]), text) if "://" in text else text
+    """As `redacted`, but only the passwords in addresses: before their host, and in their query."""
+    if "://" not in text:
+        return text
+    text = _LINE.sub(lambda line: _users(line[0]), text)
+    return _ADDRESS.sub(lambda address: _IN_QUERY.sub(_stars, address[0]), text)
 
 
-def _addresses(text: str) -> str:
-    """As far as the last @: against the standard, a password may have a slash, a space or another @ in it."""
+def has_password(address: str) -> bool:
+    """Whether a text is an address with a password in it."""
+    return bool(_SCHEME.match(address)) and masked(address) != address
+
+
+def masked(value: Any) -> Any:
+    """A value as JSON data, with stars for passwords, wherever they stand."""
+    match value:
+        case str() if _SCHEME.match(value):
+            return _IN_QUERY_OF_VALUE.sub(_stars, _users(value, alone=True))
+        case str():
+            return redacted(value)
+        case Mapping():
+            return {str(key): _of_key(str(key), item) for key, item in value.items()}
+        case list() | tuple():
+            return [masked(item) for item in value]
+        case _:
+            return value
+
+
+def _of_key(key: str, value: Any) -> Any:
+    if isinstance(value, str) and _KEY.search(key) and not value.startswith(_STAYS):
+        return "*" * len(value)
+    return masked(value)
+
+
+def _users(text: str, *, alone: bool = False) -> str:
+    """Passwords between user and host, as far as the last @; `alone`: it is one address."""
     last, shown, done, at = text.rfind("@"), [], 0, 0
     while user := _USER.search(text, at):
         start = user.end()
-        word = _word(text, start)
-        at = end = start + len(word)
-        port = "@" not in word and (user[1].startswith("[") or _PORT.fullmatch(word))
-        if word.startswith("{{") or (port and word):
-            continue  # a template, a port, or the rest of an IPv6 address
+        if host := _HOST.match(text, user.start()):
+            at = host.end()
+            continue
+        if kept := _TEMPLATE.match(text, start) or _STARS.match(text, start):
+            at = kept.end()
+            continue
         if last > start:
+            port = _PORT.match(text, start)
+            if port and not alone and _ANOTHER.search(text, start, last):  # the @ is that one's
+                at = port.end()
+                continue
             at = end = last
-        elif port or word.startswith(_REFERENCES) or re.search(r"\s", user[1]):
-            continue  # a colon further on in a sentence
+        else:
+            word = _word(text, start)
+            at = end = start + len(word)
+            if _ONLY_PORT.fullmatch(word) or word.startswith(_REFERENCES) or re.search(r"\s", user[1]):
+                continue  # a port, a template, or a colon further on in a sentence
         shown += [text[done:start], "*" * (end - start)]
         done = end
     return "".join([*shown, text[done:]])
@@ -59,5 +115,12 @@ def _word(text: str, start: int) -> str:
     return found[0] if found else ""
 
 
-def _value(pair: re.Match[str]) -> str:
-    return pair[1] + pair[2] + "*" * len(pair[3])
+def _stars(pair: re.Match[str]) -> str:
+    return pair[1] + "*" * len(pair[2])
+
+
+def _pair(pair: re.Match[str]) -> str:
+    value = pair[4] or pair[6] or pair[7]
+    if not _KEY.search(pair[1]) or value.startswith(_STAYS):
+        return pair[0]
+    return pair[1] + pair[2] + (pair[3] or pair[5] or "") + "*" * len(value)

@@ -63,6 +63,7 @@ CODES: Final = {
     "EM051": "a capture batch fits into its buffer",
     "EM052": "Edge Manager embeds at most 3072 bytes",
     "EM053": "a rollout is for a thing group, and its rate grows for one reason",
+    "EM054": "settings are for a public component that is deployed, and given once",
     "EM055": "captures to disk say where on the disk",
     "EM060": "a topic to publish to has no wildcards and keeps AWS IoT's limits",
     "EM061": "a stream is an RTSP address",
@@ -74,6 +75,7 @@ CODES: Final = {
     "EM073": "the model has the declared inputs, in name and shape",
     "EM074": "the model's inputs have the declared types",
     "EM075": "there is one label for each of the model's classes",
+    "EM076": "the recipes that templates become work on both nuclei",
     "EM081": "AWS discontinued the provider",
 }
 
@@ -106,6 +108,7 @@ RULES: Final[tuple[tuple[str, Rule], ...]] = (
     ("EM051", relations.batch_in_buffer),
     ("EM052", relations.embed_limit),
     ("EM053", rollouts.rollout),
+    ("EM054", deployed.settings),
     ("EM055", relations.disk),
     ("EM060", names.topic),
     ("EM061", names.streams),

@@ -58,6 +58,7 @@ def test_health_names_the_services(aws: EmbeddedAws) -> None:
         "iam",
         "iot",
         "kms",
+        "resourcegroupstaggingapi",
         "s3",
         "sagemaker",
         "secretsmanager",
@@ -236,3 +237,53 @@ def test_asking_where_a_thing_is_may_ask_the_front_door_again() -> None:
     report.join(10)
 
     assert found == [made]
+
+
+def test_an_answer_without_content_has_no_body_that_the_next_one_could_be_mistaken_for(
+    aws: EmbeddedAws, iot: Any, greengrass: Any, fresh: Callable[[str], str]
+) -> None:
+    name = fresh("core")
+    iot.create_thing(thingName=name)
+    report = {"coreVersion": "2", "platform": "linux", "architecture": "amd64", "status": "HEALTHY"}
+    signed = {"Authorization": "AWS4-HMAC-SHA256 Credential=x/20260101/us-east-1/greengrass/aws4_request"}
+    connection = http.client.HTTPConnection(aws.host, aws.port, timeout=10)
+    for method, path, body, headers in (
+        ("POST", f"/_emflow/cores/{name}", json.dumps(report), {}),
+        ("DELETE", f"/greengrass/v2/coreDevices/{name}", None, signed),
+    ):
+        connection.request(method, path, body, headers)
+        answer = connection.getresponse()
+        assert (answer.status, answer.getheader("Content-Length")) == (204, None)
+        # Right from the socket: the client itself reads no body of such an answer.
+        assert answer.read() == b""
+        connection.sock.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            connection.sock.recv(1)
+        connection.sock.settimeout(10)
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    ("authorization", "content_type", "code"),
+    [
+        (
+            "Credential=x/20260101/us-east-1/greengrass/aws4_request",
+            "application/x-www-form-urlencoded",
+            "Serialization",
+        ),
+        ("Credential=x/2026/us-east-1/greengrass/aws4_request", "application/json", "IncompleteSignature"),
+        ("Credential=a/b/20260101/us-east-1/greengrass/aws4_request", "text/plain", "IncompleteSignature"),
+        ("nonsense", "multipart/form-data", "IncompleteSignature"),
+    ],
+)
+def test_a_request_that_no_sdk_sends_is_refused_with_the_reason(
+    aws: EmbeddedAws, authorization: str, content_type: str, code: str
+) -> None:
+    connection = http.client.HTTPConnection(aws.host, aws.port, timeout=10)
+    headers = {"Authorization": f"AWS4-HMAC-SHA256 {authorization}", "Content-Type": content_type}
+    connection.request("POST", "/greengrass/v2/components", b"a=b", headers)
+    answer = connection.getresponse()
+
+    assert answer.status == 400
+    assert json.load(answer)["__type"] == f"{code}Exception"
+    connection.close()

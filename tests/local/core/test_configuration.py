@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 
-from emflow.local.core.configuration import Configuration, ConfigurationStore, Update, find, merged, pointer_keys
+from emflow.local.core.configuration import (
+    Configuration,
+    ConfigurationStore,
+    Stale,
+    Update,
+    changes,
+    find,
+    merged,
+    pointer_keys,
+)
 
 DEFAULTS = {"topic": "em/inference", "model": {"name": "a", "top": "3"}, "list": ["x"]}
 
@@ -113,3 +123,37 @@ def test_what_could_not_be_stored_is_not_so(tmp_path: Path) -> None:
         store.replace({"b": Configuration()})
 
     assert store.all().keys() == {"a"}
+
+
+def test_what_a_component_set_is_kept_over_a_restart_with_its_time(tmp_path: Path) -> None:
+    store = ConfigurationStore(tmp_path / "configuration.json")
+    store.replace({"app": Configuration().deployed(DEFAULTS, Update())})
+    now = time.time()
+    store.update("app", ["model"], {"name": "mine"}, now)
+    again = ConfigurationStore(tmp_path / "configuration.json")
+    found = again.get("app")
+    assert found is not None
+    assert found.values["model"] == {"name": "mine", "top": "3"}
+    with pytest.raises(Stale):
+        again.update("app", ["model"], {"name": "older"}, now - 1)
+    again.update("app", ["model"], {"top": "5"}, now + 1)
+
+    kept = again.get("app")
+    assert kept is not None
+    assert kept.deployed(DEFAULTS, Update()).values["model"] == {"name": "mine", "top": "5"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "paths"),
+    [
+        ({}, {"a": {"b": 1.0, "c": {}}}, [["a", "b"]]),
+        ({"a": 1.0}, {"a": True}, [["a"]]),
+        ({"a": {"b": "x"}}, {"a": "x"}, [["a"]]),
+        ({"a": "x"}, {"a": {"b": "x"}}, [["a"]]),
+        ({"a": {"b": {"c": "x"}}}, {"a": {}}, [["a", "b"]]),
+        ({"a": ["x"]}, {"a": ["x", "y"]}, [["a"]]),
+        ({"a": None}, {"a": None}, []),
+    ],
+)
+def test_what_is_different(old: dict[str, object], new: dict[str, object], paths: list[list[str]]) -> None:
+    assert list(changes(old, new)) == paths

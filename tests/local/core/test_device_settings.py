@@ -172,3 +172,26 @@ def test_a_component_hears_commands_from_the_cloud(cloud: Cloud, device: Any) ->
         assert cloud.installed(device.thing)["hear"] == ("1.0.0", "RUNNING")
         device.publish("cmd/go", b"now", 1, False)
         assert listener.next()[1] == b"now"
+
+
+ERRORED = """
+import time
+from awsiot.greengrasscoreipc.clientv2 import GreengrassCoreIPCClientV2
+GreengrassCoreIPCClientV2().update_state(state="ERRORED")
+time.sleep(600)
+"""
+
+
+def test_a_component_that_says_three_times_that_it_failed_is_broken(cloud: Cloud, device: Any) -> None:
+    uri = cloud.put("errored/errored.zip", {"errored.py": ERRORED})
+    cloud.component(
+        "errored",
+        artifacts=[{"URI": uri, "Unarchive": "ZIP"}],
+        lifecycle={"startup": 'echo try >> log; python3 "{artifacts:decompressedPath}/errored/errored.py"'},
+    )
+    outcome = cloud.outcome(device.thing, cloud.deploy(device.arn, "DO_NOTHING", errored="1.0.0"))
+
+    assert outcome["reason"] == "FAILED_ROLLBACK_NOT_REQUESTED: Service errored in broken state after deployment"
+    assert cloud.installed(device.thing) == {"errored": ("1.0.0", "BROKEN")}
+    assert cloud.greengrass.get_core_device(coreDeviceThingName=device.thing)["status"] == "UNHEALTHY"
+    assert lines(device.layout.work("errored") / "log") == ["try"] * 3

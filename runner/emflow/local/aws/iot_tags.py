@@ -33,6 +33,11 @@ class IotTags:
             "UntagResource": self._untag,
         }
 
+    def tagged(self) -> dict[str, dict[str, str]]:
+        """The tags of everything in IoT, of every region, by ARN."""
+        with self._lock:
+            return {arn: dict(tags) for arn, tags in self._tags.items()}
+
     def answer(self, environ: dict[str, Any]) -> Answer:
         """Answer one request to IoT."""
         path, method = environ["PATH_INFO"], environ["REQUEST_METHOD"]

@@ -67,6 +67,9 @@ def answer(service: str, environ: Mapping[str, Any], handlers: Mapping[str, Hand
     request = Request(dict(environ))
     try:
         operation, uri = _router(service).match(request)
+    except NotImplementedError:
+        text = f"{service} does not take Content-Type {request.content_type}"
+        return Answer.refusal(400, "SerializationException", text)
     except NotFound:
         asked = environ.get("HTTP_X_AMZ_TARGET") or f"{request.method} {request.path}"
         return Answer.refusal(404, "UnknownOperationException", f"{service} has no operation {asked}")
@@ -76,7 +79,7 @@ def answer(service: str, environ: Mapping[str, Any], handlers: Mapping[str, Hand
         return Answer.refusal(501, "UnknownOperationException", text)
 
     request_id = str(uuid4())
-    serializer_class = get_serializer_class(service, operation.service_model.protocol)
+    serializer_class = get_serializer_class(service, operation.service_model.resolved_protocol)
     serializer = serializer_class(operation, context=SerializationContext(request_id))
     try:
         result: Any = handler(_parse(operation, request, uri)) or {}
@@ -106,7 +109,7 @@ def _parse(operation: OperationModel, request: Any, uri: dict[str, Any]) -> Para
         raise ApiError("SerializationException", f"the request is not JSON: {error}") from error
     if not isinstance(document, dict):
         raise ApiError("SerializationException", "the request is not a JSON object")
-    parser = PROTOCOL_PARSERS[operation.service_model.protocol](operation, timestamp_parser=parse_timestamp)
+    parser = PROTOCOL_PARSERS[operation.service_model.resolved_protocol](operation, timestamp_parser=parse_timestamp)
     try:
         params: Params = parser.parse(
             {

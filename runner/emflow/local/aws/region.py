@@ -10,6 +10,10 @@ from emflow.local.aws.neighbours import Neighbours
 from emflow.local.aws.place import Place
 from emflow.local.aws.protocol import Answer
 from emflow.local.aws.sagemaker.service import SageMaker
+from emflow.local.aws.tagging import Tagged, Tagging
+
+TAGGING = "resourcegroupstaggingapi"
+"""Botocore's name of the service; requests are signed for `tagging`."""
 
 
 class Region:
@@ -30,6 +34,19 @@ class Region:
         owner = self.greengrass if service == "greengrassv2" else self.sagemaker
         with owner.lock:
             return protocol.answer(service, environ, owner.handlers)
+
+    def answer_tagging(self, environ: dict[str, Any], iot: Tagged, s3: Tagged) -> Answer:
+        """Answer a request to the tagging API. `iot` and `s3`: the tags of all that they have, in whatever region."""
+        here = f"arn:aws:iot:{self._neighbours.place.region}:"
+        tagging = Tagging(
+            {
+                "greengrass": self.greengrass.tagged,
+                "sagemaker": self.sagemaker.tagged,
+                "iot": lambda: {arn: tags for arn, tags in iot.items() if arn.startswith(here)},
+                "s3": lambda: s3,
+            }
+        )
+        return protocol.answer(TAGGING, environ, tagging.handlers)
 
     def knows(self, thing: str) -> bool:
         """Whether IoT has a thing of this name here."""

@@ -19,7 +19,7 @@ from emflow.local.aws.errors import ApiError
 from emflow.local.aws.iot_tags import IotTags
 from emflow.local.aws.place import REGION, Place
 from emflow.local.aws.protocol import Answer
-from emflow.local.aws.region import Region
+from emflow.local.aws.region import TAGGING, Region
 from emflow.local.aws.s3_tags import S3Tags
 
 log = logging.getLogger(__name__)
@@ -86,6 +86,11 @@ class Router:
         if environ["PATH_INFO"].startswith("/_emflow/"):
             return self._own(environ)
         region, service = scope(environ)
+        if not service:
+            text = "Authorization header requires 'Credential' of the form KEY/DATE/REGION/SERVICE/aws4_request."
+            return Answer.refusal(400, "IncompleteSignatureException", text)
+        if service == "tagging":
+            return self._regions(region).answer_tagging(environ, self._iot.tagged(), self._s3.tagged())
         if service in OURS:
             return self._regions(region).answer(OURS[service], environ)
         if service in upstream.SERVICES:
@@ -102,7 +107,7 @@ class Router:
         method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
         if method == "GET" and path == "/_emflow/health":
             return Answer.json(
-                200, {"services": dict.fromkeys(sorted([*upstream.SERVICES, *OURS.values()]), "running")}
+                200, {"services": dict.fromkeys(sorted([*upstream.SERVICES, *OURS.values(), TAGGING]), "running")}
             )
         report = _REPORT.fullmatch(path)
         if method == "POST" and report:
@@ -118,8 +123,14 @@ class Router:
 
 
 def scope(environ: Mapping[str, Any]) -> tuple[str, str]:
-    """The region and the service that a request was signed for; unsigned ones are for S3, as public objects are."""
-    signed = _SCOPE.search(environ.get("HTTP_AUTHORIZATION", ""))
+    """The region and the service that a request was signed for; unsigned ones are for S3, as public objects are.
+
+    No service where the signature does not say: moto would guess in its own way, and has services of its own.
+    """
+    authorization = environ.get("HTTP_AUTHORIZATION", "")
+    signed = _SCOPE.search(authorization)
+    if not signed and authorization.startswith("AWS4"):
+        return REGION, ""
     if not signed:
         credential = parse_qs(environ.get("QUERY_STRING", "")).get("X-Amz-Credential", [""])[0]
         signed = _SCOPE.search(f"Credential={credential}")
@@ -128,7 +139,7 @@ def scope(environ: Mapping[str, Any]) -> tuple[str, str]:
 
 def _not_served(service: str, environ: Mapping[str, Any]) -> Answer:
     """An error that the SDK can read, whichever protocol the service has."""
-    served = ", ".join(sorted([*upstream.SERVICES, *OURS]))
+    served = ", ".join(sorted([*upstream.SERVICES, *OURS, "tagging"]))
     text = f"the embedded AWS does not have the service '{service}'; it has {served}"
     if environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded"):
         error = f"<Code>UnknownService</Code><Message>{text}</Message>"

@@ -186,7 +186,9 @@ class _Connection(MotoRequestHandler):
         environ["wsgi.input"] = io.BytesIO(body)
         environ["CONTENT_LENGTH"] = str(len(body))
         chunks, status, headers = run_wsgi_app(self.server.app, environ, buffered=True)
-        ours = ("date", "server", "connection", "transfer-encoding")
+        ours = {"date", "server", "connection", "transfer-encoding"}
+        if status.startswith("204"):
+            ours.add("content-length")
         kept = [(name, value) for name, value in headers if name.lower() not in ours]
         self._send(status, kept, b"".join(chunks))
 
@@ -195,10 +197,12 @@ class _Connection(MotoRequestHandler):
         self.send_response(int(code), phrase)
         for name, value in headers:
             self.send_header(name, value)
-        if "content-length" not in {name.lower() for name, _ in headers} and int(code) not in (204, 304):
+        # RFC 9110, section 6.4.1. A body would be taken for the answer to the next request, if that is quick enough.
+        bodiless = int(code) in (204, 304)
+        if "content-length" not in {name.lower() for name, _ in headers} and not bodiless:
             self.send_header("Content-Length", str(len(data)))
         self.end_headers()
-        if self.command != "HEAD":
+        if self.command != "HEAD" and not bodiless:
             self.wfile.write(data)
 
     def log_request(self, code: Any = "-", size: Any = "-") -> None:  # noqa: ARG002

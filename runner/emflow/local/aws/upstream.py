@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from emflow.local.aws.protocol import Answer
 
 if TYPE_CHECKING:
-    from moto.moto_server.werkzeug_app import DomainDispatcherApplication
+    from flask import Flask
 
 SERVICES = ("iam", "iot", "kms", "s3", "secretsmanager", "sts")
 """What moto serves here, by the name in the credential scope of a signature."""
@@ -25,17 +25,21 @@ log = logging.getLogger(__name__)
 
 
 class Upstream:
-    """moto's server application, one request a service at a time."""
+    """moto's server applications, one request a service at a time.
+
+    One application a service, for the front door knows which one is meant. moto's own dispatcher would guess again, by
+    looking through its folder of services at every request, and find those that are not served here.
+    """
 
     def __init__(self) -> None:
         self._locks = {service: threading.RLock() for service in SERVICES}
         self._load = threading.Lock()
-        self._app: DomainDispatcherApplication | None = None
+        self._apps: dict[str, Flask] = {}
 
     def answer(self, service: str, environ: dict[str, Any]) -> Answer:
         from werkzeug.test import run_wsgi_app
 
-        app = self._application()
+        app = self._application(service)
         with self._locks[service]:
             try:
                 chunks, status, headers = run_wsgi_app(app, environ, buffered=True)
@@ -46,17 +50,19 @@ class Upstream:
         # Several headers may share a name only for cookies, which no AWS service sets.
         return Answer(int(status.split()[0]), dict(headers), body)
 
-    def _application(self) -> DomainDispatcherApplication:
+    def _application(self, service: str) -> Flask:
         with self._load:
-            if self._app is None:
+            if not self._apps:
                 from moto.core.config import default_user_config
-                from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
                 # 70 ms, once, so that the workshop's managed policies can be attached.
                 default_user_config["iam"] = {"load_aws_managed_policies": True}
                 _count_loopback_as_secure()
-                self._app = DomainDispatcherApplication(create_backend_app)
-            return self._app
+            if service not in self._apps:
+                from moto.moto_server.werkzeug_app import create_backend_app
+
+                self._apps[service] = create_backend_app(service)  # type: ignore[arg-type]
+            return self._apps[service]
 
 
 def _count_loopback_as_secure() -> None:

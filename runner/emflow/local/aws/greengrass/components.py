@@ -106,6 +106,10 @@ class Components:
         component = shelf.get(found["version"]) if found else None
         return component.tags if component else None
 
+    def tagged(self) -> dict[str, dict[str, str]]:
+        """The tags of every version of the account's own, by ARN."""
+        return {each.arn: dict(each.tags) for shelf in self._own.values() for each in shelf.values()}
+
     def create(self, text: bytes, tags: Mapping[str, str]) -> Component:
         """Make a component version from a recipe.
 

@@ -83,6 +83,10 @@ class Deployments:
     def find(self, deployment_id: str) -> Deployment | None:
         return self._all.get(deployment_id)
 
+    def tagged(self) -> dict[str, dict[str, str]]:
+        """The tags of every deployment, by ARN."""
+        return {self._place.arn("greengrass", f"deployments:{each.id}"): dict(each.tags) for each in self._all.values()}
+
     def reported(self, deployment: Deployment, execution: str) -> None:
         """A core device says how far it is; for a deployment to one thing that is the deployment's own status."""
         if not deployment.to_thing or deployment.status in ("CANCELED", "INACTIVE"):

@@ -60,6 +60,11 @@ class Greengrass:
         with self.lock:
             self._cores.take(thing, report)
 
+    def tagged(self) -> dict[str, dict[str, str]]:
+        """The tags of component versions and deployments, by ARN."""
+        with self.lock:
+            return {**self._components.tagged(), **self._deployments.tagged()}
+
     def _tag(self, params: Params) -> None:
         self._tags(params).update(params["tags"])
 

@@ -27,7 +27,7 @@ class SageMaker:
         self, place: Place, neighbours: Neighbours, create_component: CreateComponent, job_seconds: float
     ) -> None:
         self.lock = threading.RLock()
-        tags = Tags()
+        tags = self._tags = Tags()
         self._compilations = Compilations(place, neighbours, tags, job_seconds)
         self._packagings = Packagings(place, neighbours, tags, self._compilations, create_component, job_seconds)
         self.handlers: dict[str, Handler] = {
@@ -36,6 +36,11 @@ class SageMaker:
             **self._packagings.handlers,
             **tags.handlers,
         }
+
+    def tagged(self) -> dict[str, dict[str, str]]:
+        """The tags of fleets, devices and jobs, by ARN."""
+        with self.lock:
+            return self._tags.tagged()
 
     def stop(self) -> None:
         """End all jobs, and wait for them."""

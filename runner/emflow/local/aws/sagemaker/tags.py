@@ -23,6 +23,10 @@ class Tags:
         """A resource was made, with the tags of its request."""
         self._all[arn] = {tag["Key"]: tag["Value"] for tag in params.get("Tags", [])}
 
+    def tagged(self) -> dict[str, dict[str, str]]:
+        """All tags, by ARN."""
+        return {arn: dict(tags) for arn, tags in self._all.items()}
+
     def drop(self, arn: str) -> None:
         """A resource is gone."""
         self._all.pop(arn, None)

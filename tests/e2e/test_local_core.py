@@ -1,0 +1,102 @@
+"""`emflow local --core`: the device's life beside the workflow commands, and its end at a bad moment."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from conftest import ROOT
+from support import Process, belonging_to, until
+
+pytestmark = pytest.mark.e2e
+
+DEMO = ROOT / "workflows" / "demo.yaml"
+THING = "iMX8MPEVK-Core-001"
+
+
+@pytest.fixture
+def scratch() -> Iterator[Path]:
+    """A short folder for temporary files: what is left in it was left behind. Unix sockets allow 107 bytes of path."""
+    folder = Path(tempfile.mkdtemp(prefix="t-"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def local(python: Callable[..., Process], scratch: Path, monkeypatch: pytest.MonkeyPatch) -> Process:
+    """An `emflow local` with one core device; this process's boto3 and everything it starts go there."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    environment = {**os.environ, "TMPDIR": str(scratch)}
+    args = ("--port", "0", "--mqtt-port", "0", "--core", THING, "--job-seconds", "0.3")
+    local = python("emflow", "local", *args, env=environment)
+    endpoint = re.search(r"AWS_ENDPOINT_URL=(\S+)", local.says("Ctrl-C ends it"))
+    assert endpoint
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint[1])
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "local")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "local")
+    return local
+
+
+def emflow(*args: str) -> str:
+    """Its output, when it ends well."""
+    done = subprocess.run([sys.executable, "-m", "emflow", *args], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def component(name: str, **lifecycle: str) -> None:
+    """A component version that can be deployed."""
+    greengrass = boto3.client("greengrassv2")
+    recipe = {
+        "RecipeFormatVersion": "2020-01-25",
+        "ComponentName": name,
+        "ComponentVersion": "1.0.0",
+        "Manifests": [{"Platform": {"os": "linux", "runtime": "*"}, "Lifecycle": lifecycle}],
+    }
+    arn = greengrass.create_component_version(inlineRecipe=json.dumps(recipe).encode())["arn"]
+    until(lambda: greengrass.describe_component(arn=arn)["status"]["componentState"] == "DEPLOYABLE")
+
+
+def deploy(*names: str) -> None:
+    thing = boto3.client("iot").describe_thing(thingName=THING)["thingArn"]
+    wanted: dict[str, Any] = {name: {"componentVersion": "1.0.0"} for name in names}
+    boto3.client("greengrassv2").create_deployment(targetArn=thing, components=wanted)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_ended_in_the_middle_of_a_deployment_it_leaves_nothing_behind(
+    local: Process, scratch: Path, number: int
+) -> None:
+    component("quick", run="exec sleep 600")
+    component("slow", install="(sleep 600 &); exec sleep 600")
+    deploy("quick", "slow")
+    until(lambda: sum("sleep 600" in line for line in belonging_to(scratch)) >= 3, what="scripts of the components")
+    local.end(number)
+
+    until(lambda: not belonging_to(scratch) and not list(scratch.iterdir()), 30, "the end of processes and folders")
+
+
+def test_a_core_device_that_is_deleted_and_still_runs_takes_the_next_deployment(local: Process) -> None:
+    greengrass = boto3.client("greengrassv2")
+    emflow("apply", str(DEMO), "--yes", "--wait")
+    emflow("destroy", str(DEMO), "--yes", "--delete-data", "--delete-core-device")
+    with pytest.raises(greengrass.exceptions.ResourceNotFoundException):
+        greengrass.get_core_device(coreDeviceThingName=THING)
+    emflow("destroy", str(DEMO), "--yes", "--delete-data", "--delete-core-device")
+
+    emflow("apply", str(DEMO), "--yes", "--wait")
+    assert greengrass.get_core_device(coreDeviceThingName=THING)["status"] == "HEALTHY"

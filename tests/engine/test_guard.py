@@ -1,0 +1,119 @@
+"""An apply under its lock: what it does, and does not do, when somebody else is or was at it."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from emflow.engine.apply import apply_plan
+from emflow.engine.events import Warned
+from emflow.engine.holder import Holder
+from emflow.engine.lock import Lock
+from emflow.engine.plan import make_plan
+from emflow.problems import Problem
+from engine.shelf import Shelf, lost, other
+from engine.things import World, thing
+from support import until
+
+
+def test_an_apply_takes_the_lock_before_anything_else_and_lets_go_of_it():
+    shelf, world = Shelf(), World()
+    held = []
+    things = [thing(name, on_apply=lambda run: held.append(shelf.found is not None)) for name in ("a", "b")]
+    apply_plan(make_plan(things, world), world, lock=Lock(shelf))
+    assert held == [True, True]
+    assert shelf.found is None
+
+
+def test_an_apply_without_anything_to_do_writes_no_lock_and_sweeps_up_a_dead_one():
+    shelf, world = Shelf(), World()
+    apply_plan(make_plan([thing("a")], world), world)
+    apply_plan(make_plan([thing("a")], world), world, lock=Lock(shelf))
+    assert shelf.writes == 0
+    shelf.put(other(), age=500)
+    apply_plan(make_plan([thing("a")], world), world, lock=Lock(shelf))
+    assert shelf.found is None
+    shelf.put(other())
+    apply_plan(make_plan([thing("a")], world), world, lock=Lock(shelf))
+    assert shelf.found
+
+
+def test_where_the_lock_has_no_place_yet_that_is_made_first_and_alone():
+    shelf, world = Shelf(there=False), World()
+
+    def make(_):
+        shelf.there = True
+
+    things = [thing("a"), thing("bucket", on_apply=make), thing("b")]
+    apply_plan(make_plan(things, world), world, lock=Lock(shelf))
+    did = [each for each in world.did if each.startswith("apply")]
+    assert did[0] == "apply bucket"
+    assert sorted(did) == ["apply a", "apply b", "apply bucket"]
+    assert shelf.writes == 1
+
+
+def test_a_place_for_the_lock_that_cannot_be_made_fails_the_apply():
+    def fail(_):
+        raise Problem("no bucket today")
+
+    shelf, world = Shelf(there=False), World()
+    plan = make_plan([thing("bucket", on_apply=fail), thing("a")], world)
+    with pytest.raises(Problem, match="no bucket today"):
+        apply_plan(plan, world, lock=Lock(shelf))
+    assert world.there == {}
+
+
+def test_a_part_of_a_workflow_before_its_first_apply_needs_no_lock_and_says_so():
+    shelf, world, events = Shelf(there=False), World(), []
+    apply_plan(make_plan([thing("a")], world), world, events.append, lock=Lock(shelf))
+    assert "a" in world.there
+    (warned,) = [event for event in events if isinstance(event, Warned)]
+    assert warned.message == "bucket is not there yet and no part of this, so there is no lock"
+
+
+def test_a_run_without_a_lock_ends_where_somebody_else_has_begun():
+    shelf, world = Shelf(there=False), World()
+
+    def begin(_):
+        shelf.there = True
+        shelf.put(other())
+
+    plan = make_plan([thing("a", on_apply=begin), thing("b", "a")], world)
+    with pytest.raises(Problem, match="bucket has been made meanwhile") as ended:
+        apply_plan(plan, world, lock=Lock(shelf))
+    assert "Run it again" in ended.value.mend
+    assert list(world.there) == ["a"]
+    assert Holder.read(shelf.found[0]).owner == "anna@laptop"
+
+
+def test_an_apply_that_finds_something_else_to_do_than_was_agreed_changes_nothing():
+    shelf, world = Shelf(), World({"a": {"value": 1}})
+    plan = make_plan([thing("a"), thing("b")], world)
+    world.there["a"]["value"] = 2
+    with pytest.raises(Problem, match="has changed AWS since this was planned: a"):
+        apply_plan(plan, world, lock=Lock(shelf))
+    assert world.there == {"a": {"value": 2}}
+    assert shelf.found is None
+
+
+def test_what_somebody_else_has_done_of_the_plan_meanwhile_is_not_done_again():
+    shelf, world = Shelf(), World()
+    plan = make_plan([thing("a"), thing("b")], world)
+    world.there["a"] = {"value": 1}
+    applied = apply_plan(plan, world, lock=Lock(shelf))
+    assert [each for each in world.did if each.startswith("apply")] == ["apply b"]
+    assert list(applied.actions) == ["b"]
+
+
+def test_an_apply_that_loses_its_lock_changes_nothing_more():
+    shelf, world = Shelf(), World()
+    lock = Lock(shelf, dataclasses.replace(Holder.here(), lasts=0.1))
+
+    def lose(_):
+        shelf.put(other())
+        until(lambda: lost(lock))
+
+    with pytest.raises(Problem, match="took it over"):
+        apply_plan(make_plan([thing("a", on_apply=lose), thing("b", "a")], world), world, lock=lock)
+    assert list(world.there) == ["a"]

@@ -1,0 +1,100 @@
+"""Whatever a password looks like, what people see has stars in its place."""
+
+from __future__ import annotations
+
+import json
+from urllib.parse import quote
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from emflow.workflow.redaction import masked, redacted, without_passwords
+
+ANY = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=30)
+ON_A_LINE = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\r\n"), min_size=1, max_size=30)
+NASTY = st.text("12 3:@/\"'\\#?&=,;{}[]<>$*a", min_size=1, max_size=12)
+KEYS = st.sampled_from(["password", "pwd", "pass", "token", "access_token", "api_key", "auth", "X-Amz-Signature"])
+
+
+def marked(password: str) -> str:
+    """A password that nothing else in a text can contain."""
+    assume("{{" not in password)  # a template is no password
+    return f"§{password}§"
+
+
+@settings(max_examples=300, deadline=None)
+@given(ANY | NASTY)
+def test_no_password_of_an_address_is_in_a_masked_value(password: str) -> None:
+    secret = marked(password)
+    for address in (f"rtsp://admin:{secret}@camera:554/1", f"rtsp://me@example.com:{secret}@camera"):
+        assert secret not in masked(address)
+        assert secret not in json.dumps(masked({"streams": [{"url": address}]}), ensure_ascii=False)
+
+
+@settings(max_examples=300, deadline=None)
+@given(ON_A_LINE | NASTY, st.sampled_from(["", "cannot open ", 'url: "', "{'url': '", "- "]), ON_A_LINE)
+def test_no_password_of_an_address_is_in_a_text(password: str, before: str, after: str) -> None:
+    secret = marked(password)
+    for show in (redacted, without_passwords):
+        assert secret not in show(f"{before}rtsp://admin:{secret}@camera/1 {after}")
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text("0123456789 /.:", min_size=1, max_size=12))
+def test_no_password_of_digits_is_shown_whatever_stands_between_them(password: str) -> None:
+    """A port has digits, too."""
+    shown = masked(f"rtsp://admin:{password}@camera/1")
+    assert shown == f"rtsp://admin:{'*' * len(password)}@camera/1"
+
+
+@settings(max_examples=200, deadline=None)
+@given(KEYS, ANY)
+def test_no_password_of_a_query_is_shown(key: str, password: str) -> None:
+    secret = marked(password)
+    address = f"rtsp://camera/live?user=admin&{key}={quote(secret, safe='')}&channel=1"
+    for show in (masked, redacted, without_passwords):
+        assert quote(secret, safe="") not in show(f"{address}")
+        assert show(address).endswith("&channel=1")
+    assert quote(secret, safe="") not in redacted(f"no answer of {address}, try again")
+    assume(not {"&", "#"} & set(password))
+    assert secret not in masked(f"rtsp://camera/live?{key}={secret}")
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.sampled_from(["password", "camera_password", "apiToken", "secret_key", "SecretString"]), ANY)
+def test_no_value_of_a_key_that_says_it_is_secret_is_shown(key: str, password: str) -> None:
+    secret = marked(password)
+    assert masked({key: secret, "name": "front"}) == {key: "*" * len(secret), "name": "front"}
+    text = redacted(f"what was sent: {json.dumps({key: secret, 'name': 'front'})}")
+    assert json.dumps(secret)[1:-1] not in text
+    assert text.endswith('"name": "front"}')
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("rtsp://user:12 34@camera", "rtsp://user:*****@camera"),
+        ("rtsp://user:1234 is my dog@camera", "rtsp://user:**************@camera"),
+        ("rtsp://user:hun\"t'r@camera", "rtsp://user:*******@camera"),
+        ("rtsp://me@example.com:hunter2@camera", "rtsp://me@example.com:*******@camera"),
+        ("rtsp://camera/live?user=admin&password=hunter2", "rtsp://camera/live?user=admin&password=*******"),
+        ("rtsp://camera/user=admin_password=hunter2", "rtsp://camera/user=admin_password=*******"),
+        ("rtsp://[fe80::1]:554/1 of a@b", "rtsp://[fe80::1]:554/1 of a@b"),
+        ("rtsp://user:*****@camera of a@b", "rtsp://user:*****@camera of a@b"),
+        ('password: "two words"', 'password: "*********"'),
+        ("password: 'it''s'", "password: '*****'"),
+        ("credential_duration: 1h", "credential_duration: 1h"),
+        ("aws.greengrass.TokenExchangeService: latest", "aws.greengrass.TokenExchangeService: latest"),
+        ("key: artifacts/x", "key: artifacts/x"),
+    ],
+)
+def test_what_is_shown(text: str, shown: str) -> None:
+    assert redacted(text) == shown
+
+
+def test_what_is_no_text_stays_what_it_is() -> None:
+    facts = {"token": None, "secret": ["a"], "seconds": 3, "passed": True, "secrets": {"arn": "arn:aws:x"}}
+    assert masked(facts) == facts
+    arn = "arn:aws:secretsmanager:us-east-1:123456789012:secret:camera-AbCdEf"
+    assert masked({"secret": arn, "token": "(known after apply)"}) == {"secret": arn, "token": "(known after apply)"}
