@@ -42,31 +42,41 @@ from emflow_edge.watching.timings import Timings
 
 ROOT = Path(__file__).parents[1]
 SIZE = (480, 640, 3)
+_SLICE = 0.5
 
 
-def bare(model: Path, threads: int, seconds: float) -> float:
-    """Inferences a second by nothing but the runtime."""
-    interpreter = Interpreter(model_path=str(model), num_threads=threads)
-    interpreter.allocate_tensors()
-    (given,), (made,) = interpreter.get_input_details(), interpreter.get_output_details()
-    data = np.random.default_rng(0).integers(0, 256, given["shape"]).astype(given["dtype"])
-    number, begin = 0, time.perf_counter()
-    while (now := time.perf_counter()) - begin < seconds:
-        interpreter.set_tensor(given["index"], data)
-        interpreter.invoke()
-        interpreter.get_tensor(made["index"])
-        number += 1
-    return number / (now - begin)
+class Bare:
+    """Nothing but the runtime."""
+
+    def __init__(self, model: Path, threads: int) -> None:
+        self._interpreter = Interpreter(model_path=str(model), num_threads=threads)
+        self._interpreter.allocate_tensors()
+        (given,), (made,) = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+        self._data = np.random.default_rng(0).integers(0, 256, given["shape"]).astype(given["dtype"])
+        self._given, self._made = given["index"], made["index"]
+
+    def rate(self, seconds: float) -> float:
+        """Inferences a second."""
+        number, begin = 0, time.perf_counter()
+        while (now := time.perf_counter()) - begin < seconds:
+            self._interpreter.set_tensor(self._given, self._data)
+            self._interpreter.invoke()
+            self._interpreter.get_tensor(self._made)
+            number += 1
+        return number / (now - begin)
 
 
 class Memory(Newest[Frame]):
-    """A slot that has a new frame whenever one is taken."""
+    """A slot that has a new frame whenever one is taken, while it is open."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.open = threading.Event()
         self._image = np.random.default_rng(0).integers(0, 256, SIZE, np.uint8)
 
-    def take(self, timeout: float | None = None) -> Frame:  # noqa: ARG002 never waits
+    def take(self, timeout: float | None = None) -> Frame:
+        if not self.open.wait(timeout):
+            raise TimeoutError
         return Frame(self._image, time.time(), time.monotonic())
 
 
@@ -74,7 +84,7 @@ class Still:
     """A source without a camera."""
 
     def __init__(self) -> None:
-        self.frames: Newest[Frame] = Memory()
+        self.frames = Memory()
         self.cadence = Cadence(0.0)
 
     def start(self) -> None:
@@ -88,7 +98,7 @@ class Looping:
     """The loop of one stream at work, with frames that lie in memory."""
 
     def __init__(self, folder: Path, socket: Path) -> None:
-        self._stop, self._counters = threading.Event(), Counters()
+        self._stop, self._counters, self._source = threading.Event(), Counters(), Still()
         stream = Stream("memory", "", every=0)
         settings = Settings("loop", folder, (stream,))
         self._agent = Agent(str(socket), "loop", folder, self._stop)
@@ -100,10 +110,25 @@ class Looping:
             raise problem
 
         self._pipeline = Pipeline(
-            stream, Still(), "bench", self._counters, Timings(), emit, lambda: None, failed, self._stop
+            stream, self._source, "bench", self._counters, Timings(), emit, lambda: None, failed, self._stop
         )
         self._pipeline.use(Work(self._agent, fit(self._agent.ready(), settings), settings))
         self._pipeline.start()
+        self._source.frames.open.set()
+
+    def rate(self, seconds: float) -> float:
+        """Results a second; it rests before and after."""
+        self._source.frames.open.set()
+        time.sleep(0.1)
+        before, begin = self.done, time.perf_counter()
+        time.sleep(seconds)
+        done, took = self.done - before, time.perf_counter() - begin
+        self.rest()
+        return done / took
+
+    def rest(self) -> None:
+        self._source.frames.open.clear()
+        time.sleep(0.1)
 
     @property
     def done(self) -> int:
@@ -116,13 +141,16 @@ class Looping:
         self._agent.close()
 
 
-def loop(folder: Path, socket: Path, seconds: float) -> float:
-    """Results a second of the loop alone."""
-    running = Looping(folder, socket)
+def alternating(model: Path, folder: Path, socket: Path, threads: int, seconds: float) -> list[tuple[float, float]]:
+    """Inferences a second of the bare runtime and results a second of the loop, in short turns of half a second.
+
+    Both see the same machine that way, whatever else it does.
+    """
+    running, bare = Looping(folder, socket), Bare(model, threads)
     try:
-        before, begin = running.done, time.perf_counter()
-        time.sleep(seconds)
-        return (running.done - before) / (time.perf_counter() - begin)
+        running.rest()
+        bare.rate(_SLICE)
+        return [(bare.rate(_SLICE), running.rate(_SLICE)) for _ in range(max(1, round(seconds / _SLICE)))]
     finally:
         running.close()
 
@@ -201,8 +229,7 @@ def main() -> int:
             url = json.loads(camera.stdout.readline())["url"]
             turns = [
                 (
-                    bare(options.model, options.threads, options.seconds),
-                    loop(folder, socket, options.seconds),
+                    alternating(options.model, folder, socket, options.threads, options.seconds),
                     component(folder, socket, url, int(options.seconds * 50)),
                 )
                 for _ in range(options.turns)
@@ -217,16 +244,18 @@ def main() -> int:
     return 0
 
 
-def report(options: argparse.Namespace, turns: list[tuple[float, float, dict[str, float]]]) -> str:
-    alone, looped = statistics.median(one for one, _, _ in turns), statistics.median(one for _, one, _ in turns)
-    whole = {key: statistics.median(one[key] for _, _, one in turns) for key in turns[0][2]}
+def report(options: argparse.Namespace, turns: list[tuple[list[tuple[float, float]], dict[str, float]]]) -> str:
+    slices = [one for turn, _ in turns for one in turn]
+    alone, looped = statistics.median(one for one, _ in slices), statistics.median(one for _, one in slices)
+    ratio = statistics.median(two / one for one, two in slices)
+    whole = {key: statistics.median(one[key] for _, one in turns) for key in turns[0][1]}
     return f"""\
 {options.model.name}, {options.threads} threads, median of {options.turns} turns of {options.seconds:g} s
 
 | | a second | x bare |
 | --- | ---: | ---: |
 | bare invoke | {alone:.1f} | 1 |
-| the loop, frames in memory | {looped:.1f} | {looped / alone:.2f} |
+| the loop, frames in memory | {looped:.1f} | {ratio:.2f} |
 | the component, from a camera | {whole["rate"]:.1f} | {whole["rate"] / alone:.2f} |
 | frames that the camera gave it | {whole["camera"]:.1f} | {whole["camera"] / alone:.2f} |
 

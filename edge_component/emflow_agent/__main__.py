@@ -21,13 +21,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, ENDINGS)
     try:
         # What the agent is built on only now: a missing package is a line to read.
+        from emflow_agent.calls.server import serving
+        from emflow_agent.calls.service import AgentService
         from emflow_agent.capture.capturing import Capturing
-        from emflow_agent.configuration import settings
+        from emflow_agent.models.store import ModelStore
         from emflow_agent.problems import CannotStart
-        from emflow_agent.reading import BadSetting
-        from emflow_agent.server import serving
-        from emflow_agent.service import AgentService
-        from emflow_agent.store import ModelStore
+        from emflow_agent.settings.reading import BadSetting
+        from emflow_agent.settings.sources import settings
         from emflow_agent.systemd import notify
     except ImportError as error:
         return _fail(f"{error}; install what the agent needs with: pip install 'emflow[agent]'", 1)

@@ -18,11 +18,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from emflow_agent.folder import opened_folder
-from emflow_agent.integrity import MANIFEST, MOST_FILES, SCHEMA_VERSION, SIGNATURE, unseal
+from emflow_agent.models.folder import opened_folder
+from emflow_agent.models.integrity import MANIFEST, MOST_FILES, SCHEMA_VERSION, SIGNATURE, unseal
+from emflow_agent.models.signatures import INSTALL, read_trust
 from emflow_agent.problems import Refused
 from emflow_agent.runtimes.options import BadOption
-from emflow_agent.signatures import INSTALL, read_trust
 
 
 class CannotSign(Exception):

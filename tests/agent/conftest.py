@@ -10,9 +10,9 @@ import cv2
 import grpc
 import pytest
 
-from emflow_agent.server import serving
-from emflow_agent.service import AgentService
-from emflow_agent.store import ModelStore
+from emflow_agent.calls.server import serving
+from emflow_agent.calls.service import AgentService
+from emflow_agent.models.store import ModelStore
 from emflow_proto import messages as m
 from emflow_proto.service import AgentStub
 

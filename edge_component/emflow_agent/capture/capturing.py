@@ -37,6 +37,9 @@ class Capturing:
         bucket: S3; by default the one that the settings name.
         clock: Unix seconds.
         pauses: makes what waits between tries.
+
+    counts: captures that were stored, uploaded (those that were stored on disk before), refused, failed (not stored
+    anywhere) and dropped (from the disk, for newer ones).
     """
 
     def __init__(
@@ -98,7 +101,7 @@ class Capturing:
         if self._problem:
             raise NoPlace(self._problem)
         if not self._online and self._spool is None:
-            self.counts["refused"] += 1
+            self._count("refused", 1)
             raise NoPlace("there is no network to upload captured data, and no CaptureDataDiskPath to keep it in")
         with self._changed:
             full = self._unstored >= self._settings.buffer or (
@@ -149,7 +152,7 @@ class Capturing:
         log.info("captured data: %s", ", ".join(f"{n} {what}" for what, n in sorted(self.counts.items())) or "none")
 
     def _refuse(self) -> None:
-        self.counts["refused"] += 1
+        self._count("refused", 1)
         self._full.on("full", f"{self._unstored} captures wait to be stored, more are refused for now")
         raise BufferFull(f"{self._unstored} captures wait to be stored, and the buffer holds {self._settings.buffer}")
 
@@ -237,7 +240,7 @@ class Capturing:
             return False
         self._disk.over("writing again")
         self._statuses.settle(gone, Status.FAILURE)
-        self.counts["dropped"] += len(gone)
+        self._count("dropped", len(gone))
         if self._settings.to_cloud:
             self._release(batch)
         else:
@@ -248,12 +251,16 @@ class Capturing:
 
     def _uploaded(self, ids: tuple[str, ...]) -> None:
         self._statuses.settle(ids, Status.SUCCESS)
-        self.counts["stored" if self._settings.to_cloud else "uploaded"] += len(ids)
+        self._count("stored" if self._settings.to_cloud else "uploaded", len(ids))
 
     def _settle(self, batch: Batch, status: m.CaptureDataStatus, count: str) -> None:
         self._statuses.settle(batch.ids, status)
-        self.counts[count] += len(batch.ids)
+        self._count(count, len(batch.ids))
         self._release(batch)
+
+    def _count(self, what: str, number: int) -> None:
+        with self._changed:
+            self.counts[what] += number
 
     def _release(self, batch: Batch) -> None:
         """It takes no place in the buffer any more."""

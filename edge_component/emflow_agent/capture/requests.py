@@ -6,10 +6,10 @@ import math
 import re
 from collections.abc import Sequence
 
+from emflow_agent.calls.shared_memory import attached
+from emflow_agent.calls.tensors import WIRE_TYPES, TensorSpec
 from emflow_agent.capture.lines import CONTENT_TYPES, Capture, Captured
 from emflow_agent.problems import BadRequest, InTheFuture
-from emflow_agent.shared_memory import attached
-from emflow_agent.tensors import WIRE_TYPES, TensorSpec
 from emflow_proto import messages as m
 
 CAPTURE_ID = re.compile(r"[0-9a-f]{8}(-?)[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{12}", re.IGNORECASE)

@@ -17,12 +17,12 @@ import pytest
 
 from agent.capture.network import Network, Stored
 from emflow.local.child import Child
+from emflow_agent.calls.server import serving
+from emflow_agent.calls.service import AgentService
 from emflow_agent.capture.bouts import Pauses
 from emflow_agent.capture.capturing import Capturing
 from emflow_agent.capture.settings import CaptureSettings
-from emflow_agent.server import serving
-from emflow_agent.service import AgentService
-from emflow_agent.store import ModelStore
+from emflow_agent.models.store import ModelStore
 from emflow_proto import messages as m
 from emflow_proto.service import AgentStub
 

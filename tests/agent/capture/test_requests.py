@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 import emflow_schema
+from emflow_agent.calls.tensors import TensorSpec
 from emflow_agent.capture.lines import seal
 from emflow_agent.capture.requests import read_capture
 from emflow_agent.capture.settings import CaptureSettings
 from emflow_agent.problems import Refused
-from emflow_agent.tensors import TensorSpec
 from emflow_proto import messages as m
 
 CONTRACT = Draft202012Validator(emflow_schema.load("capture"))

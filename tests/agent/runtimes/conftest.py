@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from emflow_agent.loading import Opened, open_folder
+from emflow_agent.models.loading import Opened, open_folder
 from emflow_agent.runtimes import Options
 
 NATIVE = Path(__file__).parent / "native"

@@ -12,7 +12,7 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
-from emflow_agent.loading import Opened
+from emflow_agent.models.loading import Opened
 from emflow_agent.problems import CannotLoad, CannotRun
 from emflow_agent.runtimes import litert
 

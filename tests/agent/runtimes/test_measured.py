@@ -11,10 +11,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from emflow_agent.loading import Opened, open_folder
+from emflow_agent.models.loading import Opened, open_folder
+from emflow_agent.models.trial import Crashed, try_out
 from emflow_agent.problems import NotEnoughMemory
 from emflow_agent.runtimes import Options, litert
-from emflow_agent.trial import Crashed, try_out
 
 Open = Callable[..., Opened]
 
@@ -61,7 +61,7 @@ def test_what_was_measured_decides_before_the_agent_itself_opens_the_model(
         asked.append(peak)
         raise NotEnoughMemory("full")
 
-    monkeypatch.setattr("emflow_agent.loading.ready_model", lambda *_: pytest.fail("it was opened"))
+    monkeypatch.setattr("emflow_agent.models.loading.ready_model", lambda *_: pytest.fail("it was opened"))
     with pytest.raises(NotEnoughMemory, match="full"):
         open_folder(str(weighty(20 * MB)), Options(), trial=True, check_peak=no_room)
     assert asked[0] > 20 * MB

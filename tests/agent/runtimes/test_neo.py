@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from emflow_agent.loading import Opened
+from emflow_agent.models.loading import Opened
 from emflow_agent.problems import CannotLoad, CannotRun
 from emflow_proto import messages as m
 from emflow_proto.service import AgentStub

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from emflow_agent.loading import Opened
+from emflow_agent.models.loading import Opened
 
 Open = Callable[..., Opened]
 

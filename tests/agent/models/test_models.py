@@ -27,7 +27,7 @@ def test_a_loaded_model_is_described_by_its_own_metadata(stub: AgentStub, folder
     assert (taken.data_type, list(taken.shape)) == (m.DataType.UINT8, [1, 224, 224, 3])
     assert isinstance(taken.name, bytes)
     assert taken.name
-    labels = Path(__file__).parents[2] / "workflows" / "models" / "scenes_labels.txt"
+    labels = Path(__file__).parents[3] / "workflows" / "models" / "scenes_labels.txt"
     assert (given.data_type, list(given.shape)) == (m.DataType.UINT8, [1, len(labels.read_text().splitlines())])
     assert stub.DescribeModel(m.DescribeModelRequest(name="scenes")).model == model
     assert list(stub.ListModels(m.ListModelsRequest()).models) == [model]

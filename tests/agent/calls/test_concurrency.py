@@ -11,10 +11,10 @@ from typing import Any
 import grpc
 import pytest
 
-from emflow_agent.callers import KEY
-from emflow_agent.server import serving
-from emflow_agent.service import AgentService
-from emflow_agent.store import ModelStore
+from emflow_agent.calls.callers import KEY
+from emflow_agent.calls.server import serving
+from emflow_agent.calls.service import AgentService
+from emflow_agent.models.store import ModelStore
 from emflow_proto import messages as m
 from emflow_proto.service import AgentStub
 from support import until

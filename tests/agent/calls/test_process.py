@@ -25,7 +25,7 @@ from support import Process, until
 pytestmark = pytest.mark.e2e
 
 Start = Callable[..., Process]
-PROTO = Path(__file__).parents[2] / "proto" / "emflow_proto"
+PROTO = Path(__file__).parents[3] / "proto" / "emflow_proto"
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from emflow_agent.server import serving
-from emflow_agent.service import AgentService
-from emflow_agent.store import ModelStore
+from emflow_agent.calls.server import serving
+from emflow_agent.calls.service import AgentService
+from emflow_agent.models.store import ModelStore
 from emflow_proto import messages as m
 from emflow_proto.service import AgentStub
 from emflow_proto.shared_memory import SharedBuffer

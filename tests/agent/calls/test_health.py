@@ -12,10 +12,10 @@ import grpc
 import pytest
 from google.protobuf import descriptor_pb2
 
-from emflow_agent.health import Health
-from emflow_agent.server import serving
-from emflow_agent.service import AgentService
-from emflow_agent.store import ModelStore
+from emflow_agent.calls.health import Health
+from emflow_agent.calls.server import serving
+from emflow_agent.calls.service import AgentService
+from emflow_agent.models.store import ModelStore
 from emflow_proto import health
 from emflow_proto import messages as m
 from emflow_proto.descriptors import Compiled

@@ -12,19 +12,19 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from emflow_agent.callers import Caller
-from emflow_agent.loading import open_folder
-from emflow_agent.memory import Room, give_back, settle
+from emflow_agent.calls.callers import Caller
+from emflow_agent.calls.shared_memory import attached
+from emflow_agent.calls.tensors import as_array, inputs_in_order, open_data
+from emflow_agent.calls.turns import Turns
+from emflow_agent.models.loading import open_folder
+from emflow_agent.models.memory import Room, give_back, settle
+from emflow_agent.models.signatures import Trust
 from emflow_agent.problems import Abandoned, AlreadyLoaded, BadRequest, NoSuchModel
 from emflow_agent.runtimes import Options, RuntimeModel
-from emflow_agent.shared_memory import attached
-from emflow_agent.signatures import Trust
-from emflow_agent.tensors import as_array, inputs_in_order, open_data
-from emflow_agent.turns import Turns
 from emflow_proto import messages as m
 
 if TYPE_CHECKING:
-    from emflow_agent.tensors import Array
+    from emflow_agent.calls.tensors import Array
 
 # The interface's own rule for model names.
 MODEL_NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9])*")
@@ -53,7 +53,7 @@ class LoadedModel:
 
         Raises:
             BadRequest: the tensors are not what the model takes.
-            TooManyCalls, Abandoned, NoSuchModel: its turn does not come; see Turns.run.
+            TooManyCalls, Abandoned, NoSuchModel: its turn does not come; see Turns.turn.
             CannotRun: the runtime failed.
         """
         tensors = inputs_in_order(self.inputs, sent)
@@ -62,15 +62,14 @@ class LoadedModel:
                 as_array(known, tensor, opened.enter_context(open_data(known, tensor, attached)))
                 for known, tensor in zip(self.inputs, tensors)
             ]
-            return self.turns.run(caller, lambda: self._run(arrays))
+            with self.turns.turn(caller):
+                runtime = self._runtime
+                assert runtime is not None  # it goes when nobody has a turn, and nobody gets one after that
+                return runtime.run(arrays)
 
     def close(self) -> None:
         """Refuse who waits; when a prediction that is under way has ended, give the memory back."""
         self.turns.close(self._free)
-
-    def _run(self, arrays: Sequence[Array]) -> list[Array]:
-        assert self._runtime is not None  # it goes when nobody has a turn, and nobody gets one after that
-        return self._runtime.run(arrays)
 
     def _free(self) -> None:
         self._runtime = None

@@ -17,16 +17,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emflow_agent import signing
-from emflow_agent.folder import Folder, plain_parts
-from emflow_agent.integrity import read_job_manifest, read_manifest
-from emflow_agent.loading import Opened, open_folder
-from emflow_agent.memory import Room
+from emflow_agent.calls.server import serving
+from emflow_agent.calls.service import AgentService
+from emflow_agent.models.folder import Folder, plain_parts
+from emflow_agent.models.integrity import read_job_manifest, read_manifest
+from emflow_agent.models.loading import Opened, open_folder
+from emflow_agent.models.memory import Room
+from emflow_agent.models.signatures import Trust, read_trust
+from emflow_agent.models.store import ModelStore
 from emflow_agent.problems import CannotLoad, NotEnoughMemory
 from emflow_agent.runtimes import Options
-from emflow_agent.server import serving
-from emflow_agent.service import AgentService
-from emflow_agent.signatures import Trust, read_trust
-from emflow_agent.store import ModelStore
 from emflow_proto import messages as m
 from emflow_proto.service import AgentStub
 

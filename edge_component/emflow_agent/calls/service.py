@@ -12,10 +12,11 @@ from typing import Any, Callable, TypeVar, cast
 
 import grpc
 
-from emflow_agent.callers import GrpcCaller
+from emflow_agent.calls.callers import GrpcCaller
 from emflow_agent.capture.capturing import Capturing
 from emflow_agent.capture.requests import read_capture
 from emflow_agent.capture.settings import CaptureSettings
+from emflow_agent.models.store import LoadedModel, ModelStore
 from emflow_agent.problems import (
     Abandoned,
     AlreadyCaptured,
@@ -32,7 +33,6 @@ from emflow_agent.problems import (
     TooManyCalls,
     UnknownCapture,
 )
-from emflow_agent.store import LoadedModel, ModelStore
 from emflow_proto import messages as m
 
 log = logging.getLogger(__name__)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import pytest
 
+from emflow_agent.calls.turns import Turns
 from emflow_agent.problems import Abandoned, NoSuchModel, Refused, TooManyCalls
-from emflow_agent.turns import Turns
 from support import until
 
 
@@ -43,7 +42,8 @@ class Call:
 
         def run() -> None:
             try:
-                turns.run(self, lambda: self._order.append(self.client))
+                with turns.turn(self):
+                    self._order.append(self.client)
             except Refused as refusal:
                 self.refusal = refusal
 
@@ -59,28 +59,9 @@ class Call:
         return self
 
 
-@contextmanager
-def held(turns: Turns) -> Iterator[None]:
-    """Somebody has the model inside the `with`."""
-    has, leave = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        has.set()
-        assert leave.wait(20)
-
-    thread = threading.Thread(target=turns.run, args=(Call("holder"), hold))
-    thread.start()
-    assert has.wait(20)
-    try:
-        yield
-    finally:
-        leave.set()
-        thread.join(20)
-
-
 def test_clients_take_turns_however_many_calls_each_has_waiting() -> None:
     turns, order = Turns("a", most=64), []
-    with held(turns):
+    with turns.turn(Call("holder")):
         calls = [Call(client, order).start(turns) for client in ["greedy"] * 6 + ["modest"] * 2 + ["third"]]
     for call in calls:
         call.ended()
@@ -90,14 +71,12 @@ def test_clients_take_turns_however_many_calls_each_has_waiting() -> None:
 def test_one_call_at_a_time() -> None:
     turns, at_once, most = Turns("a", most=64), [0], [0]
 
-    def work() -> None:
-        at_once[0] += 1
-        most[0] = max(most[0], at_once[0])
-        at_once[0] -= 1
-
     def use() -> None:
         for _ in range(50):
-            turns.run(Call("c"), work)
+            with turns.turn(Call("c")):
+                at_once[0] += 1
+                most[0] = max(most[0], at_once[0])
+                at_once[0] -= 1
 
     threads = [threading.Thread(target=use) for _ in range(8)]
     for thread in threads:
@@ -109,16 +88,16 @@ def test_one_call_at_a_time() -> None:
 
 def test_more_than_may_wait_are_refused() -> None:
     turns = Turns("a-model", most=2)
-    with held(turns):
+    with turns.turn(Call("holder")):
         waiting = [Call("one").start(turns) for _ in range(2)]
-        with pytest.raises(TooManyCalls, match="2 calls wait for model 'a-model'"):
-            turns.run(Call("one"), lambda: pytest.fail("it got a turn"))
+        with pytest.raises(TooManyCalls, match="2 calls wait for model 'a-model'"), turns.turn(Call("one")):
+            pytest.fail("it got a turn")
     assert [call.ended().refusal for call in waiting] == [None, None]
 
 
 def test_a_full_queue_makes_room_for_a_client_that_has_less_of_it() -> None:
     turns = Turns("a", most=3)
-    with held(turns):
+    with turns.turn(Call("holder")):
         greedy = [Call("greedy").start(turns) for _ in range(3)]
         modest = Call("modest").start(turns, waits=False)
         # The greedy one's last call went; what it had waiting for longer stays.
@@ -128,7 +107,7 @@ def test_a_full_queue_makes_room_for_a_client_that_has_less_of_it() -> None:
 
 def test_a_caller_that_goes_while_it_waits_gets_no_turn() -> None:
     turns, order = Turns("a", most=8), []
-    with held(turns):
+    with turns.turn(Call("holder")):
         gone, stays = Call("gone", order).start(turns), Call("stays", order).start(turns)
         gone.hang_up()
         assert isinstance(gone.ended().refusal, Abandoned)
@@ -139,7 +118,7 @@ def test_a_caller_that_goes_while_it_waits_gets_no_turn() -> None:
 
 def test_a_caller_that_was_gone_before_it_waited_gets_no_turn() -> None:
     turns = Turns("a", most=8)
-    with held(turns):
+    with turns.turn(Call("holder")):
         gone = Call("gone")
         gone.hang_up()
         assert isinstance(gone.start(turns).ended().refusal, Abandoned)
@@ -152,7 +131,7 @@ def test_a_turn_that_comes_as_its_caller_goes_is_passed_on() -> None:
         def when_gone(self, then: Callable[[], None]) -> None:
             self._gone = True  # and nobody is told
 
-    with held(turns):
+    with turns.turn(Call("holder")):
         gone, stays = GoneUnnoticed("gone", order).start(turns), Call("stays", order).start(turns)
     assert isinstance(gone.ended().refusal, Abandoned)
     stays.ended()
@@ -161,48 +140,14 @@ def test_a_turn_that_comes_as_its_caller_goes_is_passed_on() -> None:
 
 def test_closing_refuses_who_waits_and_waits_for_who_runs() -> None:
     turns, closed = Turns("a", most=8), []
-    with held(turns):
+    with turns.turn(Call("holder")):
         waiting = Call("waiting").start(turns)
         turns.close(lambda: closed.append(True))
         assert isinstance(waiting.ended().refusal, NoSuchModel)
         assert not closed
     assert closed == [True]
-    with pytest.raises(NoSuchModel, match="'a' was unloaded"):
-        turns.run(Call("late"), lambda: pytest.fail("it got a turn"))
-
-
-def test_what_the_work_comes_to_comes_back_to_its_caller() -> None:
-    turns, answers = Turns("a", most=8), {}
-
-    def ask(number: int) -> None:
-        try:
-            answers[number] = turns.run(Call("c"), lambda: 6 // number)
-        except ZeroDivisionError as error:
-            answers[number] = str(error)
-
-    with held(turns):
-        threads = [threading.Thread(target=ask, args=(number,)) for number in range(4)]
-        for thread in threads:
-            thread.start()
-        until(lambda: turns.waiting == 4, what="four calls that wait")
-    for thread in threads:
-        thread.join(20)
-    assert answers == {0: "integer division or modulo by zero", 1: 6, 2: 3, 3: 2}
-    assert turns.run(Call("c"), lambda: "free again") == "free again"
-
-
-def test_the_thread_that_runs_waiting_calls_goes_when_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("emflow_agent.turns.LINGER", 0.05)
-    turns = Turns("gone-soon", most=8)
-
-    def named() -> list[str]:
-        return [thread.name for thread in threading.enumerate() if "gone-soon" in thread.name]
-
-    for _ in range(2):
-        with held(turns):
-            call = Call("c").start(turns)
-        assert call.ended().refusal is None
-        until(lambda: not named(), what="the end of the thread")
+    with pytest.raises(NoSuchModel, match="'a' was unloaded"), turns.turn(Call("late")):
+        pytest.fail("it got a turn")
 
 
 def test_closing_what_nobody_uses_is_done_at_once() -> None:

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from emflow_agent.reading import BadSetting
-from emflow_agent.settings import COMPONENT, DEFAULT_SOCKET, OURS, Layer, Settings, processors, read
+from emflow_agent.settings.config import COMPONENT, DEFAULT_SOCKET, OURS, Layer, Settings, processors, read
+from emflow_agent.settings.reading import BadSetting
 
 LARGEST_FILE = 1 << 20
 SOCKET_VARIABLE = "AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH_FOR_COMPONENT"

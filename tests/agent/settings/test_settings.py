@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emflow_agent.configuration import settings
-from emflow_agent.reading import BadSetting
-from emflow_agent.settings import COMPONENT, OURS, WITHOUT_MEANING, Layer, read
+from emflow_agent.settings.config import COMPONENT, OURS, WITHOUT_MEANING, Layer, read
+from emflow_agent.settings.reading import BadSetting
+from emflow_agent.settings.sources import settings
 
 
 def file(path: Path, **values: object) -> str:

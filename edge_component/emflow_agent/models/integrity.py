@@ -14,9 +14,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from emflow_agent.folder import Folder, plain_parts
+from emflow_agent.models.folder import Folder, plain_parts
+from emflow_agent.models.signatures import Trust
 from emflow_agent.problems import CannotLoad
-from emflow_agent.signatures import Trust
 
 MANIFEST, SIGNATURE = "emflow-package.json", "emflow-package.sig"
 JOB_MANIFEST, JOB_SIGNATURE, JOB_CERTIFICATE = "manifest.json", "manifest.sig", "certificate.pem"

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
 import pytest
 
-from emflow_agent.callers import Nobody
-from emflow_agent.server import serving
-from emflow_agent.service import AgentService
-from emflow_agent.store import ModelStore
-from emflow_agent.turns import Turns
+from emflow_agent.calls.callers import Nobody
+from emflow_agent.calls.server import serving
+from emflow_agent.calls.service import AgentService
+from emflow_agent.models.store import ModelStore
 from emflow_proto import messages as m
 from emflow_proto.service import AgentStub
 from support import until
@@ -22,25 +19,6 @@ from support import until
 
 def _workers() -> set[threading.Thread]:
     return {thread for thread in threading.enumerate() if thread.name.startswith("call_")}
-
-
-@contextmanager
-def _held(turns: Turns) -> Iterator[None]:
-    """Somebody else has the model inside the `with`."""
-    has, leave = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        has.set()
-        leave.wait(60)
-
-    holder = threading.Thread(target=turns.run, args=(Nobody(), hold))
-    holder.start()
-    assert has.wait(20)
-    try:
-        yield
-    finally:
-        leave.set()
-        holder.join(20)
 
 
 @pytest.mark.parametrize("in_time", [True, False])
@@ -61,7 +39,7 @@ def test_calls_under_way_get_their_answer_within_the_grace(tmp_path: Path, folde
         stub.LoadModel(m.LoadModelRequest(url=str(folder), name="scenes"), wait_for_ready=True, timeout=20)
         request = m.PredictRequest(name="scenes", tensors=[m.Tensor(byte_data=bytes(150528))])
         # As long as somebody else has the model's turn, a prediction waits, each in a worker of its own.
-        with _held(store.get("scenes").turns):
+        with store.get("scenes").turns.turn(Nobody()):
             calls = [stub.Predict.future(request) for _ in range(3)]
             until(lambda: len(_workers() - others) >= 3, what="three calls under way")
             leave.set()

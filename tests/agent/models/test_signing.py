@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from emflow_agent import signing
+from emflow_agent.models.signatures import read_trust
 from emflow_agent.runtimes.options import BadOption
-from emflow_agent.signatures import read_trust
 
 
 def run(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:

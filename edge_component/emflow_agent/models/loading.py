@@ -8,12 +8,12 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from emflow_agent.folder import opened_folder
-from emflow_agent.integrity import unseal
+from emflow_agent.models.folder import opened_folder
+from emflow_agent.models.integrity import unseal
+from emflow_agent.models.signatures import Trust
+from emflow_agent.models.trial import Crashed, try_out
 from emflow_agent.problems import CannotLoad, CannotRun, NotEnoughMemory
 from emflow_agent.runtimes import Options, Placement, Runtime, RuntimeModel, accelerator_of, choose, ready_model
-from emflow_agent.signatures import Trust
-from emflow_agent.trial import Crashed, try_out
 
 log = logging.getLogger(__name__)
 

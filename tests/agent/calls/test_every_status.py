@@ -17,15 +17,15 @@ import grpc
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from emflow_agent.calls.server import serving
+from emflow_agent.calls.service import AgentService
 from emflow_agent.capture.capturing import Capturing
 from emflow_agent.capture.settings import CaptureSettings
+from emflow_agent.models.signatures import Trust
+from emflow_agent.models.store import ModelStore
 from emflow_agent.problems import CannotRun
-from emflow_agent.server import serving
-from emflow_agent.service import AgentService
-from emflow_agent.signatures import Trust
-from emflow_agent.store import ModelStore
 
-PROTO = Path(__file__).parents[2] / "proto" / "emflow_proto" / "agent.proto"
+PROTO = Path(__file__).parents[3] / "proto" / "emflow_proto" / "agent.proto"
 SIZE = 224 * 224 * 3
 
 # What the interface promises beside OK.

@@ -1,8 +1,8 @@
 """A model's first run, in a process of its own: a file that crashes its runtime then takes no loaded model with it.
 
 Runtimes trust what is in a model file, and there are files, damaged ones among them, that end the process that runs
-them; so do drivers of accelerators. As a program (`python -m emflow_agent.trial`) this module is that process. A line
-of JSON and the model's files come on standard input; how much memory it took goes to standard output.
+them; so do drivers of accelerators. As a program (`python -m emflow_agent.models.trial`) this module is that process. A
+line of JSON and the model's files come on standard input; how much memory it took goes to standard output.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def try_out(runtime: Runtime, files: Mapping[str, bytes], options: Options, long
         "files": [[name, len(content)] for name, content in files.items()],
     }
     whole = b"".join([json.dumps(head).encode(), b"\n", *files.values()])
-    command = [sys.executable, "-m", "emflow_agent.trial", str(os.getpid())]
+    command = [sys.executable, "-m", "emflow_agent.models.trial", str(os.getpid())]
     try:
         with _temporary_folder() as environment:
             tried = subprocess.run(

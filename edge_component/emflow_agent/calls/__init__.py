@@ -1,0 +1,1 @@
+"""The interface: the socket, who calls, whose turn it is, and what they send."""
