@@ -26,6 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from emflow_agent.capture.capturing import Capturing
         from emflow_agent.models.store import ModelStore
         from emflow_agent.problems import CannotStart
+        from emflow_agent.scratch import tidy_up
         from emflow_agent.settings.reading import BadSetting
         from emflow_agent.settings.sources import settings
         from emflow_agent.systemd import notify
@@ -50,6 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         queue_size=told.queue_size,
     )
     service = AgentService(store, capturing)
+    tidy_up()
     capturing.start()
     try:
         with serving(

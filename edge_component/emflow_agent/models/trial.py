@@ -16,12 +16,12 @@ import resource
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from emflow_agent.problems import CannotLoad, NotEnoughMemory, Refused
 from emflow_agent.runtimes import Options, Runtime, ready_model, runtime_of
+from emflow_agent.scratch import scratch_folder
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ def try_out(runtime: Runtime, files: Mapping[str, bytes], options: Options, long
     whole = b"".join([json.dumps(head).encode(), b"\n", *files.values()])
     command = [sys.executable, "-m", "emflow_agent.models.trial", str(os.getpid())]
     try:
-        with _temporary_folder() as environment:
+        with _temporary_folder(runtime.WRITES) as environment:
             tried = subprocess.run(
                 command, check=False, input=whole, capture_output=True, timeout=longest, env=environment
             )
@@ -76,14 +76,12 @@ def try_out(runtime: Runtime, files: Mapping[str, bytes], options: Options, long
 
 
 @contextlib.contextmanager
-def _temporary_folder() -> Iterator[dict[str, str]]:
+def _temporary_folder(wanted: bool) -> Iterator[dict[str, str]]:
     """The environment with a folder of its own for a process that may not live to tidy up."""
-    try:
-        made = tempfile.TemporaryDirectory(prefix="emflow-trial-")
-    except OSError:
-        yield dict(os.environ)  # not every runtime needs one
+    if not wanted:
+        yield dict(os.environ)
         return
-    with made as place:
+    with scratch_folder() as place:
         yield {**os.environ, "TMPDIR": place}
 
 

@@ -1,9 +1,9 @@
 """What runs models: one file a runtime, which only knows how to open a model and to run it.
 
-A runtime is a module with `KEY` (its name in settings), `NAME`, `FILES` (what its models look like, for people),
-`files_of(names)` (which files of a folder are its model), `available()` (why not, or an empty string) and
-`open_model(files, options)`. Its own package is imported in `open_model` and `available` only, so that an agent works
-with whatever runtimes its device has.
+A runtime is a module with `KEY` (its name in settings), `NAME`, `WRITES` (whether it needs temporary files), `FILES`
+(what its models look like, for people), `files_of(names)` (which files of a folder are its model), `available()` (why
+not, or an empty string) and `open_model(files, options)`. Its own package is imported in `open_model` and `available` only, so
+that an agent works with whatever runtimes its device has.
 """
 
 from __future__ import annotations
@@ -64,6 +64,7 @@ class Runtime(Protocol):
     """A module of this package."""
 
     KEY: str
+    WRITES: bool
     NAME: str
     FILES: str
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from emflow_agent.calls.tensors import Array
 
 KEY = "litert"
+WRITES = False
 NAME = "LiteRT"
 FILES = "one *.tflite"
 

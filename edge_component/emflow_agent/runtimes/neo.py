@@ -23,11 +23,13 @@ from emflow_agent.problems import CannotLoad, CannotRun
 from emflow_agent.runtimes.options import Options
 from emflow_agent.runtimes.placement import Placement
 from emflow_agent.runtimes.text import one_line
+from emflow_agent.scratch import scratch_folder
 
 if TYPE_CHECKING:
     from emflow_agent.calls.tensors import Array
 
 KEY = "neo"
+WRITES = True
 NAME = "DLR"
 LIBRARY = "libdlr.so"
 FILES = f"a Neo-compiled model with its {LIBRARY}"
@@ -71,7 +73,7 @@ def open_model(files: Mapping[str, bytes], options: Options) -> NeoModel:
 @contextlib.contextmanager
 def _copies(files: Mapping[str, bytes]) -> Iterator[str]:
     try:
-        place = tempfile.TemporaryDirectory(prefix="emflow-neo-")
+        place = scratch_folder()
     except OSError as error:
         raise CannotLoad(f"there is no place for temporary files: {error.strerror}") from None
     with place as path:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import json
 import logging
-import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,11 +17,13 @@ from emflow_agent.problems import CannotLoad, CannotRun
 from emflow_agent.runtimes.options import Options
 from emflow_agent.runtimes.placement import Placement
 from emflow_agent.runtimes.text import one_line, only_one, open_sizes
+from emflow_agent.scratch import scratch_folder
 
 if TYPE_CHECKING:
     from emflow_agent.calls.tensors import Array
 
 KEY = "onnx"
+WRITES = True
 NAME = "ONNX Runtime"
 FILES = "one *.onnx"
 
@@ -146,7 +147,7 @@ def _open(
     # What older packages do not remember, the profile of a run tells.
     profiled = bool(providers) and not hasattr(runtime.InferenceSession, "get_provider_graph_assignment_info")
     try:
-        with tempfile.TemporaryDirectory(prefix="emflow-onnx-") as place:
+        with scratch_folder() as place:
             settings.add_session_config_entry(_EXTERNAL_FOLDER, place)
             settings.profile_file_prefix = str(Path(place, "profile"))
             settings.enable_profiling = profiled

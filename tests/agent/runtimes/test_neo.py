@@ -136,7 +136,7 @@ def test_a_library_that_cannot_be_loaded_is_said(opened: Open, neo: Path, conten
     (neo / "libdlr.so").write_bytes(content)
     with pytest.raises(CannotLoad, match=r"libdlr\.so cannot be loaded on this device: ") as caught:
         opened(neo)
-    assert "emflow-neo-" not in str(caught.value)
+    assert "emflow-agent-" not in str(caught.value)
 
 
 def test_a_library_of_another_kind_is_said(opened: Open, neo: Path, delegate: Path) -> None:
