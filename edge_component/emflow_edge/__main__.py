@@ -106,6 +106,7 @@ class _Run:
         self._thing = fields.text(named, "--thing")
         # A SimpleQueue, because a signal handler may interrupt whoever holds the lock of an Event, but not this.
         self._told: queue.SimpleQueue[Told] = queue.SimpleQueue()
+        self._unknown: tuple[str, ...] = ()
 
     def read(self) -> Settings:
         """The settings as they are now.
@@ -137,10 +138,13 @@ class _Run:
                 new = read()
                 component.change(new)
                 logged(new)
-            except EdgeProblem as problem:
-                log.error("the new configuration is refused: %s; going on with the one from before", problem)
-                component.status.refused(str(problem))
+                self._tell_unknown()
+            except Exception as error:
+                why = _why(error)
+                log.error("the new configuration is refused: %s; going on with the one from before", why)
+                component.status.refused(logs.without_passwords(why))
 
+        self._tell_unknown()
         component.start(wanted)
         if nucleus and not self._flags.config:
             nucleus.watch(
@@ -154,16 +158,21 @@ class _Run:
         return self._end(component, told)
 
     def _settings(self, config: Mapping[str, Any]) -> Settings:
-        for key in unknown_keys(config):
+        read = settings(overlay(config, self._flags), self._flags.assets, self._thing)
+        self._unknown = unknown_keys(config)
+        return read
+
+    def _tell_unknown(self) -> None:
+        # When the log is set up as the configuration wants it.
+        for key in self._unknown:
             log.warning("configuration: %s means nothing here", key)
-        return settings(overlay(config, self._flags), self._flags.assets, self._thing)
 
     def _judge(self, component: Component, config: Mapping[str, Any]) -> str:
         """What is wrong with a configuration that is about to be deployed; empty when nothing is."""
         try:
             component.check(settings(overlay(config, self._flags), self._flags.assets, self._thing))
-        except EdgeProblem as problem:
-            return logs.without_passwords(str(problem))
+        except Exception as error:
+            return logs.without_passwords(_why(error))
         return ""
 
     def _outlet(self, wanted: Settings) -> Outlet:
@@ -220,6 +229,14 @@ def _read(path: Any) -> Mapping[str, Any]:
     if not isinstance(config, dict):
         raise ConfigProblem(f"--config: {path} has to hold an object")
     return config
+
+
+def _why(error: Exception) -> str:
+    """Why a configuration is not taken; what nobody foresaw is no reason to end either."""
+    if isinstance(error, EdgeProblem):
+        return str(error)
+    log.debug("unexpected", exc_info=error)
+    return f"unexpected: {type(error).__name__}: {error}"
 
 
 def _unexpected(failure: threading.ExceptHookArgs) -> EdgeProblem:

@@ -74,6 +74,8 @@ class Nucleus:
         """
         self._judge = judge
         self._subscribe()
+        # What changed before that was told to nobody.
+        self._changed.set()
         threading.Thread(target=self._follow, args=(changed,), name="configuration", daemon=True).start()
 
     def publish(self, topic: str, payload: bytes, qos: int, retain: bool = False) -> Future[Any]:

@@ -17,9 +17,9 @@ from typing import Any, Protocol
 
 from emflow.local.broker import Broker
 from emflow.local.child import Child
-from emflow.local.core.ipc.operations import Operations
 from emflow.local.core.ipc.server import IpcServer
 from emflow.local.core.logs import DeviceLog
+from local.core.ipc_device import Device
 from support import Process, until
 
 
@@ -120,24 +120,29 @@ class EmbeddedBroker:
         self._broker.stop()
 
 
+class _Device(Device):
+    """A device that hands on what is published."""
+
+    def __init__(self, folder: Path, configurations: Mapping[str, dict[str, Any]]) -> None:
+        super().__init__(folder, configurations)
+        self.arrived: queue.Queue[dict[str, Any]] = queue.Queue()
+
+    def publish(self, topic: str, payload: bytes, qos: int, retain: bool) -> None:
+        self.arrived.put(json.loads(payload))
+
+
 class Nucleus:
     """A nucleus' IPC socket, one component's configuration behind it, and what that component published."""
 
     name, thing, token, component = "nucleus", "a-thing", "token", "com.example.Camera"
 
     def __init__(self, socket: Path) -> None:
-        self.socket, self.given = socket, dict[str, Any]()
-        self.published: queue.Queue[dict[str, Any]] = queue.Queue()
+        self.socket, self._device = socket, _Device(socket.parent, {self.component: {}})
+        self.published = self._device.arrived
         self.give_back()
 
-    def configuration(self, component: str) -> Mapping[str, Any] | None:
-        return self.given if component == self.component else None
-
-    def publish(self, topic: str, payload: bytes, qos: int, retain: bool) -> None:
-        self.published.put(json.loads(payload))
-
-    def reported(self, component: str, state: str) -> None:
-        pass
+    def deploy(self, configuration: dict[str, Any]) -> None:
+        self._device.deploy({self.component: configuration})
 
     def take_away(self, how: random.Random) -> None:
         self._server.stop()
@@ -145,7 +150,7 @@ class Nucleus:
     def give_back(self) -> None:
         log = DeviceLog(self.socket.with_suffix(".log"))
         owners = {self.token: self.component}
-        self._server = IpcServer(self.socket, owners.get, Operations(self), log)
+        self._server = IpcServer(self.socket, owners.get, self._device.operations, log)
         self._server.start()
 
     def stop(self) -> None:

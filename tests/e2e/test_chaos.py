@@ -63,13 +63,14 @@ def world(tmp_path: Path, scenes_model: Path, start: Callable[..., Process]) -> 
     nucleus = Nucleus(tmp_path / "ipc.socket")
     agent = Agent(tmp_path / "a.sock", start)
     allowed = {"operations": ["aws.greengrass#PublishToIoTCore"], "resources": [TOPIC]}
-    nucleus.given = {
+    configuration = {
         "accessControl": {"aws.greengrass.ipc.mqttproxy": {"policy:1": allowed}},
         "modelName": "scenes",
         "agentSocket": str(agent.socket),
         "streams": [{"name": "front", "url": camera.url, "every": "100ms"}],
         "publish": {"topic": TOPIC, "qos": "1"},
     }
+    nucleus.deploy(configuration)
     component = (sys.executable, "-m", "emflow_edge", "-c", f"{model}/")
     environment = {
         **os.environ,

@@ -26,6 +26,7 @@ pytestmark = pytest.mark.e2e
 DWELL = 1.0
 SCENES = ("--dwell", str(DWELL))
 NEW_SCENE = 0.25  # seconds after a change in which the scene before may still be seen
+NEXT_SCENE = 0.1  # before one in which a camera on a busy machine may draw the next scene already
 
 
 def labels(scenes_model: Path) -> tuple[str, ...]:
@@ -35,7 +36,11 @@ def labels(scenes_model: Path) -> tuple[str, ...]:
 def right_and_wrong(messages: list[dict[str, Any]]) -> tuple[int, int]:
     """How many results name the scene that the camera's schedule has for their frame's time, and how many do not."""
     times = [(message["label"], datetime.fromisoformat(message["frame_time"]).timestamp()) for message in messages]
-    judged = [label == scenes.shown_at(taken, DWELL) for label, taken in times if taken % DWELL > NEW_SCENE]
+    judged = [
+        label == scenes.shown_at(taken, DWELL)
+        for label, taken in times
+        if NEW_SCENE < taken % DWELL < DWELL - NEXT_SCENE
+    ]
     return judged.count(True), judged.count(False)
 
 
@@ -79,8 +84,8 @@ def test_one_result_a_second_by_default(edge: "Edge") -> None:
         datetime.fromisoformat(message["frame_time"]).timestamp()
         for message in edge.results(edge.run(url, "--results", "4"), 4)
     ]
-    # A frame comes up to one frame time after it is due; the grid itself does not drift.
-    assert times[3] - times[0] == pytest.approx(3, abs=0.1)
+    # From the second on these are the camera's key frames, of which it has one a second, or fewer on a busy machine.
+    assert times[3] - times[0] == pytest.approx(3, abs=1)
 
 
 def test_photographs_of_an_orange_are_index_950(edge: "Edge", shared_data: Path) -> None:
@@ -120,7 +125,7 @@ def test_a_camera_that_is_killed_and_comes_back_gives_results_again(edge: "Edge"
     component = edge.run(url, "--every", "100ms", *labels(scenes_model))
     edge.results(component, 3)
     camera.stop()
-    component.says("stopped sending")
+    component.says("closed the connection")
     before = len(edge.results(component, 3))
     edge.camera(*SCENES, port=int(url.split(":")[2].split("/")[0]))
     after = edge.results(component, before + 15)[before + 1 :]
@@ -137,7 +142,7 @@ def test_a_camera_that_freezes_and_goes_on_gives_fresh_results_again(edge: "Edge
     edge.results(component, 3)
     os.kill(camera.pid, signal.SIGSTOP)
     try:
-        component.says("stopped sending")
+        component.says("sent nothing for 3 s")
     finally:
         os.kill(camera.pid, signal.SIGCONT)
     before = len(edge.results(component, 3))

@@ -3,7 +3,8 @@
 import dataclasses
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from edge.answering import Answering, served
 from edge.http_camera import camera
 from emflow_edge.component import Component
 from emflow_edge.problems import ConfigProblem, EdgeProblem
+from emflow_edge.results.outlets import Message
 from emflow_edge.settings.config import KNOWN
 from emflow_edge.settings.config import settings as read
 from emflow_edge.settings.flags import overlay, parse
@@ -87,8 +89,13 @@ class Outlet:
     def __init__(self) -> None:
         self.results = 0
 
-    def send(self, topic: str, payload: str, qos: int = 1, retain: bool = False) -> None:
-        self.results += "sequence" in json.loads(payload)
+    def open(self, lost: Callable[[], object], will: Message | None) -> None: ...
+
+    def send(self, message: Message) -> "Future[Any]":
+        self.results += "sequence" in json.loads(message.payload)
+        sent: Future[Any] = Future()
+        sent.set_result(None)
+        return sent
 
     def close(self) -> None: ...
 

@@ -6,10 +6,11 @@ import threading
 import time
 from collections import deque
 
+from emflow_edge.camera import decoding
 from emflow_edge.camera.access_units import AccessUnits, Unit
 from emflow_edge.camera.capture import Arrival, Picture
 from emflow_edge.camera.decoding import Decoder, Undecodable
-from emflow_edge.camera.problems import Lost
+from emflow_edge.camera.problems import Lost, Refused
 from emflow_edge.camera.rtsp import Session
 from emflow_edge.camera.wire import trust
 from emflow_edge.settings.streams import Stream
@@ -22,6 +23,8 @@ class LiveCapture:
     """Raises what `Session` raises."""
 
     def __init__(self, stream: Stream, credentials: tuple[str, str], stop: threading.Event) -> None:
+        if not decoding.AVAILABLE:
+            raise Refused("cannot be decoded: PyAV is not installed (pip install av), which backend ffmpeg needs")
         place = stream.place
         context = trust(stream.ca) if place.scheme == "rtsps" else None
         self._timeout = stream.read_timeout

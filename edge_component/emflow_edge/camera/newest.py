@@ -7,6 +7,7 @@ putting replaces, taking waits. Putting tells what was replaced unseen, because 
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from typing import Generic, TypeVar
@@ -27,7 +28,7 @@ class Newest(Generic[T]):
         self._changed = threading.Condition()
         self._taken = 0.0
         self._busy = 0.0
-        self._asked = True
+        self._asked = False
 
     def put(self, item: T) -> int:
         """Offer an item; how many older ones that nobody took it replaced (0 or 1). Never blocks."""
@@ -62,12 +63,14 @@ class Newest(Generic[T]):
             return 0 if held is None else 1
 
     def next_asked(self) -> float:
-        """When the next item will be asked for, on the monotonic clock, if the taker is as busy as it was last time.
+        """When the next item will be asked for, if the taker is as busy as it was last time.
 
-        In the past while it waits.
+        On the monotonic clock: 0 while somebody waits, never in the past else, infinite before the first time.
         """
         with self._changed:
-            return 0.0 if self._asked else self._taken + self._busy
+            if self._asked:
+                return 0.0
+            return max(time.monotonic(), self._taken + self._busy) if self._taken else math.inf
 
     def close(self) -> None:
         """Wake whoever waits; an item still in the slot can be taken."""

@@ -83,7 +83,7 @@ class Session:
             raise Lost("redirects without end")
         video = sdp.video(body.decode("utf-8", "replace"))
         if video is None:
-            raise Refused("has no video in its description")
+            raise Lost("has no video in its description")
         if video.codec not in ("H264", "H265"):
             raise OtherCodec(f"sends {video.codec or 'a codec that it does not name'}")
         self.video = video

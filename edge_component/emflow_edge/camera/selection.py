@@ -8,6 +8,7 @@ key frames; a model that is busy for longer than such a stretch needs only those
 from __future__ import annotations
 
 import enum
+import math
 from collections import deque
 
 from emflow_edge.camera.cadence import Cadence
@@ -34,6 +35,7 @@ class Selection:
 
     def __init__(self, cadence: Cadence) -> None:
         self._cadence = cadence
+        cadence.early = 0.0
         self._chained = self._sparse = False
         self._first = 0.0
         # Of the last key frame: when it came, by the camera's clock, and as the how many-th frame.
@@ -53,16 +55,18 @@ class Selection:
         Args:
             arrival: the frame.
             number: of the frames that came, from 1.
-            next_asked: when the next frame will be asked for; in the past when it is waited for.
+            next_asked: when the next frame will be asked for; in the past when it is waited for, infinite when that
+                cannot be told.
         """
         self._first = self._first or arrival.at
         if arrival.key:
-            self._meet_key(arrival, number, next_asked)
+            self._meet_key(arrival, number)
         if not arrival.sound:
             self._chained = False
             return Fate.LEFT
         wanted = self._cadence.wants(arrival.at, number)
-        if self._sparse:
+        waiting = next_asked <= arrival.at
+        if self._sparse and not (wanted and (self._chained or not waiting)):
             self._chained = False
             return Fate.ALONE if arrival.key and wanted else Fate.LEFT
         if self._is_over_before(next_asked):
@@ -74,7 +78,7 @@ class Selection:
             return Fate.LEFT
         return Fate.DECODED
 
-    def _meet_key(self, arrival: Arrival, number: int, next_asked: float) -> None:
+    def _meet_key(self, arrival: Arrival, number: int) -> None:
         clock = arrival.at if arrival.clock is None else arrival.clock
         if self._keys and clock > self._key_clock:
             self._seconds.append(clock - self._key_clock)
@@ -82,8 +86,8 @@ class Selection:
         self._keys += 1
         self._key_at, self._key_clock, self._key_number = arrival.at, clock, number
         cadence, length = self._cadence, max(self._seconds, default=0.0)
-        # While the model is busy beyond the moment at which a frame is due, the newest is wanted when it asks.
-        self._sparse = 0 < length <= cadence.every * _JITTER and not cadence.frames and next_asked <= cadence.due
+        # A frame that is due while the model is still busy must be the newest when it asks, so all are decoded then.
+        self._sparse = 0 < length <= cadence.every * _JITTER and not cadence.frames
         # The key frame nearest to when one is due will do.
         cadence.early = length / 2 if self._sparse else 0.0
 
@@ -96,4 +100,4 @@ class Selection:
         else:
             due = False
         length = max(self._seconds)
-        return due or self._key_at + length * (1 + _SOONER) <= next_asked
+        return due or self._key_at + length * (1 + _SOONER) <= next_asked < math.inf

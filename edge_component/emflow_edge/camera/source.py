@@ -31,6 +31,8 @@ Credentials = Callable[[str], "tuple[str, str]"]
 # is asked ever less often: some lock an account after a number of wrong passwords.
 _ABSENT = (0.1, 0.4)
 _REFUSED = (0.5, 30.0)
+# Frames that a decoder holds back at most (H.264 and H.265 allow 16).
+_HELD = 16
 
 
 class Camera:
@@ -139,6 +141,10 @@ class Camera:
                 self._counters.add("skipped")
                 continue
             self._inside += 1
+            if self._inside > _HELD:
+                # No decoder holds so many back: nothing came of this one, or of one before it.
+                self._inside -= 1
+                self._counters.add("skipped")
             for of, picture in capture.decode(alone=fate is Fate.ALONE):
                 self._inside = max(0, self._inside - 1)
                 if not there:

@@ -14,6 +14,7 @@ from urllib.parse import quote
 import grpc
 
 from emflow_edge.backoff import Backoff
+from emflow_edge.inference.handing_over import HandingOver
 from emflow_edge.inference.model import Model, TensorSpec, picture_model
 from emflow_edge.problems import EdgeProblem
 from emflow_proto import messages as m
@@ -52,11 +53,17 @@ class PredictFailed(Exception):
 
 @dataclass(frozen=True)
 class Prediction:
-    """One answer: the tensors that went in and came out; milliseconds: how long the call took, seen from here."""
+    """One answer: what went in and came out; milliseconds: how long the call took, seen from here."""
 
-    inputs: Sequence[m.Tensor]
+    metadata: m.TensorMetadata
+    data: bytes
     outputs: Sequence[m.Tensor]
     milliseconds: float
+
+    @property
+    def inputs(self) -> Sequence[m.Tensor]:
+        """The tensors that went in, each with its bytes, whichever way they were handed over."""
+        return (m.Tensor(tensor_metadata=self.metadata, byte_data=self.data),)
 
 
 class Agent:
@@ -75,6 +82,7 @@ class Agent:
         address = f"unix:{quote(os.fsencode(Path(socket).absolute()))}"
         self._channel = grpc.insecure_channel(address, options=_CHANNEL)
         self._stub = AgentStub(self._channel)
+        self._handing_over = HandingOver()
         self._lock = threading.Lock()
         self._model: Model | None = None
         self._ours = False
@@ -114,25 +122,33 @@ class Agent:
         """
         spec = model.input
         metadata = m.TensorMetadata(name=spec.name, data_type=m.DataType[spec.dtype.upper()], shape=spec.shape)
-        request = m.PredictRequest(name=model.name, tensors=[m.Tensor(tensor_metadata=metadata, byte_data=data)])
         begin = time.perf_counter()
+        outputs = self._predict(model, metadata, data)
+        milliseconds = (time.perf_counter() - begin) * 1000
+        if not outputs:
+            raise PredictFailed("the answer has no tensor")
+        return Prediction(metadata, data, outputs, milliseconds)
+
+    def _predict(self, model: Model, metadata: m.TensorMetadata, data: bytes) -> Sequence[m.Tensor]:
+        tensor = self._handing_over.tensor(metadata, data)
         try:
-            answer = self._stub.Predict(request, timeout=_PREDICT_TIMEOUT)
+            request = m.PredictRequest(name=model.name, tensors=[tensor])
+            outputs: Sequence[m.Tensor] = self._stub.Predict(request, timeout=_PREDICT_TIMEOUT).tensors
         except ValueError as error:
             # Somebody closed the channel meanwhile.
             raise Gone from error
         except grpc.RpcError as error:
             code = error.code()
             if code in _AWAY or code is grpc.StatusCode.NOT_FOUND:
+                self._handing_over.give_up()
                 self._forget(model, "has lost the model" if code is grpc.StatusCode.NOT_FOUND else "is gone")
                 raise Gone from error
             if code is grpc.StatusCode.INVALID_ARGUMENT:
+                if self._handing_over.refused(tensor, error.details() or ""):
+                    return self._predict(model, metadata, data)
                 raise EdgeProblem(f"the agent refuses the input of model {self._name}: {error.details()}") from error
             raise PredictFailed(f"{code.name}: {error.details()}") from error
-        milliseconds = (time.perf_counter() - begin) * 1000
-        if not answer.tensors:
-            raise PredictFailed("the answer has no tensor")
-        return Prediction(request.tensors, answer.tensors, milliseconds)
+        return outputs
 
     def close(self) -> None:
         """Unload the model if it was loaded here, and hang up. Ends what other threads wait for."""

@@ -9,7 +9,6 @@ from typing import Any
 from emflow_edge.vision.outcome import Choice, Detection, Outcome
 from emflow_edge.watching.clock import utc
 
-
 _NOTHING = Choice(-1, None, 0.0)
 """What the workshop's keys say where a detector found nothing."""
 

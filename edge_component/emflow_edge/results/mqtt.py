@@ -59,7 +59,7 @@ class Mqtt311Outlet:
             on_connection_interrupted=lambda **_: lost(),
             **_no_metrics(mqtt.Connection),
         )
-        connection.connect().result(_TIMEOUT)
+        _connected(connection.connect(), self._to)
         self._connection = connection
 
     def send(self, message: Message) -> Future[Any]:
@@ -132,7 +132,7 @@ class Mqtt5Outlet:
         client.start()
         self._client = client
         try:
-            self._agreed = opened.result(_TIMEOUT)
+            self._agreed = _connected(opened, self._to)
         except BaseException:
             self.close()
             raise
@@ -165,6 +165,15 @@ class Mqtt5Outlet:
             payload_format_indicator=mqtt5.PayloadFormatIndicator.AWS_MQTT5_PFI_UTF8,
             message_expiry_interval_sec=None if message.lasting or not self._expiry else self._expiry,
         )
+
+
+def _connected(asked: Future[Any], to: Destination) -> Any:
+    try:
+        return asked.result(_TIMEOUT)
+    except (TimeoutError, FutureTimeoutError):
+        # TLS does not say at once that a certificate is not trusted, lest somebody measures how long that took.
+        perhaps = "; perhaps one side does not trust the other's certificate" if to.tls else ""
+        raise TimeoutError(f"the broker does not let it in within {_TIMEOUT:g} s{perhaps}") from None
 
 
 def _no_metrics(kind: Any) -> dict[str, bool]:

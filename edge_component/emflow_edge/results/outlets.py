@@ -15,7 +15,7 @@ from emflow_edge.problems import EdgeProblem
 
 @dataclass(frozen=True)
 class Message:
-    """What is sent. lasting: whether it is of use however late it arrives."""
+    """What is sent. lasting: it is no result, and of use however late it arrives."""
 
     topic: str
     payload: str
@@ -73,15 +73,16 @@ class GreengrassOutlet:
 
 
 class StdoutOutlet:
-    """One message a line."""
+    """One result a line, and nothing else: there are no topics to tell it from."""
 
     def open(self, lost: Callable[[], object], will: Message | None) -> None:
         """Nothing: it is open from the start."""
 
     def send(self, message: Message) -> Future[Any]:
         try:
-            sys.stdout.write(message.payload + "\n")
-            sys.stdout.flush()
+            if not message.lasting:
+                sys.stdout.write(message.payload + "\n")
+                sys.stdout.flush()
         except BrokenPipeError:
             # Whoever read has gone, as `head` does; what is left in the buffer must not complain at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -6,6 +6,7 @@ Topics get their messages in order; after an outage, what waited goes out after 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import threading
@@ -32,8 +33,8 @@ log = logging.getLogger(__name__)
 DEPTH = 100
 UNDER_WAY = 32
 _TIMEOUT = 10.0
-# Of the time to end in: until when results are sent, and how long the last words may take.
-_RESULTS, _WORDS = 0.6, 0.2
+# Which part of the time to end in is for results, and how many seconds the last words may take.
+_RESULTS, _WORDS = 0.6, 0.3
 
 
 class Publisher:
@@ -73,7 +74,7 @@ class Publisher:
         self._changed = self._box.changed
         self._answered = self._lost = False
         self._deadline: float | None = None
-        self._grace = 0.0
+        self._connection = 0
         # The thread's own.
         self._open = self._failing = False
         self._flights: list[Flight] = []
@@ -112,7 +113,7 @@ class Publisher:
         Returns whether its thread has ended; an outlet that hangs may hold it.
         """
         with self._changed:
-            self._grace, self._deadline = grace, time.monotonic() + grace * _RESULTS
+            self._deadline = time.monotonic() + grace * _RESULTS
             self._changed.notify()
         self._thread.join(grace)
         self._box.close()
@@ -128,7 +129,7 @@ class Publisher:
         except EdgeProblem as problem:
             self._finished(problem)
         finally:
-            self._outlet.close()
+            self._let_go()
 
     def _over(self) -> bool:
         with self._changed:
@@ -187,15 +188,21 @@ class Publisher:
     def _connect(self) -> None:
         with self._changed:
             self._lost = False
-        self._outlet.open(self._hung_up, self._last_words.will if self._last_words else None)
+            self._connection = number = self._connection + 1
+        self._outlet.open(lambda: self._hung_up(number), self._last_words.will if self._last_words else None)
         self._open = True
+        if self._failing:
+            # What was made since then has waited, too.
+            self._box.outage()
         # The will may have been published since they were sent.
         self._box.announce_again(self._kept.values())
 
-    def _hung_up(self) -> None:
+    def _hung_up(self, number: int) -> None:
         with self._changed:
-            self._lost = True
-            self._changed.notify()
+            # One that was let go of may say so late.
+            if number == self._connection:
+                self._lost = True
+                self._changed.notify()
 
     def _launch(self) -> bool:
         """Begin to send the next message, if there is one and it is time; whether it was."""
@@ -267,10 +274,10 @@ class Publisher:
 
     def _outage(self, error: BaseException) -> None:
         """Nothing under way arrives any more: begin anew, after a while."""
-        self._outlet.close()
+        self._let_go()
         self._open, self._flights = False, []
         self._box.outage()
-        words = str(getattr(error, "message", None) or error or type(error).__name__)
+        words = str(getattr(error, "message", None) or error) or type(error).__name__
         if not self._failing:
             log.warning("results cannot be published: %s; keeping the newest %d and trying on", words, self._depth)
         self._failing = True
@@ -280,6 +287,11 @@ class Publisher:
             ending = self._ending
             self._changed.wait_for(lambda: self._ending != ending, min(self._backoff.delay(), self._left()))
 
+    def _let_go(self) -> None:
+        # What a library says of a connection that is given up anyway, is of no use to anybody.
+        with contextlib.suppress(Exception):
+            self._outlet.close()
+
     def _tell_of(self, trouble: str) -> None:
         if trouble != self._told:
             self._told = trouble
@@ -288,5 +300,5 @@ class Publisher:
     def _say_goodbye(self) -> None:
         if self._open and self._last_words and not self._lost:
             # Its answer is worth waiting for: a broker that lets go of a client in good order forgets its will.
-            answer = self._outlet.send(self._last_words.farewell())
-            wait_for([answer], self._grace * _WORDS)
+            with contextlib.suppress(Exception):
+                wait_for([self._outlet.send(self._last_words.farewell())], _WORDS)

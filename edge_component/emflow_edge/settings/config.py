@@ -70,10 +70,11 @@ def settings(config: Mapping[str, Any], assets: Path | None = None, thing: str =
     name = fields.text(config, "modelName", required="-m")
     if not _MODEL_NAME.fullmatch(name):
         raise ConfigProblem(f"modelName: {name!r} is no model name; letters, digits and single dashes inside are")
+    folder = model_folder(fields.text(config, "modelComponentName", required="-c"))
     streams = read_streams(config)
     return Settings(
         model_name=name,
-        model_folder=model_folder(fields.text(config, "modelComponentName", required="-c")),
+        model_folder=folder,
         streams=streams,
         model_io=read_model_io(fields.section(config, "modelIO"), assets),
         publish=read_publishing(

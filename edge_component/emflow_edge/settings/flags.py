@@ -39,7 +39,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         metavar="True|False",
         help="whether the model is quantised; the model says so itself",
     )
-    workshop.add_argument("-a", dest="capture", metavar="True|False", help="capture tensors (not in this version)")
+    workshop.add_argument("-a", dest="capture", metavar="True|False", help="capture tensors, as the agent is set up to")
     ours = parser.add_argument_group("configuration")
     ours.add_argument("--config", type=Path, metavar="FILE", help="configuration as JSON; read again on SIGHUP")
     ours.add_argument("--secrets", type=Path, metavar="FILE", help="cameras' credentials as JSON, mode 0600")

@@ -62,8 +62,9 @@ def read_publishing(
         template = fields.text(one, key, prefix="publish.")
         topics.check(template, f"publish.{key}", names)
         others[key] = topics.fill(template, shared)
-    if others["statusTopic"] and others["statusTopic"] == others["metricsTopic"]:
-        raise ConfigProblem("publish.metricsTopic: is publish.statusTopic too, which keeps the newest status")
+    taken = {topics.fill(results, {**shared, "stream": stream}) for stream in streams or ("",)}
+    if others["statusTopic"] and others["statusTopic"] in {*taken, others["metricsTopic"]}:
+        raise ConfigProblem("publish.statusTopic: results or metrics go there, too; give it a topic of its own")
     mqtt = fields.choice(one, "mqtt", MQTT, "publish.")
     expiry = fields.seconds(one, "expiry", "0s", prefix="publish.")
     if expiry != int(expiry):

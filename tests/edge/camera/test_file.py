@@ -85,6 +85,8 @@ def test_without_pyav_rtsp_goes_through_opencv(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("emflow_edge.camera.decoding.AVAILABLE", False)
     assert kinds.kind(Stream("x", "rtsp://camera/1")) == "ffmpeg"
     assert kinds.kind(Stream("x", "rtsp://camera/1"), plain=True) == "ffmpeg"
+    with pytest.raises(Refused, match="PyAV is not installed"):
+        kinds.open_capture(Stream("x", "rtsp://camera/1", backend="ffmpeg"), NOBODY, threading.Event())
 
 
 def test_the_boards_pipeline_is_as_its_makers_have_it() -> None:

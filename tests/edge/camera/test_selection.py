@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from itertools import pairwise
+
 import pytest
 
 from emflow_edge.camera.cadence import Cadence
@@ -40,6 +43,22 @@ def test_only_key_frames_are_decoded_when_they_come_as_often_as_frames_are_wante
     assert played.decoded(20) == 20
     assert set(played.fates[100:]) == {Fate.LEFT, Fate.ALONE}
     assert [number for number in played.taken if number > 100] == list(range(101, 301, 10))
+
+
+def test_while_the_model_is_busy_beyond_its_time_the_newest_frame_is_there_when_it_asks() -> None:
+    # Busy for 1.35 s at a frame a second: it asks in the middle of a stretch.
+    played = Played(Cadence(1.0), gop=10, seconds=60, busy=1.35)
+    gaps = [after - before for before, after in pairwise(played.taken[2:])]
+    assert set(gaps) == {14}
+
+
+def test_before_anybody_asks_all_frames_are_decoded_so_that_the_first_one_is_fresh() -> None:
+    selection = Selection(Cadence(1.0))
+    fates = [
+        selection.of(Arrival(0.0, 100 + number / RATE, key=number % 10 == 0, spare=False), number + 1, math.inf)
+        for number in range(50)
+    ]
+    assert set(fates) == {Fate.DECODED}
 
 
 def test_the_rate_is_kept_when_key_frames_come_at_odd_times() -> None:

@@ -16,8 +16,9 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.camera.pieces import Scripted, answered
+from edge.camera.pieces import Scripted, answered, tidy
 from emflow.local import scenes
+from emflow_edge.camera.decoding import Decoder
 from emflow_edge.camera.newest import Closed
 from emflow_edge.camera.problems import Lost
 from emflow_edge.camera.source import Camera, Credentials, Frame
@@ -153,6 +154,18 @@ def test_a_secret_that_cannot_be_had_is_told(absent_port: int) -> None:
         until(lambda: "can be had in Greengrass only" in str(watched.heard.told))
 
 
+def test_a_camera_that_hangs_up_again_and_again_leaves_nothing_behind(scripted: Callable[..., Scripted]) -> None:
+    camera = scripted(lambda head: None if head.startswith("PLAY") else tidy(head))
+    with Watched(f"rtsp://127.0.0.1:{camera.port}/live"):
+        until(lambda: camera.methods.count("PLAY") >= 2)
+        before = len(list(Path("/proc/self/fd").iterdir())), threading.active_count()
+        until(lambda: camera.methods.count("PLAY") >= 12, what="ten more tries")
+        # What is under way at the moment are two sockets and the thread of the camera's side.
+        after = len(list(Path("/proc/self/fd").iterdir())), threading.active_count()
+    assert after[0] <= before[0] + 3
+    assert after[1] <= before[1] + 2
+
+
 @pytest.mark.e2e
 def test_frames_show_what_the_camera_showed_when_they_were_taken(edge: Edge) -> None:
     _, url = edge.camera("--dwell", "1", "--size", "320x240")
@@ -161,8 +174,8 @@ def test_frames_show_what_the_camera_showed_when_they_were_taken(edge: Edge) -> 
             frame = camera.next()
             into = frame.taken % 1
             assert frame.image.shape == (240, 320, 3)
-            # Encoding and decoding take their time, so right after a change the old scene may still be seen.
-            if into > 0.25:
+            # A camera on a busy machine draws a little late or early, so near a change another scene may be seen.
+            if 0.25 < into < 0.9:
                 shown = scenes.moving(scenes.shown_at(frame.taken, 1), frame.taken, 320, 240, 1)[..., ::-1]
                 assert np.abs(shown.astype(int) - frame.image).mean() < 25, f"{into:.2f} s into the scene"
 
@@ -215,6 +228,28 @@ def test_a_camera_that_stops_with_its_connection_open_is_noticed_and_nothing_old
         assert frame.taken > back - 0.1
     assert watched.heard.told.count("present 640 x 480") == 2
     assert watched.counters.now()["reconnects"] == 1
+
+
+@pytest.mark.e2e
+def test_frames_do_not_grow_older_when_decoding_is_slower_than_the_camera(
+    edge: Edge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decode = Decoder.decode
+
+    def slow(self: Decoder, data: bytes, number: int) -> object:
+        time.sleep(0.08)
+        return decode(self, data, number)
+
+    monkeypatch.setattr(Decoder, "decode", slow)
+    _, url = edge.camera("--fps", "25")
+    with Watched(url) as camera:
+        end, ages = time.monotonic() + 8, []
+        while time.monotonic() < end:
+            frame = camera.next()
+            ages.append(time.time() - frame.taken)
+    assert len(ages) > 5
+    # Without leaving out what has piled up it would be four seconds by now.
+    assert max(ages) < 1.8
 
 
 @pytest.mark.e2e

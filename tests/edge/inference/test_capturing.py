@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 import pytest
 
-from emflow_agent.shared_memory import attached
+from emflow_agent.calls.shared_memory import attached
 from emflow_edge.inference.capturing import LARGE, Capturing, Shot
 from emflow_edge.settings.capturing import CaptureSettings
 from emflow_proto import messages as m

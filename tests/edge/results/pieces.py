@@ -39,7 +39,7 @@ class Other:
     tries: int = 0
     closed: bool = True
     wills: list[Message | None] = field(default_factory=list)
-    asked: list[tuple[Message, "Future[Any]"]] = field(default_factory=list)
+    asked: list[tuple[Message, Future[Any]]] = field(default_factory=list)
     taken: list[Message] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -53,7 +53,7 @@ class Other:
         self.wills.append(will)
         self.hang_up, self.closed = lost, False
 
-    def send(self, message: Message) -> "Future[Any]":
+    def send(self, message: Message) -> Future[Any]:
         answer: Future[Any] = Future()
         with self._lock:
             self.asked.append((message, answer))
@@ -74,7 +74,7 @@ class Other:
             if not answer.done():
                 self._answer(message, answer)
 
-    def _answer(self, message: Message, answer: "Future[Any]") -> None:
+    def _answer(self, message: Message, answer: Future[Any]) -> None:
         error = self.refuses.get(message.topic)
         if error is None:
             self.taken.append(message)

@@ -1,8 +1,7 @@
+from edge.results.pieces import detected, result
 from emflow_edge.results.filters import Filter
 from emflow_edge.results.message import Result
 from emflow_edge.settings.publishing import Publishing
-
-from edge.results.pieces import detected, result
 
 
 def passed(to: Publishing, *results: Result) -> list[bool]:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 from emflow_edge.problems import EdgeProblem
 from emflow_edge.results.destination import Destination, destination
 from emflow_edge.results.mqtt import Mqtt5Outlet, Mqtt311Outlet
-from emflow_edge.results.outlets import Message
+from emflow_edge.results.outlets import Message, StdoutOutlet
 
 
 @pytest.fixture
@@ -145,6 +145,14 @@ def test_the_protocol_is_named_while_tls_is_negotiated(certificates: Certificate
         server.join(10)
         outlet.close()
     assert named == ["x-amzn-mqtt-ca"]
+
+
+def test_standard_output_has_results_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
+    outlet = StdoutOutlet()
+    outlet.open(lambda: None, None)
+    for message in (Message("a", "one"), Message("status", "{}", lasting=True), Message("b", "two")):
+        outlet.send(message).result(0)
+    assert capsys.readouterr().out == "one\ntwo\n"
 
 
 @pytest.mark.e2e

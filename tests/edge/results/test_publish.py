@@ -114,14 +114,36 @@ def test_what_was_under_way_when_the_connection_was_lost_is_sent_again(
     first = list(other.asked)
     other.asked.clear()
     other.answers = True
-    other.hang_up()
+    first_connection = other.hang_up
+    first_connection()
     until(lambda: len(other.taken) == 3, what="all again")
-    # Whoever answers for the old connection now, says nothing new.
+    # Whatever the old connection says now is nothing new.
     for _, answer in first:
         answer.set_result(None)
+    first_connection()
+    out.put(result(3))
+    until(lambda: len(other.taken) == 4, what="one more over the same connection")
     assert out.close(grace=10)
-    assert (other.opened, other.sequences()) == (2, [2, 1, 0])
-    assert counted(counters) == (3, 0, 0)
+    assert (other.opened, other.sequences()) == (2, [2, 1, 0, 3])
+    assert counted(counters) == (4, 0, 0)
+
+
+def test_an_outlet_that_cannot_even_be_closed_is_opened_again(
+    other: Other, publisher: Make, counters: Counters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise OSError("no such connection")
+
+    monkeypatch.setattr(other, "close", fails)
+    words = last_words(Publishing(status_topic="status"), "thing", "1.0.0")
+    out = publisher(last_words=words)
+    until(lambda: other.opened == 1, what="a connection")
+    other.hang_up()
+    out.put(result(0))
+    until(lambda: counters.now()["published"] == 1, what="the result")
+    monkeypatch.setattr(other, "send", fails)
+    assert out.close(grace=5)
+    assert other.opened == 2
 
 
 def test_what_is_never_answered_is_sent_again(other: Other, publisher: Make, counters: Counters) -> None:
@@ -231,9 +253,7 @@ def test_an_age_is_counted_to_the_moment_of_sending(other: Other, publisher: Mak
     assert (spread.count, spread.p99) == (2, pytest.approx(375, rel=0.05))
 
 
-def test_results_that_are_not_wanted_are_counted_as_filtered(
-    other: Other, publisher: Make, counters: Counters
-) -> None:
+def test_results_that_are_not_wanted_are_counted_as_filtered(other: Other, publisher: Make, counters: Counters) -> None:
     out = publisher(Publishing(threshold=0.5))
     for number in range(6):
         out.put(result(number, confidence=0.4 if number % 3 else 0.6))

@@ -1,0 +1,32 @@
+"""`emflow up` with a camera that demands a password: from Secrets Manager to the component, and nowhere else."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from e2e.test_up import DEMO, nothing_left, scratch, start_up, told
+
+__all__ = ["scratch"]
+
+pytestmark = pytest.mark.e2e
+
+ARN = "arn:aws:secretsmanager:us-east-1:123456789012:secret:camera-AbCdEf"
+
+
+def test_a_camera_with_a_password_is_seen_by_the_component_that_may_read_its_secret(
+    scratch: Path, tmp_path: Path, scenes_model: Path
+) -> None:
+    open_ = "every: 1s"
+    text = DEMO.read_text().replace("models/", f"{scenes_model.parent}/")
+    assert open_ in text
+    workflow = tmp_path / "demo.yaml"
+    workflow.write_text(text.replace(open_, f'every: 1s\n      credentials: {{secret: "{ARN}"}}', 1))
+    up = start_up(scratch, str(workflow), "--json", "--results", "3")
+    output, _ = up.communicate(timeout=180)
+    assert up.returncode == 0, told(scratch)
+    assert len([json.loads(line)["label"] for line in output.splitlines()]) == 3
+    assert "username" not in output + told(scratch)
+    assert nothing_left(scratch)

@@ -1,0 +1,117 @@
+"""Publishing through a nucleus: the virtual core's IPC with a component's own client."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge.greengrass import COMPONENT, Core, publishing
+from edge.results.pieces import result
+from emflow_edge.ipc import SOCKET_VARIABLE, Nucleus
+from emflow_edge.results.outlets import GreengrassOutlet, Message, Refused
+from emflow_edge.results.presence import last_words
+from emflow_edge.results.publish import Publisher
+from emflow_edge.settings.publishing import Publishing
+from emflow_edge.watching.counters import Counters
+from emflow_edge.watching.timings import Timings
+from support import until
+
+STATUS = Publishing(status_topic="em/status")
+
+
+@pytest.fixture
+def core(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Core]:
+    core = Core(tmp_path, lambda *_, **__: pytest.fail("no process is needed"))
+    core.deploy(publishing("em/inference", "em/status"))
+    monkeypatch.setenv(SOCKET_VARIABLE, str(tmp_path / "ipc.socket"))
+    monkeypatch.setenv("SVCUID", COMPONENT)
+    yield core
+    core.close()
+
+
+@pytest.fixture
+def nucleus(core: Core) -> Iterator[Nucleus]:
+    nucleus = Nucleus()
+    yield nucleus
+    nucleus.close()
+
+
+def publisher(nucleus: Nucleus, counters: Counters, to: Publishing, **options: Any) -> Publisher:
+    out = Publisher(GreengrassOutlet(nucleus), to, counters, Timings(), lambda _: None, **options)
+    out.start()
+    return out
+
+
+def test_messages_arrive_in_order_with_what_they_ask_for(core: Core, nucleus: Nucleus) -> None:
+    outlet = GreengrassOutlet(nucleus)
+    outlet.open(lambda: None, None)
+    sent = [outlet.send(Message("em/inference", str(number), qos=number % 2)) for number in range(20)]
+    sent.append(outlet.send(Message("em/status", "{}", retain=True)))
+    for answer in sent:
+        answer.result(10)
+    assert core.device.published == [
+        *(("em/inference", str(number).encode(), number % 2, False) for number in range(20)),
+        ("em/status", b"{}", 1, True),
+    ]
+
+
+def test_a_topic_that_access_control_does_not_allow_is_refused(core: Core, nucleus: Nucleus) -> None:
+    answer = GreengrassOutlet(nucleus).send(Message("em/other", "{}"))
+    with pytest.raises(Refused, match="em/other"):
+        answer.result(10)
+
+
+def test_a_broker_that_refuses_is_tried_again(core: Core, nucleus: Nucleus) -> None:
+    core.device.refuses = "away"
+    counters, troubles = Counters(), list[str]()
+    out = publisher(nucleus, counters, Publishing(), failing=troubles.append)
+    out.put(result(0))
+    until(lambda: troubles, what="the refusal")
+    core.device.refuses = ""
+    until(lambda: counters.now()["published"] == 1, what="the result")
+    assert out.close(5)
+    assert [one["sequence"] for one in core.published()] == [0]
+
+
+def test_a_nucleus_that_goes_away_and_comes_back_gets_the_newest_first(core: Core, nucleus: Nucleus) -> None:
+    counters, troubles = Counters(), list[str]()
+    out = publisher(nucleus, counters, Publishing(), failing=troubles.append, depth=3)
+    out.put(result(0))
+    until(lambda: counters.now()["published"] == 1, what="the first result")
+    core.stop()
+    out.put(result(1))
+    until(lambda: any(troubles), what="it to notice")
+    for number in range(2, 8):
+        out.put(result(number))
+    core.start()
+    until(lambda: counters.now()["published"] == 4, what="what was kept")
+    assert out.close(5)
+    assert [one["sequence"] for one in core.published()] == [0, 7, 6, 5]
+    assert counters.now()["dropped"] == 4
+
+
+def test_a_status_says_that_the_run_has_ended_though_the_nucleus_has_no_wills(core: Core, nucleus: Nucleus) -> None:
+    words = last_words(STATUS, "a-thing", "1.0.0")
+    out = publisher(nucleus, Counters(), STATUS, last_words=words)
+    out.announce("em/status", '{"status": "running"}', retain=True)
+    assert out.close(5)
+    topics = [(topic, retain) for topic, _, _, retain in core.device.published]
+    assert topics == [("em/status", True), ("em/status", True)]
+    assert [one["status"] for one in core.published("em/status")] == ["running", "offline"]
+
+
+def test_a_status_that_may_not_be_published_holds_up_no_result(
+    core: Core, nucleus: Nucleus, caplog: pytest.LogCaptureFixture
+) -> None:
+    core.deploy(publishing("em/inference"))
+    counters = Counters()
+    out = publisher(nucleus, counters, STATUS, last_words=last_words(STATUS, "a-thing", "1.0.0"))
+    for number in range(3):
+        out.announce("em/status", json.dumps({"number": number}), retain=True)
+        out.put(result(number))
+    until(lambda: counters.now()["published"] == 3, what="the results")
+    assert out.close(5)
+    said = [record.getMessage() for record in caplog.records if "em/status is refused" in record.getMessage()]
+    assert len(said) == 1

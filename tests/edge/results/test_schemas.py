@@ -1,0 +1,79 @@
+"""What a device says beside its results is what its schemas say."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import jsonschema
+import pytest
+
+import emflow_schema
+from emflow_edge.results.presence import last_words
+from emflow_edge.settings.publishing import Publishing
+from emflow_edge.watching.counters import Counters
+from emflow_edge.watching.metrics import Metrics
+from emflow_edge.watching.status import Status
+from emflow_edge.watching.timings import Timings
+
+
+def valid(name: str, message: Any) -> None:
+    schema = emflow_schema.load(name)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.Draft202012Validator(schema).validate(message)
+
+
+@pytest.mark.parametrize("name", ["device-status", "device-metrics"])
+def test_the_examples_of_a_schema_are_right(name: str) -> None:
+    for example in emflow_schema.load(name)["examples"]:
+        valid(name, example)
+
+
+def statuses() -> list[Status]:
+    """A run in every way that it can be."""
+    made = []
+    for camera in ("starting", "present", "absent", "frozen", "black"):
+        for ready in (True, False):
+            for sends in (True, False):
+                status = Status()
+                status.keep(("front", "side"))
+                status.camera("front", camera, "a reason" if camera == "absent" else "")
+                status.agent(ready, "" if ready else "it has gone")
+                status.publisher(sends, "" if sends else "broker away")
+                status.refused("" if sends else "streams: there is none")
+                made.append(status)
+    return made
+
+
+def test_a_status_in_every_way_that_a_run_can_be() -> None:
+    words = set()
+    for status in statuses():
+        told = {"thing": "board", "version": "1.0.0", **status.now()}
+        valid("device-status", told)
+        words |= {told["status"], *(one["status"] for one in told["streams"].values())}
+    assert {"starting", "running", "degraded", "absent", "frozen", "black", "no agent", "unpublished"} <= words
+
+
+def test_last_words() -> None:
+    assert last_words(Publishing(), "board", "1.0.0") is None
+    words = last_words(Publishing(status_topic="em/status", qos=0), "board", "1.0.0")
+    assert words
+    for message in (words.will, words.farewell()):
+        assert (message.topic, message.qos, message.retain) == ("em/status", 0, True)
+        valid("device-status", json.loads(message.payload))
+
+
+def test_an_offline_without_a_reason_and_a_running_without_a_time_are_wrong() -> None:
+    for wrong in ({"status": "offline"}, {"status": "running"}):
+        with pytest.raises(jsonschema.ValidationError):
+            valid("device-status", {"thing": "board", "version": "1.0.0", "streams": {}, **wrong})
+
+
+def test_metrics_before_and_after_something_was_measured() -> None:
+    for status in statuses():
+        counters, timings = Counters(), Timings()
+        metrics = Metrics("board", "1.0.0", counters, timings, status)
+        valid("device-metrics", json.loads(metrics.message()))
+        counters.of("front").add("captured")
+        timings.age.add(12.5)
+        valid("device-metrics", json.loads(metrics.message()))

@@ -1,0 +1,112 @@
+"""A model kept loaded on an agent that does what the test says, over real gRPC."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+
+from edge.answering import Answering, served
+from emflow_edge.fitting import Fitting
+from emflow_edge.inference.agent_client import Agent
+from emflow_edge.loading import Loading
+from emflow_edge.problems import ConfigProblem, EdgeProblem
+from emflow_edge.settings.config import Settings
+from emflow_edge.settings.model_io import ModelIO
+from emflow_edge.settings.streams import Stream
+from support import until
+
+
+class Kept:
+    """A model that is kept loaded, and what was told of it."""
+
+    def __init__(self, folder: Path, **settings: object) -> None:
+        self.folder = folder
+        self.ready: list[Fitting] = []
+        self.refused: list[EdgeProblem] = []
+        self.loading = Loading(self.settings(**settings), self._is_ready, self.refused.append)
+        self.loading.start()
+
+    def settings(self, **settings: object) -> Settings:
+        streams = (Stream("front", "rtsp://camera/1"),)
+        whole = {"model_name": "net", "model_folder": self.folder, "agent_socket": str(self.folder / "a.sock")}
+        return Settings(**{**whole, "streams": streams, **settings})
+
+    def _is_ready(self, agent: Agent, fitting: Fitting, settings: Settings) -> None:
+        assert agent.holds == fitting.model
+        self.ready.append(fitting)
+
+
+@pytest.fixture
+def agent() -> Answering:
+    return Answering()
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Iterator[Kept]:
+    kept = Kept(tmp_path)
+    yield kept
+    kept.loading.close()
+    until(lambda: not [thread for thread in threading.enumerate() if thread.name == "loading"])
+
+
+def test_it_is_loaded_when_the_agent_is_there_and_again_when_it_was_lost(
+    kept: Kept, agent: Answering, tmp_path: Path
+) -> None:
+    with served(agent, tmp_path / "a.sock"):
+        until(lambda: len(kept.ready) == 1)
+        kept.loading.again()
+        until(lambda: len(kept.ready) == 2)
+        # It was not lost: the same as before, and not asked for.
+        assert kept.ready[1] is kept.ready[0]
+        assert agent.calls == ["load net"]
+
+
+def test_an_agent_without_memory_is_waited_for(
+    kept: Kept, agent: Answering, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    agent.refuses["net"] = grpc.StatusCode.RESOURCE_EXHAUSTED
+    with served(agent, tmp_path / "a.sock"):
+        until(lambda: len(agent.calls) >= 2)
+        assert caplog.text.count("has no memory for model net") == 1
+        agent.refuses.clear()
+        until(lambda: kept.ready)
+    assert not kept.refused
+
+
+@pytest.mark.parametrize("code", [grpc.StatusCode.NOT_FOUND, grpc.StatusCode.FAILED_PRECONDITION])
+def test_a_model_that_the_agent_refuses_is_told(
+    kept: Kept, agent: Answering, tmp_path: Path, code: grpc.StatusCode
+) -> None:
+    agent.refuses["net"] = code
+    with served(agent, tmp_path / "a.sock"):
+        until(lambda: kept.refused)
+    assert "model net: the agent " in str(kept.refused[0])
+
+
+@pytest.mark.parametrize(("before", "after"), [(set(), set()), ({"net"}, {"net"})])
+def test_what_was_loaded_already_stays_loaded_and_what_was_not_goes(
+    kept: Kept, agent: Answering, tmp_path: Path, before: set[str], after: set[str]
+) -> None:
+    agent.loaded = set(before)
+    with served(agent, tmp_path / "a.sock"):
+        until(lambda: kept.ready)
+        kept.loading.close()
+        assert agent.loaded == after
+
+
+def test_settings_that_do_not_fit_the_model_are_known_before_they_are_used(
+    kept: Kept, agent: Answering, tmp_path: Path
+) -> None:
+    (tmp_path / "few.txt").write_text("one\n")
+    (tmp_path / "right.txt").write_text("one\ntwo\nthree\n")
+    with served(agent, tmp_path / "a.sock"):
+        until(lambda: kept.ready)
+        with pytest.raises(ConfigProblem, match=r"modelIO\.labels: .*few\.txt"):
+            kept.loading.check(kept.settings(model_io=ModelIO(labels=tmp_path / "few.txt")))
+        right = kept.settings(model_io=ModelIO(labels=tmp_path / "right.txt"))
+        kept.loading.check(right)
+        kept.loading.use(right)
+        until(lambda: len(kept.ready) == 2)
+        assert agent.calls == ["load net"]

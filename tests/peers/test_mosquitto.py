@@ -1,0 +1,311 @@
+"""Publishing to Mosquitto in MQTT 3.1.1 and 5: restarted, slow, over TLS; last will and retained status."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from certificates import Certificates
+from edge.results.pieces import result
+from emflow_edge.results.destination import Destination
+from emflow_edge.results.mqtt import mqtt_outlet
+from emflow_edge.results.publish import Publisher
+from emflow_edge.settings.publishing import Publishing
+from emflow_edge.watching.counters import Counters
+from emflow_edge.watching.timings import Timings
+from peers.mosquitto import LateAnswers, Listener, Mosquitto, listening, program
+from support import Process, until
+
+pytestmark = pytest.mark.peer
+
+Start = Callable[..., Process]
+BOTH = pytest.mark.parametrize("version", ["3.1.1", "5"])
+STATUS = "em/status/a-thing"
+
+
+@pytest.fixture(autouse=True)
+def installed() -> None:
+    if program() is None:
+        reason = "mosquitto is not installed (Debian: apt-get install mosquitto)"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+
+
+@pytest.fixture
+def absent_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Out:
+    """A publisher to a broker, and what it counted and said."""
+
+    def __init__(self, to: Destination, publishing: Publishing, **options: Any) -> None:
+        self.counters, self.troubles = Counters(), list[str]()
+        told = lambda what: self.troubles.append(str(what)) if what else None  # noqa: E731
+        self.publisher = Publisher(
+            mqtt_outlet(to, "a-thing", publishing),
+            publishing,
+            self.counters,
+            Timings(),
+            told,
+            told,
+            **options,
+        )
+        self._made = 0
+        self.publisher.start()
+
+    def put(self, number: int = 1, **values: Any) -> None:
+        for _ in range(number):
+            self.publisher.put(result(self._made, **values))
+            self._made += 1
+            self.counters.add("inferred")
+
+    def published(self, number: int) -> None:
+        until(lambda: self.counters.now()["published"] >= number, what=f"{number} published")
+
+    def adds_up(self) -> dict[str, int]:
+        now = self.counters.now()
+        assert now["published"] + now["dropped"] + now["filtered"] == now["inferred"], now
+        return now
+
+
+def plain(port: int) -> Destination:
+    return Destination("mqtt", "127.0.0.1", port)
+
+
+def sequences(listener: Listener, number: int) -> list[int]:
+    return [json.loads(listener.next().payload)["sequence"] for _ in range(number)]
+
+
+@BOTH
+def test_a_broker_that_is_killed_and_comes_back_gets_the_newest_first(
+    start: Start, tmp_path: Path, version: str
+) -> None:
+    broker = Mosquitto(start, tmp_path)
+    out = Out(plain(broker.port), Publishing(mqtt=version), depth=3)
+    with listening(broker.port, "em/#") as before:
+        for number in range(5):
+            out.put(1)
+            out.published(number + 1)
+        assert sequences(before, 5) == [0, 1, 2, 3, 4]
+    broker.kill()
+    out.put(1)
+    until(lambda: out.troubles, what="it to notice")
+    out.put(9)
+    broker.run()
+    with listening(broker.port, "em/#"):
+        out.published(8)
+    out.put(1)
+    assert out.publisher.close(5)
+    now = out.adds_up()
+    assert (now["published"], now["dropped"]) == (9, 7)
+
+
+@BOTH
+def test_what_was_kept_arrives_newest_first(start: Start, tmp_path: Path, absent_port: int, version: str) -> None:
+    broker = Mosquitto(start, tmp_path)
+    out = Out(plain(absent_port), Publishing(mqtt=version), depth=4)
+    until(lambda: out.troubles, what="it to notice that nobody is there")
+    out.put(10)
+    with listening(broker.port, "em/#") as listener:
+        way = LateAnswers(broker.port, 0.0, absent_port)
+        assert sequences(listener, 4) == [9, 8, 7, 6]
+        out.published(4)
+        out.put(1)
+        assert sequences(listener, 1) == [10]
+    assert out.publisher.close(5)
+    way.close()
+    assert out.adds_up()["dropped"] == 6
+
+
+@BOTH
+def test_a_broker_that_answers_late_gets_everything_in_order(start: Start, tmp_path: Path, version: str) -> None:
+    broker = Mosquitto(start, tmp_path)
+    late = LateAnswers(broker.port, 0.1)
+    out = Out(plain(late.port), Publishing(mqtt=version), depth=5)
+    with listening(broker.port, "em/#") as listener:
+        out.put(1)
+        out.published(1)
+        # One after the other, ten a second would get through, and the others be dropped.
+        for _ in range(100):
+            out.put(1)
+            time.sleep(0.02)
+        assert out.publisher.close(10)
+        now = out.adds_up()
+        assert (now["published"], now["dropped"]) == (101, 0)
+        assert sequences(listener, 101) == list(range(101))
+    late.close()
+
+
+@BOTH
+def test_over_tls_a_client_with_a_certificate_is_let_in_and_one_without_is_not(
+    start: Start, tmp_path: Path, version: str
+) -> None:
+    certificates = Certificates(tmp_path)
+    broker = Mosquitto(start, tmp_path, certificates)
+    mine = certificates.client
+    known = Destination("mqtt", "127.0.0.1", broker.port, True, mine.cert, mine.key, certificates.ca)
+    stranger = Destination("mqtt", "127.0.0.1", broker.port, True, ca=certificates.ca)
+    publishing = Publishing(mqtt=version)
+    with listening(broker.port, "em/#", certificates) as listener:
+        kept_out = Out(stranger, publishing)
+        kept_out.put(1)
+        until(lambda: kept_out.troubles, what="it to be kept out")
+        kept_out.publisher.close(1)
+        out = Out(known, publishing)
+        out.put(3)
+        assert sequences(listener, 3) == [0, 1, 2]
+        assert out.publisher.close(5)
+    assert out.adds_up()["published"] == 3
+    assert kept_out.adds_up()["dropped"] == 1
+
+
+@BOTH
+def test_a_server_that_nobody_vouches_for_gets_nothing(start: Start, tmp_path: Path, version: str) -> None:
+    (tmp_path / "theirs").mkdir()
+    theirs, mine = Certificates(tmp_path / "theirs"), Certificates(tmp_path)
+    broker = Mosquitto(start, tmp_path, theirs)
+    client = theirs.client
+    to = Destination("mqtt", "127.0.0.1", broker.port, True, client.cert, client.key, mine.ca)
+    out = Out(to, Publishing(mqtt=version))
+    out.put(1)
+    until(lambda: out.troubles, what="it to be told")
+    assert re.search("TLS|certificate", out.troubles[0])
+    out.publisher.close(1)
+    assert out.adds_up()["dropped"] == 1
+
+
+def test_in_mqtt_5_a_result_is_json_that_expires(start: Start, tmp_path: Path) -> None:
+    broker = Mosquitto(start, tmp_path)
+    out = Out(plain(broker.port), Publishing(mqtt="5", expiry=90))
+    with listening(broker.port, "em/#") as listener:
+        out.put(1)
+        arrived = listener.next()
+    assert out.publisher.close(5)
+    assert (arrived.content_type, arrived.message_expiry_interval_sec) == ("application/json", 90)
+
+
+def test_in_mqtt_5_a_topic_that_is_refused_is_counted_and_the_others_go_on(start: Start, tmp_path: Path) -> None:
+    broker = Mosquitto(start, tmp_path, rules=("topic read em/#", "topic write em/front"))
+    out = Out(plain(broker.port), Publishing("em/{stream}", mqtt="5"))
+    with listening(broker.port, "em/#") as listener:
+        out.put(1, stream="side")
+        out.put(1, stream="front")
+        assert listener.next().topic == "em/front"
+    assert out.publisher.close(5)
+    now = out.adds_up()
+    assert (now["published"], now["dropped"]) == (1, 1)
+    assert any("authorized" in trouble.lower() for trouble in out.troubles), out.troubles
+
+
+@BOTH
+def test_whatever_becomes_of_the_broker_every_result_is_counted_once(
+    start: Start, tmp_path: Path, version: str
+) -> None:
+    chance = random.Random(4)
+    broker = Mosquitto(start, tmp_path)
+    late = LateAnswers(broker.port, 0.02)
+    out = Out(plain(late.port), Publishing(mqtt=version, threshold=0.5), depth=10)
+    for _ in range(3):
+        for _ in range(60):
+            out.put(1, confidence=chance.choice([0.4, 0.6, 0.8]))
+            time.sleep(0.005)
+        broker.kill()
+        for _ in range(40):
+            out.put(1, confidence=chance.choice([0.4, 0.6, 0.8]))
+        broker.run()
+        before = out.counters.now()["published"]
+        out.published(before + 1)
+    out.publisher.close(5)
+    now = out.adds_up()
+    assert min(now["published"], now["dropped"], now["filtered"]) > 0, now
+    late.close()
+
+
+@pytest.fixture
+def component(start: Start, tmp_path: Path, scenes_model: Path) -> Callable[[int, str], Process]:
+    """A component with neither camera nor agent, which has a status all the same."""
+
+    def run(port: int, version: str) -> Process:
+        config = tmp_path / "config.json"
+        publish = {"statusTopic": "em/status/{thing}", "mqtt": version}
+        given = {"modelName": "scenes", "modelComponentName": f"{scenes_model.parent}/", "publish": publish}
+        config.write_text(json.dumps({**given, "streams": [{"name": "front", "url": "rtsp://127.0.0.1:1/front"}]}))
+        return start(
+            *(sys.executable, "-m", "emflow_edge", "--config", str(config), "--thing", "a-thing"),
+            *("--publish", f"mqtt://127.0.0.1:{port}"),
+        )
+
+    return run
+
+
+def told(listener: Listener, status: str) -> Any:
+    """The next message with this status."""
+    while (packet := listener.next()) and json.loads(packet.payload)["status"] != status:
+        pass
+    return packet
+
+
+@BOTH
+def test_a_component_that_is_killed_leaves_its_last_will(
+    start: Start, tmp_path: Path, component: Callable[[int, str], Process], version: str
+) -> None:
+    broker = Mosquitto(start, tmp_path)
+    with listening(broker.port, STATUS) as listener:
+        process = component(broker.port, version)
+        begun = json.loads(told(listener, "degraded").payload)
+        assert (begun["thing"], list(begun["streams"])) == ("a-thing", ["front"])
+        process.end(signal.SIGKILL)
+        lost = json.loads(told(listener, "offline").payload)
+        assert (lost["thing"], lost["reason"]) == ("a-thing", "the connection was lost")
+
+
+@BOTH
+def test_whoever_comes_late_sees_the_status_that_is_retained(
+    start: Start, tmp_path: Path, component: Callable[[int, str], Process], version: str
+) -> None:
+    broker = Mosquitto(start, tmp_path)
+    process = component(broker.port, version)
+    process.says("rtsp://127.0.0.1:1/front")
+    until(lambda: _retained(broker.port) not in ("", "offline"), what="a status")
+    assert process.end() == 0
+    assert _retained(broker.port) == "offline"
+    assert "Traceback" not in process.text()
+
+
+def _retained(port: int) -> str:
+    """The status that a broker keeps; empty when there is none within a moment."""
+    with listening(port, "em/status/#") as listener:
+        packet = listener.next()
+        assert packet.retain
+        return str(json.loads(packet.payload)["status"])
+
+
+@BOTH
+def test_a_status_is_online_again_after_the_broker_was_restarted(
+    start: Start, tmp_path: Path, component: Callable[[int, str], Process], version: str
+) -> None:
+    broker = Mosquitto(start, tmp_path)
+    with listening(broker.port, STATUS) as listener:
+        process = component(broker.port, version)
+        told(listener, "degraded")
+    broker.kill()
+    process.says("cannot be published")
+    broker.run()
+    with listening(broker.port, STATUS) as listener:
+        told(listener, "degraded")
+    assert process.end() == 0
