@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from typing import Callable
 
@@ -73,6 +74,9 @@ class Loading:
                 model = self.agent.ready()
                 if fitting is None or fitting.model != model or not _fits_alike(settings, fitted):
                     fitting, fitted = fit(model, settings), settings
+                # The very model of this load, though it be equal to that of the last: whoever finds it gone says so by
+                # it, and one that is gone already must not take the next one along.
+                fitting = dataclasses.replace(fitting, model=model)
             except Stopped:
                 return
             except EdgeProblem as problem:

@@ -10,7 +10,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 import emflow_schema
-from emflow.results.message import Class, NotAResult, Result, read
+from emflow.results.message import Box, Class, Detection, NotAResult, Result, read
 from emflow.results.show import line
 
 WHOLE: dict[str, Any] = {
@@ -120,7 +120,7 @@ def test_the_schema_is_sound_and_explains_every_key_with_an_example() -> None:
         for example in part["examples"]:
             Draft202012Validator(part).validate(example)
     assert schema["required"] == list(WORKSHOP)
-    assert schema["properties"].keys() == WHOLE.keys()
+    assert schema["properties"].keys() == WHOLE.keys() | {"detections"}
 
 
 def test_an_unknown_schema_is_not_found() -> None:
@@ -149,3 +149,18 @@ def test_nothing_in_a_message_steers_the_terminal() -> None:
     shown = line(read(encoded(label="\x1b[2Jorange\n", stream="fr\ront")))
     assert shown.isprintable()
     assert "orange" in shown
+
+
+def test_a_detectors_message_says_what_was_found_and_where() -> None:
+    box = {"x": 0.25, "y": 0.1, "width": 0.5, "height": 0.6}
+    thing = {"index": 17, "label": "dog", "confidence": 0.91, "box": box}
+    result = read(json.dumps({**WHOLE, "detections": [thing]}).encode())
+    assert isinstance(result, Result)
+    assert result.detections == (Detection(17, "dog", 0.91, Box(0.25, 0.1, 0.5, 0.6)),)
+
+
+def test_a_detector_that_found_nothing_says_so() -> None:
+    nothing = {**WHOLE, "index": "-1", "confidence": "0.0000", "label": None, "top": [], "detections": []}
+    result = read(json.dumps(nothing).encode())
+    assert isinstance(result, Result)
+    assert (result.index, result.top, result.detections) == (-1, (), ())

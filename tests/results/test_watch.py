@@ -54,6 +54,16 @@ def test_what_is_no_result_is_reported_and_the_next_one_comes(broker: Broker) ->
         assert watcher.next(TIMEOUT) == Result(3, 0.5, 4.1, "scenes")
 
 
+def test_results_come_from_all_topics_that_are_watched(broker: Broker) -> None:
+    with Watcher(broker.host, broker.port, "em/board/front", "em/board/side") as watcher:
+        for index, topic in enumerate(("em/board/side", "em/board/other", "em/board/front")):
+            publish(broker, result(index), topic=topic)
+        assert [watcher.next(TIMEOUT), watcher.next(TIMEOUT)] == [
+            Result(0, 0.5, 4.1, "scenes"),
+            Result(2, 0.5, 4.1, "scenes"),
+        ]
+
+
 def test_nothing_in_time_is_a_timeout(broker: Broker) -> None:
     with Watcher(broker.host, broker.port, "em/inference") as watcher, pytest.raises(TimeoutError):
         watcher.next(0.05)

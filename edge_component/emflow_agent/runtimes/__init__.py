@@ -2,8 +2,8 @@
 
 A runtime is a module with `KEY` (its name in settings), `NAME`, `WRITES` (whether it needs temporary files), `FILES`
 (what its models look like, for people), `files_of(names)` (which files of a folder are its model), `available()` (why
-not, or an empty string) and `open_model(files, options)`. Its own package is imported in `open_model` and `available` only, so
-that an agent works with whatever runtimes its device has.
+not, or an empty string) and `open_model(files, options)`. Its own package is imported in `open_model` and `available`
+only, so that an agent works with whatever runtimes its device has.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ def check(template: str, key: str, names: Mapping[str, Sequence[str]]) -> None:
 
 
 def _unfit(text: str) -> bool:
-    """Whether there are wildcards, or what MQTT lets a broker refuse: controls, and code points that are no character."""
+    """Whether there are wildcards, or what a broker may refuse: controls, and code points that are no character."""
     return any(sign in "#+" or _no_character(sign) for sign in text)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -25,11 +25,29 @@ class Class:
 
 
 @dataclass(frozen=True)
+class Box:
+    """Where a thing is: fractions of the frame's width and height, from its top left corner."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+@dataclass(frozen=True)
+class Detection(Class):
+    """One thing that a detector found."""
+
+    box: Box
+
+
+@dataclass(frozen=True)
 class Result:
     """What the model saw in one frame.
 
     The first four are in every message; the others are None (or empty) in one from the workshop's own client.
-    `confidence` is 0 to 1, `predict_ms` the time of the Predict call, `frame_time` UTC, `frame_age_ms` at publishing,
+    `confidence` is 0 to 1, `predict_ms` the time of the Predict call, `detections` None unless the model
+    is a detector, `frame_time` UTC, `frame_age_ms` at publishing,
     `payload` the message as it came, for whoever passes it on.
     """
 
@@ -39,6 +57,7 @@ class Result:
     model_name: str
     label: str | None = None
     top: tuple[Class, ...] = ()
+    detections: tuple[Detection, ...] | None = None
     stream: str | None = None
     frame_time: datetime | None = None
     frame_age_ms: float | None = None
@@ -86,6 +105,7 @@ def _result(data: Mapping[str, Any], payload: bytes) -> Result:
         model_name=data["model_name"],
         label=data.get("label"),
         top=tuple(Class(**one) for one in data.get("top", ())),
+        detections=_detections(data["detections"]) if "detections" in data else None,
         stream=data.get("stream"),
         frame_time=datetime.fromisoformat(taken) if taken else None,
         frame_age_ms=data.get("frame_age_ms"),
@@ -94,3 +114,7 @@ def _result(data: Mapping[str, Any], payload: bytes) -> Result:
         version=data.get("version"),
         payload=payload,
     )
+
+
+def _detections(listed: Sequence[Mapping[str, Any]]) -> tuple[Detection, ...]:
+    return tuple(Detection(**{**one, "box": Box(**one["box"])}) for one in listed)

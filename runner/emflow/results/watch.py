@@ -20,20 +20,20 @@ _TIMEOUT = 10.0
 
 
 class Watcher:
-    """Results on one topic, as they come; a context manager, and an iterator that ends with `close`.
+    """Results on some topics, as they come; a context manager, and an iterator that ends with `close`.
 
     A lost connection is taken up again by itself; what was published meanwhile is not caught up with.
 
     Args:
         host: the broker's address, without TLS: this is for the embedded broker.
         port: its port.
-        topic: may have wildcards.
+        topics: may have wildcards; where several stand for one topic, a broker may send its messages as often.
 
     Raises:
-        Problem: no broker answers there, or it refuses the topic.
+        Problem: no broker answers there, or it refuses a topic.
     """
 
-    def __init__(self, host: str, port: int, topic: str) -> None:
+    def __init__(self, host: str, port: int, *topics: str) -> None:
         self._arrived: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._closed = False
         self._connection = mqtt.Connection(
@@ -56,12 +56,8 @@ class Watcher:
                 where=where,
                 mend="Check that it runs, and its host and port.",
             ) from error
-        subscribed, _ = self._connection.subscribe(topic, mqtt.QoS.AT_LEAST_ONCE, self._message)
-        try:
-            subscribed.result(_TIMEOUT)
-        except Exception as error:  # the SDK has no common type for a refusal
-            self.close()
-            raise Problem(f"the broker refuses the topic {topic!r}: {error}", where=where) from error
+        for topic in topics:
+            self._subscribe(topic, where)
 
     def __enter__(self) -> Watcher:
         return self
@@ -102,6 +98,14 @@ class Watcher:
         # Where the broker has gone, the SDK says so only after its next try to reconnect: not worth waiting for.
         with contextlib.suppress(TimeoutError):
             disconnected.result(1.0)
+
+    def _subscribe(self, topic: str, where: str) -> None:
+        subscribed, _ = self._connection.subscribe(topic, mqtt.QoS.AT_LEAST_ONCE, self._message)
+        try:
+            subscribed.result(_TIMEOUT)
+        except Exception as error:  # the SDK has no common type for a refusal
+            self.close()
+            raise Problem(f"the broker refuses the topic {topic!r}: {error}", where=where) from error
 
     def _message(self, topic: str, payload: bytes, **_: object) -> None:  # noqa: ARG002 the SDK names it
         self._arrived.put(payload)

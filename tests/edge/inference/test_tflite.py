@@ -20,7 +20,9 @@ def said_by_litert(path: Path) -> tuple[TensorFacts, TensorFacts]:
 def test_the_workshops_model_ends_in_logits_with_a_scale(shared_data: Path) -> None:
     facts = model_facts(shared_data / "models")
     assert facts is not None
-    assert (facts.input, facts.outputs[0]) == said_by_litert(shared_data / "models" / "mobilenet_v2_1.0_224_quant.tflite")
+    assert (facts.input, facts.outputs[0]) == said_by_litert(
+        shared_data / "models" / "mobilenet_v2_1.0_224_quant.tflite"
+    )
     assert not facts.confidences
 
 

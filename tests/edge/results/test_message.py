@@ -1,10 +1,11 @@
+import dataclasses
 import json
 from importlib import resources
 
 import jsonschema
 
 from emflow_edge.results.message import Result
-from emflow_edge.vision.outcome import Choice, Outcome
+from emflow_edge.vision.outcome import Box, Choice, Detection, Outcome
 
 RESULT = Result(
     stream="front",
@@ -45,3 +46,14 @@ def test_a_message_is_what_its_schema_says() -> None:
 
 def test_a_clock_that_was_set_back_makes_no_frame_from_the_future() -> None:
     assert json.loads(RESULT.message(now=1767323000))["frame_age_ms"] == 0
+
+
+def test_a_detectors_message_says_what_was_found_and_where_and_that_nothing_was() -> None:
+    thing = Detection(17, "dog", 0.91239, Box(0.25, 0.1, 0.50004, 0.6))
+    for outcome in (Outcome((Choice(17, "dog", 0.91239),), (thing,)), Outcome((), ())):
+        message = json.loads(dataclasses.replace(RESULT, outcome=outcome).message(RESULT.taken))
+        jsonschema.validate(message, json.loads((resources.files("emflow_schema") / "result.schema.json").read_text()))
+        box = {"x": 0.25, "y": 0.1, "width": 0.5, "height": 0.6}
+        listed = [{"index": 17, "label": "dog", "confidence": 0.9124, "box": box}]
+        assert message["detections"] == (listed if outcome.top else [])
+        assert (message["index"], message["label"]) == (("17", "dog") if outcome.top else ("-1", None))

@@ -1,0 +1,125 @@
+"""A workflow that changes while its component runs: what can change live does, and the process stays the same."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from conftest import ROOT
+from emflow.local import scenes
+from emflow.results.message import Result
+from emflow.results.watch import Watcher
+from support import Process, until
+
+pytestmark = pytest.mark.e2e
+
+THING = "iMX8MPEVK-Core-001"
+TOPIC = f"em/live/{THING}/front"
+
+
+@pytest.fixture
+def scratch() -> Iterator[Path]:
+    """A short folder: Unix sockets allow 107 bytes of path."""
+    folder = Path(tempfile.mkdtemp(prefix="t-"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def mqtt_port(python: Callable[..., Process], scratch: Path, monkeypatch: pytest.MonkeyPatch) -> int:
+    """The broker's, of an `emflow local` with one core device; everything that the test starts goes there."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    args = ("--port", "0", "--mqtt-port", "0", "--core", THING, "--job-seconds", "0.3")
+    said = python("emflow", "local", *args, env={**os.environ, "TMPDIR": str(scratch)}).says("Ctrl-C ends it")
+    endpoint, broker = re.search(r"AWS_ENDPOINT_URL=(\S+)", said), re.search(r"MQTT broker +127\.0\.0\.1:(\d+)", said)
+    assert endpoint, said
+    assert broker, said
+    for name, value in {"ENDPOINT_URL": endpoint[1], "ACCESS_KEY_ID": "x", "SECRET_ACCESS_KEY": "x"}.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    return int(broker[1])
+
+
+@pytest.fixture
+def file(scratch: Path, scenes_model: Path) -> Path:
+    """The demo with a clip in the camera's place, and topics with places for names."""
+    video = cv2.VideoWriter(str(scratch / "clip.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 25, (320, 240))
+    for number in range(50):
+        video.write(scenes.draw(scenes.SCENES[0], 320, 240, np.random.default_rng(number)))
+    video.release()
+    text = (ROOT / "workflows" / "demo.yaml").read_text().replace("models/", f"{scenes_model.parent}/")
+    path = scratch / "live.yaml"
+    path.write_text(text)
+    change(path, "topic: em/inference ", 'topic: "em/live/{thing}/{stream}" ')
+    change(path, "socket: /tmp/sagemaker_edge_agent_example.sock", f"socket: {scratch}/agent.sock")
+    change(path, 'url: "{{ vars.camera }}"', f"url: file://{scratch}/clip.avi")
+    return path
+
+
+def change(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+def apply(path: Path) -> str:
+    command = [sys.executable, "-m", "emflow", "apply", str(path), "--yes", "--wait"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def component(scratch: Path) -> int:
+    """The process of the edge component on the virtual core."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            words, environment = (process / "cmdline").read_bytes(), (process / "environ").read_bytes()
+        except OSError:
+            continue
+        if b"emflow_edge" in words and f"TMPDIR={scratch}".encode() in environment.split(b"\0"):
+            found.append(int(process.name))
+    assert len(found) == 1
+    return found[0]
+
+
+def gap(watcher: Watcher) -> float:
+    """Seconds between the frames of two results."""
+    one, other = (watcher.next(30) for _ in range(2))
+    assert isinstance(one, Result)
+    assert isinstance(other, Result)
+    assert one.frame_time
+    assert other.frame_time
+    return (other.frame_time - one.frame_time).total_seconds()
+
+
+def test_pace_threshold_and_capture_change_without_a_restart_and_a_topic_with_one(
+    mqtt_port: int, scratch: Path, file: Path
+) -> None:
+    apply(file)
+    with Watcher("127.0.0.1", mqtt_port, TOPIC, "em/other/front") as watcher:
+        watcher.next(60)
+        assert 0.8 < gap(watcher) < 1.6
+        before = component(scratch)
+
+        change(file, "every: 1s  ", "every: 5 frames  ")
+        change(file, "threshold: null", "threshold: 0.01")
+        change(file, "enabled: false\n    every: 10s ", "enabled: true\n    every: 50 frames ")
+        told = apply(file)
+        assert "application/component" not in told
+        until(lambda: gap(watcher) < 0.5, 20, "results of every fifth frame")
+        assert component(scratch) == before
+
+        change(file, "em/live/{thing}/{stream}", "em/other/{stream}")
+        assert "application/component" in apply(file)
+        assert component(scratch) != before
