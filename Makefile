@@ -31,13 +31,18 @@ lint: $(VENV)/.lint
 	$(VENV)/bin/vermin --quiet --no-tips --eval-annotations --violations -t=3.9- edge_component proto
 
 bench: $(VENV)/.test
-	$(VENV)/bin/python benchmarks/predict.py
-	$(VENV)/bin/python benchmarks/capture.py
-	$(VENV)/bin/python benchmarks/pipeline.py
-	$(VENV)/bin/python benchmarks/demo.py
 	$(VENV)/bin/python benchmarks/validate.py
 	$(VENV)/bin/python benchmarks/apply.py
 	$(VENV)/bin/python benchmarks/fleet.py
+	$(VENV)/bin/python benchmarks/demo.py
+	$(VENV)/bin/python benchmarks/predict.py
+	$(VENV)/bin/python benchmarks/capture.py
+	$(VENV)/bin/python benchmarks/pipeline.py
+	$(VENV)/bin/python benchmarks/start.py
+	$(VENV)/bin/python benchmarks/frame_age.py
+	$(VENV)/bin/python benchmarks/reconnect.py
+	$(VENV)/bin/python benchmarks/decode_cpu.py
+	$(VENV)/bin/python benchmarks/memory.py
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -88,16 +88,30 @@ def test_one_result_a_second_by_default(edge: "Edge") -> None:
     assert times[3] - times[0] == pytest.approx(3, abs=1)
 
 
-def test_photographs_of_an_orange_are_index_950(edge: "Edge", shared_data: Path) -> None:
+# As the ONNX net was trained: ImageNet's mean and deviation, in pixels; it has no background class.
+IMAGENET = {"modelIO": {"mean": "123.675, 116.28, 103.53", "std": "58.395, 57.12, 57.375"}}
+
+
+@pytest.mark.parametrize(("image", "index"), [("orange.png", "950"), ("cat_720p.jpg", "285")])
+@pytest.mark.parametrize(
+    ("net", "config", "flags"),
+    [
+        ("mobilenet_v2_1.0_224_quant.tflite", {}, ("--class-offset", "1")),
+        ("mobilenet_v2_quant.onnx", IMAGENET, ()),
+    ],
+)
+def test_a_camera_that_shows_a_photograph_has_it_named(
+    edge: "Edge", shared_data: Path, image: str, index: str, net: str, config: dict[str, Any], flags: tuple[str, ...]
+) -> None:
     shutil.rmtree(edge.model)
     edge.model.mkdir()
-    shutil.copy(shared_data / "models" / "mobilenet_v2_1.0_224_quant.tflite", edge.model)
+    shutil.copy(shared_data / "models" / net, edge.model)
     edge.agent()
-    _, url = edge.camera("--image", str(shared_data / "images" / "orange.png"))
-    names = str(shared_data / "models" / "imagenet_labels_1001.txt")
-    component = edge.run(url, "--every", "0", "--results", "5", "--labels", names, "--class-offset", "1")
-    messages = edge.results(component, 5)
-    assert {(message["index"], message["label"]) for message in messages} == {("950", "orange")}
+    _, url = edge.camera("--image", str(shared_data / "images" / image))
+    settings = edge.folder / "config.json"
+    settings.write_text(json.dumps(config))
+    component = edge.run(url, "--every", "0", "--results", "5", "--config", str(settings), *flags)
+    assert {message["index"] for message in edge.results(component, 5)} == {index}
 
 
 def test_a_camera_and_an_agent_that_come_late_are_waited_for(
