@@ -14,7 +14,8 @@ def text(name: str) -> str:
     """The schema file as it is, for printing and for editors.
 
     Args:
-        name: `workflow`, `result` or `capture`, or one of what commands say with --json: `plan`, `event`, `status`.
+        name: `workflow`; what devices send: `result`, `device-status`, `device-metrics`, `capture`; or what commands
+            say with --json: `plan`, `event`, `status`.
 
     Raises:
         FileNotFoundError: there is no such schema.
@@ -26,7 +27,8 @@ def load(name: str) -> dict[str, Any]:
     """The schema as data, for a validator.
 
     Args:
-        name: `workflow`, `result` or `capture`, or one of what commands say with --json: `plan`, `event`, `status`.
+        name: `workflow`; what devices send: `result`, `device-status`, `device-metrics`, `capture`; or what commands
+            say with --json: `plan`, `event`, `status`.
 
     Raises:
         FileNotFoundError: there is no such schema.

@@ -76,7 +76,7 @@ def test_every_board_of_neo_can_be_begun_with(target: str) -> None:
         (("--thing", "Core_7"), "EM030"),
         (("--prefix", "Not A Bucket"), "EM031"),
         (("--provider", "nobody"), "'nobody' is no provider"),
-        (("--camera", "http://cam"), "is not RTSP"),
+        (("--camera", "ftp://cam"), "an address with ftp:"),
     ],
 )
 def test_a_wrong_answer_is_refused_and_nothing_is_written(

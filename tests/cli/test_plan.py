@@ -28,7 +28,7 @@ def test_as_json_it_is_what_the_schema_says_and_the_file_is_the_same(emflow, fil
     assert printed.code == 3
     plan = as_plan(printed.out)
     assert (file.parent / "plan.json").read_text() == printed.out
-    assert plan["summary"] == {"create": 13, "update": 0, "replace": 0, "none": 0}
+    assert plan["summary"] == {"create": 13, "update": 0, "replace": 0, "remove": 0, "none": 0}
     assert plan["aws"] == {"account": "123456789012", "region": "us-east-1"}
     assert plan["workflow"]["file"] == str(file)
     assert step(plan, "bucket/components")["observed"] is None

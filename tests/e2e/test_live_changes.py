@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -62,6 +63,7 @@ def file(scratch: Path, scenes_model: Path) -> Path:
     path.write_text(text)
     change(path, "topic: em/inference ", 'topic: "em/live/{thing}/{stream}" ')
     change(path, "socket: /tmp/sagemaker_edge_agent_example.sock", f"socket: {scratch}/agent.sock")
+    change(path, 'socket_mode: "0660"', 'socket_mode: "0600"')
     change(path, 'url: "{{ vars.camera }}"', f"url: file://{scratch}/clip.avi")
     return path
 
@@ -111,6 +113,8 @@ def test_pace_threshold_and_capture_change_without_a_restart_and_a_topic_with_on
         watcher.next(60)
         assert 0.8 < gap(watcher) < 1.6
         before = component(scratch)
+        # The open agent's own settings, on their way through AWS's component.
+        assert stat.S_IMODE((scratch / "agent.sock").stat().st_mode) == 0o600
 
         change(file, "every: 1s  ", "every: 5 frames  ")
         change(file, "threshold: null", "threshold: 0.01")

@@ -15,6 +15,7 @@ from emflow_edge.problems import ConfigProblem, EdgeProblem
 from emflow_edge.settings.config import Settings
 from emflow_edge.settings.model_io import ModelIO
 from emflow_edge.settings.streams import Stream
+from emflow_proto import messages as m
 from support import until
 
 
@@ -25,7 +26,8 @@ class Kept:
         self.folder = folder
         self.ready: list[Fitting] = []
         self.refused: list[EdgeProblem] = []
-        self.loading = Loading(self.settings(**settings), self._is_ready, self.refused.append)
+        first = self.settings(**settings)
+        self.loading = Loading(first, self._is_ready, lambda problem, _: self.refused.append(problem))
         self.loading.start()
 
     def settings(self, **settings: object) -> Settings:
@@ -110,3 +112,31 @@ def test_settings_that_do_not_fit_the_model_are_known_before_they_are_used(
         kept.loading.use(right)
         until(lambda: len(kept.ready) == 2)
         assert agent.calls == ["load net"]
+
+
+def test_a_model_that_somebody_unloads_between_two_questions_is_loaded_again(
+    kept: Kept, agent: Answering, tmp_path: Path
+) -> None:
+    agent.loaded.add("net")
+    describe, asked = agent.DescribeModel, []
+
+    def gone_once(request: m.DescribeModelRequest, context: grpc.ServicerContext) -> m.DescribeModelResponse:
+        asked.append(request.name)
+        if len(asked) == 1:
+            agent.loaded.clear()
+            context.abort(grpc.StatusCode.NOT_FOUND, "unloaded")
+        return describe(request, context)
+
+    agent.DescribeModel = gone_once  # type: ignore[method-assign]
+    with served(agent, tmp_path / "a.sock"):
+        until(lambda: kept.ready)
+    assert (asked, agent.calls) == (["net"], ["load net", "load net"])
+    assert not kept.refused
+
+
+def test_a_tensor_of_an_unknown_type_is_told(kept: Kept, agent: Answering, tmp_path: Path) -> None:
+    strange = m.TensorMetadata(name=b"picture", data_type=99, shape=[1, 4, 4, 3])
+    agent._model = lambda name: m.Model(name=name, input_tensor_metadatas=[strange])  # type: ignore[method-assign]
+    with served(agent, tmp_path / "a.sock"):
+        until(lambda: kept.refused)
+    assert str(kept.refused[0]) == "the agent tells a tensor of type 99, which is not known"

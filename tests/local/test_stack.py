@@ -13,11 +13,11 @@ import pytest
 
 from conftest import ROOT
 from emflow.local.child import Child
-from emflow.local.stack import FROM_WORKFLOW, SCENES, Stack, on_this_machine
+from emflow.local.stack import FROM_WORKFLOW, SCENES, Camera, Core, Stack, on_this_machine
 from emflow.problems import Problem
 from emflow.workflow import load
 from emflow.workflow.model import Role, Workflow
-from emflow.workflow.model_edge import Secret, Stream
+from emflow.workflow.model_edge import OpenAgent, Secret, Stream
 
 pytestmark = pytest.mark.e2e
 
@@ -41,6 +41,21 @@ def _anybody(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def with_streams(workflow: Workflow, *streams: Stream) -> Workflow:
     return dataclasses.replace(workflow, edge=dataclasses.replace(workflow.edge, streams=streams))
+
+
+def test_what_only_the_board_has_is_left_out_on_this_machine(workflow: Workflow) -> None:
+    stream = Stream(name="a", url="rtsp://10.0.0.7/1", every="5 frames", pipeline="imx8mp", backend="gstreamer")
+    secure = Stream(name="b", url="rtsps://10.0.0.8/1", ca="/etc/emflow/cameras.pem")
+    workflow = with_streams(workflow, stream, secure)
+    agent = dataclasses.replace(workflow.edge.agent, open=OpenAgent(delegate="vx", trust_keys=("/etc/emflow/key.pem",)))
+    workflow = dataclasses.replace(workflow, edge=dataclasses.replace(workflow.edge, agent=agent))
+    camera, core = Camera("rtsp://127.0.0.1:8554/scenes", 2.0, ()), Core("core-1", Path("/tmp/core"))
+    here = on_this_machine(workflow, camera, core).edge
+    assert here.streams == (
+        Stream(name="a", url=camera.url, every="5 frames"),
+        Stream(name="b", url=camera.url),
+    )
+    assert (here.agent.socket, here.agent.open) == ("/tmp/core/agent.sock", OpenAgent())
 
 
 def width(url: str) -> int:

@@ -9,7 +9,8 @@ import botocore.session
 import pytest
 from botocore.validate import ParamValidator
 
-from emflow.recipes.deployment import agent_settings, application_configuration, deployment_components
+from emflow.recipes.configuration import agent_settings, application_configuration
+from emflow.recipes.deployment import deployment_components
 from emflow.workflow import Workflow
 from emflow.workflow.model import OwnComponent
 from emflow.workflow.model_edge import Secret

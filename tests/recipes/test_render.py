@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
+from emflow.local.core.ipc.access import MQTT_PROXY, allowed
 from emflow.problems import Problem
 from emflow.recipes import render
 from emflow.recipes.render import application_recipe
 from emflow.workflow import Workflow
-from emflow.workflow.model_edge import Secret
+from emflow.workflow.model import Target
+from emflow.workflow.model_edge import Publish, Secret
 
 URI = "s3://my-unique-prefix-gg-components/artifacts/x/abc/emflow-edge.zip"
 
@@ -133,3 +137,49 @@ def test_a_camera_whose_credentials_are_a_secret_may_read_that_secret_and_no_oth
     (policy,) = control["aws.greengrass.SecretManager"].values()
     assert (policy["operations"], policy["resources"]) == (["aws.greengrass#GetSecretValue"], [arn])
     assert len(control) == 2
+
+
+def publishing(workflow: Workflow, publish: Publish, target: Target, *names: str) -> Mapping[str, Any]:
+    """The configuration in the recipe of a workflow with these topics, target and streams."""
+    streams = tuple(dataclasses.replace(workflow.edge.streams[0], name=name) for name in names)
+    deployment = dataclasses.replace(workflow.cloud.deployment, target=target)
+    workflow = dataclasses.replace(
+        workflow,
+        edge=dataclasses.replace(workflow.edge, publish=publish, streams=streams),
+        cloud=dataclasses.replace(workflow.cloud, deployment=deployment),
+    )
+    recipe = yaml.safe_load(application_recipe(workflow, "1.0.0", URI))
+    return recipe["ComponentConfiguration"]["DefaultConfiguration"]
+
+
+def resources(configuration: Mapping[str, Any]) -> list[str]:
+    (policy,) = configuration["accessControl"][MQTT_PROXY].values()
+    assert policy["operations"] == ["aws.greengrass#PublishToIoTCore"]
+    return policy["resources"]
+
+
+TEMPLATES = Publish(topic="em/{thing}/{stream}/{model}", status_topic="em/status/{thing}", metrics_topic="em/metrics")
+
+
+def test_the_component_may_publish_to_the_topics_of_its_streams_and_nowhere_else(demo: Workflow) -> None:
+    configuration = publishing(demo, TEMPLATES, Target(thing="Core-7"), "front", "side")
+    model = demo.cloud.model.name
+    topics = [f"em/Core-7/front/{model}", f"em/Core-7/side/{model}", "em/status/Core-7", "em/metrics"]
+    assert resources(configuration) == topics
+
+
+def test_for_a_thing_group_each_device_may_publish_under_its_own_name_only(demo: Workflow) -> None:
+    configuration = publishing(demo, TEMPLATES, Target(thing_group="hall-3"), "front")
+    assert resources(configuration)[0] == f"em/{{iot:thingName}}/front/{demo.cloud.model.name}"
+
+    def may(topic: str, operation: str = "aws.greengrass#PublishToIoTCore") -> bool:
+        return allowed(configuration, MQTT_PROXY, operation, topic, "Core-7")
+
+    assert may("em/status/Core-7")
+    assert not may("em/status/Core-8")
+    assert not may("em/status/Core-7", "aws.greengrass#SubscribeToIoTCore")
+
+
+def test_one_topic_for_all_streams_is_granted_once(demo: Workflow) -> None:
+    configuration = publishing(demo, Publish(topic="em/x", metrics_topic="em/x"), Target(thing="Core-7"), "a", "b")
+    assert resources(configuration) == ["em/x"]

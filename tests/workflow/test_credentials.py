@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from emflow.problems import WorkflowProblem
-from emflow.recipes.deployment import application_configuration
+from emflow.recipes.configuration import application_configuration
 from emflow.workflow import load
 from emflow.workflow.model_edge import Secret
 from emflow.workflow.redaction import redacted

@@ -293,11 +293,11 @@ def test_a_finding_shows_its_line_with_a_caret_under_the_place(broken) -> None:
 
 
 def test_a_cameras_password_is_not_shown(broken) -> None:
-    wrong = broken("url: rtsp://camera/stream", "url: http://user:s3cr3t@camera/x")
+    wrong = broken("url: rtsp://camera/stream", "url: ftp://user:s3cr3t@camera/x")
     assert [finding.code for finding in wrong.findings] == ["EM018", "EM061"]
     for finding in wrong.findings:
         assert "s3cr3t" not in str(finding)
-        assert "http://user:******@camera/x" in finding.snippet
+        assert "ftp://user:******@camera/x" in finding.snippet
 
 
 @pytest.mark.parametrize(

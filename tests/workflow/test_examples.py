@@ -47,6 +47,8 @@ def test_the_demo_shows_every_key() -> None:
         ("imports",),
         ("edge", "streams", "credentials"),
         ("edge", "streams", "credentials", "secret"),
+        ("edge", "streams", "pipeline"),
+        ("edge", "streams", "ca"),
         ("aws", "profile"),
         ("cloud", "role", "from_alias"),
         ("cloud", "fleet", "devices_file"),
@@ -69,6 +71,8 @@ def test_the_demo_shows_every_key() -> None:
         "recipe",
         "components",
         "credentials",
+        "pipeline",
+        "ca",
         "imports",
     ):
         assert f"# {key}:" in text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import types
 import typing
 from collections.abc import Iterator, Mapping
@@ -111,6 +112,16 @@ def test_the_examples_and_the_default_of_a_key_are_right(
 def test_the_patterns_of_the_schema_are_those_of_the_code() -> None:
     for name, pattern in (("edgeName", DEVICE_NAME), ("duration", units.DURATION)):
         assert SCHEMA["$defs"][name]["pattern"].startswith(f"^(?:{pattern[1:-1]}|")
+
+
+def test_what_the_schema_calls_a_number_of_frames_the_code_can_read() -> None:
+    pattern = SCHEMA["$defs"]["pace"]["pattern"]
+    for text in ("1 frame", "5 frames", "999999999 frames"):
+        assert re.fullmatch(pattern, text)
+        assert units.frames(text) == int(text.split()[0])
+    for text in ("0 frames", "5frames", "05 frames", "1.5 frames", "5 frames ", "frames", "1234567890 frames"):
+        assert not re.fullmatch(pattern, text)
+        assert units.frames(text) is None
 
 
 def test_what_the_schema_calls_a_duration_the_code_can_read() -> None:

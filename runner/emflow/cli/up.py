@@ -69,7 +69,8 @@ def up(
 def _run(console: Console, path: Path, workflow: Workflow, stack: Stack, results: int, as_json: bool) -> None:
     from emflow.local.highlights import Follower
     from emflow.local.stack import on_this_machine, use_embedded_credentials
-    from emflow.workflow.units import seconds
+    from emflow.workflow.topics import results as result_topics
+    from emflow.workflow.units import frames, seconds
 
     started = time.monotonic()
     console.print(f"emflow up {path}", style="bold", markup=False)
@@ -84,13 +85,15 @@ def _run(console: Console, path: Path, workflow: Workflow, stack: Stack, results
     core = stack.start_core(thing, cloud, workflow, camera)
     console.print(f"  core device   {core.thing}  {core.root}\n")
     workflow = on_this_machine(workflow, camera, core)
+    topics = result_topics(workflow, core.thing)
     with (
-        _watcher(cloud, workflow) as watcher,
+        _watcher(cloud, topics) as watcher,
         Follower(core.root / "logs", lambda line: _show_highlight(console, stack, line)),
     ):
         _apply(console, stack, workflow)
-        console.print(f"\nResults on MQTT topic {workflow.edge.publish.topic}, Ctrl-C ends them:", markup=False)
-        patience = max(PATIENCE, *(3 * seconds(stream.every) for stream in workflow.edge.streams))
+        console.print(f"\nResults on MQTT topic {', '.join(topics)}, Ctrl-C ends them:", markup=False)
+        durations = [stream.every for stream in workflow.edge.streams if frames(stream.every) is None]
+        patience = max([PATIENCE, *(3 * seconds(every) for every in durations)])
         _show_results(console, watcher, camera, patience, results, as_json)
     took = time.monotonic() - started
     console.print(f"\nDone in {took:.0f} s: {path} from buckets to results, on this machine.", markup=False)
@@ -117,10 +120,10 @@ def _thing(workflow: Workflow) -> str:
     return thing
 
 
-def _watcher(cloud: Cloud, workflow: Workflow) -> Watcher:
+def _watcher(cloud: Cloud, topics: tuple[str, ...]) -> Watcher:
     from emflow.results.watch import Watcher
 
-    return Watcher(cloud.mqtt_host, cloud.mqtt_port, workflow.edge.publish.topic)
+    return Watcher(cloud.mqtt_host, cloud.mqtt_port, *topics)
 
 
 def _apply(console: Console, stack: Stack, workflow: Workflow) -> None:

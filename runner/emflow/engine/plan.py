@@ -35,16 +35,18 @@ class Plan:
         return tuple(step for step in self.steps if step.diff.action is not Action.NONE)
 
     @property
+    def told(self) -> tuple[Step, ...]:
+        """The steps that people are told of: what is not there and is not wanted either is none of them."""
+        return tuple(step for step in self.steps if step.observed is not None or step.diff.action is not Action.NONE)
+
+    @property
     def outputs(self) -> dict[str, Outputs]:
         """What is known of every resource's outputs before anything is applied."""
         return {step.resource.id: step.diff.outputs for step in self.steps}
 
     def summary(self) -> str:
         """`Plan: 12 to create, 0 to change, 0 to replace, 0 unchanged`; where there is any, also what is to remove."""
-        # What is not there and is not wanted either is no part of it.
-        count = Counter(
-            step.diff.action for step in self.steps if step.observed is not None or step.diff.action is not Action.NONE
-        )
+        count = Counter(step.diff.action for step in self.told)
         removed = f"{count[Action.REMOVE]} to remove, " if count[Action.REMOVE] else ""
         return (
             f"Plan: {count[Action.CREATE]} to create, {count[Action.UPDATE]} to change, "

@@ -62,7 +62,7 @@ def document(
 ) -> dict[str, Any]:
     """The plan as JSON data, as `plan.schema.json` describes it. `warnings` are those of the workflow."""
     parts = workflow_parts(workflow)
-    resources = [_resource(step) for step in plan.steps]
+    resources = [_resource(step) for step in plan.told]
     counts = {word: sum(each["action"] == word for each in resources) for word in WORDS.values()}
     return {
         "format": FORMAT,
@@ -206,7 +206,7 @@ def refuse_other_world(planned: Mapping[str, Any], now: Plan, aws: Account) -> N
             mend="Sign in there, or plan again here.",
         )
     before = {each["id"]: each for each in planned["resources"]}
-    present = {step.resource.id: _resource(step) for step in now.steps}
+    present = {step.resource.id: _resource(step) for step in now.told}
     moved = [line for name, each in present.items() for line in _moved(name, before.get(name), each)]
     moved += [f"{name}: no longer part of it" for name in before if name not in present]
     if moved:

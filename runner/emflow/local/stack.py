@@ -24,7 +24,7 @@ from emflow.local.child import Child
 from emflow.problems import Problem
 from emflow.recipes.deployment import secrets as cameras_secrets
 from emflow.workflow.model import Workflow
-from emflow.workflow.model_edge import Stream
+from emflow.workflow.model_edge import OpenAgent, Stream
 
 SCENES = "scenes"
 """The test camera shows drawn scenes, in a known order."""
@@ -199,13 +199,14 @@ def on_this_machine(workflow: Workflow, camera: Camera | None, core: Core) -> Wo
     """The same workflow with the places that only a board has exchanged for this machine's.
 
     Streams show the test camera, and the agent's socket lies in the device's own folder, so that two of these can run
-    side by side; secrets are the embedded AWS's. The profile goes too: it names credentials for the real AWS.
+    side by side; secrets are the embedded AWS's. Accelerators, keys, pipelines and certificates are left out, for the
+    board has them. The profile goes too: it names credentials for the real AWS.
     """
     edge = workflow.edge
     streams = edge.streams
     if camera is not None:
         streams = tuple(_here(stream, camera, core) for stream in streams)
-    agent = dataclasses.replace(edge.agent, socket=str(core.agent_socket))
+    agent = dataclasses.replace(edge.agent, socket=str(core.agent_socket), open=OpenAgent())
     return dataclasses.replace(
         workflow,
         aws=dataclasses.replace(workflow.aws, profile=None),
@@ -214,6 +215,7 @@ def on_this_machine(workflow: Workflow, camera: Camera | None, core: Core) -> Wo
 
 
 def _here(stream: Stream, camera: Camera, core: Core) -> Stream:
+    stream = dataclasses.replace(stream, transport="tcp", backend="auto", pipeline=None, ca=None)
     if stream.credentials is None:
         return dataclasses.replace(stream, url=camera.url)
     secret = dataclasses.replace(stream.credentials, secret=core.secrets[stream.credentials.arn])

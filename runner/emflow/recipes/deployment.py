@@ -6,55 +6,12 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from emflow.recipes.bundle import LABELS
+from emflow.recipes.configuration import agent_settings, application_configuration
 from emflow.workflow.model import AGENT_COMPONENT, Settings, Workflow
 from emflow.workflow.model_edge import Stream
-from emflow.workflow.units import seconds
 
 SECRETS = "aws.greengrass.SecretManager"
 """AWS's public component that brings secrets to a device."""
-
-
-def agent_settings(workflow: Workflow) -> dict[str, str]:
-    """The workshop's twelve settings of Edge Manager's agent, in its order, then those it has not; all are texts."""
-    capture, agent = workflow.edge.capture, workflow.edge.agent
-    return {
-        "CaptureDataPeriodicUpload": _lower(capture.periodic_upload),
-        "CaptureDataPeriodicUploadPeriodSeconds": _whole_seconds(capture.periodic_upload_period),
-        "DeviceFleetName": workflow.cloud.fleet.name,
-        "BucketName": workflow.cloud.buckets.inference_results.name,
-        "CaptureDataBase64EmbedLimit": str(capture.embed_limit),
-        "CaptureDataPushPeriodSeconds": _whole_seconds(capture.push_period),
-        "SagemakerEdgeLogVerbose": _lower(agent.verbose),
-        "CaptureDataBatchSize": str(capture.batch),
-        "CaptureDataDestination": capture.destination.capitalize(),
-        "FolderPrefix": capture.prefix,
-        "UnixSocketName": agent.socket,
-        "CaptureDataBufferSize": str(capture.buffer),
-        **({"CaptureDataDiskPath": capture.disk_path} if capture.disk_path else {}),
-    }
-
-
-def application_configuration(workflow: Workflow, version: str) -> dict[str, Any]:
-    """What the application component reads over IPC. Numbers are texts: Greengrass turns numbers into floats."""
-    edge = workflow.edge
-    labels = {} if edge.model_io.labels is None else {"labels": LABELS}
-    return {
-        "modelName": workflow.cloud.model.name,
-        "agentSocket": edge.agent.socket,
-        "captureData": str(edge.capture.enabled),  # the workshop's `True` and `False`
-        "streams": [_stream(stream) for stream in edge.streams],
-        "modelIO": {
-            "color": edge.model_io.color,
-            "resize": edge.model_io.resize,
-            **labels,
-            "classOffset": str(edge.model_io.class_offset),
-            "topK": str(edge.model_io.top_k),
-        },
-        "publish": {"topic": edge.publish.topic, "qos": str(edge.publish.qos)},
-        "capture": {"enabled": _lower(edge.capture.enabled), "every": edge.capture.every},
-        "version": version,
-    }
 
 
 def application_dependencies(workflow: Workflow) -> dict[str, str]:
@@ -136,12 +93,6 @@ def _settings(given: Settings) -> dict[str, Any]:
     return made
 
 
-def _stream(stream: Stream) -> dict[str, Any]:
-    secret = _secret(stream)
-    reference = {"credentials": {"secret": secret}} if secret else {}
-    return {"name": stream.name, "url": stream.url, "every": stream.every, **reference}
-
-
 def _secret(stream: Stream) -> str | None:
     """The ARN of the secret with a camera's credentials."""
     return stream.credentials.arn if stream.credentials is not None else None
@@ -150,11 +101,3 @@ def _secret(stream: Stream) -> str | None:
 def _exactly(configuration: Mapping[str, Any]) -> dict[str, Any]:
     """A merge is a patch on what a device has, so a key that left the workflow would stay: reset everything first."""
     return {"reset": [""], "merge": json.dumps(configuration)}
-
-
-def _lower(value: bool) -> str:
-    return "true" if value else "false"
-
-
-def _whole_seconds(duration: str) -> str:
-    return str(round(seconds(duration)))

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from emflow.problems import UsageProblem
-from emflow.recipes.deployment import SECRETS, agent_settings, deployment_components, secret_settings, secrets
+from emflow.recipes.configuration import agent_settings
+from emflow.recipes.deployment import SECRETS, deployment_components, secret_settings, secrets
 from emflow.recipes.ours import Ours, components_of_ours
 from emflow.workflow.model import AGENT_COMPONENT, Workflow
 from emflow.workflow.services import partition_of

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from emflow.recipes.bundle import Bundle, application_bundle, bundle_key, folder_bundle, names_in
-from emflow.recipes.deployment import application_configuration
+from emflow.recipes.configuration import application_configuration
 from emflow.recipes.render import Artifact, application_recipe, component_recipe
 from emflow.workflow.model import OwnComponent, Workflow
 

@@ -12,10 +12,12 @@ from typing import Any
 from emflow.problems import Problem
 from emflow.recipes.bundle import BUNDLE
 from emflow.recipes.check import Known, check
-from emflow.recipes.deployment import application_configuration, application_dependencies, secrets
+from emflow.recipes.configuration import application_configuration
+from emflow.recipes.deployment import application_dependencies, secrets
 from emflow.recipes.faults import Fault
 from emflow.recipes.sandbox import fill
 from emflow.workflow.model import OwnComponent, Workflow
+from emflow.workflow.topics import granted
 
 TEMPLATE = "application.recipe.yaml.j2"
 SHOWN = 20
@@ -65,6 +67,7 @@ def application_recipe(workflow: Workflow, version: str, bundle_uri: str, conten
     """
     component = workflow.edge.component
     dependencies = _hard(application_dependencies(workflow))
+    topics = granted(workflow)
     text, where = _built_in(), TEMPLATE
     if component.recipe is not None:
         text, where = _template(workflow, component.recipe, "edge.component.recipe")
@@ -72,7 +75,8 @@ def application_recipe(workflow: Workflow, version: str, bundle_uri: str, conten
         **_values(workflow, component, version, Artifact(bundle_uri, BUNDLE)),
         "dependencies": dependencies,
         "model_component": workflow.cloud.package.component,
-        "topic": workflow.edge.publish.topic,
+        "topics": topics,
+        "topic": topics[0],
         "secrets": secrets(workflow),
     }
     recipe = fill(text, values, where)
@@ -82,7 +86,7 @@ def application_recipe(workflow: Workflow, version: str, bundle_uri: str, conten
         dependencies=application_dependencies(workflow),
         configuration=application_configuration(workflow, version),
         archives={bundle_uri: contents},
-        publishes=(workflow.edge.publish.topic,),
+        publishes=topics,
         reads=secrets(workflow),
         architecture=ARCHITECTURES.get(workflow.cloud.compile.target_device, ""),
     )

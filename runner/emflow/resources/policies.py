@@ -42,6 +42,7 @@ def least_privilege(workflow: Workflow, partition: str) -> dict[str, Any]:
     model = f"arn:{partition}:greengrass:{region}:*:components:{cloud.package.component.name}"
     logs = f"arn:{partition}:logs:{region}:*:log-group:/aws"
     devices = f"arn:{partition}:sagemaker:{region}:*:device-fleet/{cloud.fleet.name}/device/*"
+    fetching = ["sagemaker:GetDeployments"] if workflow.edge.agent.model_deployments else []
     keys = {cloud.buckets.components.encryption.kms_key, cloud.buckets.inference_results.encryption.kms_key}
     return {
         "Version": "2012-10-17",
@@ -50,7 +51,7 @@ def least_privilege(workflow: Workflow, partition: str) -> dict[str, Any]:
             _allow("ReadComponents", ["s3:GetObject"], [f"{components}/artifacts/*", f"{components}/models/*"]),
             _allow("WriteModels", ["s3:PutObject"], [f"{components}/models/*"]),
             _allow("WriteCaptures", ["s3:PutObject"], [captures]),
-            _allow("EdgeAgent", ["sagemaker:GetDeviceRegistration", "sagemaker:SendHeartbeat"], [devices]),
+            _allow("EdgeAgent", ["sagemaker:GetDeviceRegistration", "sagemaker:SendHeartbeat", *fetching], [devices]),
             _allow(
                 "ModelComponent",
                 ["greengrass:CreateComponentVersion", "greengrass:DescribeComponent"],

@@ -15,6 +15,12 @@ from emflow.workflow.places import Place, spell
 from emflow.workflow.redaction import has_password
 
 _PASSWORD = re.compile(r"://[^:/@\s]*:([^@/\s]+)@")
+_IN_PIPELINE = re.compile(r"\b(?:user-pw|proxy-pw|passw(?:or)?d)\s*=\s*(?!\{\{)\S")
+"""GStreamer's properties, as its elements rtspsrc and souphttpsrc have them."""
+
+_SUFFIX = re.compile(r"-(?:[a-z]{6}|[A-Z]{6}|[A-Z][a-z]{5}|[0-9]{6}|(?=[a-z0-9]{6}$)[a-z]+[0-9]+)")
+"""Six letters and digits that read like a part of a name. Of AWS's own, drawn from both cases and digits, one in fifty
+does too."""
 
 INSTEAD = (
     "keep it in AWS Secrets Manager, and write credentials: {secret: arn:…} beside the url; "
@@ -27,7 +33,7 @@ def passwords(document: Document, workflow: Workflow) -> Iterator[Finding]:
     used = set(filter(None, map(_password, (stream.url for stream in workflow.edge.streams))))
     told = set()
     for place, span in document.values.items():
-        written = "://" in span.text and _written(span.text)
+        written = ("://" in span.text and _written(span.text)) or _in_pipeline(span.text)
         if written:
             message = f"{spell(place)} has a password in it"
         elif place[:1] == ("vars",) and span.text in used:
@@ -46,6 +52,22 @@ def _written(text: str) -> bool:
     """Whether a password stands in a text itself, and not in a variable."""
     match = _PASSWORD.search(text)
     return "{{" not in match[1] if match else "{{" not in text and has_password(text)
+
+
+def _in_pipeline(text: str) -> bool:
+    return "!" in text and _IN_PIPELINE.search(text) is not None
+
+
+def whole(workflow: Workflow) -> Iterator[Offence]:
+    """The role's policy needs the whole ARN; of one without AWS's six characters it lets them be any."""
+    for index, stream in enumerate(workflow.edge.streams):
+        name = stream.credentials.arn.rpartition(":")[2] if stream.credentials else ""
+        if _SUFFIX.fullmatch(name[-7:]):
+            yield Offence(
+                ("edge", "streams", index, "credentials", "secret"),
+                "if these are not the six characters that AWS adds but a part of the name, IAM finds no such secret",
+                "write the ARN as `aws secretsmanager describe-secret` shows it",
+            )
 
 
 def references(workflow: Workflow) -> Iterator[Offence]:

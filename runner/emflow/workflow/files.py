@@ -107,7 +107,12 @@ def input_types(workflow: Workflow) -> Iterator[Offence]:
 
 
 def labels_of_classes(workflow: Workflow) -> Iterator[Offence]:
-    """As the edge component counts: one label a class, or one a class after the offset."""
+    """As the edge component counts: one label a class, or one a class after the offset.
+
+    How many classes a detector has is not always in its outputs' shapes, so it takes the labels as they are.
+    """
+    if workflow.edge.model_io.task == "detection":
+        return
     network, found, offset = _model(workflow), _labels(workflow), workflow.edge.model_io.class_offset
     if not isinstance(network, Network) or len(network.outputs) != 1:
         return

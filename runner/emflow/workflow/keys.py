@@ -69,11 +69,15 @@ class Key:
         """What a value has to keep beside its type, in words; empty where there is nothing."""
         node = self.node
         told = []
-        if "minimum" in node or "maximum" in node:
+        if "minimum" in node or ("maximum" in node and "exclusiveMinimum" not in node):
             told.append(f"{node.get('minimum', '…')} to {node.get('maximum', '…')}")
         if "maxLength" in node:
             told.append(f"at most {node['maxLength']} characters")
-        if node.get("minItems") or node.get("minProperties"):
+        if "exclusiveMinimum" in node:
+            told.append(f"above {node['exclusiveMinimum']}")
+        if node.get("minItems", 0) > 1:
+            told.append(f"{node['minItems']} items")
+        elif node.get("minItems") or node.get("minProperties"):
             told.append("not empty")
         if "patternErrorMessage" in node:
             told.append(str(node["patternErrorMessage"]).rstrip("."))

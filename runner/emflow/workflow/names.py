@@ -1,4 +1,4 @@
-"""Rules for single values: names, versions, addresses.
+"""Rules for single values: names, versions, paths.
 
 Each says which character or length is wrong, because a regular expression is no explanation. Sources: the S3, IAM,
 SageMaker, Greengrass V2 and AWS IoT API references.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from urllib.parse import urlsplit
 
 from emflow.workflow.devices import devices_file
 from emflow.workflow.model import Workflow
@@ -121,42 +120,6 @@ def versions(workflow: Workflow) -> Iterator[Offence]:
         if version != word and not re.fullmatch(r"(0|[1-9]\d{0,5})(\.(0|[1-9]\d{0,5})){2}", version):
             mend = f"write three numbers, such as 1.0.0{f', or {word}' if word else ''}"
             yield Offence(place, f"{version!r} is no component version", mend)
-
-
-def topic(workflow: Workflow) -> Iterator[Offence]:
-    name = workflow.edge.publish.topic
-    # Greengrass reads * and ? in an access policy's resource as wildcards, and $ as an escape: they would grant more.
-    bad = re.search(r"[#+*?$\x00-\x1f\x7f]", name)
-    why = ""
-    if bad:
-        why = f"{bad[0]!r} cannot stand in a topic to publish to"
-    elif not name or name.startswith("/") or name.endswith("/") or "//" in name:
-        why = "a level is empty"
-    elif len(name.encode()) > 256:
-        why = f"it has {len(name.encode())} bytes, AWS IoT takes 256"
-    elif name.count("/") > 7:
-        why = f"it has {name.count('/')} slashes, AWS IoT takes 7"
-    if why:
-        yield Offence(
-            ("edge", "publish", "topic"), f"edge.publish.topic cannot be {name!r}: {why}", "for example: em/inference"
-        )
-
-
-def streams(workflow: Workflow) -> Iterator[Offence]:
-    for index, stream in enumerate(workflow.edge.streams):
-        place: Place = ("edge", "streams", index, "url")
-        try:
-            url = urlsplit(stream.url)
-            host, _ = url.hostname, url.port
-        except ValueError as error:  # its own words are left out, because a part of a password may stand in them
-            why = "no valid port" if "port" in str(error).lower() else "no address"
-            yield Offence(place, f"{spell(place)} has {why}", "for example: rtspt://192.168.1.20/stream1")
-            continue
-        if url.scheme not in ("rtsp", "rtspt") or not host:
-            what = "has no host" if url.scheme in ("rtsp", "rtspt") else f"is not RTSP but {url.scheme or 'a path'}"
-            yield Offence(place, f"{spell(place)} {what}", "write rtsp://… or, for RTSP over TCP, rtspt://…")
-        elif re.search(r"\s", stream.url):
-            yield Offence(place, f"{spell(place)} has a space in it", "write it as %20")
 
 
 def socket(workflow: Workflow) -> Iterator[Offence]:

@@ -23,7 +23,10 @@ _ONLY_PORT = re.compile(r"\d++(?:[^\w@].*+)?|")
 _ANOTHER = re.compile(r"[\s,;'\"({\[][A-Za-z][A-Za-z0-9+.-]*+://")
 _STARS = re.compile(r"\*++@")
 
-_WORDS = r"passw(?:or)?d|passphrase|passcode|(?<![a-z])pass|pwd|secret|token|credential|(?:access|api|private)[_-]?key"
+_WORDS = (
+    r"passw(?:or)?d|passphrase|passcode|(?<![a-z])(?:pass|pw(?![a-z]))|pwd|secret|token|credential"
+    r"|(?:access|api|private)[_-]?key"
+)
 _KEY = re.compile(rf"(?:{_WORDS})s?(?:[_-]?(?:key|value|string|text|\d+))*\Z", re.IGNORECASE)
 _SAYS_KEY = re.compile(_WORDS, re.IGNORECASE)
 _QUERY = rf"((?:{_WORDS}|auth|key|sig(?:nature)?)s?=)"
@@ -121,6 +124,9 @@ def _stars(pair: re.Match[str]) -> str:
 
 def _pair(pair: re.Match[str]) -> str:
     value = pair[4] or pair[6] or pair[7]
-    if not _KEY.search(pair[1]) or value.startswith(_STAYS):
+    quote = pair[3] or pair[5] or ""
+    if value.startswith(_STAYS):
         return pair[0]
-    return pair[1] + pair[2] + (pair[3] or pair[5] or "") + "*" * len(value)
+    # What is in quotes may have pairs of its own, as a GStreamer pipeline has.
+    shown = "*" * len(value) if _KEY.search(pair[1]) else _PAIR.sub(_pair, value) if quote else value
+    return pair[1] + pair[2] + quote + shown

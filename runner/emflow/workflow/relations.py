@@ -8,7 +8,7 @@ from emflow.workflow import rollouts
 from emflow.workflow.model import Workflow
 from emflow.workflow.offence import Offence
 from emflow.workflow.places import Place, spell
-from emflow.workflow.units import seconds
+from emflow.workflow.units import frames, seconds
 
 
 def target(workflow: Workflow) -> Iterator[Offence]:
@@ -57,14 +57,30 @@ def two_buckets(workflow: Workflow) -> Iterator[Offence]:
 
 def durations(workflow: Workflow) -> Iterator[Offence]:
     """Which durations there are, in what they have to lie, and whether whole seconds are needed."""
-    cloud, capture, day = workflow.cloud, workflow.edge.capture, 86400.0
+    cloud, edge, capture, day = workflow.cloud, workflow.edge, workflow.edge.capture, 86400.0
+    year = 366 * day
     given: list[tuple[Place, str, float, float, bool]] = [
         (("cloud", "role", "credential_duration"), cloud.role.credential_duration, 900, 43200, True),
         (("cloud", "compile", "timeout"), cloud.compile.timeout, 60, 10 * day, True),
         (("edge", "capture", "push_period"), capture.push_period, 1, day, True),
         (("edge", "capture", "periodic_upload_period"), capture.periodic_upload_period, 1, 30 * day, True),
     ]
-    given += [(("edge", "streams", i, "every"), s.every, 0, day, False) for i, s in enumerate(workflow.edge.streams)]
+    given += [
+        (("edge", "publish", "every"), edge.publish.every, 0, year, False),
+        (("edge", "publish", "expiry"), edge.publish.expiry, 0, year, True),
+        (("edge", "metrics", "every"), edge.metrics.every, 1, year, False),
+    ]
+    paces: list[tuple[Place, str, float]] = [(("edge", "capture", "every"), capture.every, year)]
+    for index, stream in enumerate(edge.streams):
+        place: Place = ("edge", "streams", index)
+        paces.append(((*place, "every"), stream.every, day))
+        given += [
+            ((*place, "open_timeout"), stream.open_timeout, 0.1, year, False),
+            ((*place, "read_timeout"), stream.read_timeout, 0.1, year, False),
+            ((*place, "frozen_after"), stream.frozen_after, 0, year, False),
+            ((*place, "black_after"), stream.black_after, 0, year, False),
+        ]
+    given += [(place, text, 0, most, False) for place, text, most in paces if frames(text) is None]
     for place, text, least, most, whole in given:
         try:
             value = seconds(text)
@@ -72,10 +88,14 @@ def durations(workflow: Workflow) -> Iterator[Offence]:
             yield Offence(place, f"{spell(place)}: {text!r} is no duration", "write a number with ms, s, m, h or d")
             continue
         if not least <= value <= most:
-            yield Offence(place, f"{spell(place)} has to lie between {least:g}s and {most:g}s, this is {text}")
+            yield Offence(place, f"{spell(place)} has to lie between {least:g}s and {_long(most)}, this is {text}")
         elif whole and value != int(value):
             yield Offence(place, f"{spell(place)} has to be whole seconds, this is {text}")
     yield from rollouts.durations(workflow)
+
+
+def _long(most: float) -> str:
+    return f"{most:g}s" if most <= 30 * 86400 else f"{most / 86400:g}d"
 
 
 def batch_in_buffer(workflow: Workflow) -> Iterator[Offence]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from emflow.workflow import credentials, deployed, files, names, relations, rollouts
+from emflow.workflow import cameras, credentials, deployed, files, inference, names, publishing, relations, rollouts
 from emflow.workflow.model import Workflow
 from emflow.workflow.offence import Offence
 
@@ -65,10 +65,15 @@ CODES: Final = {
     "EM053": "a rollout is for a thing group, and its rate grows for one reason",
     "EM054": "settings are for a public component that is deployed, and given once",
     "EM055": "captures to disk say where on the disk",
+    "EM056": "a secret's ARN is whole",
     "EM060": "a topic to publish to has no wildcards and keeps AWS IoT's limits",
-    "EM061": "a stream is an RTSP address",
+    "EM061": "a stream is one that the component can read, by settings that fit its address",
     "EM062": "a socket path is absolute and fits into a socket address",
     "EM063": "an access policy grants topics that can be meant",
+    "EM064": "what goes into the model and comes out of it fits its task",
+    "EM065": "the name of a device in a topic is filled in on the devices of a thing group",
+    "EM066": "the agent's settings fit each other",
+    "EM067": "results expire in MQTT 5 only",
     "EM070": "the model file is a .tflite, or an archive with exactly one",
     "EM071": "the labels are a text file",
     "EM072": "the files that the workflow names are there to be checked",
@@ -79,7 +84,7 @@ CODES: Final = {
     "EM081": "AWS discontinued the provider",
 }
 
-WARNINGS: Final = frozenset(("EM046", "EM048", "EM049", "EM072", "EM081"))
+WARNINGS: Final = frozenset(("EM046", "EM048", "EM049", "EM056", "EM065", "EM072", "EM081"))
 """Told, but no reason to refuse a workflow; `emflow validate --strict` exits with 2 on them too."""
 
 Rule = Callable[[Workflow], Iterator[Offence]]
@@ -110,10 +115,15 @@ RULES: Final[tuple[tuple[str, Rule], ...]] = (
     ("EM053", rollouts.rollout),
     ("EM054", deployed.settings),
     ("EM055", relations.disk),
-    ("EM060", names.topic),
-    ("EM061", names.streams),
+    ("EM056", credentials.whole),
+    ("EM060", publishing.topics),
+    ("EM061", cameras.streams),
     ("EM062", names.socket),
     ("EM063", deployed.access),
+    ("EM064", inference.model_io),
+    ("EM065", publishing.filled_in_by_the_nucleus),
+    ("EM066", inference.agent),
+    ("EM067", publishing.expiry),
     ("EM070", files.artifact),
     ("EM071", files.labels),
     ("EM072", files.missing),

@@ -201,6 +201,10 @@ def _limit(fault: _Fault) -> tuple[str, str]:
             return f"{name} has to be at least {limit}, this is {found}", _example(fault)
         case "maximum":
             return f"{name} has to be at most {limit}, this is {found}", _example(fault)
+        case "minItems" | "maxItems" if limit > 1:
+            return f"{name} needs {limit} items, this has {len(found)}", _example(fault)
+        case "exclusiveMinimum":
+            return f"{name} has to be above {limit}, this is {found}", _example(fault)
         case "minLength" | "minItems" | "minProperties":
             return f"{name} is empty", _example(fault)
         case "maxLength":

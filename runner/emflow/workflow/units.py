@@ -1,4 +1,4 @@
-"""Quantities with their unit: durations such as `250ms`, `1s`, `15m`, `1h`."""
+"""Quantities with their unit: durations such as `250ms`, `1s`, `15m`, `1h`, and numbers of frames."""
 
 from __future__ import annotations
 
@@ -20,3 +20,9 @@ def seconds(text: str) -> float:
     if not match:
         raise ValueError(f"{text!r} is no duration")
     return float(match[1]) * _SECONDS[match[2]]
+
+
+def frames(text: str) -> int | None:
+    """How many frames `5 frames` are; None where the text is no number of frames."""
+    match = re.fullmatch(r"([1-9][0-9]{0,8}) frames?", text)
+    return int(match[1]) if match else None

@@ -184,6 +184,8 @@ def _explain(name: str, text: str, lines: tuple[str, ...], error: yaml.YAMLError
         problem, mend = f"a text cannot begin with `{text[mark.index : mark.index + 1]}`", "put the text in quotes"
     elif "block end" in problem:
         problem, mend = "this does not fit the lines above it", "keys that belong together begin in the same column"
+    elif "but got '{'" in problem:
+        problem, mend = "a brace inside a text", 'put the text in quotes, as in {topic: "em/{thing}"}'
     elif "undefined alias" in problem:
         mend = "define it with & before it is used with *, or put a text that begins with * in quotes"
     return finding_at(name, lines, span, "EM004", f"not YAML: {problem}", mend)

@@ -11,10 +11,10 @@ from typing import Any
 import grpc
 import pytest
 
-from emflow_agent.calls.callers import KEY
+from emflow_agent.calls.callers import KEY, Nobody
 from emflow_agent.calls.server import serving
 from emflow_agent.calls.service import AgentService
-from emflow_agent.models.store import ModelStore
+from emflow_agent.models.store import MOST_LOADS, ModelStore
 from emflow_proto import messages as m
 from emflow_proto.service import AgentStub
 from support import until
@@ -168,7 +168,7 @@ def test_calls_that_wait_for_a_model_that_is_unloaded_are_not_found(bench: Bench
 
 def test_a_load_that_nobody_waits_for_any_more_is_not_begun(bench: Bench, folder: Path) -> None:
     stub = bench.client()
-    with bench.store._loading:
+    with bench.store._loading.turn(Nobody()):
         call = stub.LoadModel.future(m.LoadModelRequest(url=str(folder), name="late"), timeout=0.3)
         assert call.code() == grpc.StatusCode.DEADLINE_EXCEEDED
         until(lambda: len(stub.ListModels(m.ListModelsRequest()).models) == 2, what="an agent that answers")
@@ -183,3 +183,23 @@ def test_two_models_run_side_by_side(bench: Bench) -> None:
         stubs = [bench.client() for _ in range(4)]
         answers = list(pool.map(lambda stub: stub.Predict(picture(name="fast"), timeout=20), stubs * 5))
     assert len({answer.SerializeToString() for answer in answers}) == 1
+
+
+def test_loads_that_wait_are_few_and_hold_up_no_prediction(
+    bench: Bench, folder: Path, refused: Callable[[Callable[[], object]], tuple[grpc.StatusCode, str]]
+) -> None:
+    stub = bench.client()
+    with bench.store._loading.turn(Nobody()):
+        load = m.LoadModelRequest(url=str(folder), name="late")
+        waiting = [stub.LoadModel.future(load, timeout=20) for _ in range(MOST_LOADS)]
+        until(lambda: bench.store._loading.waiting == MOST_LOADS, what="loads that wait")
+        code, text = refused(lambda: stub.LoadModel(load, timeout=20))
+        assert (code, text) == (
+            grpc.StatusCode.RESOURCE_EXHAUSTED,
+            f"{MOST_LOADS} calls wait for a load to end, and no more may; try again later",
+        )
+        assert stub.Predict(picture(name="fast"), timeout=20).tensors
+        for call in waiting[1:]:
+            call.cancel()
+        until(lambda: bench.store._loading.waiting == 1, what="loads that were given up to go")
+    assert waiting[0].result(timeout=20).model.name == "late"

@@ -12,7 +12,7 @@ import grpc
 import pytest
 from google.protobuf import descriptor_pb2
 
-from emflow_agent.calls.health import Health
+from emflow_agent.calls.health import MOST_WATCHERS, Health
 from emflow_agent.calls.server import serving
 from emflow_agent.calls.service import AgentService
 from emflow_agent.models.store import ModelStore
@@ -167,3 +167,12 @@ def test_grpc_s_own_packages_find_their_way(channel: grpc.Channel, tmp_path: Pat
     assert "status: SERVING" in asked.stdout
     assert AGENT in asked.stdout
     assert asked.stdout.endswith("models: 0\n")
+
+
+def test_those_that_watch_leave_room_for_calls(channel: grpc.Channel) -> None:
+    watching = [watch(channel, "") for _ in range(MOST_WATCHERS)]
+    assert [next(each) for each in watching] == [health.SERVING] * MOST_WATCHERS
+    with pytest.raises(grpc.RpcError) as caught:
+        next(watch(channel, ""))
+    assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert check(channel, "") == health.SERVING

@@ -20,7 +20,7 @@ from emflow.local.core.logs import DeviceLog
 from emflow_proto import messages as m
 from emflow_proto.service import AgentStub
 from local.core.ipc_device import Device
-from support import Process
+from support import Process, until
 
 pytestmark = pytest.mark.e2e
 
@@ -194,3 +194,16 @@ def test_a_model_over_the_memory_limit_is_refused_by_what_it_was_measured_to_tak
         assert resident(agent) < 224 << 20
         picture = m.PredictRequest(name="small", tensors=[m.Tensor(byte_data=bytes(150528))])
         assert stub.Predict(picture, timeout=20).tensors
+
+
+def test_of_several_that_start_at_once_one_gets_the_socket(python: Start, address: Path) -> None:
+    started = [python("emflow_agent", "--socket", str(address)) for _ in range(3)]
+    until(lambda: sum(process.popen.poll() is not None for process in started) == 2, what="two that give up")
+    assert [process.popen.poll() for process in started if process.popen.poll() is not None] == [1, 1]
+    with grpc.insecure_channel(f"unix:{address}") as channel:
+        AgentStub(channel).ListModels(m.ListModelsRequest(), timeout=5, wait_for_ready=True)
+
+
+def test_a_number_that_is_no_group_s_is_refused_in_one_line(python: Start, address: Path) -> None:
+    last = ends_with(python("emflow_agent", "--socket", str(address), "--set", "SocketGroup=4294967296"), 1)
+    assert "group 4294967296 is no group's number" in last

@@ -87,7 +87,7 @@ def test_one_call_at_a_time() -> None:
 
 
 def test_more_than_may_wait_are_refused() -> None:
-    turns = Turns("a-model", most=2)
+    turns = Turns("model 'a-model'", most=2)
     with turns.turn(Call("holder")):
         waiting = [Call("one").start(turns) for _ in range(2)]
         with pytest.raises(TooManyCalls, match="2 calls wait for model 'a-model'"), turns.turn(Call("one")):
@@ -146,7 +146,7 @@ def test_closing_refuses_who_waits_and_waits_for_who_runs() -> None:
         assert isinstance(waiting.ended().refusal, NoSuchModel)
         assert not closed
     assert closed == [True]
-    with pytest.raises(NoSuchModel, match="'a' was unloaded"), turns.turn(Call("late")):
+    with pytest.raises(NoSuchModel, match="a was unloaded"), turns.turn(Call("late")):
         pytest.fail("it got a turn")
 
 

@@ -72,3 +72,14 @@ def test_from_disk_a_batch_comes_back_as_it_was(tmp_path_factory: object, captur
     assert (found.lines, found.raw, found.ids) == (batch.lines, batch.raw, batch.ids)
     again.remove(batch.key)
     assert not list((folder / "sme-capture" / "fleet").iterdir())
+
+
+def test_what_somebody_laid_beside_a_batch_s_large_tensors_is_not_of_it(tmp_path: Path) -> None:
+    capture = Capture("0" * 32, "net", 1e9, (Captured("a", "Tensor[UINT8; 30]", bytes(30)),), ())
+    batch = seal([capture], CaptureSettings(fleet="fleet", bucket="bucket", embed_limit=20), 1e9)
+    spool = Spool(tmp_path, "sme-capture/fleet", 1 << 20)
+    spool.write(batch)
+    (tmp_path / f"{batch.raw[0][0]}.bak").write_text("mine")
+    found = spool.read(batch.key)
+    assert found is not None
+    assert found.raw == batch.raw

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import stat
@@ -12,9 +13,11 @@ import pytest
 
 from agent.capture.conftest import PICTURE, request
 from agent.capture.network import Network, Stored
+from emflow_agent.capture import spool
 from emflow_agent.capture.bouts import Bout
 from emflow_agent.capture.capturing import Capturing
-from emflow_agent.capture.lines import Capture, Captured
+from emflow_agent.capture.cloud import Bucket, NotReady
+from emflow_agent.capture.lines import Batch, Capture, Captured
 from emflow_proto import messages as m
 from emflow_proto.service import AgentStub
 from support import until
@@ -227,3 +230,37 @@ def test_a_batch_that_the_budget_cannot_hold_is_a_failure(capturing: Make, tmp_p
     put_all(one, [lost])
     until(lambda: one.status(lost.id) == Status.FAILURE)
     assert not files_in(tmp_path / "disk")
+
+
+def test_what_had_to_go_in_vain_is_counted_too(
+    capturing: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, network: Network, bucket: Stored
+) -> None:
+    network.down()
+    one = capturing(bucket=bucket.name, folder=tmp_path / "disk", batch=1)
+    first, second = capture(), capture()
+    put_all(one, [first])
+    until(lambda: len(ids_on(tmp_path / "disk")) == 1)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(spool, "_write_whole", full)
+    put_all(one, [second])
+    until(lambda: one.counts["dropped"] == 1)
+    assert one.status(first.id) == Status.FAILURE
+
+
+def test_without_credentials_only_the_oldest_batch_is_tried(
+    capturing: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[str] = []
+
+    def store(_: object, batch: Batch) -> None:
+        tried.append(batch.key)
+        raise NotReady("there are no AWS credentials")
+
+    monkeypatch.setattr(Bucket, "store", store)
+    one = capturing(to_cloud=False, bucket="a-sagemaker", folder=tmp_path, batch=1, upload=True)
+    put_all(one, [capture() for _ in range(5)])
+    until(lambda: len(ids_on(tmp_path)) == 5 and len(tried) > 5)
+    assert set(tried) == {tried[0]}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pytest
 from google.protobuf.message import DecodeError
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,9 +14,9 @@ from jsonschema import Draft202012Validator
 import emflow_schema
 from emflow_agent.calls.tensors import TensorSpec
 from emflow_agent.capture.lines import seal
-from emflow_agent.capture.requests import read_capture
+from emflow_agent.capture.requests import MOST_PARTS, read_capture
 from emflow_agent.capture.settings import CaptureSettings
-from emflow_agent.problems import Refused
+from emflow_agent.problems import BadRequest, Refused
 from emflow_proto import messages as m
 
 CONTRACT = Draft202012Validator(emflow_schema.load("capture"))
@@ -71,3 +72,30 @@ def test_odd_bytes(data: bytes) -> None:
     except DecodeError:
         return  # gRPC answers that
     check(request)
+
+
+def large(count: int, size: int) -> m.CaptureDataRequest:
+    handle = m.SharedMemoryHandle(size=size, segment_id=0)
+    parts = [m.AuxilaryData(name="a", encoding=m.Encoding.NONE, shared_memory_handle=handle) for _ in range(count)]
+    return m.CaptureDataRequest(model_name="net", capture_id="0" * 32, inputs=parts)
+
+
+@pytest.mark.parametrize(
+    ("request_", "said"),
+    [
+        (large(1, 1 << 40), "bytes were sent; a capture of this model has"),
+        (large(65, 1 << 20), "bytes were sent; a capture of this model has"),
+        (large(MOST_PARTS + 1, 0), f"{MOST_PARTS + 1} tensors and auxiliary data were sent"),
+    ],
+)
+def test_more_than_can_be_kept_is_refused_before_it_is_copied(request_: m.CaptureDataRequest, said: str) -> None:
+    with pytest.raises(BadRequest, match=said):
+        read_capture(request_, INPUTS, OUTPUTS, NOW)
+
+
+def test_shared_memory_of_another_size_than_the_tensor_s_is_not_even_looked_at() -> None:
+    handle = m.SharedMemoryHandle(size=1 << 20, segment_id=2**40)
+    sent = m.Tensor(tensor_metadata=m.TensorMetadata(name=b"picture"), shared_memory_handle=handle)
+    request = m.CaptureDataRequest(model_name="net", capture_id="0" * 32, input_tensors=[sent])
+    with pytest.raises(BadRequest, match="has 4 bytes, not 1048576"):
+        read_capture(request, INPUTS, OUTPUTS, NOW)

@@ -35,15 +35,38 @@ def groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "fs"
 
 
-def limit(group: Path, most: str, current: int) -> None:
+def limit(group: Path, most: str, current: int, cached: int = 0) -> None:
     (group / "memory.max").write_text(f"{most}\n")
     (group / "memory.current").write_text(f"{current}\n")
+    (group / "memory.stat").write_text(f"anon 1\ninactive_file {cached}\n")
 
 
 @pytest.mark.parametrize(("outer", "inner"), [("50000000", "max"), ("max", "50000000"), ("50000000", "90000000")])
 def test_the_tightest_control_group_around_the_process_counts(groups: Path, outer: str, inner: str) -> None:
     limit(groups / "a", outer, 20 * MB)
     limit(groups / "a" / "b", inner, 20 * MB)
+    assert available() == 30 * MB
+
+
+def test_what_files_left_in_a_full_group_s_memory_is_room(groups: Path) -> None:
+    limit(groups / "a", "50000000", 50 * MB, cached=40 * MB)
+    assert available() == 40 * MB
+
+
+def test_a_container_s_own_group_counts_which_it_sees_as_the_root(groups: Path) -> None:
+    (groups.parent / "self").write_text("0::/\n")
+    limit(groups, "50000000", 20 * MB)
+    assert available() == 30 * MB
+
+
+@pytest.mark.parametrize("path", ["/c", "/"])
+def test_control_groups_of_version_1_count(groups: Path, path: str) -> None:
+    (groups.parent / "self").write_text(f"4:memory:{path}\n1:name=systemd:/a\n0::/\n")
+    group = groups / "memory" / path.lstrip("/")
+    group.mkdir(parents=True)
+    (group / "memory.limit_in_bytes").write_text("50000000\n")
+    (group / "memory.usage_in_bytes").write_text("30000000\n")
+    (group / "memory.stat").write_text("cache 1\ninactive_file 2\ntotal_inactive_file 10000000\n")
     assert available() == 30 * MB
 
 

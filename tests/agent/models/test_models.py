@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -171,3 +172,11 @@ def test_what_is_not_loaded_is_not_found(stub: AgentStub, refused: Refusal, scen
         lambda: stub.UnLoadModel(m.UnLoadModelRequest(name="others")),
     ):
         assert refused(call) == (grpc.StatusCode.NOT_FOUND, "no model named 'others' is loaded; loaded: scenes")
+
+
+def test_a_name_as_long_as_a_message_is_refused_without_looking_at_all_of_it(stub: AgentStub, refused: Refusal) -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    code, text = refused(lambda: load(stub, "/", "a" * 4_000_000))
+    assert (code, "4000000 characters, more than 256" in text) == (grpc.StatusCode.INVALID_ARGUMENT, True)
+    # Matching it would take 150 bytes for each character; the message is held a few times.
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000

@@ -65,3 +65,15 @@ def test_a_trial_that_does_not_come_about_is_told_and_holds_up_nothing(
         "loading without a trial, which failed: no interpreter",
         "loading without a trial, which cannot be started: No such file or directory",
     ]
+
+
+def test_modules_in_the_working_folder_are_not_its_own(
+    store: ModelStore, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "working"
+    here.mkdir()
+    (here / "json.py").write_text("open('been-here', 'w')")
+    monkeypatch.chdir(here)
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path not in ("", ".")])
+    store.load("scenes", str(folder))
+    assert [path.name for path in here.iterdir()] == ["json.py"]

@@ -78,3 +78,18 @@ def test_a_configuration_that_was_refused_is_told_until_one_is_taken(status: Sta
     assert status.now()["configuration_refused"] == "publish.topic: 'em/#' is no topic"
     status.refused("")
     assert "configuration_refused" not in status.now()
+
+
+def test_a_change_is_told_though_somebody_asked_in_between(changes: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    status = Status(lambda: changes.append(1))
+    status.keep(("front",))
+    changes.clear()
+    tell = status._tell
+
+    def asked_before() -> None:
+        status.now()
+        tell()
+
+    monkeypatch.setattr(status, "_tell", asked_before)
+    status.camera("front", "absent", "no answer")
+    assert changes == [1]

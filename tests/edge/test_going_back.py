@@ -1,0 +1,102 @@
+"""Which settings a component goes back to when an agent, there at last, refuses the new ones."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+
+from edge.answering import Answering, served
+from emflow_edge.component import Component
+from emflow_edge.problems import EdgeProblem
+from emflow_edge.results.outlets import StdoutOutlet
+from emflow_edge.settings.config import Settings
+from emflow_edge.settings.model_io import ModelIO
+from emflow_edge.settings.streams import Stream
+from support import until
+
+
+class Running:
+    """A component whose camera is away, and what ended it."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self.ended: list[EdgeProblem | None] = []
+        self.first = Settings(
+            "net", folder, (Stream("front", f"rtsp://127.0.0.1:{port}/"),), agent_socket=str(folder / "a.sock")
+        )
+        self.component = Component("thing", lambda _: StdoutOutlet(), lambda _: ("", ""), self.ended.append)
+        self.component.start(self.first)
+
+    @property
+    def told(self) -> dict[str, object]:
+        return self.component.status.now()
+
+
+@pytest.fixture
+def agent() -> Answering:
+    return Answering()
+
+
+@pytest.fixture
+def running(tmp_path: Path, absent_port: int) -> Iterator[Running]:
+    running = Running(tmp_path, absent_port)
+    yield running
+    assert running.component.close()
+
+
+def slower(settings: Settings) -> Settings:
+    return dataclasses.replace(settings, streams=(dataclasses.replace(settings.streams[0], every=5.0),))
+
+
+def mislabelled(settings: Settings, folder: Path) -> Settings:
+    labels = folder / "labels.txt"
+    labels.write_text("one\n")
+    return dataclasses.replace(settings, model_io=ModelIO(labels=labels))
+
+
+def test_a_model_that_is_refused_ends_the_run_though_the_rate_was_changed_meanwhile(
+    running: Running, agent: Answering, tmp_path: Path
+) -> None:
+    agent.refuses["net"] = grpc.StatusCode.NOT_FOUND
+    running.component.change(slower(running.first))
+    with served(agent, tmp_path / "a.sock"):
+        until(lambda: running.ended)
+    assert "finds nothing at" in str(running.ended[0])
+
+
+def test_settings_that_turn_out_not_to_fit_the_model_are_told_and_those_before_come_back(
+    running: Running, agent: Answering, tmp_path: Path
+) -> None:
+    running.component.change(mislabelled(running.first, tmp_path))
+    with served(agent, tmp_path / "a.sock"):
+        until(lambda: "modelIO.labels" in str(running.told.get("configuration_refused")))
+        until(lambda: running.component.settings == running.first)
+        # The next one that is good is taken, and nothing is said to be refused any more.
+        running.component.change(slower(running.first))
+        until(lambda: "configuration_refused" not in running.told)
+    assert not running.ended
+
+
+def test_a_model_that_is_refused_after_it_had_worked_is_not_exchanged_for_an_older_one(
+    running: Running, agent: Answering, tmp_path: Path
+) -> None:
+    with served(agent, tmp_path / "a.sock"):
+        until(lambda: agent.loaded == {"net"})
+        running.component.change(dataclasses.replace(running.first, model_name="other"))
+        until(lambda: agent.loaded == {"other"})
+        until(lambda: running.told["streams"]["front"]["status"] == "absent")
+        agent.loaded.clear()
+        agent.refuses["other"] = grpc.StatusCode.FAILED_PRECONDITION
+        running.component._loading.agent._model = None
+        running.component._lost()
+        until(lambda: running.ended)
+    assert "model other" in str(running.ended[0])
+
+
+def test_going_back_by_hand_takes_the_refusal_back(running: Running, tmp_path: Path) -> None:
+    running.component.status.refused("every: is wrong")
+    running.component.change(running.first)
+    assert "configuration_refused" not in running.told
