@@ -52,11 +52,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     service = AgentService(store, capturing)
     tidy_up()
-    capturing.start()
     try:
         with serving(
-            service, told.socket, told.clean_stale_socket, GRACE, mode=told.socket_mode, group=told.socket_group
+            service,
+            told.socket,
+            told.clean_stale_socket,
+            GRACE,
+            mode=told.socket_mode,
+            group=told.socket_group,
+            queue_size=told.queue_size,
         ):
+            # Only now: what lies on disk is another agent's while that has the socket. Captures wait until it began.
+            capturing.start()
             notify("READY=1")
             signal.sigwait(ENDINGS)
             notify("STOPPING=1")

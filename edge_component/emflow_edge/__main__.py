@@ -60,6 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Asked to stop before there is anything to take down.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))
+    # Nothing is read yet that might have to be read again.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         return run(flags)
     except EdgeProblem as problem:
@@ -107,6 +109,7 @@ class _Run:
         # A SimpleQueue, because a signal handler may interrupt whoever holds the lock of an Event, but not this.
         self._told: queue.SimpleQueue[Told] = queue.SimpleQueue()
         self._unknown: tuple[str, ...] = ()
+        signal.signal(signal.SIGHUP, lambda *_: self._told.put(_RELOAD))
 
     def read(self) -> Settings:
         """The settings as they are now.
@@ -125,7 +128,6 @@ class _Run:
 
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._told.put(None))
-        signal.signal(signal.SIGHUP, lambda *_: self._told.put(_RELOAD))
         threading.excepthook = lambda failure: self._told.put(_unexpected(failure))
 
         nucleus = self._nucleus
@@ -147,9 +149,12 @@ class _Run:
         self._tell_unknown()
         component.start(wanted)
         if nucleus and not self._flags.config:
-            nucleus.watch(
-                lambda config: changed(lambda: self._settings(config)), lambda config: self._judge(component, config)
+            hear = (
+                lambda config: changed(lambda: self._settings(config)),
+                lambda config: self._judge(component, config),
             )
+            # In a thread: a nucleus that hangs must not keep this one from hearing that it has to end.
+            threading.Thread(target=nucleus.watch, args=hear, name="subscribing", daemon=True).start()
         while True:
             told = self._told.get()
             if told is not _RELOAD:
@@ -224,7 +229,7 @@ def _read(path: Any) -> Mapping[str, Any]:
         config = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigProblem(f"--config: {path} cannot be read: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigProblem(f"--config: {path} is not JSON: {error}") from error
     if not isinstance(config, dict):
         raise ConfigProblem(f"--config: {path} has to hold an object")

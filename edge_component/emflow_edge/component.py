@@ -74,6 +74,8 @@ class Component:
         # One change at a time. Pipelines and publisher are exchanged under it, and used without.
         self._lock = threading.RLock()
         self._settings: Settings | None = None
+        # What to go back to: the last that worked, as long as it is not known whether those of now do.
+        self._before: Settings | None = None
         self._pipelines: dict[str, Pipeline] = {}
         self._stops: dict[str, threading.Event] = {}
         self._ending: list[Pipeline] = []
@@ -102,10 +104,13 @@ class Component:
             EdgeProblem: why they were not taken.
         """
         with self._lock:
-            if self._closed or settings == self._settings:
+            if self._closed:
                 return
             self.check(settings)
             self.status.refused("")
+            if settings == self._settings:
+                return
+            self._before = self._before or self._settings
             self._change(settings, self._settings)
 
     def check(self, settings: Settings) -> None:
@@ -143,7 +148,7 @@ class Component:
             kept, fresh = self._exchange_streams(new)
             self.status.keep(tuple(stream.name for stream in new.streams))
             if self._loading is None or not self._loading.is_for(new):
-                self._exchange_agent(new, old)
+                self._exchange_agent(new)
             else:
                 self._loading.use(new)
             for pipeline in fresh:
@@ -222,28 +227,32 @@ class Component:
             self._sequences[name] = pipeline.sequence
         self._ending = [pipeline for pipeline in self._ending if not pipeline.join(0)]
 
-    def _exchange_agent(self, new: Settings, old: Settings | None) -> None:
+    def _exchange_agent(self, new: Settings) -> None:
         for pipeline in self._pipelines.values():
             pipeline.use(None)
         if self._loading is not None:
             self._loading.close()
         self.status.agent(False, "the model is being loaded")
-        self._loading = Loading(new, self._fitted, lambda problem: self._refused(problem, new, old))
+        self._loading = Loading(new, self._fitted, self._refused)
         self._loading.start()
 
     def _fitted(self, agent: Agent, fitting: Fitting, settings: Settings) -> None:
-        self.status.agent(True)
         with self._lock:
             if self._loading is None or self._loading.agent is not agent:
                 return
+            self.status.agent(True)
+            if self._settings is settings:
+                self._before = None
             for pipeline in self._pipelines.values():
                 pipeline.use(Work(agent, fitting, settings))
 
-    def _refused(self, problem: EdgeProblem, new: Settings, old: Settings | None) -> None:
-        """The agent does not take what new settings want of it."""
+    def _refused(self, problem: EdgeProblem, settings: Settings) -> None:
+        """The agent does not take what settings want of it."""
         with self._lock:
-            if self._closed or self._settings is not new:
+            # Those that others have replaced meanwhile are nobody's any more, and the others are tried next.
+            if self._closed or self._settings is not settings:
                 return
+            old, self._before = self._before, None
             if old is None:
                 self._told(problem)
                 return

@@ -55,7 +55,7 @@ class FileSecrets:
             held = json.loads(self._path.read_text(encoding="utf-8"))
         except OSError as error:
             raise ConfigProblem(f"--secrets: {self._path} cannot be read: {error.strerror}") from error
-        except ValueError:
+        except (ValueError, RecursionError):
             # Without what is wrong with it: that would show a piece of it.
             raise ConfigProblem(f"--secrets: {self._path} is not JSON") from None
         if not isinstance(held, dict) or name not in held:
@@ -71,7 +71,7 @@ def credentials(text: str | bytes, name: str) -> tuple[str, str]:
     """
     try:
         return _pair(json.loads(text), name)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise _unusable(name) from None
 
 

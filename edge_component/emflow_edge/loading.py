@@ -17,14 +17,14 @@ class Loading:
 
     Args:
         ready: called with the agent, what fits its model, and the settings, whenever one of them is new.
-        refused: called when the model cannot be loaded, or the settings do not fit it.
+        refused: called with why, and with the settings, when the model cannot be loaded or they do not fit it.
     """
 
     def __init__(
         self,
         settings: Settings,
         ready: Callable[[Agent, Fitting, Settings], object],
-        refused: Callable[[EdgeProblem], object],
+        refused: Callable[[EdgeProblem, Settings], object],
     ) -> None:
         self._settings, self._ready, self._refused = settings, ready, refused
         self._stop, self._wanted = threading.Event(), threading.Event()
@@ -76,11 +76,12 @@ class Loading:
                     fitting, fitted = fit(model, settings), settings
                 # The very model of this load, though it be equal to that of the last: whoever finds it gone says so by
                 # it, and one that is gone already must not take the next one along.
-                fitting = dataclasses.replace(fitting, model=model)
+                if fitting.model is not model:
+                    fitting = dataclasses.replace(fitting, model=model)
             except Stopped:
                 return
             except EdgeProblem as problem:
-                self._refused(problem)
+                self._refused(problem, settings)
                 continue
             self._ready(self.agent, fitting, settings)
 

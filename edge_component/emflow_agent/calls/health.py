@@ -12,6 +12,9 @@ import grpc
 
 from emflow_proto import health
 
+# Each takes one of the server's workers for as long as it looks.
+MOST_WATCHERS = 64
+
 
 class Health:
     """The servicer. All services begin as SERVING.
@@ -24,6 +27,7 @@ class Health:
         self._services = frozenset(("", *services))
         self._status = health.SERVING
         self._changed = threading.Condition()
+        self._watchers = threading.BoundedSemaphore(MOST_WATCHERS)
 
     def end(self) -> None:
         """From now on NOT_SERVING, and who watches is told so for the last time."""
@@ -37,6 +41,14 @@ class Health:
         return health.HealthCheckResponse(status=self._status)
 
     def Watch(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+        if not self._watchers.acquire(blocking=False):
+            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"{MOST_WATCHERS} watch already; use Check")
+        try:
+            yield from self._watched(request, context)
+        finally:
+            self._watchers.release()
+
+    def _watched(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
         if not context.add_callback(self._wake):
             return
         known = request.service in self._services

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import grp
 import logging
 import os
 import socket
 import stat
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -30,12 +32,19 @@ log = logging.getLogger(__name__)
 # sockaddr_un.sun_path has 108 bytes, one of them for the closing NUL.
 LONGEST_PATH = 107
 
+# gid_t has 32 bits, and -1 of them says that a group stays as it is: chown(2).
+LARGEST_GROUP = 2**32 - 2
+
 # Owner and group: on a Greengrass core the agent and the components run as one user, and nobody else has to be let in.
 SOCKET_MODE = 0o660
 
 # A call holds a worker while it waits for its model's turn, and no model lets more wait than its queue takes, so a slow
-# one leaves the others theirs. Workers are made when they are needed. Beyond this, gRPC itself refuses calls.
+# one leaves the others theirs; so do loads that wait. Workers are made when they are needed. Beyond this, gRPC itself
+# refuses calls.
 WORKERS = 512
+
+# Seconds, for the few milliseconds that another agent needs.
+LOCK_TRIES, LOCK_PAUSE = 100, 0.02
 
 LARGEST_MESSAGE = 64 << 20
 
@@ -53,24 +62,29 @@ def serving(
     grace: float,
     mode: int = SOCKET_MODE,
     group: str = "",
+    queue_size: int = 0,
 ) -> Iterator[grpc.Server]:
     """A server that answers on the socket inside the `with`, then lets calls under way finish for `grace` seconds.
 
     Args:
         mode, group: of the socket; the group by name or number, empty for the process' own.
+        queue_size: calls of one model that may wait; there are workers for those of two.
 
     Raises:
         CannotStart: the socket cannot be made, or is there already.
     """
     owner = group_number(group)
-    address = make_way(path, clean_stale_socket)
-    workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="call")
-    server = grpc.server(workers, options=OPTIONS, maximum_concurrent_rpcs=WORKERS)
+    most = max(WORKERS, 2 * queue_size)
+    workers = ThreadPoolExecutor(most, thread_name_prefix="call")
+    server = grpc.server(workers, options=OPTIONS, maximum_concurrent_rpcs=most)
     add_agent_to_server(server, servicer)
     health = Health((m.SERVICE,))
     add_health_to_server(server, health)
     add_reflection_to_server(server)
-    _listen(server, address, mode, owner)
+    address = path.absolute()
+    with _one_at_a_time(address.parent):
+        make_way(address, clean_stale_socket)
+        _listen(server, address, mode, owner)
     mine = address.stat().st_ino
     server.start()
     log.info("Server listening on unix://%s", address)
@@ -85,6 +99,28 @@ def serving(
             if address.stat().st_ino == mine:
                 address.unlink()
         log.info("stopped")
+
+
+@contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    """Between looking whether a socket is there and making it, no other agent: gRPC replaces one that it finds, and the
+    agent that had it would be deaf for ever. Whoever holds the folder's lock for longer is none, and not waited for.
+    """
+    try:
+        opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        yield  # what is wrong with the folder is said better by whoever looks at it next
+        return
+    try:
+        for _ in range(LOCK_TRIES):
+            try:
+                fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:
+                time.sleep(LOCK_PAUSE)
+        yield
+    finally:
+        os.close(opened)
 
 
 def _listen(server: grpc.Server, address: Path, mode: int, group: int | None) -> None:
@@ -117,7 +153,10 @@ def group_number(group: str) -> int | None:
     if not group:
         return None
     if group.isdecimal():
-        return int(group)
+        number = int(group)
+        if number > LARGEST_GROUP:
+            raise CannotStart(f"group {number} is no group's number; the largest is {LARGEST_GROUP}")
+        return number
     try:
         return grp.getgrnam(group).gr_gid
     except KeyError:

@@ -35,6 +35,10 @@ WIRE_TYPES = {
 }
 
 
+# As many as NumPy has had for most of its life; readers of captured data reshape to them.
+MOST_DIMENSIONS = 32
+
+
 @dataclass(frozen=True)
 class TensorSpec:
     """One input or output of a model, with its shape as numbers."""
@@ -126,8 +130,13 @@ def check_size(known: TensorSpec, tensor: m.Tensor, size: int) -> None:
     """
     if size != known.nbytes:
         claimed = tensor.tensor_metadata
-        said = f", sent as {_type_name(claimed.data_type)} {list(claimed.shape)}" if claimed.shape else ""
+        said = f", sent as {_type_name(claimed.data_type)} {shape_text(claimed.shape)}" if claimed.shape else ""
         raise BadRequest(f"input {known} takes {known.nbytes} bytes, not {size}{said}")
+
+
+def shape_text(shape: Sequence[int]) -> str:
+    """A shape that a client sent, as far as it can be of help: a message has room for millions of sizes."""
+    return str(list(shape)) if len(shape) <= MOST_DIMENSIONS else f"of {len(shape)} dimensions"
 
 
 def _type_name(number: int) -> str:

@@ -1,4 +1,4 @@
-"""Who uses a model next: one call at a time, clients in turn, and only so many that wait.
+"""Who uses a model, or loads one, next: one call at a time, clients in turn, and only so many that wait.
 
 A model's runtime takes one call at a time. Each call that waits has a thread of its own and belongs to a client.
 Clients take turns, however many calls each has waiting: who sends many at once does not hold up who sends one.
@@ -27,15 +27,15 @@ class _Waiter:
 
 
 class Turns:
-    """The turns of one model.
+    """The turns of one model, or of what else is done one at a time.
 
     Args:
-        model: its name, for refusals.
+        what: calls wait for, in refusals.
         most: calls that may wait.
     """
 
-    def __init__(self, model: str, most: int) -> None:
-        self._model, self._most = model, most
+    def __init__(self, what: str, most: int) -> None:
+        self._what, self._most = what, most
         self._lock = threading.Lock()
         self._busy = False
         self._waiting: OrderedDict[str, deque[_Waiter]] = OrderedDict()
@@ -137,7 +137,7 @@ class Turns:
         waiter.done.release()
 
     def _full(self) -> Refused:
-        return TooManyCalls(f"{self._most} calls wait for model {self._model!r}, and no more may; try again later")
+        return TooManyCalls(f"{self._most} calls wait for {self._what}, and no more may; try again later")
 
     def _unloaded(self) -> Refused:
-        return NoSuchModel(f"model {self._model!r} was unloaded")
+        return NoSuchModel(f"{self._what} was unloaded")

@@ -74,7 +74,7 @@ class Capturing:
             return
         if settings.folder is not None:
             try:
-                self._spool = Spool(settings.folder, top(settings), settings.disk_budget)
+                self._spool = Spool(settings.folder, top(settings), settings.disk_budget, self._dropped)
             except OSError as error:
                 log.error("captured data: %s cannot be used: %s", settings.folder, error.strerror)
                 if not settings.to_cloud:
@@ -234,13 +234,11 @@ class Capturing:
         if self._spool is None:
             return False
         try:
-            gone = self._spool.write(batch)
+            self._spool.write(batch)
         except (DoesNotFit, OSError) as error:
             self._disk.on(type(error).__name__, f"captures cannot be written: {error}", logging.ERROR)
             return False
         self._disk.over("writing again")
-        self._statuses.settle(gone, Status.FAILURE)
-        self._count("dropped", len(gone))
         if self._settings.to_cloud:
             self._release(batch)
         else:
@@ -248,6 +246,10 @@ class Capturing:
         if self._uploading is not None:
             self._uploading.wake()
         return True
+
+    def _dropped(self, ids: tuple[str, ...]) -> None:
+        self._statuses.settle(ids, Status.FAILURE)
+        self._count("dropped", len(ids))
 
     def _uploaded(self, ids: tuple[str, ...]) -> None:
         self._statuses.settle(ids, Status.SUCCESS)

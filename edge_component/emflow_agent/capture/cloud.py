@@ -34,6 +34,10 @@ class NotTaken(Exception):
     """S3 does not take it, or boto3 cannot send it, and somebody has to mend that."""
 
 
+class NotReady(NotTaken):
+    """What is missing is missing for every batch."""
+
+
 class Bucket:
     """One bucket.
 
@@ -52,12 +56,12 @@ class Bucket:
 
         Raises:
             Unreachable: try again.
-            NotTaken: with what has to be mended.
+            NotTaken: with what has to be mended; NotReady where that is not this batch's.
         """
         try:
             import botocore.exceptions as wrong
         except ImportError as error:
-            raise NotTaken(f"{error}; uploads need it: pip install boto3") from None
+            raise NotReady(f"{error}; uploads need it: pip install boto3") from None
         place = f"s3://{self.name}"
         try:
             client = self._connected()
@@ -69,10 +73,12 @@ class Bucket:
             raise (Unreachable if said.get("Code") in PASSING or status >= 500 else NotTaken)(text) from None
         except wrong.NoCredentialsError:
             self._client = None  # it would never look for them again
-            raise NotTaken(
+            raise NotReady(
                 f"{place}: there are no AWS credentials; on a core, deploy aws.greengrass.TokenExchangeService"
             ) from None
-        except (wrong.NoRegionError, wrong.ParamValidationError) as error:
+        except wrong.NoRegionError as error:
+            raise NotReady(f"{place}: {error}") from None
+        except wrong.ParamValidationError as error:
             raise NotTaken(f"{place}: {error}") from None
         except (wrong.BotoCoreError, OSError, ValueError) as error:
             # Connections, timeouts, credentials that cannot be had for the moment, pages of a hotel's Wi-Fi.

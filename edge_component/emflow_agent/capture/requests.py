@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
 
 from emflow_agent.calls.shared_memory import attached
-from emflow_agent.calls.tensors import WIRE_TYPES, TensorSpec
+from emflow_agent.calls.tensors import MOST_DIMENSIONS, WIRE_TYPES, TensorSpec
 from emflow_agent.capture.lines import CONTENT_TYPES, Capture, Captured
 from emflow_agent.problems import BadRequest, InTheFuture
 from emflow_proto import messages as m
 
 CAPTURE_ID = re.compile(r"[0-9a-f]{8}(-?)[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{12}", re.IGNORECASE)
 LONGEST_TEXT = 1024
-# As many as NumPy has had for most of its life; readers reshape to them.
-MOST_DIMENSIONS = 32
+# Tensors and auxiliary data of one capture, and their bytes beside those of the model's own tensors. Messages have a
+# limit of their own; shared memory has none, and may be larger than what this process can have.
+MOST_PARTS = 1024
+MOST_BYTES = 64 << 20
 
 TOLERANCE = 1.0
 """Seconds by which a client's clock may be ahead: it reads the same clock, which may be set back in between."""
@@ -34,6 +37,7 @@ def read_capture(
     """
     if not CAPTURE_ID.fullmatch(request.capture_id):
         raise BadRequest(f"capture id {request.capture_id[:100]!r} is no UUID such as {'-'.join(_EXAMPLE)}")
+    _check_amount(request, sum(known.nbytes for known in (*inputs, *outputs)))
     sent_in = tuple(_tensor("input", at, one, inputs) for at, one in enumerate(request.input_tensors))
     sent_out = tuple(_tensor("output", at, one, outputs) for at, one in enumerate(request.output_tensors))
     capture = Capture(
@@ -68,24 +72,24 @@ def _time(request: m.CaptureDataRequest, now: float) -> float:
 def _tensor(what: str, at: int, tensor: m.Tensor, specs: Sequence[TensorSpec]) -> Captured:
     """By the model's own metadata where the bytes are as many as the model has there, whatever the client claims."""
     claimed = tensor.tensor_metadata
-    name, data = bytes(claimed.name), _data(tensor)
+    name, sent = bytes(claimed.name), _size(tensor)
     named = next((known for known in specs if known.name == name), None)
-    known = named or (specs[at] if at < len(specs) and (not name or specs[at].nbytes == len(data)) else None)
+    known = named or (specs[at] if at < len(specs) and (not name or specs[at].nbytes == sent) else None)
     shown = (name or (known.name if known else b"")).decode("utf-8", "backslashreplace")[:LONGEST_TEXT]
     if known is not None:
-        if len(data) != known.nbytes:
-            raise BadRequest(f"{what} {known} has {known.nbytes} bytes, not {len(data)}")
-        return Captured(shown, kind(known.data_type.name, known.shape), data)
+        if sent != known.nbytes:
+            raise BadRequest(f"{what} {known} has {known.nbytes} bytes, not {sent}")
+        return Captured(shown, kind(known.data_type.name, known.shape), _data(tensor))
     # Something of the client's own beside the model's tensors; its word is all that there is.
     if len(claimed.shape) > MOST_DIMENSIONS:
         raise BadRequest(f"{what} {shown!r} has {len(claimed.shape)} dimensions, more than {MOST_DIMENSIONS}")
     size = ITEM_SIZES.get(claimed.data_type)
     needed = size * math.prod(claimed.shape) if size and claimed.shape and min(claimed.shape) >= 0 else -1
-    if needed != len(data):
+    if needed != sent:
         said = f"{_type_name(claimed.data_type)} {list(claimed.shape)}"
         told = f"{needed} bytes" if needed >= 0 else "nothing"
-        raise BadRequest(f"{what} {shown!r} sent as {said} has {len(data)} bytes; such a tensor has {told}")
-    return Captured(shown, kind(m.DataType(claimed.data_type).name, claimed.shape), data)
+        raise BadRequest(f"{what} {shown!r} sent as {said} has {sent} bytes; such a tensor has {told}")
+    return Captured(shown, kind(m.DataType(claimed.data_type).name, claimed.shape), _data(tensor))
 
 
 def kind(data_type: str, shape: Sequence[int]) -> str:
@@ -101,6 +105,25 @@ def _auxiliary(one: m.AuxilaryData) -> Captured:
     return Captured(
         one.name[:LONGEST_TEXT], CONTENT_TYPES.get(encoding, "application/octet-stream"), _data(one), encoding
     )
+
+
+def _check_amount(request: m.CaptureDataRequest, own: int) -> None:
+    """own: bytes of the model's tensors. Raises: BadRequest."""
+    parts = len(request.input_tensors) + len(request.output_tensors) + len(request.inputs) + len(request.outputs)
+    if parts > MOST_PARTS:
+        raise BadRequest(f"{parts} tensors and auxiliary data were sent; a capture has {MOST_PARTS} at most")
+    sent: Iterable[m.Tensor | m.AuxilaryData]
+    sent = chain(request.input_tensors, request.output_tensors, request.inputs, request.outputs)
+    size = sum(_size(one) for one in sent)
+    if size > own + MOST_BYTES:
+        raise BadRequest(f"{size} bytes were sent; a capture of this model has {own + MOST_BYTES} at most")
+
+
+def _size(one: m.Tensor | m.AuxilaryData) -> int:
+    """Bytes, before any of them is copied."""
+    if one.WhichOneof("data") == "shared_memory_handle":
+        return one.shared_memory_handle.size
+    return len(one.byte_data)
 
 
 def _data(one: m.Tensor | m.AuxilaryData) -> bytes:

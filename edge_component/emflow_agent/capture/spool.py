@@ -13,7 +13,7 @@ import json
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from emflow_agent.capture.bouts import Bout
@@ -38,13 +38,16 @@ class Spool:
         folder: made when it is not there.
         prefix: of all keys; nothing outside of it is touched.
         budget: bytes that all batches together may have.
+        gone: told the capture ids of each batch that had to go for a newer one.
 
     Raises:
         OSError: the folder cannot be made or read.
     """
 
-    def __init__(self, folder: Path, prefix: str, budget: int) -> None:
-        self.folder, self._budget = folder, budget
+    def __init__(
+        self, folder: Path, prefix: str, budget: int, gone: Callable[[tuple[str, ...]], object] = lambda _: None
+    ) -> None:
+        self.folder, self._budget, self._gone = folder, budget, gone
         self._top = folder / prefix
         self._lock = threading.RLock()
         self._dropping = Bout()
@@ -58,8 +61,8 @@ class Spool:
         with self._lock:
             return list(self._sizes)
 
-    def write(self, batch: Batch) -> tuple[str, ...]:
-        """Store a batch; the capture ids of those that had to go for it.
+    def write(self, batch: Batch) -> None:
+        """Store a batch; the oldest go for it where it needs their room.
 
         Raises:
             DoesNotFit: there is no room even so.
@@ -70,21 +73,21 @@ class Spool:
             raise DoesNotFit(f"the batch has {size} bytes, and the folder may hold {self._budget}")
         with self._lock:
             before = self.dropped
-            gone = self._make_room(sum(self._sizes.values()) + size - self._budget)
+            self._make_room(sum(self._sizes.values()) + size - self._budget)
             try:
                 self._write(batch)
             except OSError as error:
                 if error.errno not in FULL:
                     raise
                 # Somebody else filled the disk. As much as this batch needs is ours to give; all that we have is not.
-                gone += self._make_room(size)
+                self._make_room(size)
                 try:
                     self._write(batch)
                 except OSError as again:
                     raise DoesNotFit(f"{self.folder}: {again.strerror}") from None
+            finally:
+                self._tell(self.dropped - before)
             self._sizes[batch.key] = size
-            self._tell(self.dropped - before)
-            return gone
 
     def read(self, key: str) -> Batch | None:
         """A batch as it was sealed; None when it is gone. Large tensors that are gone already are left out."""
@@ -113,15 +116,14 @@ class Spool:
                 path.unlink(missing_ok=True)
             self._prune((self.folder / key).parent)
 
-    def _make_room(self, needed: int) -> tuple[str, ...]:
-        gone: list[str] = []
+    def _make_room(self, needed: int) -> None:
         while needed > 0 and self._sizes:
             key, size = next(iter(self._sizes.items()))
-            gone += self.ids(key)
+            gone = self.ids(key)
             self.remove(key)
             needed -= size
-        self.dropped += len(gone)
-        return tuple(gone)
+            self.dropped += len(gone)
+            self._gone(gone)
 
     def _tell(self, dropped: int) -> None:
         if dropped:
@@ -151,7 +153,8 @@ class Spool:
 
     def _raw(self, key: str) -> list[Path]:
         path = self.folder / key
-        return sorted((path.parent / RAW).glob(f"*/{path.stem}-*"), key=lambda raw: int(raw.name.rpartition("-")[2]))
+        found = {raw: raw.name.rpartition("-")[2] for raw in (path.parent / RAW).glob(f"*/{path.stem}-*")}
+        return sorted((raw for raw, number in found.items() if number.isdecimal()), key=lambda raw: int(found[raw]))
 
     def _tidy(self) -> None:
         """Find what is there, and remove what a crash left half-made."""

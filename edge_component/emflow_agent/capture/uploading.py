@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 
 from emflow_agent.capture.bouts import Bout, Pauses
-from emflow_agent.capture.cloud import Bucket, NotTaken, Unreachable
+from emflow_agent.capture.cloud import Bucket, NotReady, NotTaken, Unreachable
 from emflow_agent.capture.spool import Spool
 
 log = logging.getLogger(__name__)
@@ -81,6 +81,8 @@ class Uploading:
                 # It stays, until somebody mends it or newer batches need its room; others may fare better.
                 kind = str(refusal) if isinstance(refusal, NotTaken) else type(refusal).__name__
                 self._trouble.on(kind, f"what lies on disk is not uploaded: {refusal}", logging.ERROR)
+                if isinstance(refusal, NotReady):
+                    return False  # asking for credentials takes a board's processor a second, for each of thousands
                 complete = False
                 continue
             self._pauses.reset()

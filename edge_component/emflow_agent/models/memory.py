@@ -93,20 +93,36 @@ def _machine_available(meminfo: str) -> int:
 
 
 def _groups_available() -> Iterator[int]:
-    """What each control group (version 2) around this process still allows: Greengrass limits components by them."""
+    """What each control group around this process still allows: Greengrass limits components by them.
+
+    Their names and files are those of cgroups(7): one line a controller in version 1, one for all in version 2. A path
+    is seen from the process' own namespace, so `/` may be a container's group.
+    """
     try:
         lines = CGROUP.read_text().splitlines()
     except OSError:
         return
-    group = next((line[len("0::/") :] for line in lines if line.startswith("0::/")), "")
-    for path in [Path(group), *Path(group).parents] if group else []:
+    for line in lines:
+        number, controllers, group = line.split(":", 2)
+        if number == "0":
+            yield from _left(CGROUPS, group, "memory.max", "memory.current", "inactive_file")
+        elif "memory" in controllers.split(","):
+            names = "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"
+            yield from _left(CGROUPS / "memory", group, *names)
+
+
+def _left(hierarchy: Path, group: str, limit: str, usage: str, cached: str) -> Iterator[int]:
+    """Of the group and of those above it. `cached`: files' pages that go before anybody is refused memory."""
+    inner = Path(group.lstrip("/"))
+    for path in (inner, *inner.parents):
         try:
-            most = (CGROUPS / path / "memory.max").read_text().strip()
-            used = (CGROUPS / path / "memory.current").read_text()
+            most = (hierarchy / path / limit).read_text().strip()
+            used = int((hierarchy / path / usage).read_text())
+            stat = (hierarchy / path / "memory.stat").read_text().splitlines()
         except OSError:
             continue  # the root has no limit, and a container may not see what is above it
         if most != "max":
-            yield int(most) - int(used)
+            yield int(most) - used + sum(int(line.split()[1]) for line in stat if line.split()[0] == cached)
 
 
 def _mb(size: int) -> str:

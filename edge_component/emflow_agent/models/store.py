@@ -7,19 +7,18 @@ run once. Different models run at the same time; calls of one model take turns, 
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from emflow_agent.calls.callers import Caller
+from emflow_agent.calls.callers import Caller, Nobody
 from emflow_agent.calls.shared_memory import attached
 from emflow_agent.calls.tensors import as_array, inputs_in_order, open_data
 from emflow_agent.calls.turns import Turns
 from emflow_agent.models.loading import open_folder
 from emflow_agent.models.memory import Room, give_back, settle
 from emflow_agent.models.signatures import Trust
-from emflow_agent.problems import Abandoned, AlreadyLoaded, BadRequest, NoSuchModel
+from emflow_agent.problems import AlreadyLoaded, BadRequest, NoSuchModel
 from emflow_agent.runtimes import Options, RuntimeModel
 from emflow_proto import messages as m
 
@@ -29,6 +28,11 @@ if TYPE_CHECKING:
 # The interface's own rule for model names.
 MODEL_NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9])*")
 LONGEST_NAME = 256
+
+# Loads that wait for another one.
+MOST_LOADS = 32
+
+NOBODY = Nobody()
 
 # A refusal says what is loaded as long as that is of help.
 LISTED = 10
@@ -45,7 +49,7 @@ class LoadedModel:
         self.name, self.url = name, url
         self.inputs, self.outputs, self.placement = runtime.inputs, runtime.outputs, runtime.placement
         self.output_metadata = [known.metadata for known in self.outputs]
-        self.turns = Turns(name, queue_size)
+        self.turns = Turns(f"model {name!r}", queue_size)
         self._runtime: RuntimeModel | None = runtime
 
     def predict(self, sent: Sequence[m.Tensor], caller: Caller) -> list[Array]:
@@ -101,10 +105,11 @@ class ModelStore:
         self._memory_limit, self._queue_size = memory_limit, queue_size
         self._models: dict[str, LoadedModel] = {}
         # One load at a time: two would need the memory of both while they are prepared, and whoever asks twice for the
-        # same model must hear ALREADY_EXISTS only when it can really be used.
-        self._loading = threading.Lock()
+        # same model must hear ALREADY_EXISTS only when it can really be used. Few may wait: each holds one of the
+        # server's workers, for minutes where a driver hangs.
+        self._loading = Turns("a load to end", MOST_LOADS)
 
-    def load(self, name: str, url: str, caller: Caller | None = None) -> LoadedModel:
+    def load(self, name: str, url: str, caller: Caller = NOBODY) -> LoadedModel:
         """Load the model in the folder `url` and warm it up.
 
         Raises:
@@ -113,17 +118,18 @@ class ModelStore:
             NoSuchModel: there is nothing at `url`.
             CannotLoad: there is something, and it is not one model that runs here.
             NotEnoughMemory: it does not fit.
+            TooManyCalls: as many loads as may wait do so already.
             Abandoned: the caller is gone before its load began.
         """
-        if not MODEL_NAME.fullmatch(name):
-            raise BadRequest(f"model name {name[:100]!r} is not allowed; it has to match ^{MODEL_NAME.pattern}$")
+        # The length first: matching takes 150 bytes of memory a character.
         if len(name) > LONGEST_NAME:
             raise BadRequest(f"model name {name[:100]!r}… has {len(name)} characters, more than {LONGEST_NAME}")
-        with self._loading:
-            if name in self._models:
-                raise AlreadyLoaded(f"model {name!r} is already loaded from {self._models[name].url}")
-            if caller is not None and caller.is_gone():
-                raise Abandoned("the caller is gone")
+        if not MODEL_NAME.fullmatch(name):
+            raise BadRequest(f"model name {name[:100]!r} is not allowed; it has to match ^{MODEL_NAME.pattern}$")
+        with self._loading.turn(caller):
+            loaded = self._models.get(name)
+            if loaded is not None:
+                raise AlreadyLoaded(f"model {name!r} is already loaded from {loaded.url}")
             room = Room(self._memory_limit)
             opened = open_folder(url, self._options, self._trust, self._trial, room.for_files, room.for_peak)
             model = self._models[name] = LoadedModel(name, url, opened.model, self._queue_size)

@@ -1,8 +1,8 @@
 """A model's first run, in a process of its own: a file that crashes its runtime then takes no loaded model with it.
 
 Runtimes trust what is in a model file, and there are files, damaged ones among them, that end the process that runs
-them; so do drivers of accelerators. As a program (`python -m emflow_agent.models.trial`) this module is that process. A
-line of JSON and the model's files come on standard input; how much memory it took goes to standard output.
+them; so do drivers of accelerators. `run` is what that process does. A line of JSON and the model's files come on its
+standard input; how much memory it took goes to standard output.
 """
 
 from __future__ import annotations
@@ -29,6 +29,10 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 STATUS = Path("/proc/self/status")
 
+# The agent's own import path in the place of what Python makes of `-m`: that begins with the working folder, where
+# somebody else may put modules.
+_START = "import sys; sys.path[:] = sys.argv[2:]; from emflow_agent.models import trial; trial.run()"
+
 # An NPU may compile a large graph for minutes; one whose driver hangs must not hold up all other loads for ever.
 LONGEST = 300.0
 
@@ -53,7 +57,7 @@ def try_out(runtime: Runtime, files: Mapping[str, bytes], options: Options, long
         "files": [[name, len(content)] for name, content in files.items()],
     }
     whole = b"".join([json.dumps(head).encode(), b"\n", *files.values()])
-    command = [sys.executable, "-m", "emflow_agent.models.trial", str(os.getpid())]
+    command = [sys.executable, "-c", _START, str(os.getpid()), *sys.path]
     try:
         with _temporary_folder(runtime.WRITES) as environment:
             tried = subprocess.run(
@@ -138,8 +142,8 @@ def _signal(number: int) -> str:
         return f"signal {number}"
 
 
-if __name__ == "__main__":
-    # Without the interpreter's way out: what the model left behind has nothing more to say.
+def run() -> None:
+    """The process, to its end: without the interpreter's way out, for what the model left behind has no more to say."""
     code = main()
     sys.stderr.flush()
     os._exit(code)

@@ -47,6 +47,8 @@ class Said:
             value = str(value)
         if not isinstance(value, str):
             raise BadSetting(f"{key} in {place}: has to be text, not {_kind(value)}")
+        if not value.strip():
+            return
         if "\0" in value or any("\ud800" <= sign <= "\udfff" for sign in value):
             raise BadSetting(f"{key} in {place}: holds a NUL or what is no text")
         self._values[name] = _One(value.strip(), key, place)

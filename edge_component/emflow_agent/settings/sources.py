@@ -10,7 +10,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from emflow_agent.settings.config import COMPONENT, DEFAULT_SOCKET, OURS, Layer, Settings, processors, read
+from emflow_agent.settings.config import (
+    COMPONENT,
+    DEFAULT_SOCKET,
+    OURS,
+    WITHOUT_MEANING,
+    Layer,
+    Settings,
+    processors,
+    read,
+)
 from emflow_agent.settings.reading import BadSetting
 
 LARGEST_FILE = 1 << 20
@@ -149,7 +158,7 @@ def _setting(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not equals or not key:
         raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE")
-    if key not in (*COMPONENT, *OURS):
+    if key not in (*COMPONENT, *OURS, *WITHOUT_MEANING):
         near = difflib.get_close_matches(key, (*COMPONENT, *OURS), 1)
         raise argparse.ArgumentTypeError(f"{key!r} is not a setting{f'; is it {near[0]}?' if near else ''}")
     return key, value

@@ -15,6 +15,8 @@ from emflow_edge.camera.sdp import Video
 START = b"\0\0\0\1"
 # No camera's picture has more; what has is no picture.
 _LARGEST = 32 << 20
+# Nor in more pieces: each takes more memory than a small one has bytes.
+_MOST_PARTS = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,7 @@ class AccessUnits:
             self._intact = self._follows = False
         self._stamp, self._at = packet.stamp, at
         self._read(packet.payload)
-        if self._length > _LARGEST:
+        if self._length > _LARGEST or len(self._parts) > _MOST_PARTS:
             self._reset()
             self._intact = self._follows = False
         if self._slices and packet.stamp == self._ended and not gap:

@@ -13,6 +13,8 @@ from emflow_edge.camera.problems import Lost
 # Key frames come as one burst, which has to fit. The kernel gives at most net.core.rmem_max.
 _BUFFER = 4 << 20
 _LARGEST = 65536
+# Packets that are read in one go: whoever sends faster than that keeps nothing else from being done.
+_AT_ONCE = 4096
 
 
 class Datagrams:
@@ -86,7 +88,7 @@ class Datagrams:
         self._rtcp.close()
 
     def _packets(self, one: socket.socket) -> Iterator[bytes]:
-        while True:
+        for _ in range(_AT_ONCE):
             try:
                 data, sender = one.recvfrom(_LARGEST)
             except BlockingIOError:

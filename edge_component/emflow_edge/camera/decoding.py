@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from emflow_edge.camera.frame import LARGEST_PICTURE
+
 if TYPE_CHECKING:
     from emflow_edge.camera.frame import Image
 
@@ -53,7 +55,7 @@ class Decoder:
     def __init__(self, codec: str, parameter_sets: bytes) -> None:
         self._context: Any = av.CodecContext.create(_CODECS[codec], "r")
         self._context.thread_count = 1
-        self._context.options = {"flags": "low_delay"}
+        self._context.options = {"flags": "low_delay", "max_pixels": str(LARGEST_PICTURE)}
         if parameter_sets:
             self._context.extradata = parameter_sets
 

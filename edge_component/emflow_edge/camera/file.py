@@ -27,8 +27,11 @@ class FileCapture:
 
     def __init__(self, stream: Stream, stop: threading.Event) -> None:
         path = Path(stream.place.path)
-        if not path.is_file():
-            raise Lost(f"is not there (there is no file {path})")
+        try:
+            if not path.is_file():
+                raise Lost(f"is not there (there is no file {path})")
+        except OSError as error:
+            raise Lost(f"cannot be read ({error.strerror})") from error
 
         def opened() -> cv2.VideoCapture | None:
             capture = cv2.VideoCapture()

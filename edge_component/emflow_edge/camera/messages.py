@@ -46,10 +46,15 @@ class Head:
         Raises:
             Malformed: it is no number, or more than a camera has to say.
         """
-        text = self.get("content-length", "0")
-        if not (text.isascii() and text.isdecimal()) or len(text) > 9 or int(text) > LONGEST_BODY:
+        length = small(self.get("content-length", "0"))
+        if length is None or length > LONGEST_BODY:
             raise Malformed("a Content-Length that cannot be")
-        return int(text)
+        return length
+
+
+def small(text: str) -> int | None:
+    """A whole number of at most nine digits, which is all that a camera has to count; None when it is none."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 9 else None
 
 
 def take_head(buffer: bytearray) -> Head | None:

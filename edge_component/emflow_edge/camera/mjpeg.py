@@ -47,6 +47,7 @@ class MjpegCapture:
         except BaseException:
             self.close()
             raise
+        self._decoded_at = time.monotonic()
 
     def _ask(self, place: Place) -> str:
         """Ask for the stream until it begins; the boundary between its pictures."""
@@ -120,8 +121,18 @@ class MjpegCapture:
         return self._arrival
 
     def decode(self, *, alone: bool) -> list[tuple[Arrival, Picture]]:  # noqa: ARG002 each is one for itself
-        image = cv2.imdecode(np.frombuffer(self._part.data, np.uint8), cv2.IMREAD_COLOR)
-        return [] if image is None else [(self._arrival, Pixels(image))]
+        try:
+            image = cv2.imdecode(np.frombuffer(self._part.data, np.uint8), cv2.IMREAD_COLOR)
+        except cv2.error:
+            # It says that it is larger than any camera's, or is none.
+            image = None
+        now = time.monotonic()
+        if image is not None:
+            self._decoded_at = now
+            return [(self._arrival, Pixels(image))]
+        if now - self._decoded_at > 2 * self._stream.read_timeout:
+            raise Lost("sends what cannot be decoded")
+        return []
 
     def close(self) -> None:
         if self._wire is not None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Callable, TypeVar
 import numpy as np
 
 from emflow_edge.camera.capture import Arrival, Picture
+from emflow_edge.camera.frame import LARGEST_PICTURE
 from emflow_edge.camera.problems import Lost
 from emflow_edge.settings.streams import Stream
 
@@ -27,16 +28,21 @@ R = TypeVar("R")
 OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
 # Read when OpenCV is loaded, so before the import. Its own and FFmpeg's messages are off: they come many times a second
 # from a broken stream, and may show a URL with its password. A person who sets these variables gets what they ask for.
-os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
+os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 # Without it, one camera that hangs while it is opened holds up the opening of all others.
 os.environ.setdefault("OPENCV_FFMPEG_IS_THREAD_SAFE", "1")
+# A JPEG of a few bytes may say that it is of a gigapixel, for which memory would be taken.
+os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(LARGEST_PICTURE))
 
 import cv2  # noqa: E402
 
 __all__ = ["OPTIONS", "OpencvCapture", "Pixels", "cv2", "environment", "parameters"]
 
-_environment = threading.Lock()
+_environment = threading.Condition()
+# Guarded by it: what the variables are, for how many, and what they were before.
+_wanted: dict[str, tuple[str, int]] = {}
+_before: dict[str, str | None] = {}
 # Every so many pixels in each direction are enough to see whether a picture changes.
 _STEP = 8
 # What a capture of OpenCV gets beyond its own timeouts before it counts as hanging.
@@ -45,17 +51,31 @@ _GRACE = 1.0
 
 @contextlib.contextmanager
 def environment(name: str, value: str) -> Iterator[None]:
-    """A variable of the process for as long as a capture is opened: the only way to tell OpenCV FFmpeg's options."""
+    """A variable of the process for as long as a capture is opened: the only way to tell OpenCV FFmpeg's options.
+
+    Those who want the same value have it together, so that a camera that does not answer holds up no others like it.
+    """
     with _environment:
-        before = os.environ.get(name)
-        os.environ[name] = value
-        try:
-            yield
-        finally:
-            if before is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = before
+        _environment.wait_for(lambda: _wanted.setdefault(name, (value, 0))[0] == value)
+        users = _wanted[name][1]
+        if not users:
+            _before[name] = os.environ.get(name)
+            os.environ[name] = value
+        _wanted[name] = value, users + 1
+    try:
+        yield
+    finally:
+        with _environment:
+            users = _wanted[name][1] - 1
+            _wanted[name] = value, users
+            if not users:
+                del _wanted[name]
+                before = _before.pop(name)
+                if before is None:
+                    del os.environ[name]
+                else:
+                    os.environ[name] = before
+                _environment.notify_all()
 
 
 def parameters(**wanted: float) -> list[int]:

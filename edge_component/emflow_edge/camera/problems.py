@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+# What is quoted of a camera in a message; status and log are no place for pages.
+_LONGEST = 200
+
 
 class Lost(Exception):
-    """The camera gives no frames (any more). The message reads on after "camera NAME", and holds no credentials."""
+    """The camera gives no frames (any more). The message reads on after "camera NAME", and holds no credentials.
+
+    It may quote what the camera sends, so it is cut short, and holds nothing that moves a terminal's cursor.
+    """
+
+    def __init__(self, why: str) -> None:
+        text = "".join(sign if sign.isprintable() else "?" for sign in why[: _LONGEST + 1])
+        super().__init__(text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…")
 
 
 class Refused(Lost):

@@ -15,7 +15,7 @@ from urllib.parse import urljoin
 
 from emflow_edge.camera import rtcp, rtp, sdp
 from emflow_edge.camera.datagrams import Datagrams
-from emflow_edge.camera.messages import Head, Malformed
+from emflow_edge.camera.messages import Head, Malformed, small
 from emflow_edge.camera.problems import Lost, OtherCodec, Refused
 from emflow_edge.camera.rtsp_connection import Connection
 from emflow_edge.settings.urls import Place, split
@@ -87,14 +87,20 @@ class Session:
         if video.codec not in ("H264", "H265"):
             raise OtherCodec(f"sends {video.codec or 'a codec that it does not name'}")
         self.video = video
-        self._base = head.get("content-base") or head.get("content-location")
-        self._base = urljoin(self._url, self._base) if self._base.startswith("/") else self._base or self._url
+        self._base = self._based(head.get("content-base") or head.get("content-location"))
         self._aggregate = sdp.joined(self._base, video.session)
         self._set_up(connection)
         connection.ask("PLAY", self._aggregate, [("Range", "npt=0.000-")])
         self.clock = rtcp.Clock(video.rate)
         self._reception = rtcp.Reception(secrets.randbits(32), video.rate)
         self._kept = self._told = time.monotonic()
+
+    def _based(self, given: str) -> str:
+        """What the track's URL begins with, out of what the camera says that it is."""
+        try:
+            return urljoin(self._url, given) if given.startswith("/") else given or self._url
+        except ValueError:
+            return self._url
 
     def _connect(self, place: Place) -> Connection:
         if self._connection is not None:
@@ -128,17 +134,18 @@ class Session:
         session, *parameters = head.get("session").split(";")
         connection.session = session.strip()
         for name, _, value in (one.strip().partition("=") for one in parameters):
-            if name.lower() == "timeout" and value.isascii() and value.isdecimal():
-                self._patience = float(min(max(int(value), 2), 3600))
+            seconds = small(value) if name.lower() == "timeout" else None
+            if seconds is not None:
+                self._patience = float(min(max(seconds, 2), 3600))
         transport = dict(one.strip().partition("=")[::2] for one in head.get("transport").split(";"))
-        channels = transport.get("interleaved", "0-1").partition("-")[0]
-        self._channel = int(channels) if channels.isdecimal() and int(channels) < 255 else 0
+        channel = small(transport.get("interleaved", "0-1").partition("-")[0])
+        self._channel = channel if channel is not None and channel < 255 else 0
         if self._datagrams:
             if "TCP" in head.get("transport").upper().split(";")[0]:
                 raise Lost("answers UDP with TCP: use transport tcp")
-            first, _, second = transport.get("server_port", "").partition("-")
-            if first.isdecimal():
-                self._datagrams.open_path(int(first), int(second) if second.isdecimal() else int(first) + 1)
+            first, second = map(small, transport.get("server_port", "").partition("-")[::2])
+            if first is not None:
+                self._datagrams.open_path(first, first + 1 if second is None else second)
 
     def receive(self, timeout: float) -> list[tuple[rtp.Packet, float]]:
         """The next video packets, in order, each with the monotonic time at which it came: all that are there.

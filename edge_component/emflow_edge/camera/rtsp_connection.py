@@ -18,6 +18,8 @@ _DOLLAR = 0x24
 # What a camera may send between answers and packets before it is not RTSP at all.
 _MOST_GARBAGE = 1 << 16
 _MESSAGE = re.compile(rb"RTSP/|[A-Z_]{3,16} ")
+# What has come of one so far.
+_PARTLY = re.compile(rb"[A-Z_]{1,16}")
 # A packet for a higher channel is none: a session has two.
 _HIGHEST = b"\x20"
 _BEGINNING = re.compile(rb"RTSP/|\$[\0-\x1f]")
@@ -149,6 +151,8 @@ class Connection:
             if _MESSAGE.match(buffer):
                 self._head = take_head(buffer)
                 break
+            if _PARTLY.fullmatch(buffer):
+                return None
             self._resynchronise(buffer)
         if self._head is None or len(buffer) < self._head.length:
             return None

@@ -7,6 +7,8 @@ import binascii
 import re
 from dataclasses import dataclass
 
+from emflow_edge.camera.messages import small
+
 _START = b"\0\0\0\1"
 _RTPMAP = re.compile(r"(\d{1,3})\s+([^/\s]+)/(\d{1,9})")
 _FMTP = re.compile(r"(\d{1,3})\s+(.*)", re.DOTALL)
@@ -42,7 +44,8 @@ def video(description: str) -> Video | None:
 
 
 def _track(media: str, session: str) -> Video:
-    listed = [int(word) for word in media.split("\n", 1)[0].split()[3:] if word.isascii() and word.isdecimal()]
+    words = (small(word) for word in media.split("\n", 1)[0].split()[3:])
+    listed = [number for number in words if number is not None]
     maps = {int(number): (codec.upper(), int(rate)) for number, codec, rate in _RTPMAP.findall(media)}
     codecs = {"HEVC": "H265", "AVC": "H264"}
     for number in sorted(listed, key=lambda one: maps.get(one, ("",))[0] not in ("H264", "H265", "HEVC")):

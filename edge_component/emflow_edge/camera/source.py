@@ -33,6 +33,10 @@ _ABSENT = (0.1, 0.4)
 _REFUSED = (0.5, 30.0)
 # Frames that a decoder holds back at most (H.264 and H.265 allow 16).
 _HELD = 16
+# Reasons that are logged while a camera is away: one that has another each time must not fill log and memory.
+_REASONS = 8
+# Seconds without a picture after one that came with holes.
+_DAMAGED = 10.0
 
 
 class Camera:
@@ -98,6 +102,12 @@ class Camera:
                     if not self._stop.is_set():
                         self._is_away(str(lost))
                         self._stop.wait(backoff.delay())
+                except Exception as error:
+                    # One camera that sends what nobody foresaw is no reason to end the others.
+                    log.debug("camera %s", self._stream.name, exc_info=error)
+                    # Without its words: they may hold a URL with a password.
+                    self._is_away(f"cannot be read (unexpected: {type(error).__name__}; log level debug tells more)")
+                    self._stop.wait(refused.delay())
         finally:
             self.frames.close()
 
@@ -128,6 +138,7 @@ class Camera:
     def _read(self, capture: Capture, absent: Backoff, refused: Backoff) -> None:
         selection, lateness = Selection(self.cadence), Lateness()
         there = False
+        damaged: float | None = None
         while not self._stop.is_set():
             arrival = capture.grab()
             self._number += 1
@@ -136,6 +147,14 @@ class Camera:
             if arrival.newer and lateness.is_behind:
                 # Decoding is slower than the camera: what has piled up is left, up to the next key frame.
                 selection.restart()
+            if arrival.sound and arrival.key:
+                damaged = None
+            elif not arrival.sound:
+                damaged = damaged or arrival.at
+            if damaged and arrival.at - damaged > _DAMAGED:
+                self._counters.add("skipped")
+                # Opened again, most cameras begin with a key frame.
+                raise Lost(f"loses packets: no picture could be decoded for {_DAMAGED:g} s")
             fate = selection.of(arrival, self._number, self.frames.next_asked())
             if fate is Fate.LEFT:
                 self._counters.add("skipped")
@@ -146,7 +165,7 @@ class Camera:
                 self._inside -= 1
                 self._counters.add("skipped")
             for of, picture in capture.decode(alone=fate is Fate.ALONE):
-                self._inside = max(0, self._inside - 1)
+                self._inside, damaged = max(0, self._inside - 1), None
                 if not there:
                     there = True
                     absent.reset()
@@ -194,7 +213,7 @@ class Camera:
         if reason != self._reason:
             self._reason = reason
             self._health.absent(reason)
-        if reason not in self._said:
+        if reason not in self._said and len(self._said) < _REASONS:
             self._said.add(reason)
             log.warning("camera %s at %s: %s; trying until it is there", self._stream.name, self._stream.shown, reason)
 

@@ -13,9 +13,9 @@ from emflow_edge.settings.streams import Stream
 def open_device(stream: Stream, _credentials: tuple[str, str], _stop: threading.Event) -> OpencvCapture:
     """Open the device that a stream's URL names; raises Lost when that fails."""
     path = Path(stream.place.path)
-    if not path.is_char_device():
-        raise Lost(f"is not there (there is no device {path})")
     try:
+        if not path.is_char_device():
+            raise Lost(f"is not there (there is no device {path})")
         # OpenCV does not tell why it cannot be opened.
         with path.open("rb", buffering=0):
             pass

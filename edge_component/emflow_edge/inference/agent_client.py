@@ -36,7 +36,7 @@ _AWAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode
 # An agent that is away is asked often, because that costs nothing. One without memory would have to look at the model
 # again each time, and waits for somebody to unload another.
 _ABSENT, _FULL = (0.05, 0.5), (1.0, 30.0)
-_AWAY_WORDS = "is not there; waiting for it"
+_AWAY_WORDS, _FULL_WORDS = "is not there; waiting for it", "has no memory"
 
 
 class Stopped(Exception):
@@ -177,7 +177,7 @@ class Agent:
             if said != model:
                 said = model
                 log.warning("agent at %s %s", self._socket, model)
-            if self._stop.wait((full if model != _AWAY_WORDS else absent).delay()):
+            if self._stop.wait((full if model.startswith(_FULL_WORDS) else absent).delay()):
                 raise Stopped
         log.info(
             "agent: model %s %s; input %s, output %s",
@@ -194,23 +194,39 @@ class Agent:
             if error.code() in _AWAY:
                 return _AWAY_WORDS
             if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
-                return f"has no memory for model {self._name}; waiting for it: {error.details()}"
+                return f"{_FULL_WORDS} for model {self._name}; waiting for it: {error.details()}"
             raise EdgeProblem(self._refusal(error)) from error
+        except ValueError as error:
+            # Somebody closed the channel meanwhile.
+            if self._stop.is_set():
+                raise Stopped from error
+            raise
 
-    def _load_or_describe(self) -> Model:
+    def _load_or_describe(self) -> Model | str:
         url = str(self._folder)
         try:
             loaded = self._stub.LoadModel(m.LoadModelRequest(url=url, name=self._name), timeout=_LOAD_TIMEOUT)
         except grpc.RpcError as error:
             if error.code() is not grpc.StatusCode.ALREADY_EXISTS:
                 raise
-            described = self._stub.DescribeModel(m.DescribeModelRequest(name=self._name), timeout=_PREDICT_TIMEOUT)
+            described = self._describe()
+            if described is None:
+                return "has unloaded the model meanwhile; loading it again"
             if described.model.url and Path(described.model.url) != self._folder:
                 log.warning("agent: model %s was loaded from %s, not %s", self._name, described.model.url, url)
             self._ours = False
             return self._typed(described.model)
         self._ours = True
         return self._typed(loaded.model)
+
+    def _describe(self) -> m.DescribeModelResponse | None:
+        """What the agent says of the model; None when it does not have it."""
+        try:
+            return self._stub.DescribeModel(m.DescribeModelRequest(name=self._name), timeout=_PREDICT_TIMEOUT)
+        except grpc.RpcError as error:
+            if error.code() is grpc.StatusCode.NOT_FOUND:
+                return None
+            raise
 
     def _typed(self, model: m.Model) -> Model:
         return picture_model(
@@ -229,4 +245,8 @@ class Agent:
 
 
 def _spec(metadata: m.TensorMetadata) -> TensorSpec:
-    return TensorSpec(bytes(metadata.name), m.DataType(metadata.data_type).name.lower(), tuple(metadata.shape))
+    try:
+        dtype = m.DataType(metadata.data_type).name.lower()
+    except ValueError as error:
+        raise EdgeProblem(f"the agent tells a tensor of type {metadata.data_type}, which is not known") from error
+    return TensorSpec(bytes(metadata.name), dtype, tuple(metadata.shape))

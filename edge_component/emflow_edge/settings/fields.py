@@ -127,7 +127,7 @@ def _not_text(value: str) -> str:
 def _number(value: Any, place: str) -> float:
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if isinstance(value, bool) or not math.isfinite(number):
         raise ConfigProblem(f"{place}: {value!r} is no number")

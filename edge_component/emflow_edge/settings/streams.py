@@ -149,8 +149,11 @@ def _check(stream: Stream, prefix: str) -> None:
         raise ConfigProblem(f"{prefix}pipeline: is missing; backend gstreamer needs one for {scheme}://")
     if scheme in ("rtspt", "rtsps") and stream.transport == "udp":
         raise ConfigProblem(f"{prefix}transport: {scheme}:// is always over TCP; leave it out, or say rtsp://")
-    if stream.ca and not Path(stream.ca).is_file():
-        raise ConfigProblem(f"{prefix}ca: there is no file {stream.ca}")
+    try:
+        if stream.ca and not Path(stream.ca).is_file():
+            raise ConfigProblem(f"{prefix}ca: there is no file {stream.ca}")
+    except OSError as error:
+        raise ConfigProblem(f"{prefix}ca: {stream.ca} cannot be read: {error.strerror}") from error
 
 
 def _secret(one: Mapping[str, Any], key: str) -> str:

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import http.server
 import json
+import logging
 import threading
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from emflow_edge.watching.metrics import PROMETHEUS, Metrics
 from emflow_edge.watching.watcher import Picture
 
+log = logging.getLogger(__name__)
+
 HOST = "127.0.0.1"
 # Whoever opens a connection and then says nothing holds a thread no longer than this.
 _TIMEOUT = 10.0
+# Each holds a thread; whoever comes when there are so many is hung up on.
+_AT_ONCE = 16
 
 
 class Page:
@@ -27,8 +33,7 @@ class Page:
             pass
 
         Handler.metrics, Handler.picture = metrics, staticmethod(picture)
-        self._server = http.server.ThreadingHTTPServer((HOST, port), Handler)
-        self._server.daemon_threads = True
+        self._server = _Server((HOST, port), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, name="page", daemon=True)
         self._thread.start()
 
@@ -42,6 +47,26 @@ class Page:
         self._thread.join(1.0)
 
 
+class _Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, address: tuple[str, int], handler: type[_Handler]) -> None:
+        self._free = threading.BoundedSemaphore(_AT_ONCE)
+        super().__init__(address, handler)
+
+    def verify_request(self, *_: object) -> bool:
+        return self._free.acquire(blocking=False)
+
+    def process_request_thread(self, *request: Any) -> None:
+        try:
+            super().process_request_thread(*request)
+        finally:
+            self._free.release()
+
+    def handle_error(self, *_: object) -> None:
+        log.debug("page", exc_info=True)
+
+
 class _Handler(http.server.BaseHTTPRequestHandler):
     server_version, sys_version = "emflow-edge", ""
     timeout = _TIMEOUT
@@ -50,7 +75,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         # A page of somebody else that a browser opened under another name must not read this one.
-        if (self.headers.get("Host") or HOST).rpartition(":")[0] not in (HOST, "localhost", ""):
+        if (self.headers.get("Host") or HOST).partition(":")[0].lower() not in (HOST, "localhost"):
             self.send_error(403, "this is for 127.0.0.1 only")
             return
         path = unquote(urlsplit(self.path).path)

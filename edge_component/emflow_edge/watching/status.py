@@ -33,6 +33,7 @@ class Status:
         self._publisher = (_PRESENT, "")
         self._refused = ""
         self._told: dict[str, Any] = {}
+        self._announced = self._told
         self._since = utc_now()
 
     def camera(self, stream: str, state: str, reason: str = "") -> None:
@@ -84,6 +85,9 @@ class Status:
         return {"status": RUNNING}
 
     def _tell(self) -> None:
-        before = self._told
-        if self.now() and self._told is not before:
+        self.now()
+        # Not compared with what it was a moment ago: somebody else may have asked in between.
+        with self._lock:
+            changed, self._announced = self._told is not self._announced, self._told
+        if changed:
             self._changed()

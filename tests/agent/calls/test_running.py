@@ -207,3 +207,16 @@ def test_of_several_that_start_at_once_one_gets_the_socket(python: Start, addres
 def test_a_number_that_is_no_group_s_is_refused_in_one_line(python: Start, address: Path) -> None:
     last = ends_with(python("emflow_agent", "--socket", str(address), "--set", "SocketGroup=4294967296"), 1)
     assert "group 4294967296 is no group's number" in last
+
+
+def test_one_that_does_not_get_the_socket_leaves_the_other_s_disk_alone(
+    python: Start, tmp_path: Path, address: Path
+) -> None:
+    settings = ("DeviceFleetName=f", "CaptureDataDestination=Disk", f"CaptureDataDiskPath={tmp_path / 'disk'}")
+    said = [word for setting in settings for word in ("--set", setting)]
+    python("emflow_agent", "--socket", str(address), *said).says("Server listening on")
+    being_written = tmp_path / "disk" / "sme-capture" / "f" / "a.jsonl.part"
+    until(being_written.parent.is_dir, what="a folder for captured data")
+    being_written.write_text("{}")
+    assert "already served" in ends_with(python("emflow_agent", "--socket", str(address), *said), 1)
+    assert being_written.exists()

@@ -211,3 +211,9 @@ JSON = st.recursive(
 def test_whatever_is_written_is_taken_or_refused(values: dict[str, object]) -> None:
     with contextlib.suppress(BadSetting):
         read([Layer("here", values)])
+
+
+def test_blanks_are_no_value_and_what_has_no_meaning_may_be_set_too() -> None:
+    told = settings(["--set", "UnixSocketName= ", "--set", "SocketGroup=\t", "--set", "DbEnable=true"])
+    assert (told.socket, told.socket_group) == (settings([]).socket, "")
+    assert "DbEnable in the command line has no meaning for this agent" in told.notes

@@ -17,6 +17,7 @@ from edge.camera.pieces import SDP, Scripted, answered, tidy
 from emflow_edge.camera import kinds, opencv
 from emflow_edge.camera.access_units import AccessUnits
 from emflow_edge.camera.auth import challenge
+from emflow_edge.camera.capture import Arrival
 from emflow_edge.camera.problems import Lost
 from emflow_edge.camera.rtp import Packet
 from emflow_edge.camera.rtsp import Session
@@ -174,3 +175,25 @@ def test_those_who_want_the_same_of_opencv_do_not_wait_for_each_other() -> None:
         thread.join(5)
     assert different.is_set()
     assert os.environ.get(opencv.OPTIONS) == before
+
+
+def test_a_camera_all_of_whose_pictures_have_holes_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Holed:
+        fps = 25.0
+
+        def grab(self) -> Arrival:
+            now[0] += 0.04
+            return Arrival(now[0], now[0], sound=False)
+
+        def close(self) -> None: ...
+
+    now = [1000.0]
+    monkeypatch.setattr(kinds, "open_capture", lambda *_, **__: Holed())
+    told, stop, counters = Told(), threading.Event(), Counters()
+    source = Camera(Stream("front", "rtsp://camera/"), counters, stop, told)
+    source.start()
+    until(lambda: told.reasons)
+    stop.set()
+    assert source.join(5)
+    assert told.reasons == ["loses packets: no picture could be decoded for 10 s"]
+    assert counters.now()["captured"] == counters.now()["skipped"] > 200

@@ -81,6 +81,11 @@ def test_mean_and_deviation_are_for_all_channels_or_for_each() -> None:
         ({"modelName": 3.0}, "modelName: has to be text, not a number"),
         ({"modelComponentName": ""}, "modelComponentName: is missing (-c)"),
         ({"streams": []}, "streams: there is none"),
+        ({"metrics": {"port": 10**400}}, "metrics.port: 1000"),
+        (
+            {"streams": [{"name": "a", "url": "rtsps://h/", "ca": "/" + "a" * 5000}]},
+            "streams[0].ca: /aaa",
+        ),
         ({"streams": "rtsp://camera/1"}, "streams: has to be a list"),
         ({"streams": ["rtsp://camera/1"]}, "streams[0]: has to be an object"),
         ({"streams": [{"name": "a"}]}, "streams[0].url: is missing"),
