@@ -21,6 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, ENDINGS)
     try:
         # What the agent is built on only now: a missing package is a line to read.
+        from emflow_agent import metrics
         from emflow_agent.calls.server import serving
         from emflow_agent.calls.service import AgentService
         from emflow_agent.capture.capturing import Capturing
@@ -63,9 +64,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             queue_size=told.queue_size,
         ):
             # Only now: what lies on disk is another agent's while that has the socket. Captures wait until it began.
+            capturing.open()
             capturing.start()
             notify("READY=1")
-            signal.sigwait(ENDINGS)
+            with metrics.told(store, capturing, told.memory_limit, told.metrics_period):
+                signal.sigwait(ENDINGS)
             notify("STOPPING=1")
     except CannotStart as problem:
         return _fail(str(problem), 1)

@@ -109,6 +109,7 @@ class _Run:
         # A SimpleQueue, because a signal handler may interrupt whoever holds the lock of an Event, but not this.
         self._told: queue.SimpleQueue[Told] = queue.SimpleQueue()
         self._unknown: tuple[str, ...] = ()
+        self._heard: Mapping[str, Any] | None = None
         signal.signal(signal.SIGHUP, lambda *_: self._told.put(_RELOAD))
 
     def read(self) -> Settings:
@@ -119,7 +120,7 @@ class _Run:
         """
         if self._flags.config:
             return self._settings(_read(self._flags.config))
-        return self._settings(self._nucleus.configuration() if self._nucleus else {})
+        return self._settings(self._nucleus.first_configuration() if self._nucleus else {})
 
     def serve(self, wanted: Settings, logged: Callable[[Settings], object]) -> int:
         _give_back_frames()
@@ -146,14 +147,17 @@ class _Run:
                 log.error("the new configuration is refused: %s; going on with the one from before", why)
                 component.status.refused(logs.without_passwords(why))
 
+        def heard(config: Mapping[str, Any]) -> None:
+            # A nucleus that comes back tells what it told before, also what was refused then.
+            if config != self._heard:
+                self._heard = config
+                changed(lambda: self._settings(config))
+
         self._tell_unknown()
         component.start(wanted)
         if nucleus and not self._flags.config:
-            hear = (
-                lambda config: changed(lambda: self._settings(config)),
-                lambda config: self._judge(component, config),
-            )
             # In a thread: a nucleus that hangs must not keep this one from hearing that it has to end.
+            hear = heard, lambda config: self._judge(component, config)
             threading.Thread(target=nucleus.watch, args=hear, name="subscribing", daemon=True).start()
         while True:
             told = self._told.get()

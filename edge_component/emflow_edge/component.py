@@ -40,6 +40,7 @@ log = logging.getLogger(__name__)
 # Together under the five seconds in which a component has to be gone; Greengrass itself would wait for fifteen.
 _JOIN_SECONDS, _DRAIN_SECONDS = 1.5, 1.5
 _EXCHANGE_SECONDS = 0.5
+_LOAD_SECONDS = 4.0  # in all, where a load is under way whose model is to be unloaded
 
 Secrets = Callable[[str], tuple[str, str]]
 """User and password out of a secret, by its name; raises EdgeProblem. Asked again, it looks for newer ones."""
@@ -129,13 +130,15 @@ class Component:
             self._watcher.close()
             for stop in self._stops.values():
                 stop.set()
-            deadline = time.monotonic() + _JOIN_SECONDS
+            deadline = (begin := time.monotonic()) + _JOIN_SECONDS
             pipelines = [*self._pipelines.values(), *self._ending]
             ended = [pipeline.join(max(0.0, deadline - time.monotonic())) for pipeline in pipelines]
             if self._loading is not None:
                 self._loading.close()
             if self._publisher is not None:
                 ended.append(self._publisher.close(_DRAIN_SECONDS))
+            if self._loading is not None:
+                ended.append(self._loading.join(max(0.0, begin + _LOAD_SECONDS - time.monotonic())))
             log.info("ended: %s", self.counters)
             return all(ended)
 

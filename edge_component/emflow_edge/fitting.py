@@ -42,7 +42,7 @@ class Fitting:
         """What the output tensors, as little-endian bytes, say of the frame (uint8, height x width x 3) they are of.
 
         Raises:
-            EdgeProblem: they are not the model's.
+            OtherModel: they are not the model's.
             NoNumbers: some values are not finite.
         """
         return self.decode(outputs, self.preprocess.placement(image))

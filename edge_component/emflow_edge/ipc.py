@@ -14,28 +14,35 @@ import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future
-from typing import Any, Callable
+from typing import Any, Callable, TypeVar
 
 from emflow_edge.backoff import Backoff
 from emflow_edge.problems import EdgeProblem
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 SOCKET_VARIABLE = "AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH_FOR_COMPONENT"
 RUNNING, ERRORED = "RUNNING", "ERRORED"
 _TIMEOUT = 10.0
 _GOODBYE = 1.0
+_ABSENT = (0.2, 5.0)
 # A deployment changes many keys, with an event for each: wait until none has come for this long, but not for ever.
 _QUIET, _LONGEST = 0.2, 2.0
+
+
+class Away(EdgeProblem):
+    """The nucleus did not answer; it may later."""
 
 
 class Nucleus:
     """The nucleus that started this component, found by the environment variables that it sets.
 
-    When the connection is lost, it is made again for as long as this is open.
+    One that is away is waited for. When the connection is lost, it is made again for as long as this is open.
 
     Raises:
-        EdgeProblem: it does not answer, or does not let this component in.
+        EdgeProblem: it does not let this component in.
     """
 
     def __init__(self) -> None:
@@ -44,26 +51,30 @@ class Nucleus:
         self._changed = threading.Event()
         self._judge: Callable[[Mapping[str, Any]], str] | None = None
         self._state = ""
-        try:
-            self._client = self._connect()
-        except Exception as error:
-            # awscrt has no common class of errors.
-            where = os.environ.get(SOCKET_VARIABLE)
-            raise EdgeProblem(f"the Greengrass nucleus at {where} cannot be talked to: {_words(error)}") from error
+        self._client = self._when_there(self._connected)
         threading.Thread(target=self._stay_connected, name="nucleus", daemon=True).start()
 
     def configuration(self) -> Mapping[str, Any]:
         """The component's whole configuration.
 
         Raises:
-            EdgeProblem: the nucleus does not give it.
+            EdgeProblem: the nucleus does not give it; Away when it is not there.
         """
         try:
             answer = self._client.get_configuration_async().result(_TIMEOUT)
         except Exception as error:
-            raise EdgeProblem(f"the Greengrass nucleus gives no configuration: {_words(error)}") from error
+            kind = EdgeProblem if _is_refusal(error) else Away
+            raise kind(f"the Greengrass nucleus gives no configuration: {_words(error)}") from error
         value: Mapping[str, Any] = answer.value or {}
         return value
+
+    def first_configuration(self) -> Mapping[str, Any]:
+        """The component's whole configuration, from a nucleus that is waited for.
+
+        Raises:
+            EdgeProblem: the nucleus does not give it.
+        """
+        return self._when_there(self.configuration)
 
     def watch(self, changed: Callable[[Mapping[str, Any]], object], judge: Callable[[Mapping[str, Any]], str]) -> None:
         """Hear of configurations from now on.
@@ -123,6 +134,27 @@ class Nucleus:
         self._changed.set()
         self._client.close(executor_wait=False)
 
+    def _when_there(self, ask: Callable[[], T]) -> T:
+        """What is asked for, as soon as the nucleus is there. At the start only, while a signal ends the process."""
+        backoff, said = Backoff(*_ABSENT), False
+        while True:
+            try:
+                return ask()
+            except Away as away:
+                if not said:
+                    said = True
+                    log.warning("%s; trying until it is there", away)
+            time.sleep(backoff.delay())
+
+    def _connected(self) -> Any:
+        try:
+            return self._connect()
+        except Exception as error:
+            # awscrt has no common class of errors.
+            where = os.environ.get(SOCKET_VARIABLE)
+            kind = EdgeProblem if _is_refusal(error) else Away
+            raise kind(f"the Greengrass nucleus at {where} cannot be talked to: {_words(error)}") from error
+
     def _connect(self) -> Any:
         # Here, not above: an eighth of a second that only a component in Greengrass has to spend.
         from awsiot import greengrasscoreipc
@@ -139,7 +171,7 @@ class Nucleus:
         return clientv2.GreengrassCoreIPCClientV2(greengrasscoreipc.connect(lifecycle_handler=Handler()))
 
     def _stay_connected(self) -> None:
-        backoff = Backoff(0.2, 5.0)
+        backoff = Backoff(*_ABSENT)
         while True:
             self._lost.wait()
             if self._closed.is_set():
@@ -223,6 +255,16 @@ class Nucleus:
 def _takes(function: Callable[..., Any], name: str) -> bool:
     """Whether the installed SDK knows a parameter; the older ones on boards do not."""
     return name in inspect.signature(function).parameters
+
+
+def _is_refusal(error: BaseException) -> bool:
+    """Whether it will be the same the next time: the nucleus said no, or nothing here can ask it."""
+    try:
+        from awsiot.eventstreamrpc import EventStreamOperationError
+    except ImportError:
+        return True
+    # KeyError: no token in the environment.
+    return isinstance(error, (EventStreamOperationError, KeyError, ImportError))
 
 
 def _words(error: BaseException) -> str:

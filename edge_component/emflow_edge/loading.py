@@ -64,6 +64,11 @@ class Loading:
         self._wanted.set()
         self.agent.close()
 
+    def join(self, timeout: float) -> bool:
+        """Wait for the thread to end, which may be loading yet; whether it has."""
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
     def _run(self) -> None:
         fitting, fitted = None, self._settings
         while True:

@@ -17,6 +17,7 @@ from emflow_edge.camera.newest import Closed
 from emflow_edge.fitting import Fitting
 from emflow_edge.inference.agent_client import Agent, Gone, PredictFailed, Prediction
 from emflow_edge.inference.capturing import Capturing, Shot
+from emflow_edge.inference.model import OtherModel
 from emflow_edge.pace import Pace
 from emflow_edge.problems import EdgeProblem
 from emflow_edge.results.message import Result
@@ -89,6 +90,7 @@ class Pipeline:
         self._log = logging.LoggerAdapter(log, {"stream": stream.name})
         self._failing = self._told = False
         self._work: Work | None = None
+        self._mine = threading.local()
         # Who holds it takes the next frame. What follows is guarded by the condition.
         self._taking = threading.Lock()
         self._changed = threading.Condition()
@@ -137,23 +139,19 @@ class Pipeline:
         return False
 
     def _run(self) -> None:
-        work, fitting = None, None
         try:
             while not self._stop.is_set():
                 with self._taking:
                     frame = self._next_frame() if self._may_take() else None
                     if frame is None:
                         continue
-                    wanted = self._work
-                    if wanted is None:
+                    work = self._work
+                    if work is None:
                         self._counters.add("skipped")
                         continue
                     turn = self._taken
                     self._taken += 1
-                if wanted is not work or fitting is None:
-                    # Each thread its own: preprocessing keeps buffers.
-                    work, fitting = wanted, wanted.fitting.again()
-                self._infer(work, fitting, frame, turn)
+                self._infer(work, frame, turn)
         except EdgeProblem as problem:
             self._finished(problem)
 
@@ -186,10 +184,19 @@ class Pipeline:
             self._pace.taken(time.monotonic())
         return frame
 
-    def _infer(self, work: Work, fitting: Fitting, frame: Frame, turn: int) -> None:
+    def _own(self, work: Work) -> Fitting:
+        """What goes around the model. Each thread has its own: preprocessing keeps buffers."""
+        if getattr(self._mine, "work", None) is not work:
+            self._mine.fitting = work.fitting.again()
+            self._mine.work = work
+        fitting: Fitting = self._mine.fitting
+        return fitting
+
+    def _infer(self, work: Work, frame: Frame, turn: int) -> None:
         taken = time.monotonic()
         prediction, outcome, failure = None, None, None
         try:
+            fitting = self._own(work)
             data = fitting.preprocess(frame.image)
             sent = time.monotonic()
             self._timings.preprocess.add((sent - taken) * 1000)
@@ -198,7 +205,8 @@ class Pipeline:
                 self._pace.answered(taken, sent, time.monotonic(), self._taken - turn - 1)
             self._timings.predict.add(prediction.milliseconds)
             outcome = fitting.outcome([tensor.byte_data for tensor in prediction.outputs], frame.image)
-        except (PredictFailed, NoNumbers, Gone, EdgeProblem) as error:
+        except Exception as error:
+            # Also what nobody foresaw, such as no memory for this one frame.
             failure = error
         finally:
             with self._changed:
@@ -208,6 +216,8 @@ class Pipeline:
                     self._hand_on(work, frame, prediction, outcome)
                 else:
                     self._counters.add("failed")
+            except Exception as error:
+                failure = error
             finally:
                 with self._changed:
                     self._handed += 1
@@ -217,6 +227,7 @@ class Pipeline:
 
     def _hand_on(self, work: Work, frame: Frame, prediction: Prediction, outcome: Outcome) -> None:
         self._counters.add("inferred")
+        work.agent.trust()
         if self._failing or not self._told:
             self._failing, self._told = False, True
             self._log.info("stream %s: %s in %.1f ms", self.stream.name, _words(outcome), prediction.milliseconds)
@@ -231,12 +242,12 @@ class Pipeline:
             outcome=outcome,
         )
         self.sequence += 1
-        if self._capturing.due(work.settings.capture, frame.at):
-            shot = Shot(result.model_name, prediction.inputs, prediction.outputs, frame.taken)
-            self._capturing.put(work.agent.stub, shot)
         if self._keep_seen:
             self.seen = Seen(frame, result)
         self._emit(result)
+        if self._capturing.due(work.settings.capture, frame.at):
+            shot = Shot(result.model_name, prediction.inputs, prediction.outputs, frame.taken)
+            self._capturing.put(work.agent.stub, shot)
 
     def _mend(self, work: Work, failure: Exception) -> None:
         """Do what a failed prediction needs before the next one.
@@ -244,17 +255,28 @@ class Pipeline:
         Raises:
             EdgeProblem: nothing helps.
         """
-        if isinstance(failure, (PredictFailed, NoNumbers)):
-            if not self._failing:
-                self._failing = True
-                self._log.warning("stream %s: Predict failed: %s; trying on", self.stream.name, failure)
-            return
-        if not isinstance(failure, Gone):
+        if isinstance(failure, EdgeProblem):
             raise failure
+        if not isinstance(failure, Gone):
+            self._tell(failure)
+            if not (isinstance(failure, OtherModel) and work.agent.doubt(work.fitting.model)):
+                return
         with self._changed:
             if self._work is work:
                 self._work = None
         self._lost()
+
+    def _tell(self, failure: Exception) -> None:
+        """One line for as long as nothing but failures comes."""
+        if self._failing:
+            return
+        self._failing = True
+        if isinstance(failure, (PredictFailed, NoNumbers, OtherModel)):
+            self._log.warning("stream %s: Predict failed: %s; trying on", self.stream.name, failure)
+            return
+        name = type(failure).__name__
+        self._log.warning("stream %s: unexpected in a frame: %s: %s; trying on", self.stream.name, name, failure)
+        self._log.debug("stream %s: unexpected", self.stream.name, exc_info=failure)
 
 
 def _words(outcome: Outcome) -> str:

@@ -2,11 +2,31 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 Severity = Literal["error", "warning"]
+
+UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters, lone surrogates, and what ends a line or turns the direction of writing."""
+
+_COMMAND = re.compile(r"^(\s*):(?=:)", re.MULTILINE)
+
+
+def printable(text: str, *, lines: bool = False) -> str:
+    """A text that somebody else wrote, as a terminal and a CI log may have it: `\\x1b` for an escape character.
+
+    `lines`: it may have several, of which none becomes a command of GitHub's log (`::error::…`).
+    """
+    if not lines:
+        return UNPRINTABLE.sub(_escaped, text)
+    return _COMMAND.sub(r"\1\\x3a", "\n".join(UNPRINTABLE.sub(_escaped, line) for line in text.split("\n")))
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return found[0].encode("unicode_escape").decode()
 
 
 class Problem(Exception):
@@ -27,8 +47,8 @@ class Problem(Exception):
         self.mend = mend
 
     def __str__(self) -> str:
-        head = f"{self.where}: {self.what}" if self.where else self.what
-        return f"{head}\n  {self.mend}" if self.mend else head
+        head = f"{printable(self.where)}: {self.what}" if self.where else self.what
+        return printable(f"{head}\n  {self.mend}" if self.mend else head, lines=True)
 
 
 class UsageProblem(Problem):
@@ -55,15 +75,17 @@ class Finding:
 
     @property
     def where(self) -> str:
-        return f"{self.path}:{self.line}:{self.column}" if self.line else self.path
+        """The place for people; a program takes `path`, which may have any character."""
+        path = printable(self.path)
+        return f"{path}:{self.line}:{self.column}" if self.line else path
 
     def __str__(self) -> str:
         mark = "warning: " if self.severity == "warning" else ""
-        lines = [f"{self.where}: {self.code} {mark}{self.message}"]
-        lines += [f"  {text}" for text in self.snippet.splitlines()]
+        lines = [f"{self.where}: {self.code} {mark}{printable(self.message)}"]
+        lines += [f"  {text}" for text in filter(None, self.snippet.split("\n"))]
         if self.mend:
-            lines.append(f"  {self.mend}")
-        return "\n".join(lines)
+            lines.append(f"  {printable(self.mend)}")
+        return printable("\n".join(lines), lines=True)
 
 
 class WorkflowProblem(Problem):

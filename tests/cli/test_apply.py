@@ -223,7 +223,7 @@ def test_only_a_target_and_what_it_needs(emflow, file):  # noqa: F811
     assert "bucket/inference_results" not in applied.out
     refused = emflow("apply", file, "--yes", "--target", "access/roll")
     assert refused.code == 2
-    assert "one of: bucket/" in refused.err
+    assert "did you mean `access/role`?" in refused.err
     assert emflow("apply", file, "--yes", "--wait", "--target", "access/role").code == 2
 
 
@@ -236,8 +236,9 @@ def test_a_plan_is_executed_without_a_question_and_a_second_time_refused(emflow,
     assert "Applied: 13 created" in applied.out
     again = emflow("apply", "plan.json")
     assert again.code == 1
-    assert "the world has moved since this was planned, so nothing was changed" in again.err
+    assert "AWS has changed since this was planned, so nothing was done" in again.err
     assert "access/role: did not exist, and does now" in again.err
+    assert "deployment/target: the target's latest deployment has changed" in again.err
 
 
 def test_a_plan_is_refused_when_somebody_changed_what_it_was_made_from(emflow, file, client):  # noqa: F811
@@ -248,7 +249,7 @@ def test_a_plan_is_refused_when_somebody_changed_what_it_was_made_from(emflow, f
     client("iam").update_role(RoleName=role, MaxSessionDuration=7200)
     refused = emflow("apply", "plan.json")
     assert refused.code == 1
-    assert "access/role: session is not what it was" in refused.err
+    assert "access/role: the longest session has changed" in refused.err
     client("iam").update_role(RoleName=role, MaxSessionDuration=3600)
     file.write_text(file.read_text().replace("other/topic", "yet/another"))
     refused = emflow("apply", "plan.json")

@@ -84,7 +84,7 @@ def test_a_mistake_of_ours_is_one_line_and_shows_no_password(
     told = capsys.readouterr().err.splitlines()
     assert (left.value.code, told[0]) == (
         1,
-        "emflow: this is a mistake in emflow: RuntimeError: no answer of rtsp://user:*******@camera",
+        "emflow: this is a mistake in emflow: RuntimeError: no answer of rtsp://user:***@camera",
     )
 
 
@@ -99,7 +99,7 @@ def test_a_problem_shows_no_password(
     with pytest.raises(SystemExit) as left:
         main()
     assert left.value.code == kind.exit_code
-    assert capsys.readouterr().err == "emflow: rtsp://user:**********@camera: no answer\n"
+    assert capsys.readouterr().err == "emflow: rtsp://user:***@camera: no answer\n"
 
 
 def test_whoever_looks_for_a_mistake_of_ours_gets_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

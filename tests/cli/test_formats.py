@@ -137,3 +137,56 @@ def test_the_documented_github_workflow_is_one(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert set(yaml.safe_load(path.read_text())["jobs"]) == {"validate", "scan"}
+
+
+HOSTILE = "\x1b[31mred\x1b]0;pwn\a\n::error::pwn\u202e"
+
+
+@pytest.mark.parametrize("form", ["text", "github"])
+def test_a_key_can_neither_steer_the_terminal_nor_command_the_log(emflow, demo: Path, tmp_path: Path, form) -> None:
+    path = tmp_path / f"a{HOSTILE.replace('/', '')}.yaml"
+    extra = f'{json.dumps(HOSTILE)}: 1\n"a": {{{json.dumps(HOSTILE)}: 1}}\n'
+    path.write_text(demo.read_text() + extra)
+    ran = emflow("validate", "--format", form, path.name)
+    assert ran.code == 2
+    assert r"unknown key `\x1b[31mred\x1b]0;pwn\x07\n::error::pwn\u202e`" in ran.out
+    shown = ran.out + ran.err
+    assert not set(shown) & set("\x1b\a\u202e\x9b")
+    commands = [line for line in shown.splitlines() if line.lstrip().startswith("::")]
+    assert not any(line.startswith("::error::pwn") for line in commands)
+    assert bool(commands) == (form == "github")
+
+
+def test_what_turns_the_direction_of_writing_is_not_in_a_snippet(emflow, demo: Path, tmp_path: Path) -> None:
+    path = tmp_path / "turned.yaml"
+    path.write_text(demo.read_text() + "nonsense: 'a\u202eb'\n")
+    assert "nonsense: 'a\N{REPLACEMENT CHARACTER}b'" in emflow("validate", path.name).out
+
+
+def test_a_file_that_is_missing_is_told_without_its_escapes(emflow) -> None:
+    for command in ("validate", "plan", "render"):
+        ran = emflow(command, HOSTILE)
+        assert ran.code == 2
+        assert not set(ran.out + ran.err) & set("\x1b\a\u202e")
+        assert not any(line.startswith("::") for line in (ran.out + ran.err).splitlines())
+
+
+SECRET = "N0t'so\"secret/\\or"
+
+
+@pytest.mark.parametrize("form", ["text", "json", "github", "sarif"])
+def test_what_a_secret_variable_was_is_in_no_message(
+    emflow, demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    """From the environment in a topic, and through another variable in a bucket's name; with quotes to be escaped."""
+    monkeypatch.setenv("DB_PASSWORD", SECRET)
+    text = demo.read_text().replace("vars:\n", "vars:\n  password: usual-one\n  derived: 'x{{ vars.password }}'\n", 1)
+    text = re.sub(r"topic: .*", 'topic: "em/{{ env.DB_PASSWORD }}/#"', text)
+    text = text.replace('"{{ vars.prefix }}-gg-components"', '"A{{ vars.derived | trim }}"')
+    path = tmp_path / "wrong.yaml"
+    path.write_text(text)
+    ran = emflow("validate", "--format", form, path.name, "--var", f"password={SECRET}2")
+    assert ran.code == 2
+    for told in ("EM060", "EM031", "em/***/#", "Ax***"):
+        assert told in ran.out
+    assert "N0t" not in ran.out + ran.err

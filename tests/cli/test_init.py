@@ -19,13 +19,21 @@ from emflow.workflow.services import NEO_DEVICES
 
 
 def test_what_it_writes_validates_and_can_be_rendered(emflow, tmp_path: Path) -> None:
-    ran = emflow("init")
+    ran = emflow("init", "--yes")
     assert ran.code == 0
     assert ran.out.startswith("workflow.yaml is written.")
     assert emflow("validate", "workflow.yaml").code == 0
     assert emflow("render", "workflow.yaml", "--stdout").code == 0
     lines = (tmp_path / "workflow.yaml").read_text().splitlines()
     assert sum("#" in line for line in lines) > 30  # commented
+
+
+def test_where_nobody_can_be_asked_it_wants_every_answer_or_yes(emflow, tmp_path: Path) -> None:
+    ran = emflow("init", "--name", "hall", "--camera", "rtsp://cam/1")
+    assert ran.code == 2
+    assert "(--prefix, --region, --target, --thing, --model, --labels, --topic)" in ran.err
+    assert "emflow init --yes" in ran.err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_every_flag_reaches_the_workflow(emflow, tmp_path: Path) -> None:
@@ -50,14 +58,14 @@ def test_every_flag_reaches_the_workflow(emflow, tmp_path: Path) -> None:
 
 def test_the_inputs_are_those_of_the_model_that_is_there(emflow, tmp_path: Path, scenes_model: Path) -> None:
     (tmp_path / "scenes.tflite").write_bytes(scenes_model.read_bytes())
-    assert emflow("init", "--model", "scenes.tflite").code == 0
+    assert emflow("init", "--yes", "--model", "scenes.tflite").code == 0
     assert load(tmp_path / "workflow.yaml").cloud.model.inputs == {"input": (1, 224, 224, 3)}
     assert "uint8" not in (tmp_path / "workflow.yaml").read_text()
 
 
 @pytest.mark.parametrize("text", ["on", "1.0", "a: b", "it's #1", "null", 'say "x"'])
 def test_an_answer_that_yaml_would_misread_comes_through(emflow, tmp_path: Path, text: str) -> None:
-    assert emflow("init", "--camera", f"rtsp://cam/{text.replace(' ', '%20')}", "--labels", text).code == 0
+    assert emflow("init", "--yes", "--camera", f"rtsp://cam/{text.replace(' ', '%20')}", "--labels", text).code == 0
     assert load(tmp_path / "workflow.yaml").edge.model_io.labels == text
 
 
@@ -82,7 +90,7 @@ def test_every_board_of_neo_can_be_begun_with(target: str) -> None:
 def test_a_wrong_answer_is_refused_and_nothing_is_written(
     emflow, tmp_path: Path, args: tuple[str, ...], why: str
 ) -> None:
-    ran = emflow("init", *args)
+    ran = emflow("init", "--yes", *args)
     assert ran.code == 2
     assert why in ran.err
     assert list(tmp_path.iterdir()) == []
@@ -90,23 +98,23 @@ def test_a_wrong_answer_is_refused_and_nothing_is_written(
 
 def test_what_is_there_is_overwritten_only_when_told(emflow, tmp_path: Path) -> None:
     (tmp_path / "workflow.yaml").write_text("mine\n")
-    ran = emflow("init")
+    ran = emflow("init", "--yes")
     assert (ran.code, "--force" in ran.err) == (2, True)
     assert (tmp_path / "workflow.yaml").read_text() == "mine\n"
-    assert emflow("init", "--force").code == 0
+    assert emflow("init", "--yes", "--force").code == 0
     assert "apiVersion" in (tmp_path / "workflow.yaml").read_text()
 
 
 def test_a_place_that_cannot_be_written_is_told(emflow, tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file")
-    ran = emflow("init", "-o", "taken/workflow.yaml")
+    ran = emflow("init", "--yes", "-o", "taken/workflow.yaml")
     assert ran.code == 1
     assert "cannot be written" in ran.err
 
 
 def test_a_model_that_is_none_is_told(emflow, tmp_path: Path) -> None:
     (tmp_path / "x.tflite").write_text("no model")
-    ran = emflow("init", "--model", "x.tflite")
+    ran = emflow("init", "--yes", "--model", "x.tflite")
     assert ran.code == 1
     assert "x.tflite: no TFLite model" in ran.err
     assert not (tmp_path / "workflow.yaml").exists()
@@ -153,7 +161,11 @@ def test_on_a_terminal_it_asks_and_asks_again_when_the_answer_breaks_a_rule(tmp_
 
 
 def on_a_terminal(folder: Path, *args: str, answer: bytes = b"") -> tuple[int, str]:
-    """Run `emflow init` on a terminal that answers the first question; the exit code, and all that was shown."""
+    """Run `emflow init` on a terminal that answers the first question; the exit code, and all that was shown.
+
+    The answer is given until it is heard, as a person would: CPython shows the prompt before it waits for input, and a
+    signal between the two is only marked, and taken with the next one.
+    """
     leader, follower = pty.openpty()
     command = [sys.executable, "-m", "emflow", "init", *args]
     process = subprocess.Popen(
@@ -167,16 +179,21 @@ def on_a_terminal(folder: Path, *args: str, answer: bytes = b"") -> tuple[int, s
     )
     os.close(follower)
     shown = b""
-    while select.select([leader], [], [], 30)[0]:
-        try:
-            shown += os.read(leader, 4096)
-        except OSError:  # Linux's way of saying that nobody writes any more
-            break
-        if answer and b"]: " in shown:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        if select.select([leader], [], [], 0.5)[0]:
+            try:
+                shown += os.read(leader, 4096)
+            except OSError:  # Linux's way of saying that nobody writes any more
+                break
+        elif answer and b"]: " in shown:
             os.write(leader, answer)
-            answer = b""
+    else:
+        process.kill()
+        pytest.fail(f"it did not end; it showed: {shown.decode()}")
+    code = process.wait(30)  # before the terminal is closed, which would be a signal of its own
     os.close(leader)
-    return process.wait(30), shown.decode()
+    return code, shown.decode()
 
 
 def test_a_wrong_flag_is_told_before_anything_is_asked(tmp_path: Path) -> None:

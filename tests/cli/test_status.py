@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
 import sys
 import urllib.request
 
@@ -157,3 +158,12 @@ def test_watching_tells_what_changes_until_ctrl_c(start, emflow, file, device): 
     seen = [as_status(line) for line in watching.text().splitlines()]
     assert 3 <= len(seen) <= 6  # not one for each look
     assert [status["well"] for status in seen] == sorted(status["well"] for status in seen)
+
+
+def test_watching_ends_when_whoever_reads_it_has_gone(file, endpoint):  # noqa: F811
+    command = [sys.executable, "-m", "emflow", "status", str(file), "--watch", "--every", "100ms"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as watching:
+        assert "not deployed" in watching.stdout.readline()
+        watching.stdout.close()  # as `head -1` does; there is no news that could not be written
+        assert watching.wait(30) == 1
+        assert watching.stderr.read() == ""

@@ -10,11 +10,16 @@ from pathlib import Path
 
 import pytest
 
+from emflow.engine.apply import apply_plan
 from emflow.engine.clients import Clients
+from emflow.engine.events import Waiting
 from emflow.engine.holder import Holder
+from emflow.engine.plan import make_plan
+from emflow.problems import Problem
+from emflow.resources import build
 from emflow.resources.lock_object import LockObject, lock_of
 from emflow.workflow import load
-from resources.conftest import client, embedded, endpoint, file  # noqa: F401 fixtures
+from resources.conftest import READS, client, embedded, endpoint, file, rollout, user  # noqa: F401 fixtures
 from support import Process
 
 
@@ -55,6 +60,24 @@ def test_unlock_takes_the_lock_away_and_the_next_apply_goes_through(emflow, file
     again = emflow("unlock", file, "--yes")
     assert again.code == 0
     assert "nobody holds the lock" in again.out
+
+
+def test_an_apply_that_waits_for_a_job_changes_nothing_after_unlock(emflow, file, rollout):  # noqa: F811
+    workflow = load(file)
+    clients = rollout.clients(workflow)
+    calls = []
+
+    def unlock_meanwhile(event):
+        if isinstance(event, Waiting) and event.resource == "model/package" and not calls:
+            assert "Unlocked." in emflow("unlock", file, "--yes").out
+            calls.append(len(rollout.calls))
+
+    with pytest.raises(Problem, match="somebody took it away") as ended:
+        apply_plan(make_plan(build(workflow), clients), clients, unlock_meanwhile, lock=lock_of(workflow, clients))
+    assert "emflow plan" in ended.value.mend
+    after = [call.partition(":")[2] for call in rollout.calls[calls[0] :]]
+    assert after
+    assert [call for call in after if not call.startswith(READS)] == []
 
 
 def test_before_the_first_apply_nobody_holds_the_lock(emflow, file):  # noqa: F811

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import os
 import queue
@@ -166,6 +167,13 @@ class Footprint:
         self.resident = int(status["VmRSS"].split()[0])
         self.files = len(list(Path(f"/proc/{pid}/fd").iterdir()))
         self.segments = segments_of(pid)
+
+    def most(self, other: Footprint) -> Footprint:
+        """The larger of two, in each respect."""
+        made = copy.copy(self)
+        for name, value in vars(other).items():
+            setattr(made, name, max(value, getattr(made, name)))
+        return made
 
     def __str__(self) -> str:
         kept = f"{self.threads} threads, {self.files} files, {self.segments} shared segments"

@@ -30,6 +30,7 @@ class Answering:
     def __init__(self, answer: Callable[[int], tuple[float, ...]] = lambda _: NUMBERS) -> None:
         self.answer = answer
         self.loaded: set[str] = set()
+        self.classes = CLASSES
         self.refuses: dict[str, grpc.StatusCode] = {}
         self.calls: list[str] = []
         self.most_at_once = self._at_once = 0
@@ -63,16 +64,15 @@ class Answering:
         finally:
             with self._lock:
                 self._at_once -= 1
-        return m.PredictResponse(tensors=[m.Tensor(tensor_metadata=CLASSES, byte_data=values)])
+        return m.PredictResponse(tensors=[m.Tensor(tensor_metadata=self.classes, byte_data=values)])
 
     def _unused(self, request: object, context: grpc.ServicerContext) -> None:
         context.abort(grpc.StatusCode.UNIMPLEMENTED, "not in this test")
 
     ListModels = CaptureData = GetCaptureDataStatus = _unused
 
-    @staticmethod
-    def _model(name: str) -> m.Model:
-        return m.Model(name=name, input_tensor_metadatas=[PICTURE], output_tensor_metadatas=[CLASSES])
+    def _model(self, name: str) -> m.Model:
+        return m.Model(name=name, input_tensor_metadatas=[PICTURE], output_tensor_metadatas=[self.classes])
 
 
 @contextmanager

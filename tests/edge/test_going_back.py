@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from emflow_edge.results.outlets import StdoutOutlet
 from emflow_edge.settings.config import Settings
 from emflow_edge.settings.model_io import ModelIO
 from emflow_edge.settings.streams import Stream
+from emflow_proto import messages as m
 from support import until
 
 
@@ -100,3 +102,21 @@ def test_going_back_by_hand_takes_the_refusal_back(running: Running, tmp_path: P
     running.component.status.refused("every: is wrong")
     running.component.change(running.first)
     assert "configuration_refused" not in running.told
+
+
+def test_a_model_that_is_being_loaded_when_the_component_ends_is_not_left_behind(
+    running: Running, agent: Answering, tmp_path: Path
+) -> None:
+    load, go_on = agent.LoadModel, threading.Event()
+
+    def slow(request: m.LoadModelRequest, context: grpc.ServicerContext) -> m.LoadModelResponse:
+        answer = load(request, context)
+        assert go_on.wait(10)
+        return answer
+
+    agent.LoadModel = slow  # type: ignore[method-assign]
+    with served(agent, tmp_path / "a.sock"):
+        until(lambda: agent.loaded)
+        threading.Timer(1.0, go_on.set).start()
+        assert running.component.close()
+        assert agent.loaded == set()

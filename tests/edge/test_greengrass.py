@@ -143,6 +143,27 @@ def test_a_nucleus_that_went_away_is_told_the_state_and_asked_for_the_configurat
     assert "Traceback" not in process.text()
 
 
+def test_a_nucleus_that_comes_late_is_waited_for(edge: "Edge", core: Core, labelled: tuple[str, ...]) -> None:
+    edge.agent()
+    core.deploy(deployed(edge, edge.camera()[1]))
+    core.stop()
+    process = core.run(*labelled)
+    process.says("cannot be talked to")
+    core.start()
+    core.results(2)
+    assert process.end() == 0
+    assert process.text().count("trying until it is there") == 1
+    assert "Traceback" not in process.text()
+
+
+def test_it_ends_cleanly_while_the_nucleus_is_away(core: Core) -> None:
+    core.stop()
+    process = core.run()
+    process.says("trying until it is there")
+    assert process.end() == 0
+    assert "Traceback" not in process.text()
+
+
 @pytest.mark.parametrize("binary", [False, True])
 def test_a_cameras_password_comes_from_a_secret_and_a_new_one_after_it_was_refused(
     edge: "Edge", core: Core, labelled: tuple[str, ...], binary: bool

@@ -68,6 +68,24 @@ def test_a_stream_that_ends_and_one_that_begins_leave_the_other_as_it_is(core: C
     ends_cleanly(process)
 
 
+def test_what_was_refused_is_not_tried_again_when_the_nucleus_comes_back(core: Core, config: dict[str, Any]) -> None:
+    core.deploy(config)
+    process = core.run()
+    core.results(1)
+    core.deploy({**config, "streams": []})
+    process.says("the new configuration is refused: streams: ")
+    core.stop()
+    process.says("the Greengrass nucleus has hung up")
+    core.start()
+    process.says("the Greengrass nucleus is there again")
+    # For longer than it takes to hear of a configuration.
+    core.results(40)
+    assert process.text().count("is refused") == 1
+    core.deploy({**config, "version": "2.0.0"})
+    core.results(1, version="2.0.0")
+    ends_cleanly(process)
+
+
 def test_a_rate_changes_without_the_camera_being_opened_again(core: Core, config: dict[str, Any]) -> None:
     slow = {**config, "streams": [{**config["streams"][0], "every": "1h"}]}
     core.deploy(slow)

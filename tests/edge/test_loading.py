@@ -140,3 +140,30 @@ def test_a_tensor_of_an_unknown_type_is_told(kept: Kept, agent: Answering, tmp_p
     with served(agent, tmp_path / "a.sock"):
         until(lambda: kept.refused)
     assert str(kept.refused[0]) == "the agent tells a tensor of type 99, which is not known"
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_model_whose_loading_is_under_way_at_the_end_is_unloaded_when_it_is_through(
+    kept: Kept, agent: Answering, tmp_path: Path, late: bool
+) -> None:
+    load, go_on = agent.LoadModel, threading.Event()
+
+    def slow(request: m.LoadModelRequest, context: grpc.ServicerContext) -> m.LoadModelResponse:
+        answer = load(request, context)
+        assert go_on.wait(10)
+        return answer
+
+    agent.LoadModel = slow  # type: ignore[method-assign]
+    with served(agent, tmp_path / "a.sock"):
+        until(lambda: agent.loaded)
+        if late:
+            kept.loading.close()
+            assert agent.loaded == {"net"}
+            go_on.set()
+        else:
+            threading.Timer(0.05, go_on.set).start()
+            kept.loading.close()
+        assert kept.loading.join(10)
+        assert agent.loaded == set()
+    assert not kept.ready
+    assert not kept.refused

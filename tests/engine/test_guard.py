@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 
 from emflow.engine.apply import apply_plan
+from emflow.engine.destroy import plan_removal, remove
 from emflow.engine.events import Warned
 from emflow.engine.holder import Holder
 from emflow.engine.lock import Lock
@@ -117,3 +118,32 @@ def test_an_apply_that_loses_its_lock_changes_nothing_more():
     with pytest.raises(Problem, match="took it over"):
         apply_plan(make_plan([thing("a", on_apply=lose), thing("b", "a")], world), world, lock=lock)
     assert list(world.there) == ["a"]
+
+
+@pytest.mark.parametrize("waiting", [True, False])
+def test_an_apply_whose_lock_is_taken_away_stops_before_its_next_change_even_within_a_resource(waiting):
+    shelf, world = Shelf(), World()
+
+    def unlocked(run):
+        shelf.found = None
+        if waiting:
+            run.pause(0)
+
+    with pytest.raises(Problem, match="somebody took it away"):
+        apply_plan(make_plan([thing("a", on_apply=unlocked), thing("b", "a")], world), world, lock=Lock(shelf))
+    assert list(world.there) == ([] if waiting else ["a"])
+
+
+def test_a_destroy_whose_lock_is_taken_away_stops_but_may_remove_the_place_of_its_own_lock():
+    shelf, world = Shelf(), World({"a": {"value": 1}, "b": {"value": 1}, "bucket": {"value": 1}})
+
+    def unlocked(run):
+        shelf.found = None
+        run.pause(0)
+
+    removal = plan_removal([thing("bucket", on_apply=unlocked)], world)
+    remove(removal, world, lock=Lock(shelf))
+    removal = plan_removal([thing("a"), thing("b", "a", on_apply=unlocked)], world)
+    with pytest.raises(Problem, match="somebody took it away"):
+        remove(removal, world, lock=Lock(shelf))
+    assert list(world.there) == ["a", "b"]

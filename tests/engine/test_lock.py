@@ -148,6 +148,49 @@ def test_one_that_was_taken_over_is_lost_and_stays_with_the_new_holder():
     assert Holder.read(shelf.found[0]).owner == "anna@laptop"
 
 
+def test_one_that_was_taken_away_is_lost_at_the_next_look_not_at_the_next_renewal():
+    shelf = Shelf()
+    with Lock(shelf) as lock:
+        lock.acquire()
+        lock.check()
+        shelf.found = None
+        assert "the lock was lost: somebody took it away (emflow unlock does that)" in lost(lock)
+        shelf.put(other())
+        assert "somebody took it away" in lost(lock)  # once lost, it stays so
+    assert shelf.found
+    with Lock(Shelf()) as lock:
+        lock.acquire()
+        lock._store.put(other())
+        assert "anna@laptop (process 4711) took it over" in lost(lock)
+    with Lock(Shelf()) as lock:
+        lock.acquire()
+        lock._store.there = False
+        assert "the place where it was is gone" in lost(lock)
+
+
+def test_while_the_store_is_out_of_reach_it_counts_as_held_as_long_as_it_lasts(monkeypatch):
+    def out_of_reach():
+        raise Problem("no way to S3")
+
+    shelf = Shelf()
+    with Lock(shelf) as lock:
+        lock.acquire()
+        monkeypatch.setattr(shelf, "read", out_of_reach)
+        lock.check()
+        now = time.clock_gettime(time.CLOCK_BOOTTIME) + 121
+        monkeypatch.setattr("emflow.engine.lock._clock", lambda: now)
+        assert lost(lock)
+
+
+def test_after_a_sleep_that_was_longer_than_it_lasts_nothing_is_done_under_it(monkeypatch):
+    shelf = Shelf()
+    with Lock(shelf) as lock:
+        lock.acquire()
+        now = time.clock_gettime(time.CLOCK_BOOTTIME) + 3600
+        monkeypatch.setattr("emflow.engine.lock._clock", lambda: now)
+        assert "it was not renewed for 3600 s; this machine may have slept" in lost(lock)
+
+
 def test_what_is_no_lock_is_held_by_nobody_knows_whom():
     for body in (b"", b"{}", b"[1]", b'{"id": 1}', b"\xff\xfe"):
         shelf = Shelf()
@@ -155,6 +198,36 @@ def test_what_is_no_lock_is_held_by_nobody_knows_whom():
         with pytest.raises(Problem, match="does not say by whom") as refused:
             Lock(shelf).acquire()
         assert "emflow unlock" in refused.value.mend
+
+
+@pytest.mark.parametrize("lasts", ["1e18", "Infinity", "NaN", "-1", "3601"])
+def test_however_long_a_lock_says_that_it_lasts_it_keeps_nobody_out_for_more_than_an_hour(lasts):
+    facts = json.loads(other().document())
+    body = json.dumps({**facts, "lasts": 0}).replace('"lasts": 0', f'"lasts": {lasts}').encode()
+    shelf = Shelf()
+    shelf.found = (body, "v0", time.monotonic())
+    with pytest.raises(Problem, match=r"it lapses in (3600|120) s unless renewed"):
+        Lock(shelf).acquire()
+    shelf.found = (body, "v0", time.monotonic() - 3601)
+    with Lock(shelf) as lock:
+        assert lock.acquire()
+
+
+@pytest.mark.parametrize("wrong", [{"process": 10**30}, {"lasts": 10**400}, {"started": "0001-01-01T00:00:00+14:00"}])
+def test_a_lock_with_numbers_that_cannot_be_is_refused_without_a_traceback(wrong):
+    shelf = Shelf()
+    shelf.found = (json.dumps({**json.loads(other().document()), **wrong}).encode(), "v0", time.monotonic())
+    with pytest.raises(Problem, match="emflow unlock"):
+        Lock(shelf).acquire()
+
+
+def test_what_a_lock_says_of_its_owner_cannot_steer_a_terminal():
+    shelf = Shelf()
+    shelf.put(dataclasses.replace(other(), owner="anna\x1b[2J\r\nApplied"))
+    with pytest.raises(Problem) as refused:
+        Lock(shelf).acquire()
+    assert not {"\x1b", "\r", "\n"} & set(refused.value.what)
+    assert "anna" in refused.value.what
 
 
 def test_a_lock_says_what_people_and_other_machines_need():

@@ -104,14 +104,47 @@ def test_all_that_cannot_be_planned_is_told_at_once_and_the_same_thing_once():
         (["a", "b"], ["b", "c"], ["f: + c", "f: - a"]),
         ({"a": {"b": 1}, "c": 1}, {"a": {"b": 2}, "c": 1}, ["f.a.b: 1 → 2"]),
         ({"gone": True}, {}, ["f.gone: true → (none)"]),
+        ([], [""], ['f: + ""']),
+        ("", "x", ['f: "" → x']),
+        (None, [], ["f: (none) → []"]),
+        (["a", "b"], ["b", "a"], ['f: ["a", "b"] → ["b", "a"]']),
+        ([{"name": "a", "x": 1}, {"name": "b"}], [{"name": "b"}, {"name": "a", "x": 2}], ["f[a].x: 1 → 2"]),
+        ([{"x": 1}, {"x": 2}], [{"x": 1}, {"x": 3}, {"x": 4}], ["f[1].x: 2 → 3", 'f: + {"x": 4}']),
+        ([{"ID": "a"}], [{"ID": "b"}], ['f: + {"ID": "b"}', 'f: - {"ID": "a"}']),
+        ({"token": "one"}, {"token": "two"}, ["f.token: *** (what differs is not shown)"]),
+        ("\x1b[31m", "b\n::error::c", [r"f: \x1b[31m → b\n::error::c"]),
     ],
 )
 def test_a_change_is_told_field_by_field(old, new, lines):
     assert list(describe(Change("f", old, new))) == lines
 
 
+LONG = "arn:aws:s3:::a-bucket-with-a-long-name/" + "x" * 60
+POLICY = {"Sid": "TlsOnly", "Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": ["arn:aws:s3:::b", LONG]}
+
+
+def test_of_a_policys_statement_what_differs_is_told_and_nothing_else():
+    new = {**POLICY, "Effect": "Allow", "Resource": ["arn:aws:s3:::b", LONG + "/new"]}
+    other = {"Sid": "Other", "Effect": "Allow"}
+    assert list(describe(Change("policy", {"Statement": [POLICY, other]}, {"Statement": [other, new]}))) == [
+        "policy.Statement[TlsOnly].Effect: Deny → Allow",
+        f"policy.Statement[TlsOnly].Resource: + …{'x' * 16}/new",
+        f"policy.Statement[TlsOnly].Resource: - …{'x' * 16}",
+    ]
+
+
+@pytest.mark.parametrize(("old", "new"), [(LONG + "a", LONG + "b"), (LONG, LONG + "b" * 200), (LONG + "a" * 200, LONG)])
+def test_long_values_are_never_cut_before_what_differs(old, new):
+    (line,) = describe(Change("f", old, new))
+    before, after = line.removeprefix("f: ").split(" → ")
+    assert before != after
+    come, gone = (line.removeprefix("f: ")[2:] for line in describe(Change("f", [old], [new])))
+    assert (gone, come) == (before, after)
+    assert max(map(len, (before, after))) < 80
+
+
 def test_a_cameras_password_is_not_shown():
-    assert shown("rtsp://admin:s3cret@10.0.0.7/1") == "rtsp://admin:******@10.0.0.7/1"
+    assert shown("rtsp://admin:s3cret@10.0.0.7/1") == "rtsp://admin:***@10.0.0.7/1"
     assert "s3cret" not in shown([{"url": "rtsp://admin:s3cret@10.0.0.7/1"}])
 
 

@@ -99,9 +99,15 @@ def test_the_same_world_is_let_through(workflow):
 @pytest.mark.parametrize(
     ("before", "after", "words"),
     [
-        ({"role": {"value": 1}}, {"role": {"value": 1, "policy": "x"}}, "role: policy is not what it was"),
-        ({"role": {"tags": {"a": "1"}}}, {"role": {"tags": {"a": "2"}}}, "role: tags.a is not what it was"),
-        ({"role": {"tags": {}}}, {"role": {"tags": {"a": "2"}}}, "role: tags is not what it was"),
+        ({"role": {"value": 1}}, {"role": {"value": 1, "policy": "x"}}, "role: the policy has changed"),
+        ({"role": {"tags": {"a": "1"}}}, {"role": {"tags": {"a": "2"}}}, "role: the set of tags (a) has changed"),
+        ({"role": {"tags": {}}}, {"role": {"tags": {"a": "2"}}}, "role: the set of tags has changed"),
+        (
+            {"role": {"latest": {"id": "1", "at": "2"}}},
+            {"role": {"latest": {"id": "2", "at": "3"}}},
+            "planned, so nothing was done\n  role: the target's latest deployment has changed",
+        ),
+        ({"role": {"value": 1}}, {"role": {"value": 2}}, "role: value has changed"),
         ({}, {"role": {"value": 1}}, "role: did not exist, and does now"),
         ({"role": {"value": 1}}, {}, "role: existed, and does no longer"),
     ],
@@ -116,7 +122,7 @@ def test_a_world_that_moved_is_refused_with_resource_and_field(workflow, before,
 
 def test_other_content_than_planned_is_refused_though_the_world_is_the_same(workflow):
     planned = made(workflow, World())
-    with pytest.raises(Problem, match="bucket: another changes than planned"):
+    with pytest.raises(Problem, match="bucket: would be changed to other values now"):
         refuse_other_world(planned, make_plan(things(model="other"), World()), AWS)
     with pytest.raises(Problem, match="bucket: no longer part of it"):
         refuse_other_world(planned, make_plan(things()[:2], World()), AWS)

@@ -152,7 +152,7 @@ BY_HAND = {
     "lifecycle": (s3("delete_bucket_lifecycle"), RESULTS, "lifecycle: +"),
     "trust": (trust_for_one, "access/role", "trust.Statement: +"),
     "a user's tag": (tagged("team", "other"), "access/role", "tags.team: other → vision"),
-    "a wider policy": (a_wider_policy, "access/permissions", "inline.Statement: -"),
+    "a wider policy": (a_wider_policy, "access/permissions", "- s3:*"),
     "no policy": (no_policy, "access/permissions", ""),
     "the alias's role": (alias(roleArn=OTHER_ROLE), "access/role_alias", f"role: {OTHER_ROLE} →"),
     "the alias's duration": (alias(credentialDurationSeconds=900), "access/role_alias", "seconds: 900 → 3600"),
@@ -193,6 +193,66 @@ def test_what_somebody_changed_is_shown_and_mended(rollout, wanted, client, what
     assert line in plan.text(), plan.text()
     rollout.apply(wanted)
     assert rollout.plan(wanted).changes == ()
+
+
+def all_captures_expire(hand):
+    rule = {"ID": "theirs", "Filter": {"Prefix": ""}, "Status": "Enabled", "Expiration": {"Days": 1}}
+    s3("put_bucket_lifecycle_configuration", LifecycleConfiguration={"Rules": [rule]})(hand)
+
+
+def public_to_one(hand):
+    name = hand.results
+    policy = json.loads(hand.client("s3").get_bucket_policy(Bucket=name)["Policy"])
+    statement = {"Sid": "Theirs", "Effect": "Allow", "Principal": {"AWS": OTHER_ROLE}, "Action": "s3:GetObject"}
+    policy["Statement"].append({**statement, "Resource": f"arn:aws:s3:::{name}/*"})
+    hand.client("s3").put_bucket_policy(Bucket=name, Policy=json.dumps(policy))
+
+
+def another_key(hand):
+    default = {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": "alias/theirs"}
+    rules = [{"ApplyServerSideEncryptionByDefault": default}]
+    s3("put_bucket_encryption", ServerSideEncryptionConfiguration={"Rules": rules})(hand)
+
+
+def longer_sessions(hand):
+    hand.client("iam").update_role(RoleName=hand.role, MaxSessionDuration=43200)
+
+
+KEY_NOT_NAMED = (
+    "encryption is aws:kms, not set by emflow, with the key alias/theirs; "
+    "the workflow does not name it, and gives devices and jobs no right to it"
+)
+
+LEFT_ALONE = {
+    "a lifecycle rule": (
+        all_captures_expire,
+        RESULTS,
+        "lifecycle rule theirs, not made by emflow, removes all objects after 1 d",
+    ),
+    "a policy": (
+        public_to_one,
+        RESULTS,
+        f"policy statement Theirs, not made by emflow, allows s3:GetObject to {OTHER_ROLE}",
+    ),
+    "a key": (
+        another_key,
+        RESULTS,
+        KEY_NOT_NAMED,
+    ),
+    "a session": (longer_sessions, "access/role", "its sessions may last 43200 s; the workflow needs 3600 s"),
+}
+
+
+@pytest.mark.parametrize("what", LEFT_ALONE)
+def test_what_others_set_and_emflow_leaves_is_told_by_every_plan(rollout, workflow, client, what):
+    change, resource, line = LEFT_ALONE[what]
+    rollout.apply(workflow)
+    assert [note for step in rollout.plan(workflow).steps for note in step.diff.notes] == []
+    change(Hand(client, workflow))
+    plan = rollout.plan(workflow)
+    assert plan.changes == ()
+    assert {step.resource.id: step.diff.notes for step in plan.steps if step.diff.notes} == {resource: (line,)}
+    assert line in plan.text()
 
 
 def test_what_others_add_beside_ours_is_no_drift_and_stays(rollout, wanted, client):

@@ -128,6 +128,43 @@ def test_a_job_whose_result_somebody_deleted_is_made_again_under_another_name(ro
     assert diff.notes == ("what it made is gone",)
 
 
+def gone(client, artifact):
+    bucket, _, key = artifact.removeprefix("s3://").partition("/")
+    client("s3").delete_object(Bucket=bucket, Key=key)
+
+
+def test_once_the_model_is_packaged_nobody_needs_the_compiled_archive_again(rollout, workflow, client):
+    gone(client, rollout.apply(workflow).outputs["model/compilation"]["artifact"])
+    assert rollout.plan(workflow).changes == ()
+    assert rollout.apply(workflow).actions == {}
+
+
+def test_a_model_that_was_compiled_again_for_one_version_leaves_the_version_before_as_it_is(rollout, workflow, client):
+    gone(client, rollout.apply(workflow).outputs["model/compilation"]["artifact"])
+    again = rollout.apply(within_next(workflow))
+    assert again.actions["model/compilation"] is Action.REPLACE
+    before = rollout.plan(workflow)
+    assert step(before, "model/package").diff.action is Action.NONE
+    assert step(before, "model/compilation").diff.action is Action.NONE
+
+
+@pytest.mark.parametrize("other", ["content", "bucket"])
+def test_a_component_version_that_was_made_of_something_else_is_refused_until_it_is_raised(rollout, workflow, other):
+    rollout.apply(workflow)
+    bucket = f"other-{workflow.cloud.buckets.components.name}"
+    changed = {
+        "content": lambda: within(workflow, "cloud.compile", target_device="jetson_nano"),
+        "bucket": lambda: within(workflow, "cloud.buckets.components", name=bucket),
+    }[other]()
+    with pytest.raises(Problem, match="exists already, made of another model, compiled otherwise") as refused:
+        rollout.plan(changed)
+    assert "model/package" in str(refused.value)
+    assert "cloud.package.component.version" in str(refused.value)
+    raised = within_next(changed)
+    rollout.apply(raised)
+    assert rollout.plan(raised).changes == ()
+
+
 def within_next(workflow):
     """With the next version of the model component: packaging follows the compilation."""
     return within(workflow, "cloud.package.component", version="1.0.1")

@@ -25,7 +25,7 @@ def test_a_file_that_is_not_there_is_told_without_a_place(tmp_path: Path) -> Non
 
 
 def test_a_folder_is_no_file(tmp_path: Path) -> None:
-    with pytest.raises(WorkflowProblem, match=r"EM001 cannot be read: Is a directory"):
+    with pytest.raises(WorkflowProblem, match=r"EM001 a folder, no file"):
         load(tmp_path)
 
 
@@ -197,7 +197,7 @@ def test_ten_thousand_devices_are_read_quickly(small: Path) -> None:
 
 
 def test_a_device_that_never_ends_is_not_read_to_its_end() -> None:
-    with pytest.raises(WorkflowProblem, match="larger than 4 MiB"):
+    with pytest.raises(WorkflowProblem, match="no file, but a device or a pipe"):
         load(Path("/dev/zero"))
 
 
@@ -297,7 +297,7 @@ def test_a_cameras_password_is_not_shown(broken) -> None:
     assert [finding.code for finding in wrong.findings] == ["EM018", "EM061"]
     for finding in wrong.findings:
         assert "s3cr3t" not in str(finding)
-        assert "ftp://user:******@camera/x" in finding.snippet
+        assert "ftp://user:***@camera/x" in finding.snippet
 
 
 @pytest.mark.parametrize(

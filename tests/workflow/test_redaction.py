@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
+from typing import Any
 from urllib.parse import quote
 
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from emflow.workflow.redaction import masked, redacted, without_passwords
+from emflow.workflow.places import Span, finding_at
+from emflow.workflow.redaction import forget, masked, redacted, remember, without_passwords
 
 ANY = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=30)
 ON_A_LINE = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\r\n"), min_size=1, max_size=30)
@@ -45,7 +48,7 @@ def test_no_password_of_an_address_is_in_a_text(password: str, before: str, afte
 def test_no_password_of_digits_is_shown_whatever_stands_between_them(password: str) -> None:
     """A port has digits, too."""
     shown = masked(f"rtsp://admin:{password}@camera/1")
-    assert shown == f"rtsp://admin:{'*' * len(password)}@camera/1"
+    assert shown == "rtsp://admin:***@camera/1"
 
 
 @settings(max_examples=200, deadline=None)
@@ -65,7 +68,7 @@ def test_no_password_of_a_query_is_shown(key: str, password: str) -> None:
 @given(st.sampled_from(["password", "camera_password", "apiToken", "secret_key", "SecretString"]), ANY)
 def test_no_value_of_a_key_that_says_it_is_secret_is_shown(key: str, password: str) -> None:
     secret = marked(password)
-    assert masked({key: secret, "name": "front"}) == {key: "*" * len(secret), "name": "front"}
+    assert masked({key: secret, "name": "front"}) == {key: "***", "name": "front"}
     text = redacted(f"what was sent: {json.dumps({key: secret, 'name': 'front'})}")
     assert json.dumps(secret)[1:-1] not in text
     assert text.endswith('"name": "front"}')
@@ -74,16 +77,16 @@ def test_no_value_of_a_key_that_says_it_is_secret_is_shown(key: str, password: s
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
-        ("rtsp://user:12 34@camera", "rtsp://user:*****@camera"),
-        ("rtsp://user:1234 is my dog@camera", "rtsp://user:**************@camera"),
-        ("rtsp://user:hun\"t'r@camera", "rtsp://user:*******@camera"),
-        ("rtsp://me@example.com:hunter2@camera", "rtsp://me@example.com:*******@camera"),
-        ("rtsp://camera/live?user=admin&password=hunter2", "rtsp://camera/live?user=admin&password=*******"),
-        ("rtsp://camera/user=admin_password=hunter2", "rtsp://camera/user=admin_password=*******"),
+        ("rtsp://user:12 34@camera", "rtsp://user:***@camera"),
+        ("rtsp://user:1234 is my dog@camera", "rtsp://user:***@camera"),
+        ("rtsp://user:hun\"t'r@camera", "rtsp://user:***@camera"),
+        ("rtsp://me@example.com:hunter2@camera", "rtsp://me@example.com:***@camera"),
+        ("rtsp://camera/live?user=admin&password=hunter2", "rtsp://camera/live?user=admin&password=***"),
+        ("rtsp://camera/user=admin_password=hunter2", "rtsp://camera/user=admin_password=***"),
         ("rtsp://[fe80::1]:554/1 of a@b", "rtsp://[fe80::1]:554/1 of a@b"),
-        ("rtsp://user:*****@camera of a@b", "rtsp://user:*****@camera of a@b"),
-        ('password: "two words"', 'password: "*********"'),
-        ("password: 'it''s'", "password: '*****'"),
+        ("rtsp://user:***@camera of a@b", "rtsp://user:***@camera of a@b"),
+        ('password: "two words"', 'password: "***"'),
+        ("password: 'it''s'", "password: '***'"),
         ("credential_duration: 1h", "credential_duration: 1h"),
         ("aws.greengrass.TokenExchangeService: latest", "aws.greengrass.TokenExchangeService: latest"),
         ("key: artifacts/x", "key: artifacts/x"),
@@ -98,3 +101,49 @@ def test_what_is_no_text_stays_what_it_is() -> None:
     assert masked(facts) == facts
     arn = "arn:aws:secretsmanager:us-east-1:123456789012:secret:camera-AbCdEf"
     assert masked({"secret": arn, "token": "(known after apply)"}) == {"secret": arn, "token": "(known after apply)"}
+
+
+@pytest.mark.parametrize("password", ["x1", "hunter2", "a much longer one, with spaces"])
+@pytest.mark.parametrize("place", ["nonsense", "{", "url", "1}"])
+def test_the_caret_stays_under_its_place_whatever_the_passwords_length(password: str, place: str) -> None:
+    line = f'- {{url: "rtsp://user:{password}@camera", nonsense: 1}}'
+    found = finding_at("f", (line,), Span(1, line.index(place) + 1, len(place)), "EM020", "wrong")
+    shown, caret = found.snippet.split("\n")
+    assert shown == '1 | - {url: "rtsp://user:***@camera", nonsense: 1}'
+    assert shown[caret.index("^") : caret.rindex("^") + 1] == place
+
+
+@pytest.fixture
+def remembered() -> Iterator[Callable[[str, Any], None]]:
+    yield remember
+    forget()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "shown"),
+    [
+        ("db_password", "hunter2", "a *** b"),
+        ("DB_PASSWORD", "hunter2", "a *** b"),
+        ("login", {"user": "me", "token": "hunter2"}, "a *** b"),
+        ("tokens", ["other", "hunter2"], "a *** b"),
+        ("user", "hunter2", "a hunter2 b"),
+        ("secret", {"secret": "hunter2"}, "a hunter2 b"),
+        ("token", "a h", "a hunter2 b"),
+        ("token", True, "a hunter2 b"),
+        ("token", None, "a hunter2 b"),
+    ],
+)
+def test_a_variable_whose_name_says_so_is_stars_wherever_its_value_turns_up(remembered, name, value, shown) -> None:
+    remembered(name, value)
+    for show in (redacted, without_passwords, masked):
+        assert show("a hunter2 b") == shown
+    assert masked({"topic": ["a hunter2 b"]}) == {"topic": [shown]}
+    assert masked("a hunter2 b", variables=False) == "a hunter2 b"
+
+
+def test_the_arn_of_a_secret_is_no_secret_and_numbers_may_be(remembered) -> None:
+    remembered("camera_secret", "arn:aws:secretsmanager:eu-west-1:1:secret:x")
+    remembered("token", 123456)
+    assert redacted("arn:aws:secretsmanager:eu-west-1:1:secret:x 123456") == (
+        "arn:aws:secretsmanager:eu-west-1:1:secret:x ***"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,6 +14,9 @@ from emflow_proto.descriptors import Compiled
 
 # The second is the first as it was called before; most tools still begin with it.
 VERSIONS = ("reflection_v1", "reflection_v1alpha")
+
+# Each takes one of the server's workers for as long as it is open; tools need one for moments.
+MOST_STREAMS = 16
 
 NO_EXTENSIONS = "proto3 messages have no extensions"
 
@@ -42,10 +46,11 @@ def add_reflection_to_server(server: grpc.Server) -> None:
     """Let `server` answer what it can be asked: the agent, its health, and reflection itself."""
     versions = [Compiled(name) for name in VERSIONS]
     described = Described([m.COMPILED, health.COMPILED, *versions])
+    streams = threading.BoundedSemaphore(MOST_STREAMS)
     for version in versions:
         request, response = version.message("ServerReflectionRequest"), version.message("ServerReflectionResponse")
         handler = grpc.stream_stream_rpc_method_handler(
-            _answering(described, response),
+            _answering(described, response, streams),
             request_deserializer=request.FromString,
             response_serializer=response.SerializeToString,
         )
@@ -54,12 +59,21 @@ def add_reflection_to_server(server: grpc.Server) -> None:
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, handlers),))
 
 
-def _answering(described: Described, response: Any) -> Callable[[Iterator[Any], Any], Iterator[Any]]:
-    def answers(requests: Iterator[Any], _context: Any) -> Iterator[Any]:
-        for request in requests:
-            answer = response(valid_host=request.host, original_request=request)
-            _fill(answer, request, described)
-            yield answer
+def _answering(
+    described: Described, response: Any, streams: threading.BoundedSemaphore
+) -> Callable[[Iterator[Any], grpc.ServicerContext], Iterator[Any]]:
+    def answers(requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
+        if not streams.acquire(blocking=False):
+            context.abort(
+                grpc.StatusCode.RESOURCE_EXHAUSTED, f"{MOST_STREAMS} reflection streams are open already; close one"
+            )
+        try:
+            for request in requests:
+                answer = response(valid_host=request.host, original_request=request)
+                _fill(answer, request, described)
+                yield answer
+        finally:
+            streams.release()
 
     return answers
 

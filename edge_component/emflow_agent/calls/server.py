@@ -8,6 +8,7 @@ import fcntl
 import grp
 import logging
 import os
+import secrets
 import socket
 import stat
 import time
@@ -31,6 +32,9 @@ log = logging.getLogger(__name__)
 
 # sockaddr_un.sun_path has 108 bytes, one of them for the closing NUL.
 LONGEST_PATH = 107
+
+# Bytes of a socket's name in the one that it has while it is made, which lists of listening sockets go on showing.
+NAME_SHOWN = 60
 
 # gid_t has 32 bits, and -1 of them says that a group stays as it is: chown(2).
 LARGEST_GROUP = 2**32 - 2
@@ -84,8 +88,7 @@ def serving(
     address = path.absolute()
     with _one_at_a_time(address.parent):
         make_way(address, clean_stale_socket)
-        _listen(server, address, mode, owner)
-    mine = address.stat().st_ino
+        mine = _listen(server, address, mode, owner)
     server.start()
     log.info("Server listening on unix://%s", address)
     try:
@@ -93,12 +96,18 @@ def serving(
     finally:
         log.info("finishing the calls under way, at most %.0f s", grace)
         health.end()
+        # As long as the server listens, its socket's number on the file system is nobody else's.
+        _take_away(address, mine)
         server.stop(grace).wait()
         workers.shutdown(wait=False)
-        with contextlib.suppress(FileNotFoundError):
-            if address.stat().st_ino == mine:
-                address.unlink()
         log.info("stopped")
+
+
+def _take_away(address: Path, mine: int) -> None:
+    """Remove a socket if it is still ours: somebody may have removed it, and another agent made its own there."""
+    with _one_at_a_time(address.parent), contextlib.suppress(OSError):
+        if address.lstat().st_ino == mine:
+            address.unlink()
 
 
 @contextmanager
@@ -123,25 +132,47 @@ def _one_at_a_time(folder: Path) -> Iterator[None]:
         os.close(opened)
 
 
-def _listen(server: grpc.Server, address: Path, mode: int, group: int | None) -> None:
+def _listen(server: grpc.Server, address: Path, mode: int, group: int | None) -> int:
+    """Make the socket at `address`, under another name first; its number on the file system.
+
+    When a server ends, gRPC removes whatever socket is at the path that it was told to listen on, and that may be
+    another agent's by then. The other name is gone from the moment when the socket has its own.
+    """
+    name = os.fsdecode(f".{secrets.token_hex(4)}-".encode() + os.fsencode(address.name)[:NAME_SHOWN])
+    folder = os.open(address.parent, os.O_PATH | os.O_CLOEXEC)
+    # By the folder's descriptor: the other name may be longer than the socket's, whose path may be as long as can be.
+    first = Path(f"/proc/self/fd/{folder}/{name}")
     # The mask, not a chmod afterwards: at no moment may the socket be open to more people than in the end. Those of the
     # process' own group are such people when it is to be another's.
     before = os.umask(0o777 & ~(mode if group is None else 0o600))
     try:
-        listening = server.add_insecure_port(f"unix:{quote(os.fsencode(address))}")
-    except RuntimeError:
-        listening = 0  # older gRPC returns this instead of raising; neither gives the reason
-    finally:
-        os.umask(before)
-    if not listening:
-        raise CannotStart(f"gRPC cannot listen on {address}")
-    if group is not None:
         try:
-            os.chown(address, -1, group)
-            address.chmod(mode)
+            listening = server.add_insecure_port(f"unix:{quote(os.fsencode(first))}")
+        except RuntimeError:
+            listening = 0  # older gRPC returns this instead of raising; neither gives the reason
+        finally:
+            os.umask(before)
+        if not listening:
+            raise CannotStart(f"gRPC cannot listen on {address}")
+        if group is not None:
+            _give(first, address, mode, group)
+        try:
+            os.link(first, address)
         except OSError as error:
-            address.unlink()
-            raise CannotStart(f"{address} cannot be given to group {group}: {error.strerror}") from None
+            raise CannotStart(f"gRPC cannot listen on {address}: {error.strerror}") from None
+        return first.lstat().st_ino
+    finally:
+        with contextlib.suppress(OSError):
+            first.unlink()
+        os.close(folder)
+
+
+def _give(made: Path, address: Path, mode: int, group: int) -> None:
+    try:
+        os.chown(made, -1, group)
+        made.chmod(mode)
+    except OSError as error:
+        raise CannotStart(f"{address} cannot be given to group {group}: {error.strerror}") from None
 
 
 def group_number(group: str) -> int | None:

@@ -7,13 +7,18 @@ import math
 import random
 import threading
 import time
+import traceback
 from collections.abc import Callable
+from pathlib import Path
 
 log = logging.getLogger(__name__)
 
 
 CALM = 600.0
 """Seconds between two lines about the same kind of trouble, for one that comes and goes."""
+
+# Of a call stack in a line: the innermost ones.
+PLACES = 3
 
 
 class Bout:
@@ -43,6 +48,13 @@ class Bout:
         if self._told and text:
             log.info("captured data: %s", text)
         self._told = ""
+
+
+def unforeseen(error: BaseException) -> str:
+    """What nobody expected, for the log: its type and where it came from. Its text may hold a secret."""
+    frames = traceback.extract_tb(error.__traceback__)[-PLACES:]
+    places = ", ".join(f"{Path(frame.filename).name} line {frame.lineno}" for frame in reversed(frames))
+    return f"unforeseen {type(error).__name__} ({places})"
 
 
 class Pauses:

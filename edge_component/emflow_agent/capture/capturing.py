@@ -8,17 +8,17 @@ what is not stored yet, so when storing is too slow, clients are refused; nothin
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable
-from itertools import groupby
 
-from emflow_agent.capture.bouts import Bout, Pauses
+from emflow_agent.capture.bouts import Bout, Pauses, unforeseen
 from emflow_agent.capture.cloud import Bucket, NotTaken, Unreachable
-from emflow_agent.capture.lines import Batch, Capture, seal, top
+from emflow_agent.capture.lines import Batch, Capture, grouped, seal, top
 from emflow_agent.capture.settings import CaptureSettings
-from emflow_agent.capture.spool import DoesNotFit, Spool
+from emflow_agent.capture.spool import DoesNotFit, Spool, claim
 from emflow_agent.capture.statuses import Statuses
 from emflow_agent.capture.uploading import Uploading
 from emflow_agent.problems import AlreadyCaptured, BufferFull, NoPlace, UnknownCapture
@@ -59,27 +59,37 @@ class Capturing:
         self._unstored = self._unstored_bytes = 0
         self._closing = False
         self._online = True
-        self._cloud, self._disk, self._full = Bout(), Bout(), Bout()
+        self._cloud, self._disk, self._full, self._unforeseen = Bout(), Bout(), Bout(), Bout()
+        self._claim: int | None = None
         self._spool: Spool | None = None
         self._uploading: Uploading | None = None
         self._problem = settings.missing
         self.counts: Counter[str] = Counter()
         self._thread = threading.Thread(target=self._run, name="capture", daemon=True)
 
+    def open(self) -> None:
+        """Look at what an earlier run left on disk, and make the folder this agent's.
+
+        Raises:
+            CannotStart: it is another agent's.
+        """
+        settings = self._settings
+        if self._problem or settings.folder is None:
+            return
+        try:
+            self._claim = claim(settings.folder / top(settings))
+            self._spool = Spool(settings.folder, top(settings), settings.disk_budget, self._dropped)
+        except OSError as error:
+            log.error("captured data: %s cannot be used: %s", settings.folder, error.strerror)
+            if not settings.to_cloud:
+                self._problem = f"the agent cannot use {settings.folder}: {error.strerror}"
+
     def start(self) -> None:
-        """Begin, with what an earlier run left on disk. What does not work is told; predictions go on without it."""
+        """Begin, after `open`. What does not work is told; predictions go on without it."""
         settings = self._settings
         if self._problem:
             log.debug("captured data is not stored: %s", self._problem)
             return
-        if settings.folder is not None:
-            try:
-                self._spool = Spool(settings.folder, top(settings), settings.disk_budget, self._dropped)
-            except OSError as error:
-                log.error("captured data: %s cannot be used: %s", settings.folder, error.strerror)
-                if not settings.to_cloud:
-                    self._problem = f"the agent cannot use {settings.folder}: {error.strerror}"
-                    return
         if self._spool is not None and settings.uploads:
             every = None if settings.to_cloud else settings.upload_period
             self._uploading = Uploading(self._spool, self._bucket, self._new_pauses(), every, self._uploaded)
@@ -100,17 +110,15 @@ class Capturing:
         """
         if self._problem:
             raise NoPlace(self._problem)
-        if not self._online and self._spool is None:
-            self._count("refused", 1)
-            raise NoPlace("there is no network to upload captured data, and no CaptureDataDiskPath to keep it in")
         with self._changed:
-            full = self._unstored >= self._settings.buffer or (
-                self._unstored > 0 and self._unstored_bytes + capture.nbytes > self._settings.buffer_bytes
-            )
             if self._closing:
                 raise NoPlace("the agent is ending")
-            if full:
-                self._refuse()
+            known = self._statuses.get(capture.id) is not None
+            if not known and not self._online and self._spool is None:
+                self._count("refused", 1)
+                raise NoPlace("there is no network to upload captured data, and no CaptureDataDiskPath to keep it in")
+            if not known:
+                self._check_room(capture)
             if not self._statuses.begin(capture.id):
                 raise AlreadyCaptured(f"capture {capture.id} was handed over before")
             self._full.over()
@@ -132,9 +140,24 @@ class Capturing:
 
     def close(self, grace: float) -> None:
         """Store what waits, for at most `grace` seconds. What is left goes to the folder, or is lost, which is told."""
-        if not self._thread.is_alive():
-            return
-        deadline = time.monotonic() + grace
+        if self._thread.is_alive():
+            self._finish(time.monotonic() + grace)
+        if self._claim is not None:
+            os.close(self._claim)
+            self._claim = None
+
+    @property
+    def wanted(self) -> bool:
+        """Whether there is a place for captured data."""
+        return not self._problem
+
+    def told(self) -> str:
+        """The counts, in words for the log."""
+        with self._changed:
+            counts = sorted(self.counts.items())
+        return ", ".join(f"{number} {what}" for what, number in counts) or "none"
+
+    def _finish(self, deadline: float) -> None:
         with self._changed:
             self._closing = True
             self._changed.notify_all()
@@ -145,16 +168,25 @@ class Capturing:
             left, self._sealed = list(self._sealed), deque()
         for batch in left:
             if self._spool is None or not self._keep(batch):
-                self._settle(batch, Status.FAILURE, "failed")
+                self._fail(batch)
                 log.error("captured data: %d captures are lost, the agent ends before they are stored", len(batch.ids))
         if self._uploading is not None:
             self._uploading.close(max(0.0, deadline - time.monotonic()))
-        log.info("captured data: %s", ", ".join(f"{n} {what}" for what, n in sorted(self.counts.items())) or "none")
+        log.info("captured data: %s", self.told())
 
-    def _refuse(self) -> None:
+    def _check_room(self, capture: Capture) -> None:
+        """Raises: BufferFull."""
+        wait, most = f"{self._unstored} captures", self._settings.buffer_bytes
+        if self._unstored >= self._settings.buffer:
+            limit = f"the buffer holds {self._settings.buffer}"
+        elif self._unstored and self._unstored_bytes + capture.nbytes > most:
+            wait += f" of {self._unstored_bytes} bytes"
+            limit = f"{capture.nbytes} more are above the {most} bytes that the buffer holds"
+        else:
+            return
         self._count("refused", 1)
-        self._full.on("full", f"{self._unstored} captures wait to be stored, more are refused for now")
-        raise BufferFull(f"{self._unstored} captures wait to be stored, and the buffer holds {self._settings.buffer}")
+        self._full.on("full", f"{wait} wait to be stored, more are refused for now")
+        raise BufferFull(f"{wait} wait to be stored, and {limit}")
 
     def _run(self) -> None:
         while True:
@@ -168,7 +200,7 @@ class Capturing:
                         return
                     continue
                 batch = self._sealed[0]
-            done = self._stored(batch)
+            done = self._tried(batch)
             with self._changed:
                 if done and self._sealed and self._sealed[0] is batch:
                     self._sealed.popleft()
@@ -189,18 +221,32 @@ class Capturing:
         """Make batches of all that waits: one model a batch, in the order in which models came."""
         captures = [capture for _, capture in self._waiting]
         self._waiting.clear()
-        order = {model: at for at, model in enumerate(dict.fromkeys(capture.model for capture in captures))}
-        captures.sort(key=lambda capture: order[capture.model])
-        for _, same_model in groupby(captures, key=lambda capture: capture.model):
-            group = list(same_model)
-            for begin in range(0, len(group), self._settings.batch):
-                self._sealed.append(seal(group[begin : begin + self._settings.batch], self._settings, self._clock()))
+        for same_model in grouped(captures, self._settings.batch):
+            self._seal(same_model)
+
+    def _seal(self, captures: list[Capture]) -> None:
+        try:
+            self._sealed.append(seal(captures, self._settings, self._clock()))
+        except Exception as error:
+            self._unforeseen.on(type(error).__name__, f"no batch can be made: {unforeseen(error)}", logging.ERROR)
+            ids, nbytes = tuple(capture.id for capture in captures), sum(capture.nbytes for capture in captures)
+            self._settle(ids, nbytes, Status.FAILURE, "failed")
+
+    def _tried(self, batch: Batch) -> bool:
+        """As `_stored`. Whatever goes wrong must not end the thread, with which all storing would end."""
+        try:
+            return self._stored(batch)
+        except Exception as error:
+            self._unforeseen.on(type(error).__name__, f"not uploaded: {unforeseen(error)}", logging.ERROR)
+            if not self._keep(batch):
+                self._fail(batch)
+            return True
 
     def _stored(self, batch: Batch) -> bool:
         """Store a batch, or come to know that nothing will; False to try again, after a pause."""
         if not self._settings.to_cloud:
             if not self._keep(batch):
-                self._settle(batch, Status.FAILURE, "failed")
+                self._fail(batch)
             return True
         # While others wait on disk, it is the uploader's turn: there was no network a moment ago.
         waiting = self._spool is not None and bool(self._spool.batches())
@@ -213,7 +259,7 @@ class Capturing:
             self._online = True
             self._cloud.on(str(refusal), f"not uploaded: {refusal}", logging.ERROR)
             if not self._keep(batch):
-                self._settle(batch, Status.FAILURE, "failed")
+                self._fail(batch)
             return True
         except Unreachable as reason:
             if self._keep(batch):
@@ -226,7 +272,7 @@ class Capturing:
         self._online = True
         self._pauses.reset()
         self._cloud.over("uploading again")
-        self._settle(batch, Status.SUCCESS, "stored")
+        self._settle(batch.ids, batch.nbytes, Status.SUCCESS, "stored")
         return True
 
     def _keep(self, batch: Batch) -> bool:
@@ -235,14 +281,15 @@ class Capturing:
             return False
         try:
             self._spool.write(batch)
-        except (DoesNotFit, OSError) as error:
-            self._disk.on(type(error).__name__, f"captures cannot be written: {error}", logging.ERROR)
+        except Exception as error:
+            text = str(error) if isinstance(error, (DoesNotFit, OSError)) else unforeseen(error)
+            self._disk.on(type(error).__name__, f"captures cannot be written: {text}", logging.ERROR)
             return False
         self._disk.over("writing again")
         if self._settings.to_cloud:
-            self._release(batch)
+            self._release(batch.ids, batch.nbytes)
         else:
-            self._settle(batch, Status.SUCCESS, "stored")
+            self._settle(batch.ids, batch.nbytes, Status.SUCCESS, "stored")
         if self._uploading is not None:
             self._uploading.wake()
         return True
@@ -255,17 +302,20 @@ class Capturing:
         self._statuses.settle(ids, Status.SUCCESS)
         self._count("stored" if self._settings.to_cloud else "uploaded", len(ids))
 
-    def _settle(self, batch: Batch, status: m.CaptureDataStatus, count: str) -> None:
-        self._statuses.settle(batch.ids, status)
-        self._count(count, len(batch.ids))
-        self._release(batch)
+    def _fail(self, batch: Batch) -> None:
+        self._settle(batch.ids, batch.nbytes, Status.FAILURE, "failed")
+
+    def _settle(self, ids: tuple[str, ...], nbytes: int, status: m.CaptureDataStatus, count: str) -> None:
+        self._statuses.settle(ids, status)
+        self._count(count, len(ids))
+        self._release(ids, nbytes)
 
     def _count(self, what: str, number: int) -> None:
         with self._changed:
             self.counts[what] += number
 
-    def _release(self, batch: Batch) -> None:
-        """It takes no place in the buffer any more."""
+    def _release(self, ids: tuple[str, ...], nbytes: int) -> None:
+        """They take no place in the buffer any more."""
         with self._changed:
-            self._unstored -= len(batch.ids)
-            self._unstored_bytes -= batch.nbytes
+            self._unstored -= len(ids)
+            self._unstored_bytes -= nbytes

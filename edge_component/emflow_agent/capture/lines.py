@@ -69,6 +69,16 @@ class Batch:
     nbytes: int = 0
 
 
+def grouped(captures: Sequence[Capture], most: int) -> Iterator[list[Capture]]:
+    """What makes a batch each: at most so many, of one model, in the order in which models came."""
+    by_model: dict[str, list[Capture]] = {}
+    for capture in captures:
+        by_model.setdefault(capture.model, []).append(capture)
+    for same_model in by_model.values():
+        for begin in range(0, len(same_model), most):
+            yield same_model[begin : begin + most]
+
+
 def seal(captures: Sequence[Capture], settings: CaptureSettings, now: float) -> Batch:
     """Make a batch of captures of one model. now: Unix seconds, which its key tells to the hour."""
     hour = datetime.fromtimestamp(now, timezone.utc).strftime("%Y/%m/%d/%H")

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import json
 import os
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from emflow_agent.capture.bouts import Bout
 from emflow_agent.capture.lines import RAW, Batch
+from emflow_agent.problems import CannotStart
 
 # Captured pictures are nobody's business but the owner's and those whom he lets into the group.
 FOLDER_MODE, FILE_MODE = 0o750, 0o640
@@ -25,6 +28,34 @@ TEMPORARY = ".part"
 # What a file takes on a disk, in steps of this.
 BLOCK = 4096
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+# Seconds, for an agent that is just ending.
+CLAIM_TRIES, CLAIM_PAUSE = 20, 0.1
+
+
+def claim(top: Path) -> int:
+    """Make a folder this process' own, as long as the descriptor that this returns is open.
+
+    Each agent removes what it finds half-made, and the oldest of what it finds; of two, each would the other's.
+
+    Raises:
+        CannotStart: another agent has it.
+        OSError: it cannot be made or opened.
+    """
+    _make(top)
+    opened = os.open(top, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    for _ in range(CLAIM_TRIES):
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:  # noqa: PERF203 few, and far between
+            time.sleep(CLAIM_PAUSE)
+        except OSError:
+            return opened  # a file system without locks
+        else:
+            return opened
+    os.close(opened)
+    raise CannotStart(f"captured data in {top} is another agent's; each needs a CaptureDataDiskPath of its own")
 
 
 class DoesNotFit(Exception):

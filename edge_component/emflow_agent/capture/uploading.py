@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Callable
 
-from emflow_agent.capture.bouts import Bout, Pauses
+from emflow_agent.capture.bouts import Bout, Pauses, unforeseen
 from emflow_agent.capture.cloud import Bucket, NotReady, NotTaken, Unreachable
 from emflow_agent.capture.spool import Spool
 
@@ -74,6 +74,8 @@ class Uploading:
                     continue
                 self._bucket.store(batch)
                 self._spool.remove(key)
+                self._pauses.reset()
+                self._told(batch.ids)
             except Unreachable as reason:
                 self._trouble.on("offline", f"{reason}; what lies on disk is uploaded when it works again")
                 return False
@@ -84,9 +86,10 @@ class Uploading:
                 if isinstance(refusal, NotReady):
                     return False  # asking for credentials takes a board's processor a second, for each of thousands
                 complete = False
-                continue
-            self._pauses.reset()
-            self._told(batch.ids)
+            except Exception as error:
+                # Whatever it is, it must not end the thread, with which all uploads would end.
+                self._trouble.on(type(error).__name__, f"what lies on disk is not uploaded: {unforeseen(error)}")
+                complete = False
         if complete:
             self._trouble.over("what lay on disk is uploaded")
         return complete

@@ -71,6 +71,11 @@ def available(limit: int = 0) -> int:
     return max(min(left), 0)
 
 
+def taken() -> int:
+    """Bytes of memory that this process has."""
+    return int(STATM.read_text().split()[1]) * resource.getpagesize()
+
+
 def settle() -> None:
     """Let the garbage collector pass over what is there now, which stays for long: its search would hold up calls."""
     gc.unfreeze()

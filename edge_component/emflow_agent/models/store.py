@@ -18,6 +18,7 @@ from emflow_agent.calls.turns import Turns
 from emflow_agent.models.loading import open_folder
 from emflow_agent.models.memory import Room, give_back, settle
 from emflow_agent.models.signatures import Trust
+from emflow_agent.models.tally import Tally
 from emflow_agent.problems import AlreadyLoaded, BadRequest, NoSuchModel
 from emflow_agent.runtimes import Options, RuntimeModel
 from emflow_proto import messages as m
@@ -50,6 +51,7 @@ class LoadedModel:
         self.inputs, self.outputs, self.placement = runtime.inputs, runtime.outputs, runtime.placement
         self.output_metadata = [known.metadata for known in self.outputs]
         self.turns = Turns(f"model {name!r}", queue_size)
+        self.tally = Tally()
         self._runtime: RuntimeModel | None = runtime
 
     def predict(self, sent: Sequence[m.Tensor], caller: Caller) -> list[Array]:
@@ -60,8 +62,8 @@ class LoadedModel:
             TooManyCalls, Abandoned, NoSuchModel: its turn does not come; see Turns.turn.
             CannotRun: the runtime failed.
         """
-        tensors = inputs_in_order(self.inputs, sent)
-        with ExitStack() as opened:
+        with self.tally.counted(), ExitStack() as opened:
+            tensors = inputs_in_order(self.inputs, sent)
             arrays = [
                 as_array(known, tensor, opened.enter_context(open_data(known, tensor, attached)))
                 for known, tensor in zip(self.inputs, tensors)

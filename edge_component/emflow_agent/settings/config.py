@@ -50,6 +50,7 @@ OURS = {
     "Threads": "",
     "MemoryLimit": "",
     "QueueSize": "",
+    "MetricsPeriodSeconds": "",
     "Trial": "",
     "Runtime": "",
     "Delegate": "",
@@ -89,6 +90,7 @@ class Settings:
     clean_stale_socket: whether a socket that nobody serves is removed at start.
     memory_limit: bytes that the process may take with all its models; 0 for what the machine has.
     queue_size: calls of one model that may wait.
+    metrics_period: seconds between metrics in the log; 0 for none.
     trial: whether a model is first run in a process of its own.
     trust: the keys that packages have to be signed with.
     runtime: threads, accelerators and their options.
@@ -103,6 +105,7 @@ class Settings:
     clean_stale_socket: bool = False
     memory_limit: int = 0
     queue_size: int = 64
+    metrics_period: float = 60.0
     trial: bool = True
     trust: Trust = field(default_factory=Trust)
     runtime: Options = field(default_factory=Options)
@@ -140,6 +143,7 @@ def read(layers: Sequence[Layer]) -> Settings:
         clean_stale_socket=said.truth("CleanStaleSocket", False),
         memory_limit=said.size("MemoryLimit", 0),
         queue_size=said.whole("QueueSize", 64, low=1, high=4096),
+        metrics_period=said.seconds("MetricsPeriodSeconds", 60.0, or_none=True),
         trial=said.truth("Trial", True),
         trust=_trust(said),
         runtime=_runtime(said),

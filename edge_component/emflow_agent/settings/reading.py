@@ -91,8 +91,11 @@ class Said:
             raise self.bad(name, f"is no whole number from {low} to {high}")
         return int(number)
 
-    def seconds(self, name: str, default: float) -> float:
+    def seconds(self, name: str, default: float, *, or_none: bool = False) -> float:
+        """`or_none`: 0 is a value too."""
         number = self._number(name, default)
+        if or_none and number == 0:
+            return 0.0
         if not 0 < number <= 366 * 86400:
             raise self.bad(name, "is no number of seconds above 0, and up to a year")
         return number

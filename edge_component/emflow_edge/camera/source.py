@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from typing import Callable
 
 from emflow_edge.backoff import Backoff
@@ -35,6 +36,8 @@ _REFUSED = (0.5, 30.0)
 _HELD = 16
 # Reasons that are logged while a camera is away: one that has another each time must not fill log and memory.
 _REASONS = 8
+# Seconds after which a camera that sent a codec that ours cannot decode is read by ours again, when it comes back.
+_OTHER_CODEC = 60.0
 # Seconds without a picture after one that came with holes.
 _DAMAGED = 10.0
 
@@ -70,7 +73,9 @@ class Camera:
         self._state = ""
         self._said: set[str] = set()
         self._reason = ""
-        self._plain = False
+        # Until when OpenCV reads what ours cannot decode.
+        self._plain_until = 0.0
+        self._log = logging.LoggerAdapter(log, {"stream": stream.name})
         self._seen = False
         self._size = (0, 0)
         self._number = 0
@@ -93,8 +98,8 @@ class Camera:
                 try:
                     self._watch(absent, refused)
                 except OtherCodec as lost:
-                    log.info("camera %s %s: leaving it to OpenCV's FFmpeg", self._stream.name, lost)
-                    self._plain = True
+                    self._log.info("camera %s %s: leaving it to OpenCV's FFmpeg", self._stream.name, lost)
+                    self._plain_until = time.monotonic() + _OTHER_CODEC
                     continue
                 except Lost as lost:
                     if isinstance(lost, Refused):
@@ -104,7 +109,7 @@ class Camera:
                         self._stop.wait(backoff.delay())
                 except Exception as error:
                     # One camera that sends what nobody foresaw is no reason to end the others.
-                    log.debug("camera %s", self._stream.name, exc_info=error)
+                    self._log.debug("camera %s", self._stream.name, exc_info=error)
                     # Without its words: they may hold a URL with a password.
                     self._is_away(f"cannot be read (unexpected: {type(error).__name__}; log level debug tells more)")
                     self._stop.wait(refused.delay())
@@ -113,7 +118,8 @@ class Camera:
 
     def _watch(self, absent: Backoff, refused: Backoff) -> None:
         """Read the camera until it raises Lost, or until told to stop."""
-        capture = kinds.open_capture(self._stream, self._user_and_password(), self._stop, plain=self._plain)
+        plain = time.monotonic() < self._plain_until
+        capture = kinds.open_capture(self._stream, self._user_and_password(), self._stop, plain=plain)
         try:
             self._read(capture, absent, refused)
         finally:
@@ -195,13 +201,17 @@ class Camera:
         if state == before:
             return
         if before:
-            log.info("camera %s: its picture is not %s any more", self._stream.name, before)
+            self._log.info("camera %s: its picture is not %s any more", self._stream.name, before)
             self._health.clear()
         if state == "frozen":
-            log.warning("camera %s: its picture has not changed for %g s", self._stream.name, self._stream.frozen_after)
+            self._log.warning(
+                "camera %s: its picture has not changed for %g s", self._stream.name, self._stream.frozen_after
+            )
             self._health.frozen()
         elif state == "black":
-            log.warning("camera %s: its picture has been black for %g s", self._stream.name, self._stream.black_after)
+            self._log.warning(
+                "camera %s: its picture has been black for %g s", self._stream.name, self._stream.black_after
+            )
             self._health.black()
 
     def _is_away(self, reason: str) -> None:
@@ -215,7 +225,9 @@ class Camera:
             self._health.absent(reason)
         if reason not in self._said and len(self._said) < _REASONS:
             self._said.add(reason)
-            log.warning("camera %s at %s: %s; trying until it is there", self._stream.name, self._stream.shown, reason)
+            self._log.warning(
+                "camera %s at %s: %s; trying until it is there", self._stream.name, self._stream.shown, reason
+            )
 
     def _is_there(self, capture: Capture, picture: Picture) -> None:
         self._said.clear()
@@ -227,5 +239,5 @@ class Camera:
 
     def _has_size(self, capture: Capture, picture: Picture) -> None:
         self._size = width, height = picture.width, picture.height
-        log.info("camera %s at %s: %d x %d pixels", self._stream.name, self._stream.shown, width, height)
+        self._log.info("camera %s at %s: %d x %d pixels", self._stream.name, self._stream.shown, width, height)
         self._health.present(width, height, capture.fps)

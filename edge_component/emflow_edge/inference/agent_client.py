@@ -15,7 +15,8 @@ import grpc
 
 from emflow_edge.backoff import Backoff
 from emflow_edge.inference.handing_over import HandingOver
-from emflow_edge.inference.model import Model, TensorSpec, picture_model
+from emflow_edge.inference.model import Model, OtherModel
+from emflow_edge.inference.told import told_model
 from emflow_edge.problems import EdgeProblem
 from emflow_proto import messages as m
 from emflow_proto.service import AgentStub
@@ -24,6 +25,8 @@ log = logging.getLogger(__name__)
 
 # Loading may compile a graph for the NPU, which takes a board a minute or two.
 _LOAD_TIMEOUT, _PREDICT_TIMEOUT, _UNLOAD_TIMEOUT = 300.0, 30.0, 1.0
+# How long whoever closes waits for a load that is under way. After that its own thread unloads, when it is through.
+_LOAD_GRACE = 0.3
 # Without these, gRPC would look for a socket that was missing for a while only every two minutes.
 _CHANNEL = (
     ("grpc.initial_reconnect_backoff_ms", 100),
@@ -36,6 +39,8 @@ _AWAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode
 # An agent that is away is asked often, because that costs nothing. One without memory would have to look at the model
 # again each time, and waits for somebody to unload another.
 _ABSENT, _FULL = (0.05, 0.5), (1.0, 30.0)
+# A model whose answers are not its own is looked at again: at once, then ever less often.
+_DOUBT = (1.0, 30.0)
 _AWAY_WORDS, _FULL_WORDS = "is not there; waiting for it", "has no memory"
 
 
@@ -85,7 +90,13 @@ class Agent:
         self._handing_over = HandingOver()
         self._lock = threading.Lock()
         self._model: Model | None = None
-        self._ours = False
+        self._ours = self._closed = False
+        # For `_ours` and `_closed`, which `close` cannot wait for `_lock` with.
+        self._state = threading.Lock()
+        self._idle = threading.Event()
+        self._idle.set()
+        self._doubted: Model | None = None
+        self._doubts, self._doubt_due = Backoff(*_DOUBT), 0.0
 
     def ready(self) -> Model:
         """The model, loaded; waits for the agent, and for memory in it, as long as it takes.
@@ -118,7 +129,7 @@ class Agent:
         Raises:
             Gone: the agent went away, or came back without the model.
             PredictFailed: the agent reports an error of its own.
-            EdgeProblem: the agent finds the tensor wrong.
+            OtherModel: the agent finds the tensor wrong.
         """
         spec = model.input
         metadata = m.TensorMetadata(name=spec.name, data_type=m.DataType[spec.dtype.upper()], shape=spec.shape)
@@ -146,13 +157,39 @@ class Agent:
             if code is grpc.StatusCode.INVALID_ARGUMENT:
                 if self._handing_over.refused(tensor, error.details() or ""):
                     return self._predict(model, metadata, data)
-                raise EdgeProblem(f"the agent refuses the input of model {self._name}: {error.details()}") from error
+                raise OtherModel(f"the agent refuses the input of model {self._name}: {error.details()}") from error
             raise PredictFailed(f"{code.name}: {error.details()}") from error
         return outputs
 
+    def doubt(self, model: Model) -> bool:
+        """Have `ready` ask the agent again what it holds; whether it will. Not more often than `_DOUBT` lets it."""
+        with self._lock:
+            now = time.monotonic()
+            if self._model is model:
+                if now < self._doubt_due:
+                    return False
+                self._doubted, self._model = model, None
+                self._doubt_due = now + self._doubts.delay()
+            return True
+
+    def trust(self) -> None:
+        """An answer was the model's own."""
+        self._doubts.reset()
+
     def close(self) -> None:
-        """Unload the model if it was loaded here, and hang up. Ends what other threads wait for."""
-        ours, self._ours = self._ours, False
+        """Unload the model if it was loaded here, and hang up. Ends what other threads wait for.
+
+        The agent goes on with a load that is under way, whoever hangs up. So the thread that asked for it waits, and
+        unloads and hangs up when it has its answer, if that does not come in a moment.
+        """
+        with self._state:
+            self._closed = True
+        if self._idle.wait(_LOAD_GRACE):
+            self._let_go()
+
+    def _let_go(self) -> None:
+        with self._state:
+            ours, self._ours = self._ours, False
         if ours:
             try:
                 self._stub.UnLoadModel(m.UnLoadModelRequest(name=self._name), timeout=_UNLOAD_TIMEOUT)
@@ -179,6 +216,9 @@ class Agent:
                 log.warning("agent at %s %s", self._socket, model)
             if self._stop.wait((full if model.startswith(_FULL_WORDS) else absent).delay()):
                 raise Stopped
+        doubted, self._doubted = self._doubted, None
+        if model == doubted:
+            return model
         log.info(
             "agent: model %s %s; input %s, output %s",
             *(self._name, "loaded" if self._ours else "was loaded already"),
@@ -205,7 +245,7 @@ class Agent:
     def _load_or_describe(self) -> Model | str:
         url = str(self._folder)
         try:
-            loaded = self._stub.LoadModel(m.LoadModelRequest(url=url, name=self._name), timeout=_LOAD_TIMEOUT)
+            loaded = self._load_model(m.LoadModelRequest(url=url, name=self._name))
         except grpc.RpcError as error:
             if error.code() is not grpc.StatusCode.ALREADY_EXISTS:
                 raise
@@ -214,10 +254,27 @@ class Agent:
                 return "has unloaded the model meanwhile; loading it again"
             if described.model.url and Path(described.model.url) != self._folder:
                 log.warning("agent: model %s was loaded from %s, not %s", self._name, described.model.url, url)
-            self._ours = False
-            return self._typed(described.model)
-        self._ours = True
-        return self._typed(loaded.model)
+            model = told_model(self._name, described.model)
+            self._ours = self._ours and model == self._doubted
+            return model
+        return told_model(self._name, loaded.model)
+
+    def _load_model(self, request: m.LoadModelRequest) -> m.LoadModelResponse:
+        with self._state:
+            if self._closed:
+                raise Stopped
+            self._idle.clear()
+        try:
+            loaded: m.LoadModelResponse = self._stub.LoadModel(request, timeout=_LOAD_TIMEOUT)
+            self._ours = True
+        finally:
+            if self._closed:
+                self._let_go()
+            # Last: whoever waits for it hangs up.
+            self._idle.set()
+        if self._closed:
+            raise Stopped
+        return loaded
 
     def _describe(self) -> m.DescribeModelResponse | None:
         """What the agent says of the model; None when it does not have it."""
@@ -228,13 +285,6 @@ class Agent:
                 return None
             raise
 
-    def _typed(self, model: m.Model) -> Model:
-        return picture_model(
-            self._name,
-            tuple(_spec(one) for one in model.input_tensor_metadatas),
-            tuple(_spec(one) for one in model.output_tensor_metadatas),
-        )
-
     def _refusal(self, error: grpc.RpcError) -> str:
         why = {
             grpc.StatusCode.NOT_FOUND: f"finds nothing at {self._folder}",
@@ -242,11 +292,3 @@ class Agent:
             grpc.StatusCode.INVALID_ARGUMENT: "does not take it",
         }
         return f"model {self._name}: the agent {why.get(error.code(), 'failed')}: {error.details()}"
-
-
-def _spec(metadata: m.TensorMetadata) -> TensorSpec:
-    try:
-        dtype = m.DataType(metadata.data_type).name.lower()
-    except ValueError as error:
-        raise EdgeProblem(f"the agent tells a tensor of type {metadata.data_type}, which is not known") from error
-    return TensorSpec(bytes(metadata.name), dtype, tuple(metadata.shape))

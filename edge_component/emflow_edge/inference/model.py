@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from emflow_edge.problems import EdgeProblem
 
 
+class OtherModel(Exception):
+    """What the agent answers does not belong to this model: under its name there may be another one by now."""
+
+
 @dataclass(frozen=True)
 class TensorSpec:
     """One tensor as it goes over the wire. dtype: a numpy name such as `uint8` or `float32`, little-endian."""

@@ -34,7 +34,7 @@ def destination(text: str, cert: Path | None = None, key: Path | None = None, ca
     """What `--publish` says: greengrass, stdout, mqtt://HOST[:PORT] or mqtts://HOST[:PORT].
 
     Raises:
-        ConfigProblem: it says none of these, or a certificate's file is not there.
+        ConfigProblem: it says none of these, or a certificate's file is not there or out of reach.
     """
     if text in ("greengrass", "stdout"):
         return Destination(text)
@@ -47,11 +47,20 @@ def destination(text: str, cert: Path | None = None, key: Path | None = None, ca
         raise ConfigProblem("--publish: has to be greengrass, stdout, mqtt://HOST:PORT or mqtts://HOST:PORT")
     tls = parts.scheme == "mqtts"
     for flag, path in (("--cert", cert), ("--key", key), ("--ca", ca)):
-        if path is not None and not path.is_file():
-            raise ConfigProblem(f"{flag}: there is no file {path}")
+        if path is not None:
+            _look_for(flag, path)
     if (cert is None) != (key is None):
         raise ConfigProblem("--cert and --key belong together: give both or neither")
     if not tls and (cert or ca):
         raise ConfigProblem("--cert, --key and --ca are for mqtts://")
     port = port or (8883 if tls else 1883)
     return Destination("mqtt", host, port, tls, cert, key, ca, _ALPN if tls and port == _HTTPS else "")
+
+
+def _look_for(flag: str, path: Path) -> None:
+    try:
+        there = path.is_file()
+    except OSError as error:
+        raise ConfigProblem(f"{flag}: {path} cannot be read: {error.strerror}") from error
+    if not there:
+        raise ConfigProblem(f"{flag}: there is no file {path}")

@@ -23,6 +23,7 @@ from emflow_edge.results.message import Result
 from emflow_edge.results.outbox import Outbox
 from emflow_edge.results.outlets import Message, Outlet, Refused
 from emflow_edge.results.presence import LastWords
+from emflow_edge.results.trouble import Trouble
 from emflow_edge.results.waiting import Entry
 from emflow_edge.settings.publishing import Publishing
 from emflow_edge.watching.counters import Counters
@@ -66,7 +67,7 @@ class Publisher:
         last_words: LastWords | None = None,
         timeout: float = _TIMEOUT,
     ) -> None:
-        self._outlet, self._tell, self._last_words = outlet, failing, last_words
+        self._outlet, self._last_words = outlet, last_words
         self._timings, self._finished = timings, finished
         self._depth, self._clock, self._timeout = depth, clock, timeout
         self._box = Outbox(to, counters, depth, limit)
@@ -79,9 +80,7 @@ class Publisher:
         self._open = self._failing = False
         self._flights: list[Flight] = []
         self._kept: dict[str, Message] = {}
-        self._refused: dict[str, str] = {}
-        self._unheard: set[str] = set()
-        self._told: str | None = None
+        self._trouble = Trouble(failing)
         self._backoff = Backoff(0.2, 5.0)
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
 
@@ -255,22 +254,16 @@ class Publisher:
             log.info("publishing again")
         self._failing = False
         self._backoff.reset()
-        self._refused.pop(flight.topic, None)
-        self._tell_of(next(iter(self._refused.values()), ""))
+        self._trouble.delivered(flight.topic)
 
     def _turned_down(self, flight: Flight, why: str) -> None:
         """What is not wanted is not sent again; what follows is tried."""
         if isinstance(flight.item, Entry):
             self._box.refused(flight.item)
-            if flight.topic not in self._refused:
-                log.warning("results cannot be published: %s is refused: %s", flight.topic, why)
-            self._refused[flight.topic] = why
-            self._tell_of(why)
+            self._trouble.results_refused(flight.topic, why)
             return
         self._kept.pop(flight.topic, None)
-        if flight.topic not in self._unheard:
-            self._unheard.add(flight.topic)
-            log.warning("status or metrics cannot be published: %s is refused: %s", flight.topic, why)
+        self._trouble.others_refused(flight.topic, why)
 
     def _outage(self, error: BaseException) -> None:
         """Nothing under way arrives any more: begin anew, after a while."""
@@ -281,7 +274,7 @@ class Publisher:
         if not self._failing:
             log.warning("results cannot be published: %s; keeping the newest %d and trying on", words, self._depth)
         self._failing = True
-        self._tell_of(words)
+        self._trouble.tell(words)
         with self._changed:
             # A close() cuts a long wait short for one last try.
             ending = self._ending
@@ -291,11 +284,6 @@ class Publisher:
         # What a library says of a connection that is given up anyway, is of no use to anybody.
         with contextlib.suppress(Exception):
             self._outlet.close()
-
-    def _tell_of(self, trouble: str) -> None:
-        if trouble != self._told:
-            self._told = trouble
-            self._tell(trouble)
 
     def _say_goodbye(self) -> None:
         if self._open and self._last_words and not self._lost:

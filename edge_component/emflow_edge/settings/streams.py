@@ -136,8 +136,9 @@ def _check(stream: Stream, prefix: str) -> None:
     """Raise ConfigProblem where two values do not fit each other."""
     pipeline, scheme = stream.pipeline, stream.scheme
     if pipeline and "!" not in pipeline and pipeline not in PRESETS:
+        # Without the value: it may hold a URL with a password.
         raise ConfigProblem(
-            f"{prefix}pipeline: {pipeline!r} is neither {' nor '.join(PRESETS)} nor a pipeline (elements joined by !)"
+            f"{prefix}pipeline: is neither {' nor '.join(PRESETS)} nor a pipeline (elements joined by !)"
         )
     if scheme == "gstreamer" and "!" not in pipeline:
         raise ConfigProblem(f"{prefix}pipeline: is missing; gstreamer: needs one, as in videotestsrc ! appsink")

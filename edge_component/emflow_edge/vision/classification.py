@@ -59,7 +59,7 @@ class Classification:
             placement: means nothing to what is said of the whole picture.
 
         Raises:
-            EdgeProblem: the agent sent another number of values than the model has classes.
+            OtherModel: the agent sent another number of values than the model has classes.
             NoNumbers: some of them are not finite.
         """
         values = self._active(self._values(outputs[0]).reshape(-1))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from emflow_edge.inference.model import Model
+from emflow_edge.inference.model import Model, OtherModel
 from emflow_edge.inference.tflite import ModelFacts
 from emflow_edge.problems import EdgeProblem
 from emflow_edge.settings.model_io import ModelIO
@@ -72,11 +72,11 @@ class Detections:
             placement: how the frame lay in the model's picture.
 
         Raises:
-            EdgeProblem: the agent sent another number of values than an output has.
+            OtherModel: the agent sent another number of values than an output has, or of outputs.
             NoNumbers: some of them are not finite.
         """
         if len(outputs) != len(self._values):
-            raise EdgeProblem(f"the agent sent {len(outputs)} outputs of {len(self._values)}")
+            raise OtherModel(f"the agent sent {len(outputs)} outputs of {len(self._values)}")
         found = {role: self._values[place](outputs[place]) for role, place in self._roles.items()}
         corners = self._corners(found["boxes"].reshape(-1, 4))
         rows, classes, scores = self._one_class_each(found)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from emflow_edge.inference.model import TensorSpec
+from emflow_edge.inference.model import OtherModel, TensorSpec
 from emflow_edge.inference.tflite import TensorFacts
 from emflow_edge.problems import EdgeProblem
 from emflow_edge.vision.outcome import NoNumbers
@@ -53,12 +53,12 @@ class Values:
         """float32, of the tensor's shape. `data`: its little-endian bytes.
 
         Raises:
-            EdgeProblem: the agent sent another number of bytes than the model's output has.
+            OtherModel: the agent sent another number of bytes than the model's output has.
             NoNumbers: some of the values are not finite.
         """
         wanted = self._spec.size * self._dtype.itemsize
         if len(data) != wanted:
-            raise EdgeProblem(f"the agent sent {len(data)} bytes for an output of {wanted} ({self._spec})")
+            raise OtherModel(f"the agent sent {len(data)} bytes for an output of {wanted} ({self._spec})")
         # What is too large for float32 becomes infinite, which is looked for right after.
         with np.errstate(over="ignore", invalid="ignore"):
             values = (np.frombuffer(data, self._dtype).astype(np.float32) - self._zero) * np.float32(self._scale)

@@ -132,7 +132,7 @@ def main() -> NoReturn:
 
 
 def _without_passwords(text: str) -> str:
-    if "://" not in text:
+    if "://" not in text and "emflow.workflow.redaction" not in sys.modules:  # no workflow, no variable
         return text
     from emflow.workflow.redaction import without_passwords
 

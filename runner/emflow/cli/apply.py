@@ -25,7 +25,9 @@ DEVICES = 900.0
 
 
 def apply(
-    file: Annotated[Path, typer.Argument(help="The workflow, or a plan of `emflow plan --out`.", show_default=False)],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="The workflow, or a plan of `emflow plan --out`.", show_default=False)
+    ],
     var: Var = None,
     var_file: VarFile = None,
     yes: Yes = False,

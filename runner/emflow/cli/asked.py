@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emflow.cli.rollout import Wanted, wanted
+from emflow.cli.writing import write_whole
 from emflow.engine.plan import Plan, make_plan
 from emflow.engine.plan_file import (
     Account,
@@ -19,7 +20,7 @@ from emflow.engine.plan_file import (
     refuse_other_world,
     request_of,
 )
-from emflow.problems import Problem, UsageProblem
+from emflow.problems import UsageProblem
 from emflow.workflow.variables import assignments
 
 if TYPE_CHECKING:
@@ -91,8 +92,4 @@ def as_text(plan: Plan, found: Wanted, request: Request) -> str:
 
 def write(path: Path, text: str) -> None:
     """Write a plan. Raises `Problem` when that cannot be done."""
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        mend = "Give another path with --out."
-        raise Problem(f"cannot be written: {error.strerror}", where=str(path), mend=mend) from error
+    write_whole(path, text.encode(), mend="Give another path with --out.")

@@ -34,7 +34,7 @@ Model = Annotated[str | None, typer.Option("--model", metavar="NAME", help="Only
 def list_captures(
     source: Source,
     model: Model = None,
-    limit: Annotated[int, typer.Option(min=1, help="How many of the newest.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, metavar="N", help="How many of the newest.")] = 20,
     var: Var = None,
     var_file: VarFile = None,
     as_json: Json = False,
@@ -82,7 +82,7 @@ def export(
         list[str] | None, typer.Option("--id", metavar="ID", help="This one; may be repeated.")
     ] = None,
     model: Model = None,
-    limit: Annotated[int, typer.Option(min=1, help="How many of the newest, without --id.")] = 100,
+    limit: Annotated[int, typer.Option(min=1, metavar="N", help="How many of the newest, without --id.")] = 100,
     bgr: Annotated[bool, typer.Option("--bgr", help="Pictures have blue first, as with `color: bgr`.")] = False,
     var: Var = None,
     var_file: VarFile = None,

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 
-from emflow.problems import Finding
+from emflow.problems import Finding, printable
 
 
 class Format(StrEnum):
@@ -54,7 +54,7 @@ def text(report: Report) -> str:
     for file in report.files:
         parts += [str(finding) for finding in report.findings if finding.path == file]
         if file not in report.wrong:
-            parts.append(f"{file}: ok")
+            parts.append(printable(f"{file}: ok"))
     parts += [str(finding) for finding in report.findings if finding.path not in report.files]
     return "\n".join(parts)
 
@@ -80,13 +80,13 @@ def _annotation(finding: Finding) -> str:
     place = {"line": str(finding.line), "col": str(finding.column)} if finding.line else {}
     properties = {"file": finding.path, **place, "title": finding.code}
     told = ",".join(f"{name}={_property(value)}" for name, value in properties.items())
-    message = f"{finding.message}\n{finding.mend}" if finding.mend else finding.message
+    message = printable(finding.message) + (f"\n{finding.mend}" if finding.mend else "")
     return f"::{finding.severity} {told}::{_data(message)}"
 
 
 def _data(value: str) -> str:
-    """As GitHub's toolkit escapes what stands behind the `::`."""
-    return value.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    """As GitHub's toolkit escapes what stands behind the `::`; the log is shown in terminals, too."""
+    return printable(value.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A"))
 
 
 def _property(value: str) -> str:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from emflow.cli.options import asking
+from emflow.cli.writing import write_whole
 from emflow.problems import Problem, UsageProblem, WorkflowProblem
 from emflow.recipes.start import PROVIDERS, Answers, check_start, starting_workflow
 
@@ -31,27 +32,34 @@ def init(
     output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="Where to write.")] = Path(
         "workflow.yaml"
     ),
-    name: Annotated[str | None, typer.Option(help="The workflow's name; it tags everything that is made.")] = None,
-    provider: Annotated[
-        str | None, typer.Option(help=f"Whose agent runs on the device: {', '.join(PROVIDERS)}.")
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The workflow's name; it tags everything that is made.")
     ] = None,
-    target: Annotated[str | None, typer.Option(help=f"The board, as Neo calls it; {USUAL.target} otherwise.")] = None,
-    region: Annotated[str | None, typer.Option(help="The core device's AWS region.")] = None,
-    prefix: Annotated[str | None, typer.Option(help="What the buckets' names begin with.")] = None,
-    thing: Annotated[str | None, typer.Option(help="The core device's thing name.")] = None,
+    provider: Annotated[
+        str | None, typer.Option(metavar="PROVIDER", help=f"Whose agent runs on the device: {', '.join(PROVIDERS)}.")
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option(metavar="DEVICE", help=f"The board, as Neo calls it; {USUAL.target} otherwise.")
+    ] = None,
+    region: Annotated[str | None, typer.Option(metavar="REGION", help="The core device's AWS region.")] = None,
+    prefix: Annotated[str | None, typer.Option(metavar="PREFIX", help="What the buckets' names begin with.")] = None,
+    thing: Annotated[str | None, typer.Option(metavar="THING", help="The core device's thing name.")] = None,
     camera: Annotated[str | None, typer.Option(metavar="URL", help="The camera's RTSP address.")] = None,
     model: Annotated[
         str | None, typer.Option(metavar="PATH", help="The model; its inputs are read from it when it is there.")
     ] = None,
     labels: Annotated[str | None, typer.Option(metavar="PATH", help="The labels, one a line.")] = None,
     class_offset: Annotated[
-        int | None, typer.Option(min=0, help="How many outputs (a background class) come before index 0.")
+        int | None, typer.Option(min=0, metavar="N", help="How many outputs (a background class) come before index 0.")
     ] = None,
-    topic: Annotated[str | None, typer.Option(help="The MQTT topic for results.")] = None,
+    topic: Annotated[str | None, typer.Option(metavar="TOPIC", help="The MQTT topic for results.")] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; what is not given is as usual.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file when it is there.")] = False,
 ) -> None:
-    """Write a commented workflow. On a terminal it asks for what no flag gives. Paths start at the file's folder."""
+    """Write a commented workflow. It asks for what no flag gives; where there is no terminal, say --yes.
+
+    Paths start at the file's folder.
+    """
     if provider is not None and provider not in PROVIDERS:
         raise UsageProblem(f"{provider!r} is no provider", where="--provider", mend=f"one of: {', '.join(PROVIDERS)}")
     if output.exists() and not force:
@@ -70,13 +78,20 @@ def init(
         "topic": topic,
     }
     answers = dataclasses.replace(USUAL, **{key: value for key, value in flags.items() if value is not None})
-    if not yes and sys.stdin.isatty() and sys.stdout.isatty():
+    asked = [] if yes else [key for key in QUESTIONS if flags[key] is None]
+    if asked and not (sys.stdin.isatty() and sys.stdout.isatty()):
+        missing = ", ".join(f"--{key}" for key in asked)
+        raise UsageProblem(
+            f"emflow init asks for what no flag gives ({missing}), and there is no terminal to ask on",
+            mend="Give them, or take the usual for each: emflow init --yes",
+        )
+    if asked:
         check_start(starting_workflow(answers, output), output)  # no answer mends a flag
         with asking("nothing was written"):
-            answers = _ask(answers, [key for key in QUESTIONS if flags[key] is None], output)
+            answers = _ask(answers, asked, output)
     text = starting_workflow(answers, output)
     checked = check_start(text, output)
-    _write(output, text)
+    write_whole(output, text.encode(), mend="give another place with --output", folder=True)
     typer.echo(f"{output} is written. Next:")
     for key in (checked.workflow.cloud.model.artifact, checked.workflow.edge.model_io.labels):
         if key and not Path(output.parent, key).is_file():
@@ -104,12 +119,3 @@ def _ask(answers: Answers, keys: list[str], output: Path) -> Answers:
                 answers = tried
                 break
     return answers
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        mend = "give another place with --output"
-        raise Problem(f"cannot be written: {error.strerror}", where=str(path), mend=mend) from error

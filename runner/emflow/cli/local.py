@@ -12,17 +12,19 @@ import typer
 
 
 def local(
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the embedded AWS; 0 takes a free one.")] = 4566,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, metavar="N", help="Port of the embedded AWS; 0 takes a free one.")
+    ] = 4566,
     mqtt_port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port of the MQTT broker; 0 takes a free one.")
+        int, typer.Option(min=0, max=65535, metavar="N", help="Port of the MQTT broker; 0 takes a free one.")
     ] = 1883,
     core: Annotated[
         list[str] | None, typer.Option(metavar="THING", help="Also run a virtual core device of this thing name.")
     ] = None,
     job_seconds: Annotated[
-        float, typer.Option(min=0, help="How long compilation and packaging jobs take, in seconds.")
+        float, typer.Option(min=0, metavar="N", help="How long compilation and packaging jobs take, in seconds.")
     ] = 1.0,
-    region: Annotated[str, typer.Option(help="Region of the core devices.")] = "us-east-1",
+    region: Annotated[str, typer.Option(metavar="REGION", help="Region of the core devices.")] = "us-east-1",
 ) -> None:
     """Run the embedded AWS and the MQTT broker on 127.0.0.1, until Ctrl-C.
 

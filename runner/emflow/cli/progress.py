@@ -16,6 +16,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from emflow.cli.interrupt import WHY
 from emflow.engine.describe import room
 from emflow.engine.events import (
     Done,
@@ -31,6 +32,8 @@ from emflow.engine.events import (
     Warned,
 )
 from emflow.engine.resource import Action
+from emflow.problems import printable
+from emflow.workflow.redaction import redacted
 
 SIGN = {Action.CREATE: "+", Action.UPDATE: "~", Action.REPLACE: "±", Action.NONE: "=", Action.REMOVE: "-", None: "-"}
 STYLE = {Action.CREATE: "green", Action.UPDATE: "yellow", Action.REPLACE: "magenta", Action.REMOVE: "red", None: "red"}
@@ -110,7 +113,8 @@ class Progress:
         return []
 
     def _stop_lines(self, why: str) -> list[Text]:
-        lines = [f"! {why}: nothing new begins; once more ends it at once"]
+        again = "once more" if why in WHY.values() else "Ctrl-C"  # a time limit comes but once
+        lines = [f"! {why}: nothing new begins; {again} ends it at once"]
         lines += [
             f"! in flight: {resource}  {_elapsed(running.since)}  {running.state}".rstrip()
             for resource, running in self._running.items()
@@ -118,7 +122,7 @@ class Progress:
         return [self._line(line, "yellow") for line in lines]
 
     def _line(self, text: str, style: str = "", mark: str = "") -> Text:
-        line = Text(text, style=style if self._console.is_terminal else "")
+        line = Text(printable(redacted(text), lines=True), style=style if self._console.is_terminal else "")
         if mark:
             line.stylize(mark, 0, 1)
         if not self._live:

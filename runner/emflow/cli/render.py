@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -10,10 +9,11 @@ import msgspec
 import typer
 
 from emflow.cli.options import Var, VarFile, check_workflow, tell
-from emflow.problems import Problem, UsageProblem
+from emflow.cli.rendered import write_rendered
+from emflow.problems import UsageProblem
 from emflow.recipes.documents import documents
 from emflow.workflow.model import Workflow
-from emflow.workflow.redaction import masked, without_passwords
+from emflow.workflow.redaction import concealed, masked, without_passwords
 
 
 def render(
@@ -31,6 +31,9 @@ def render(
 
     The same workflow gives the same bytes. What only AWS knows stays open: `version: auto` shows as 1.0.0 (apply takes
     the next patch), `latest` as itself, and the account as <account>.
+
+    What an earlier render wrote into the folder, and this one no longer makes, is removed (with --component, only what
+    is that component's); .emflow-render there lists what is ours. Other files stay as they are.
     """
     if stdout and output is not None:
         raise UsageProblem("--stdout and --output exclude each other", mend="give one of them")
@@ -47,32 +50,19 @@ def render(
             typer.echo("emflow: passwords are shown as stars; in files, with -o, they stand as they are", err=True)
         return
     folder = output or Path("build", workflow.metadata.name)
-    for name, content in made.items():
-        path = folder / name
-        _write(path, content.encode() if isinstance(content, str) else content, private=name in secret)
-        typer.echo(path)
+    data = {name: content.encode() if isinstance(content, str) else content for name, content in made.items()}
+    write_rendered(folder, data, secret, component)
+    for name in made:
+        typer.echo(folder / name)
     if secret:
         typer.echo(f"emflow: there are passwords in {', '.join(sorted(secret))}: keep them to yourself", err=True)
 
 
 def _shown(workflow: Workflow, component: str | None) -> dict[str, bytes | str]:
     """The documents with stars for passwords: in a value it is known how far one goes, in a text it is not."""
-    safe = msgspec.convert(masked(msgspec.to_builtins(workflow)), Workflow)
+    safe = msgspec.convert(masked(msgspec.to_builtins(workflow), variables=False), Workflow)
     made = documents(safe, component)
     for name, text in made.items():
-        if isinstance(text, str) and name.startswith("recipes/"):  # its template may have one, too
-            made[name] = without_passwords(text)
+        if isinstance(text, str):  # a recipe's template may have one in an address, too
+            made[name] = without_passwords(text) if name.startswith("recipes/") else concealed(text)
     return made
-
-
-def _write(path: Path, data: bytes, *, private: bool) -> None:
-    """Write a file; a private one only for whoever runs this, from its first byte on."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if private:
-            path.unlink(missing_ok=True)
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600 if private else 0o666), "wb") as file:
-            file.write(data)
-    except OSError as error:
-        mend = "give another folder with -o"
-        raise Problem(f"cannot be written: {error.strerror}", where=str(path), mend=mend) from error

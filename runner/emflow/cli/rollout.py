@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from emflow.problems import Finding
     from emflow.workflow.model import Workflow
 
-File = Annotated[Path, typer.Argument(help="The workflow.", show_default=False)]
+File = Annotated[Path, typer.Argument(metavar="FILE", help="The workflow.", show_default=False)]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 RetryFailed = Annotated[
     bool, typer.Option("--retry-failed", help="Repeat what failed with the same inputs, under a next name.")
@@ -33,7 +33,12 @@ Adopt = Annotated[
 ]
 Target = Annotated[
     list[str] | None,
-    typer.Option("--target", metavar="ID", help="Only this resource and what it needs; may be repeated."),
+    typer.Option(
+        "--target",
+        metavar="ID",
+        help="Only this resource, such as model/package, or all of a group, such as model, and what they need; "
+        "may be repeated.",
+    ),
 ]
 Json = Annotated[
     bool, typer.Option("--json", help="JSON on standard output; what is for people goes to standard error.")
@@ -92,16 +97,20 @@ def wanted(
 
 
 def _only(resources: tuple[Resource, ...], target: Collection[str]) -> tuple[Resource, ...]:
+    from emflow.engine.describe import room
     from emflow.engine.graph import only
+    from emflow.workflow.rendering import close
 
-    try:
-        return only(resources, target)
-    except KeyError as error:
-        raise UsageProblem(
-            f"this workflow has no {error.args[0]}",
-            where="--target",
-            mend=f"one of: {', '.join(each.id for each in resources)}",
-        ) from None
+    ids = [each.id for each in resources]
+    wanted = []
+    for name in target:
+        # A plan prints the rooms as headings, so somebody will name one.
+        fitting = [name] if name in ids else [each for each in ids if room(each) == name.rstrip("/")]
+        if not fitting:
+            mend = close(name, [*ids, *map(room, ids)]) or f"one of: {', '.join(ids)}"
+            raise UsageProblem(f"this workflow has no {name}", where="--target", mend=mend)
+        wanted += fitting
+    return only(resources, wanted)
 
 
 def duration(text: str | None, option: str) -> float | None:

@@ -16,7 +16,7 @@ from emflow.workflow.keys import SCHEMA, Key, find
 def schema(
     key: Annotated[
         str | None,
-        typer.Argument(metavar="[KEY.PATH]", help="A key to explain, such as edge.streams.every.", show_default=False),
+        typer.Argument(metavar="KEY.PATH", help="A key to explain, such as edge.streams.every.", show_default=False),
     ] = None,
     header: Annotated[
         bool, typer.Option("--header", help="Print the comment that makes editors complete and check a workflow.")

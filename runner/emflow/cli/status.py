@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import select
 import sys
 from collections.abc import Iterator
 from datetime import datetime
@@ -100,6 +101,15 @@ def _watch(look: Callable[[], Status], pause: float, stop: Stop, *, as_json: boo
                 stop.pause(pause)
             except Stopped:
                 raise Interrupted(stop, mend="") from None
+            if _gone(sys.stdout.fileno()):  # it would be noticed only when there is news, perhaps never
+                raise BrokenPipeError
+
+
+def _gone(descriptor: int) -> bool:
+    """Whether whoever read a pipe, a socket or a terminal has closed it."""
+    reader = select.poll()
+    reader.register(descriptor, 0)
+    return bool(reader.poll(0))
 
 
 def as_data(status: Status) -> dict[str, Any]:

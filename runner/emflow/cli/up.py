@@ -26,14 +26,19 @@ PATIENCE = 60.0
 
 
 def up(
-    file: Annotated[Path | None, typer.Argument(help="The workflow; without it, the demo that comes along.")] = None,
+    file: Annotated[
+        Path | None, typer.Argument(metavar="FILE", help="The workflow; without it, the demo that comes along.")
+    ] = None,
     var: Var = None,
     var_file: VarFile = None,
-    results: Annotated[int, typer.Option(min=0, help="Stop after so many results; 0 goes on until Ctrl-C.")] = 0,
+    results: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Stop after so many results; 0 goes on until Ctrl-C.")
+    ] = 0,
     camera: Annotated[
         str,
         typer.Option(
-            help="What the streams show: `scenes`, the path of a picture, or `workflow` for the URLs in the workflow."
+            metavar="SOURCE",
+            help="What the streams show: `scenes`, the path of a picture, or `workflow` for the URLs in the workflow.",
         ),
     ] = "scenes",
     as_json: Annotated[

@@ -48,12 +48,13 @@ class Applied:
 
 
 class Telling:
-    """A `Run` for one resource: what it says becomes events."""
+    """A `Run` for one resource: what it says becomes events. Whoever waits under a lock stops when it is lost."""
 
-    def __init__(self, resource: str, emit: Emit, stop: threading.Event) -> None:
+    def __init__(self, resource: str, emit: Emit, stop: threading.Event, lock: Lock | None = None) -> None:
         self._resource = resource
         self._emit = emit
         self._stop = stop
+        self._lock = lock
         self.state = ""
 
     def waiting(self, state: str, reason: str = "") -> None:
@@ -63,6 +64,9 @@ class Telling:
     def pause(self, seconds: float) -> None:
         if self._stop.wait(seconds):
             raise Stopped
+        if self._lock:
+            # What was waited for may be followed by a change.
+            self._lock.check()
 
 
 def apply_plan(
@@ -149,10 +153,8 @@ class _Work:
         """Apply one resource if it has to change; False when that failed."""
         step = self._steps[name]
         started = time.monotonic()
-        run = Telling(name, self.emit, self.stop)
+        run = Telling(name, self.emit, self.stop, self._lock)
         try:
-            if self._lock:
-                self._lock.check()
             action = self._apply(step, run)
         except Stopped:
             self.left[name] = run.state
@@ -181,6 +183,8 @@ class _Work:
         if diff.action is Action.NONE:
             self.outputs[resource.id] = diff.outputs
         else:
+            if self._lock:
+                self._lock.check()
             self.outputs[resource.id] = resource.apply(self._clients, diff, inputs, run)
         return diff.action
 

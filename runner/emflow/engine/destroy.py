@@ -123,7 +123,8 @@ def _remove(removal: Removal, clients: Clients, emit: Emit, stop: Stop, lock: Lo
             continue
         started = time.monotonic()
         emit(Started(resource.id, None))
-        run = Telling(resource.id, emit, stop)
+        # Whatever empties the bucket that the lock is in removes it too.
+        run = Telling(resource.id, emit, stop, lock if lock and resource.id != lock.needs else None)
         try:
             if lock:
                 lock.check()

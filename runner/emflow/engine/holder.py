@@ -13,8 +13,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from emflow.problems import printable
+
 LASTS = 120.0
 """Seconds that a lock holds without being renewed; long enough for a laptop that changes networks."""
+
+LONGEST = 3600.0
+"""Seconds that a lock is believed to last at most, whatever it says; a damaged one keeps nobody out for longer."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +66,10 @@ class Holder:
                 process=int(facts["process"]),
                 machine=str(facts["machine"]),
                 born=str(facts.get("born", "")),
-                lasts=float(facts["lasts"]),
+                lasts=_believed(float(facts["lasts"])),
                 **times,
             )
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, OverflowError):
             return None
 
     def renewed(self) -> Holder:
@@ -81,7 +86,7 @@ class Holder:
             return False
         try:
             os.kill(self.process, 0)
-        except ProcessLookupError:
+        except (ProcessLookupError, OverflowError):  # no process can have such a number
             return True
         except OSError:  # there, and somebody else's
             pass
@@ -89,7 +94,12 @@ class Holder:
         return born is None or bool(self.born and born and born != self.born)
 
     def __str__(self) -> str:
-        return f"{self.owner} (process {self.process})"
+        return printable(f"{self.owner} (process {self.process})")
+
+
+def _believed(lasts: float) -> float:
+    """Seconds as a document gives them, which may be anything, also no number."""
+    return min(lasts, LONGEST) if lasts > 0 else LASTS
 
 
 def _user() -> str:

@@ -5,6 +5,9 @@ The lock is a small document in a place where a write can be made to succeed onl
 nobody's, and the next one takes it over. How old it is tells the store's own clock: those of two machines differ.
 
 A lock whose process is gone from this very machine is taken over at once, so that after a crash nobody has to wait.
+
+Whoever is about to change something looks first whether the lock is still there and still its own (`check`), so that a
+run whose lock was taken away does nothing more.
 """
 
 from __future__ import annotations
@@ -21,6 +24,8 @@ from emflow.problems import Problem
 
 BEATS = 4
 """How often a lock is renewed within the time that it lasts."""
+
+GONE = "the place where it was is gone"
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,7 @@ class Lock:
         self._store = store
         self._holder = holder or Holder.here()
         self._version: str | None = None
+        self._renewed = 0.0
         self._lost = ""
         self._without = False
         self._end = threading.Event()
@@ -113,6 +119,7 @@ class Lock:
             Problem: somebody else holds it.
         """
         for _ in range(5):
+            self._renewed = _clock()
             try:
                 version = self._store.write(self._holder.renewed().document(), None)
                 found = None if version else self._store.read()
@@ -141,10 +148,12 @@ class Lock:
         self._without = True
 
     def check(self) -> None:
-        """See that the lock is still ours; for whoever is about to change something.
+        """Look whether the lock is still ours; for whoever is about to change something. One call, if it was taken.
+
+        Where the store is out of reach, it counts as ours as long as it lasts.
 
         Raises:
-            Problem: it was taken over, or a run without it is no longer alone.
+            Problem: it was taken over, removed or not renewed in time, or a run without it is no longer alone.
         """
         if self._without:
             with contextlib.suppress(NoPlace):
@@ -154,6 +163,8 @@ class Lock:
                     where=self._store.where,
                     mend="Run it again: it goes on where it was, and under the lock.",
                 )
+        if self._version and not self._lost:
+            self._lost = self._look()
         if self._lost:
             raise Problem(
                 f"the lock was lost: {self._lost}",
@@ -180,25 +191,42 @@ class Lock:
         self.release()
 
     def _beat(self) -> None:
-        renewed = time.monotonic()
         while not self._end.wait(self._holder.lasts / BEATS):
+            began = _clock()
             try:
                 version = self._store.write(self._holder.renewed().document(), self._version)
                 if version is None:
                     found = self._store.read()
                     if found is None or not self._ours(found):
-                        self._lost = f"{_name(found)} took it over" if found else "somebody removed it"
+                        self._lost = _taken(found)
                         return
                     version = found.version
                 self._version = version
-                renewed = time.monotonic()
+                self._renewed = began
             except NoPlace:
-                self._lost = "the place where it was is gone"
+                self._lost = GONE
                 return
             except Problem as problem:
-                if time.monotonic() - renewed > self._holder.lasts:
+                if self._age() > self._holder.lasts:
                     self._lost = f"it could not be renewed: {problem.what}"
                     return
+
+    def _look(self) -> str:
+        """How the lock was lost; empty while it is ours."""
+        # A machine that slept for longer than the lock lasts: its place may be another's, or have been.
+        if (age := self._age()) > self._holder.lasts:
+            return f"it was not renewed for {age:.0f} s; this machine may have slept"
+        try:
+            found = self._store.read()
+        except NoPlace:
+            return GONE
+        except Problem:
+            return ""
+        return "" if found and self._ours(found) else _taken(found)
+
+    def _age(self) -> float:
+        """Seconds since it was last written."""
+        return _clock() - self._renewed
 
     def _ours(self, found: Found) -> bool:
         holder = Holder.read(found.body)
@@ -227,5 +255,17 @@ def described(found: Found) -> str:
     return f"{holder} holds the lock since {since}; {lapses}"
 
 
-def _name(found: Found) -> str:
-    return str(Holder.read(found.body) or "somebody")
+def _taken(found: Found | None) -> str:
+    """What became of a lock in whose place this was found."""
+    if found is None:
+        return "somebody took it away (emflow unlock does that)"
+    return f"{Holder.read(found.body) or 'somebody'} took it over"
+
+
+def _clock() -> float:
+    """Seconds on a clock that goes on while the machine sleeps, which `time.monotonic` does not everywhere.
+
+    It is CLOCK_BOOTTIME on Linux (clock_getres(2)), CLOCK_MONOTONIC on macOS (clock_gettime(3) there).
+    """
+    clock = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
+    return time.monotonic() if clock is None else time.clock_gettime(clock)

@@ -22,14 +22,19 @@ from typing import Any
 from emflow import __version__
 from emflow.engine.describe import WORDS
 from emflow.engine.events import Warned
+from emflow.engine.moved import moved
 from emflow.engine.plan import Plan, Step
 from emflow.engine.resource import LATER, Change
 from emflow.problems import Finding, Problem, UsageProblem
 from emflow.workflow.model import Workflow
+from emflow.workflow.opening import read_text
 from emflow.workflow.redaction import masked
 
 FORMAT = "emflow.plan/v1"
 MEND = "Plan again (emflow plan --out), look at it, and apply that."
+MOST_BYTES = 64 * 1024 * 1024
+WORKFLOW_KEYS = ("apiVersion", "imports")
+"""One of them is in every workflow, also in one that is written as JSON."""
 BETWEEN_ANSWERS = "ResponseMetadata"
 """What AWS says about the answer rather than about the thing."""
 
@@ -122,22 +127,29 @@ def read(path: Path) -> dict[str, Any] | None:
     """The plan in a file; None when the file is something else, such as a workflow.
 
     Raises:
-        UsageProblem: it cannot be read, or is a plan that this version does not understand.
+        UsageProblem: it is a plan that this version does not understand, a part of one, or JSON that is neither a plan
+            nor a workflow.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
+        text = read_text(path, MOST_BYTES)
+    except (OSError, ValueError, Problem):
         return None  # whoever reads it as a workflow says what is wrong with it
-    if not text.lstrip().startswith("{"):
+    if not text.lstrip().startswith(("{", "[")):
         return None
     try:
         found = json.loads(text)
-    except ValueError:
-        return None
+    except (ValueError, RecursionError):
+        found = None
     if not isinstance(found, dict) or not str(found.get("format", "")).startswith("emflow.plan/"):
-        return None
+        if any(key in text for key in WORKFLOW_KEYS):
+            return None
+        what = "no whole JSON" if found is None else "it has neither `format` nor `apiVersion`"
+        raise UsageProblem(f"this is no plan and no workflow: {what}", where=str(path), mend=MEND)
     if found["format"] != FORMAT or found.get("emflow") != __version__:
-        made_by = f"format {found['format']}, made by emflow {found.get('emflow')}"
+        maker = found.get("emflow")
+        made_by = (
+            f"format {found['format']}, {f'made by emflow {maker}' if maker else 'which does not say what made it'}"
+        )
         raise UsageProblem(
             f"this plan is of another version ({made_by}; this is {__version__}): it might do otherwise now",
             where=str(path),
@@ -207,34 +219,11 @@ def refuse_other_world(planned: Mapping[str, Any], now: Plan, aws: Account) -> N
         )
     before = {each["id"]: each for each in planned["resources"]}
     present = {step.resource.id: _resource(step) for step in now.told}
-    moved = [line for name, each in present.items() for line in _moved(name, before.get(name), each)]
-    moved += [f"{name}: no longer part of it" for name in before if name not in present]
-    if moved:
-        lines = "\n".join(f"  {line}" for line in moved)
-        raise Problem(f"the world has moved since this was planned, so nothing was changed\n{lines}", mend=MEND)
-
-
-def _moved(name: str, before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> list[str]:
-    """What is different about one resource, in words."""
-    if before is None:
-        return [f"{name}: was not part of it"]
-    was, found = before["observed"], now["observed"]
-    if was is None and found is not None:
-        return [f"{name}: did not exist, and does now"]
-    if was is not None and found is None:
-        return [f"{name}: existed, and does no longer"]
-    if was != found:
-        keys = [key for key in {**was, **found} if was.get(key) != found.get(key)]
-        # What had nothing in it had no keys in it either: then the whole of it has come or gone.
-        fields = dict.fromkeys(_parent(key) if _parent(key) in {**was, **found} else key for key in keys)
-        return [f"{name}: {key} is not what it was" for key in fields]
-    # The same world: what differs came from files beside the workflow, such as the model.
-    differing = [key for key in ("name", "action", "changes") if before[key] != now[key]]
-    return [f"{name}: another {key} than planned" for key in differing]
-
-
-def _parent(key: str) -> str:
-    return key.partition(".")[0]
+    lines = [line for name, each in present.items() for line in moved(name, before.get(name), each)]
+    lines += [f"{name}: no longer part of it" for name in before if name not in present]
+    if lines:
+        told = "\n".join(f"  {line}" for line in lines)
+        raise Problem(f"AWS has changed since this was planned, so nothing was done\n{told}", mend=MEND)
 
 
 def workflow_parts(workflow: Workflow) -> dict[str, str]:
@@ -283,4 +272,4 @@ def plain(value: Any) -> Any:
 
 
 def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(masked(value), sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(masked(value, variables=False), sort_keys=True).encode()).hexdigest()

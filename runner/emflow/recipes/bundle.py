@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import io
+import os
 import struct
 import tarfile
 import zipfile
@@ -16,10 +17,12 @@ import zlib
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from stat import S_ISDIR, S_ISLNK, S_ISREG
 
 from emflow.problems import Problem
-from emflow.workflow.artifact import check_labels, check_model, is_archive
+from emflow.workflow.artifact import MOST_BYTES, MOST_LABEL_BYTES, check_labels, check_model, is_archive
 from emflow.workflow.model import Workflow
+from emflow.workflow.opening import read_regular
 
 PACKAGES = ("emflow_edge", "emflow_proto")
 """What the application component runs: read as files, never imported here."""
@@ -66,7 +69,7 @@ def application_bundle(workflow: Workflow) -> Bundle:
     if workflow.edge.model_io.labels is not None:
         path = _existing(workflow, workflow.edge.model_io.labels, "edge.model_io.labels")
         check_labels(path)
-        files.append((LABELS, path.read_bytes()))
+        files.append((LABELS, read_regular(path, MOST_LABEL_BYTES)))
     data = _zip(files)
     return Bundle(BUNDLE, data, hashlib.sha256(data).hexdigest())
 
@@ -78,27 +81,51 @@ def folder_bundle(workflow: Workflow, folder: str, key: str) -> Bundle:
         key: the place in the workflow, for messages.
 
     Raises:
-        Problem: there is no such folder, nothing in it, or too much.
+        Problem: there is no such folder, nothing in it, too much, or what is no file or leads out of it.
     """
     root = Path(workflow.folder, folder)
     if not root.is_dir():
         raise Problem(f"{key}: there is no such folder", where=str(root), mend="make it, or change the path")
     try:
-        paths = [
-            path for path in sorted(root.rglob("*")) if path.is_file() and not _left_behind(path.relative_to(root))
-        ]
+        paths = list(_component_files(root, key))
         size = sum(path.stat().st_size for path in paths)
         if size > LARGEST:
             what = f"{key}: {size / 1e9:.1f} GB are in it, and Greengrass takes {LARGEST / 1e9:.1f}"
             raise Problem(what, where=str(root), mend="let the component fetch large files itself")
         runnable = {path.relative_to(root).as_posix() for path in paths if path.stat().st_mode & 0o100}
-        files = [(path.relative_to(root).as_posix(), path.read_bytes()) for path in paths]
+        files = [(path.relative_to(root).as_posix(), read_regular(path, LARGEST)) for path in paths]
     except OSError as error:
         raise Problem(f"{key}: cannot be read: {error.strerror}", where=error.filename or str(root)) from error
     if not files:
         raise Problem(f"{key}: the folder is empty", where=str(root), mend="put the component's files into it")
     data = _zip(files, runnable)
     return Bundle(ARTIFACTS, data, hashlib.sha256(data).hexdigest())
+
+
+def _component_files(root: Path, key: str) -> Iterator[Path]:
+    """The files of a component's folder, in order; a link counts as what it leads to."""
+    inside = root.resolve()
+    for path in sorted(root.rglob("*")):
+        if _left_behind(path.relative_to(root)):
+            continue
+        mode = path.lstat().st_mode
+        if S_ISLNK(mode):
+            target = Path(os.path.realpath(path))  # not resolve(), which raises no OSError at a circle
+            if not target.is_relative_to(inside):
+                what = f"{key}: a link leads out of the folder, to {path.readlink()}"
+                raise Problem(what, where=str(path), mend="put the file itself into the folder")
+            if _left_behind(target.relative_to(inside)):
+                what = f"{key}: a link leads to what stays behind, {path.readlink()}"
+                raise Problem(what, where=str(path), mend="hidden files do not go up: name the file otherwise")
+            if target.is_dir():
+                what = f"{key}: a link leads to a folder, {path.readlink()}"
+                raise Problem(what, where=str(path), mend="put a folder of its own there")
+            mode = path.stat().st_mode  # of one that leads nowhere: an error that names it
+        if S_ISREG(mode):
+            yield path
+        elif not S_ISDIR(mode):
+            what = f"{key}: no file, but a device, a pipe or a socket"
+            raise Problem(what, where=str(path), mend="take it out of the folder")
 
 
 def names_in(bundle: Bundle) -> frozenset[str]:
@@ -121,10 +148,10 @@ def model_archive(workflow: Workflow) -> ModelArchive:
     path = _existing(workflow, workflow.cloud.model.artifact, "cloud.model.artifact")
     check_model(path)
     if is_archive(path.name):
-        name, data = path.name, path.read_bytes()
+        name, data = path.name, read_regular(path, MOST_BYTES)
     else:
         inner = path.name if len(path.name.encode()) <= LONGEST_INNER else "model.tflite"
-        name, data = f"{path.stem}.tar.gz", _tar_gz(inner, path.read_bytes())
+        name, data = f"{path.stem}.tar.gz", _tar_gz(inner, read_regular(path, MOST_BYTES))
     return ModelArchive(name, data, hashlib.sha256(data).hexdigest())
 
 

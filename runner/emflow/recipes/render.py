@@ -17,9 +17,13 @@ from emflow.recipes.deployment import application_dependencies, secrets
 from emflow.recipes.faults import Fault
 from emflow.recipes.sandbox import fill
 from emflow.workflow.model import OwnComponent, Workflow
+from emflow.workflow.opening import read_text
 from emflow.workflow.topics import granted
 
 TEMPLATE = "application.recipe.yaml.j2"
+MOST_TEMPLATE_BYTES = 1024 * 1024
+"""Far more than the recipe that comes out of one may have."""
+
 SHOWN = 20
 """How many faults of one recipe are told."""
 
@@ -166,7 +170,9 @@ def _template(workflow: Workflow, name: str, key: str) -> tuple[str, str]:
     """The text of a template beside the workflow, and its path."""
     path = Path(workflow.folder, name)
     try:
-        return path.read_text(encoding="utf-8"), str(path)
+        return read_text(path, MOST_TEMPLATE_BYTES), str(path)
+    except Problem as problem:
+        raise Problem(f"{key}: {problem.what}", where=problem.where, mend=problem.mend) from None
     except FileNotFoundError:
         mend = "put it there, or change the path"
         raise Problem(f"{key}: there is no such file", where=str(path), mend=mend) from None

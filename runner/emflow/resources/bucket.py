@@ -21,6 +21,7 @@ from emflow.engine.work import together
 from emflow.problems import Problem
 from emflow.resources import bucket_settings as settings
 from emflow.resources.answers import unless_missing
+from emflow.resources.bucket_notes import notes
 from emflow.resources.marks import DATA, NOT_OURS, Mark, by_key, refuse_foreign
 
 TRIES = 10
@@ -76,7 +77,8 @@ class Bucket:
             "versioning": settings.versioning(have.get("versioning"), self.versioning),
             "lifecycle": settings.with_expiry(have.get("lifecycle"), self.mark.workflow, self.expiry),
         }
-        diff = Diff.between(want, observed, outputs={"name": self.name, "arn": self.arn})
+        told = notes(have, self.kms_key)
+        diff = Diff.between(want, observed, outputs={"name": self.name, "arn": self.arn}, notes=told)
         if observed is not None:
             refuse_foreign(f"bucket {self.name}", self.mark, have["tags"], diff.changes, adopted=self.adopted)
         return diff

@@ -20,6 +20,9 @@ from emflow.resources.policies import as_list
 PRIVATE = dict.fromkeys(("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets"), True)
 KMS = "aws:kms"
 ENCRYPTED = {"algorithm": "AES256"}
+EXPIRY_RULE = "emflow-captures-"
+"""Begins the name of the rule that lets captures expire; the workflow's name follows."""
+
 AT_LEAST_ENCRYPTED = ("AES256", KMS, "aws:kms:dsse")
 
 
@@ -53,7 +56,7 @@ def with_expiry(
     rules: list[dict[str, Any]] | None, workflow: str, expiry: Expiry | None
 ) -> list[dict[str, Any]] | None:
     """Lifecycle rules with ours among them, or without when nothing expires; everybody else's as they were."""
-    ours = f"emflow-captures-{workflow}"
+    ours = f"{EXPIRY_RULE}{workflow}"
     others = [rule for rule in rules or () if rule.get("ID") != ours]
     if expiry is None:
         return others or None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 
 from emflow.engine.resource import Removable, Resource
 from emflow.problems import UsageProblem
@@ -251,7 +252,7 @@ def _model(workflow: Workflow, *, retry_failed: bool) -> tuple[Resource, ...]:
         retry_failed=retry_failed,
         kms_key=cloud.buckets.components.encryption.kms_key,
     )
-    return stored, compilation, packaging
+    return stored, replace(compilation, packaged=packaging.made), packaging
 
 
 def _components(workflow: Workflow, *, retry_failed: bool) -> tuple[Resource, ...]:

@@ -6,8 +6,8 @@ Semantics: https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateC
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -30,6 +30,8 @@ class Compilation:
         bucket: the components bucket, for what comes out.
         timeout: seconds that the job may run.
         kms_key: what comes out is encrypted with it; None for what the bucket does by itself.
+        packaged: whether what this compilation is for has been made of the same inputs, and is there; then nobody
+            needs the archive again.
     """
 
     base: str
@@ -42,6 +44,7 @@ class Compilation:
     mark: Mark
     retry_failed: bool = False
     kms_key: str | None = None
+    packaged: Callable[[Clients], bool] = field(default=lambda _: False, compare=False)
 
     @property
     def id(self) -> str:
@@ -125,7 +128,7 @@ class Compilation:
             },
             reason=found.get("FailureReason", ""),
             outputs={"artifact": artifact} if completed else {},
-            usable=not completed or _there(clients, artifact),
+            usable=not completed or _there(clients, artifact) or self.packaged(clients),
         )
 
 

@@ -8,6 +8,7 @@ its own, or a changed model would overwrite what devices hold the digest of.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,7 +20,8 @@ from emflow.engine.resource import Action, Change, Diff, Inputs, Observed, Outpu
 from emflow.engine.work import together
 from emflow.problems import Problem
 from emflow.resources import components, jobs
-from emflow.resources.marks import COMPILATION, PACKAGE, PERMISSIONS, ROLE, Mark, by_key, digest_of
+from emflow.resources.components import name_and_version
+from emflow.resources.marks import COMPILATION, DIGEST_TAG, PACKAGE, PERMISSIONS, ROLE, Mark, by_key, digest_of
 from emflow.workflow.model import ModelComponent
 
 PRESET = "GreengrassV2Component"
@@ -84,16 +86,24 @@ class Packaging:
             return None
         return {**found, "ours": self._ours(clients, found["component"], found["jobs"])}
 
+    def made(self, clients: Clients) -> bool:
+        """Whether the component is there, and was made of these very inputs."""
+        return self._of_these_inputs(components.describe(clients, self._arn(clients)))
+
     def diff(self, observed: Observed | None, inputs: Inputs) -> Diff:
         there: tuple[jobs.Job, ...] = observed["jobs"] if observed else ()
         component = observed["component"] if observed else None
         if component is None:
             there = tuple(_without_result(job) for job in there)
         wanted = self._inputs(inputs)
+        if self._of_these_inputs(component):
+            # Which of several compilations of the same inputs it was made of makes no difference.
+            wanted |= next(({"compilation": job.inputs["compilation"]} for job in there if self._yielded(job)), {})
         diff = jobs.compare(self.id, self.base, self.digest, there, wanted, retry_failed=self.retry_failed)
         if component is not None and diff.wanted.get("create"):
             raise Problem(
-                f"{self.name} exists already, with other content; a component version never changes",
+                f"{self.name} exists already, made of another model, compiled otherwise or kept in another bucket; "
+                "a component version never changes",
                 where=self.id,
                 mend="Raise cloud.package.component.version in the workflow.",
             )
@@ -138,6 +148,13 @@ class Packaging:
             # SageMaker made the component, for us: with our mark on it, everybody sees whose it is.
             clients("greengrassv2").tag_resource(resourceArn=arn, tags=self.mark.tags(self.digest))
         return {"job": job.name, **job.outputs}
+
+    def _of_these_inputs(self, component: Mapping[str, Any] | None) -> bool:
+        return component is not None and component["tags"].get(DIGEST_TAG) == self.digest
+
+    def _yielded(self, job: jobs.Job) -> bool:
+        """Whether a job made a component by the name and version that are wanted."""
+        return name_and_version(job.outputs.get("component", "")) == (self.component.name, self.component.version)
 
     def _ours(self, clients: Clients, component: dict[str, Any] | None, there: tuple[jobs.Job, ...]) -> bool:
         """Whether the component is ours: by its own tags or, as SageMaker makes it without any, by its job's."""

@@ -98,7 +98,12 @@ class Role:
             "session": max(self.session_seconds, have.get("session", SHORTEST_SESSION)),
             "tags": self.mark.over(have.get("tags")),
         }
-        return Diff.between(want, observed, outputs={key: have[key] for key in ("arn", "name")} if have else {})
+        needed, session = max(self.session_seconds, SHORTEST_SESSION), have.get("session", 0)
+        # The core device's own role has a session of its own.
+        longer = bool(have) and self.mark.is_on(have["tags"]) and session > needed
+        notes = (f"its sessions may last {session} s; the workflow needs {needed} s",) if longer else ()
+        outputs = {key: have[key] for key in ("arn", "name")} if have else {}
+        return Diff.between(want, observed, outputs=outputs, notes=notes)
 
     def apply(self, clients: Clients, diff: Diff, inputs: Inputs, run: Run) -> Outputs:
         iam = clients("iam")

@@ -6,12 +6,12 @@ import tarfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from stat import S_ISREG
 from typing import IO
 
 from emflow.problems import Problem
 from emflow.workflow import network
 from emflow.workflow.network import Network
+from emflow.workflow.opening import open_regular, read_regular, read_text
 
 _MEND = "put exactly one .tflite into the archive"
 
@@ -40,10 +40,9 @@ def check_model(path: Path) -> Network:
         Problem: it is no TFLite model and no .tar.gz that holds exactly one, or it cannot be read.
     """
     try:
-        _regular(path, MOST_BYTES)
         if is_archive(path.name):
             return _in_archive(path)
-        return _network(path.read_bytes(), str(path))
+        return _network(read_regular(path, MOST_BYTES), str(path))
     except (tarfile.TarError, EOFError, zlib.error) as error:
         raise Problem(
             f"no .tar.gz archive: {error}", where=str(path), mend="make it with: tar -czf … model.tflite"
@@ -59,8 +58,7 @@ def check_labels(path: Path) -> tuple[str, ...]:
         Problem: it is empty, not UTF-8, or cannot be read.
     """
     try:
-        _regular(path, MOST_LABEL_BYTES)
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path, MOST_LABEL_BYTES)
     except UnicodeDecodeError:
         raise Problem("not UTF-8 text", where=str(path), mend="one label a line, in UTF-8") from None
     except OSError as error:
@@ -73,7 +71,7 @@ def check_labels(path: Path) -> tuple[str, ...]:
 def _in_archive(path: Path) -> Network:
     found: dict[str, Network] = {}
     size = 0
-    with tarfile.open(path, "r:gz") as archive:
+    with open_regular(path, MOST_BYTES) as file, tarfile.open(fileobj=file, mode="r:gz") as archive:
         for member, content in _files(archive):
             size += member.size
             if size > MOST_BYTES:
@@ -91,15 +89,6 @@ def _files(archive: tarfile.TarFile) -> Iterator[tuple[tarfile.TarInfo, IO[bytes
         content = archive.extractfile(member) if member.isfile() else None
         if content:
             yield member, content
-
-
-def _regular(path: Path, most: int) -> None:
-    """Refuse what would be read without end: a device, a pipe, a file of a size that no such file has."""
-    stat = path.stat()
-    if not S_ISREG(stat.st_mode):
-        raise Problem("no file", where=str(path), mend="give the path of a file")
-    if stat.st_size > most:
-        raise Problem(f"more than {most // 2**20} MiB", where=str(path), mend="give the file that was meant")
 
 
 def _network(data: bytes, where: str) -> Network:

@@ -12,7 +12,7 @@ from emflow.workflow.document import Document
 from emflow.workflow.model import Workflow
 from emflow.workflow.offence import Offence
 from emflow.workflow.places import Place, spell
-from emflow.workflow.redaction import has_password
+from emflow.workflow.redaction import STARS, has_password
 
 _PASSWORD = re.compile(r"://[^:/@\s]*:([^@/\s]+)@")
 _IN_PIPELINE = re.compile(r"\b(?:user-pw|proxy-pw|passw(?:or)?d)\s*=\s*(?!\{\{)\S")
@@ -42,7 +42,7 @@ def passwords(document: Document, workflow: Workflow) -> Iterator[Finding]:
             continue
         finding = document.finding("EM018", place, message, INSTEAD)
         if not written:  # the line alone does not say that this is one
-            finding = replace(finding, snippet=finding.snippet.replace(span.text, "*" * len(span.text)))
+            finding = replace(finding, snippet=finding.snippet.replace(span.text, STARS))
         if (finding.where, finding.code) not in told:  # once, however often an anchor is used
             told.add((finding.where, finding.code))
             yield finding

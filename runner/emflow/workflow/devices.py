@@ -9,9 +9,13 @@ from pathlib import Path
 from emflow.problems import Problem
 from emflow.workflow.model import DEVICE_NAME, Workflow
 from emflow.workflow.offence import Offence
+from emflow.workflow.opening import read_text
 from emflow.workflow.places import Place
 
 PLACE: Place = ("cloud", "fleet", "devices_file")
+
+MOST_BYTES = 16 * 1024 * 1024
+"""A fleet of a quarter of a million devices, with the longest names that there are."""
 
 
 def named_devices(workflow: Workflow) -> tuple[str, ...]:
@@ -28,9 +32,9 @@ def named_devices(workflow: Workflow) -> tuple[str, ...]:
 def read(path: Path) -> tuple[str, ...]:
     """The names in a file, each once. Raises as `named_devices` does."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        text = read_text(path, MOST_BYTES)
+    except (OSError, ValueError, Problem) as error:
+        why = error.what if isinstance(error, Problem) else getattr(error, "strerror", None) or "it is not UTF-8"
         raise Problem(
             f"the file of devices cannot be read: {why}",
             where=str(path),

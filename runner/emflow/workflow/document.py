@@ -6,6 +6,7 @@ plain scalars mean is `yaml12`'s business.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +15,8 @@ from typing import Any
 
 import yaml
 
-from emflow.problems import Finding, WorkflowProblem
+from emflow.problems import Finding, Problem, WorkflowProblem
+from emflow.workflow.opening import open_regular
 from emflow.workflow.places import Place, Source, Span, finding_at
 from emflow.workflow.yaml12 import (
     DEEPEST,
@@ -76,10 +78,12 @@ def read(path: Path, *, tabs: bool = False) -> Document:
     """
     name = str(path)
     try:
-        with path.open("rb") as file:
-            data = file.read(LARGEST + 1)  # no more of it, whatever it is: /dev/zero has no end
+        with open_regular(path, sys.maxsize, piped=True) as file:
+            data = file.read(LARGEST + 1)
     except FileNotFoundError:
         raise _refused(name, "EM001", "there is no such file") from None
+    except Problem as problem:
+        raise _refused(name, "EM001", problem.what, problem.mend) from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise _refused(name, "EM001", f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
     return parse(name, data.replace(b"\t", b" ") if tabs else data)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from os.path import commonprefix
 
-from emflow.problems import Finding
+from emflow.problems import UNPRINTABLE, Finding
 from emflow.workflow.redaction import redacted
 
 Place = tuple[str | int, ...]
@@ -56,13 +57,25 @@ def finding_at(path: str, lines: tuple[str, ...], span: Span, code: str, message
         path, lines = span.source.path, span.source.lines
     snippet = ""
     if 0 < span.line <= len(lines) and len(lines[span.line - 1]) <= LONGEST_LINE:
-        source = redacted(lines[span.line - 1].replace("\t", " ")).rstrip()
-        first = 0 if len(source) <= WIDEST else max(0, span.column - 1 - WIDEST // 2)
-        shown, column = source[first : first + WIDEST], span.column - first
+        written = lines[span.line - 1].replace("\t", " ").rstrip()
+        written = UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", written)  # one for one: the caret stays under its place
+        source = redacted(written)
+        start, end = (_moved(at, written, source) for at in (span.column - 1, span.column - 1 + span.width))
+        first = 0 if len(source) <= WIDEST else max(0, start - WIDEST // 2)
+        shown, column = source[first : first + WIDEST], start - first
         number = str(span.line)
-        width = max(1, min(span.width, len(shown) - column + 1))
-        snippet = f"{number} | {shown}\n{' ' * len(number)} | {' ' * (column - 1)}{'^' * width}"
+        width = max(1, min(end - start, len(shown) - column))
+        snippet = f"{number} | {shown}\n{' ' * len(number)} | {' ' * column}{'^' * width}"
     return Finding(path, span.line, span.column, code, _short(message), _short(mend), snippet)
+
+
+def _moved(at: int, written: str, shown: str) -> int:
+    """Where in a line with stars a place of the written line is; what lies among stars is at the first of them."""
+    begin = len(commonprefix([written, shown]))  # noqa: RUF071 of characters
+    rest = len(commonprefix([written[begin:][::-1], shown[begin:][::-1]]))  # noqa: RUF071 of characters
+    if at <= begin or written == shown:
+        return at
+    return at + len(shown) - len(written) if at >= len(written) - rest else begin
 
 
 def _short(text: str) -> str:

@@ -14,6 +14,7 @@ from emflow.problems import Finding, WorkflowProblem
 from emflow.workflow.document import MOST_FINDINGS, Document
 from emflow.workflow.given import NAME, Given, assignments, overrides
 from emflow.workflow.places import Place
+from emflow.workflow.redaction import remember
 from emflow.workflow.rendering import Budget, Refused, as_text, close
 
 if TYPE_CHECKING:
@@ -105,6 +106,7 @@ class _Variables:
             self._under_way.append(name)
             try:
                 self._done[name] = self._work_out(name)
+                remember(name, self._done[name])
             except Refused as refused:
                 refused.variable = refused.variable or name
                 raise
@@ -116,6 +118,7 @@ class _Variables:
         if name not in self._environ:
             mend = close(name, self._environ) or f"set it, or write {{{{ env.{name} | default('…') }}}}"
             raise Refused("EM015", f"the environment variable `{name}` is not set", mend)
+        remember(name, self._environ[name])
         return self._environ[name]
 
     def _work_out(self, name: str) -> Any:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import grpc
@@ -53,3 +55,24 @@ def test_calls_under_way_get_their_answer_within_the_grace(tmp_path: Path, folde
     server.join(20)
     assert left.is_set()
     assert not address.exists()
+
+
+@pytest.mark.parametrize("gone", [Path.unlink, lambda address: address.rename(address.with_name("elsewhere"))])
+def test_an_agent_that_ends_leaves_the_socket_of_the_one_that_came_after_it(
+    tmp_path: Path, gone: Callable[[Path], object]
+) -> None:
+    address = tmp_path / "a.sock"
+    with ExitStack() as before, ExitStack() as after:
+        before.enter_context(serving(AgentService(ModelStore()), address, clean_stale_socket=False, grace=5.0))
+        gone(address)
+        after.enter_context(serving(AgentService(ModelStore()), address, clean_stale_socket=False, grace=5.0))
+        before.close()
+        with grpc.insecure_channel(f"unix:{address}") as channel:
+            AgentStub(channel).ListModels(m.ListModelsRequest(), timeout=10)
+    assert not address.exists()
+
+
+def test_a_socket_is_the_only_file_that_an_agent_makes_beside_it(tmp_path: Path) -> None:
+    with serving(AgentService(ModelStore()), tmp_path / "a.sock", clean_stale_socket=False, grace=5.0):
+        assert [each.name for each in tmp_path.iterdir()] == ["a.sock"]
+    assert not list(tmp_path.iterdir())

@@ -77,6 +77,7 @@ class World:
     def client(self, store: ModelStore, settings: CaptureSettings | None = None) -> Any:
         address = self._tmp_path / f"{uuid.uuid4().hex[:8]}.sock"
         capturing = Capturing(settings or CaptureSettings())
+        capturing.open()
         capturing.start()
         self._opened.callback(capturing.close, 5.0)
         self._opened.enter_context(serving(AgentService(store, capturing), address, False, grace=5.0))

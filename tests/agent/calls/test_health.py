@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
 from google.protobuf import descriptor_pb2
 
 from emflow_agent.calls.health import MOST_WATCHERS, Health
+from emflow_agent.calls.reflection import MOST_STREAMS
 from emflow_agent.calls.server import serving
 from emflow_agent.calls.service import AgentService
 from emflow_agent.models.store import ModelStore
@@ -93,7 +96,7 @@ def test_a_watcher_that_hangs_up_leaves_no_worker_behind() -> None:
     assert not list(watching)
 
 
-def ask(channel: grpc.Channel, version: str, **question: str) -> object:
+def reflect(channel: grpc.Channel, version: str, questions: Iterator[dict[str, str]]) -> Any:
     compiled = Compiled(f"reflection_{version}")
     request, response = compiled.message("ServerReflectionRequest"), compiled.message("ServerReflectionResponse")
     call = channel.stream_stream(
@@ -101,7 +104,11 @@ def ask(channel: grpc.Channel, version: str, **question: str) -> object:
         request_serializer=request.SerializeToString,
         response_deserializer=response.FromString,
     )
-    (answer,) = call(iter([request(host="a", **question)]), timeout=10)
+    return call((request(host="a", **question) for question in questions), timeout=20)
+
+
+def ask(channel: grpc.Channel, version: str, **question: str) -> Any:
+    (answer,) = reflect(channel, version, iter([question]))
     return answer
 
 
@@ -176,3 +183,24 @@ def test_those_that_watch_leave_room_for_calls(channel: grpc.Channel) -> None:
         next(watch(channel, ""))
     assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
     assert check(channel, "") == health.SERVING
+
+
+def test_reflection_streams_that_stay_open_leave_room_and_make_it_when_they_end(channel: grpc.Channel) -> None:
+    close = threading.Event()
+
+    def asks_and_stays() -> Iterator[dict[str, str]]:
+        yield {"list_services": "*"}
+        close.wait()
+
+    versions = ("v1", "v1alpha") * (MOST_STREAMS // 2)
+    opened = [reflect(channel, version, asks_and_stays()) for version in versions]
+    try:
+        assert all(next(each).HasField("list_services_response") for each in opened)
+        with pytest.raises(grpc.RpcError) as caught:
+            ask(channel, "v1", list_services="*")
+        assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert check(channel, "") == health.SERVING
+    finally:
+        close.set()
+    assert not [answer for each in opened for answer in each]
+    assert ask(channel, "v1", list_services="*").HasField("list_services_response")

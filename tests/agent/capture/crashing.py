@@ -30,6 +30,7 @@ def main(bucket: str, folder: str) -> None:
         push_period=0.01, upload=True, upload_period=0.01,
     )  # fmt: skip
     capturing = Capturing(settings, pauses=lambda: Pauses(0.01, 0.1))
+    capturing.open()
     capturing.start()
     under_way: list[str] = []
     while True:

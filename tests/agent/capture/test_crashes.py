@@ -131,6 +131,7 @@ from emflow_agent.capture.capturing import Capturing
 from emflow_agent.capture.lines import Capture, Captured
 from emflow_agent.capture.settings import CaptureSettings
 one = Capturing(CaptureSettings(fleet="f", to_cloud=False, folder=Path(sys.argv[1]), batch=1, push_period=0.01))
+one.open()
 one.start()
 for at, size in enumerate((20_000, 40_000, 20_000)):
     one.put(Capture(f"{at:032x}", "net", 1e9, (Captured("x", "Tensor[UINT8; 1]", bytes(size)),), ()))

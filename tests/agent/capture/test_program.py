@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -87,3 +88,22 @@ def test_to_disk_with_the_original_s_settings(run: Callable[..., tuple[Process, 
     assert [path.parts[:3] for path in (file.relative_to(disk) for file in disk.rglob("*.jsonl"))] == [
         ("a", "b", FLEET)
     ]
+
+
+def test_a_folder_that_another_agent_captures_to_is_refused_in_one_line(
+    run: Callable[..., tuple[Process, list[str]]], python: Callable[..., Process], tmp_path: Path
+) -> None:
+    disk, config = tmp_path / "disk", str(tmp_path / "agent.json")
+    settings = {"CaptureDataDestination": "Disk", "CaptureDataDiskPath": str(disk), "CaptureDataBatchSize": "4"}
+    first, ids = run(**settings)
+    second = python("emflow_agent", "--socket", str(tmp_path / "b.sock"), "--config", config)
+    assert second.popen.wait(20) == 1
+    assert second.text().strip().splitlines()[-1] == (
+        f"emflow-agent: captured data in {disk}/sme-capture/{FLEET} is another agent's; "
+        "each needs a CaptureDataDiskPath of its own"
+    )
+    assert not (tmp_path / "b.sock").exists()
+    until(lambda: ids_on(disk) == ids)
+    # Killed, it leaves nothing that keeps the next one out.
+    first.end(signal.SIGKILL)
+    python("emflow_agent", "--socket", str(tmp_path / "b.sock"), "--config", config).says("Server listening on")

@@ -131,7 +131,20 @@ def test_a_buffer_is_full_by_bytes_too(agent: Agent, tmp_path: Path, refused: Re
     stub = agent(to_cloud=False, folder=tmp_path / "disk", buffer_bytes=2 * PICTURE, push_period=60.0)
     stub.CaptureData(request())
     stub.CaptureData(request())
+    code, text = refused(lambda: stub.CaptureData(request()))
+    assert code == Code.RESOURCE_EXHAUSTED
+    assert text == (
+        f"2 captures of {2 * PICTURE} bytes wait to be stored, and {PICTURE} more are above the {2 * PICTURE} bytes "
+        "that the buffer holds"
+    )
+
+
+def test_a_full_buffer_knows_the_captures_that_it_has(agent: Agent, tmp_path: Path, refused: Refusal) -> None:
+    stub = agent(to_cloud=False, folder=tmp_path / "disk", batch=3, buffer=4, push_period=60.0, buffer_bytes=PICTURE)
+    sent = request()
+    stub.CaptureData(sent)
     assert refused(lambda: stub.CaptureData(request()))[0] == Code.RESOURCE_EXHAUSTED
+    assert refused(lambda: stub.CaptureData(sent))[0] == Code.ALREADY_EXISTS
 
 
 def test_without_network_or_a_folder_captures_are_refused_until_it_is_back(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import json
 import os
 import shutil
@@ -13,14 +12,11 @@ from typing import Any
 
 import grpc
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from emflow_agent import signing
 from emflow_agent.calls.server import serving
 from emflow_agent.calls.service import AgentService
-from emflow_agent.models.folder import Folder, plain_parts
-from emflow_agent.models.integrity import read_job_manifest, read_manifest
+from emflow_agent.models.folder import Folder
 from emflow_agent.models.loading import Opened, open_folder
 from emflow_agent.models.memory import Room
 from emflow_agent.models.signatures import Trust, read_trust
@@ -269,36 +265,3 @@ def test_a_package_of_the_embedded_aws_is_checked_against_what_lies_in_it(folder
     (folder / "manifest.json").write_bytes(signed.manifest)
     (folder / "scenes.tflite").write_bytes(b"other")
     assert "its SHA-256 differs" in refusal(folder)
-
-
-@given(st.binary(max_size=300))
-def test_no_manifest_whatsoever_is_more_than_refused(content: bytes) -> None:
-    for read in (read_manifest, read_job_manifest):
-        with contextlib.suppress(CannotLoad):
-            read(content)
-
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
-    max_leaves=8,
-)
-
-
-@given(st.fixed_dictionaries({"schemaVersion": st.just(1) | JSON, "files": JSON, "model": JSON, "target": JSON}))
-def test_no_json_of_the_right_keys_is_more_than_refused(said: dict[str, Any]) -> None:
-    with contextlib.suppress(CannotLoad):
-        read_manifest(json.dumps(said).encode())
-    with contextlib.suppress(CannotLoad):
-        read_job_manifest(json.dumps({**said, "algorithm": "SHA-256"}).encode())
-
-
-@given(st.text(min_size=1, max_size=12).map(lambda name: name.replace("x", "/").replace("y", "..")))
-def test_no_name_leads_out_of_a_folder(name: str) -> None:
-    try:
-        parts = plain_parts(name)
-    except CannotLoad:
-        return
-    inside = Path("/package")
-    assert inside in Path(os.path.normpath(inside / name)).parents
-    assert "/".join(parts) == name

@@ -121,6 +121,7 @@ def test_numbers_that_greengrass_made_floats_are_whole_again() -> None:
         ({"SocketMode": "0888"}, "'0888' is not an access mode in octal digits"),
         ({"SocketMode": "0060"}, "lets its owner in"),
         ({"MemoryLimit": "a lot"}, "'a lot' is no size, such as 512 MiB"),
+        ({"MetricsPeriodSeconds": "-1"}, "'-1' is no number of seconds"),
         ({"Threads": "0"}, "'0' is no whole number from 1 to 64"),
         ({"Threads": ["2"]}, "Threads in here: has to be text, not a list"),
         ({"FolderPrefix": "a\0b"}, "holds a NUL"),

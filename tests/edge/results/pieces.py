@@ -12,7 +12,11 @@ from typing import Any
 
 from emflow_edge.results.message import Result
 from emflow_edge.results.outlets import Message
+from emflow_edge.results.publish import Publisher
 from emflow_edge.vision.outcome import Box, Choice, Detection, Outcome
+from emflow_edge.watching.counters import Counters
+
+Make = Callable[..., Publisher]
 
 
 def result(sequence: int = 0, index: int = 1, confidence: float = 0.9, stream: str = "front") -> Result:
@@ -84,3 +88,8 @@ class Other:
 
     def sequences(self, topic: str = "em/inference") -> list[int]:
         return [json.loads(message.payload)["sequence"] for message in self.taken if message.topic == topic]
+
+
+def counted(counters: Counters) -> tuple[int, int, int]:
+    now = counters.now()
+    return now["published"], now["dropped"], now["filtered"]

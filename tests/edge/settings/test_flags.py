@@ -1,3 +1,4 @@
+import errno
 from pathlib import Path
 
 import pytest
@@ -86,3 +87,21 @@ def test_a_wrong_destination_is_told(text: str, files: dict[str, str], message: 
     with pytest.raises(ConfigProblem, match=message) as caught:
         destination(text, **{name: tmp_path / file for name, file in files.items()})
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"), [(errno.EACCES, "Permission denied"), (errno.ENAMETOOLONG, "File name too long")]
+)
+def test_a_certificate_out_of_reach_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int, reason: str
+) -> None:
+    path = tmp_path / ("x" * 300 if error == errno.ENAMETOOLONG else "ca.pem")
+    if error == errno.EACCES:
+        # Whoever runs this may be allowed everything.
+        def refuses(*_: object, **__: object) -> None:
+            raise PermissionError(error, reason)
+
+        monkeypatch.setattr(Path, "stat", refuses)
+    with pytest.raises(ConfigProblem) as caught:
+        destination("mqtts://broker", ca=path)
+    assert str(caught.value) == f"--ca: {path} cannot be read: {reason}"

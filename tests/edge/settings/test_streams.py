@@ -138,7 +138,7 @@ def test_every_setting_of_a_stream_is_read(tmp_path: Path) -> None:
         ({"every": "0 frames"}, "every: '0 frames' is no duration and no number of frames"),
         ({"transport": "sctp"}, "transport: 'sctp' is none of tcp, udp"),
         ({"backend": "vlc"}, "backend: 'vlc' is none of auto, ffmpeg, opencv, gstreamer"),
-        ({"pipeline": "imx8"}, "pipeline: 'imx8' is neither imx8mp nor imx8mp-h265 nor decodebin nor a pipeline"),
+        ({"pipeline": "imx8"}, "pipeline: is neither imx8mp nor imx8mp-h265 nor decodebin nor a pipeline"),
         ({"pipeline": "imx8mp", "backend": "opencv"}, "backend: opencv runs no pipeline"),
         ({"pipeline": "imx8mp", "url": "v4l2:///dev/video0"}, "pipeline: imx8mp is for RTSP"),
         ({"url": "gstreamer:"}, "pipeline: is missing"),
@@ -161,3 +161,10 @@ def test_a_wrong_setting_is_told_with_its_place_and_without_secrets(keys: dict[s
 
 def test_no_representation_shows_a_url() -> None:
     assert "hunter2" not in repr(Stream("front", "rtsp://me:hunter2@camera/1", pipeline="hunter2 ! x"))
+
+
+def test_a_pipeline_that_is_none_is_refused_without_its_words() -> None:
+    stream = {"name": "front", "url": "gstreamer:", "pipeline": "rtspsrc location=rtsp://u:its-secret@camera/1"}
+    with pytest.raises(ConfigProblem, match=r"^streams\[0\]\.pipeline: is neither ") as caught:
+        read_streams({"streams": [stream]})
+    assert "its-secret" not in str(caught.value)

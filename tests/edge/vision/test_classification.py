@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from emflow_edge.inference.model import Model, TensorSpec, picture_model
+from emflow_edge.inference.model import Model, OtherModel, TensorSpec, picture_model
 from emflow_edge.inference.tflite import ModelFacts, TensorFacts
 from emflow_edge.problems import ConfigProblem, EdgeProblem
 from emflow_edge.settings.model_io import ModelIO
@@ -131,7 +131,7 @@ def test_numbers_of_any_size_are_a_result() -> None:
 
 
 def test_an_answer_of_another_size_is_told() -> None:
-    with pytest.raises(EdgeProblem, match=r"sent 8 bytes for an output of 12 \(float32 \[1, 3\]\)"):
+    with pytest.raises(OtherModel, match=r"sent 8 bytes for an output of 12 \(float32 \[1, 3\]\)"):
         Decode(model("float32", 3), None, ModelIO())(bytes(8))
 
 

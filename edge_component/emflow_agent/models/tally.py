@@ -1,0 +1,67 @@
+"""How the calls of one model went since somebody last asked: how many, how many failed, how long they took."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+# Of a minute, these are all of them up to 130 a second; beyond that, the newest.
+REMEMBERED = 8192
+
+
+@dataclass(frozen=True)
+class Calls:
+    """calls: all that ended; failures: those of them without a result; p50, p99: milliseconds of the others, their wait
+    included, None where there is none."""
+
+    calls: int
+    failures: int
+    p50: float | None
+    p99: float | None
+
+    def __str__(self) -> str:
+        took = "" if self.p50 is None else f", p50 {self.p50:.1f} ms, p99 {self.p99:.1f} ms"
+        return f"{self.calls} calls, {self.failures} failed{took}"
+
+
+class Tally:
+    """Counts calls. Safe to use from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._calls = self._failures = 0
+        self._took: deque[float] = deque(maxlen=REMEMBERED)
+
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        """One call; it failed where this is left by an exception."""
+        began = time.perf_counter()
+        try:
+            yield
+        except BaseException:
+            with self._lock:
+                self._calls += 1
+                self._failures += 1
+            raise
+        took = time.perf_counter() - began
+        with self._lock:
+            self._calls += 1
+            self._took.append(took)
+
+    def take(self) -> Calls:
+        """What came since the last time."""
+        with self._lock:
+            calls, failures, took = self._calls, self._failures, list(self._took)
+            self._calls = self._failures = 0
+            self._took.clear()
+        took.sort()
+        return Calls(calls, failures, _quantile(took, 0.5), _quantile(took, 0.99))
+
+
+def _quantile(took: list[float], share: float) -> float | None:
+    """By the nearest rank, in milliseconds."""
+    return 1000 * took[min(int(share * len(took)), len(took) - 1)] if took else None

@@ -1,0 +1,53 @@
+"""A camera with what belongs to it, and what it told of its health."""
+
+from __future__ import annotations
+
+import threading
+
+from emflow_edge.camera.source import Camera, Credentials, Frame
+from emflow_edge.settings.streams import Stream
+from emflow_edge.watching.counters import Counters
+
+
+class Heard:
+    """What a source told of its camera's health, in order."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def present(self, width: int, height: int, fps: float) -> None:
+        self.told.append(f"present {width} x {height}")
+
+    def absent(self, reason: str) -> None:
+        self.told.append(f"absent: {reason}")
+
+    def frozen(self) -> None:
+        self.told.append("frozen")
+
+    def black(self) -> None:
+        self.told.append("black")
+
+    def clear(self) -> None:
+        self.told.append("clear")
+
+
+class Watched(Camera):
+    """A camera with what belongs to it, for a test."""
+
+    def __init__(self, url: str, credentials: Credentials | None = None, **settings: object) -> None:
+        self.counters, self.stop, self.heard = Counters(), threading.Event(), Heard()
+        stream = Stream("front", url, **{"every": 0.0, **settings})
+        super().__init__(stream, self.counters, self.stop, self.heard, credentials)
+
+    def __enter__(self) -> Watched:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop.set()
+        assert self.join(10)
+
+    def next(self, timeout: float = 20) -> Frame:
+        frame = self.frames.take(timeout)
+        self.cadence.taken(frame.at, frame.number)
+        return frame

@@ -1,0 +1,35 @@
+"""A publisher to an outlet whose other side the test holds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from edge.results.pieces import Make, Other
+from emflow_edge.results.publish import Publisher
+from emflow_edge.settings.publishing import Publishing
+from emflow_edge.watching.counters import Counters
+from emflow_edge.watching.timings import Timings
+
+
+@pytest.fixture
+def other() -> Other:
+    return Other()
+
+
+@pytest.fixture
+def counters() -> Counters:
+    return Counters()
+
+
+@pytest.fixture
+def publisher(other: Other, counters: Counters) -> Make:
+    def make(to: Publishing | None = None, **options: Any) -> Publisher:
+        finished = options.pop("finished", lambda _: None)
+        timings = options.pop("timings", Timings())
+        publisher = Publisher(other, to or Publishing(), counters, timings, finished, **options)
+        publisher.start()
+        return publisher
+
+    return make
