@@ -112,7 +112,7 @@ def test_a_changed_model_makes_new_jobs_and_needs_a_new_component_version(rollou
     rollout.apply(workflow)
     model = file.parent / "scenes.tflite"
     model.write_bytes(model.read_bytes() + bytes(16))  # a FlatBuffer may have anything after it
-    with pytest.raises(Problem, match="exists already, with other content") as refused:
+    with pytest.raises(Problem, match="exists already, made of another model") as refused:
         rollout.plan(workflow)
     assert "cloud.package.component.version" in refused.value.mend
 
