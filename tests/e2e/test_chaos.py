@@ -32,6 +32,8 @@ AWAY = (0.2, 6.0)  # seconds for which something is gone; a camera's read timeou
 TOPIC = "em/inference"
 # An interpreter's heap and its libraries' pools settle in the first minutes; what leaks goes on growing.
 GROWTH = 1.25
+# gRPC's and the SDK's thread pools breathe. What is lost each time that something goes away would be dozens by the end.
+BREATH = 4
 
 
 @dataclass
@@ -144,12 +146,12 @@ def test_whatever_is_taken_away_results_flow_when_it_is_back_and_nothing_leaks(w
     for process, early in zip(world.components, before, strict=True):
 
         def small(now: Footprint, early: Footprint = early) -> bool:
-            return now.threads <= early.threads and now.files <= early.files
+            return now.threads <= early.threads + BREATH and now.files <= early.files + BREATH
 
         late = settled(process.popen.pid, small, timeout=20)
         print(f"{early}\n{late}")
-        assert late.threads <= early.threads
-        assert late.files <= early.files
+        assert late.threads <= early.threads + BREATH
+        assert late.files <= early.files + BREATH
         assert late.resident <= early.resident * GROWTH
         assert late.segments <= early.segments
     for process in world.components:
