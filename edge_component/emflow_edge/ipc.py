@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-SOCKET_VARIABLE = "AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH_FOR_COMPONENT"
+SOCKET_VARIABLE, TOKEN_VARIABLE = "AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH_FOR_COMPONENT", "SVCUID"
 RUNNING, ERRORED = "RUNNING", "ERRORED"
 _TIMEOUT = 10.0
 _GOODBYE = 1.0
@@ -157,18 +157,37 @@ class Nucleus:
 
     def _connect(self) -> Any:
         # Here, not above: an eighth of a second that only a component in Greengrass has to spend.
-        from awsiot import greengrasscoreipc
-        from awsiot.eventstreamrpc import LifecycleHandler
-        from awsiot.greengrasscoreipc import clientv2
+        from awscrt import io
+        from awsiot import eventstreamrpc
+        from awsiot.greengrasscoreipc import client, clientv2
 
         lost = self._lost
 
-        class Handler(LifecycleHandler):  # type: ignore[misc] # awsiot has no types
+        class Handler(eventstreamrpc.LifecycleHandler):  # type: ignore[misc] # awsiot has no types
             def on_disconnect(self, reason: Exception | None) -> None:  # noqa: ARG002
                 lost.set()
 
+        # Not the SDK's own `connect`: it makes an event loop with its thread for every attempt, and what is left of
+        # a failed one keeps them until Python next looks for cycles, while a nucleus that is away is asked often.
+        options = io.SocketOptions()
+        options.domain = io.SocketDomain.Local
+        connection = eventstreamrpc.Connection(
+            host_name=os.environ[SOCKET_VARIABLE],
+            port=0,
+            bootstrap=io.ClientBootstrap.get_or_create_static_default(),
+            socket_options=options,
+            connect_message_amender=eventstreamrpc.MessageAmendment.create_static_authtoken_amender(
+                os.environ[TOKEN_VARIABLE]
+            ),
+        )
         lost.clear()
-        return clientv2.GreengrassCoreIPCClientV2(greengrasscoreipc.connect(lifecycle_handler=Handler()))
+        try:
+            connection.connect(Handler()).result(_TIMEOUT)
+        except BaseException:
+            # One that opens later would be nobody's.
+            connection.close()
+            raise
+        return clientv2.GreengrassCoreIPCClientV2(client.GreengrassCoreIPCClient(connection))
 
     def _stay_connected(self) -> None:
         backoff = Backoff(*_ABSENT)

@@ -158,6 +158,10 @@ class Nucleus:
         self._server.stop()
 
 
+def _size(held: int | list[str]) -> int:
+    return held if isinstance(held, int) else len(held)
+
+
 class Footprint:
     """What a process holds: threads, file descriptors, resident kilobytes, and System V segments of its making."""
 
@@ -165,19 +169,37 @@ class Footprint:
         status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
         self.threads = int(status["Threads"])
         self.resident = int(status["VmRSS"].split()[0])
-        self.files = len(list(Path(f"/proc/{pid}/fd").iterdir()))
+        self.open = descriptors(pid)
+        self.files = len(self.open)
         self.segments = segments_of(pid)
 
     def most(self, other: Footprint) -> Footprint:
         """The larger of two, in each respect."""
         made = copy.copy(self)
         for name, value in vars(other).items():
-            setattr(made, name, max(value, getattr(made, name)))
+            setattr(made, name, max(value, getattr(made, name), key=_size))
         return made
 
     def __str__(self) -> str:
         kept = f"{self.threads} threads, {self.files} files, {self.segments} shared segments"
         return f"{kept}, {self.resident / 1024:.0f} MiB"
+
+
+def descriptors(pid: int) -> list[str]:
+    """What a process has open: files by their paths, sockets by the two ends that the kernel tells of."""
+    sockets = {}
+    for line in Path(f"/proc/{pid}/net/unix").read_text().splitlines()[1:]:
+        fields = line.split(maxsplit=7)
+        sockets[fields[6]] = " ".join(["unix", f"state {fields[5]}", *fields[7:]])
+    for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]:
+        fields = line.split()
+        sockets[fields[9]] = f"tcp {fields[1]} to {fields[2]}, state {fields[3]}"
+    found = []
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            name = os.readlink(entry)
+            found.append(sockets.get(name[len("socket:[") : -1], name) if name.startswith("socket:[") else name)
+    return sorted(found)
 
 
 def segments_of(pid: int) -> int:

@@ -151,7 +151,7 @@ def test_whatever_is_taken_away_results_flow_when_it_is_back_and_nothing_leaks(w
         late = settled(process.popen.pid, small, timeout=20)
         print(f"{early}\n{late}")
         assert late.threads <= early.threads + BREATH
-        assert late.files <= early.files + BREATH
+        assert late.files <= early.files + BREATH, "\n".join(["before:", *early.open, "after:", *late.open])
         assert late.resident <= early.resident * GROWTH
         assert late.segments <= early.segments
     for process in world.components:

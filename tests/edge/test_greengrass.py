@@ -1,12 +1,14 @@
 """The component as Greengrass runs it: configured, publishing and telling its state on the virtual core's IPC."""
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from e2e.chaos import Footprint, settled
 from edge.greengrass import THING, Core, publishing
 from edge.http_camera import camera
 from emflow.local.core.secrets import Secret
@@ -141,6 +143,27 @@ def test_a_nucleus_that_went_away_is_told_the_state_and_asked_for_the_configurat
     core.results(2, version="3.0.0")
     assert process.end() == 0
     assert "Traceback" not in process.text()
+
+
+def test_looking_for_a_nucleus_that_is_away_takes_no_descriptor_and_no_thread_for_good(
+    edge: "Edge", core: Core, labelled: tuple[str, ...]
+) -> None:
+    edge.agent()
+    core.deploy(deployed(edge, edge.camera()[1]))
+    process = core.run(*labelled)
+    core.results(2)
+    first = Footprint(process.popen.pid)
+    for number in range(4):
+        core.stop()
+        until(lambda number=number: process.text().count("has hung up") > number)
+        # Long enough for several attempts, each after a longer pause than the one before.
+        time.sleep(1.5)
+        core.start()
+        core.results(1)
+    late = settled(process.popen.pid, lambda now: now.files <= first.files and now.threads <= first.threads, timeout=10)
+    assert late.open == first.open
+    assert late.threads <= first.threads
+    assert process.end() == 0
 
 
 def test_a_nucleus_that_comes_late_is_waited_for(edge: "Edge", core: Core, labelled: tuple[str, ...]) -> None:
