@@ -36,6 +36,7 @@ from emflow_edge.results.outlets import GreengrassOutlet, Outlet, StdoutOutlet
 from emflow_edge.settings import fields
 from emflow_edge.settings.config import Settings, settings, unknown_keys
 from emflow_edge.settings.flags import overlay, parse
+from emflow_edge.signals import listen
 from emflow_edge.watching import logs
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ class _Run:
         self._flags, self._to, self._nucleus = flags, to, nucleus
         named = {"--thing": flags.thing or os.environ.get("AWS_IOT_THING_NAME") or socket.gethostname()}
         self._thing = fields.text(named, "--thing")
-        # A SimpleQueue, because a signal handler may interrupt whoever holds the lock of an Event, but not this.
+        # A SimpleQueue, because until `serve` a signal handler may interrupt whoever holds a lock, but not this one's.
         self._told: queue.SimpleQueue[Told] = queue.SimpleQueue()
         self._unknown: tuple[str, ...] = ()
         self._heard: Mapping[str, Any] | None = None
@@ -127,8 +128,10 @@ class _Run:
         # Only now: OpenCV and gRPC take a quarter of a second, which a mistake in the configuration need not wait for.
         from emflow_edge.component import Component
 
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self._told.put(None))
+        def asked(number: int) -> None:
+            self._told.put(_RELOAD if number == signal.SIGHUP else None)
+
+        listen((signal.SIGTERM, signal.SIGINT, signal.SIGHUP), asked)
         threading.excepthook = lambda failure: self._told.put(_unexpected(failure))
 
         nucleus = self._nucleus

@@ -197,7 +197,7 @@ def descriptors(pid: int) -> list[str]:
     found = []
     for entry in Path(f"/proc/{pid}/fd").iterdir():
         with contextlib.suppress(FileNotFoundError):
-            name = os.readlink(entry)
+            name = str(entry.readlink())
             found.append(sockets.get(name[len("socket:[") : -1], name) if name.startswith("socket:[") else name)
     return sorted(found)
 

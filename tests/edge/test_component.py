@@ -1,7 +1,9 @@
 """The component as a process, with a real camera and the real agent."""
 
+import ctypes
 import json
 import os
+import platform
 import shutil
 import signal
 import socket
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.e2e
 DWELL = 1.0
 SCENES = ("--dwell", str(DWELL))
+TGKILL = {"x86_64": 234, "aarch64": 131}  # tgkill(2), which C libraries have a name for since glibc 2.30 only
 NEW_SCENE = 0.25  # seconds after a change in which the scene before may still be seen
 NEXT_SCENE = 0.1  # before one in which a camera on a busy machine may draw the next scene already
 
@@ -214,6 +217,18 @@ def test_it_ends_cleanly_while_it_works(edge: "Edge", number: int) -> None:
     ends_cleanly(component, number)
     assert "ended: " in component.text()
     assert loaded(edge) == []
+
+
+def test_it_ends_cleanly_whichever_of_its_threads_the_kernel_gives_the_signal_to(edge: "Edge") -> None:
+    edge.agent()
+    component = edge.run(edge.camera()[1])
+    edge.results(component, 1)
+    pid = component.popen.pid
+    other = max(int(thread.name) for thread in Path(f"/proc/{pid}/task").iterdir())
+    assert other != pid
+    # Not kill(2), for which the kernel chooses the main thread most of the time.
+    assert ctypes.CDLL(None).syscall(TGKILL[platform.machine()], pid, other, signal.SIGTERM) == 0
+    assert component.popen.wait(5) == 0
 
 
 def test_it_ends_cleanly_while_it_waits_for_everything(edge: "Edge", absent_port: int) -> None:
