@@ -2,28 +2,66 @@
 
 A model's runtime takes one call at a time. Each call that waits has a thread of its own and belongs to a client.
 Clients take turns, however many calls each has waiting: who sends many at once does not hold up who sends one.
+
+Work that has to wait is done by one thread for all, back to back. If each call did its own, every turn would begin with
+waking its thread, which then waits for the interpreter until the one before has sent its answer, and mostly on another
+processor, whose caches know nothing of the model: MobileNetV2 for four clients lost a tenth of its rate. Work that need
+not wait is done by whoever brings it, which saves it the way to the thread and back.
 """
 
 from __future__ import annotations
 
+import queue
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any, TypeVar
 
 from emflow_agent.calls.callers import Caller
 from emflow_agent.problems import Abandoned, NoSuchModel, Refused, TooManyCalls
 
+Made = TypeVar("Made")
+
 
 class _Waiter:
-    """A call that waits; `done` is released when it is known how that ends."""
+    """A call that waits; `done` is released when it is known how that ends.
 
-    __slots__ = ("done", "refusal")
+    Args:
+        work: what to do when its turn comes; None where the call itself does it.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("caller", "done", "failure", "made", "work")
+
+    def __init__(self, caller: Caller, work: Callable[[], Any] | None) -> None:
+        self.caller, self.work = caller, work
         self.done = threading.Lock()
         self.done.acquire()
-        self.refusal: Refused | None = None
+        self.made: Any = None
+        self.failure: BaseException | None = None
+
+    def do(self) -> None:
+        """The work, in its turn."""
+        assert self.work is not None
+        try:
+            if self.caller.is_gone():
+                self.failure = _abandoned()
+            else:
+                self.made = self.work()
+        except BaseException as error:
+            self.failure = error
+
+    def wait(self) -> Any:
+        """What the work made, once its turn is over; where there is none, nothing, once its turn has come."""
+        self.done.acquire()
+        failure, self.failure = self.failure, None
+        if failure is None:
+            return self.made
+        try:
+            raise failure
+        finally:
+            # It holds on to this frame, and with it to all that was sent.
+            del failure
 
 
 class Turns:
@@ -41,6 +79,25 @@ class Turns:
         self._waiting: OrderedDict[str, deque[_Waiter]] = OrderedDict()
         self._count = 0
         self._closed: Callable[[], None] | None = None
+        # For the thread that works, which is there as soon as something has waited; None ends it.
+        self._inbox: queue.SimpleQueue[_Waiter | None] = queue.SimpleQueue()
+        self._worker: threading.Thread | None = None
+
+    def run(self, caller: Caller, work: Callable[[], Made]) -> Made:
+        """What `work` makes, done in the caller's turn, by this thread or another one.
+
+        Raises:
+            TooManyCalls, Abandoned, NoSuchModel: its turn does not come; see `turn`.
+            Exception: whatever `work` raises.
+        """
+        waiter = self._enter(caller, work)
+        if waiter is None:
+            try:
+                return work()
+            finally:
+                self._leave()
+        made: Made = waiter.wait()
+        return made
 
     @contextmanager
     def turn(self, caller: Caller) -> Iterator[None]:
@@ -51,7 +108,12 @@ class Turns:
             Abandoned: the caller went away, or its deadline passed, before its turn came.
             NoSuchModel: the model was unloaded meanwhile.
         """
-        self._take(caller)
+        waiter = self._enter(caller, None)
+        if waiter is not None:
+            waiter.wait()
+            if caller.is_gone():
+                self._leave()
+                raise _abandoned()
         try:
             yield
         finally:
@@ -73,26 +135,26 @@ class Turns:
         for waiter in waiters:
             self._refuse(waiter, self._unloaded())
         if not busy:
-            then()
+            self._end(then)
 
-    def _take(self, caller: Caller) -> None:
+    def _enter(self, caller: Caller, work: Callable[[], Any] | None) -> _Waiter | None:
+        """Take the turn where nobody has it, and return None; otherwise wait in the queue.
+
+        Raises:
+            TooManyCalls, NoSuchModel: see `turn`.
+        """
         with self._lock:
             if self._closed is not None:
                 raise self._unloaded()
             if not self._busy:
                 self._busy = True
-                return
-            client, waiter = caller.client, _Waiter()
+                return None
+            client, waiter = caller.client, _Waiter(caller, work)
             self._make_room(client)
             self._waiting.setdefault(client, deque()).append(waiter)
             self._count += 1
         caller.when_gone(lambda: self._abandon(client, waiter))
-        waiter.done.acquire()
-        if waiter.refusal is not None:
-            raise waiter.refusal
-        if caller.is_gone():
-            self._leave()
-            raise Abandoned("the caller is gone")
+        return waiter
 
     def _make_room(self, client: str) -> None:
         """With `_lock` held. Raises: TooManyCalls."""
@@ -106,19 +168,56 @@ class Turns:
         self._count -= 1
 
     def _leave(self) -> None:
+        """Pass the turn on."""
+        waiter = self._next()
+        if waiter is None:
+            return
+        if waiter.work is None:
+            waiter.done.release()
+            return
+        if self._worker is None:
+            # Only who has the turn comes here, so there is no second one.
+            self._worker = threading.Thread(target=self._work, name=f"turns of {self._what}", daemon=True)
+            self._worker.start()
+        self._inbox.put(waiter)
+
+    def _work(self) -> None:
+        while True:
+            waiter = self._inbox.get()
+            if waiter is None:
+                return
+            while waiter is not None:
+                waiter.do()
+                done, waiter = waiter, self._next()
+                # Its thread gets the interpreter when the next work lets go of it, as inference does.
+                done.done.release()
+                if waiter is not None and waiter.work is None:
+                    waiter.done.release()
+                    waiter = None
+            # What was made is not to be kept until something waits again.
+            del done
+
+    def _next(self) -> _Waiter | None:
+        """Whose turn it is now; where nobody waits, nobody's."""
         with self._lock:
             if self._waiting:
-                client, queue = self._waiting.popitem(last=False)
-                waiter = queue.popleft()
+                client, calls = self._waiting.popitem(last=False)
+                waiter = calls.popleft()
                 self._count -= 1
-                if queue:
-                    self._waiting[client] = queue  # at the end: everybody else comes first
-                waiter.done.release()
-                return
+                if calls:
+                    self._waiting[client] = calls  # at the end: everybody else comes first
+                return waiter
             self._busy = False
             then = self._closed
         if then is not None:
-            then()
+            self._end(then)
+        return None
+
+    def _end(self, then: Callable[[], None]) -> None:
+        """Nobody has the turn, and nobody gets it again."""
+        then()
+        # Not before: the thread would leave what it is handed undone.
+        self._inbox.put(None)
 
     def _abandon(self, client: str, waiter: _Waiter) -> None:
         with self._lock:
@@ -129,11 +228,11 @@ class Turns:
             self._count -= 1
             if not queue:
                 del self._waiting[client]
-        self._refuse(waiter, Abandoned("the caller is gone"))
+        self._refuse(waiter, _abandoned())
 
     @staticmethod
     def _refuse(waiter: _Waiter, refusal: Refused) -> None:
-        waiter.refusal = refusal
+        waiter.failure = refusal
         waiter.done.release()
 
     def _full(self) -> Refused:
@@ -141,3 +240,7 @@ class Turns:
 
     def _unloaded(self) -> Refused:
         return NoSuchModel(f"{self._what} was unloaded")
+
+
+def _abandoned() -> Abandoned:
+    return Abandoned("the caller is gone")

@@ -68,10 +68,11 @@ class LoadedModel:
                 as_array(known, tensor, opened.enter_context(open_data(known, tensor, attached)))
                 for known, tensor in zip(self.inputs, tensors)
             ]
-            with self.turns.turn(caller):
-                runtime = self._runtime
-                assert runtime is not None  # it goes when nobody has a turn, and nobody gets one after that
-                return runtime.run(arrays)
+            return self.turns.run(caller, lambda: self._run(arrays))
+
+    def _run(self, arrays: Sequence[Array]) -> list[Array]:
+        assert self._runtime is not None  # it goes when nobody has a turn, and nobody gets one after that
+        return self._runtime.run(arrays)
 
     def close(self) -> None:
         """Refuse who waits; when a prediction that is under way has ended, give the memory back."""

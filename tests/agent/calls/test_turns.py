@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 
 import pytest
 
@@ -154,3 +155,105 @@ def test_closing_what_nobody_uses_is_done_at_once() -> None:
     closed: list[bool] = []
     Turns("a", most=8).close(lambda: closed.append(True))
     assert closed == [True]
+
+
+def working(turns: Turns) -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == f"turns of {turns._what}"]
+
+
+def brought(turns: Turns, work: Callable[[], object], caller: Call | None = None) -> Future[object]:
+    """Bring work from a thread of its own, while somebody has the turn; returns when it waits."""
+    before, done = turns.waiting, Future[object]()
+
+    def bring() -> None:
+        try:
+            done.set_result(turns.run(caller or Call("c"), work))
+        except BaseException as error:
+            done.set_exception(error)
+
+    threading.Thread(target=bring).start()
+    until(lambda: turns.waiting != before or done.done(), what="work that waits")
+    return done
+
+
+def test_work_that_need_not_wait_is_done_by_whoever_brings_it() -> None:
+    turns = Turns("idle", most=8)
+    assert turns.run(Call("c"), threading.current_thread) is threading.current_thread()
+    assert working(turns) == []
+
+
+def test_work_that_waits_is_done_by_one_thread_in_turn_and_its_result_gets_back() -> None:
+    turns, order = Turns("busy", most=64), []
+
+    def work(number: int) -> tuple[int, threading.Thread]:
+        order.append(number)
+        return number, threading.current_thread()
+
+    with turns.turn(Call("holder")):
+        clients = [Call(client) for client in ("greedy", "greedy", "modest")]
+        done = [brought(turns, lambda n=n: work(n), client) for n, client in enumerate(clients)]
+    results = [one.result(20) for one in done]
+    assert results == [(n, working(turns)[0]) for n in range(3)]
+    assert order == [0, 2, 1]
+
+
+def test_a_failure_of_work_that_waited_is_raised_where_it_was_brought_and_the_next_is_done() -> None:
+    turns = Turns("failing", most=8)
+    with turns.turn(Call("holder")):
+        fails, works = brought(turns, lambda: 1 // 0), brought(turns, lambda: "made")
+    assert isinstance(fails.exception(20), ZeroDivisionError)
+    assert works.result(20) == "made"
+
+
+def test_work_of_a_caller_that_is_gone_is_not_done() -> None:
+    turns, did = Turns("gone", most=8), []
+
+    class GoneUnnoticed(Call):
+        def when_gone(self, then: Callable[[], None]) -> None:
+            self._gone = True  # and nobody is told
+
+    with turns.turn(Call("holder")):
+        gone = brought(turns, lambda: did.append("gone"), GoneUnnoticed("gone"))
+        stays = brought(turns, lambda: did.append("stays"))
+    assert isinstance(gone.exception(20), Abandoned)
+    assert stays.result(20) is None
+    assert did == ["stays"]
+
+
+def test_turns_that_a_call_takes_itself_and_work_for_others_follow_upon_each_other() -> None:
+    turns, order = Turns("mixed", most=8), []
+    with turns.turn(Call("holder")):
+        first = brought(turns, lambda: order.append("work"), Call("a"))
+        itself = Call("itself", order).start(turns)
+        second = brought(turns, lambda: order.append("more work"), Call("b"))
+    assert [first.result(20), second.result(20)] == [None, None]
+    itself.ended()
+    assert order == ["work", "itself", "more work"]
+
+
+def test_closing_ends_the_thread_that_works_when_its_work_is_done() -> None:
+    turns, closed, go = Turns("ending", most=8), threading.Event(), threading.Event()
+    with turns.turn(Call("holder")):
+        runs = brought(turns, lambda: go.wait(20))
+    waits = brought(turns, lambda: "never")
+    (thread,) = working(turns)
+    turns.close(closed.set)
+    assert isinstance(waits.exception(20), NoSuchModel)
+    assert not closed.is_set()
+    go.set()
+    assert runs.result(20) is True
+    thread.join(20)
+    assert not thread.is_alive()
+    assert closed.is_set()
+
+
+def test_closing_while_a_turn_is_passed_on_leaves_nobody_waiting() -> None:
+    for _ in range(300):
+        turns, closed = Turns("racing", most=8), threading.Event()
+        with turns.turn(Call("holder")):
+            done = brought(turns, lambda: "made")
+            closing = threading.Thread(target=lambda turns=turns, closed=closed: turns.close(closed.set))
+            closing.start()
+        assert isinstance(done.exception(20), NoSuchModel | None)
+        assert closed.wait(20)
+        closing.join(20)
