@@ -8,6 +8,9 @@ the camera. Every frame tells when it was sent (`clip_camera.py`). In turns, as 
   as it is, on the system's Python, where that has gi;
 - libavformat: PyAV's demuxer and decoder with every low-delay option and one thread;
 - OpenCV: `cv2.VideoCapture` as everybody uses it. It reads on while a slow model works, as a thread of its own would.
+
+`--soak 3600`: ours and GStreamer's, each with a fast and with the slow model, all four at once for an hour; their first
+minute beside their last.
 """
 
 from __future__ import annotations
@@ -153,24 +156,46 @@ def child(name: str, url: str, seconds: float, busy: float) -> None:
     os._exit(0)
 
 
-def ages(name: str, camera: object, seconds: float, busy: float) -> list[float]:
-    """Ages in milliseconds, without those of the first second."""
-    from clip_camera import sent
-
+def watching(name: str, camera: object, seconds: float, busy: float) -> subprocess.Popen[str]:
+    """A reader as a process."""
     url = camera.url  # type: ignore[attr-defined]
     if name == "GStreamer":
         command = [SYSTEM_PYTHON, "-c", GSTREAMER_CHILD, GSTREAMER.format(url=url), str(seconds), str(busy)]
     else:
         command = [sys.executable, __file__, "--child", name, "--url", url]
         command += ["--seconds", str(seconds), "--busy", str(busy)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    seen = json.loads(done.stdout.strip().splitlines()[-1]) if done.stdout.strip() else []
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def ages(name: str, camera: object, process: subprocess.Popen[str]) -> list[tuple[float, float]]:
+    """Of each picture, seconds since the first one and age in milliseconds, without those of the first second."""
+    from clip_camera import sent
+
+    out, err = process.communicate()
+    seen = json.loads(out.strip().splitlines()[-1]) if out.strip() else []
     if not seen:
-        print(f"{name} saw nothing: {done.stderr.strip()[-300:]}", file=sys.stderr)
+        print(f"{name} saw nothing: {err.strip()[-300:]}", file=sys.stderr)
         return []
-    first = seen[0][0] + 1.0
+    first = seen[0][0]
     began, rate = camera.began, camera.rate  # type: ignore[attr-defined]
-    return [(now - sent(number, began, rate, now)) * 1000 for now, number in seen if now > first]
+    return [(now - first, (now - sent(number, began, rate, now)) * 1000) for now, number in seen if now > first + 1]
+
+
+def soak(names: list[str], camera: object, seconds: float, slow: float) -> None:
+    """Print the ages of the first minute and of the last, of all readers at once."""
+    minute = min(60.0, seconds / 2)
+    started = {(name, busy): watching(name, camera, seconds, busy) for busy in (0.0, slow) for name in names}
+    print(f"{seconds:g} s, all at once\n")
+    print(f"| age in ms | p50, first {minute:g} s | p99 | p50, last {minute:g} s | p99 |")
+    print("| --- | ---: | ---: | ---: | ---: |")
+    for (name, busy), process in started.items():
+        found = ages(name, camera, process)
+        numbers = []
+        for begin in (0.0, seconds - minute):
+            one = [age for at, age in found if begin <= at <= begin + minute] or [float("nan")]
+            numbers += [statistics.median(one), float(np.percentile(one, 99))]
+        title = f"{name}, model of {busy * 1000:.0f} ms" if busy else name
+        print(f"| {title} | " + " | ".join(f"{number:.1f}" for number in numbers) + " |")
 
 
 def main() -> int:
@@ -180,6 +205,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=6, help="of each turn (default: %(default)s)")
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--busy", type=float, default=0.0, help="what the slow model takes; 0 is 5 frame times")
+    parser.add_argument("--soak", type=float, default=0.0, help="seconds; instead of turns (default: %(default)s)")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     parser.add_argument("--url", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -195,10 +221,14 @@ def main() -> int:
         tempfile.TemporaryDirectory(prefix="emflow-bench-") as folder,
         clip_camera(Path(folder), options.size, options.rate, options.rate) as camera,
     ):
+        if options.soak:
+            soak(names[:2], camera, options.soak, slow)
+            return 0
         for _ in range(options.turns):
             for busy in (0.0, slow):
                 for name in names:
-                    found.setdefault((name, busy), []).extend(ages(name, camera, options.seconds, busy))
+                    process = watching(name, camera, options.seconds, busy)
+                    found.setdefault((name, busy), []).extend(age for _, age in ages(name, camera, process))
     print(f"{options.size}, {options.rate} frames a second, {options.turns} turns of {options.seconds:g} s each\n")
     print("| age in ms | p50 | p99 | p50, slow model | p99, slow model |\n| --- | ---: | ---: | ---: | ---: |")
     table = {}

@@ -30,7 +30,7 @@ Credentials = Callable[[str], "tuple[str, str]"]
 
 # A camera that is not there is asked often, because that costs nothing and it should be seen soon. One that refuses us
 # is asked ever less often: some lock an account after a number of wrong passwords.
-_ABSENT = (0.1, 0.4)
+_ABSENT = (0.1, 0.2)
 _REFUSED = (0.5, 30.0)
 # Frames that a decoder holds back at most (H.264 and H.265 allow 16).
 _HELD = 16
