@@ -199,9 +199,9 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=3, help="for each measurement (default: %(default)s)")
     parser.add_argument("--turns", type=int, default=5, help="of all measurements (default: %(default)s)")
     parser.add_argument("--fps", type=int, default=120, help="of the camera (default: %(default)s)")
-    parser.add_argument(
-        "--threads", type=int, default=len(os.sched_getaffinity(0)), help="of the runtime (default: %(default)s)"
-    )
+    # Cameras, preprocessing and calls need a processor, too.
+    spare = max(1, len(os.sched_getaffinity(0)) - 1)
+    parser.add_argument("--threads", type=int, default=spare, help="of the runtime (default: %(default)s)")
     options = parser.parse_args()
     if not options.model.is_file():
         parser.error(f"there is no model {options.model}")
