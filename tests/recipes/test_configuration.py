@@ -195,6 +195,7 @@ def test_the_agents_own_settings_arrive_by_the_names_that_it_has(with_edge, tmp_
                     "socket_mode": "0600",
                     "socket_group": "video",
                     "capture_disk_budget": "2 GiB",
+                    "metrics_period": "0s",
                 },
             }
         )
@@ -211,6 +212,7 @@ def test_the_agents_own_settings_arrive_by_the_names_that_it_has(with_edge, tmp_
     assert (options.accelerator_required, options.graph_cache) == (True, "/var/cache/graphs")
     assert (found.memory_limit, found.queue_size, found.trial) == (3 << 29, 7, False)
     assert (found.socket_mode, found.socket_group, found.capture.disk_budget) == (0o600, "video", 2 << 30)
+    assert found.metrics_period == 0
     assert [note for note in found.notes if "is not a setting" in note] == []
 
 
@@ -219,7 +221,7 @@ def test_an_agent_of_which_nothing_special_is_said_is_told_the_workshops_twelve(
     plain = of_agent.read([Layer("the workflow", agent_settings(demo))])
     bare = of_agent.read([])
     assert (plain.runtime, plain.socket_mode, plain.socket_group) == (bare.runtime, bare.socket_mode, bare.socket_group)
-    assert plain.capture.disk_budget == bare.capture.disk_budget
+    assert (plain.capture.disk_budget, plain.metrics_period) == (bare.capture.disk_budget, bare.metrics_period)
     assert (plain.memory_limit, plain.queue_size, plain.trial) == (bare.memory_limit, bare.queue_size, bare.trial)
 
 
@@ -230,7 +232,7 @@ def test_every_key_of_the_workflows_open_agent_is_a_setting_of_the_agent(demo: W
     changes = {
         field.name: not value if isinstance(value := getattr(own, field.name), bool) else other[type(value)]
         for field in dataclasses.fields(own)
-    } | {"threads": 2}
+    } | {"threads": 2, "metrics_period": "2m"}
     edge = dataclasses.replace(demo.edge, agent=dataclasses.replace(demo.edge.agent, open=type(own)(**changes)))
     extra = set(agent_settings(dataclasses.replace(demo, edge=edge))) - set(agent_settings(demo))
     assert len(extra) == len(changes)

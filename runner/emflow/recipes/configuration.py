@@ -84,6 +84,7 @@ def _open_agent(agent: OpenAgent) -> dict[str, str]:
         "SocketMode": agent.socket_mode,
         "SocketGroup": agent.socket_group or "",
         "CaptureDataDiskBudget": agent.capture_disk_budget,
+        "MetricsPeriodSeconds": _whole_seconds(agent.metrics_period),
     }
 
 

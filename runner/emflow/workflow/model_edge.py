@@ -43,6 +43,7 @@ class OpenAgent:
     socket_mode: str = "0660"
     socket_group: str | None = None
     capture_disk_budget: str = "512 MiB"
+    metrics_period: str = "1m"
 
 
 @dataclass(frozen=True, kw_only=True)

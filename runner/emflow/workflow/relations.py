@@ -63,6 +63,7 @@ def durations(workflow: Workflow) -> Iterator[Offence]:
         (("cloud", "role", "credential_duration"), cloud.role.credential_duration, 900, 43200, True),
         (("cloud", "compile", "timeout"), cloud.compile.timeout, 60, 10 * day, True),
         (("edge", "capture", "push_period"), capture.push_period, 1, day, True),
+        (("edge", "agent", "open", "metrics_period"), edge.agent.open.metrics_period, 0, day, True),
         (("edge", "capture", "periodic_upload_period"), capture.periodic_upload_period, 1, 30 * day, True),
     ]
     given += [
