@@ -6,7 +6,8 @@ so that whatever else the machine does hits all of them, and runtime and agent g
 are processors, because clients that find none left take their time from the inference.
 
 An empty call is measured twice: one after another, and each after a pause as long as an inference. A Predict waits for
-so long before its answer, and processors that rest wake up slowly; what it adds cannot be less than such a call.
+so long before its answer, and processors that rest wake up slowly: the client's does in both, the agent's in the paused
+call only.
 """
 
 from __future__ import annotations

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import platform
 import signal
 import subprocess
 import time
@@ -61,3 +63,22 @@ class Process:
         if self.popen.poll() is None:
             self.popen.send_signal(number)
         return self.popen.wait(timeout)
+
+
+# tgkill(2), for which C libraries have a function since glibc 2.30 only.
+TGKILL = {"x86_64": 234, "aarch64": 131}
+
+
+def signal_another_thread(pid: int, number: int) -> None:
+    """Give a signal to a thread of a process that is not its main one, as the kernel may with what kill(2) sends."""
+    system_call = ctypes.CDLL(None, use_errno=True).syscall
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        status = dict(line.split(":", 1) for line in (task / "status").read_text().splitlines())
+        takes_it = not int(status["SigBlk"], 16) >> (number - 1) & 1
+        if (
+            int(task.name) != pid
+            and takes_it
+            and not system_call(TGKILL[platform.machine()], pid, int(task.name), number)
+        ):
+            return
+    raise AssertionError(f"process {pid} has no other thread that takes signal {number}")

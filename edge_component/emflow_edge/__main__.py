@@ -36,7 +36,7 @@ from emflow_edge.results.outlets import GreengrassOutlet, Outlet, StdoutOutlet
 from emflow_edge.settings import fields
 from emflow_edge.settings.config import Settings, settings, unknown_keys
 from emflow_edge.settings.flags import overlay, parse
-from emflow_edge.signals import listen
+from emflow_edge.signals import Signals
 from emflow_edge.watching import logs
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ _GONE_SECONDS = 4.5
 # malloc.h of glibc; other C libraries have no mallopt, or none that heeds it.
 _M_MMAP_THRESHOLD, _FRAME_BYTES = -3, 1 << 20
 _RELOAD = object()
+_HEARD = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 Told = Union[Optional[EdgeProblem], object]
 """Why the run ends: None when it was asked to, or did what it was asked for. `_RELOAD`: read the configuration again.
 """
@@ -58,13 +59,10 @@ Told = Union[Optional[EdgeProblem], object]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run until told to stop; the exit code."""
     flags = parse(arguments)
-    # Asked to stop before there is anything to take down.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: sys.exit(0))
-    # Nothing is read yet that might have to be read again.
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    # Asked to stop before there is anything to take down. Nothing is read yet that might have to be read again.
+    signals = Signals(_HEARD, lambda number: None if number == signal.SIGHUP else _go(0))
     try:
-        return run(flags)
+        return run(flags, signals)
     except EdgeProblem as problem:
         logs.last_words(str(problem))
         return problem.exit_code
@@ -73,8 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
-def run(flags: argparse.Namespace) -> int:
-    """Read the configuration, check it, run.
+def run(flags: argparse.Namespace, signals: Signals) -> int:
+    """Read the configuration, check it, run; `signals` are told to whatever there is to end.
 
     Raises:
         EdgeProblem: it cannot be run, or something ended it that trying again does not mend.
@@ -87,7 +85,7 @@ def run(flags: argparse.Namespace) -> int:
     logs.set_up(sink)
     nucleus = Nucleus() if in_greengrass else None
     try:
-        run = _Run(flags, to, nucleus)
+        run = _Run(flags, to, nucleus, signals)
         wanted = run.read()
         logs.set_up(sink, wanted.observing.log_format, wanted.observing.log_level)
         return run.serve(wanted, lambda new: logs.set_up(sink, new.observing.log_format, new.observing.log_level))
@@ -103,15 +101,14 @@ def run(flags: argparse.Namespace) -> int:
 class _Run:
     """One run: where its configuration comes from, and what becomes of it."""
 
-    def __init__(self, flags: argparse.Namespace, to: Destination, nucleus: Nucleus | None) -> None:
-        self._flags, self._to, self._nucleus = flags, to, nucleus
+    def __init__(self, flags: argparse.Namespace, to: Destination, nucleus: Nucleus | None, signals: Signals) -> None:
+        self._flags, self._to, self._nucleus, self._signals = flags, to, nucleus, signals
         named = {"--thing": flags.thing or os.environ.get("AWS_IOT_THING_NAME") or socket.gethostname()}
         self._thing = fields.text(named, "--thing")
-        # A SimpleQueue, because until `serve` a signal handler may interrupt whoever holds a lock, but not this one's.
         self._told: queue.SimpleQueue[Told] = queue.SimpleQueue()
         self._unknown: tuple[str, ...] = ()
         self._heard: Mapping[str, Any] | None = None
-        signal.signal(signal.SIGHUP, lambda *_: self._told.put(_RELOAD))
+        signals.heard = lambda number: self._told.put(_RELOAD) if number == signal.SIGHUP else _go(0)
 
     def read(self) -> Settings:
         """The settings as they are now.
@@ -128,10 +125,7 @@ class _Run:
         # Only now: OpenCV and gRPC take a quarter of a second, which a mistake in the configuration need not wait for.
         from emflow_edge.component import Component
 
-        def asked(number: int) -> None:
-            self._told.put(_RELOAD if number == signal.SIGHUP else None)
-
-        listen((signal.SIGTERM, signal.SIGINT, signal.SIGHUP), asked)
+        self._signals.heard = lambda number: self._told.put(_RELOAD if number == signal.SIGHUP else None)
         threading.excepthook = lambda failure: self._told.put(_unexpected(failure))
 
         nucleus = self._nucleus

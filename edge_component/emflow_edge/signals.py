@@ -14,18 +14,26 @@ from collections.abc import Sequence
 from typing import Callable
 
 
-def listen(numbers: Sequence[int], heard: Callable[[int], object]) -> None:
-    """Call `heard` with the number of each of these signals, from a thread. From the main thread, and once."""
-    receiver, sender = os.pipe()
-    os.set_blocking(sender, False)
-    signal.set_wakeup_fd(sender, warn_on_full_buffer=False)
-    for number in numbers:
-        signal.signal(number, lambda *_: None)
+class Signals:
+    """Hears signals from now on. To be made once, in the main thread.
 
-    def read() -> None:
+    Args:
+        numbers: which.
+        heard: called with the number of each, from a thread; may be exchanged at any time.
+    """
+
+    def __init__(self, numbers: Sequence[int], heard: Callable[[int], object]) -> None:
+        self.heard = heard
+        self._numbers = numbers
+        self._receiver, sender = os.pipe()
+        os.set_blocking(sender, False)
+        signal.set_wakeup_fd(sender, warn_on_full_buffer=False)
+        for number in numbers:
+            signal.signal(number, lambda *_: None)
+        threading.Thread(target=self._listen, name="signals", daemon=True).start()
+
+    def _listen(self) -> None:
         while True:
-            for number in os.read(receiver, 64):
-                if number in numbers:
-                    heard(number)
-
-    threading.Thread(target=read, name="signals", daemon=True).start()
+            for number in os.read(self._receiver, 64):
+                if number in self._numbers:
+                    self.heard(number)

@@ -1,9 +1,7 @@
 """The component as a process, with a real camera and the real agent."""
 
-import ctypes
 import json
 import os
-import platform
 import shutil
 import signal
 import socket
@@ -19,7 +17,7 @@ import pytest
 from emflow.local import scenes
 from emflow_proto import messages as m
 from emflow_proto.service import AgentStub
-from support import Process, until
+from support import Process, signal_another_thread, until
 
 if TYPE_CHECKING:
     from conftest import Edge
@@ -27,7 +25,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.e2e
 DWELL = 1.0
 SCENES = ("--dwell", str(DWELL))
-TGKILL = {"x86_64": 234, "aarch64": 131}  # tgkill(2), which C libraries have a name for since glibc 2.30 only
 NEW_SCENE = 0.25  # seconds after a change in which the scene before may still be seen
 NEXT_SCENE = 0.1  # before one in which a camera on a busy machine may draw the next scene already
 
@@ -223,11 +220,7 @@ def test_it_ends_cleanly_whichever_of_its_threads_the_kernel_gives_the_signal_to
     edge.agent()
     component = edge.run(edge.camera()[1])
     edge.results(component, 1)
-    pid = component.popen.pid
-    other = max(int(thread.name) for thread in Path(f"/proc/{pid}/task").iterdir())
-    assert other != pid
-    # Not kill(2), for which the kernel chooses the main thread most of the time.
-    assert ctypes.CDLL(None).syscall(TGKILL[platform.machine()], pid, other, signal.SIGTERM) == 0
+    signal_another_thread(component.popen.pid, signal.SIGTERM)
     assert component.popen.wait(5) == 0
 
 

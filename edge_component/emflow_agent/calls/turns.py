@@ -11,6 +11,7 @@ not wait is done by whoever brings it, which saves it the way to the thread and 
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 from collections import OrderedDict, deque
@@ -20,6 +21,8 @@ from typing import Any, TypeVar
 
 from emflow_agent.calls.callers import Caller
 from emflow_agent.problems import Abandoned, NoSuchModel, Refused, TooManyCalls
+
+log = logging.getLogger(__name__)
 
 Made = TypeVar("Made")
 
@@ -41,22 +44,25 @@ class _Waiter:
         self.failure: BaseException | None = None
 
     def do(self) -> None:
-        """The work, in its turn."""
-        assert self.work is not None
+        """The work, in its turn. It is not kept: what was sent may be large, and gRPC knows this for a while yet."""
+        work, self.work = self.work, None
+        assert work is not None
         try:
             if self.caller.is_gone():
                 self.failure = _abandoned()
             else:
-                self.made = self.work()
+                self.made = work()
         except BaseException as error:
             self.failure = error
 
     def wait(self) -> Any:
         """What the work made, once its turn is over; where there is none, nothing, once its turn has come."""
         self.done.acquire()
+        self.work = None
+        made, self.made = self.made, None
         failure, self.failure = self.failure, None
         if failure is None:
-            return self.made
+            return made
         try:
             raise failure
         finally:
@@ -175,27 +181,44 @@ class Turns:
         if waiter.work is None:
             waiter.done.release()
             return
-        if self._worker is None:
-            # Only who has the turn comes here, so there is no second one.
-            self._worker = threading.Thread(target=self._work, name=f"turns of {self._what}", daemon=True)
-            self._worker.start()
+        if self._worker is None and not self._hire():
+            self._work_off(waiter)
+            return
         self._inbox.put(waiter)
+
+    def _hire(self) -> bool:
+        """Start the thread that works; whether there may be one more. Only who has the turn comes here, so there is no
+        second one."""
+        worker = threading.Thread(target=self._work, name=f"turns of {self._what}", daemon=True)
+        try:
+            worker.start()
+        except RuntimeError as error:
+            # Whoever holds the turn works for the others then, until none waits.
+            log.warning("%s: %s; going on without", self._what, error)
+            return False
+        self._worker = worker
+        return True
 
     def _work(self) -> None:
         while True:
             waiter = self._inbox.get()
             if waiter is None:
                 return
-            while waiter is not None:
-                waiter.do()
-                done, waiter = waiter, self._next()
+            self._work_off(waiter)
+
+    def _work_off(self, waiter: _Waiter | None) -> None:
+        """Do what waits, one after the other, until nothing does."""
+        while waiter is not None:
+            if waiter.work is None:
+                waiter.done.release()
+                return
+            waiter.do()
+            done = waiter.done
+            try:
+                waiter = self._next()
+            finally:
                 # Its thread gets the interpreter when the next work lets go of it, as inference does.
-                done.done.release()
-                if waiter is not None and waiter.work is None:
-                    waiter.done.release()
-                    waiter = None
-            # What was made is not to be kept until something waits again.
-            del done
+                done.release()
 
     def _next(self) -> _Waiter | None:
         """Whose turn it is now; where nobody waits, nobody's."""
@@ -215,7 +238,11 @@ class Turns:
 
     def _end(self, then: Callable[[], None]) -> None:
         """Nobody has the turn, and nobody gets it again."""
-        then()
+        try:
+            then()
+        except Exception as error:
+            # Whoever had the last turn has its answer, and nothing to do with this.
+            log.error("%s was unloaded, and not let go of: %s: %s", self._what, type(error).__name__, error)
         # Not before: the thread would leave what it is handed undone.
         self._inbox.put(None)
 

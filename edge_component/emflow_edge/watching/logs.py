@@ -6,6 +6,7 @@ import json
 import logging
 import re
 import sys
+from concurrent.futures import InvalidStateError
 from datetime import datetime, timezone
 from typing import Any, TextIO
 
@@ -28,6 +29,7 @@ def set_up(stream: TextIO, form: str = "text", level: str = "info") -> None:
     """
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
+    handler.addFilter(_is_news)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
@@ -41,6 +43,13 @@ def last_words(text: str) -> None:
         logging.getLogger(ROOT).error("%s", text)
     else:
         sys.stderr.write(f"emflow-edge: {text}\n")
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Not that an answer failed that has failed already: awsiotsdk tells that, with a traceback, of each request that
+    was under way when the nucleus hung up."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not (record.name == "concurrent.futures" and isinstance(error, InvalidStateError))
 
 
 def without_passwords(text: str) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import threading
+import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
+from typing import Any
 
 import pytest
 
@@ -158,7 +161,7 @@ def test_closing_what_nobody_uses_is_done_at_once() -> None:
 
 
 def working(turns: Turns) -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name == f"turns of {turns._what}"]
+    return [turns._worker] if turns._worker is not None and turns._worker.is_alive() else []
 
 
 def brought(turns: Turns, work: Callable[[], object], caller: Call | None = None) -> Future[object]:
@@ -248,12 +251,65 @@ def test_closing_ends_the_thread_that_works_when_its_work_is_done() -> None:
 
 
 def test_closing_while_a_turn_is_passed_on_leaves_nobody_waiting() -> None:
-    for _ in range(300):
-        turns, closed = Turns("racing", most=8), threading.Event()
-        with turns.turn(Call("holder")):
-            done = brought(turns, lambda: "made")
-            closing = threading.Thread(target=lambda turns=turns, closed=closed: turns.close(closed.set))
-            closing.start()
-        assert isinstance(done.exception(20), NoSuchModel | None)
-        assert closed.wait(20)
-        closing.join(20)
+    closed = threading.Event()
+
+    class ClosedMeanwhile(Turns):
+        def _next(self) -> Any:
+            waiter = super()._next()
+            if waiter is not None:
+                self.close(closed.set)
+            return waiter
+
+    turns = ClosedMeanwhile("racing", most=8)
+    with turns.turn(Call("holder")):
+        done = brought(turns, lambda: "made")
+    assert done.result(20) == "made"
+    assert closed.wait(20)
+    until(lambda: working(turns) == [], what="the end of the thread that works")
+
+
+def test_where_no_thread_can_be_had_whoever_has_the_turn_works_for_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    turns, done, here = Turns("poor", most=8), [], threading.current_thread()
+
+    def none_left(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with turns.turn(Call("holder")):
+        done = [brought(turns, threading.current_thread, Call(client)) for client in "abc"]
+        monkeypatch.setattr(threading.Thread, "start", none_left)
+    assert [one.result(20) for one in done] == [here] * 3
+    monkeypatch.undo()
+    with turns.turn(Call("holder")):
+        later = brought(turns, lambda: "made")
+    assert later.result(20) == "made"
+    turns.close(lambda: None)
+
+
+def test_work_that_is_done_has_its_answer_even_if_what_closing_does_then_fails() -> None:
+    turns, go = Turns("failing to end", most=8), threading.Event()
+
+    def fails() -> None:
+        raise MemoryError
+
+    with turns.turn(Call("holder")):
+        runs = brought(turns, lambda: go.wait(20))
+    turns.close(fails)
+    go.set()
+    assert runs.result(20) is True
+
+
+def test_what_was_sent_and_made_is_let_go_of_with_the_call() -> None:
+    class Large:
+        pass
+
+    turns, caller = Turns("large", most=8), Call("c")
+    sent = Large()
+    gone = weakref.ref(sent)
+    with turns.turn(Call("holder")):
+        # The callback of `when_gone` is kept by gRPC for a while after the call.
+        done = brought(turns, functools.partial(id, sent), caller)
+        del sent
+    assert isinstance(done.result(20), int)
+    assert caller._then is not None
+    until(lambda: gone() is None, what="what was sent to be gone")
+    turns.close(lambda: None)

@@ -2,6 +2,7 @@ import io
 import json
 import logging
 from collections.abc import Iterator
+from concurrent.futures import Future
 
 import pytest
 
@@ -66,3 +67,16 @@ def test_the_last_words_are_in_the_form_of_the_log(capsys: pytest.CaptureFixture
     logs.set_up(out, "json")
     logs.last_words("it ended")
     assert json.loads(out.getvalue())["message"] == "it ended"
+
+
+def test_an_answer_that_failed_twice_is_told_by_whoever_asked_and_not_with_a_traceback_beside() -> None:
+    out = io.StringIO()
+    logs.set_up(out)
+    answer, asked, other = Future[None](), Future[None](), Future[None]()
+    answer.set_exception(ConnectionError("hung up"))
+    asked.add_done_callback(lambda _: answer.set_exception(ConnectionError("hung up")))
+    other.add_done_callback(lambda _: 1 // 0)
+    asked.set_result(None)
+    assert out.getvalue() == ""
+    other.set_result(None)
+    assert "ZeroDivisionError" in out.getvalue()
