@@ -15,6 +15,7 @@ memory in the agent. A new configuration that is wrong does not end it either: t
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import logging
@@ -208,9 +209,11 @@ class _Run:
 
 
 def _go(code: int) -> None:
-    logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    # Whoever read what is said may have gone, which is no reason to stay.
+    with contextlib.suppress(OSError, ValueError):
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
     os._exit(code)
 
 

@@ -1,6 +1,8 @@
 """A component that cannot run: one line, and the exit code that says why."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -66,3 +68,13 @@ def test_a_wrong_start_is_one_line_and_code_two(
     component = python("emflow_edge", *arguments)
     assert component.popen.wait(20) == 2
     assert component.text() == f"emflow-edge: {message}\n"
+
+
+def test_it_goes_with_its_exit_code_though_whoever_read_what_it_said_has_gone() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    goes = "import sys; from emflow_edge.__main__ import _go; sys.stdout.write('said'); _go(3)"
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    with os.fdopen(writer, "wb") as output:
+        ended = subprocess.run([sys.executable, "-c", goes], stdout=output, env=environment, timeout=20, check=False)
+    assert ended.returncode == 3

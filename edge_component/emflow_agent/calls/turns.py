@@ -248,12 +248,12 @@ class Turns:
 
     def _abandon(self, client: str, waiter: _Waiter) -> None:
         with self._lock:
-            queue = self._waiting.get(client)
-            if queue is None or waiter not in queue:
+            calls = self._waiting.get(client)
+            if calls is None or waiter not in calls:
                 return
-            queue.remove(waiter)
+            calls.remove(waiter)
             self._count -= 1
-            if not queue:
+            if not calls:
                 del self._waiting[client]
         self._refuse(waiter, _abandoned())
 
