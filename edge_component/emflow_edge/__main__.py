@@ -79,7 +79,8 @@ def run(flags: argparse.Namespace, signals: Signals) -> int:
         EdgeProblem: it cannot be run, or something ended it that trying again does not mend.
     """
     in_greengrass = bool(os.environ.get(SOCKET_VARIABLE))
-    to = destination(flags.publish or ("greengrass" if in_greengrass else "stdout"), flags.cert, flags.key, flags.ca)
+    where = flags.publish or ("greengrass" if in_greengrass else "stdout")
+    to = destination(where, flags.cert, flags.key, flags.ca, os.environ)
     if to.kind == "greengrass" and not in_greengrass:
         raise ConfigProblem("--publish: greengrass works only in a component that Greengrass started")
     sink = sys.stderr if to.kind == "stdout" else sys.stdout

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -11,6 +12,8 @@ from emflow_edge.problems import ConfigProblem
 # AWS IoT tells MQTT from HTTPS by this name (ALPN) on the port that firewalls leave open.
 # https://docs.aws.amazon.com/iot/latest/developerguide/protocols.html
 _ALPN, _HTTPS = "x-amzn-mqtt-ca", 443
+# Not flags: a command line shows to everybody on the device.
+USERNAME, PASSWORD = "EMFLOW_MQTT_USERNAME", "EMFLOW_MQTT_PASSWORD"
 
 
 @dataclass(frozen=True)
@@ -18,6 +21,7 @@ class Destination:
     """An outlet as it was asked for. kind: `greengrass`, `stdout` or `mqtt`; the rest is for MQTT.
 
     alpn: protocol that is named while TLS is negotiated; empty for none.
+    username, password: whom the broker lets in; None where it asks nobody.
     """
 
     kind: str
@@ -28,13 +32,25 @@ class Destination:
     key: Path | None = None
     ca: Path | None = None
     alpn: str = ""
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
 
 
-def destination(text: str, cert: Path | None = None, key: Path | None = None, ca: Path | None = None) -> Destination:
+def destination(
+    text: str,
+    cert: Path | None = None,
+    key: Path | None = None,
+    ca: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Destination:
     """What `--publish` says: greengrass, stdout, mqtt://HOST[:PORT] or mqtts://HOST[:PORT].
 
+    Args:
+        environment: has a broker's user in EMFLOW_MQTT_USERNAME and EMFLOW_MQTT_PASSWORD.
+
     Raises:
-        ConfigProblem: it says none of these, or a certificate's file is not there or out of reach.
+        ConfigProblem: it says none of these, a certificate's file is not there or out of reach, or one of user and
+            password is missing.
     """
     if text in ("greengrass", "stdout"):
         return Destination(text)
@@ -54,7 +70,11 @@ def destination(text: str, cert: Path | None = None, key: Path | None = None, ca
     if not tls and (cert or ca):
         raise ConfigProblem("--cert, --key and --ca are for mqtts://")
     port = port or (8883 if tls else 1883)
-    return Destination("mqtt", host, port, tls, cert, key, ca, _ALPN if tls and port == _HTTPS else "")
+    username, password = ((environment or {}).get(name) or None for name in (USERNAME, PASSWORD))
+    if (username is None) != (password is None):
+        raise ConfigProblem(f"{USERNAME} and {PASSWORD} belong together: set both or neither")
+    alpn = _ALPN if tls and port == _HTTPS else ""
+    return Destination("mqtt", host, port, tls, cert, key, ca, alpn, username, password)
 
 
 def _look_for(flag: str, path: Path) -> None:

@@ -52,6 +52,8 @@ class Mqtt311Outlet:
             host_name=self._to.host,
             port=self._to.port,
             client_id=self._client_id,
+            username=self._to.username,
+            password=self._to.password,
             clean_session=True,
             keep_alive_secs=_KEEP_ALIVE,
             will=last,
@@ -116,6 +118,8 @@ class Mqtt5Outlet:
                 tls_ctx=_tls(self._to),
                 connect_options=mqtt5.ConnectPacket(
                     client_id=self._client_id,
+                    username=self._to.username,
+                    password=self._to.password,
                     keep_alive_interval_sec=_KEEP_ALIVE,
                     will=self._packet(will) if will else None,
                 ),

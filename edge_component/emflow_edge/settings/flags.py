@@ -10,6 +10,8 @@ from typing import Any
 EPILOG = """
 in Greengrass the configuration comes from the deployment, and a flag wins over it.
 
+a broker's user and password are taken from EMFLOW_MQTT_USERNAME and EMFLOW_MQTT_PASSWORD.
+
 example, without Greengrass (results on standard output):
   emflow-edge -s rtspt://192.168.1.20/stream1 -c ./model/ -m mobilenetv2-224-10-quant
 """

@@ -73,11 +73,27 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     metrics: Metrics
     picture: Picture
 
-    def do_GET(self) -> None:
-        # A page of somebody else that a browser opened under another name must not read this one.
-        if (self.headers.get("Host") or HOST).partition(":")[0].lower() not in (HOST, "localhost"):
+    def parse_request(self) -> bool:
+        """Read a request; False where there is none to answer, or it was refused."""
+        if not super().parse_request():
+            return False
+        if self._not_ours():
             self.send_error(403, "this is for 127.0.0.1 only")
-            return
+        elif self.command != "GET":
+            self.send_error(405, "there is nothing but GET")
+        else:
+            return True
+        self.close_connection = True
+        return False
+
+    def _not_ours(self) -> bool:
+        """Whether it came under another name, to be read by who owns that, or from the page of another site."""
+        hosts = self.headers.get_all("Host") or [HOST]
+        names = {(host.strip() or HOST).partition(":")[0].lower() for host in hosts}
+        elsewhere = len(hosts) > 1 or not names <= {HOST, "localhost"} or not self.path.startswith("/")
+        return elsewhere or "Origin" in self.headers
+
+    def do_GET(self) -> None:
         path = unquote(urlsplit(self.path).path)
         if path == "/metrics":
             self._send(PROMETHEUS, self.metrics.prometheus().encode())
@@ -97,6 +113,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Cache-Control", "no-store")
+        # A page of another site must not show it either, nor run it.
+        self.send_header("Cross-Origin-Resource-Policy", "same-origin")
+        self.send_header("X-Content-Type-Options", "nosniff")
         self.end_headers()
         self.wfile.write(body)
 

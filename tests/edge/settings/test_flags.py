@@ -70,6 +70,18 @@ def test_destinations(tmp_path: Path) -> None:
     assert destination("mqtts://endpoint", pem, pem, pem) == Destination("mqtt", "endpoint", 8883, True, pem, pem, pem)
 
 
+def test_the_brokers_user_comes_from_the_environment_and_is_not_shown() -> None:
+    user = {"EMFLOW_MQTT_USERNAME": "me", "EMFLOW_MQTT_PASSWORD": "of-mine"}
+    to = destination("mqtt://broker", environment=user)
+    assert (to.username, to.password) == ("me", "of-mine")
+    assert "of-mine" not in repr(to)
+    nobody = destination("mqtt://broker", environment=dict.fromkeys(user, ""))
+    assert (nobody.username, nobody.password) == (None, None)
+    for name in user:
+        with pytest.raises(ConfigProblem, match="belong together"):
+            destination("mqtt://broker", environment={name: user[name]})
+
+
 @pytest.mark.parametrize(
     ("text", "files", "message"),
     [

@@ -27,10 +27,17 @@ def page() -> Iterator[Page]:
     page.close()
 
 
-def status(page: Page, path: str, host: str) -> int:
+def answer(page: Page, path: str, host: str, method: str = "GET", **headers: str) -> tuple[int, str]:
+    """The status, and the head of the answer."""
+    more = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
     with socket.create_connection((HOST, page.port), 10) as one:
-        one.sendall(f"GET {path} HTTP/1.0\r\nHost: {host}\r\n\r\n".encode())
-        return int(one.makefile("rb").readline().split()[1])
+        one.sendall(f"{method} {path} HTTP/1.0\r\nHost: {host}\r\n{more}\r\n".encode())
+        lines = list(iter(one.makefile("rb").readline, b"\r\n"))
+        return int(lines[0].split()[1]), b"".join(lines).decode()
+
+
+def status(page: Page, path: str, host: str) -> int:
+    return answer(page, path, host)[0]
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "localhost.evil:9100"])
@@ -41,6 +48,28 @@ def test_who_calls_it_by_another_name_is_refused(page: Page, host: str) -> None:
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "LOCALHOST:9100", ""])
 def test_who_calls_it_by_its_own_name_is_answered(page: Page, host: str) -> None:
     assert status(page, "/metrics", host) == 200
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/status", "/streams/front.jpg"])
+def test_the_page_of_another_site_is_refused(page: Page, path: str) -> None:
+    for origin in ("http://127.0.0.1:9", "https://page.example", "null"):
+        code, head = answer(page, path, HOST, Origin=origin)
+        assert (code, "access-control" in head.lower()) == (403, False)
+    code, head = answer(page, path, HOST)
+    assert (code, "Cross-Origin-Resource-Policy: same-origin" in head, "access-control" in head.lower()) == (
+        200,
+        True,
+        False,
+    )
+
+
+@pytest.mark.parametrize("method", ["HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "CONNECT", "X"])
+def test_there_is_nothing_but_reading(page: Page, method: str) -> None:
+    assert answer(page, "/status", HOST, method)[0] == 405
+
+
+def test_a_name_in_the_target_counts_as_much_as_the_header(page: Page) -> None:
+    assert status(page, "http://evil.example/status", HOST) == 403
 
 
 @pytest.mark.parametrize("path", ["/../etc/passwd", "/streams/../../etc/passwd.jpg", "/streams/%2e%2e%2fx.jpg"])
