@@ -12,14 +12,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from emflow.local.access import Access, AccessKey, BrokerUser
 from emflow.local.child import Child
+
+KEY = AccessKey.new()
+"""What the embedded AWS of a benchmark lets in."""
 
 
 @contextlib.contextmanager
 def embedded_aws(job_seconds: float = 0.0) -> Iterator[str]:
     """An empty embedded AWS in a process of its own; its address."""
     with tempfile.TemporaryDirectory() as folder:
-        args = ("--port", "0", "--mqtt-port", "0", "--job-seconds", str(job_seconds))
+        access = Path(folder) / "access.json"
+        Access(KEY, BrokerUser.new()).write(access)
+        args = ("--port", "0", "--mqtt-port", "0", "--job-seconds", str(job_seconds), "--access", str(access))
         child = Child("cloud", "emflow.local.cloud", args, Path(folder) / "cloud.log")
         try:
             yield str(child.ready()["endpoint_url"])
@@ -81,8 +87,8 @@ def environment(endpoint: str) -> dict[str, str]:
     bare = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     return bare | {
         "AWS_ENDPOINT_URL": endpoint,
-        "AWS_ACCESS_KEY_ID": "benchmark",
-        "AWS_SECRET_ACCESS_KEY": "benchmark",
+        "AWS_ACCESS_KEY_ID": KEY.id,
+        "AWS_SECRET_ACCESS_KEY": KEY.secret,
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
     }

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import platform
+import re
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -23,17 +25,54 @@ def until(condition: Callable[[], object], timeout: float = 20.0, what: str = ""
         time.sleep(0.02)
 
 
-def belonging_to(scratch: Path) -> list[str]:
-    """Command lines of the processes that run with this temporary folder, this process excepted."""
+def processes_of(scratch: Path) -> list[int]:
+    """The processes that run with this temporary folder, this process excepted."""
     mark = f"TMPDIR={scratch}".encode()
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
             if int(process.name) != os.getpid() and mark in (process / "environ").read_bytes().split(b"\0"):
-                found.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+                found.append(int(process.name))
         except OSError:
             continue
+    return found
+
+
+def belonging_to(scratch: Path) -> list[str]:
+    """Command lines of the processes that run with this temporary folder, this process excepted."""
+    found = []
+    for pid in processes_of(scratch):
+        with contextlib.suppress(OSError):
+            found.append(Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode())
     return [line for line in found if line]
+
+
+def exported(text: str) -> dict[str, str]:
+    """The variables that lines for a shell export, as `emflow local` prints them."""
+    lines = re.findall(r"^ *export (.+)$", text, re.MULTILINE)
+    return dict(word.split("=", 1) for line in lines for word in line.split())
+
+
+def broker_user(exports: Mapping[str, str]) -> dict[str, str]:
+    """The user of the broker, for a Watcher."""
+    return {"username": exports["EMFLOW_MQTT_USERNAME"], "password": exports["EMFLOW_MQTT_PASSWORD"]}
+
+
+def no_aws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave nothing about AWS in the environment."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+
+
+def let_in(monkeypatch: pytest.MonkeyPatch, exports: Mapping[str, str]) -> None:
+    """Have this process, and what it starts, work with what lines for a shell export."""
+    import boto3
+
+    no_aws(monkeypatch)
+    for name, value in exports.items():
+        monkeypatch.setenv(name, value)
+    # boto3's own session keeps the credentials that it found first.
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
 
 
 class Process:

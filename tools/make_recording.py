@@ -91,18 +91,11 @@ def local_aws(folder: Path) -> Iterator[dict[str, str]]:
             printed.append(line)
             if "Ctrl-C ends it" in line:
                 break
-        found = re.search(r"AWS_ENDPOINT_URL=(\S+) AWS_DEFAULT_REGION=(\S+)", "".join(printed))
-        if found is None:
+        exports = re.findall(r"(AWS_\w+)=(\S+)", "".join(printed))
+        if not exports:
             raise SystemExit(f"emflow local did not start:\n{''.join(printed)}{log.read_text()}")
         own = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "EMFLOW_"))}
-        yield {
-            **own,
-            "AWS_ENDPOINT_URL": found[1],
-            "AWS_DEFAULT_REGION": found[2],
-            "AWS_ACCESS_KEY_ID": "local",
-            "AWS_SECRET_ACCESS_KEY": "local",
-            "COLUMNS": "120",
-        }
+        yield {**own, **dict(exports), "COLUMNS": "120"}
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(30)
@@ -110,7 +103,8 @@ def local_aws(folder: Path) -> Iterator[dict[str, str]]:
 
 def drift(environment: dict[str, str]) -> None:
     """What somebody does at the console: opens a bucket, and lets credentials live for half a day."""
-    session = boto3.Session("local", "local", region_name=environment["AWS_DEFAULT_REGION"])
+    key = environment["AWS_ACCESS_KEY_ID"], environment["AWS_SECRET_ACCESS_KEY"]
+    session = boto3.Session(*key, region_name=environment["AWS_DEFAULT_REGION"])
     endpoint = environment["AWS_ENDPOINT_URL"]
     session.client("s3", endpoint_url=endpoint).delete_public_access_block(Bucket=BUCKET)
     iot = session.client("iot", endpoint_url=endpoint)

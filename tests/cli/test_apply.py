@@ -87,9 +87,11 @@ def slow_aws():
 @pytest.fixture
 def slow(slow_aws, file, monkeypatch):  # noqa: F811
     monkeypatch.setenv("AWS_ENDPOINT_URL", slow_aws.endpoint_url)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", slow_aws.credentials.id)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", slow_aws.credentials.secret)
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     job = file.read_text().split("compile: {job: ")[1].split("}")[0]
-    return Slow(file, job, boto3.client("sagemaker"))
+    return Slow(file, job, boto3.Session().client("sagemaker"))
 
 
 def test_plan_apply_and_apply_again(emflow, file):  # noqa: F811

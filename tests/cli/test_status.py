@@ -12,13 +12,14 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from emflow_schema import load
+from local.aws.pieces import signed
 from resources.conftest import client, embedded, endpoint, file  # noqa: F401 fixtures
 
 pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture
-def device(file, client, endpoint):  # noqa: F811
+def device(file, client, embedded, endpoint):  # noqa: F811
     """The workflow's core device: what it says about itself."""
     thing = file.read_text().split("thing: ")[1].split("}")[0]
 
@@ -46,9 +47,7 @@ def device(file, client, endpoint):  # noqa: F811
                 **details,
             },
         }
-        request = urllib.request.Request(
-            f"{endpoint}/_emflow/cores/{thing}", json.dumps(body).encode(), {"Content-Type": "application/json"}
-        )
+        request = signed(f"{endpoint}/_emflow/cores/{thing}", body, embedded.credentials)
         urllib.request.urlopen(request, timeout=5).close()
         return thing
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from emflow.local.access import BrokerUser
 from emflow.local.broker import Broker
 from emflow.local.child import Child
 from emflow.local.core.ipc.server import IpcServer
@@ -107,14 +108,14 @@ class EmbeddedBroker:
     name = "broker"
 
     def __init__(self) -> None:
-        self.port = free_port()
+        self.port, self.user = free_port(), BrokerUser.new()
         self.give_back()
 
     def take_away(self, how: random.Random) -> None:
         self._broker.stop()
 
     def give_back(self) -> None:
-        self._broker = Broker(port=self.port)
+        self._broker = Broker(port=self.port, user=self.user)
         self._broker.start()
 
     def stop(self) -> None:

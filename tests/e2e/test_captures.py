@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 
 from conftest import ROOT
-from e2e.test_up import belonging_to, nothing_left, scratch, start_up, told
+from e2e.test_up import belonging_to, exports, nothing_left, scratch, start_up, told
 from emflow.local import scenes
 from support import until
 
@@ -39,12 +39,11 @@ def workflow(tmp_path: Path, scenes_model: Path) -> Path:
     return path
 
 
-def emflow(endpoint: str, *args: str) -> Any:
+def emflow(aws: Mapping[str, str], *args: str) -> Any:
     """A command with --json against an embedded AWS; what it says."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-    environment = kept | {"AWS_ENDPOINT_URL": endpoint, "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x"}
     command = [sys.executable, "-m", "emflow", "captures", *args, "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, env={**kept, **aws})
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -66,16 +65,13 @@ def test_the_bucket_has_what_the_camera_showed_and_what_the_model_said(
 ) -> None:
     up = start_up(scratch, str(workflow), "--json")
     assert up.stdout is not None
-    until(lambda: "embedded AWS" in told(scratch), 60, "the embedded AWS")
-    found = re.search(r"embedded AWS\s+(\S+)", told(scratch))
-    assert found
-    endpoint = found[1]
+    aws = exports(scratch)
     first = up.stdout.readline()
     assert first, told(scratch)
     result = json.loads(first)
-    until(lambda: len(emflow(endpoint, "list", str(workflow))) >= 4, 60, "captures in the bucket")
-    captures = emflow(endpoint, "list", str(workflow))
-    files = [Path(name) for name in emflow(endpoint, "export", str(workflow), str(tmp_path / "out"))]
+    until(lambda: len(emflow(aws, "list", str(workflow))) >= 4, 60, "captures in the bucket")
+    captures = emflow(aws, "list", str(workflow))
+    files = [Path(name) for name in emflow(aws, "export", str(workflow), str(tmp_path / "out"))]
     up.send_signal(signal.SIGINT)
     up.communicate(timeout=60)
     assert nothing_left(scratch), belonging_to(scratch)

@@ -91,7 +91,11 @@ def world(tmp_path: Path, scenes_model: Path, start: Callable[..., Process]) -> 
         "--every",
         "100ms",
     )
-    by_broker = start(*component, "-s", camera.url, "-m", "scenes", "--agent-socket", str(agent.socket), *direct)
+    user = {"EMFLOW_MQTT_USERNAME": broker.user.name, "EMFLOW_MQTT_PASSWORD": broker.user.password}
+    by_broker = start(
+        *(*component, "-s", camera.url, "-m", "scenes", "--agent-socket", str(agent.socket), *direct),
+        env={**os.environ, **user},
+    )
     yield World(camera, agent, broker, nucleus, by_nucleus, by_broker)
     camera.stop()
     broker.stop()
@@ -109,7 +113,8 @@ def flows(world: World, seconds: float = 20.0) -> None:
     def by_nucleus() -> bool:
         return datetime.fromisoformat(world.nucleus.published.get(timeout=seconds)["frame_time"]) >= begin
 
-    with Watcher("127.0.0.1", world.broker.port, TOPIC) as watcher:
+    user = world.broker.user
+    with Watcher("127.0.0.1", world.broker.port, TOPIC, username=user.name, password=user.password) as watcher:
         until(by_broker, seconds, "a new result by the broker")
     until(by_nucleus, seconds, "a new result by the nucleus")
 

@@ -20,7 +20,7 @@ from conftest import ROOT
 from emflow.local import scenes
 from emflow.results.message import Result
 from emflow.results.watch import Watcher
-from support import Process, until
+from support import Process, broker_user, exported, let_in, until
 
 pytestmark = pytest.mark.e2e
 
@@ -37,18 +37,14 @@ def scratch() -> Iterator[Path]:
 
 
 @pytest.fixture
-def mqtt_port(python: Callable[..., Process], scratch: Path, monkeypatch: pytest.MonkeyPatch) -> int:
-    """The broker's, of an `emflow local` with one core device; everything that the test starts goes there."""
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
-        monkeypatch.delenv(name)
+def watch(python: Callable[..., Process], scratch: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Watcher]:
+    """Watches topics of an `emflow local` with one core device; everything that the test starts goes there."""
     args = ("--port", "0", "--mqtt-port", "0", "--core", THING, "--job-seconds", "0.3")
     said = python("emflow", "local", *args, env={**os.environ, "TMPDIR": str(scratch)}).says("Ctrl-C ends it")
-    endpoint, broker = re.search(r"AWS_ENDPOINT_URL=(\S+)", said), re.search(r"MQTT broker +127\.0\.0\.1:(\d+)", said)
-    assert endpoint, said
+    broker, exports = re.search(r"MQTT broker +127\.0\.0\.1:(\d+)", said), exported(said)
     assert broker, said
-    for name, value in {"ENDPOINT_URL": endpoint[1], "ACCESS_KEY_ID": "x", "SECRET_ACCESS_KEY": "x"}.items():
-        monkeypatch.setenv(f"AWS_{name}", value)
-    return int(broker[1])
+    let_in(monkeypatch, exports)
+    return lambda *topics: Watcher("127.0.0.1", int(broker[1]), *topics, **broker_user(exports))
 
 
 @pytest.fixture
@@ -106,10 +102,10 @@ def gap(watcher: Watcher) -> float:
 
 
 def test_pace_threshold_and_capture_change_without_a_restart_and_a_topic_with_one(
-    mqtt_port: int, scratch: Path, file: Path
+    watch: Callable[..., Watcher], scratch: Path, file: Path
 ) -> None:
     apply(file)
-    with Watcher("127.0.0.1", mqtt_port, TOPIC, "em/other/front") as watcher:
+    with watch(TOPIC, "em/other/front") as watcher:
         watcher.next(60)
         assert 0.8 < gap(watcher) < 1.6
         before = component(scratch)

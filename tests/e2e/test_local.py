@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import socket
@@ -16,7 +15,7 @@ import boto3
 import pytest
 
 from conftest import ROOT
-from support import Process
+from support import Process, exported, let_in
 
 pytestmark = pytest.mark.e2e
 
@@ -31,15 +30,9 @@ Emflow = Callable[..., "subprocess.CompletedProcess[str]"]
 def aws(python: Callable[..., Process], monkeypatch: pytest.MonkeyPatch) -> str:
     """An `emflow local` with one core device; this process's boto3 and everything it starts go there."""
     local = python("emflow", "local", "--port", "0", "--mqtt-port", "0", "--core", THING, "--job-seconds", "0.3")
-    endpoint = re.search(r"AWS_ENDPOINT_URL=(\S+)", local.says("Ctrl-C ends it"))
-    assert endpoint
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint[1])
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "local")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "local")
-    return endpoint[1]
+    exports = exported(local.says("Ctrl-C ends it"))
+    let_in(monkeypatch, exports)
+    return exports["AWS_ENDPOINT_URL"]
 
 
 @pytest.fixture

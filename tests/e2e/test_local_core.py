@@ -18,7 +18,7 @@ import boto3
 import pytest
 
 from conftest import ROOT
-from support import Process, belonging_to, until
+from support import Process, belonging_to, exported, let_in, until
 
 pytestmark = pytest.mark.e2e
 
@@ -37,17 +37,10 @@ def scratch() -> Iterator[Path]:
 @pytest.fixture
 def local(python: Callable[..., Process], scratch: Path, monkeypatch: pytest.MonkeyPatch) -> Process:
     """An `emflow local` with one core device; this process's boto3 and everything it starts go there."""
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
-        monkeypatch.delenv(name)
     environment = {**os.environ, "TMPDIR": str(scratch)}
     args = ("--port", "0", "--mqtt-port", "0", "--core", THING, "--job-seconds", "0.3")
     local = python("emflow", "local", *args, env=environment)
-    endpoint = re.search(r"AWS_ENDPOINT_URL=(\S+)", local.says("Ctrl-C ends it"))
-    assert endpoint
-    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint[1])
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "local")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "local")
+    let_in(monkeypatch, exported(local.says("Ctrl-C ends it")))
     return local
 
 

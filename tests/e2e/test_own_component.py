@@ -13,6 +13,7 @@ import pytest
 
 from conftest import ROOT
 from emflow.results.watch import Watcher
+from support import broker_user, exported
 
 pytestmark = pytest.mark.e2e
 
@@ -24,15 +25,17 @@ def test_the_examples_heartbeat_beats_beside_the_results(tmp_path: Path) -> None
         assert up.stderr is not None
         told: list[str] = []
         try:
-            port = 0
-            while not port:
+            found: dict[str, str] = {}
+            while len(found) < 2:
                 told.append(up.stderr.readline())
                 assert told[-1], "".join(told)
-                found = re.search(r"MQTT broker +127\.0\.0\.1:(\d+)", told[-1])
-                port = int(found[1]) if found else 0
+                line = re.match(r" +(MQTT broker|credentials) +(\S+)", told[-1])
+                found |= {line[1]: line[2]} if line else {}
+            port = int(found["MQTT broker"].rpartition(":")[2])
+            user = broker_user(exported(Path(found["credentials"]).read_text()))
             rest = threading.Thread(target=lambda: told.extend(up.stderr or ()), daemon=True)
             rest.start()
-            with Watcher("127.0.0.1", port, "em/heartbeat") as watcher:
+            with Watcher("127.0.0.1", port, "em/heartbeat", **user) as watcher:
                 beats = [json.loads(watcher.next(60).payload) for _ in range(3)]
             assert json.loads(up.stdout.readline())["stream"] == "front"
         finally:

@@ -20,7 +20,7 @@ import pytest
 import emflow_schema
 from conftest import ROOT
 from emflow.local import scenes
-from support import belonging_to, until
+from support import belonging_to, exported, until
 
 pytestmark = pytest.mark.e2e
 
@@ -53,6 +53,12 @@ def start_up(scratch: Path, *args: str) -> subprocess.Popen[str]:
 def told(scratch: Path) -> str:
     """What the run had to say to people."""
     return words(scratch).read_text()
+
+
+def exports(scratch: Path) -> dict[str, str]:
+    """What another shell has to export to work with the run; waits until it says where that is."""
+    until(lambda: "credentials   " in told(scratch), 60, "the file of credentials")
+    return exported(next(scratch.glob("emflow-up-*/credentials.sh")).read_text())
 
 
 def nothing_left(scratch: Path) -> bool:

@@ -32,7 +32,8 @@ def connect(broker: Broker) -> Iterator[Callable[..., mqtt.Connection]]:
     with contextlib.ExitStack() as stack:
 
         def connect(**options: Any) -> mqtt.Connection:
-            options = {"client_id": uuid.uuid4().hex, "clean_session": True, **options}
+            user = {"username": broker.user.name, "password": broker.user.password}
+            options = {"client_id": uuid.uuid4().hex, "clean_session": True, **user, **options}
             connection = mqtt.Connection(mqtt.Client(), "127.0.0.1", broker.port, **options)
             connection.connect().result(TIMEOUT)
             stack.callback(lambda: connection.disconnect().result(TIMEOUT))
@@ -97,16 +98,85 @@ def test_a_message_of_100_kilobytes_arrives_whole(connect: Any) -> None:
 def test_a_client_that_is_lost_leaves_its_will(broker: Broker, connect: Any) -> None:
     messages = subscribe(connect(), "em/gone", mqtt.QoS.AT_LEAST_ONCE)
     with socket.create_connection((broker.host, broker.port)) as client:
-        client.sendall(connect_packet(b"doomed", b"em/gone", b"bye"))
+        user = broker.user.name.encode(), broker.user.password.encode()
+        client.sendall(connect_packet(b"doomed", b"em/gone", b"bye", *user))
         assert client.recv(4) == b"\x20\x02\x00\x00"
     assert messages.get(timeout=TIMEOUT)[:2] == ("em/gone", b"bye")
 
 
-def connect_packet(client_id: bytes, will_topic: bytes, will: bytes) -> bytes:
-    """MQTT 3.1.1, section 3.1: clean session, with a will."""
-    body = b"\x00\x04MQTT\x04\x06\x00\x3c"
-    body += b"".join(len(part).to_bytes(2, "big") + part for part in (client_id, will_topic, will))
+def connect_packet(client_id: bytes, will_topic: bytes, will: bytes, name: bytes = b"", password: bytes = b"") -> bytes:
+    """MQTT 3.1.1, section 3.1: clean session, with a will; with a user and a password where they are given."""
+    fields = (client_id, will_topic, will, name, password) if name else (client_id, will_topic, will)
+    body = b"\x00\x04MQTT\x04" + (b"\xc6" if name else b"\x06") + b"\x00\x3c"
+    body += b"".join(len(field).to_bytes(2, "big") + field for field in fields)
     return b"\x10" + bytes([len(body)]) + body
+
+
+def says(broker: Broker, packet: bytes) -> bytes:
+    """What comes back before the broker hangs up."""
+    with socket.create_connection((broker.host, broker.port), TIMEOUT) as client:
+        client.sendall(packet)
+        answer = b""
+        with contextlib.suppress(ConnectionError):
+            while data := client.recv(100):
+                answer += data
+        return answer
+
+
+@pytest.mark.parametrize(
+    ("name", "password"), [("", ""), ("right", ""), ("right", "wrong"), ("wrong", "right"), ("ri", "right")]
+)
+def test_a_client_without_the_users_password_is_refused(broker: Broker, name: str, password: str) -> None:
+    given = [each.replace("right", real) for each, real in ((name, broker.user.name), (password, broker.user.password))]
+    user = [each.encode() for each in given]
+    assert says(broker, connect_packet(b"somebody", b"t", b"m", *user)) == b"\x20\x02\x00\x04"
+
+
+def test_a_client_that_is_refused_does_not_take_the_place_of_one_of_the_same_name(broker: Broker, connect: Any) -> None:
+    gone = threading.Event()
+    device = connect(client_id="board", on_connection_interrupted=lambda **_: gone.set())
+    messages = subscribe(device, "em/#", mqtt.QoS.AT_LEAST_ONCE)
+    for _ in range(3):
+        assert says(broker, connect_packet(b"board", b"em/will", b"of somebody else")) == b"\x20\x02\x00\x04"
+    publish(connect(), "em/x", b"x", mqtt.QoS.AT_LEAST_ONCE)
+    assert messages.get(timeout=TIMEOUT)[:2] == ("em/x", b"x")
+    assert messages.empty()
+    assert not gone.is_set()
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [
+        b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+        b"\x30\x03\x00\x01a",  # PUBLISH before CONNECT
+        b"\x10\xff\xff\xff\xff\x7f",  # a length of five bytes
+        b"\x10\xff\xff\xff\x7f",  # 256 MiB
+        b"\x10\x02\x00\x04",
+        b"\x10\x00",
+        b"\x10\x10\x00\x04MQTT\x04\xc2\x00\x3c\xff\xff\xff\xff\xff\xff",
+        b"\x10\x10\x00\x04MQTT\x04\xc2\x00\x3c\x00\x01a\x00\x01\xff",
+    ],
+)
+def test_what_is_no_connect_is_hung_up_on(
+    broker: Broker, packet: bytes, connect: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    with socket.create_connection((broker.host, broker.port), TIMEOUT) as client:
+        client.sendall(packet)
+        client.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(ConnectionError):
+            assert client.recv(100) in (b"", b"\x20\x02\x00\x04")
+    assert connect()
+    assert caplog.text == ""
+
+
+def test_another_version_of_mqtt_is_refused(broker: Broker) -> None:
+    user = broker.user.name.encode(), broker.user.password.encode()
+    packet = connect_packet(b"somebody", b"t", b"m", *user).replace(b"MQTT\x04", b"MQTT\x05")
+    assert says(broker, packet) != b"\x20\x02\x00\x00"
+
+
+def test_the_password_is_in_no_repr(broker: Broker) -> None:
+    assert broker.user.password not in repr(broker.user)
 
 
 def test_stop_leaves_no_thread_and_frees_the_port(broker: Broker, connect: Any) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from conftest import ROOT
 from emflow.local.child import Child
-from emflow.local.stack import FROM_WORKFLOW, SCENES, Camera, Core, Stack, on_this_machine
+from emflow.local.stack import FROM_WORKFLOW, SCENES, Camera, Cloud, Core, Stack, on_this_machine
 from emflow.problems import Problem
 from emflow.workflow import load
 from emflow.workflow.model import Role, Workflow
@@ -33,10 +33,9 @@ def workflow() -> Workflow:
     return load(ROOT / "workflows" / "demo.yaml")
 
 
-@pytest.fixture(autouse=True)
-def _anybody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "local")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "local")
+def client(service: str, cloud: Cloud) -> Any:
+    key = cloud.access.key
+    return boto3.Session(key.id, key.secret, region_name="us-east-1").client(service, endpoint_url=cloud.endpoint_url)
 
 
 def with_streams(workflow: Workflow, *streams: Stream) -> Workflow:
@@ -72,7 +71,7 @@ def test_a_camera_with_credentials_demands_what_its_secret_says(workflow: Workfl
         core = stack.start_core("core-1", cloud, workflow, camera)
         here = on_this_machine(workflow, camera, core)
         open_, locked = here.edge.streams
-        manager = boto3.client("secretsmanager", endpoint_url=cloud.endpoint_url, region_name="us-east-1")
+        manager = client("secretsmanager", cloud)
         assert locked.credentials is not None
         login = json.loads(manager.get_secret_value(SecretId=locked.credentials.arn)["SecretString"])
 
@@ -124,7 +123,7 @@ def test_a_role_that_the_device_already_has_is_there(workflow: Workflow, argumen
     with Stack(camera=FROM_WORKFLOW) as stack:
         cloud, camera = stack.start(workflow)
         stack.start_core("core-1", cloud, workflow, camera)
-        iot = boto3.client("iot", endpoint_url=cloud.endpoint_url, region_name="us-east-1")
+        iot = client("iot", cloud)
         alias = iot.describe_role_alias(roleAlias="BoardAlias")["roleAliasDescription"]
 
     assert alias["roleArn"].endswith(":role/GreengrassV2TokenExchangeRole")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import secrets
 import threading
@@ -22,6 +21,7 @@ from emflow.engine.plan import Plan, make_plan
 from emflow.local.aws import REGION, EmbeddedAws
 from emflow.resources import build
 from emflow.workflow import Workflow, load
+from local.aws.pieces import signed
 
 ROOT = Path(__file__).parents[2]
 READS = ("Get", "List", "Describe", "Head")
@@ -65,8 +65,8 @@ def endpoint(embedded: EmbeddedAws, monkeypatch: pytest.MonkeyPatch) -> str:
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_ENDPOINT_URL", embedded.endpoint_url)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", embedded.credentials.id)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", embedded.credentials.secret)
     monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
     return embedded.endpoint_url
@@ -75,7 +75,7 @@ def endpoint(embedded: EmbeddedAws, monkeypatch: pytest.MonkeyPatch) -> str:
 @pytest.fixture(scope="session")
 def client(embedded: EmbeddedAws) -> Callable[[str], Any]:
     """A boto3 client of a person at the console, beside the project's own."""
-    session = boto3.Session("console", "secret", region_name=REGION)
+    session = boto3.Session(embedded.credentials.id, embedded.credentials.secret, region_name=REGION)
     return cache(lambda service: session.client(service, endpoint_url=embedded.endpoint_url))
 
 
@@ -143,7 +143,7 @@ def rollout(endpoint: str, user: Rollout) -> Rollout:
 
 
 @pytest.fixture
-def report(endpoint: str) -> Callable[..., None]:
+def report(embedded: EmbeddedAws, endpoint: str) -> Callable[..., None]:
     """What a core device says about itself, through the door that the virtual device uses."""
 
     def post(thing: str, deployment: str, status: str, health: str = "HEALTHY", **details: Any) -> None:
@@ -155,9 +155,7 @@ def report(endpoint: str) -> Callable[..., None]:
             "components": [],
             "deployment": {"deploymentId": deployment, "coreDeviceExecutionStatus": status, **details},
         }
-        request = urllib.request.Request(
-            f"{endpoint}/_emflow/cores/{thing}", json.dumps(body).encode(), {"Content-Type": "application/json"}
-        )
+        request = signed(f"{endpoint}/_emflow/cores/{thing}", body, embedded.credentials)
         urllib.request.urlopen(request, timeout=5).close()
 
     return post

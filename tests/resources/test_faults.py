@@ -70,7 +70,7 @@ class World:
     """An embedded AWS whose jobs take no time, and workflows to apply to it."""
 
     def __init__(self, aws: EmbeddedAws, folder: Path, model: Path, dead: int) -> None:
-        console = boto3.Session("console", "secret", region_name=REGION)
+        console = boto3.Session(aws.credentials.id, aws.credentials.secret, region_name=REGION)
         self.client: Any = cache(lambda service: console.client(service, endpoint_url=aws.endpoint_url))
         self._folder = folder
         self._dead = dead
@@ -115,8 +115,8 @@ def world(tmp_path_factory: pytest.TempPathFactory, scenes_model: Path) -> Itera
         for name in [name for name in os.environ if name.startswith("AWS_")]:
             environment.delenv(name)
         environment.setenv("AWS_ENDPOINT_URL", aws.endpoint_url)
-        environment.setenv("AWS_ACCESS_KEY_ID", "test")
-        environment.setenv("AWS_SECRET_ACCESS_KEY", "test")
+        environment.setenv("AWS_ACCESS_KEY_ID", aws.credentials.id)
+        environment.setenv("AWS_SECRET_ACCESS_KEY", aws.credentials.secret)
         environment.setenv("AWS_CONFIG_FILE", os.devnull)
         environment.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
         yield World(aws, tmp_path_factory.mktemp("workflows"), scenes_model, ended.pid)

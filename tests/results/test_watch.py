@@ -25,8 +25,18 @@ def broker() -> Iterator[Broker]:
         yield broker
 
 
+def user_of(broker: Broker) -> dict[str, str]:
+    return {"username": broker.user.name, "password": broker.user.password}
+
+
+def watching(broker: Broker, *topics: str) -> Watcher:
+    return Watcher(broker.host, broker.port, *topics, **user_of(broker))
+
+
 def publish(broker: Broker, *payloads: bytes, topic: str = "em/inference") -> None:
-    connection = mqtt.Connection(mqtt.Client(), broker.host, broker.port, "device", clean_session=True)
+    connection = mqtt.Connection(
+        mqtt.Client(), broker.host, broker.port, "device", clean_session=True, **user_of(broker)
+    )
     connection.connect().result(TIMEOUT)
     for payload in payloads:
         connection.publish(topic, payload, mqtt.QoS.AT_LEAST_ONCE)[0].result(TIMEOUT)
@@ -40,14 +50,14 @@ def result(index: int) -> bytes:
 
 
 def test_results_come_in_order(broker: Broker) -> None:
-    with Watcher(broker.host, broker.port, "em/inference") as watcher:
+    with watching(broker, "em/inference") as watcher:
         publish(broker, *(result(index) for index in range(5)))
         for index in range(5):
             assert watcher.next(TIMEOUT) == Result(index, 0.5, 4.1, "scenes")
 
 
 def test_what_is_no_result_is_reported_and_the_next_one_comes(broker: Broker) -> None:
-    with Watcher(broker.host, broker.port, "em/#") as watcher:
+    with watching(broker, "em/#") as watcher:
         publish(broker, b"hello", result(3), topic="em/other")
         message = watcher.next(TIMEOUT)
         assert message == NotAResult(b"hello", "it is not JSON")
@@ -55,7 +65,7 @@ def test_what_is_no_result_is_reported_and_the_next_one_comes(broker: Broker) ->
 
 
 def test_results_come_from_all_topics_that_are_watched(broker: Broker) -> None:
-    with Watcher(broker.host, broker.port, "em/board/front", "em/board/side") as watcher:
+    with watching(broker, "em/board/front", "em/board/side") as watcher:
         for index, topic in enumerate(("em/board/side", "em/board/other", "em/board/front")):
             publish(broker, result(index), topic=topic)
         assert [watcher.next(TIMEOUT), watcher.next(TIMEOUT)] == [
@@ -65,12 +75,12 @@ def test_results_come_from_all_topics_that_are_watched(broker: Broker) -> None:
 
 
 def test_nothing_in_time_is_a_timeout(broker: Broker) -> None:
-    with Watcher(broker.host, broker.port, "em/inference") as watcher, pytest.raises(TimeoutError):
+    with watching(broker, "em/inference") as watcher, pytest.raises(TimeoutError):
         watcher.next(0.05)
 
 
 def test_iterating_waits_and_ends_when_the_watcher_is_closed(broker: Broker) -> None:
-    with Watcher(broker.host, broker.port, "em/inference") as watcher:
+    with watching(broker, "em/inference") as watcher:
         seen = []
         reader = threading.Thread(target=lambda: seen.extend(watcher))
         reader.start()
@@ -86,11 +96,11 @@ def test_iterating_waits_and_ends_when_the_watcher_is_closed(broker: Broker) -> 
 
 
 def test_a_broker_that_went_away_and_came_back_is_watched_again(broker: Broker) -> None:
-    with Watcher(broker.host, broker.port, "em/inference") as watcher:
+    with watching(broker, "em/inference") as watcher:
         publish(broker, result(1))
         assert watcher.next(TIMEOUT) == Result(1, 0.5, 4.1, "scenes")
         broker.stop()
-        with Broker(port=broker.port) as again:
+        with Broker(port=broker.port, user=broker.user) as again:
             deadline = time.monotonic() + 2 * TIMEOUT
             while time.monotonic() < deadline:
                 publish(again, result(2))
@@ -111,13 +121,21 @@ def test_no_broker_is_told_with_the_way_out() -> None:
     assert told.value.mend
 
 
+def test_a_broker_that_refuses_the_user_is_told_with_the_way_out(broker: Broker) -> None:
+    for user in ({}, {"username": broker.user.name, "password": "wrong"}):
+        with pytest.raises(Problem) as told:
+            Watcher(broker.host, broker.port, "em/inference", **user)
+        assert "password" in told.value.mend
+        assert "wrong" not in str(told.value)
+
+
 def test_a_topic_that_the_broker_refuses_is_told(broker: Broker) -> None:
     with pytest.raises(Problem, match="refuses the topic"):
-        Watcher(broker.host, broker.port, "em/#/inference")
+        watching(broker, "em/#/inference")
 
 
 def test_closing_does_not_wait_for_a_broker_that_has_gone(broker: Broker) -> None:
-    with Watcher(broker.host, broker.port, "em/inference"):
+    with watching(broker, "em/inference"):
         broker.stop()
         began = time.monotonic()
     assert time.monotonic() - began < 3

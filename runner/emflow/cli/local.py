@@ -29,8 +29,10 @@ def local(
     """Run the embedded AWS and the MQTT broker on 127.0.0.1, until Ctrl-C.
 
     S3, IAM, STS, IoT, KMS, Secrets Manager, Greengrass V2 and SageMaker (Neo, Edge Manager). Whatever uses boto3 or the
-    AWS CLI reaches it with AWS_ENDPOINT_URL and any credentials. Everything is in memory and gone at the end.
+    AWS CLI reaches it with AWS_ENDPOINT_URL and the access key of this run; nobody gets in without. Both are printed,
+    and are in a file for your shell. Everything is in memory and gone at the end.
     """
+    from emflow.local.access import Access, write_private
     from emflow.local.child import Child
     from emflow.local.signals import on_end
 
@@ -41,13 +43,20 @@ def local(
     from emflow.local.broker import Broker
 
     with contextlib.ExitStack() as stack:
-        aws = stack.enter_context(EmbeddedAws(port, job_seconds=job_seconds))
-        broker = stack.enter_context(Broker(port=mqtt_port))
+        access = Access.new()
+        aws = stack.enter_context(EmbeddedAws(port, job_seconds=job_seconds, credentials=access.key))
+        broker = stack.enter_context(Broker(port=mqtt_port, user=access.broker))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="emflow-local-")))
+        shell_lines = access.shell_lines(aws.endpoint_url, region)
+        shell_file = folder / "credentials.sh"
+        write_private(shell_file, "\n".join([*shell_lines, ""]))
         typer.echo(f"embedded AWS  {aws.endpoint_url}")
         typer.echo(f"MQTT broker   {broker.host}:{broker.port}")
         if core:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="emflow-local-")))
-            where = ("--endpoint-url", aws.endpoint_url, "--mqtt", f"{broker.host}:{broker.port}")
+            access_file = folder / "access.json"
+            access.write(access_file)
+            services = ("--endpoint-url", aws.endpoint_url, "--mqtt", f"{broker.host}:{broker.port}")
+            where = (*services, "--access", str(access_file))
             children = []
             for number, thing in enumerate(core):
                 root = folder / f"core-{number}"
@@ -58,9 +67,11 @@ def local(
             for child, thing, root in children:
                 child.ready()
                 typer.echo(f"core device   {thing}  {root}")
+        typer.echo(f"credentials   {shell_file}")
         typer.echo("")
-        typer.echo(f"  export AWS_ENDPOINT_URL={aws.endpoint_url} AWS_DEFAULT_REGION={region}")
-        typer.echo("  export AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local")
+        for line in shell_lines:
+            typer.echo(f"  {line}")
         typer.echo("")
+        typer.echo(f"Nobody gets in without these lines. In another shell, run them or: . {shell_file}")
         typer.echo("Ctrl-C ends it.")
         told.wait()

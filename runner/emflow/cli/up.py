@@ -83,6 +83,7 @@ def _run(console: Console, path: Path, workflow: Workflow, stack: Stack, results
     use_embedded_credentials(cloud)
     console.print(f"  embedded AWS  {cloud.endpoint_url}")
     console.print(f"  MQTT broker   {cloud.mqtt_host}:{cloud.mqtt_port}")
+    console.print(f"  credentials   {cloud.shell_file}  (both let in nobody without; in another shell: . FILE)")
     if camera is not None:
         shows = f"{len(camera.scenes)} scenes, {camera.dwell:g} s each" if camera.scenes else "one picture"
         console.print(f"  camera        {camera.url}  ({shows})")
@@ -128,7 +129,8 @@ def _thing(workflow: Workflow) -> str:
 def _watcher(cloud: Cloud, topics: tuple[str, ...]) -> Watcher:
     from emflow.results.watch import Watcher
 
-    return Watcher(cloud.mqtt_host, cloud.mqtt_port, *topics)
+    user = cloud.access.broker
+    return Watcher(cloud.mqtt_host, cloud.mqtt_port, *topics, username=user.name, password=user.password)
 
 
 def _apply(console: Console, stack: Stack, workflow: Workflow) -> None:

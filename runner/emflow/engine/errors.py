@@ -136,8 +136,14 @@ def _answered(error: aws.ClientError, where: str) -> Problem:
             mend = f"Allow {where} to the user or role that runs emflow."
         case "ExpiredToken" | "ExpiredTokenException" | "RequestExpired":
             mend = "The credentials have expired: sign in again (aws sso login) and run it again."
-        case "InvalidClientTokenId" | "UnrecognizedClientException" | "SignatureDoesNotMatch" | "InvalidAccessKeyId":
-            mend = "AWS does not know these credentials. " + _CREDENTIALS
+        case (
+            "InvalidClientTokenId"
+            | "UnrecognizedClientException"
+            | "SignatureDoesNotMatch"
+            | "InvalidSignatureException"
+            | "InvalidAccessKeyId"
+        ):
+            mend = f"AWS does not know these credentials. {_CREDENTIALS} `emflow local` prints those of its own run."
         case "UnknownOperationException" | "InvalidAction":
             mend = "This endpoint, or this region, does not offer that call; see AWS_ENDPOINT_URL and aws.region."
         case "Throttling" | "ThrottlingException" | "TooManyRequestsException" | "SlowDown":

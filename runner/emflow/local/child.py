@@ -21,12 +21,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from emflow.local.access import without_aws
 from emflow.local.signals import on_end
 from emflow.problems import Problem
 
 
 class Child:
-    """One child process, seen from its parent."""
+    """One child process, seen from its parent. It gets nothing of what this process's environment says about AWS."""
 
     def __init__(self, name: str, module: str, args: Sequence[str], log: Path) -> None:
         self.name = name
@@ -38,6 +39,7 @@ class Child:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
+                env=without_aws(os.environ),
                 # Ctrl-C on the terminal is the parent's business; it stops its children in its own order.
                 start_new_session=True,
             )

@@ -1,6 +1,6 @@
 """The cloud's process: the embedded AWS and the MQTT broker beside it, until told to end.
 
-Start it as `python -m emflow.local.cloud --port 0 --mqtt-port 0`; its ready line says where both are.
+Start it as `python -m emflow.local.cloud --access FILE --port 0 --mqtt-port 0`; its ready line says where both are.
 """
 
 from __future__ import annotations
@@ -9,14 +9,19 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from emflow.local import child
+from emflow.local.access import Access
 from emflow.problems import Problem
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run until SIGTERM, SIGINT, or until the parent is gone; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m emflow.local.cloud", description=__doc__)
+    parser.add_argument(
+        "--access", type=Path, required=True, metavar="FILE", help="JSON with the access key and the broker's user"
+    )
     parser.add_argument("--host", default="127.0.0.1", help="the address both listen on (%(default)s)")
     parser.add_argument("--port", type=int, default=4566, help="of the AWS endpoint; 0 picks a free one (%(default)s)")
     parser.add_argument("--mqtt-port", type=int, default=0, help="of the broker; 0 picks a free one (%(default)s)")
@@ -35,9 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from emflow.local.broker import Broker
 
     try:
+        access = Access.read(asked.access)
         with (
-            EmbeddedAws(asked.port, asked.host, asked.job_seconds) as aws,
-            Broker(asked.host, asked.mqtt_port) as broker,
+            EmbeddedAws(asked.port, asked.host, asked.job_seconds, access.key) as aws,
+            Broker(asked.host, asked.mqtt_port, access.broker) as broker,
         ):
             child.announce(
                 endpoint_url=aws.endpoint_url,

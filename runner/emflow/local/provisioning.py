@@ -8,6 +8,7 @@ from typing import Any
 
 import boto3
 
+from emflow.local.access import AccessKey
 from emflow.problems import Problem
 from emflow.recipes.deployment import secrets
 from emflow.workflow.model import Workflow
@@ -22,10 +23,13 @@ _TRUST = {
 }
 
 
-def provision(workflow: Workflow, thing: str, endpoint_url: str, login: Mapping[str, str] | None) -> dict[str, str]:
+def provision(
+    workflow: Workflow, thing: str, endpoint_url: str, key: AccessKey, login: Mapping[str, str] | None
+) -> dict[str, str]:
     """Make all of it in the embedded AWS.
 
     Args:
+        key: the access key that the embedded AWS lets in.
         thing: the core device's, which is there already.
         login: the test camera's username and password; None when the streams keep the workflow's own cameras.
 
@@ -36,8 +40,10 @@ def provision(workflow: Workflow, thing: str, endpoint_url: str, login: Mapping[
         Problem: streams that are no test camera's have credentials, which only the real AWS knows.
     """
 
+    session = boto3.Session(key.id, key.secret, region_name=workflow.aws.region)
+
     def client(service: str) -> Any:
-        return boto3.client(service, endpoint_url=endpoint_url, region_name=workflow.aws.region)  # type: ignore[call-overload]
+        return session.client(service, endpoint_url=endpoint_url)  # type: ignore[call-overload]
 
     group, alias = workflow.cloud.deployment.target.thing_group, workflow.cloud.role.from_alias
     if group:

@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Any
 
 from emflow.local import provisioning
+from emflow.local.access import NO_AWS, Access, write_private
 from emflow.local.child import Child
 from emflow.problems import Problem
 from emflow.recipes.deployment import secrets as cameras_secrets
@@ -34,11 +35,16 @@ FROM_WORKFLOW = "workflow"
 
 @dataclass(frozen=True)
 class Cloud:
-    """Where the embedded AWS and the broker listen."""
+    """Where the embedded AWS and the broker listen, and what they let in.
+
+    `shell_file` sets a shell up for both.
+    """
 
     endpoint_url: str
     mqtt_host: str
     mqtt_port: int
+    access: Access
+    shell_file: Path
 
 
 @dataclass(frozen=True)
@@ -142,7 +148,10 @@ class Stack:
         Raises:
             Problem: one of them did not start.
         """
-        cloud = self._child("cloud", "--port", "0", "--mqtt-port", "0", "--job-seconds", str(self._job_seconds))
+        access = Access.new()
+        access.write(self._access_file)
+        ports = "--port", "0", "--mqtt-port", "0", "--access", str(self._access_file)
+        cloud = self._child("cloud", *ports, "--job-seconds", str(self._job_seconds))
         camera = locked = None
         login: dict[str, str] = {}
         if self._camera != FROM_WORKFLOW:
@@ -151,11 +160,13 @@ class Stack:
             if cameras_secrets(workflow):
                 login = {"username": "emflow", "password": secrets.token_urlsafe(16)}
                 file = self.folder / "camera-login.json"
-                file.touch(0o600)
-                file.write_text(json.dumps(login))
+                write_private(file, json.dumps(login))
                 locked = self._child("camera", "--port", "0", "--login", str(file), *picture, log="locked-camera")
         facts = cloud.ready()
-        at = Cloud(facts["endpoint_url"], facts["mqtt_host"], facts["mqtt_port"])
+        shell_file = self.folder / "credentials.sh"
+        lines = access.shell_lines(facts["endpoint_url"], workflow.aws.region)
+        write_private(shell_file, "\n".join([*lines, ""]))
+        at = Cloud(facts["endpoint_url"], facts["mqtt_host"], facts["mqtt_port"], access, shell_file)
         if camera is None:
             return at, None
         shown: dict[str, Any] = camera.ready()
@@ -179,12 +190,18 @@ class Stack:
         core = self._child(
             "core",
             *("--thing", thing, "--root", str(root), "--endpoint-url", cloud.endpoint_url, "--mqtt", mqtt),
+            *("--access", str(self._access_file)),
             *("--region", workflow.aws.region, "--role-alias", role.from_alias or role.alias),
             *("--remove", str(self.folder)),
         )
         core.ready()
-        made = provisioning.provision(workflow, thing, cloud.endpoint_url, camera.login if camera else None)
+        login = camera.login if camera else None
+        made = provisioning.provision(workflow, thing, cloud.endpoint_url, cloud.access.key, login)
         return Core(thing, root, made)
+
+    @property
+    def _access_file(self) -> Path:
+        return self.folder / "access.json"
 
     def _child(self, name: str, *args: str, log: str = "") -> Child:
         with self._changing:
@@ -227,10 +244,8 @@ def use_embedded_credentials(cloud: Cloud) -> None:
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         del os.environ[name]
     os.environ.update(
+        NO_AWS,
         AWS_ENDPOINT_URL=cloud.endpoint_url,
-        AWS_ACCESS_KEY_ID="emflow-local",
-        AWS_SECRET_ACCESS_KEY="emflow-local",  # noqa: S106 the embedded AWS takes any
-        AWS_CONFIG_FILE=os.devnull,
-        AWS_SHARED_CREDENTIALS_FILE=os.devnull,
-        AWS_EC2_METADATA_DISABLED="true",
+        AWS_ACCESS_KEY_ID=cloud.access.key.id,
+        AWS_SECRET_ACCESS_KEY=cloud.access.key.secret,
     )

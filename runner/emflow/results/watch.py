@@ -28,12 +28,15 @@ class Watcher:
         host: the broker's address, without TLS: this is for the embedded broker.
         port: its port.
         topics: may have wildcards; where several stand for one topic, a broker may send its messages as often.
+        username, password: whom the broker lets in; None where it asks nobody.
 
     Raises:
-        Problem: no broker answers there, or it refuses a topic.
+        Problem: no broker answers there, or it refuses the user or a topic.
     """
 
-    def __init__(self, host: str, port: int, *topics: str) -> None:
+    def __init__(
+        self, host: str, port: int, *topics: str, username: str | None = None, password: str | None = None
+    ) -> None:
         self._arrived: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._closed = False
         self._connection = mqtt.Connection(
@@ -41,6 +44,8 @@ class Watcher:
             host_name=host,
             port=port,
             client_id=f"emflow-watch-{uuid.uuid4().hex[:12]}",
+            username=username,
+            password=password,
             clean_session=True,
             keep_alive_secs=30,
             reconnect_min_timeout_secs=1,
@@ -54,7 +59,7 @@ class Watcher:
             raise Problem(
                 f"no MQTT broker answers: {error or 'nothing came back'}",
                 where=where,
-                mend="Check that it runs, and its host and port.",
+                mend="Check that it runs, its host and port, and the user name and password.",
             ) from error
         for topic in topics:
             self._subscribe(topic, where)

@@ -15,7 +15,8 @@ import boto3
 import grpc
 import pytest
 
-from agent.capture.network import Network, Stored
+from agent.capture.network import KEY, Network, Stored
+from emflow.local.access import Access, BrokerUser
 from emflow.local.child import Child
 from emflow_agent.calls.server import serving
 from emflow_agent.calls.service import AgentService
@@ -41,7 +42,10 @@ def request(data: bytes = b"", name: str = "scenes", **more: Any) -> m.CaptureDa
 @pytest.fixture(scope="session")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The endpoint of an embedded AWS, in a process of its own."""
-    child = Child("cloud", "emflow.local.cloud", ["--port", "0"], tmp_path_factory.mktemp("cloud") / "cloud.log")
+    folder = tmp_path_factory.mktemp("cloud")
+    Access(KEY, BrokerUser.new()).write(folder / "access.json")
+    arguments = ["--port", "0", "--access", str(folder / "access.json")]
+    child = Child("cloud", "emflow.local.cloud", arguments, folder / "cloud.log")
     yield child.ready()["endpoint_url"]
     child.stop()
 
@@ -49,7 +53,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def s3(cloud: str) -> Any:
     """S3 without a network in between."""
-    return boto3.Session("reader", "secret", region_name="us-east-1").client("s3", endpoint_url=cloud)
+    return boto3.Session(KEY.id, KEY.secret, region_name="us-east-1").client("s3", endpoint_url=cloud)
 
 
 @pytest.fixture
@@ -69,8 +73,8 @@ def network(cloud: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Network]:
     monkeypatch.setenv("AWS_ENDPOINT_URL", network.url)
     monkeypatch.setenv("AWS_REGION", "us-east-1")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "device")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "device")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY.id)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", KEY.secret)
     yield network
     network.down()
 

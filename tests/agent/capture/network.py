@@ -9,6 +9,11 @@ import threading
 import time
 from typing import Any
 
+from emflow.local.access import AccessKey
+
+KEY = AccessKey.new()
+"""What the embedded AWS of these tests lets in."""
+
 
 class Network:
     """A TCP proxy on loopback, with one port for its whole life."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import boto3
 import pytest
 
-from agent.capture.network import Network, Stored
+from agent.capture.network import KEY, Network, Stored
 from agent.capture.test_offline import capture
 from emflow_agent.capture.cloud import Bucket, NotTaken, Unreachable
 from emflow_agent.capture.lines import Batch, seal
@@ -30,16 +32,16 @@ def without_credentials(network: Network, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.fixture
-def token_exchange(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+def token_exchange(cloud: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
     """The endpoint that a core has for credentials; what it answers with can be changed."""
     answer: dict[str, Any] = {"status": 200, "asked": []}
+    sts = boto3.Session(KEY.id, KEY.secret, region_name="us-east-1").client("sts", endpoint_url=cloud)
+    given = sts.get_session_token()["Credentials"]
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             answer["asked"].append(self.headers["Authorization"])
-            body = json.dumps(
-                {"AccessKeyId": "A", "SecretAccessKey": "S", "Token": "T", "Expiration": "2099-01-01T00:00:00Z"}
-            ).encode()
+            body = json.dumps({**given, "Token": given["SessionToken"]}, default=datetime.isoformat).encode()
             self.send_response(answer["status"])
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -75,8 +77,8 @@ def test_without_any_credentials_it_says_what_to_deploy_and_looks_again(
     place = Bucket(bucket.name)
     with pytest.raises(NotTaken, match=r"deploy aws\.greengrass\.TokenExchangeService"):
         place.store(BATCH)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "A")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "S")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY.id)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", KEY.secret)
     place.store(BATCH)
     assert bucket.lines() == [BATCH.key]
 

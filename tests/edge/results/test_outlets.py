@@ -17,6 +17,7 @@ from awscrt import io, mqtt
 from awscrt.exceptions import AwsCrtError
 
 from certificates import Certificates
+from emflow.local.access import BrokerUser
 from emflow.local.broker import Broker
 
 if TYPE_CHECKING:
@@ -39,10 +40,11 @@ def certificates(tmp_path: Path) -> Certificates:
 
 
 @contextmanager
-def subscribed(port: int, topic: str) -> Iterator["queue.Queue[bytes]"]:
+def subscribed(broker: Broker, topic: str) -> Iterator["queue.Queue[bytes]"]:
     """What arrives on a topic while the block runs."""
     client = mqtt.Client(io.ClientBootstrap.get_or_create_static_default())
-    connection = mqtt.Connection(client, "127.0.0.1", port, str(uuid.uuid4()), clean_session=True)
+    user = {"username": broker.user.name, "password": broker.user.password}
+    connection = mqtt.Connection(client, "127.0.0.1", broker.port, str(uuid.uuid4()), clean_session=True, **user)
     connection.connect().result(10)
     arrived: queue.Queue[bytes] = queue.Queue()
     done, _ = connection.subscribe(topic, mqtt.QoS.AT_LEAST_ONCE, lambda topic, payload, **_: arrived.put(payload))
@@ -51,15 +53,16 @@ def subscribed(port: int, topic: str) -> Iterator["queue.Queue[bytes]"]:
     connection.disconnect().result(10)
 
 
-def outlet_to(port: int) -> Mqtt311Outlet:
-    return Mqtt311Outlet(Destination("mqtt", "127.0.0.1", port), "thing")
+def outlet_to(port: int, user: BrokerUser) -> Mqtt311Outlet:
+    to = Destination("mqtt", "127.0.0.1", port, username=user.name, password=user.password)
+    return Mqtt311Outlet(to, "thing")
 
 
 @pytest.mark.parametrize("qos", [0, 1])
 def test_messages_reach_whoever_listens_on_the_topic_in_order(broker: Broker, qos: int) -> None:
-    outlet = outlet_to(broker.port)
+    outlet = outlet_to(broker.port, broker.user)
     outlet.open(lambda: None, None)
-    with subscribed(broker.port, "em/inference") as arrived:
+    with subscribed(broker, "em/inference") as arrived:
         sent = [
             outlet.send(Message("em/inference", json.dumps({"sequence": number, "label": "Zürich"}), qos))
             for number in range(20)
@@ -72,11 +75,12 @@ def test_messages_reach_whoever_listens_on_the_topic_in_order(broker: Broker, qo
 
 
 def test_a_broker_that_is_not_there_is_an_error_and_its_return_is_not(absent_port: int) -> None:
-    outlet = outlet_to(absent_port)
+    user = BrokerUser.new()
+    outlet = outlet_to(absent_port, user)
     with pytest.raises(AwsCrtError, match="CONNECTION_REFUSED"):
         outlet.open(lambda: None, None)
     outlet.close()
-    with Broker(port=absent_port):
+    with Broker(port=absent_port, user=user):
         outlet.open(lambda: None, None)
         outlet.send(Message("em/inference", "{}")).result(10)
         outlet.close()
@@ -84,16 +88,25 @@ def test_a_broker_that_is_not_there_is_an_error_and_its_return_is_not(absent_por
 
 def test_a_broker_that_goes_away_is_told_and_it_can_be_opened_again(broker: Broker) -> None:
     lost = threading.Event()
-    outlet = outlet_to(broker.port)
+    outlet = outlet_to(broker.port, broker.user)
     outlet.open(lost.set, None)
     broker.stop()
     assert lost.wait(10)
     outlet.close()
-    with Broker(port=broker.port), subscribed(broker.port, "em/inference") as arrived:
+    with Broker(port=broker.port, user=broker.user), subscribed(broker, "em/inference") as arrived:
         outlet.open(lambda: None, None)
         outlet.send(Message("em/inference", "again")).result(10)
         assert arrived.get(timeout=10) == b"again"
         outlet.close()
+
+
+@pytest.mark.parametrize("password", [None, "wrong"])
+def test_a_broker_that_refuses_the_user_is_an_error(broker: Broker, password: str | None) -> None:
+    to = Destination("mqtt", "127.0.0.1", broker.port, username=broker.user.name, password=password)
+    outlet = Mqtt311Outlet(to, "thing")
+    with pytest.raises((AwsCrtError, ConnectionError, TimeoutError, FutureTimeoutError)):
+        outlet.open(lambda: None, None)
+    outlet.close()
 
 
 def test_a_broker_that_does_not_know_mqtt_5_is_an_error(broker: Broker) -> None:
@@ -156,10 +169,14 @@ def test_standard_output_has_results_and_nothing_else(capsys: pytest.CaptureFixt
 
 
 @pytest.mark.e2e
-def test_the_component_publishes_to_a_broker_without_greengrass(broker: Broker, edge: "Edge") -> None:
+def test_the_component_publishes_to_a_broker_without_greengrass(
+    broker: Broker, edge: "Edge", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EMFLOW_MQTT_USERNAME", broker.user.name)
+    monkeypatch.setenv("EMFLOW_MQTT_PASSWORD", broker.user.password)
     edge.agent()
     _, url = edge.camera()
-    with subscribed(broker.port, "my/results") as arrived:
+    with subscribed(broker, "my/results") as arrived:
         component = edge.run(url, "--publish", f"mqtt://127.0.0.1:{broker.port}", "--topic", "my/results")
         assert json.loads(arrived.get(timeout=20))["sequence"] == 0
         assert component.end() == 0

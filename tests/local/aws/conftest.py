@@ -34,13 +34,15 @@ def aws() -> Iterator[EmbeddedAws]:
 @pytest.fixture(scope="session")
 def client(aws: EmbeddedAws) -> Callable[..., Any]:
     """A boto3 client for the embedded AWS; `checked=False` sends what boto3 itself would refuse."""
-    made: dict[tuple[str, str, bool], Any] = {}
-    session = boto3.Session("AKIAIOSFODNN7EXAMPLE", "secret", region_name=REGION)
+    made: dict[tuple[object, ...], Any] = {}
+    session = boto3.Session(aws.credentials.id, aws.credentials.secret, region_name=REGION)
 
-    def make(service: str, *, region: str = REGION, checked: bool = True) -> Any:
-        key = (service, region, checked)
+    def make(service: str, *, region: str = REGION, checked: bool = True, signature_version: str | None = None) -> Any:
+        key = (service, region, checked, signature_version)
         if key not in made:
-            config = Config(parameter_validation=checked, retries={"total_max_attempts": 1})
+            config = Config(
+                parameter_validation=checked, retries={"total_max_attempts": 1}, signature_version=signature_version
+            )
             made[key] = session.client(service, region_name=region, endpoint_url=aws.endpoint_url, config=config)
         return made[key]
 

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import io
+import json
 import tarfile
+import urllib.request
+from collections.abc import Mapping
 from typing import Any
 
+from botocore.auth import S3SigV4Auth, SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
+from emflow.local.access import AccessKey
 from emflow.local.aws import ACCOUNT, REGION
 
 
@@ -33,3 +41,19 @@ def archive(**files: bytes) -> bytes:
 
 def arn(service: str, resource: str, account: str = ACCOUNT) -> str:
     return f"arn:aws:{service}:{REGION}:{account}:{resource}"
+
+
+def signed(
+    url: str,
+    body: Any,
+    key: AccessKey,
+    service: str = "emflow",
+    method: str = "POST",
+    headers: Mapping[str, str] | None = None,
+) -> urllib.request.Request:
+    """A request with a signature of the key's; a body that is not bytes is sent as JSON."""
+    data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+    request = AWSRequest(method, url, {"Content-Type": "application/json", **(headers or {})}, data)
+    signer = S3SigV4Auth if service == "s3" else SigV4Auth
+    signer(Credentials(key.id, key.secret, key.token or None), service, REGION).add_auth(request)
+    return urllib.request.Request(url, data, dict(request.headers), method=method)

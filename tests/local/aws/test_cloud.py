@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from emflow.local.access import Access
 from emflow.local.aws import EmbeddedAws
 from emflow.local.child import Child
 from emflow.problems import Problem
@@ -16,9 +17,15 @@ from emflow.problems import Problem
 CLOUD = "emflow.local.cloud"
 
 
+def access(folder: Path) -> tuple[str, str]:
+    Access.new().write(folder / "access.json")
+    return "--access", str(folder / "access.json")
+
+
 @pytest.mark.e2e
 def test_it_says_where_both_are_and_ends_when_told(tmp_path: Path) -> None:
-    child = Child("cloud", CLOUD, ["--port", "0", "--mqtt-port", "0", "--job-seconds", "0.1"], tmp_path / "log")
+    arguments = ["--port", "0", "--mqtt-port", "0", "--job-seconds", "0.1", *access(tmp_path)]
+    child = Child("cloud", CLOUD, arguments, tmp_path / "log")
     try:
         ready = child.ready()
         assert (ready["region"], ready["account"]) == ("us-east-1", "123456789012")
@@ -33,7 +40,7 @@ def test_it_says_where_both_are_and_ends_when_told(tmp_path: Path) -> None:
 
 @pytest.mark.e2e
 def test_a_taken_port_is_said_with_the_way_out(tmp_path: Path, aws: EmbeddedAws) -> None:
-    child = Child("cloud", CLOUD, ["--port", str(aws.port)], tmp_path / "log")
+    child = Child("cloud", CLOUD, ["--port", str(aws.port), *access(tmp_path)], tmp_path / "log")
     with pytest.raises(Problem, match=f"port {aws.port} on 127.0.0.1 is taken") as problem:
         child.ready()
     assert "--port" in problem.value.mend

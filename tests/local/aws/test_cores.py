@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from emflow.local.aws import EmbeddedAws
-from local.aws.pieces import arn
+from local.aws.pieces import arn, signed
 
 NUCLEUS = {"aws.greengrass.Nucleus": {"componentVersion": "2.12.6"}}
 
@@ -45,7 +45,7 @@ def send(aws: EmbeddedAws) -> Callable[..., int]:
 
     def post(thing: str, document: Any) -> int:
         url = f"{aws.endpoint_url}/_emflow/cores/{thing.rpartition('/')[2]}"
-        with urllib.request.urlopen(urllib.request.Request(url, json.dumps(document).encode())) as response:
+        with urllib.request.urlopen(signed(url, document, aws.credentials)) as response:
             return int(response.status)
 
     return post

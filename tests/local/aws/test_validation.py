@@ -12,6 +12,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from emflow.local.aws import EmbeddedAws
+from local.aws.pieces import signed
 
 FLEET = {"DeviceFleetName": "fleet", "OutputConfig": {"S3OutputLocation": "s3://bucket/"}}
 
@@ -72,15 +73,8 @@ def test_a_wrong_enum_in_a_query_is_refused(client: Callable[..., Any]) -> None:
 
 @pytest.mark.parametrize("body", [b"{", b"[]", b'{"Devices": 3, "DeviceFleetName": "f"}'])
 def test_a_body_that_does_not_fit_is_refused(aws: EmbeddedAws, body: bytes) -> None:
-    request = urllib.request.Request(
-        aws.endpoint_url,
-        body,
-        {
-            "X-Amz-Target": "SageMaker.RegisterDevices",
-            "Content-Type": "application/x-amz-json-1.1",
-            "Authorization": "AWS4-HMAC-SHA256 Credential=a/20260101/us-east-1/sagemaker/aws4_request",
-        },
-    )
+    headers = {"X-Amz-Target": "SageMaker.RegisterDevices", "Content-Type": "application/x-amz-json-1.1"}
+    request = signed(f"{aws.endpoint_url}/", body, aws.credentials, "sagemaker", headers=headers)
     with pytest.raises(urllib.error.HTTPError) as refused:
         urllib.request.urlopen(request)
     assert refused.value.code == 400

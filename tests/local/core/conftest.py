@@ -15,6 +15,7 @@ from typing import Any
 import boto3
 import pytest
 
+from emflow.local.access import Access
 from emflow.local.aws import EmbeddedAws
 from emflow.local.broker import Broker
 from emflow.local.core import cloud_link, nucleus, supervisor
@@ -31,9 +32,11 @@ class Cloud:
     """The embedded AWS and the broker, as somebody with credentials sees them."""
 
     def __init__(self, aws: EmbeddedAws, broker: Broker) -> None:
-        session = boto3.Session("AKIAIOSFODNN7EXAMPLE", "secret", region_name="us-east-1")
+        session = boto3.Session(aws.credentials.id, aws.credentials.secret, region_name="us-east-1")
         self.endpoint_url = aws.endpoint_url
         self.mqtt_port = broker.port
+        self.broker = broker
+        self.access = Access(aws.credentials, broker.user)
         self.s3, self.iot, self.iam, self.greengrass = (
             session.client(service, endpoint_url=aws.endpoint_url) for service in ("s3", "iot", "iam", "greengrassv2")
         )
@@ -125,7 +128,8 @@ def make_device(cloud: Cloud, root: Path, brisk: None) -> Iterator[Callable[...,
 
     def make(**more: Any) -> Nucleus:
         options = {"thing": f"core-{next(_names)}", "root": root} | more
-        device = Nucleus(endpoint_url=cloud.endpoint_url, mqtt=("127.0.0.1", cloud.mqtt_port), **options)
+        where = {"endpoint_url": cloud.endpoint_url, "mqtt": ("127.0.0.1", cloud.mqtt_port), "access": cloud.access}
+        device = Nucleus(**where, **options)
         device.arn = device.start()  # type: ignore[attr-defined]
         started.append(device)
         return device

@@ -9,6 +9,7 @@ from typing import Any
 
 from awscrt import mqtt
 
+from emflow.local.broker import Broker
 from emflow.local.core.plan import Plan
 from emflow.local.core.recipe import TIMEOUTS, Step
 
@@ -55,9 +56,12 @@ def plan(name: str, version: str = "1.0.0", *, hard: tuple[str, ...] = (), **scr
 class Listener:
     """Hears what comes to a broker."""
 
-    def __init__(self, port: int, topic: str = "#") -> None:
+    def __init__(self, broker: Broker, topic: str = "#") -> None:
         self.heard: queue.Queue[tuple[str, bytes, mqtt.QoS]] = queue.Queue()
-        self._connection = mqtt.Connection(mqtt.Client(), "127.0.0.1", port, uuid.uuid4().hex, clean_session=True)
+        user = {"username": broker.user.name, "password": broker.user.password}
+        self._connection = mqtt.Connection(
+            mqtt.Client(), broker.host, broker.port, uuid.uuid4().hex, clean_session=True, **user
+        )
         self._connection.connect().result(TIMEOUT)
         self._connection.subscribe(topic, mqtt.QoS.AT_LEAST_ONCE, self._hear)[0].result(TIMEOUT)
 

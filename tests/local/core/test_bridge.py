@@ -14,11 +14,14 @@ from typing import Any
 import pytest
 from awscrt import mqtt
 
+from emflow.local.access import BrokerUser
 from emflow.local.broker import Broker
 from emflow.local.core.bridge import Bridge, Publication, PublishRefused, check
 from emflow.local.core.logs import DeviceLog
 from local.core.pieces import Listener, lines
 from support import until
+
+USER = BrokerUser.new()
 
 
 @pytest.fixture
@@ -32,8 +35,8 @@ def log(tmp_path: Path) -> Path:
     return tmp_path / "greengrass.log"
 
 
-def bridge_to(port: int, log: Path) -> Bridge:
-    bridge = Bridge("127.0.0.1", port, "board", DeviceLog(log))
+def bridge_to(port: int, user: BrokerUser, log: Path) -> Bridge:
+    bridge = Bridge("127.0.0.1", port, user, "board", DeviceLog(log))
     bridge.start()
     return bridge
 
@@ -43,8 +46,8 @@ def connected(log: Path, times: int = 1) -> bool:
 
 
 def test_messages_arrive_in_order(broker: Broker, log: Path) -> None:
-    with closing(Listener(broker.port)) as listener:
-        bridge = bridge_to(broker.port, log)
+    with closing(Listener(broker)) as listener:
+        bridge = bridge_to(broker.port, broker.user, log)
         until(lambda: connected(log))
         for number in range(20):
             bridge.publish(Publication("em/inference", b"%d" % number, number % 2, False))
@@ -85,7 +88,7 @@ class Wiretap(socketserver.ThreadingTCPServer):
 def test_qos_and_retain_are_on_the_wire_as_asked(broker: Broker, log: Path, qos: int, retain: bool, first: int) -> None:
     with Wiretap(broker) as wiretap:
         threading.Thread(target=wiretap.serve_forever, args=(0.05,)).start()
-        bridge = bridge_to(wiretap.server_address[1], log)
+        bridge = bridge_to(wiretap.server_address[1], broker.user, log)
         until(lambda: connected(log))
         bridge.publish(Publication("the/topic", b"x", qos, retain))
         bridge.stop()
@@ -96,8 +99,8 @@ def test_qos_and_retain_are_on_the_wire_as_asked(broker: Broker, log: Path, qos:
 
 
 def test_what_is_spooled_is_sent_before_the_end(broker: Broker, log: Path) -> None:
-    with closing(Listener(broker.port)) as listener:
-        bridge = bridge_to(broker.port, log)
+    with closing(Listener(broker)) as listener:
+        bridge = bridge_to(broker.port, broker.user, log)
         until(lambda: connected(log))
         for number in range(50):
             bridge.publish(Publication("a", b"%d" % number, 1, False))
@@ -109,35 +112,35 @@ def test_a_broker_that_comes_later_gets_what_waited(log: Path) -> None:
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))
         port = reserved.getsockname()[1]
-    bridge = bridge_to(port, log)
+    bridge = bridge_to(port, USER, log)
     bridge.publish(Publication("a", b"early", 1, True))
     until(lambda: any("Unable to connect" in line for line in lines(log)))
     with pytest.raises(PublishRefused, match="offline"):
         bridge.publish(Publication("a", b"nobody waits for this", 0, False))
 
-    with Broker(port=port) as broker:
-        with closing(Listener(broker.port)) as listener:
+    with Broker(port=port, user=USER) as broker:
+        with closing(Listener(broker)) as listener:
             # Retained, so it is heard whether the bridge or the listener is there first.
             assert listener.next() == ("a", b"early", mqtt.QoS.AT_LEAST_ONCE)
         bridge.stop()
 
 
 def test_a_broker_that_goes_and_comes_back(log: Path) -> None:
-    with Broker() as broker:
+    with Broker(user=USER) as broker:
         port = broker.port
-        bridge = bridge_to(port, log)
+        bridge = bridge_to(port, USER, log)
         until(lambda: connected(log))
     until(lambda: any("Connection interrupted" in line for line in lines(log)))
     bridge.publish(Publication("a", b"in between", 1, True))
-    with Broker(port=port) as broker:
-        with closing(Listener(broker.port)) as listener:
+    with Broker(port=port, user=USER) as broker:
+        with closing(Listener(broker)) as listener:
             assert listener.next()[1] == b"in between"
         bridge.stop()
     assert connected(log, times=2)
 
 
 def test_the_spool_has_an_end(log: Path) -> None:
-    bridge = bridge_to(1, log)
+    bridge = bridge_to(1, USER, log)
     large = Publication("a", bytes(128 * 1024), 1, False)
     for _ in range(20):
         bridge.publish(large)
@@ -165,8 +168,8 @@ def test_what_aws_iot_would_not_take_is_refused(publication: Publication, reason
 
 @pytest.mark.parametrize("topic", ["em/ünïcode", "em/日本", "em/😀", "with spaces"])
 def test_what_is_allowed_arrives(broker: Broker, log: Path, topic: str) -> None:
-    with closing(Listener(broker.port)) as listener:
-        bridge = bridge_to(broker.port, log)
+    with closing(Listener(broker)) as listener:
+        bridge = bridge_to(broker.port, broker.user, log)
         until(lambda: connected(log))
         bridge.publish(Publication(topic, b"x", 1, False))
         assert listener.next()[0] == topic

@@ -29,7 +29,14 @@ TREE = "(sleep 600 & echo $! >> pids; wait) & echo $! >> pids; echo $$ >> pids; 
 
 
 @pytest.fixture
-def start(cloud: Cloud, root: Path, tmp_path: Path) -> Iterator[Callable[..., Child]]:
+def access_file(cloud: Cloud, tmp_path: Path) -> Path:
+    """What the cloud lets in, as a child process gets it."""
+    cloud.access.write(tmp_path / "access.json")
+    return tmp_path / "access.json"
+
+
+@pytest.fixture
+def start(cloud: Cloud, access_file: Path, root: Path, tmp_path: Path) -> Iterator[Callable[..., Child]]:
     started: list[Child] = []
 
     def start(thing: str, **more: str) -> Child:
@@ -38,6 +45,7 @@ def start(cloud: Cloud, root: Path, tmp_path: Path) -> Iterator[Callable[..., Ch
             "root": str(root),
             "endpoint-url": cloud.endpoint_url,
             "mqtt": f"127.0.0.1:{cloud.mqtt_port}",
+            "access": str(access_file),
         } | more
         args = [text for name, value in options.items() for text in (f"--{name}", value)]
         child = Child("core", "emflow.local.core", args, tmp_path / "core.log")
@@ -100,14 +108,17 @@ time.sleep(600)
 
 
 @pytest.fixture
-def parent(cloud: Cloud, root: Path, tmp_path: Path) -> Iterator[Callable[..., tuple[subprocess.Popen[bytes], int]]]:
+def parent(
+    cloud: Cloud, access_file: Path, root: Path, tmp_path: Path
+) -> Iterator[Callable[..., tuple[subprocess.Popen[bytes], int]]]:
     """Start a process that starts the device, as `emflow up` does; that process, and the device's id."""
     started: list[subprocess.Popen[bytes]] = []
 
     def start(*more: str, root: Path = root) -> tuple[subprocess.Popen[bytes], int]:
         args = ["--thing", "orphan", "--root", str(root), "--endpoint-url", cloud.endpoint_url, *more]
+        args += ["--access", str(access_file), "--mqtt", f"127.0.0.1:{cloud.mqtt_port}"]
         parent = subprocess.Popen(
-            [sys.executable, "-c", PARENT, str(tmp_path / "log"), *args, "--mqtt", f"127.0.0.1:{cloud.mqtt_port}"],
+            [sys.executable, "-c", PARENT, str(tmp_path / "log"), *args],
             stdout=subprocess.PIPE,
         )
         started.append(parent)

@@ -45,7 +45,7 @@ def test_from_deployment_to_a_message_on_the_broker(cloud: Cloud, device: Any) -
         defaults={"topic": "em/inference", "greeting": "hello"} | publishing("em/inference"),
         lifecycle={"run": {"Script": 'exec python3 -u "{artifacts:decompressedPath}/talk/talk.py"'}},
     )
-    with closing(Listener(cloud.mqtt_port, "#")) as listener:
+    with closing(Listener(cloud.broker, "#")) as listener:
         update = {"merge": json.dumps({"greeting": "from the deployment"})}
         wanted = {"componentVersion": "1.0.0", "configurationUpdate": update}
         deployment = cloud.deploy(device.arn, talk=wanted)

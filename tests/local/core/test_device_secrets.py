@@ -41,8 +41,8 @@ def secret(cloud: Cloud) -> Callable[[str], str]:
         "secretsmanager",
         endpoint_url=cloud.endpoint_url,
         region_name="us-east-1",
-        aws_access_key_id="x",
-        aws_secret_access_key="x",
+        aws_access_key_id=cloud.access.key.id,
+        aws_secret_access_key=cloud.access.key.secret,
     )
 
     def make(value: str) -> str:

@@ -166,10 +166,10 @@ def test_a_component_hears_commands_from_the_cloud(cloud: Cloud, device: Any) ->
         defaults={"accessControl": {"aws.greengrass.ipc.mqttproxy": may}},
         lifecycle={"startup": {"Script": 'python3 -u "{artifacts:decompressedPath}/hear/hear.py"', "Timeout": 30}},
     )
-    with closing(Listener(cloud.mqtt_port, "heard")) as listener:
+    with closing(Listener(cloud.broker, "heard")) as listener:
         cloud.deploy(device.arn, hear="1.0.0")
         assert listener.next()[1] == b"ready"
-        assert cloud.installed(device.thing)["hear"] == ("1.0.0", "RUNNING")
+        until(lambda: cloud.installed(device.thing)["hear"] == ("1.0.0", "RUNNING"))
         device.publish("cmd/go", b"now", 1, False)
         assert listener.next()[1] == b"now"
 

@@ -47,7 +47,7 @@ def test_what_the_host_says_about_aws_and_python_is_left_out() -> None:
 
     assert found["HOME"] == "/home/me"
     assert not found.keys() & {"AWS_PROFILE", "AWS_ACCESS_KEY_ID", "PYTHONPATH"}
-    assert found["AWS_CONFIG_FILE"] == os.devnull
+    assert {found[name] for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "BOTO_CONFIG")} == {os.devnull}
 
 
 def test_python_is_this_python() -> None:

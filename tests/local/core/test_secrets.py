@@ -23,8 +23,8 @@ def manager() -> Iterator[Any]:
             "secretsmanager",
             endpoint_url=aws.endpoint_url,
             region_name="us-east-1",
-            aws_access_key_id="x",
-            aws_secret_access_key="x",
+            aws_access_key_id=aws.credentials.id,
+            aws_secret_access_key=aws.credentials.secret,
         )
 
 

@@ -100,6 +100,14 @@ def test_a_stranger_gets_none(uri: str, token: str) -> None:
     assert get(uri, token)[0] == 403
 
 
+@pytest.mark.parametrize("header", [{"Origin": "http://127.0.0.1:9"}, {"Origin": "null"}, {"Host": "rebound.example"}])
+def test_a_web_page_gets_none(uri: str, header: dict[str, str]) -> None:
+    request = urllib.request.Request(uri, headers={"Authorization": "known", **header})
+    with pytest.raises(urllib.error.HTTPError, match="403") as refused:
+        urllib.request.urlopen(request, timeout=10)
+    assert "Access-Control-Allow-Origin" not in refused.value.headers
+
+
 def test_another_path_is_a_bad_request(uri: str) -> None:
     assert get(uri + "x/y")[0] == 400
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from emflow.local.access import BrokerUser
 from emflow.local.broker import Broker
 from emflow.local.core.bridge import Bridge, Publication
 from emflow.local.core.logs import DeviceLog
@@ -16,6 +17,7 @@ from emflow.local.core.topics import SubscribeRefused, check, fits
 from local.core.pieces import TIMEOUT, lines
 from support import until
 
+USER = BrokerUser.new()
 Heard = queue.Queue[tuple[str, bytes]]
 
 
@@ -54,14 +56,14 @@ def log(tmp_path: Path) -> Path:
 
 
 def bridge_to(port: int, log: Path) -> Bridge:
-    bridge = Bridge("127.0.0.1", port, "board", DeviceLog(log))
+    bridge = Bridge("127.0.0.1", port, USER, "board", DeviceLog(log))
     bridge.start()
     return bridge
 
 
 @pytest.fixture
 def broker() -> Iterator[Broker]:
-    with Broker() as broker:
+    with Broker(user=USER) as broker:
         yield broker
 
 
@@ -81,7 +83,7 @@ def test_many_listeners_of_one_filter_hear_each_message_once_until_they_leave(br
 
 
 def test_a_subscription_outlives_the_broker(log: Path) -> None:
-    with Broker() as first:
+    with Broker(user=USER) as first:
         port = first.port
         bridge = bridge_to(port, log)
         until(lambda: any("Successfully connected" in line for line in lines(log)))
@@ -90,7 +92,7 @@ def test_a_subscription_outlives_the_broker(log: Path) -> None:
     until(lambda: any("Connection interrupted" in line for line in lines(log)))
     later: Heard = queue.Queue()
     bridge.subscribe("late/#", 1, lambda *message: later.put(message))
-    with Broker(port=port), closing(_Sender(port, log)) as sender:
+    with Broker(port=port, user=USER), closing(_Sender(port, log)) as sender:
         until(lambda: sum("Successfully connected" in line for line in lines(log)) == 2)
         until(lambda: sender.reaches("cmd/x", heard) and sender.reaches("late/x", later))
         bridge.stop()
@@ -100,7 +102,7 @@ class _Sender:
     """Another device, which sends."""
 
     def __init__(self, port: int, log: Path) -> None:
-        self._bridge = Bridge("127.0.0.1", port, "other", DeviceLog(log.with_name("other.log")))
+        self._bridge = Bridge("127.0.0.1", port, USER, "other", DeviceLog(log.with_name("other.log")))
         self._bridge.start()
 
     def reaches(self, topic: str, heard: Heard) -> bool:

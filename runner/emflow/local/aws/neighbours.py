@@ -16,6 +16,7 @@ import botocore.session
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from emflow.local.access import AccessKey
 from emflow.local.aws.errors import invalid
 from emflow.local.aws.place import Place
 
@@ -64,16 +65,16 @@ def folder(output_config: Mapping[str, Any]) -> S3Object:
 
 
 class Neighbours:
-    """Clients for the other services of the same embedded AWS, in one region."""
+    """Clients for the other services of the same embedded AWS, in one region, with the run's own access key."""
 
-    def __init__(self, endpoint_url: str, place: Place) -> None:
+    def __init__(self, endpoint_url: str, place: Place, key: AccessKey) -> None:
         self.place = place
         self._endpoint_url = endpoint_url
         self._clients: dict[str, BaseClient] = {}
         self._lock = threading.Lock()
         # Not the user's profile: it may name an account, a proxy or an endpoint that is none of our business.
         self._session = botocore.session.Session(session_vars={"profile": (None, None, None, None)})
-        self._session.set_credentials("embedded", "embedded")
+        self._session.set_credentials(key.id, key.secret)
 
     def __call__(self, service: str) -> Any:
         """A boto3 client, made at the first call."""

@@ -1,6 +1,7 @@
-"""Which service a request is for, and what comes back: the front door's WSGI application.
+"""Who may come in, which service a request is for, and what comes back: the front door's WSGI application.
 
-An SDK says which service it means in the credential scope of its signature, so one address serves them all.
+An SDK says which service it means in the credential scope of its signature, so one address serves them all. Whatever is
+not signed is refused, but for the health check.
 """
 
 from __future__ import annotations
@@ -9,25 +10,35 @@ import json
 import logging
 import re
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
+from email.message import Message
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import parse_qs
 
-from emflow.local.aws import upstream
+from emflow.local import loopback
+from emflow.local.access import AccessKey
+from emflow.local.aws import refusals, upstream
 from emflow.local.aws.errors import ApiError
 from emflow.local.aws.iot_tags import IotTags
+from emflow.local.aws.keys import Keys
 from emflow.local.aws.place import REGION, Place
 from emflow.local.aws.protocol import Answer
+from emflow.local.aws.refusals import Refused
 from emflow.local.aws.region import TAGGING, Region
 from emflow.local.aws.s3_tags import S3Tags
+from emflow.local.aws.signatures import Request, Verifier
 
 log = logging.getLogger(__name__)
 
 OURS = {"greengrass": "greengrassv2", "sagemaker": "sagemaker"}
 """Credential scope → botocore's name, for the services that are ours."""
 
-_SCOPE = re.compile(r"Credential=[^/]+/\d{8}/(?P<region>[^/]*)/(?P<service>[^/]+)/aws4_request")
+HEADERS = "emflow.headers"
+"""Where the WSGI environment has the headers as they came: a signature is about their own names and their number."""
+
+REPORTS = "emflow"
+"""What reports of core devices are signed for."""
+
 _REPORT = re.compile(r"/_emflow/cores/(?P<thing>[a-zA-Z0-9:_-]{1,128})")
 
 
@@ -62,11 +73,18 @@ class Regions:
 
 
 class Router:
-    """The WSGI application of the embedded AWS."""
+    """The WSGI application of the embedded AWS.
 
-    def __init__(self, regions: Regions) -> None:
+    Args:
+        regions: what answers, region by region.
+        credentials: the access key that is let in, besides those that IAM and STS here have given out.
+    """
+
+    def __init__(self, regions: Regions, credentials: AccessKey) -> None:
         self._regions = regions
         self._upstream = upstream.Upstream()
+        self._keys = Keys(credentials, self._upstream.answer)
+        self._verifier = Verifier(self._keys)
         self._iot = IotTags(self._upstream.answer)
         self._s3 = S3Tags(self._upstream.answer)
 
@@ -79,36 +97,53 @@ class Router:
             log.exception("%s %s failed", environ["REQUEST_METHOD"], environ["PATH_INFO"])
             answer = Answer.refusal(500, "InternalFailure", "the embedded AWS failed; its log says how")
         status = f"{answer.status} {_phrase(answer.status)}"
-        start_response(status, list(answer.headers.items()))
+        # moto lets web pages of all origins read everything; S3 would, where a bucket is set up so.
+        headers = [pair for pair in answer.headers.items() if not pair[0].lower().startswith("access-control-")]
+        start_response(status, headers)
         return [answer.body]
 
     def _answer(self, environ: dict[str, Any]) -> Answer:
-        if environ["PATH_INFO"].startswith("/_emflow/"):
+        method, headers = environ["REQUEST_METHOD"], environ[HEADERS]
+        objection = loopback.objection(method, environ["RAW_URI"], headers)
+        if objection:
+            return refusals.refusal(refusals.guessed(headers), 403, "AccessDenied", objection)
+        if (method, environ["PATH_INFO"]) == ("GET", "/_emflow/health"):
+            return _health()
+        body = environ["wsgi.input"].read()
+        environ["wsgi.input"].seek(0)
+        try:
+            scope = self._verifier.check(Request(method, environ["RAW_URI"], headers, body))
+        except Refused as refused:
+            return refused.answer(headers)
+        objection = refusals.objection_to_content_type(scope.service, headers)
+        if objection:
+            protocol = refusals.PROTOCOLS[scope.service]
+            return refusals.refusal(protocol, 400, "SerializationException", objection)
+        if environ["PATH_INFO"].startswith("/_emflow/") and scope.service == REPORTS:
             return self._own(environ)
-        region, service = scope(environ)
-        if not service:
-            text = "Authorization header requires 'Credential' of the form KEY/DATE/REGION/SERVICE/aws4_request."
-            return Answer.refusal(400, "IncompleteSignatureException", text)
+        return self._of(scope.region, scope.service, environ)
+
+    def _of(self, region: str, service: str, environ: dict[str, Any]) -> Answer:
+        """What one of the services says."""
         if service == "tagging":
             return self._regions(region).answer_tagging(environ, self._iot.tagged(), self._s3.tagged())
         if service in OURS:
             return self._regions(region).answer(OURS[service], environ)
-        if service in upstream.SERVICES:
-            if service == "iot":
+        match service:
+            case "iot":
                 self._regions(region)  # so that a thing made before any other call is found when it reports
                 return self._iot.answer(environ)
-            if service == "s3":
+            case "s3":
                 return self._s3.answer(environ)
-            return self._upstream.answer(service, environ)
-        return _not_served(service, environ)
+            case "iam" | "sts":
+                return self._keys.answer(service, environ)
+            case _ if service in upstream.SERVICES:
+                return self._upstream.answer(service, environ)
+        return _not_served(service, environ[HEADERS])
 
     def _own(self, environ: dict[str, Any]) -> Answer:
-        """What is not AWS: the health check, and what the nucleus would say over MQTT."""
+        """What is not AWS: what the nucleus would say over MQTT."""
         method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
-        if method == "GET" and path == "/_emflow/health":
-            return Answer.json(
-                200, {"services": dict.fromkeys(sorted([*upstream.SERVICES, *OURS.values(), TAGGING]), "running")}
-            )
         report = _REPORT.fullmatch(path)
         if method == "POST" and report:
             try:
@@ -122,33 +157,22 @@ class Router:
         return Answer.refusal(404, "UnknownOperationException", f"the embedded AWS has no {method} {path}")
 
 
-def scope(environ: Mapping[str, Any]) -> tuple[str, str]:
-    """The region and the service that a request was signed for; unsigned ones are for S3, as public objects are.
-
-    No service where the signature does not say: moto would guess in its own way, and has services of its own.
-    """
-    authorization = environ.get("HTTP_AUTHORIZATION", "")
-    signed = _SCOPE.search(authorization)
-    if not signed and authorization.startswith("AWS4"):
-        return REGION, ""
-    if not signed:
-        credential = parse_qs(environ.get("QUERY_STRING", "")).get("X-Amz-Credential", [""])[0]
-        signed = _SCOPE.search(f"Credential={credential}")
-    return (signed["region"] or REGION, signed["service"]) if signed else (REGION, "s3")
+def _health() -> Answer:
+    """For whoever waits until the embedded AWS is there; the only answer to a request that is not signed."""
+    services = sorted([*upstream.SERVICES, *OURS.values(), TAGGING])
+    return Answer.json(200, {"services": dict.fromkeys(services, "running")})
 
 
-def _not_served(service: str, environ: Mapping[str, Any]) -> Answer:
+def _not_served(service: str, headers: Message) -> Answer:
     """An error that the SDK can read, whichever protocol the service has."""
     served = ", ".join(sorted([*upstream.SERVICES, *OURS, "tagging"]))
     text = f"the embedded AWS does not have the service '{service}'; it has {served}"
-    if environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded"):
+    if service == "ec2":  # it reads a form of its own
         error = f"<Code>UnknownService</Code><Message>{text}</Message>"
-        # EC2 reads the second form, every other query service the first.
         form = f"<Response><Errors><Error>{error}</Error></Errors></Response>"
-        if service != "ec2":
-            form = f"<ErrorResponse><Error>{error}</Error></ErrorResponse>"
         return Answer(501, {"Content-Type": "text/xml"}, form.encode())
-    return Answer.refusal(501, "UnknownService", text)
+    protocol = "query" if refusals.content_type(headers) == refusals.FORM else "json"
+    return refusals.refusal(protocol, 501, "UnknownService", text)
 
 
 def _phrase(status: int) -> str:

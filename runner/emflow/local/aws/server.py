@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import ipaddress
 import logging
 import socket
 import threading
@@ -13,11 +14,12 @@ from moto.moto_server.werkzeug_app import MotoRequestHandler
 from werkzeug.serving import BaseWSGIServer, make_server
 from werkzeug.test import run_wsgi_app
 
+from emflow.local.access import AccessKey
 from emflow.local.aws import upstream
 from emflow.local.aws.neighbours import Neighbours
 from emflow.local.aws.place import ACCOUNT, REGION, Place
 from emflow.local.aws.region import Region
-from emflow.local.aws.routing import Regions, Router
+from emflow.local.aws.routing import HEADERS, Regions, Router
 from emflow.problems import Problem
 
 log = logging.getLogger(__name__)
@@ -31,15 +33,24 @@ class EmbeddedAws:
 
     Args:
         port: where to listen; 0 picks a free one.
-        host: the address to listen on.
+        host: the address to listen on, of this machine only.
         job_seconds: how long a compilation or packaging job takes at least.
+        credentials: the access key that it lets in; a new one when not given. What its IAM and STS give out is let in,
+            too, and nothing else.
     """
 
     region = REGION
     account = ACCOUNT
 
-    def __init__(self, port: int = 4566, host: str = "127.0.0.1", job_seconds: float = 1.0) -> None:
+    def __init__(
+        self,
+        port: int = 4566,
+        host: str = "127.0.0.1",
+        job_seconds: float = 1.0,
+        credentials: AccessKey | None = None,
+    ) -> None:
         self.host = host
+        self.credentials = credentials or AccessKey.new()
         self._asked = port
         self._job_seconds = job_seconds
         self._server: BaseWSGIServer | None = None
@@ -60,9 +71,11 @@ class EmbeddedAws:
         """Listen and serve. The first one of a process starts with nothing in its services.
 
         Raises:
-            Problem: the port is taken, or may not be used.
+            Problem: the port is taken, or may not be used, or the address is open to other machines.
         """
         global _running
+        if not ipaddress.ip_address(self.host).is_loopback:
+            raise Problem(f"the embedded AWS has no TLS, so it does not listen on {self.host}")
         listener = _listen(self.host, self._asked)
         with _running_lock:
             if not _running:
@@ -72,7 +85,7 @@ class EmbeddedAws:
         self._server = make_server(
             self.host,
             listener.getsockname()[1],
-            Router(self._regions),
+            Router(self._regions, self.credentials),
             threaded=True,
             request_handler=_Connection,
             fd=listener.fileno(),
@@ -104,7 +117,7 @@ class EmbeddedAws:
         self.stop()
 
     def _make_region(self, place: Place) -> Region:
-        return Region(place, Neighbours(self.endpoint_url, place), self._job_seconds)
+        return Region(place, Neighbours(self.endpoint_url, place, self.credentials), self._job_seconds)
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -185,6 +198,7 @@ class _Connection(MotoRequestHandler):
         body = environ["wsgi.input"].read() if chunked else self.rfile.read(int(length))
         environ["wsgi.input"] = io.BytesIO(body)
         environ["CONTENT_LENGTH"] = str(len(body))
+        environ[HEADERS] = self.headers
         chunks, status, headers = run_wsgi_app(self.server.app, environ, buffered=True)
         ours = {"date", "server", "connection", "transfer-encoding"}
         if status.startswith("204"):

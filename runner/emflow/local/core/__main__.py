@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 from emflow.local import child
+from emflow.local.access import Access
 from emflow.local.core.nucleus import Nucleus
 from emflow.problems import Problem, UsageProblem
 
@@ -18,6 +19,9 @@ def main() -> int:
     parser.add_argument("--root", required=True, type=Path, help="its folder, /greengrass/v2 on a board")
     parser.add_argument("--endpoint-url", required=True, help="the embedded AWS, such as http://127.0.0.1:4566")
     parser.add_argument("--mqtt", required=True, metavar="HOST:PORT", help="the embedded broker")
+    parser.add_argument(
+        "--access", type=Path, required=True, metavar="FILE", help="JSON with the access key and the broker's user"
+    )
     parser.add_argument("--region", default="us-east-1")
     parser.add_argument("--role-alias", help="where its credentials come from; default: the account's first")
     parser.add_argument(
@@ -35,6 +39,7 @@ def main() -> int:
             root=options.root,
             endpoint_url=options.endpoint_url,
             mqtt=_address(options.mqtt),
+            access=Access.read(options.access),
             region=options.region,
             role_alias=options.role_alias,
             removes=options.remove and _temporary(options.remove),

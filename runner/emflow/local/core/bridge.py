@@ -18,6 +18,7 @@ from typing import Any
 from awscrt import mqtt
 from awscrt.exceptions import AwsCrtError
 
+from emflow.local.access import BrokerUser
 from emflow.local.core.logs import DeviceLog
 from emflow.local.core.topics import Hear, Inbox
 
@@ -72,10 +73,11 @@ class Bridge:
     """A lasting connection to a broker on loopback, from `start` to `stop`.
 
     Args:
+        user: whom the broker lets in.
         client_id: the thing's name, as on a core.
     """
 
-    def __init__(self, host: str, port: int, client_id: str, log: DeviceLog) -> None:
+    def __init__(self, host: str, port: int, user: BrokerUser, client_id: str, log: DeviceLog) -> None:
         self._log = log
         self._spool: deque[Publication] = deque()
         self._spooled = 0
@@ -87,6 +89,8 @@ class Bridge:
             host_name=host,
             port=port,
             client_id=client_id,
+            username=user.name,
+            password=user.password,
             clean_session=True,
             keep_alive_secs=30,
             reconnect_min_timeout_secs=1,

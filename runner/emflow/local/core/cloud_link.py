@@ -1,12 +1,12 @@
 """The device's side of the cloud: its thing, its deployments, component versions, artifacts, credentials, reports.
 
-A real core hears of deployments over MQTT and asks with its certificate; here it polls, and any credentials do.
+A real core hears of deployments over MQTT and asks with its certificate; here it polls, and has the run's access key.
 """
 
 from __future__ import annotations
 
-import http.client
 import json
+import socket
 import time
 import urllib.parse
 from collections.abc import Mapping
@@ -16,16 +16,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import boto3
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.credentials import Credentials
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as NoConnection
+from botocore.httpsession import URLLib3Session
 
+from emflow.local.access import AccessKey
 from emflow.local.core.configuration import Update
 from emflow.local.core.failure import DeploymentFailure
 from emflow.problems import Problem
 
 if TYPE_CHECKING:
     from mypy_boto3_greengrassv2.type_defs import ComponentCandidateTypeDef
+
+_REPORTS = "emflow"
+"""The service that reports are signed for."""
 
 _GROUPS_EVERY = 5.0
 """Seconds for which the list of the thing's groups is good."""
@@ -75,16 +83,15 @@ class CloudRefused(Exception):
 class CloudLink:
     """The connection of one thing to the cloud."""
 
-    def __init__(self, thing: str, endpoint_url: str, region: str, role_alias: str | None = None) -> None:
+    def __init__(
+        self, thing: str, endpoint_url: str, key: AccessKey, region: str, role_alias: str | None = None
+    ) -> None:
         self.thing = thing
         self.endpoint_url = endpoint_url
         self._role_alias = role_alias
         self._region = region
-        session = boto3.Session(
-            aws_access_key_id="core-device",
-            aws_secret_access_key="core-device",  # noqa: S106 the embedded AWS takes any
-            region_name=region,
-        )
+        session = boto3.Session(key.id, key.secret, region_name=region)
+        self._signer = SigV4Auth(Credentials(key.id, key.secret), _REPORTS, region)
         self._config = Config(
             retries={"mode": "standard", "total_max_attempts": 3}, connect_timeout=5, s3={"addressing_style": "path"}
         )
@@ -92,6 +99,9 @@ class CloudLink:
         self._greengrass = session.client("greengrassv2", endpoint_url=endpoint_url, config=self._config)
         self._s3 = session.client("s3", endpoint_url=endpoint_url, config=self._config)
         self._sts = session.client("sts", endpoint_url=endpoint_url, config=self._config)
+        # Head and body are separate writes: with Nagle's algorithm the second would wait for an ACK.
+        at_once: list[Any] = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)]
+        self._wire = URLLib3Session(timeout=10, socket_options=at_once)
         self._targets: tuple[str, ...] = ()
         self._targets_known = 0.0
 
@@ -229,25 +239,17 @@ class CloudLink:
             CloudLost: it does not answer.
             CloudRefused: it does not take this.
         """
-        place = urllib.parse.urlsplit(self.endpoint_url)
-        connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=10)
+        url = f"{self.endpoint_url}/_emflow/cores/{urllib.parse.quote(self.thing)}"
+        request = AWSRequest("POST", url, {"Content-Type": "application/json"}, json.dumps(document).encode())
+        self._signer.add_auth(request)
         try:
-            connection.request(
-                "POST",
-                f"/_emflow/cores/{urllib.parse.quote(self.thing)}",
-                json.dumps(document),
-                {"Content-Type": "application/json"},
-            )
-            answer = connection.getresponse()
-            text = answer.read().decode(errors="replace")
-        except (OSError, http.client.HTTPException) as error:
+            answer = self._wire.send(request.prepare())
+        except HTTPClientError as error:
             raise CloudLost(str(error)) from error
-        finally:
-            connection.close()
-        if answer.status >= 500:
-            raise CloudLost(f"{answer.status} {text}")
-        if answer.status >= 300:
-            raise CloudRefused(f"{answer.status} {text}")
+        if answer.status_code >= 500:
+            raise CloudLost(f"{answer.status_code} {answer.text}")
+        if answer.status_code >= 300:
+            raise CloudRefused(f"{answer.status_code} {answer.text}")
 
     def _targets_now(self) -> tuple[str, ...]:
         if time.monotonic() - self._targets_known > _GROUPS_EVERY or not self._targets:

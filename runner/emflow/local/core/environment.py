@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from emflow.local.access import without_aws
+
 GGC_VERSION = "2.12.6"
 """The nucleus version that this device says it is."""
 
@@ -49,8 +51,8 @@ def environment(
         credentials: None without TokenExchangeService.
         setenv: what the recipe sets, for all steps and for this one.
     """
-    kept = {name: value for name, value in host.items() if not name.startswith(("AWS_", "PYTHON"))}
-    result = kept | {
+    kept = {name: value for name, value in host.items() if not name.startswith("PYTHON")}
+    result = without_aws(kept) | {
         # First the folder of this Python, so that `python3` in a script is the board's Python with its packages.
         "PATH": os.pathsep.join((str(Path(sys.executable).parent), host.get("PATH", os.defpath))),
         "AWS_IOT_THING_NAME": device.thing,
@@ -63,9 +65,6 @@ def environment(
         "SVCUID": token,
         # boto3 in a component reaches the embedded cloud, with the device's credentials and nobody's profile.
         "AWS_ENDPOINT_URL": device.endpoint_url,
-        "AWS_CONFIG_FILE": os.devnull,
-        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-        "AWS_EC2_METADATA_DISABLED": "true",
     }
     if credentials:
         result["AWS_CONTAINER_CREDENTIALS_FULL_URI"] = credentials.uri

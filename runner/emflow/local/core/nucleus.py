@@ -11,6 +11,7 @@ from typing import Any
 
 from botocore.httpsession import get_cert_path
 
+from emflow.local.access import Access
 from emflow.local.core.bridge import Bridge, Publication
 from emflow.local.core.cloud_link import CloudLink, CloudLost
 from emflow.local.core.configuration import ConfigurationStore
@@ -41,6 +42,7 @@ class Nucleus:
         root: the device's folder, `/greengrass/v2` on a board.
         endpoint_url: the embedded AWS.
         mqtt: host and port of the broker.
+        access: what both let in.
         role_alias: where the device's credentials come from; the account's first one when not given.
         removes: a folder to remove when whoever started this process is gone and cannot do it.
     """
@@ -52,6 +54,7 @@ class Nucleus:
         root: Path,
         endpoint_url: str,
         mqtt: tuple[str, int],
+        access: Access,
         region: str = "us-east-1",
         role_alias: str | None = None,
         removes: Path | None = None,
@@ -59,9 +62,10 @@ class Nucleus:
         self.thing = thing
         self.layout = Layout(root.resolve())
         self._mqtt = mqtt
+        self._broker = access.broker
         self._removes = removes
         self._region = region
-        self._link = CloudLink(thing, endpoint_url, region, role_alias)
+        self._link = CloudLink(thing, endpoint_url, access.key, region, role_alias)
         self._stopping = threading.Event()
         self._progress: Progress | None = None
         self._platform = device_platform()
@@ -103,7 +107,7 @@ class Nucleus:
         ipc.start()
         undo.callback(ipc.stop)
         tokens.start()
-        self._bridge = Bridge(*self._mqtt, self.thing, self._log)
+        self._bridge = Bridge(*self._mqtt, self._broker, self.thing, self._log)
         undo.callback(self._bridge.stop)
         self._bridge.start()
         undo.callback(reporter.stop)

@@ -15,6 +15,8 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from emflow.local import loopback
+
 TOKEN_EXCHANGE = "aws.greengrass.TokenExchangeService"  # noqa: S105 a name, no secret
 """The component whose deployment gives the others credentials."""
 
@@ -44,7 +46,13 @@ class TokenExchange:
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                status, document = service.answer(self.path, self.headers.get("Authorization", ""))
+                objection = loopback.objection(self.command, self.path, self.headers)
+                if objection:
+                    self._send(HTTPStatus.FORBIDDEN, {"message": objection})
+                else:
+                    self._send(*service.answer(self.path, self.headers.get("Authorization", "")))
+
+            def _send(self, status: HTTPStatus, document: Mapping[str, str]) -> None:
                 body = json.dumps(document).encode()
                 self.send_response(status)
                 self.send_header("Content-Type", "application/json")
