@@ -9,7 +9,7 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 help:
 	@echo "make demo   the whole workflow on this machine: camera, cloud, device, ten results"
 	@echo "make test   the fast tests"
-	@echo "make e2e    the tests that start the whole of it (peers need Mosquitto and GStreamer's RTSP server)"
+	@echo "make e2e    the tests that start the whole of it (peers need Mosquitto, GStreamer's RTSP server, Chromium)"
 	@echo "make lint   format, lint, types, contracts between packages, Python 3.9 on the device side"
 	@echo "make bench  the benchmarks of benchmarks/README.md"
 	@echo "make clean  remove .venv and what was built"

@@ -1,4 +1,7 @@
-"""Programs that are not ours: Mosquitto and GStreamer's RTSP server (Debian: mosquitto, gir1.2-gst-rtsp-server-1.0)."""
+"""Programs that are not ours: Mosquitto, GStreamer's RTSP server and Chromium.
+
+In Debian: mosquitto, gir1.2-gst-rtsp-server-1.0, chromium.
+"""
 
 from __future__ import annotations
 
@@ -36,6 +39,15 @@ def mosquitto(start: Callable[..., Process], tmp_path: Path) -> int:
     broker = start(str(program), "-v", "-c", str(config))
     broker.says("running")
     return port
+
+
+@pytest.fixture
+def chromium() -> str:
+    """The browser's program."""
+    program = shutil.which("chromium")
+    if program is None:
+        _missing("Chromium is not installed (Debian: apt-get install chromium)")
+    return str(program)
 
 
 @pytest.fixture
