@@ -28,7 +28,7 @@ lint: $(VENV)/.lint
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
-	$(VENV)/bin/vermin --quiet --no-tips --eval-annotations --violations -t=3.9- edge_component proto
+	$(VENV)/bin/vermin --quiet --no-tips --eval-annotations --violations -t=3.9- edge_component schema proto
 
 bench: $(VENV)/.test
 	$(VENV)/bin/python benchmarks/validate.py

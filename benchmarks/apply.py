@@ -37,7 +37,7 @@ from emflow.engine.apply import Telling, apply_plan
 from emflow.engine.clients import Clients
 from emflow.engine.plan import make_plan
 from emflow.resources import build
-from emflow.resources.lock_object import lock_of
+from emflow.resources.s3.lock_store import lock_of
 from emflow.workflow import Workflow, load
 
 MODEL = Path(__file__).parents[1] / "workflows" / "models" / "scenes.tflite"

@@ -22,9 +22,9 @@ FIRST = 3
 
 def ours(url: str, results: int) -> float:
     """Seconds of processor time a result."""
-    from emflow_edge.camera.source import Camera
-    from emflow_edge.settings.streams import Stream
-    from emflow_edge.watching.counters import Counters
+    from emflow_edge.camera.reader import Camera
+    from emflow_edge.metrics.counters import Counters
+    from emflow_schema.edge_config import Stream
 
     camera = Camera(Stream("front", url, every=1.0), Counters(), threading.Event())
     camera.start()

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from emflow.local.access import Access, AccessKey, BrokerUser
-from emflow.local.child import Child
+from emflow_emulator.access import Access, AccessKey, BrokerUser
+from emflow_emulator.child import Child
 
 KEY = AccessKey.new()
 """What the embedded AWS of a benchmark lets in."""
@@ -26,7 +26,7 @@ def embedded_aws(job_seconds: float = 0.0) -> Iterator[str]:
         access = Path(folder) / "access.json"
         Access(KEY, BrokerUser.new()).write(access)
         args = ("--port", "0", "--mqtt-port", "0", "--job-seconds", str(job_seconds), "--access", str(access))
-        child = Child("cloud", "emflow.local.cloud", args, Path(folder) / "cloud.log")
+        child = Child("cloud", "emflow_emulator.cloud", args, Path(folder) / "cloud.log")
         try:
             yield str(child.ready()["endpoint_url"])
         finally:

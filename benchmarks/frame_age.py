@@ -87,9 +87,9 @@ class Slot:
 
 
 def ours(url: str) -> Callable[[], np.ndarray]:
-    from emflow_edge.camera.source import Camera
-    from emflow_edge.settings.streams import Stream
-    from emflow_edge.watching.counters import Counters
+    from emflow_edge.camera.reader import Camera
+    from emflow_edge.metrics.counters import Counters
+    from emflow_schema.edge_config import Stream
 
     camera = Camera(Stream("front", url, every=0.0), Counters(), threading.Event())
     camera.start()

@@ -113,7 +113,10 @@ def main() -> int:
             stderr=subprocess.DEVNULL,
         )
         camera = subprocess.Popen(
-            [*python, "emflow.local.camera"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+            [*python, "emflow_emulator.camera"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
         )
         assert camera.stdin
         assert camera.stdout

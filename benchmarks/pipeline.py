@@ -29,16 +29,16 @@ import psutil
 from ai_edge_litert.interpreter import Interpreter
 
 from emflow_edge.camera.cadence import Cadence
-from emflow_edge.camera.newest import Newest
-from emflow_edge.camera.source import Frame
-from emflow_edge.fitting import fit
+from emflow_edge.camera.latest_slot import Newest
+from emflow_edge.camera.reader import Frame
 from emflow_edge.inference.agent_client import Agent
+from emflow_edge.metrics.counters import Counters
+from emflow_edge.model_adapter import fit
 from emflow_edge.pipeline import Pipeline, Work
 from emflow_edge.results.message import Result
 from emflow_edge.settings.config import Settings
-from emflow_edge.settings.streams import Stream
-from emflow_edge.watching.counters import Counters
 from emflow_edge.watching.timings import Timings
+from emflow_schema.edge_config import Stream
 
 ROOT = Path(__file__).parents[1]
 SIZE = (480, 640, 3)
@@ -217,7 +217,7 @@ def main() -> int:
         )
         # It ends when this end of its standard input is closed.
         camera = subprocess.Popen(
-            [*python, "emflow.local.camera", "--fps", str(options.fps), "--size", "640x480"],
+            [*python, "emflow_emulator.camera", "--fps", str(options.fps), "--size", "640x480"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

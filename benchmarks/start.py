@@ -79,7 +79,7 @@ def main() -> int:
             stderr=subprocess.DEVNULL,
         )
         camera = subprocess.Popen(
-            [sys.executable, "-m", "emflow.local.camera", "--fps", str(options.fps), "--size", options.size],
+            [sys.executable, "-m", "emflow_emulator.camera", "--fps", str(options.fps), "--size", options.size],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from emflow.workflow.explain import Explanation, explanations
-from emflow.workflow.keys import Key, keys
+from emflow.workflow.schema_docs import Key, keys
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -56,7 +56,7 @@ def _facts(key: Key) -> Iterator[str]:
 def rules(known: Iterable[Explanation]) -> str:
     """Every code that a finding can carry: why, what is wrong, what is right."""
     lines = [
-        NOTE.format(source="runner/emflow/workflow/rules.py and explanations.toml"),
+        NOTE.format(source="runner/emflow/workflow/rules/registry.py and explanations.toml"),
         "",
         "# What `emflow validate` checks",
         "",

@@ -34,7 +34,7 @@ import numpy.typing as npt
 import tensorflow as tf
 from tensorflow.lite.python import schema_py_generated as schema
 
-from emflow.local.scenes import SCENES, draw
+from emflow_emulator.camera.scenes import SCENES, draw
 
 Pictures = npt.NDArray[np.uint8]
 Targets = npt.NDArray[np.float32]

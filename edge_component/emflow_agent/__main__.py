@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from emflow_agent import metrics
         from emflow_agent.calls.server import serving
         from emflow_agent.calls.service import AgentService
-        from emflow_agent.capture.capturing import Capturing
+        from emflow_agent.capture.buffer import Capturing
         from emflow_agent.models.store import ModelStore
         from emflow_agent.problems import CannotStart
         from emflow_agent.scratch import tidy_up

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from emflow_agent.capture.capturing import Capturing
+from emflow_agent.capture.buffer import Capturing
 from emflow_agent.models.memory import available, taken
 from emflow_agent.models.store import ModelStore
 

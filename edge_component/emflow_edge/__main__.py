@@ -30,15 +30,15 @@ from typing import TYPE_CHECKING, Any, Callable, Optional, Union
 
 from emflow_edge.credentials import FileSecrets, NucleusSecrets
 from emflow_edge.ipc import ERRORED, RUNNING, SOCKET_VARIABLE, Nucleus
-from emflow_edge.problems import ConfigProblem, EdgeProblem
+from emflow_edge.observability import logs
 from emflow_edge.results.destination import Destination, destination
 from emflow_edge.results.mqtt import mqtt_outlet
-from emflow_edge.results.outlets import GreengrassOutlet, Outlet, StdoutOutlet
-from emflow_edge.settings import fields
+from emflow_edge.results.sinks import GreengrassOutlet, Outlet, StdoutOutlet
 from emflow_edge.settings.config import Settings, settings, unknown_keys
 from emflow_edge.settings.flags import overlay, parse
-from emflow_edge.signals import Signals
-from emflow_edge.watching import logs
+from emflow_schema import fields
+from emflow_schema.errors import ConfigProblem, EdgeProblem
+from emflow_schema.signals import Signals
 
 if TYPE_CHECKING:
     import argparse

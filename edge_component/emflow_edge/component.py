@@ -15,25 +15,25 @@ import threading
 import time
 from typing import Callable
 
-from emflow_edge.camera.source import Camera
-from emflow_edge.fitting import Fitting
+from emflow_edge.camera.reader import Camera
 from emflow_edge.inference.agent_client import Agent
-from emflow_edge.loading import Loading
+from emflow_edge.metrics.counters import Counters
+from emflow_edge.model_adapter import Fitting
+from emflow_edge.model_loader import Loading
+from emflow_edge.observability.exposition import Metrics
+from emflow_edge.observability.reporter import Watcher
+from emflow_edge.observability.status import Status
 from emflow_edge.pipeline import Pipeline, Work
-from emflow_edge.problems import EdgeProblem
 from emflow_edge.results.message import Result
-from emflow_edge.results.outlets import Outlet
 from emflow_edge.results.presence import last_words
-from emflow_edge.results.publish import Publisher
+from emflow_edge.results.publisher import Publisher
+from emflow_edge.results.sinks import Outlet
 from emflow_edge.settings.config import Settings
-from emflow_edge.settings.streams import Stream
 from emflow_edge.watching.cameras import CameraHealth
-from emflow_edge.watching.counters import Counters
-from emflow_edge.watching.metrics import Metrics
 from emflow_edge.watching.snapshot import jpeg
-from emflow_edge.watching.status import Status
 from emflow_edge.watching.timings import Timings
-from emflow_edge.watching.watcher import Watcher
+from emflow_schema.edge_config import Stream
+from emflow_schema.errors import EdgeProblem
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from emflow_edge.ipc import Nucleus
-from emflow_edge.problems import ConfigProblem, EdgeProblem
+from emflow_schema.errors import ConfigProblem, EdgeProblem
 
 _FOR_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 

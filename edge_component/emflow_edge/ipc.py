@@ -16,8 +16,8 @@ from collections.abc import Mapping
 from concurrent.futures import Future
 from typing import Any, Callable, TypeVar
 
-from emflow_edge.backoff import Backoff
-from emflow_edge.problems import EdgeProblem
+from emflow_schema.backoff import Backoff
+from emflow_schema.errors import EdgeProblem
 
 log = logging.getLogger(__name__)
 

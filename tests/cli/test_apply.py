@@ -24,7 +24,7 @@ import boto3
 import pytest
 from jsonschema import Draft202012Validator
 
-from emflow.local.aws import EmbeddedAws
+from emflow_emulator.aws import EmbeddedAws
 from emflow_schema import load
 from resources.conftest import client, embedded, endpoint, file, report  # noqa: F401 fixtures
 from support import until
@@ -318,7 +318,7 @@ def test_an_endpoint_that_never_answers_does_not_hold_up_an_interrupt(start, fil
 
 NEVER_DONE = """
 import sys, threading
-from emflow.cli.interrupt import Interrupts
+from emflow.cli.signals import Interrupts
 from emflow.engine.apply import apply_plan
 from emflow.engine.plan import make_plan
 from engine.things import World, thing

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from emflow_agent.capture.lines import Capture, Captured, seal
+from emflow_agent.capture.jsonl import Capture, Captured, seal
 from emflow_agent.capture.settings import CaptureSettings
 from emflow_agent.capture.spool import Spool
 

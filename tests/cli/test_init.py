@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from emflow.workflow import load
-from emflow.workflow.services import NEO_DEVICES
+from emflow.workflow.aws_regions import NEO_DEVICES
 
 
 def test_what_it_writes_validates_and_can_be_rendered(emflow, tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_an_answer_that_yaml_would_misread_comes_through(emflow, tmp_path: Path,
 
 @pytest.mark.parametrize("target", sorted(NEO_DEVICES))
 def test_every_board_of_neo_can_be_begun_with(target: str) -> None:
-    from emflow.recipes.start import Answers, check_start, starting_workflow
+    from emflow.recipes.init_template import Answers, check_start, starting_workflow
 
     file = Path("workflow.yaml")
     workflow = check_start(starting_workflow(Answers(target=target), file), file).workflow

@@ -12,7 +12,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from emflow_schema import load
-from local.aws.pieces import signed
+from emulator.aws.pieces import signed
 from resources.conftest import client, embedded, endpoint, file  # noqa: F401 fixtures
 
 pytestmark = pytest.mark.e2e

@@ -17,7 +17,7 @@ from emflow.engine.holder import Holder
 from emflow.engine.plan import make_plan
 from emflow.problems import Problem
 from emflow.resources import build
-from emflow.resources.lock_object import LockObject, lock_of
+from emflow.resources.s3.lock_store import LockObject, lock_of
 from emflow.workflow import load
 from resources.conftest import READS, client, embedded, endpoint, file, rollout, user  # noqa: F401 fixtures
 from support import Process
@@ -115,11 +115,11 @@ def test_an_object_that_is_no_lock_is_told_and_can_be_taken_away(emflow, file, b
 NEVER_DONE = """
 import sys, threading
 from pathlib import Path
-from emflow.cli.interrupt import Interrupts
+from emflow.cli.signals import Interrupts
 from emflow.engine.apply import apply_plan
 from emflow.engine.clients import Clients
 from emflow.engine.plan import make_plan
-from emflow.resources.lock_object import lock_of
+from emflow.resources.s3.lock_store import lock_of
 from emflow.workflow import load
 from engine.things import World, thing
 

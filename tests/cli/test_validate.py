@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from emflow.workflow.rules import CODES, WARNINGS
+from emflow.workflow.rules.registry import CODES, WARNINGS
 
 
 def test_right_files_are_ok_and_the_exit_code_is_0(emflow, demo: Path) -> None:
@@ -140,5 +140,5 @@ def test_a_wrong_command_line_exits_with_2(emflow, args: tuple[str, ...], messag
 def test_nothing_of_aws_is_imported(emflow, demo: Path) -> None:
     ran = emflow("validate", demo, python=("-X", "importtime"))
     imported = {line.rpartition("|")[2].strip() for line in ran.err.splitlines()}
-    assert "emflow.workflow.loading" in imported
+    assert "emflow.workflow.load" in imported
     assert not [name for name in imported if name.partition(".")[0] in {"boto3", "botocore", "grpc", "cv2", "numpy"}]

@@ -13,13 +13,23 @@ from emflow.problems import WorkflowProblem
 DEMO = Path(__file__).parents[2] / "workflows" / "demo.yaml"
 
 
-@pytest.mark.parametrize("command", ["validate", "render", "plan", "apply", "destroy", "up"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "emflow.cli.validate",
+        "emflow.cli.render",
+        "emflow.cli.plan",
+        "emflow.cli.apply",
+        "emflow.cli.destroy",
+        "emflow_emulator.cli.up",
+    ],
+)
 def test_a_command_with_variables_takes_files_of_them(command: str) -> None:
     import importlib
 
-    function = getattr(importlib.import_module(f"emflow.cli.{command}"), command)
+    function = getattr(importlib.import_module(command), command.rpartition(".")[2])
     app = typer.Typer()
-    app.command(command)(function)
+    app.command()(function)
     options = {option for parameter in typer.main.get_command(app).params for option in parameter.opts}
     assert {"--var", "--var-file"} <= options
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from emflow.cli.writing import write_whole
+from emflow.cli.output_files import write_whole
 from emflow.problems import Problem
 
 

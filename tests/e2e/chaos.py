@@ -16,12 +16,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from emflow.local.access import BrokerUser
-from emflow.local.broker import Broker
-from emflow.local.child import Child
-from emflow.local.core.ipc.server import IpcServer
-from emflow.local.core.logs import DeviceLog
-from local.core.ipc_device import Device
+from emflow_emulator.access import BrokerUser
+from emflow_emulator.broker import Broker
+from emflow_emulator.child import Child
+from emflow_emulator.core.ipc.server import IpcServer
+from emflow_emulator.core.logs import DeviceLog
+from emulator.core.ipc_device import Device
 from support import Process, until
 
 
@@ -54,7 +54,7 @@ class Camera:
     def _start(self) -> None:
         self._number += 1
         log = self._folder / f"camera-{self._number}.log"
-        self._child = Child("camera", "emflow.local.camera", ["--port", str(self._port)], log)
+        self._child = Child("camera", "emflow_emulator.camera", ["--port", str(self._port)], log)
         self.url: str = self._child.ready()["url"]
 
     def take_away(self, how: random.Random) -> None:

@@ -19,7 +19,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from conftest import ROOT
 from e2e.test_up import belonging_to, exports, nothing_left, scratch, start_up, told
-from emflow.local import scenes
+from emflow_emulator.camera import scenes
 from support import until
 
 pytestmark = pytest.mark.e2e

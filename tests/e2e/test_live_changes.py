@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 
 from conftest import ROOT
-from emflow.local import scenes
 from emflow.results.message import Result
 from emflow.results.watch import Watcher
+from emflow_emulator.camera import scenes
 from support import Process, broker_user, exported, let_in, until
 
 pytestmark = pytest.mark.e2e

@@ -19,7 +19,7 @@ import pytest
 
 import emflow_schema
 from conftest import ROOT
-from emflow.local import scenes
+from emflow_emulator.camera import scenes
 from support import belonging_to, exported, until
 
 pytestmark = pytest.mark.e2e
@@ -154,7 +154,7 @@ def child_of(scratch: Path, module: str) -> int:
 def test_a_process_that_dies_ends_it_with_its_name(scratch: Path, name: str) -> None:
     up = start_up(scratch, str(DEMO), "--json")
     until(lambda: "Plan:" in told(scratch), 60, "the plan")
-    os.kill(child_of(scratch, f"emflow.local.{name}"), signal.SIGKILL)
+    os.kill(child_of(scratch, f"emflow_emulator.{name}"), signal.SIGKILL)
     up.communicate(timeout=60)
     assert up.returncode == 1
     assert f"the {name} process ended by itself: SIGKILL" in told(scratch)

@@ -14,8 +14,8 @@ import numpy as np
 
 from emflow_edge.camera.cadence import Cadence
 from emflow_edge.camera.frame import Frame
-from emflow_edge.camera.newest import Newest
-from emflow_edge.watching.counters import Counters
+from emflow_edge.camera.latest_slot import Newest
+from emflow_edge.metrics.counters import Counters
 from emflow_proto import messages as m
 from emflow_proto.service import add_agent_to_server
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from emflow.local.child import Child
+from emflow_emulator.child import Child
 from support import Process, until
 
 MODEL_NAME = "scenes"
@@ -41,7 +41,7 @@ class Edge:
     def camera(self, *args: str, port: int = 0) -> tuple[Child, str]:
         """A test camera and its URL."""
         log = self.folder / f"camera-{len(self._cameras)}.log"
-        camera = Child("camera", "emflow.local.camera", ["--port", str(port), *args], log)
+        camera = Child("camera", "emflow_emulator.camera", ["--port", str(port), *args], log)
         self._cameras.append(camera)
         url: str = camera.ready()["url"]
         return camera, url

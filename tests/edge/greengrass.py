@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from emflow.local.core.ipc.server import IpcServer
-from local.core.ipc_device import Rig, access
+from emflow_emulator.core.ipc.server import IpcServer
+from emulator.core.ipc_device import Rig, access
 from support import Process, until
 
 COMPONENT = "aws.sagemaker.edgeManagerClientCameraIntegration"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pytest
 
-from emflow.local import scenes
+from emflow_emulator.camera import scenes
 from emflow_proto import messages as m
 from emflow_proto.service import AgentStub
 from support import Process, signal_another_thread, until

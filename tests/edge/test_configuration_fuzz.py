@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from edge.answering import Answering, served
 from edge.http_camera import camera
 from emflow_edge.component import Component
-from emflow_edge.problems import ConfigProblem, EdgeProblem
-from emflow_edge.results.outlets import Message
+from emflow_edge.results.sinks import Message
 from emflow_edge.settings.config import KNOWN
 from emflow_edge.settings.config import settings as read
 from emflow_edge.settings.flags import overlay, parse
+from emflow_schema.errors import ConfigProblem, EdgeProblem
 from support import until
 
 SECTIONS = {

@@ -11,12 +11,12 @@ import pytest
 
 from edge.answering import NUMBERS, Answering, Frames, served
 from emflow_edge.component import Component
-from emflow_edge.problems import EdgeProblem
-from emflow_edge.results.outlets import StdoutOutlet
+from emflow_edge.results.sinks import StdoutOutlet
 from emflow_edge.settings.config import Settings
-from emflow_edge.settings.streams import Stream
 from emflow_edge.vision.preprocess import Preprocess
 from emflow_proto import messages as m
+from emflow_schema.edge_config import Stream
+from emflow_schema.errors import EdgeProblem
 from support import until
 
 FIVE = m.TensorMetadata(name=b"classes", data_type=m.DataType.FLOAT32, shape=[1, 5])
@@ -120,7 +120,7 @@ def test_a_thread_that_gets_no_preprocessing_of_its_own_tries_again(
     settings = running.component.settings
     assert settings is not None
     with monkeypatch.context() as broken:
-        broken.setattr("emflow_edge.fitting.Fitting.again", fails)
+        broken.setattr("emflow_edge.model_adapter.Fitting.again", fails)
         running.component.change(dataclasses.replace(settings, version="2"))
         running.until_one_more("failed")
     agent.answer = lambda _: tuple(np.float32([0.0, 0.0, 1.0]))

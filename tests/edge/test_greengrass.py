@@ -13,8 +13,8 @@ import pytest
 from e2e.chaos import Footprint, settled
 from edge.greengrass import THING, Core, publishing
 from edge.http_camera import camera
-from emflow.local.core.secrets import Secret
-from local.core.ipc_device import access
+from emflow_emulator.core.secrets import Secret
+from emulator.core.ipc_device import access
 from support import Process, signal_another_thread, until
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 
-from emflow_edge.fitting import fit
 from emflow_edge.inference.model import Model, TensorSpec
+from emflow_edge.model_adapter import fit
 from emflow_edge.settings.config import Settings
 from emflow_edge.settings.model_io import ModelIO
 from emflow_edge.vision.outcome import Choice
@@ -58,7 +58,7 @@ def test_in_the_wrong_colour_order_an_orange_is_a_croquet_ball(shared_data: Path
 
 
 def test_our_own_model_names_every_scene_that_the_camera_draws(scenes_model: Path) -> None:
-    from emflow.local import scenes
+    from emflow_emulator.camera import scenes
 
     labels = ModelIO(labels=scenes_model.with_name("scenes_labels.txt"))
     named = {

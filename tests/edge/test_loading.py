@@ -8,14 +8,14 @@ import grpc
 import pytest
 
 from edge.answering import Answering, served
-from emflow_edge.fitting import Fitting
 from emflow_edge.inference.agent_client import Agent
-from emflow_edge.loading import Loading
-from emflow_edge.problems import ConfigProblem, EdgeProblem
+from emflow_edge.model_adapter import Fitting
+from emflow_edge.model_loader import Loading
 from emflow_edge.settings.config import Settings
 from emflow_edge.settings.model_io import ModelIO
-from emflow_edge.settings.streams import Stream
 from emflow_proto import messages as m
+from emflow_schema.edge_config import Stream
+from emflow_schema.errors import ConfigProblem, EdgeProblem
 from support import until
 
 

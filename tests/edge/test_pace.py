@@ -2,7 +2,7 @@
 
 import random
 
-from emflow_edge.pace import Pace
+from emflow_edge.pacing import Pace
 
 
 class Simulated:

@@ -6,10 +6,10 @@ import threading
 
 import pytest
 
+from emflow.engine.cancellation import Interrupted, Stop
 from emflow.engine.destroy import plan_removal, remove
 from emflow.engine.events import Done, Failed, Left, Skipped
 from emflow.engine.resource import InUse
-from emflow.engine.stopping import Interrupted, Stop
 from emflow.problems import Problem
 from engine.things import World, thing
 

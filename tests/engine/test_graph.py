@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from emflow.engine.graph import ordered
+from emflow.engine.scheduler import ordered
 from engine.things import thing
 
 

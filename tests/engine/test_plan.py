@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
-from emflow.engine.describe import describe, shown
 from emflow.engine.plan import make_plan
+from emflow.engine.plan_text import describe, shown
 from emflow.engine.resource import LATER, Action, Change, Diff
 from emflow.problems import Problem
 from engine.things import World, thing

@@ -10,7 +10,8 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from emflow.engine.plan import make_plan
-from emflow.engine.plan_file import (
+from emflow.engine.resource import Action
+from emflow.engine.saved_plan import (
     Account,
     Request,
     document,
@@ -22,7 +23,6 @@ from emflow.engine.plan_file import (
     request_of,
     workflow_parts,
 )
-from emflow.engine.resource import Action
 from emflow.problems import Problem, UsageProblem
 from emflow.workflow import load
 from emflow_schema import load as schema

@@ -8,9 +8,9 @@ import time
 import pytest
 
 from emflow.engine.apply import apply_plan
+from emflow.engine.cancellation import Interrupted, Stop, Stopped
 from emflow.engine.events import Done, Left, Skipped
 from emflow.engine.plan import make_plan
-from emflow.engine.stopping import Interrupted, Stop, Stopped
 from emflow.engine.work import THREADS, each
 from emflow.problems import Problem
 from engine.things import World, thing

@@ -9,8 +9,8 @@ from pathlib import Path
 import cv2
 import pytest
 
-from emflow.local import scenes
 from emflow.results.watch import Watcher
+from emflow_emulator.camera import scenes
 from support import Process
 
 pytestmark = pytest.mark.peer

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from emflow_edge.camera import gstreamer
-from emflow_edge.camera.source import Camera, Frame
-from emflow_edge.settings.streams import Stream
-from emflow_edge.watching.counters import Counters
+from emflow_edge.camera.reader import Camera, Frame
+from emflow_edge.metrics.counters import Counters
+from emflow_schema.edge_config import Stream
 from support import Process, until
 
 pytestmark = pytest.mark.peer
@@ -159,9 +159,9 @@ def test_at_one_frame_a_second_only_its_key_frames_are_decoded(gstreamer_camera:
 
 OPENCV = """
 import json, sys, threading
-from emflow_edge.camera.source import Camera
-from emflow_edge.settings.streams import Stream
-from emflow_edge.watching.counters import Counters
+from emflow_edge.camera.reader import Camera
+from emflow_schema.edge_config import Stream
+from emflow_edge.metrics.counters import Counters
 
 stop = threading.Event()
 camera = Camera(Stream("peer", every=0.0, **json.loads(sys.argv[1])), Counters(), stop)

@@ -20,7 +20,7 @@ import pytest
 
 from emflow.problems import Problem
 from emflow.recipes import bundle as bundles
-from emflow.recipes.bundle import application_bundle, bundle_key, model_archive
+from emflow.recipes.bundle import PACKAGES, application_bundle, bundle_key, model_archive
 from emflow.workflow import Workflow
 
 
@@ -46,9 +46,9 @@ def package_folder(package: str) -> Path:
     return Path((spec.submodule_search_locations or [])[0])
 
 
-def test_the_bundle_holds_both_packages_and_the_labels_and_nothing_else(workshop: Workflow) -> None:
+def test_the_bundle_holds_the_three_packages_and_the_labels_and_nothing_else(workshop: Workflow) -> None:
     held = members(application_bundle(workshop).data)
-    assert {name.partition("/")[0] for name in held} == {"emflow_edge", "emflow_proto", "labels.txt"}
+    assert {name.partition("/")[0] for name in held} == {*PACKAGES, "labels.txt"}
     assert held["labels.txt"] == b"background\ntench\n"
     assert "emflow_edge/__init__.py" in held
     assert any(name.startswith("emflow_proto/agent.") for name in held)
@@ -62,11 +62,11 @@ def test_without_labels_the_bundle_has_none(demo: Workflow) -> None:
 def test_the_bundles_packages_can_be_imported_from_where_greengrass_unpacks_it(demo: Workflow, tmp_path: Path) -> None:
     with zipfile.ZipFile(io.BytesIO(application_bundle(demo).data)) as archive:
         archive.extractall(tmp_path)
-    code = "import emflow_edge, emflow_proto; print(emflow_edge.__file__, emflow_proto.__file__)"
+    code = f"import {', '.join(PACKAGES)} as last; print(emflow_edge.__file__, emflow_proto.__file__, last.__file__)"
     done = subprocess.run(
         [sys.executable, "-c", code], env={"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=True
     )
-    assert done.stdout.split() == [f"{tmp_path}/{package}/__init__.py" for package in ("emflow_edge", "emflow_proto")]
+    assert done.stdout.split() == [f"{tmp_path}/{package}/__init__.py" for package in PACKAGES]
 
 
 def test_the_bundles_bytes_do_not_depend_on_times_permissions_order_or_caches(

@@ -10,9 +10,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emflow.recipes.check import Known, check
-from emflow.recipes.faults import Fault
-from emflow.workflow.places import spell
+from emflow.recipes.lint.check import Known, check
+from emflow.recipes.lint.faults import Fault
+from emflow.workflow.source.positions import spell
 
 URI = "s3://bucket/artifacts/com.example.X/abc/artifacts.zip"
 GOOD = f"""\

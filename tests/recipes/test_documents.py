@@ -14,7 +14,7 @@ import yaml
 
 from emflow.problems import UsageProblem
 from emflow.recipes.bundle import application_bundle, bundle_key
-from emflow.recipes.documents import documents
+from emflow.recipes.render_output import documents
 from emflow.workflow import Workflow
 
 APPLICATION = "aws.sagemaker.edgeManagerClientCameraIntegration"
@@ -64,7 +64,7 @@ def test_an_unknown_component_is_told_with_the_known_ones(demo: Workflow) -> Non
 def test_the_same_bytes_in_processes_that_hash_differently(demo: Workflow) -> None:
     code = (
         "import hashlib, sys; from pathlib import Path\n"
-        "from emflow.recipes.documents import documents; from emflow.workflow import load\n"
+        "from emflow.recipes.render_output import documents; from emflow.workflow import load\n"
         "for name, content in documents(load(Path(sys.argv[1]))).items():\n"
         "    data = content if isinstance(content, bytes) else content.encode()\n"
         "    print(name, hashlib.sha256(data).hexdigest())\n"

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from emflow.problems import Finding
-from emflow.recipes.findings import findings
-from emflow.workflow.loading import check
+from emflow.recipes.lint.findings import findings
+from emflow.workflow.load import check
 
 WORKFLOWS = Path(__file__).parents[2] / "workflows"
 

@@ -14,8 +14,8 @@ import pytest
 import yaml
 
 from emflow.problems import Problem
-from emflow.recipes.documents import documents
-from emflow.recipes.ours import Ours, components_of_ours
+from emflow.recipes.components import Ours, components_of_ours
+from emflow.recipes.render_output import documents
 from emflow.workflow import Workflow, load
 from emflow.workflow.model import OwnComponent
 

@@ -18,10 +18,10 @@ import pytest
 from emflow.engine.apply import Applied, apply_plan
 from emflow.engine.clients import Clients
 from emflow.engine.plan import Plan, make_plan
-from emflow.local.aws import REGION, EmbeddedAws
 from emflow.resources import build
 from emflow.workflow import Workflow, load
-from local.aws.pieces import signed
+from emflow_emulator.aws import REGION, EmbeddedAws
+from emulator.aws.pieces import signed
 
 ROOT = Path(__file__).parents[2]
 READS = ("Get", "List", "Describe", "Head")

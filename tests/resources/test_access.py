@@ -10,11 +10,12 @@ from botocore.exceptions import ClientError
 from emflow.engine.destroy import plan_removal, remove
 from emflow.engine.resource import Action, Inputs
 from emflow.problems import Problem
-from emflow.resources import policies, removable
-from emflow.resources.fleet import Fleet
-from emflow.resources.marks import Mark, by_key
-from emflow.resources.role_alias import RoleAlias
-from emflow.resources.waiting import when_assumable
+from emflow.resources import removable
+from emflow.resources.aws_calls import when_assumable
+from emflow.resources.iam import policy_documents
+from emflow.resources.iam.role_alias import RoleAlias
+from emflow.resources.ownership import Mark, by_key
+from emflow.resources.sagemaker.fleet import Fleet
 from resources.conftest import another, within
 
 THEIRS = {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}
@@ -50,7 +51,7 @@ def test_trust_is_added_to_the_existing_document_and_what_others_put_there_stays
     rollout.apply(workflow)
     statements = trust(client, role)["Statement"]
     assert statements[0] == THEIRS
-    assert [each["Principal"]["Service"] for each in statements[1:]] == list(policies.TRUSTED)
+    assert [each["Principal"]["Service"] for each in statements[1:]] == list(policy_documents.TRUSTED)
     rollout.apply(workflow)
     assert rollout.changing_calls == []
 
@@ -67,8 +68,8 @@ def test_trust_is_added_to_the_existing_document_and_what_others_put_there_stays
     ],
 )
 def test_who_may_assume_a_role_without_any_condition(statement, services):
-    assert policies.trusted_by({"Statement": statement}) == services
-    assert policies.trusted_by({"Statement": [statement]}) == services
+    assert policy_documents.trusted_by({"Statement": statement}) == services
+    assert policy_documents.trusted_by({"Statement": [statement]}) == services
 
 
 def test_the_role_of_an_existing_alias_is_taken_and_what_is_missing_is_added(rollout, workflow, client):
@@ -83,7 +84,7 @@ def test_the_role_of_an_existing_alias_is_taken_and_what_is_missing_is_added(rol
     assert "iot:CreateRoleAlias" not in rollout.calls
     assert "iot:UpdateRoleAlias" not in rollout.calls
     assert "iam:CreateRole" not in rollout.calls
-    assert policies.trusted_by(trust(client, name)) == ["ec2.amazonaws.com", *policies.TRUSTED]
+    assert policy_documents.trusted_by(trust(client, name)) == ["ec2.amazonaws.com", *policy_documents.TRUSTED]
     assert iam.list_role_policies(RoleName=name)["PolicyNames"] == [f"emflow-{workflow.metadata.name}"]
     fleet = client("sagemaker").describe_device_fleet(DeviceFleetName=workflow.cloud.fleet.name)
     assert fleet["RoleArn"] == arn
@@ -148,13 +149,13 @@ def test_the_role_may_use_the_keys_of_the_buckets_through_s3_only(workflow):
     encryption = type(workflow.cloud.buckets.components.encryption)
     keyed = within(workflow, "cloud.buckets.components", encryption=encryption(kms_key=key))
     keyed = within(keyed, "cloud.buckets.inference_results", encryption=encryption(kms_key="alias/vision"))
-    by_arn, by_alias = policies.least_privilege(keyed, "aws")["Statement"][-2:]
+    by_arn, by_alias = policy_documents.least_privilege(keyed, "aws")["Statement"][-2:]
     assert by_arn["Resource"] == [key]
     assert by_alias["Condition"]["ForAnyValue:StringEquals"] == {"kms:ResourceAliases": ["alias/vision"]}
     for statement in (by_arn, by_alias):
         assert statement["Action"] == ["kms:Decrypt", "kms:GenerateDataKey"]
         assert statement["Condition"]["StringLike"] == {"kms:ViaService": "s3.us-east-1.amazonaws.com*"}
-    assert "kms" not in json.dumps(policies.least_privilege(workflow, "aws"))
+    assert "kms" not in json.dumps(policy_documents.least_privilege(workflow, "aws"))
 
 
 def test_the_role_may_write_captures_of_this_fleet_and_nothing_else_into_their_bucket(workflow):
@@ -162,7 +163,7 @@ def test_the_role_may_write_captures_of_this_fleet_and_nothing_else_into_their_b
     bucket = f"arn:aws:s3:::{workflow.cloud.buckets.inference_results.name}"
     granted = {
         resource: statement["Action"]
-        for statement in policies.least_privilege(prefixed, "aws")["Statement"]
+        for statement in policy_documents.least_privilege(prefixed, "aws")["Statement"]
         for resource in statement["Resource"]
         if resource.startswith(f"{bucket}/")
     }
@@ -230,7 +231,7 @@ def test_a_role_that_sagemaker_does_not_know_yet_is_waited_for_with_the_reason(r
     arn = f"arn:aws:iam::123456789012:role/{name}"
     waits = Waits(
         lambda: client("iam").create_role(
-            RoleName=name, AssumeRolePolicyDocument=json.dumps(policies.trusting(None)), Tags=[]
+            RoleName=name, AssumeRolePolicyDocument=json.dumps(policy_documents.trusting(None)), Tags=[]
         )
     )
     fleet = Fleet(workflow.cloud.fleet.name, "", "s3://somewhere", Mark("w", "fleet/fleet"))
@@ -291,7 +292,7 @@ def test_from_the_workshops_policies_to_the_fewest_a_role_of_ours_loses_them_and
 
 def test_a_role_of_others_keeps_its_wide_policies_and_the_plan_says_so(rollout, workflow, client):
     iam, role = client("iam"), workflow.cloud.role.name
-    iam.create_role(RoleName=role, AssumeRolePolicyDocument=json.dumps(policies.trusting(None)))
+    iam.create_role(RoleName=role, AssumeRolePolicyDocument=json.dumps(policy_documents.trusting(None)))
     iam.attach_role_policy(RoleName=role, PolicyArn="arn:aws:iam::aws:policy/AmazonS3FullAccess")
     assert "keeps policies that it does not need: AmazonS3FullAccess" in rollout.plan(workflow).text()
     rollout.apply(workflow)

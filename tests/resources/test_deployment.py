@@ -13,12 +13,12 @@ from emflow.engine.events import Done, Failed, Waiting
 from emflow.engine.plan import make_plan
 from emflow.engine.resource import Action
 from emflow.problems import Problem
-from emflow.recipes.ours import application
+from emflow.recipes.components import application
 from emflow.resources import build, wait_for_deployment
-from emflow.resources.component_version import ComponentVersion
 from emflow.resources.components import next_patch, version_key
-from emflow.resources.marks import Mark
-from emflow.resources.revision import latest_deployment
+from emflow.resources.greengrass.component_version import ComponentVersion
+from emflow.resources.greengrass.revision import latest_deployment
+from emflow.resources.ownership import Mark
 from emflow.workflow.model import Abort, Growth, Rollout, Target, Update
 from resources.conftest import within
 

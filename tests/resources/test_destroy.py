@@ -8,10 +8,10 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
+from emflow.engine.cancellation import Interrupted, Stop
 from emflow.engine.clients import Clients
 from emflow.engine.destroy import plan_removal, remove
 from emflow.engine.events import Done
-from emflow.engine.stopping import Interrupted, Stop
 from emflow.resources import core_devices, removable
 from emflow.workflow import load
 from emflow.workflow.model import Target

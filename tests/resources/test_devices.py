@@ -7,8 +7,8 @@ from botocore.exceptions import ReadTimeoutError
 
 from emflow.engine.resource import Action
 from emflow.problems import Problem, WorkflowProblem
-from emflow.resources.devices import LONGEST_DESCRIPTION, Devices
-from emflow.resources.marks import Mark
+from emflow.resources.ownership import Mark
+from emflow.resources.sagemaker.devices import LONGEST_DESCRIPTION, Devices
 from emflow.workflow import load
 from resources.conftest import within
 

@@ -25,12 +25,12 @@ from emflow.engine.clients import Clients
 from emflow.engine.holder import Holder
 from emflow.engine.plan import make_plan
 from emflow.engine.resource import Resource
-from emflow.local.aws import REGION, EmbeddedAws
 from emflow.problems import Problem
 from emflow.resources import build
-from emflow.resources.lock_object import lock_of
+from emflow.resources.s3.lock_store import lock_of
 from emflow.workflow import Workflow, load
 from emflow.workflow.model import Aws
+from emflow_emulator.aws import REGION, EmbeddedAws
 from resources.conftest import TEXT
 from resources.faults import Faults, Killed, Point
 from resources.state import Facts, difference, names, since

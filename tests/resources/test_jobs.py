@@ -13,8 +13,9 @@ from emflow.engine.events import Failed, Skipped, Waiting
 from emflow.engine.plan import make_plan
 from emflow.engine.resource import Action
 from emflow.problems import Problem
-from emflow.resources import build, jobs, removable
-from emflow.resources.jobs import Job
+from emflow.resources import build, removable
+from emflow.resources.sagemaker import jobs
+from emflow.resources.sagemaker.jobs import Job
 from resources.conftest import another, within
 
 DIGEST = "0123456789abcdef"

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from emflow.engine.resource import Action
-from emflow.resources import policies
+from emflow.resources.iam import policy_documents
 from resources.conftest import within
 
 DEPLOYMENT = {"deployment/target": Action.UPDATE}
@@ -77,7 +77,7 @@ def test_a_topic_that_is_granted_already_does_not(rollout, workflow):
 def test_only_an_agent_that_fetches_models_by_itself_may_ask_which(workflow):
     def asks(found):
         (statement,) = [
-            each for each in policies.least_privilege(found, "aws")["Statement"] if each["Sid"] == "EdgeAgent"
+            each for each in policy_documents.least_privilege(found, "aws")["Statement"] if each["Sid"] == "EdgeAgent"
         ]
         return "sagemaker:GetDeployments" in statement["Action"]
 

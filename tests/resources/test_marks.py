@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from emflow.engine.resource import Change
-from emflow.resources.marks import LONGEST_VALUE, Mark, put_and_removed
-from emflow.resources.revision import COMPONENTS_TAG, record, recorded
+from emflow.resources.greengrass.revision import COMPONENTS_TAG, record, recorded
+from emflow.resources.ownership import LONGEST_VALUE, Mark, put_and_removed
 
 OURS = {"emflow:workflow": "w", "emflow:resource": "r"}
 

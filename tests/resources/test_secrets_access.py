@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 
-from emflow.resources import policies
+from emflow.resources.iam import policy_documents
 from emflow.workflow.model_edge import Secret
 from resources.conftest import within
 
@@ -24,8 +24,8 @@ def test_the_role_may_read_the_secrets_of_the_cameras_and_no_others(rollout, wor
         "Action": ["secretsmanager:GetSecretValue"],
         "Resource": [f"{part}back-??????", f"{part}front-AbCdEf"],
     }
-    assert reads in policies.least_privilege(secured, "aws")["Statement"]
-    assert "secretsmanager" not in json.dumps(policies.least_privilege(workflow, "aws"))
+    assert reads in policy_documents.least_privilege(secured, "aws")["Statement"]
+    assert "secretsmanager" not in json.dumps(policy_documents.least_privilege(workflow, "aws"))
 
     rollout.apply(within(secured, "cloud.role", policies="workshop"))
     role = workflow.cloud.role.name

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 import pytest
 from awscrt import mqtt
 
-from emflow.local.broker import Broker
 from emflow.problems import Problem
 from emflow.results.message import NotAResult, Result
 from emflow.results.watch import Watcher
+from emflow_emulator.broker import Broker
 
 TIMEOUT = 10.0
 

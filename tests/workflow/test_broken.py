@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from emflow.problems import Finding, WorkflowProblem
-from emflow.recipes.findings import findings
-from emflow.workflow.loading import check
-from emflow.workflow.rules import CODES, RULES, WARNINGS
+from emflow.recipes.lint.findings import findings
+from emflow.workflow.load import check
+from emflow.workflow.rules.registry import CODES, RULES, WARNINGS
 
 BROKEN = sorted((Path(__file__).parent / "broken").glob("*.yaml"))
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from emflow.problems import WorkflowProblem
-from emflow.workflow import load, yaml12
-from emflow.workflow.document import parse
+from emflow.workflow import load
+from emflow.workflow.source import yaml12
+from emflow.workflow.source.document import parse
 
 
 def values(text: str) -> dict:

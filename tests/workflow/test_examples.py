@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator
 
 import emflow_schema
 from emflow.workflow import load
-from emflow.workflow.document import read
+from emflow.workflow.source.document import read
 
 WORKFLOWS = Path(__file__).parents[2] / "workflows"
 EXAMPLES = sorted(WORKFLOWS.glob("*.yaml"))

@@ -23,12 +23,12 @@ from hypothesis import strategies as st
 
 from emflow.problems import Finding, WorkflowProblem
 from emflow.workflow import Workflow, load
-from emflow.workflow.document import parse, read
-from emflow.workflow.given import Given
-from emflow.workflow.loading import build
+from emflow.workflow.load import build
 from emflow.workflow.redaction import redacted
-from emflow.workflow.rules import CODES
-from emflow.workflow.variables import fill
+from emflow.workflow.rules.registry import CODES
+from emflow.workflow.source.document import parse, read
+from emflow.workflow.variables.overrides import Given
+from emflow.workflow.variables.resolve import fill
 
 SLOWEST = 5.0
 """Seconds of processor time that anything of this size may take; the slowest seen takes a tenth of that."""

@@ -9,9 +9,9 @@ import pytest
 
 from emflow.problems import Finding, UsageProblem, WorkflowProblem
 from emflow.workflow import load
-from emflow.workflow.document import parse
-from emflow.workflow.given import Given, assignments, read_values
-from emflow.workflow.variables import fill
+from emflow.workflow.source.document import parse
+from emflow.workflow.variables.overrides import Given, assignments, read_values
+from emflow.workflow.variables.resolve import fill
 
 Write = Callable[[str, str], Path]
 

@@ -10,8 +10,8 @@ import pytest
 
 from emflow.problems import Finding, WorkflowProblem
 from emflow.workflow import load
-from emflow.workflow.document import Document
-from emflow.workflow.imports import read_whole
+from emflow.workflow.source.document import Document
+from emflow.workflow.source.imports import read_whole
 
 Files = Callable[..., Path]
 

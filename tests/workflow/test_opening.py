@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from emflow.problems import Problem, WorkflowProblem
-from emflow.recipes.findings import findings
-from emflow.workflow.loading import check
-from emflow.workflow.opening import open_regular, read_regular, read_text
+from emflow.recipes.lint.findings import findings
+from emflow.workflow.load import check
+from emflow.workflow.source.safe_open import open_regular, read_regular, read_text
 
 
 def made(path: Path, kind: str) -> Path:

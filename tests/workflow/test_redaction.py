@@ -11,8 +11,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from emflow.workflow.places import Span, finding_at
 from emflow.workflow.redaction import forget, masked, redacted, remember, without_passwords
+from emflow.workflow.source.positions import Span, finding_at
 
 ANY = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=30)
 ON_A_LINE = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\r\n"), min_size=1, max_size=30)

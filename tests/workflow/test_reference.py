@@ -16,10 +16,10 @@ from jsonschema import Draft202012Validator
 import emflow_schema
 from emflow.problems import UsageProblem
 from emflow.workflow import Workflow
-from emflow.workflow.document import parse
 from emflow.workflow.explain import explain, explanations
-from emflow.workflow.keys import Key, find, keys, show
-from emflow.workflow.rules import CODES, WARNINGS
+from emflow.workflow.rules.registry import CODES, WARNINGS
+from emflow.workflow.schema_docs import Key, find, keys, show
+from emflow.workflow.source.document import parse
 
 ROOT = Path(__file__).parents[2]
 KEYS = [pytest.param(key, id=key.path) for key in keys()]

@@ -11,7 +11,7 @@ import pytest
 
 from emflow.problems import WorkflowProblem
 from emflow.workflow import load
-from emflow.workflow.rules import CODES, RULES
+from emflow.workflow.rules.registry import CODES, RULES
 
 DEVICES = '["{{ vars.thing }}"]'
 TARGET = '{thing: "{{ vars.thing }}"}'

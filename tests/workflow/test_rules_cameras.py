@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from emflow.workflow import Workflow, load
-from emflow.workflow.cameras import PRESETS, SCHEMES, streams
 from emflow.workflow.model_edge import Secret, Stream
-from emflow_edge.problems import ConfigProblem
-from emflow_edge.settings import streams as of_component
+from emflow.workflow.rules.streams import PRESETS, SCHEMES, streams
+from emflow_schema import edge_config as of_component
+from emflow_schema.errors import ConfigProblem
 
 SMALL = "rtsp://camera/stream"
 ADDRESSES = (

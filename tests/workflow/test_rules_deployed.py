@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from emflow.problems import Finding, WorkflowProblem
-from emflow.workflow.loading import check
-from emflow.workflow.services import NEO_CLOUD, NEO_DEVICES, REGIONS, partition_of
+from emflow.workflow.aws_regions import NEO_CLOUD, NEO_DEVICES, REGIONS, partition_of
+from emflow.workflow.load import check
 
 TARGET = 'target: {thing: "{{ vars.thing }}"}'
 AGENT = "aws.greengrass.SageMakerEdgeManager: latest"

@@ -8,7 +8,7 @@ import pytest
 
 from emflow.problems import Finding
 from emflow.workflow import load
-from emflow.workflow.loading import check
+from emflow.workflow.load import check
 from emflow.workflow.redaction import masked, redacted
 
 SECRET = "arn:aws:secretsmanager:us-east-1:123456789012:secret:"

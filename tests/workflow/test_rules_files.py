@@ -12,7 +12,7 @@ import pytest
 
 from emflow.problems import Finding, WorkflowProblem
 from emflow.workflow import network
-from emflow.workflow.loading import check
+from emflow.workflow.load import check
 from emflow.workflow.network import Network, Tensor
 
 SCENES = Path(__file__).parents[2] / "workflows" / "models" / "scenes.tflite"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from emflow.problems import WorkflowProblem
-from emflow.workflow.loading import check
+from emflow.workflow.load import check
 
 
 def given(small: Path, user: str) -> Path:

@@ -14,8 +14,9 @@ import pytest
 from jsonschema import Draft202012Validator
 
 import emflow_schema
-from emflow.workflow import Workflow, units
+from emflow.workflow import Workflow
 from emflow.workflow.model import DEVICE_NAME
+from emflow_schema import units
 
 SCHEMA = emflow_schema.load("workflow")
 

@@ -9,9 +9,9 @@ import tracemalloc
 import pytest
 
 from emflow.problems import Finding, WorkflowProblem
-from emflow.workflow import templates
-from emflow.workflow.document import parse
-from emflow.workflow.variables import Given, fill
+from emflow.workflow.source.document import parse
+from emflow.workflow.variables import templates
+from emflow.workflow.variables.resolve import Given, fill
 
 VARIABLES = {
     "a": "x",

@@ -9,7 +9,7 @@ import pytest
 
 from emflow.workflow import Workflow, load
 from emflow.workflow.model_edge import Publish, Stream
-from emflow.workflow.topics import granted, results
+from emflow.workflow.topic_grants import granted, results
 
 DEMO = Path(__file__).parents[2] / "workflows" / "demo.yaml"
 

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from emflow.problems import UsageProblem, WorkflowProblem
 from emflow.workflow import load
-from emflow.workflow.document import parse
-from emflow.workflow.rendering import Refused
-from emflow.workflow.variables import Given, _Variables, assignments, fill
+from emflow.workflow.source.document import parse
+from emflow.workflow.variables.limits import Refused
+from emflow.workflow.variables.resolve import Given, _Variables, assignments, fill
 
 
 def filled(text: str, **outside: str) -> dict:
@@ -191,7 +191,8 @@ def test_ten_thousand_references_are_quick() -> None:
 def test_plain_references_do_without_jinja() -> None:
     """It takes longer to load than all the rest of `emflow validate`."""
     code = (
-        "import sys; from emflow.workflow.document import parse; from emflow.workflow.variables import fill\n"
+        "import sys; from emflow.workflow.source.document import parse\n"
+        "from emflow.workflow.variables.resolve import fill\n"
         "print(fill(parse('t', b'vars: {a: x}\\nk: \"{{ vars.a }}-{{ vars.a }}\"'))['k'], 'jinja2' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)

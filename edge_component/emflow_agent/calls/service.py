@@ -12,10 +12,10 @@ from typing import Any, Callable, TypeVar, cast
 
 import grpc
 
-from emflow_agent.calls.callers import GrpcCaller
-from emflow_agent.capture.capturing import Capturing
+from emflow_agent.capture.buffer import Capturing
 from emflow_agent.capture.requests import read_capture
 from emflow_agent.capture.settings import CaptureSettings
+from emflow_agent.models.caller import GrpcCaller
 from emflow_agent.models.store import LoadedModel, ModelStore
 from emflow_agent.problems import (
     Abandoned,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from emflow_agent.capture.lines import Batch
+from emflow_agent.capture.jsonl import Batch
 
 log = logging.getLogger(__name__)
 

@@ -7,10 +7,10 @@ import re
 from collections.abc import Iterable, Sequence
 from itertools import chain
 
-from emflow_agent.calls.shared_memory import attached
-from emflow_agent.calls.tensors import MOST_DIMENSIONS, WIRE_TYPES, TensorSpec
-from emflow_agent.capture.lines import CONTENT_TYPES, Capture, Captured
+from emflow_agent.capture.jsonl import CONTENT_TYPES, Capture, Captured
 from emflow_agent.problems import BadRequest, InTheFuture
+from emflow_agent.tensors.shared_memory import attached
+from emflow_agent.tensors.spec import MOST_DIMENSIONS, WIRE_TYPES, TensorSpec
 from emflow_proto import messages as m
 
 CAPTURE_ID = re.compile(r"[0-9a-f]{8}(-?)[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{12}", re.IGNORECASE)

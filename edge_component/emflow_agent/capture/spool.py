@@ -18,8 +18,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from emflow_agent.capture.bouts import Bout
-from emflow_agent.capture.lines import RAW, Batch
+from emflow_agent.capture.backoff import Bout
+from emflow_agent.capture.jsonl import RAW, Batch
 from emflow_agent.problems import CannotStart
 
 # Captured pictures are nobody's business but the owner's and those whom he lets into the group.

@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Callable
 
-from emflow_agent.capture.bouts import Bout, Pauses, unforeseen
+from emflow_agent.capture.backoff import Bout, Pauses, unforeseen
 from emflow_agent.capture.cloud import Bucket, NotReady, NotTaken, Unreachable
 from emflow_agent.capture.spool import Spool
 

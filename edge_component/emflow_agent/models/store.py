@@ -11,20 +11,20 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from emflow_agent.calls.callers import Caller, Nobody
-from emflow_agent.calls.shared_memory import attached
-from emflow_agent.calls.tensors import as_array, inputs_in_order, open_data
-from emflow_agent.calls.turns import Turns
+from emflow_agent.models.call_stats import Tally
+from emflow_agent.models.caller import Caller, Nobody
+from emflow_agent.models.fair_queue import Turns
 from emflow_agent.models.loading import open_folder
 from emflow_agent.models.memory import Room, give_back, settle
 from emflow_agent.models.signatures import Trust
-from emflow_agent.models.tally import Tally
 from emflow_agent.problems import AlreadyLoaded, BadRequest, NoSuchModel
 from emflow_agent.runtimes import Options, RuntimeModel
+from emflow_agent.tensors.shared_memory import attached
+from emflow_agent.tensors.spec import as_array, inputs_in_order, open_data
 from emflow_proto import messages as m
 
 if TYPE_CHECKING:
-    from emflow_agent.calls.tensors import Array
+    from emflow_agent.tensors.spec import Array
 
 # The interface's own rule for model names.
 MODEL_NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9])*")

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from emflow_agent.calls.tensors import TensorSpec
 from emflow_agent.problems import CannotLoad
 from emflow_agent.runtimes import delegates, litert, neo, onnx
 from emflow_agent.runtimes.options import BadOption, Options
 from emflow_agent.runtimes.placement import Placement
+from emflow_agent.tensors.spec import TensorSpec
 
 if TYPE_CHECKING:
-    from emflow_agent.calls.tensors import Array
+    from emflow_agent.tensors.spec import Array
 
 __all__ = [
     "RUNTIMES",

@@ -8,16 +8,16 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from emflow_agent.calls.tensors import TensorSpec, spec
 from emflow_agent.problems import CannotLoad, CannotRun
 from emflow_agent.runtimes import delegates
 from emflow_agent.runtimes.delegates import NoDelegate
 from emflow_agent.runtimes.options import Options
 from emflow_agent.runtimes.placement import Placement
 from emflow_agent.runtimes.text import one_line, only_one, open_sizes
+from emflow_agent.tensors.spec import TensorSpec, spec
 
 if TYPE_CHECKING:
-    from emflow_agent.calls.tensors import Array
+    from emflow_agent.tensors.spec import Array
 
 KEY = "litert"
 WRITES = False

@@ -13,8 +13,8 @@ import threading
 from urllib.parse import quote
 
 from emflow_edge.camera.opencv import OPTIONS, OpencvCapture, cv2, environment, parameters
-from emflow_edge.camera.wire import connect
-from emflow_edge.settings.streams import Stream
+from emflow_edge.rtsp.socket import connect
+from emflow_schema.edge_config import Stream
 
 _QUICK = "|probesize;32|analyzeduration;1"
 _REFUSAL = "answers, but gives no video (is the path right, and user and password?)"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from emflow_edge.camera.capture import Arrival, Picture
 from emflow_edge.camera.opencv import OpencvCapture, cv2, parameters
-from emflow_edge.camera.problems import Lost
-from emflow_edge.settings.streams import Stream
+from emflow_edge.rtsp.errors import Lost
+from emflow_schema.edge_config import Stream
 
 # Where a file does not say how fast it is to be shown.
 _USUAL_FPS = 25.0

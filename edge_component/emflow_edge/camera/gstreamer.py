@@ -6,10 +6,10 @@ import threading
 
 from emflow_edge.camera.ffmpeg import with_credentials
 from emflow_edge.camera.opencv import OpencvCapture, cv2, parameters
-from emflow_edge.camera.problems import Refused
-from emflow_edge.camera.wire import connect
-from emflow_edge.settings.streams import Stream
-from emflow_edge.settings.urls import RTSP
+from emflow_edge.rtsp.errors import Refused
+from emflow_edge.rtsp.socket import connect
+from emflow_schema.edge_config import Stream
+from emflow_schema.stream_url import RTSP
 
 # GStreamer's timeouts are in microseconds. What waits is dropped, so a picture is never older than decoding takes.
 _SOURCE = (

@@ -7,13 +7,13 @@ import time
 from collections import deque
 
 from emflow_edge.camera import decoding
-from emflow_edge.camera.access_units import AccessUnits, Unit
 from emflow_edge.camera.capture import Arrival, Picture
 from emflow_edge.camera.decoding import Decoder, Undecodable
-from emflow_edge.camera.problems import Lost, Refused
-from emflow_edge.camera.rtsp import Session
-from emflow_edge.camera.wire import trust
-from emflow_edge.settings.streams import Stream
+from emflow_edge.rtsp.client import Session
+from emflow_edge.rtsp.depacketizer import AccessUnits, Unit
+from emflow_edge.rtsp.errors import Lost, Refused
+from emflow_edge.rtsp.socket import trust
+from emflow_schema.edge_config import Stream
 
 # Frames that a decoder holds back at most (H.264 and H.265 allow 16).
 _HELD = 32

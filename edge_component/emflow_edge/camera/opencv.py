@@ -17,8 +17,8 @@ import numpy as np
 
 from emflow_edge.camera.capture import Arrival, Picture
 from emflow_edge.camera.frame import LARGEST_PICTURE
-from emflow_edge.camera.problems import Lost
-from emflow_edge.settings.streams import Stream
+from emflow_edge.rtsp.errors import Lost
+from emflow_schema.edge_config import Stream
 
 if TYPE_CHECKING:
     from emflow_edge.camera.frame import Image

@@ -6,8 +6,8 @@ import threading
 from pathlib import Path
 
 from emflow_edge.camera.opencv import OpencvCapture, cv2, parameters
-from emflow_edge.camera.problems import Lost
-from emflow_edge.settings.streams import Stream
+from emflow_edge.rtsp.errors import Lost
+from emflow_schema.edge_config import Stream
 
 
 def open_device(stream: Stream, _credentials: tuple[str, str], _stop: threading.Event) -> OpencvCapture:

@@ -13,13 +13,13 @@ from urllib.parse import quote
 
 import grpc
 
-from emflow_edge.backoff import Backoff
 from emflow_edge.inference.handing_over import HandingOver
 from emflow_edge.inference.model import Model, OtherModel
 from emflow_edge.inference.told import told_model
-from emflow_edge.problems import EdgeProblem
 from emflow_proto import messages as m
 from emflow_proto.service import AgentStub
+from emflow_schema.backoff import Backoff
+from emflow_schema.errors import EdgeProblem
 
 log = logging.getLogger(__name__)
 

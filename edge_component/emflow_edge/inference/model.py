@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from emflow_edge.problems import EdgeProblem
+from emflow_schema.errors import EdgeProblem
 
 
 class OtherModel(Exception):

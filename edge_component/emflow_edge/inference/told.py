@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from emflow_edge.inference.model import Model, TensorSpec, picture_model
-from emflow_edge.problems import EdgeProblem
 from emflow_proto import messages as m
+from emflow_schema.errors import EdgeProblem
 
 
 def told_model(name: str, model: m.Model) -> Model:

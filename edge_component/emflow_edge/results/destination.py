@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from emflow_edge.problems import ConfigProblem
+from emflow_schema.errors import ConfigProblem
 
 # AWS IoT tells MQTT from HTTPS by this name (ALPN) on the port that firewalls leave open.
 # https://docs.aws.amazon.com/iot/latest/developerguide/protocols.html

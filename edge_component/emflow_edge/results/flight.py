@@ -8,11 +8,11 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
-from emflow_edge.results.outbox import Item
-from emflow_edge.results.outlets import Message
+from emflow_edge.results.queue import Item
+from emflow_edge.results.sinks import Message
 from emflow_edge.results.waiting import Entry
 from emflow_edge.settings.publishing import Publishing
-from emflow_edge.settings.topics import fill
+from emflow_schema.topics import fill
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from emflow_edge.timestamps import utc
 from emflow_edge.vision.outcome import Choice, Detection, Outcome
-from emflow_edge.watching.clock import utc
 
 _NOTHING = Choice(-1, None, 0.0)
 """What the workshop's keys say where a detector found nothing."""

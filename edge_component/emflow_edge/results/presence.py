@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from emflow_edge.results.outlets import Message
+from emflow_edge.results.sinks import Message
 from emflow_edge.settings.publishing import Publishing
-from emflow_edge.watching.clock import utc_now
+from emflow_edge.timestamps import utc_now
 
 OFFLINE = "offline"
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from emflow_edge.problems import ConfigProblem
-from emflow_edge.settings import fields
+from emflow_schema import fields
+from emflow_schema.errors import ConfigProblem
 
 ROLES = ("boxes", "classes", "scores", "count")
 

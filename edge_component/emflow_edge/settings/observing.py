@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from emflow_edge.problems import ConfigProblem
-from emflow_edge.settings import fields
+from emflow_schema import fields
+from emflow_schema.errors import ConfigProblem
 
 _LEAST = 1.0
 

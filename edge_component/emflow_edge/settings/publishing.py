@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from emflow_edge.problems import ConfigProblem
-from emflow_edge.settings import fields, topics
+from emflow_schema import fields, topics
+from emflow_schema.errors import ConfigProblem
 
 MQTT = ("3.1.1", "5")
 

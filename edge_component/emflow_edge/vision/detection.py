@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from emflow_edge.inference.model import Model, OtherModel
-from emflow_edge.inference.tflite import ModelFacts
-from emflow_edge.problems import EdgeProblem
 from emflow_edge.settings.model_io import ModelIO
 from emflow_edge.vision.labels import Labels, read_lines
 from emflow_edge.vision.outcome import Choice, Detection, Outcome
 from emflow_edge.vision.overlaps import suppressed
 from emflow_edge.vision.placement import Placement
 from emflow_edge.vision.values import Values, sigmoid, softmax, within_one
+from emflow_schema.errors import EdgeProblem
+from emflow_schema.tflite import ModelFacts
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from emflow_edge.problems import ConfigProblem
+from emflow_schema.errors import ConfigProblem
 
 
 class Labels:

@@ -8,10 +8,10 @@ import numpy as np
 
 from emflow_edge.camera.opencv import cv2
 from emflow_edge.inference.model import TensorSpec
-from emflow_edge.inference.tflite import TensorFacts
-from emflow_edge.problems import EdgeProblem
 from emflow_edge.settings.model_io import ModelIO
 from emflow_edge.vision.placement import Placement, place
+from emflow_schema.errors import EdgeProblem
+from emflow_schema.tflite import TensorFacts
 
 if TYPE_CHECKING:
     # Not at run time: NumPy before 1.21, which board images have, has no NDArray.

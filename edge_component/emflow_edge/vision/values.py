@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from emflow_edge.inference.model import OtherModel, TensorSpec
-from emflow_edge.inference.tflite import TensorFacts
-from emflow_edge.problems import EdgeProblem
 from emflow_edge.vision.outcome import NoNumbers
+from emflow_schema.errors import EdgeProblem
+from emflow_schema.tflite import TensorFacts
 
 if TYPE_CHECKING:
     # Not at run time: NumPy before 1.21, which board images have, has no NDArray.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from emflow_edge.watching.status import Status
+from emflow_edge.observability.status import Status
 
 
 class CameraHealth:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from emflow_edge.camera.opencv import cv2
+from emflow_edge.observability.overlay import draw
 from emflow_edge.results.message import Result
-from emflow_edge.vision.overlay import draw
 
 if TYPE_CHECKING:
     import numpy as np

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from emflow_edge.watching.latencies import Latencies, Spread
+from emflow_edge.metrics.latencies import Latencies, Spread
 
 NAMES = ("preprocess", "predict", "age")
 

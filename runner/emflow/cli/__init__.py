@@ -29,8 +29,8 @@ COMMANDS = {
     "captures": ("emflow.cli.captures:captures", "List, show and export captured tensors."),
     "destroy": ("emflow.cli.destroy:destroy", "Take down what the workflow made."),
     "unlock": ("emflow.cli.unlock:unlock", "Take away the lock of a run that is no more."),
-    "up": ("emflow.cli.up:up", "Run a workflow on this machine, device and all."),
-    "local": ("emflow.cli.local:local", "Run only the embedded AWS and the MQTT broker."),
+    "up": ("emflow_emulator.cli.up:up", "Run a workflow on this machine, device and all."),
+    "local": ("emflow_emulator.cli.local:local", "Run only the embedded AWS and the MQTT broker."),
 }
 
 

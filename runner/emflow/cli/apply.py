@@ -15,9 +15,9 @@ from emflow.cli.rollout import Adopt, Json, RetryFailed, Target, Yes, agreed, du
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from emflow.cli.asked import Asked
-    from emflow.cli.interrupt import Interrupts
-    from emflow.cli.report import Report
+    from emflow.cli.event_output import Report
+    from emflow.cli.planning import Asked
+    from emflow.cli.signals import Interrupts
     from emflow.engine.apply import Applied
 
 DEVICES = 900.0
@@ -52,11 +52,11 @@ def apply(
     """
     from rich.console import Console
 
-    from emflow.cli.asked import Asked
-    from emflow.cli.interrupt import Interrupts
-    from emflow.cli.report import report
+    from emflow.cli.event_output import report
+    from emflow.cli.planning import Asked
+    from emflow.cli.signals import Interrupts
+    from emflow.engine.cancellation import Interrupted
     from emflow.engine.events import Finished, Stopping
-    from emflow.engine.stopping import Interrupted
     from emflow.problems import Problem
 
     began = time.monotonic()
@@ -92,8 +92,8 @@ def _apply(
     from emflow.engine.events import Warned
     from emflow.problems import UsageProblem
     from emflow.resources import wait_for_deployment
-    from emflow.resources.lock_object import lock_of
-    from emflow.resources.marks import DEPLOYMENT
+    from emflow.resources.ownership import DEPLOYMENT
+    from emflow.resources.s3.lock_store import lock_of
 
     workflow, clients, resources, warnings = asked.prepare()
     tell(warnings)

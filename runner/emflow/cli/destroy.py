@@ -34,15 +34,15 @@ def destroy(
     """
     from rich.console import Console
 
-    from emflow.cli.interrupt import Interrupts
-    from emflow.cli.report import report
+    from emflow.cli.event_output import report
+    from emflow.cli.signals import Interrupts
     from emflow.engine.clients import Clients
     from emflow.engine.destroy import plan_removal, remove
     from emflow.engine.events import Stopping
     from emflow.resources import core_devices, removable
-    from emflow.resources.lock_object import lock_of
+    from emflow.resources.s3.lock_store import lock_of
     from emflow.workflow import load
-    from emflow.workflow.variables import assignments
+    from emflow.workflow.variables.resolve import assignments
 
     need_terminal("destroy", yes=yes)
     console = Console(highlight=False)

@@ -10,9 +10,9 @@ from typing import Annotated, Any
 import typer
 
 from emflow.cli.options import asking
-from emflow.cli.writing import write_whole
+from emflow.cli.output_files import write_whole
 from emflow.problems import Problem, UsageProblem, WorkflowProblem
-from emflow.recipes.start import PROVIDERS, Answers, check_start, starting_workflow
+from emflow.recipes.init_template import PROVIDERS, Answers, check_start, starting_workflow
 
 QUESTIONS = {
     "name": "Name of the workflow",

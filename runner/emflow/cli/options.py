@@ -11,7 +11,7 @@ import typer
 
 if TYPE_CHECKING:
     from emflow.problems import Finding
-    from emflow.workflow.loading import Checked
+    from emflow.workflow.load import Checked
     from emflow.workflow.model import Workflow
 
 Var = Annotated[
@@ -40,8 +40,8 @@ def load_workflow(file: Path, var: Sequence[str] | None, var_file: Sequence[Path
 
 def check_workflow(file: Path, var: Sequence[str] | None, var_file: Sequence[Path] | None) -> Checked:
     """As `load_workflow`, with the warnings. Raises as it does."""
-    from emflow.workflow.loading import check
-    from emflow.workflow.variables import assignments
+    from emflow.workflow.load import check
+    from emflow.workflow.variables.resolve import assignments
 
     return check(file, assignments(var or []), var_file or ())
 

@@ -36,8 +36,8 @@ def plan(
     """
     from rich.console import Console
 
-    from emflow.cli.asked import Asked, as_text, write
-    from emflow.cli.interrupt import Interrupts
+    from emflow.cli.planning import Asked, as_text, write
+    from emflow.cli.signals import Interrupts
 
     asked = Asked.of(file, var, var_file=var_file, retry_failed=retry_failed, adopt=adopt, target=target)
     with Interrupts(lambda _: None) as interrupts:

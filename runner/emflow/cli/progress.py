@@ -16,8 +16,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from emflow.cli.interrupt import WHY
-from emflow.engine.describe import room
+from emflow.cli.signals import WHY
 from emflow.engine.events import (
     Done,
     Event,
@@ -31,6 +30,7 @@ from emflow.engine.events import (
     Waiting,
     Warned,
 )
+from emflow.engine.plan_text import room
 from emflow.engine.resource import Action
 from emflow.problems import printable
 from emflow.workflow.redaction import redacted

@@ -11,7 +11,7 @@ import typer
 from emflow.cli.options import Var, VarFile, check_workflow, tell
 from emflow.cli.rendered import write_rendered
 from emflow.problems import UsageProblem
-from emflow.recipes.documents import documents
+from emflow.recipes.render_output import documents
 from emflow.workflow.model import Workflow
 from emflow.workflow.redaction import concealed, masked, without_passwords
 

@@ -6,9 +6,9 @@ import re
 from collections.abc import Collection, Mapping
 from pathlib import Path, PurePosixPath
 
-from emflow.cli.writing import write_whole
+from emflow.cli.output_files import write_whole
 from emflow.problems import Problem
-from emflow.workflow.opening import read_text
+from emflow.workflow.source.safe_open import read_text
 
 LIST = ".emflow-render"
 """The names of the files that a render wrote, one a line; nothing else in the folder is ever taken away."""

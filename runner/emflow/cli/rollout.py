@@ -68,7 +68,7 @@ def prepare(
     Raises:
         Problem: the workflow is wrong, a file that it names is missing, or there is no such profile.
     """
-    from emflow.workflow.variables import assignments
+    from emflow.workflow.variables.resolve import assignments
 
     given, files = assignments(var or []), [str(path) for path in var_file or ()]
     return wanted(file, given, var_file=files, retry_failed=retry_failed, adopt=adopt, target=target)[:3]
@@ -86,7 +86,7 @@ def wanted(
     """As `prepare`, with the warnings, and with variables that have been read already. Raises as it does."""
     from emflow.engine.clients import Clients
     from emflow.resources import build
-    from emflow.workflow.loading import check
+    from emflow.workflow.load import check
 
     checked = check(file, given, [Path(each) for each in var_file])
     workflow = checked.workflow
@@ -97,9 +97,9 @@ def wanted(
 
 
 def _only(resources: tuple[Resource, ...], target: Collection[str]) -> tuple[Resource, ...]:
-    from emflow.engine.describe import room
-    from emflow.engine.graph import only
-    from emflow.workflow.rendering import close
+    from emflow.engine.plan_text import room
+    from emflow.engine.scheduler import only
+    from emflow.workflow.variables.limits import close
 
     ids = [each.id for each in resources]
     wanted = []
@@ -119,7 +119,7 @@ def duration(text: str | None, option: str) -> float | None:
     Raises:
         UsageProblem: it is no duration.
     """
-    from emflow.workflow.units import seconds
+    from emflow_schema.units import seconds
 
     try:
         return None if text is None else seconds(text)

@@ -10,7 +10,7 @@ import typer
 
 import emflow_schema
 from emflow.problems import UsageProblem
-from emflow.workflow.keys import SCHEMA, Key, find
+from emflow.workflow.schema_docs import SCHEMA, Key, find
 
 
 def schema(

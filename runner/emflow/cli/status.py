@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     from rich.text import Text
 
-    from emflow.engine.stopping import Stop
-    from emflow.resources.device_status import DeviceDeployment, DeviceStatus
+    from emflow.engine.cancellation import Stop
     from emflow.resources.status import Status
+    from emflow.resources.status_queries import DeviceDeployment, DeviceStatus
 
 UNWELL = 3
 """The exit code of `--detailed-exitcode` when something is not well."""
@@ -45,9 +45,9 @@ def status(
 
     With --watch, what is not on a terminal is shown again only when it changed; with --json that is one line each time.
     """
-    from emflow.cli.interrupt import Interrupts
+    from emflow.cli.signals import Interrupts
+    from emflow.engine.cancellation import Interrupted
     from emflow.engine.clients import Clients
-    from emflow.engine.stopping import Interrupted
     from emflow.resources.status import read_status
 
     pause = duration(every, "--every") or 0.0
@@ -78,7 +78,7 @@ def _watch(look: Callable[[], Status], pause: float, stop: Stop, *, as_json: boo
     """Look and show until asked to stop, which comes out as `Interrupted`."""
     from rich.live import Live
 
-    from emflow.engine.stopping import Interrupted, Stopped
+    from emflow.engine.cancellation import Interrupted, Stopped
 
     console = _console()
     live = Live(console=console, auto_refresh=False, screen=False) if console.is_terminal and not as_json else None
@@ -114,7 +114,7 @@ def _gone(descriptor: int) -> bool:
 
 def as_data(status: Status) -> dict[str, Any]:
     """A status as JSON data, as `status.schema.json` describes it."""
-    from emflow.engine.plan_file import plain
+    from emflow.engine.saved_plan import plain
     from emflow.workflow.redaction import masked
 
     data: dict[str, Any] = masked(plain(status))

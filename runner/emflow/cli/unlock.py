@@ -16,7 +16,7 @@ def unlock(file: File, var: Var = None, var_file: VarFile = None, yes: Yes = Fal
     """
     from emflow.engine.lock import described
     from emflow.problems import Problem
-    from emflow.resources.lock_object import LockObject
+    from emflow.resources.s3.lock_store import LockObject
 
     workflow, clients, _ = prepare(file, var, var_file=var_file)
     store = LockObject.of(workflow, clients)

@@ -12,10 +12,10 @@ import typer
 from emflow.cli.formats import Format, Report, show
 from emflow.cli.options import Var, VarFile
 from emflow.problems import Finding, UsageProblem, WorkflowProblem
-from emflow.workflow import between
-from emflow.workflow.document import MOST_FINDINGS
-from emflow.workflow.loading import Checked, check
-from emflow.workflow.variables import assignments
+from emflow.workflow.load import Checked, check
+from emflow.workflow.rules import cross_file
+from emflow.workflow.source.document import MOST_FINDINGS
+from emflow.workflow.variables.resolve import assignments
 
 
 def validate(
@@ -61,7 +61,7 @@ def validate(
             wrong.add(name)
             findings += faults
     # What two files import is told once.
-    told = tuple(sorted({*findings, *between.findings(checked)}))
+    told = tuple(sorted({*findings, *cross_file.findings(checked)}))
     shown = show(form, Report(tuple(names), frozenset(wrong), told))
     if shown:
         typer.echo(shown)
@@ -70,7 +70,7 @@ def validate(
 
 
 def _recipes(checked: Checked) -> list[Finding]:
-    from emflow.recipes.findings import findings  # Jinja2 and zips: not for a file that is wrong anyhow
+    from emflow.recipes.lint.findings import findings
 
     return list(islice(findings(checked), MOST_FINDINGS))
 

@@ -11,15 +11,15 @@ import threading
 import time
 from dataclasses import dataclass
 
+from emflow.engine.cancellation import Interrupted, Stop, Stopped
 from emflow.engine.clients import Clients
 from emflow.engine.errors import AWS_ERRORS
 from emflow.engine.events import Done, Emit, Event, Failed, Left, Planned, Skipped, Started, Waiting, Warned, ignore
-from emflow.engine.graph import sorter
 from emflow.engine.guard import secure
 from emflow.engine.lock import Lock
 from emflow.engine.plan import Plan, Step
 from emflow.engine.resource import Action, Inputs, Outputs
-from emflow.engine.stopping import Interrupted, Stop, Stopped
+from emflow.engine.scheduler import sorter
 from emflow.engine.work import problem_of, through
 from emflow.problems import Problem
 

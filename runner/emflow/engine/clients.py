@@ -25,8 +25,8 @@ from botocore.parsers import ResponseParserError
 from emflow import __version__
 from emflow.engine.errors import as_problem, name_calls, unlike_aws
 from emflow.problems import Problem
+from emflow.workflow.aws_regions import partition_of
 from emflow.workflow.model import Aws
-from emflow.workflow.services import partition_of
 
 ATTEMPTS = 8
 """Calls in all, the first included; botocore waits at most 20 s between two."""

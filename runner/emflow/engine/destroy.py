@@ -7,14 +7,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from emflow.engine.apply import Telling, one_at_a_time
+from emflow.engine.cancellation import Interrupted, Stop, Stopped
 from emflow.engine.clients import Clients
 from emflow.engine.errors import AWS_ERRORS
 from emflow.engine.events import Done, Emit, Failed, Left, Skipped, Started, ignore
-from emflow.engine.graph import ordered
 from emflow.engine.lock import Lock
 from emflow.engine.plan import refuse
 from emflow.engine.resource import DETAILS, InUse, Observed, Removable
-from emflow.engine.stopping import Interrupted, Stop, Stopped
+from emflow.engine.scheduler import ordered
 from emflow.engine.work import each, problem_of
 from emflow.problems import Problem
 

@@ -6,7 +6,6 @@ import dataclasses
 from datetime import UTC, datetime
 from typing import Any
 
-from emflow.engine.describe import WORDS
 from emflow.engine.events import (
     Done,
     Event,
@@ -20,6 +19,7 @@ from emflow.engine.events import (
     Waiting,
     Warned,
 )
+from emflow.engine.plan_text import WORDS
 from emflow.engine.resource import Action
 from emflow.problems import Problem
 from emflow.workflow.redaction import masked

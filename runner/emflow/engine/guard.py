@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from emflow.engine.cancellation import Stop
 from emflow.engine.clients import Clients
 from emflow.engine.lock import Lock
 from emflow.engine.plan import Plan, Step, make_plan
 from emflow.engine.resource import LATER
-from emflow.engine.stopping import Stop
 from emflow.problems import Problem
 
 

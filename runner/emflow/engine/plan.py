@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from emflow.engine.cancellation import Interrupted, Stop, Stopped
 from emflow.engine.clients import Clients
-from emflow.engine.describe import tree
-from emflow.engine.graph import ordered
+from emflow.engine.plan_text import tree
 from emflow.engine.resource import Action, Diff, Inputs, Observed, Outputs, Resource
-from emflow.engine.stopping import Interrupted, Stop, Stopped
+from emflow.engine.scheduler import ordered
 from emflow.engine.work import each
 from emflow.problems import Problem
 

@@ -8,8 +8,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from graphlib import TopologicalSorter
 from typing import Any, TypeVar
 
+from emflow.engine.cancellation import Stop, Stopped
 from emflow.engine.errors import AWS_ERRORS, AwsError, as_problem
-from emflow.engine.stopping import Stop, Stopped
 from emflow.problems import Problem
 
 __all__ = ["THREADS", "Stopped", "each", "problem_of", "through", "together"]

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.request import parse_http_list, parse_keqv_list
 
-from emflow.local.camera_messages import Request
 from emflow.problems import Problem
+from emflow_emulator.camera.rtsp_messages import Request
 
 _REALM = "emflow test camera"
 

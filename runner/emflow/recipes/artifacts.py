@@ -6,8 +6,8 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from emflow.recipes.faults import Fault, keys, spelt
-from emflow.workflow.places import Place
+from emflow.recipes.lint.faults import Fault, keys, spelt
+from emflow.workflow.source.positions import Place
 
 ARTIFACT = ("URI", "Unarchive", "Permission")
 RIGHTS = ("Read", "Execute")

@@ -22,9 +22,9 @@ from stat import S_ISDIR, S_ISLNK, S_ISREG
 from emflow.problems import Problem
 from emflow.workflow.artifact import MOST_BYTES, MOST_LABEL_BYTES, check_labels, check_model, is_archive
 from emflow.workflow.model import Workflow
-from emflow.workflow.opening import read_regular
+from emflow.workflow.source.safe_open import read_regular
 
-PACKAGES = ("emflow_edge", "emflow_proto")
+PACKAGES = ("emflow_edge", "emflow_proto", "emflow_schema")
 """What the application component runs: read as files, never imported here."""
 
 BUNDLE = "emflow-edge.zip"
@@ -60,7 +60,7 @@ class ModelArchive:
 
 
 def application_bundle(workflow: Workflow) -> Bundle:
-    """The zip of `emflow_edge`, `emflow_proto` and, when the workflow has labels, `labels.txt` at its root.
+    """The zip of `PACKAGES` and, when the workflow has labels, `labels.txt` at its root.
 
     Raises:
         Problem: the labels file is missing or unusable, or a package is not installed.

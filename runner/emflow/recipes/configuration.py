@@ -12,7 +12,7 @@ from typing import Any
 from emflow.recipes.bundle import LABELS
 from emflow.workflow.model import Workflow
 from emflow.workflow.model_edge import Agent, Boxes, Log, Metrics, ModelIO, OpenAgent, Publish, Stream
-from emflow.workflow.units import seconds
+from emflow_schema.units import seconds
 
 _STREAM = Stream(name="", url="")
 

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from emflow.recipes.faults import Fault, close
-from emflow.workflow.places import Place
+from emflow.recipes.lint.faults import Fault, close
+from emflow.workflow.source.positions import Place
 
 CLASSIC, LITE = "aws_nucleus_classic", "aws_nucleus_lite"
 """What AWS calls the Java nucleus, and the other one."""

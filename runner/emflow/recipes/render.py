@@ -11,14 +11,14 @@ from typing import Any
 
 from emflow.problems import Problem
 from emflow.recipes.bundle import BUNDLE
-from emflow.recipes.check import Known, check
 from emflow.recipes.configuration import application_configuration
 from emflow.recipes.deployment import application_dependencies, secrets
-from emflow.recipes.faults import Fault
+from emflow.recipes.lint.check import Known, check
+from emflow.recipes.lint.faults import Fault
 from emflow.recipes.sandbox import fill
 from emflow.workflow.model import OwnComponent, Workflow
-from emflow.workflow.opening import read_text
-from emflow.workflow.topics import granted
+from emflow.workflow.source.safe_open import read_text
+from emflow.workflow.topic_grants import granted
 
 TEMPLATE = "application.recipe.yaml.j2"
 MOST_TEMPLATE_BYTES = 1024 * 1024

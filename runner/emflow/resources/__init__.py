@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from emflow.resources.build import build, core_devices, removable
-from emflow.resources.rollout import wait_for_deployment
+from emflow.resources.greengrass.rollout import wait_for_deployment
+from emflow.resources.registry import build, core_devices, removable
 
 __all__ = ["build", "core_devices", "removable", "wait_for_deployment"]

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from emflow.resources import bucket_settings as settings
-from emflow.resources.policies import as_list
+from emflow.resources.iam.policy_documents import as_list
 
 
 def notes(have: Mapping[str, Any], kms_key: str | None) -> tuple[str, ...]:

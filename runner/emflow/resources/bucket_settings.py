@@ -14,8 +14,8 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from emflow.engine.errors import status
-from emflow.resources.marks import by_key, listed
-from emflow.resources.policies import as_list
+from emflow.resources.iam.policy_documents import as_list
+from emflow.resources.ownership import by_key, listed
 
 PRIVATE = dict.fromkeys(("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets"), True)
 KMS = "aws:kms"

@@ -14,8 +14,8 @@ from emflow.engine.resource import Run
 from emflow.engine.work import together
 from emflow.problems import Problem
 from emflow.resources.answers import unless_missing
-from emflow.resources.marks import Mark
-from emflow.resources.waiting import looks
+from emflow.resources.aws_calls import looks
+from emflow.resources.ownership import Mark
 
 PATIENCE = 300.0
 """Seconds until a component version should be DEPLOYABLE; it takes one or two."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from emflow.engine.clients import Clients
 from emflow.engine.work import together
-from emflow.resources.jobs import LONGEST_NAME
+from emflow.resources.sagemaker.jobs import LONGEST_NAME
 from emflow.workflow.model import Workflow
 
 COMPILATION, PACKAGING = "compilation", "packaging"

@@ -10,14 +10,14 @@ from emflow.engine.clients import Clients
 from emflow.engine.resource import Run
 from emflow.engine.work import together
 from emflow.resources.answers import unless_missing
-from emflow.resources.bucket import Bucket
-from emflow.resources.devices import Devices
-from emflow.resources.fleet import Fleet
+from emflow.resources.iam.role import Role, RoleName
+from emflow.resources.iam.role_alias import RoleAlias
 from emflow.resources.leftover_rollouts import RIGHT
-from emflow.resources.leftovers import Left, tagged
-from emflow.resources.marks import COMPONENTS_BUCKET, FLEET, RESULTS_BUCKET, ROLE_ALIAS, by_key
-from emflow.resources.role import Role, RoleName
-from emflow.resources.role_alias import RoleAlias
+from emflow.resources.ownership import COMPONENTS_BUCKET, FLEET, RESULTS_BUCKET, ROLE_ALIAS, by_key
+from emflow.resources.prune import Left, tagged
+from emflow.resources.s3.bucket import Bucket
+from emflow.resources.sagemaker.devices import Devices
+from emflow.resources.sagemaker.fleet import Fleet
 
 
 @dataclass(frozen=True)

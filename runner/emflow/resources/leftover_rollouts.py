@@ -9,9 +9,10 @@ from functools import partial
 from emflow.engine.clients import Clients
 from emflow.engine.resource import Run
 from emflow.engine.work import together
-from emflow.resources import components, revision
-from emflow.resources.leftovers import Left, tagged, used_by_others
-from emflow.resources.marks import DEPLOYMENT, Mark
+from emflow.resources import components
+from emflow.resources.greengrass import revision
+from emflow.resources.ownership import DEPLOYMENT, Mark
+from emflow.resources.prune import Left, tagged, used_by_others
 
 RIGHT = "tag:GetResources"
 

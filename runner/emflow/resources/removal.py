@@ -19,9 +19,9 @@ from emflow.engine.resource import InUse, Observed, Run
 from emflow.engine.work import together
 from emflow.resources import components
 from emflow.resources.answers import unless_missing
-from emflow.resources.leftovers import cannot_look, used_by_others
-from emflow.resources.marks import COMPONENTS_BUCKET, NOT_OURS, Mark, by_key
-from emflow.resources.stored import STORED_BY
+from emflow.resources.ownership import COMPONENTS_BUCKET, NOT_OURS, Mark, by_key
+from emflow.resources.prune import cannot_look, used_by_others
+from emflow.resources.s3.objects import STORED_BY
 
 LATEST = 20
 """Of how many packaging jobs, from the newest, it is looked at what they made."""

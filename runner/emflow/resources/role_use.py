@@ -15,7 +15,7 @@ from emflow.engine.clients import Clients
 from emflow.engine.resource import InUse
 from emflow.engine.work import together
 from emflow.resources.answers import unless_missing
-from emflow.resources.marks import by_key
+from emflow.resources.ownership import by_key
 
 NOTE_TAG = "emflow:policies:"
 """Begins the tag's key; the workflow's name follows. The value: names of managed policies, with spaces between them."""

@@ -14,17 +14,17 @@ from typing import Any, TypeVar
 
 from botocore.exceptions import ClientError
 
+from emflow.engine.cancellation import Interrupted, Stop, Stopped
 from emflow.engine.clients import Clients
 from emflow.engine.errors import missing
-from emflow.engine.stopping import Interrupted, Stop, Stopped
 from emflow.engine.work import each, together
 from emflow.problems import Problem
 from emflow.resources import job_status
-from emflow.resources.device_status import UNKNOWN, DeviceStatus, detailed, platform, read_device
+from emflow.resources.greengrass.revision import latest_deployment
+from emflow.resources.greengrass.rollout import BROKEN
 from emflow.resources.job_status import JobStatus
 from emflow.resources.last_results import LastResults, last_results
-from emflow.resources.revision import latest_deployment
-from emflow.resources.rollout import BROKEN
+from emflow.resources.status_queries import UNKNOWN, DeviceStatus, detailed, platform, read_device
 from emflow.workflow.model import Workflow
 
 T = TypeVar("T")

@@ -11,7 +11,7 @@ from typing import IO
 from emflow.problems import Problem
 from emflow.workflow import network
 from emflow.workflow.network import Network
-from emflow.workflow.opening import open_regular, read_regular, read_text
+from emflow.workflow.source.safe_open import open_regular, read_regular, read_text
 
 _MEND = "put exactly one .tflite into the archive"
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from emflow.problems import Problem
 from emflow.workflow.model import DEVICE_NAME, Workflow
-from emflow.workflow.offence import Offence
-from emflow.workflow.opening import read_text
-from emflow.workflow.places import Place
+from emflow.workflow.rules.violation import Offence
+from emflow.workflow.source.positions import Place
+from emflow.workflow.source.safe_open import read_text
 
 PLACE: Place = ("cloud", "fleet", "devices_file")
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib import resources
 
 from emflow.problems import Severity, UsageProblem
-from emflow.workflow.rules import CODES, WARNINGS
+from emflow.workflow.rules.registry import CODES, WARNINGS
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from typing import Any
 import grpc
 import pytest
 
-from emflow_agent.calls.callers import KEY, Nobody
 from emflow_agent.calls.server import serving
 from emflow_agent.calls.service import AgentService
+from emflow_agent.models.caller import KEY, Nobody
 from emflow_agent.models.store import MOST_LOADS, ModelStore
 from emflow_proto import messages as m
 from emflow_proto.service import AgentStub

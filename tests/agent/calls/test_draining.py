@@ -10,9 +10,9 @@ from pathlib import Path
 import grpc
 import pytest
 
-from emflow_agent.calls.callers import Nobody
 from emflow_agent.calls.server import serving
 from emflow_agent.calls.service import AgentService
+from emflow_agent.models.caller import Nobody
 from emflow_agent.models.store import ModelStore
 from emflow_proto import messages as m
 from emflow_proto.service import AgentStub

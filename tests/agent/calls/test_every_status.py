@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from emflow_agent.calls.server import serving
 from emflow_agent.calls.service import AgentService
-from emflow_agent.capture.capturing import Capturing
+from emflow_agent.capture.buffer import Capturing
 from emflow_agent.capture.settings import CaptureSettings
 from emflow_agent.models.signatures import Trust
 from emflow_agent.models.store import ModelStore

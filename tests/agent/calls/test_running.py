@@ -15,11 +15,11 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from emflow.local.core.ipc.server import IpcServer
-from emflow.local.core.logs import DeviceLog
+from emflow_emulator.core.ipc.server import IpcServer
+from emflow_emulator.core.logs import DeviceLog
 from emflow_proto import messages as m
 from emflow_proto.service import AgentStub
-from local.core.ipc_device import Device
+from emulator.core.ipc_device import Device
 from support import Process, until
 
 pytestmark = pytest.mark.e2e

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from emflow_agent.calls import shared_memory
-from emflow_agent.calls.shared_memory import attached
 from emflow_agent.problems import BadRequest
+from emflow_agent.tensors import shared_memory
+from emflow_agent.tensors.shared_memory import attached
 from emflow_proto import messages as m
 from emflow_proto.shared_memory import SharedBuffer
 

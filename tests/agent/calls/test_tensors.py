@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from emflow_agent.calls.tensors import inputs_in_order, spec
 from emflow_agent.problems import BadRequest, CannotLoad
+from emflow_agent.tensors.spec import inputs_in_order, spec
 from emflow_proto import messages as m
 
 IMAGE = spec(b"image", np.uint8, [1, 2, 2, 3])

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from emflow_agent.calls.turns import Turns
+from emflow_agent.models.fair_queue import Turns
 from emflow_agent.problems import Abandoned, NoSuchModel, Refused, TooManyCalls
 from support import until
 

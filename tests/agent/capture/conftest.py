@@ -16,14 +16,14 @@ import grpc
 import pytest
 
 from agent.capture.network import KEY, Network, Stored
-from emflow.local.access import Access, BrokerUser
-from emflow.local.child import Child
 from emflow_agent.calls.server import serving
 from emflow_agent.calls.service import AgentService
-from emflow_agent.capture.bouts import Pauses
-from emflow_agent.capture.capturing import Capturing
+from emflow_agent.capture.backoff import Pauses
+from emflow_agent.capture.buffer import Capturing
 from emflow_agent.capture.settings import CaptureSettings
 from emflow_agent.models.store import ModelStore
+from emflow_emulator.access import Access, BrokerUser
+from emflow_emulator.child import Child
 from emflow_proto import messages as m
 from emflow_proto.service import AgentStub
 
@@ -45,7 +45,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("cloud")
     Access(KEY, BrokerUser.new()).write(folder / "access.json")
     arguments = ["--port", "0", "--access", str(folder / "access.json")]
-    child = Child("cloud", "emflow.local.cloud", arguments, folder / "cloud.log")
+    child = Child("cloud", "emflow_emulator.cloud", arguments, folder / "cloud.log")
     yield child.ready()["endpoint_url"]
     child.stop()
 

@@ -10,9 +10,9 @@ import sys
 import uuid
 from pathlib import Path
 
-from emflow_agent.capture.bouts import Pauses
-from emflow_agent.capture.capturing import Capturing
-from emflow_agent.capture.lines import Capture, Captured
+from emflow_agent.capture.backoff import Pauses
+from emflow_agent.capture.buffer import Capturing
+from emflow_agent.capture.jsonl import Capture, Captured
 from emflow_agent.capture.settings import CaptureSettings
 from emflow_agent.problems import BufferFull
 from emflow_proto import messages as m

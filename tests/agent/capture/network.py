@@ -9,7 +9,7 @@ import threading
 import time
 from typing import Any
 
-from emflow.local.access import AccessKey
+from emflow_emulator.access import AccessKey
 
 KEY = AccessKey.new()
 """What the embedded AWS of these tests lets in."""

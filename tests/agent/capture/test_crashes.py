@@ -16,8 +16,8 @@ import pytest
 from agent.capture.crashing import tensor_of
 from agent.capture.network import Network, Stored
 from agent.capture.test_offline import capture, files_in, ids_on, put_all
-from emflow_agent.capture.capturing import Capturing
-from emflow_agent.capture.lines import RAW
+from emflow_agent.capture.buffer import Capturing
+from emflow_agent.capture.jsonl import RAW
 from emflow_proto import messages as m
 from support import Process, until
 
@@ -127,8 +127,8 @@ LIMITED = """
 import resource, sys, time
 from pathlib import Path
 resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
-from emflow_agent.capture.capturing import Capturing
-from emflow_agent.capture.lines import Capture, Captured
+from emflow_agent.capture.buffer import Capturing
+from emflow_agent.capture.jsonl import Capture, Captured
 from emflow_agent.capture.settings import CaptureSettings
 one = Capturing(CaptureSettings(fleet="f", to_cloud=False, folder=Path(sys.argv[1]), batch=1, push_period=0.01))
 one.open()

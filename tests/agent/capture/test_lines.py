@@ -10,7 +10,7 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emflow_agent.capture.lines import Capture, Captured, seal
+from emflow_agent.capture.jsonl import Capture, Captured, seal
 from emflow_agent.capture.settings import CaptureSettings
 from emflow_agent.capture.spool import Spool
 

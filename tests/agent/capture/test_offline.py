@@ -14,10 +14,10 @@ import pytest
 from agent.capture.conftest import PICTURE, request
 from agent.capture.network import Network, Stored
 from emflow_agent.capture import spool
-from emflow_agent.capture.bouts import Bout
-from emflow_agent.capture.capturing import Capturing
+from emflow_agent.capture.backoff import Bout
+from emflow_agent.capture.buffer import Capturing
 from emflow_agent.capture.cloud import Bucket, NotReady
-from emflow_agent.capture.lines import Batch, Capture, Captured
+from emflow_agent.capture.jsonl import Batch, Capture, Captured
 from emflow_proto import messages as m
 from emflow_proto.service import AgentStub
 from support import until

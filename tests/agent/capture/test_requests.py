@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 import emflow_schema
-from emflow_agent.calls.tensors import TensorSpec
-from emflow_agent.capture.lines import seal
+from emflow_agent.capture.jsonl import seal
 from emflow_agent.capture.requests import MOST_PARTS, read_capture
 from emflow_agent.capture.settings import CaptureSettings
 from emflow_agent.problems import BadRequest, Refused
+from emflow_agent.tensors.spec import TensorSpec
 from emflow_proto import messages as m
 
 CONTRACT = Draft202012Validator(emflow_schema.load("capture"))

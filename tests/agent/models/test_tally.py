@@ -10,7 +10,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from emflow_agent.models.tally import Tally
+from emflow_agent.models.call_stats import Tally
 from emflow_agent.settings.sources import settings
 from emflow_proto import messages as m
 from emflow_proto.service import AgentStub
@@ -19,7 +19,7 @@ from support import Process
 
 def test_calls_and_failures_are_counted_and_then_begin_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr("emflow_agent.models.tally.time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("emflow_agent.models.call_stats.time.perf_counter", lambda: now[0])
     tally = Tally()
     for number in range(1, 101):
         with tally.counted():

@@ -12,7 +12,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from emflow_agent.models.loading import Opened, open_folder
-from emflow_agent.models.trial import Crashed, try_out
+from emflow_agent.models.probe import Crashed, try_out
 from emflow_agent.problems import NotEnoughMemory
 from emflow_agent.runtimes import Options, litert
 

@@ -56,7 +56,7 @@ def doubling(saved: Callable[..., Path]) -> Callable[..., Path]:
 def test_the_repositorys_model_says_the_same_as_onnx(
     opened: Open, folder: Path, scenes_model: Path, tmp_path: Path, picture: np.ndarray
 ) -> None:
-    from emflow.local import scenes
+    from emflow_emulator.camera import scenes
 
     there = tmp_path / "onnx"
     there.mkdir()

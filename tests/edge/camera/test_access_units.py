@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from emflow_edge.camera.access_units import START, AccessUnits, Unit
-from emflow_edge.camera.rtp import Packet
-from emflow_edge.camera.sdp import Video
+from emflow_edge.rtsp.depacketizer import START, AccessUnits, Unit
+from emflow_edge.rtsp.rtp import Packet
+from emflow_edge.rtsp.sdp import Video
 
 SPS, PPS, IDR, SLICE, SPARE = b"\x67sps", b"\x68pps", b"\x65idr picture", b"\x41slice of it", b"\x01spare"
 

@@ -3,7 +3,7 @@ import re
 
 import pytest
 
-from emflow_edge.camera.auth import Answers, challenge
+from emflow_edge.rtsp.auth import Answers, challenge
 
 # RFC 7616, section 3.9.1, with its nonces; `Answers` makes its own client nonce, which is read from its answer.
 RFC_7616 = (

@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 import pytest
 
-from emflow_edge.camera import gstreamer, kinds
-from emflow_edge.camera.problems import Lost, Refused
-from emflow_edge.settings.streams import Stream
+from emflow_edge.camera import gstreamer, registry
+from emflow_edge.rtsp.errors import Lost, Refused
+from emflow_schema.edge_config import Stream
 
 NOBODY = ("", "")
 
@@ -30,7 +30,7 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_file_plays_at_its_own_rate_and_begins_again(video: Path) -> None:
     stream = Stream("film", f"file://{video}".replace(" ", "%20"))
-    capture = kinds.open_capture(stream, NOBODY, threading.Event())
+    capture = registry.open_capture(stream, NOBODY, threading.Event())
     assert capture.fps == 20
     began, shown = time.monotonic(), []
     for number in range(25):
@@ -52,16 +52,16 @@ def test_a_file_plays_at_its_own_rate_and_begins_again(video: Path) -> None:
 )
 def test_what_is_not_there_is_told(url: str, reason: str) -> None:
     with pytest.raises(Lost, match=reason):
-        kinds.open_capture(Stream("x", url), NOBODY, threading.Event())
+        registry.open_capture(Stream("x", url), NOBODY, threading.Event())
 
 
 def test_what_is_no_video_and_no_camera_is_told(tmp_path: Path) -> None:
     text = tmp_path / "text.mp4"
     text.write_text("no video")
     with pytest.raises(Lost, match="is no video that can be decoded"):
-        kinds.open_capture(Stream("x", f"file://{text}"), NOBODY, threading.Event())
+        registry.open_capture(Stream("x", f"file://{text}"), NOBODY, threading.Event())
     with pytest.raises(Lost, match="is no camera that gives pictures"):
-        kinds.open_capture(Stream("x", "v4l2:///dev/null"), NOBODY, threading.Event())
+        registry.open_capture(Stream("x", "v4l2:///dev/null"), NOBODY, threading.Event())
 
 
 @pytest.mark.parametrize(
@@ -78,15 +78,15 @@ def test_what_is_no_video_and_no_camera_is_told(tmp_path: Path) -> None:
     ],
 )
 def test_a_stream_is_read_by_the_kind_that_it_names(stream: Stream, kind: str) -> None:
-    assert kinds.kind(stream) == kind
+    assert registry.kind(stream) == kind
 
 
 def test_without_pyav_rtsp_goes_through_opencv(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("emflow_edge.camera.decoding.AVAILABLE", False)
-    assert kinds.kind(Stream("x", "rtsp://camera/1")) == "ffmpeg"
-    assert kinds.kind(Stream("x", "rtsp://camera/1"), plain=True) == "ffmpeg"
+    assert registry.kind(Stream("x", "rtsp://camera/1")) == "ffmpeg"
+    assert registry.kind(Stream("x", "rtsp://camera/1"), plain=True) == "ffmpeg"
     with pytest.raises(Refused, match="PyAV is not installed"):
-        kinds.open_capture(Stream("x", "rtsp://camera/1", backend="ffmpeg"), NOBODY, threading.Event())
+        registry.open_capture(Stream("x", "rtsp://camera/1", backend="ffmpeg"), NOBODY, threading.Event())
 
 
 def test_the_boards_pipeline_is_as_its_makers_have_it() -> None:
@@ -110,4 +110,4 @@ def test_a_password_cannot_break_out_of_a_pipeline() -> None:
 @pytest.mark.skipif(gstreamer.available(), reason="this OpenCV has GStreamer")
 def test_an_opencv_without_gstreamer_says_so() -> None:
     with pytest.raises(Refused, match="built without GStreamer"):
-        kinds.open_capture(Stream("x", "gstreamer:", pipeline="videotestsrc ! appsink"), NOBODY, threading.Event())
+        registry.open_capture(Stream("x", "gstreamer:", pipeline="videotestsrc ! appsink"), NOBODY, threading.Event())

@@ -7,13 +7,13 @@ import contextlib
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emflow_edge.camera import rtcp, rtp, sdp
-from emflow_edge.camera.access_units import AccessUnits
-from emflow_edge.camera.auth import Answers, challenge
-from emflow_edge.camera.messages import LONGEST_BODY, LONGEST_HEAD, Malformed, take_head
 from emflow_edge.camera.mjpeg import Parts
-from emflow_edge.camera.rtsp_connection import Connection
-from emflow_edge.settings.urls import redacted, split
+from emflow_edge.rtsp import rtcp, rtp, sdp
+from emflow_edge.rtsp.auth import Answers, challenge
+from emflow_edge.rtsp.connection import Connection
+from emflow_edge.rtsp.depacketizer import AccessUnits
+from emflow_edge.rtsp.messages import LONGEST_BODY, LONGEST_HEAD, Malformed, take_head
+from emflow_schema.stream_url import redacted, split
 
 # Random bytes hardly ever get past a first line, so these are made of what cameras say.
 WORDS = st.sampled_from(

@@ -14,19 +14,19 @@ import numpy as np
 import pytest
 
 from edge.camera.pieces import SDP, Scripted, answered, tidy
-from emflow_edge.camera import kinds, opencv
-from emflow_edge.camera.access_units import AccessUnits
-from emflow_edge.camera.auth import challenge
+from emflow_edge.camera import opencv, registry
 from emflow_edge.camera.capture import Arrival
-from emflow_edge.camera.problems import Lost
-from emflow_edge.camera.rtp import Packet
-from emflow_edge.camera.rtsp import Session
-from emflow_edge.camera.rtsp_connection import Connection
-from emflow_edge.camera.sdp import Video
-from emflow_edge.camera.source import Camera
-from emflow_edge.settings.streams import Stream
-from emflow_edge.settings.urls import split
-from emflow_edge.watching.counters import Counters
+from emflow_edge.camera.reader import Camera
+from emflow_edge.metrics.counters import Counters
+from emflow_edge.rtsp.auth import challenge
+from emflow_edge.rtsp.client import Session
+from emflow_edge.rtsp.connection import Connection
+from emflow_edge.rtsp.depacketizer import AccessUnits
+from emflow_edge.rtsp.errors import Lost
+from emflow_edge.rtsp.rtp import Packet
+from emflow_edge.rtsp.sdp import Video
+from emflow_schema.edge_config import Stream
+from emflow_schema.stream_url import split
 from support import until
 
 Start = Callable[..., Scripted]
@@ -113,7 +113,7 @@ def test_what_nobody_foresaw_costs_the_camera_and_not_the_run(monkeypatch: pytes
     def opened(*_: object, **__: object) -> None:
         raise MemoryError("rtsp://admin:s3cret@camera/")
 
-    monkeypatch.setattr(kinds, "open_capture", opened)
+    monkeypatch.setattr(registry, "open_capture", opened)
     told, stop, failed = Told(), threading.Event(), []
     monkeypatch.setattr(threading, "excepthook", failed.append)
     source = Camera(Stream("front", "rtsp://camera/"), Counters(), stop, told)
@@ -143,7 +143,7 @@ def test_a_jpeg_that_says_to_be_enormous_is_left_out_and_told(scripted: Start, s
     head = b"HTTP/1.0 200 OK\r\nContent-Type: multipart/x-mixed-replace;boundary=f\r\n\r\n"
     camera = scripted(lambda _: head + part * 20)
     stream = Stream("front", f"http://127.0.0.1:{camera.port}/", read_timeout=0.1)
-    capture = kinds.open_capture(stream, ("", ""), threading.Event())
+    capture = registry.open_capture(stream, ("", ""), threading.Event())
     capture.grab()
     assert capture.decode(alone=True) == []
     time.sleep(0.25)
@@ -188,7 +188,7 @@ def test_a_camera_all_of_whose_pictures_have_holes_is_told(monkeypatch: pytest.M
         def close(self) -> None: ...
 
     now = [1000.0]
-    monkeypatch.setattr(kinds, "open_capture", lambda *_, **__: Holed())
+    monkeypatch.setattr(registry, "open_capture", lambda *_, **__: Holed())
     told, stop, counters = Told(), threading.Event(), Counters()
     source = Camera(Stream("front", "rtsp://camera/"), counters, stop, told)
     source.start()

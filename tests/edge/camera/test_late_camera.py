@@ -14,10 +14,10 @@ from typing import IO, TYPE_CHECKING
 import numpy as np
 import pytest
 
-from emflow.local import scenes
-from emflow_edge.camera.source import Camera
-from emflow_edge.settings.streams import Stream
-from emflow_edge.watching.counters import Counters
+from emflow_edge.camera.reader import Camera
+from emflow_edge.metrics.counters import Counters
+from emflow_emulator.camera import scenes
+from emflow_schema.edge_config import Stream
 
 if TYPE_CHECKING:
     from conftest import Edge

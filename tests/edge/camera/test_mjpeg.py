@@ -12,8 +12,8 @@ import pytest
 
 from edge.camera.pieces import Scripted
 from emflow_edge.camera.mjpeg import MjpegCapture, Parts
-from emflow_edge.camera.problems import Lost, Refused
-from emflow_edge.settings.streams import Stream
+from emflow_edge.rtsp.errors import Lost, Refused
+from emflow_schema.edge_config import Stream
 
 Start = Callable[..., Scripted]
 

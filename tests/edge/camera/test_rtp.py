@@ -2,7 +2,7 @@ import struct
 
 import pytest
 
-from emflow_edge.camera import rtcp, rtp
+from emflow_edge.rtsp import rtcp, rtp
 
 
 def made(sequence: int, payload: bytes = b"x", first: int = 0x80, marker: bool = False, stamp: int = 0) -> bytes:

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from edge.camera.pieces import SDP, Scripted, answered, tidy
-from emflow_edge.camera.problems import Lost, OtherCodec, Refused
-from emflow_edge.camera.rtsp import Session
-from emflow_edge.camera.wire import trust
-from emflow_edge.settings.urls import split
+from emflow_edge.rtsp.client import Session
+from emflow_edge.rtsp.errors import Lost, OtherCodec, Refused
+from emflow_edge.rtsp.socket import trust
+from emflow_schema.stream_url import split
 
 Start = Callable[..., Scripted]
 USER = ("admin", "s3cret")

@@ -1,6 +1,6 @@
 import pytest
 
-from emflow_edge.camera.sdp import Video, joined, video
+from emflow_edge.rtsp.sdp import Video, joined, video
 
 CAMERA = """v=0
 o=- 1 1 IN IP4 192.168.1.20

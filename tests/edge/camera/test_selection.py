@@ -9,7 +9,7 @@ import pytest
 
 from emflow_edge.camera.cadence import Cadence
 from emflow_edge.camera.capture import Arrival
-from emflow_edge.camera.selection import Fate, Selection
+from emflow_edge.camera.frame_selection import Fate, Selection
 
 RATE = 10
 

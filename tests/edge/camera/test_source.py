@@ -13,9 +13,9 @@ import pytest
 
 from edge.camera.pieces import Scripted, answered, tidy
 from edge.camera.watched import Watched
-from emflow_edge.camera.problems import Lost
-from emflow_edge.camera.wire import connect
-from emflow_edge.problems import EdgeProblem
+from emflow_edge.rtsp.errors import Lost
+from emflow_edge.rtsp.socket import connect
+from emflow_schema.errors import EdgeProblem
 from support import until
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def test_a_camera_that_hangs_up_again_and_again_leaves_nothing_behind(scripted: 
 def test_a_camera_of_another_codec_is_tried_again_after_a_while(
     scripted: Callable[..., Scripted], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("emflow_edge.camera.source._OTHER_CODEC", 0.3)
+    monkeypatch.setattr("emflow_edge.camera.reader._OTHER_CODEC", 0.3)
     sdp = "v=0\r\nm=video 0 RTP/AVP 96\r\na=rtpmap:96 MP4V-ES/90000\r\n"
 
     def answer(head: str) -> bytes:

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from edge.camera.watched import Watched
-from emflow.local import scenes
 from emflow_edge.camera.decoding import Decoder
-from emflow_edge.camera.newest import Closed
+from emflow_edge.camera.latest_slot import Closed
+from emflow_emulator.camera import scenes
 from support import until
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ def test_a_camera_that_comes_back_is_seen_again_within_a_second_or_so_and_said_o
         assert frame.at - back < 3
         assert watched.heard.told[0] == watched.heard.told[-1] == "present 640 x 480"
         assert watched.counters.now()["reconnects"] == 1
-    said = [record.getMessage() for record in caplog.records if record.name == "emflow_edge.camera.source"]
+    said = [record.getMessage() for record in caplog.records if record.name == "emflow_edge.camera.reader"]
     assert [("pixels" in line, "not there" in line, "closed the connection" in line) for line in said] == [
         (True, False, False),
         (False, False, True),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 
-from emflow_edge.camera.source import Camera, Credentials, Frame
-from emflow_edge.settings.streams import Stream
-from emflow_edge.watching.counters import Counters
+from emflow_edge.camera.reader import Camera, Credentials, Frame
+from emflow_edge.metrics.counters import Counters
+from emflow_schema.edge_config import Stream
 
 
 class Heard:

@@ -12,8 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 import pytest
 
-from emflow_agent.calls.shared_memory import attached
-from emflow_edge.inference.capturing import LARGE, Capturing, Shot
+from emflow_agent.tensors.shared_memory import attached
+from emflow_edge.inference.capture_sender import LARGE, Capturing, Shot
 from emflow_edge.settings.capturing import CaptureSettings
 from emflow_proto import messages as m
 from emflow_proto.service import AgentStub

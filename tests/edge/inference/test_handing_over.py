@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from emflow_agent.calls.shared_memory import SEGMENTS
+from emflow_agent.tensors.shared_memory import SEGMENTS
 from emflow_edge.inference import handing_over
 from emflow_edge.inference.handing_over import HandingOver
 from emflow_proto import messages as m

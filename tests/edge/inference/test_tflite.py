@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 
-from emflow_edge.inference.tflite import ModelFacts, TensorFacts, model_facts
+from emflow_schema.tflite import ModelFacts, TensorFacts, model_facts
 
 
 def said_by_litert(path: Path) -> tuple[TensorFacts, TensorFacts]:

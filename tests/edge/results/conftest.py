@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from edge.results.pieces import Make, Other
-from emflow_edge.results.publish import Publisher
+from emflow_edge.metrics.counters import Counters
+from emflow_edge.results.publisher import Publisher
 from emflow_edge.settings.publishing import Publishing
-from emflow_edge.watching.counters import Counters
 from emflow_edge.watching.timings import Timings
 
 

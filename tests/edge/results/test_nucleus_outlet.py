@@ -10,11 +10,11 @@ import pytest
 from edge.greengrass import COMPONENT, Core, publishing
 from edge.results.pieces import result
 from emflow_edge.ipc import SOCKET_VARIABLE, Nucleus
-from emflow_edge.results.outlets import GreengrassOutlet, Message, Refused
+from emflow_edge.metrics.counters import Counters
 from emflow_edge.results.presence import last_words
-from emflow_edge.results.publish import Publisher
+from emflow_edge.results.publisher import Publisher
+from emflow_edge.results.sinks import GreengrassOutlet, Message, Refused
 from emflow_edge.settings.publishing import Publishing
-from emflow_edge.watching.counters import Counters
 from emflow_edge.watching.timings import Timings
 from support import until
 

@@ -17,15 +17,15 @@ from awscrt import io, mqtt
 from awscrt.exceptions import AwsCrtError
 
 from certificates import Certificates
-from emflow.local.access import BrokerUser
-from emflow.local.broker import Broker
+from emflow_emulator.access import BrokerUser
+from emflow_emulator.broker import Broker
 
 if TYPE_CHECKING:
     from conftest import Edge
-from emflow_edge.problems import EdgeProblem
 from emflow_edge.results.destination import Destination, destination
 from emflow_edge.results.mqtt import Mqtt5Outlet, Mqtt311Outlet
-from emflow_edge.results.outlets import Message, StdoutOutlet
+from emflow_edge.results.sinks import Message, StdoutOutlet
+from emflow_schema.errors import EdgeProblem
 
 
 @pytest.fixture

@@ -1,10 +1,10 @@
 """What the settings of publishing make of results, and what is said beside them."""
 
 from edge.results.pieces import Make, Other, counted, result
-from emflow_edge.results.outlets import Message
+from emflow_edge.metrics.counters import Counters
 from emflow_edge.results.presence import last_words
+from emflow_edge.results.sinks import Message
 from emflow_edge.settings.publishing import Publishing
-from emflow_edge.watching.counters import Counters
 from support import until
 
 

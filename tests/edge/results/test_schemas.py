@@ -9,11 +9,11 @@ import jsonschema
 import pytest
 
 import emflow_schema
+from emflow_edge.metrics.counters import Counters
+from emflow_edge.observability.exposition import Metrics
+from emflow_edge.observability.status import Status
 from emflow_edge.results.presence import last_words
 from emflow_edge.settings.publishing import Publishing
-from emflow_edge.watching.counters import Counters
-from emflow_edge.watching.metrics import Metrics
-from emflow_edge.watching.status import Status
 from emflow_edge.watching.timings import Timings
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from emflow_edge.problems import ConfigProblem
 from emflow_edge.settings.capturing import CaptureSettings, read_capture
+from emflow_schema.errors import ConfigProblem
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,10 @@ from typing import Any
 
 import pytest
 
-from emflow_edge.problems import ConfigProblem
 from emflow_edge.settings.config import AGENT_SOCKET, settings, unknown_keys
 from emflow_edge.settings.model_io import ModelIO
-from emflow_edge.settings.streams import Stream
+from emflow_schema.edge_config import Stream
+from emflow_schema.errors import ConfigProblem
 
 DEPLOYED = {
     "modelName": "mobilenetv2-224-10-quant",

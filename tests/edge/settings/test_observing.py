@@ -1,7 +1,7 @@
 import pytest
 
-from emflow_edge.problems import ConfigProblem
 from emflow_edge.settings.observing import Observing, read_observing
+from emflow_schema.errors import ConfigProblem
 
 
 def test_nothing_given_is_text_and_a_line_a_minute_and_no_port() -> None:

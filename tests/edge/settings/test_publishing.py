@@ -2,9 +2,9 @@ from typing import Any
 
 import pytest
 
-from emflow_edge.problems import ConfigProblem
 from emflow_edge.settings.publishing import Publishing, read_publishing
-from emflow_edge.settings.topics import fill
+from emflow_schema.errors import ConfigProblem
+from emflow_schema.topics import fill
 
 NAMES: dict[str, Any] = {"thing": "board", "model": "net", "streams": ("front", "side")}
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emflow_edge.problems import ConfigProblem
-from emflow_edge.settings.streams import Stream, read_streams, redacted, why_not
-from emflow_edge.settings.urls import Place, split
+from emflow_schema.edge_config import Stream, read_streams, redacted, why_not
+from emflow_schema.errors import ConfigProblem
+from emflow_schema.stream_url import Place, split
 
 
 @pytest.mark.parametrize(

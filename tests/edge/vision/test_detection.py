@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from emflow_edge.inference.model import Model, TensorSpec
-from emflow_edge.inference.tflite import ModelFacts, TensorFacts
-from emflow_edge.problems import EdgeProblem
 from emflow_edge.settings.model_io import Boxes, ModelIO
 from emflow_edge.vision.detection import Detections
 from emflow_edge.vision.outcome import Outcome
 from emflow_edge.vision.placement import place
+from emflow_schema.errors import EdgeProblem
+from emflow_schema.tflite import ModelFacts, TensorFacts
 
 PICTURE = TensorSpec(b"input", "uint8", (1, 300, 300, 3))
 WHOLE = place((600, 600), (300, 300), "stretch")

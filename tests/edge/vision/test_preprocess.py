@@ -3,10 +3,10 @@ import numpy as np
 import pytest
 
 from emflow_edge.inference.model import TensorSpec
-from emflow_edge.inference.tflite import TensorFacts
-from emflow_edge.problems import EdgeProblem
 from emflow_edge.settings.model_io import ModelIO
 from emflow_edge.vision.preprocess import Preprocess
+from emflow_schema.errors import EdgeProblem
+from emflow_schema.tflite import TensorFacts
 
 RNG = np.random.default_rng(0)
 

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from emflow.local.core.configuration import find, pointer_keys
-from emflow.local.core.layout import Layout
+from emflow_emulator.core.configuration import find, pointer_keys
+from emflow_emulator.core.layout import Layout
 
 _VARIABLE = re.compile(r"\{(?:(?P<component>[\w.-]+):)?(?P<namespace>[\w-]+):(?P<key>[^:}]*)\}")
 

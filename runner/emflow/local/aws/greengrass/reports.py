@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from emflow.local.aws.errors import ApiError
+from emflow_emulator.aws.errors import ApiError
 
 LIFECYCLE_STATES = ("NEW", "INSTALLED", "STARTING", "RUNNING", "STOPPING", "ERRORED", "BROKEN", "FINISHED")
 EXECUTION_STATES = (

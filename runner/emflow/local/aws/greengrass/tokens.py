@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from emflow.local.aws.errors import ApiError
+from emflow_emulator.aws.errors import ApiError
 
 
 class ClientTokens:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from emflow.local.aws.protocol import Params
+from emflow_emulator.aws.protocol import Params
 
 Summary = dict[str, Any]
 

@@ -1,0 +1,1 @@
+"""Tensors as the wire has them: their description, and shared memory."""

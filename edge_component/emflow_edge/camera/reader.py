@@ -1,0 +1,243 @@
+"""A camera's newest frames, for as long as the process runs: opened, watched, and opened again when it goes away."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import Callable
+
+from emflow_edge.camera import registry
+from emflow_edge.camera.cadence import Cadence
+from emflow_edge.camera.capture import Arrival, Capture, Picture
+from emflow_edge.camera.frame import Frame, Source
+from emflow_edge.camera.frame_selection import Fate, Selection
+from emflow_edge.camera.health import Eye, Health, Unheard
+from emflow_edge.camera.lateness import Lateness
+from emflow_edge.camera.latest_slot import Newest
+from emflow_edge.metrics.counters import Counters
+from emflow_edge.rtsp.errors import Lost, OtherCodec, Refused
+from emflow_schema.backoff import Backoff
+from emflow_schema.edge_config import Stream
+from emflow_schema.errors import EdgeProblem
+
+__all__ = ["Camera", "Credentials", "Frame", "Source"]
+
+log = logging.getLogger(__name__)
+
+Credentials = Callable[[str], "tuple[str, str]"]
+"""User and password out of the secret of this name; raises EdgeProblem when it cannot be had."""
+
+# A camera that is not there is asked often, because that costs nothing and it should be seen soon. One that refuses us
+# is asked ever less often: some lock an account after a number of wrong passwords.
+_ABSENT = (0.1, 0.2)
+_REFUSED = (0.5, 30.0)
+# Frames that a decoder holds back at most (H.264 and H.265 allow 16).
+_HELD = 16
+# Reasons that are logged while a camera is away: one that has another each time must not fill log and memory.
+_REASONS = 8
+# Seconds after which a camera that sent a codec that ours cannot decode is read by ours again, when it comes back.
+_OTHER_CODEC = 60.0
+# Seconds without a picture after one that came with holes.
+_DAMAGED = 10.0
+
+
+class Camera:
+    """One camera and the thread that reads it.
+
+    Of its frames only those are decoded that have to be, and only those offered in `frames`, where the newest wins,
+    that are due by `cadence` and have not waited in a buffer.
+
+    Args:
+        stream: where it is, and how it is read.
+        counters: get `captured`, `skipped` and `reconnects`.
+        stop: ends it.
+        health: is told what becomes of the camera. It is logged here already.
+        credentials: where user and password come from for a stream that names a secret.
+    """
+
+    def __init__(
+        self,
+        stream: Stream,
+        counters: Counters,
+        stop: threading.Event,
+        health: Health | None = None,
+        credentials: Credentials | None = None,
+    ) -> None:
+        self.frames: Newest[Frame] = Newest()
+        self.cadence = Cadence(stream.every, stream.every_frames)
+        self._stream, self._counters, self._stop = stream, counters, stop
+        self._health: Health = health or Unheard()
+        self._credentials, self._known = credentials, ("", "")
+        self._eye = Eye(stream.frozen_after, stream.black_after)
+        self._state = ""
+        self._said: set[str] = set()
+        self._reason = ""
+        # Until when OpenCV reads what ours cannot decode.
+        self._plain_until = 0.0
+        self._log = logging.LoggerAdapter(log, {"stream": stream.name})
+        self._seen = False
+        self._size = (0, 0)
+        self._number = 0
+        self._inside = 0
+        self._thread = threading.Thread(target=self._run, name=f"camera-{stream.name}", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def join(self, timeout: float) -> bool:
+        """Wait for the thread to end; whether it has. It may be held by a library for some seconds."""
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        absent, refused = Backoff(*_ABSENT), Backoff(*_REFUSED)
+        try:
+            while not self._stop.is_set():
+                backoff = absent
+                try:
+                    self._watch(absent, refused)
+                except OtherCodec as lost:
+                    self._log.info("camera %s %s: leaving it to OpenCV's FFmpeg", self._stream.name, lost)
+                    self._plain_until = time.monotonic() + _OTHER_CODEC
+                    continue
+                except Lost as lost:
+                    if isinstance(lost, Refused):
+                        backoff, self._known = refused, ("", "")
+                    if not self._stop.is_set():
+                        self._is_away(str(lost))
+                        self._stop.wait(backoff.delay())
+                except Exception as error:
+                    # One camera that sends what nobody foresaw is no reason to end the others.
+                    self._log.debug("camera %s", self._stream.name, exc_info=error)
+                    # Without its words: they may hold a URL with a password.
+                    self._is_away(f"cannot be read (unexpected: {type(error).__name__}; log level debug tells more)")
+                    self._stop.wait(refused.delay())
+        finally:
+            self.frames.close()
+
+    def _watch(self, absent: Backoff, refused: Backoff) -> None:
+        """Read the camera until it raises Lost, or until told to stop."""
+        plain = time.monotonic() < self._plain_until
+        capture = registry.open_capture(self._stream, self._user_and_password(), self._stop, plain=plain)
+        try:
+            self._read(capture, absent, refused)
+        finally:
+            capture.close()
+            self._counters.add("skipped", self._inside + self.frames.clear())
+            self._inside = 0
+
+    def _user_and_password(self) -> tuple[str, str]:
+        stream = self._stream
+        if not stream.secret:
+            return registry.in_url(stream)
+        if not any(self._known):
+            if self._credentials is None:
+                raise Refused("has its user and password in a secret, which can be had in Greengrass only")
+            try:
+                user, password = self._credentials(stream.secret)
+            except EdgeProblem as problem:
+                raise Refused(f"is not asked: its secret cannot be had ({problem})") from problem
+            self._known = user, password
+        return self._known
+
+    def _read(self, capture: Capture, absent: Backoff, refused: Backoff) -> None:
+        selection, lateness = Selection(self.cadence), Lateness()
+        there = False
+        damaged: float | None = None
+        while not self._stop.is_set():
+            arrival = capture.grab()
+            self._number += 1
+            self._counters.add("captured")
+            live = lateness.is_live(arrival.clock, arrival.at) and not arrival.newer
+            if arrival.newer and lateness.is_behind:
+                # Decoding is slower than the camera: what has piled up is left, up to the next key frame.
+                selection.restart()
+            if arrival.sound and arrival.key:
+                damaged = None
+            elif not arrival.sound:
+                damaged = damaged or arrival.at
+            if damaged and arrival.at - damaged > _DAMAGED:
+                self._counters.add("skipped")
+                # Opened again, most cameras begin with a key frame.
+                raise Lost(f"loses packets: no picture could be decoded for {_DAMAGED:g} s")
+            fate = selection.of(arrival, self._number, self.frames.next_asked())
+            if fate is Fate.LEFT:
+                self._counters.add("skipped")
+                continue
+            self._inside += 1
+            if self._inside > _HELD:
+                # No decoder holds so many back: nothing came of this one, or of one before it.
+                self._inside -= 1
+                self._counters.add("skipped")
+            for of, picture in capture.decode(alone=fate is Fate.ALONE):
+                self._inside, damaged = max(0, self._inside - 1), None
+                if not there:
+                    there = True
+                    absent.reset()
+                    refused.reset()
+                    self._is_there(capture, picture)
+                elif (picture.width, picture.height) != self._size:
+                    self._has_size(capture, picture)
+                self._look(picture, of.at)
+                self._offer(of, picture, live)
+
+    def _offer(self, arrival: Arrival, picture: Picture, live: bool) -> None:
+        if live and self.cadence.wants(arrival.at, self._number):
+            frame = Frame(picture.image, arrival.taken, arrival.at, self._number)
+            self._counters.add("skipped", self.frames.put(frame))
+        else:
+            self._counters.add("skipped")
+
+    def _look(self, picture: Picture, at: float) -> None:
+        """Tell when the picture froze or went black, and when that is over."""
+        if not self._eye.wants(at):
+            return
+        self._eye.look(picture.luma(), at)
+        self._tell(self._eye.state)
+
+    def _tell(self, state: str) -> None:
+        before, self._state = self._state, state
+        if state == before:
+            return
+        if before:
+            self._log.info("camera %s: its picture is not %s any more", self._stream.name, before)
+            self._health.clear()
+        if state == "frozen":
+            self._log.warning(
+                "camera %s: its picture has not changed for %g s", self._stream.name, self._stream.frozen_after
+            )
+            self._health.frozen()
+        elif state == "black":
+            self._log.warning(
+                "camera %s: its picture has been black for %g s", self._stream.name, self._stream.black_after
+            )
+            self._health.black()
+
+    def _is_away(self, reason: str) -> None:
+        """One line for each reason while the camera is away, not one a try."""
+        if self._state:
+            self._state = ""
+            self._health.clear()
+        self._eye.forget()
+        if reason != self._reason:
+            self._reason = reason
+            self._health.absent(reason)
+        if reason not in self._said and len(self._said) < _REASONS:
+            self._said.add(reason)
+            self._log.warning(
+                "camera %s at %s: %s; trying until it is there", self._stream.name, self._stream.shown, reason
+            )
+
+    def _is_there(self, capture: Capture, picture: Picture) -> None:
+        self._said.clear()
+        self._reason = ""
+        if self._seen:
+            self._counters.add("reconnects")
+        self._seen = True
+        self._has_size(capture, picture)
+
+    def _has_size(self, capture: Capture, picture: Picture) -> None:
+        self._size = width, height = picture.width, picture.height
+        self._log.info("camera %s at %s: %d x %d pixels", self._stream.name, self._stream.shown, width, height)
+        self._health.present(width, height, capture.fps)

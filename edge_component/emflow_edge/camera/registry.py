@@ -1,0 +1,66 @@
+"""The kinds of cameras: which one a stream's URL and settings mean. A new kind is a module and a line here."""
+
+from __future__ import annotations
+
+import importlib
+import threading
+from typing import Callable
+
+from emflow_edge.camera.capture import Capture
+from emflow_schema.edge_config import Stream
+from emflow_schema.stream_url import RTSP
+
+Opener = Callable[[Stream, "tuple[str, str]", threading.Event], Capture]
+"""Opens a camera with user and password (empty when there are none); told by the event to give up.
+
+Raises:
+    Lost: it cannot be opened.
+"""
+
+# Each in `emflow_edge.camera`, imported when it is needed: a board need not have what the others are made of.
+_OPENERS = {
+    "live": "live:LiveCapture",
+    "ffmpeg": "ffmpeg:open_rtsp",
+    "gstreamer": "gstreamer:open_pipeline",
+    "v4l2": "v4l2:open_device",
+    "file": "file:open_file",
+    "mjpeg": "mjpeg:MjpegCapture",
+}
+
+
+def kind(stream: Stream, *, plain: bool = False) -> str:
+    """The kind that reads a stream. plain: ours cannot decode what this RTSP camera sends."""
+    if stream.pipeline or stream.backend == "gstreamer":
+        return "gstreamer"
+    if stream.scheme in RTSP:
+        return "ffmpeg" if plain or stream.backend == "opencv" or not _has_pyav(stream) else "live"
+    return {"http": "mjpeg", "https": "mjpeg"}.get(stream.scheme, stream.scheme)
+
+
+def open_capture(
+    stream: Stream, credentials: tuple[str, str], stop: threading.Event, *, plain: bool = False
+) -> Capture:
+    """Open a stream's camera.
+
+    Raises:
+        Lost: it cannot be opened; OtherCodec where `plain` would help.
+    """
+    module, _, name = _OPENERS[kind(stream, plain=plain)].partition(":")
+    opener: Opener = getattr(importlib.import_module(f"emflow_edge.camera.{module}"), name)
+    return opener(stream, credentials, stop)
+
+
+def in_url(stream: Stream) -> tuple[str, str]:
+    """User and password that the URL itself holds."""
+    if stream.scheme == "gstreamer":
+        return "", ""
+    place = stream.place
+    return place.user, place.password
+
+
+def _has_pyav(stream: Stream) -> bool:
+    if stream.backend == "ffmpeg":
+        return True
+    from emflow_edge.camera.decoding import AVAILABLE
+
+    return AVAILABLE

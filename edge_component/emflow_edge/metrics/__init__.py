@@ -1,0 +1,1 @@
+"""Counters and timings that every layer may write."""

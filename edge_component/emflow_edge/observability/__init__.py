@@ -1,0 +1,1 @@
+"""What the component shows of itself: logs, status, metrics page, overlay."""

@@ -1,0 +1,89 @@
+"""Counters, latencies and status as others read them: a log line, a JSON message, Prometheus' text."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from emflow_edge.metrics.counters import Counters
+from emflow_edge.observability.status import Status
+from emflow_edge.timestamps import utc_now
+from emflow_edge.watching.timings import Timings
+
+PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
+_HELP = {
+    "captured": "Frames that cameras delivered",
+    "skipped": "Frames that nobody wanted or that a newer one replaced",
+    "inferred": "Results of the agent",
+    "failed": "Predict calls without a result",
+    "published": "Results that were published",
+    "dropped": "Results that waited too long to be published",
+    "filtered": "Results that were not to be published",
+    "reconnects": "Times that a camera came back",
+    "captures": "Results whose tensors were captured",
+    "captures_failed": "Results whose tensors could not be captured",
+}
+# What is counted where frames are; results are counted where they leave, for all streams together.
+_OF_A_STREAM = ("captured", "skipped", "inferred", "failed", "reconnects")
+
+
+class Metrics:
+    """All that is measured in a run, in the words of whoever asks."""
+
+    def __init__(self, thing: str, version: str, counters: Counters, timings: Timings, status: Status) -> None:
+        self.thing, self.version = thing, version
+        self._counters, self._timings, self._status = counters, timings, status
+
+    def line(self) -> str:
+        """One line for the log: what was counted since the start, and the last minute's latencies."""
+        timings = str(self._timings)
+        return f"{self._counters}{f'; {timings}' if timings else ''}; {self._status.now()['status']}"
+
+    def numbers(self) -> dict[str, Any]:
+        """counters, streams: {name: counters}, latencies_ms: {station: {p50, p99, count}}, status; for JSON."""
+        return {
+            "thing": self.thing,
+            "version": self.version,
+            "time": utc_now(),
+            **self._status.now(),
+            "counters": self._counters.now(),
+            "counters_by_stream": {
+                name: {key: counts[key] for key in _OF_A_STREAM} for name, counts in self._counters.streams().items()
+            },
+            "latencies_ms": {
+                station: {"p50": spread.p50, "p99": spread.p99, "count": spread.count}
+                for station, spread in self._timings.now().items()
+                if spread
+            },
+        }
+
+    def message(self) -> str:
+        return json.dumps(self.numbers(), ensure_ascii=False)
+
+    def prometheus(self) -> str:
+        """The text exposition format, https://prometheus.io/docs/instrumenting/exposition_formats/."""
+        # Written here, because it is short and a library for it would be one more package on the board.
+        lines: list[str] = []
+        whole, streams = self._counters.now(), sorted(self._counters.streams().items())
+        for name, about in _HELP.items():
+            metric = f"emflow_{name}_total"
+            lines += [f"# HELP {metric} {about}.", f"# TYPE {metric} counter"]
+            if name in _OF_A_STREAM:
+                lines += [f"{metric}{_labels(stream=stream)} {counts[name]}" for stream, counts in streams]
+            else:
+                lines.append(f"{metric} {whole[name]}")
+        lines += ["# HELP emflow_latency_seconds Of the last minute.", "# TYPE emflow_latency_seconds gauge"]
+        for station, spread in self._timings.now().items():
+            for quantile, value in (("0.5", spread.p50), ("0.99", spread.p99)) if spread else ():
+                lines.append(f"emflow_latency_seconds{_labels(station=station, quantile=quantile)} {value / 1000:.6g}")
+        told = self._status.now()
+        lines += ["# HELP emflow_running Whether a stream gives results.", "# TYPE emflow_running gauge"]
+        for stream, one in sorted(told["streams"].items()):
+            running = int(one["status"] == "running")
+            lines.append(f"emflow_running{_labels(stream=stream, status=one['status'])} {running}")
+        return "\n".join([*lines, ""])
+
+
+def _labels(**labels: str) -> str:
+    escaped = {key: text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n") for key, text in labels.items()}
+    return "{" + ",".join(f'{key}="{text}"' for key, text in escaped.items()) + "}"

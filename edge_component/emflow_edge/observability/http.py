@@ -1,0 +1,123 @@
+"""Metrics and pictures on 127.0.0.1: `/metrics` for Prometheus, `/status`, and `/streams/NAME.jpg` for people."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import logging
+import threading
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from emflow_edge.observability.exposition import PROMETHEUS, Metrics
+from emflow_edge.observability.reporter import Picture
+
+log = logging.getLogger(__name__)
+
+HOST = "127.0.0.1"
+# Whoever opens a connection and then says nothing holds a thread no longer than this.
+_TIMEOUT = 10.0
+# Each holds a thread; whoever comes when there are so many is hung up on.
+_AT_ONCE = 16
+
+
+class Page:
+    """An HTTP server on loopback, until it is closed.
+
+    Raises:
+        OSError: the port cannot be had.
+    """
+
+    def __init__(self, port: int, metrics: Metrics, picture: Picture) -> None:
+        class Handler(_Handler):
+            pass
+
+        Handler.metrics, Handler.picture = metrics, staticmethod(picture)
+        self._server = _Server((HOST, port), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, name="page", daemon=True)
+        self._thread.start()
+
+    @property
+    def port(self) -> int:
+        return int(self._server.server_address[1])
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join(1.0)
+
+
+class _Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, address: tuple[str, int], handler: type[_Handler]) -> None:
+        self._free = threading.BoundedSemaphore(_AT_ONCE)
+        super().__init__(address, handler)
+
+    def verify_request(self, *_: object) -> bool:
+        return self._free.acquire(blocking=False)
+
+    def process_request_thread(self, *request: Any) -> None:
+        try:
+            super().process_request_thread(*request)
+        finally:
+            self._free.release()
+
+    def handle_error(self, *_: object) -> None:
+        log.debug("page", exc_info=True)
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    server_version, sys_version = "emflow-edge", ""
+    timeout = _TIMEOUT
+    metrics: Metrics
+    picture: Picture
+
+    def parse_request(self) -> bool:
+        """Read a request; False where there is none to answer, or it was refused."""
+        if not super().parse_request():
+            return False
+        if self._not_ours():
+            self.send_error(403, "this is for 127.0.0.1 only")
+        elif self.command != "GET":
+            self.send_error(405, "there is nothing but GET")
+        else:
+            return True
+        self.close_connection = True
+        return False
+
+    def _not_ours(self) -> bool:
+        """Whether it came under another name, to be read by who owns that, or from the page of another site."""
+        hosts = self.headers.get_all("Host") or [HOST]
+        names = {(host.strip() or HOST).partition(":")[0].lower() for host in hosts}
+        elsewhere = len(hosts) > 1 or not names <= {HOST, "localhost"} or not self.path.startswith("/")
+        return elsewhere or "Origin" in self.headers
+
+    def do_GET(self) -> None:
+        path = unquote(urlsplit(self.path).path)
+        if path == "/metrics":
+            self._send(PROMETHEUS, self.metrics.prometheus().encode())
+        elif path == "/status":
+            self._send("application/json", json.dumps(self.metrics.numbers()).encode())
+        elif path.startswith("/streams/") and path.endswith(".jpg"):
+            picture = self.picture(path[len("/streams/") : -len(".jpg")])
+            if picture is None:
+                self.send_error(404, "there is no such stream, or no result of it yet")
+            else:
+                self._send("image/jpeg", picture)
+        else:
+            self.send_error(404, "there are /metrics, /status and /streams/NAME.jpg")
+
+    def _send(self, kind: str, body: bytes) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Cache-Control", "no-store")
+        # A page of another site must not show it either, nor run it.
+        self.send_header("Cross-Origin-Resource-Policy", "same-origin")
+        self.send_header("X-Content-Type-Options", "nosniff")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Requests are not for the log."""

@@ -1,0 +1,112 @@
+"""The thread that tells how the run is: a log line and a metrics message every so often, the status when it changes."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING, Callable, Optional
+
+from emflow_edge.observability.exposition import Metrics
+from emflow_edge.observability.status import Status
+from emflow_edge.settings.observing import Observing
+from emflow_edge.settings.publishing import Publishing
+
+if TYPE_CHECKING:
+    from emflow_edge.observability.http import Page
+
+log = logging.getLogger(__name__)
+
+Picture = Callable[[str], Optional[bytes]]
+"""The newest picture of a stream as JPEG, drawn only when it is asked for; None when there is none."""
+Announce = Callable[[str, str, bool], object]
+"""Takes topic, payload and whether it is to be retained; never blocks."""
+
+
+class Watcher:
+    """Tells metrics and status to whoever the settings name.
+
+    Args:
+        announce: takes messages that are no results.
+        picture: the newest picture of a stream.
+        began: called once, when the first result was made.
+    """
+
+    def __init__(
+        self, metrics: Metrics, status: Status, announce: Announce, picture: Picture, began: Callable[[], object]
+    ) -> None:
+        self._metrics, self._status = metrics, status
+        self._announce, self._picture, self._began = announce, picture, began
+        self._changed = threading.Condition()
+        self._observing, self._publishing = Observing(), Publishing()
+        self._page: Page | None = None
+        self._closed = self._status_changed = self._first = False
+        self._thread = threading.Thread(target=self._run, name="watcher", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def observe(self, observing: Observing, publishing: Publishing) -> None:
+        """Go on as these settings say. A port that cannot be had is told in the log, and stops nothing."""
+        with self._changed:
+            other = observing.port != self._observing.port
+            self._observing, self._publishing = observing, publishing
+            self._status_changed = True
+            self._changed.notify()
+        if other and self._page is not None:
+            self._page.close()
+            self._page = None
+        if other and observing.port:
+            # Only now: an HTTP server takes time and memory that most runs need not spend.
+            from emflow_edge.observability.http import HOST, Page
+
+            try:
+                self._page = Page(observing.port, self._metrics, self._picture)
+            except OSError as error:
+                log.error("metrics.port: %s:%d cannot be listened on: %s", HOST, observing.port, error.strerror)
+                return
+            log.info("metrics and pictures on http://%s:%d", HOST, observing.port)
+
+    def status_changed(self) -> None:
+        with self._changed:
+            self._status_changed = True
+            self._changed.notify()
+
+    def first_result(self) -> None:
+        with self._changed:
+            self._first = True
+            self._changed.notify()
+
+    def close(self) -> None:
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        if self._page is not None:
+            self._page.close()
+
+    def _run(self) -> None:
+        before = time.monotonic()
+        while True:
+            with self._changed:
+                self._changed.wait_for(
+                    lambda: self._closed or self._status_changed or self._first,
+                    max(0.0, before + self._observing.every - time.monotonic()),
+                )
+                if self._closed:
+                    return
+                changed, first = self._status_changed, self._first
+                self._status_changed = self._first = False
+                observing, publishing = self._observing, self._publishing
+            if first:
+                self._began()
+            due = time.monotonic() >= before + observing.every
+            if due:
+                before = time.monotonic()
+                log.info("so far: %s", self._metrics.line())
+                if publishing.metrics_topic:
+                    self._announce(publishing.metrics_topic, self._metrics.message(), False)
+            # With each report too: one that could not be sent is not tried again.
+            if (changed or due) and publishing.status_topic:
+                told = {"thing": self._metrics.thing, "version": self._metrics.version, **self._status.now()}
+                self._announce(publishing.status_topic, json.dumps(told, ensure_ascii=False), True)

@@ -1,0 +1,1 @@
+"""An RTSP client: session, transport, and packets to access units."""

@@ -1,0 +1,254 @@
+"""An RTSP 1.0 client (RFC 2326): from a camera's URL to the packets of its video, over TCP, TLS or UDP.
+
+No library does it as a live picture needs it: FFmpeg waits for the next frame to know that one is complete, and the
+RTSP packages for Python give no whole pictures, or do without UDP or TLS.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import ssl
+import threading
+import time
+from urllib.parse import urljoin
+
+from emflow_edge.rtsp import rtcp, rtp, sdp
+from emflow_edge.rtsp.connection import Connection
+from emflow_edge.rtsp.errors import Lost, OtherCodec, Refused
+from emflow_edge.rtsp.messages import Head, Malformed, small
+from emflow_edge.rtsp.udp import Datagrams
+from emflow_schema.stream_url import Place, split
+
+_REDIRECTS = 5
+# What a session lasts without a word from us where the camera does not say (RFC 2326, section 12.37); and how often we
+# say one at least, whatever it says.
+_SESSION_SECONDS, _MOST_SILENT = 60, 30.0
+_REPORT_SECONDS = 5.0
+# How soon it notices that it has to end.
+_LOOK = 0.25
+
+
+class Session:
+    """A camera that plays.
+
+    Args:
+        place: the parts of its URL.
+        udp: RTP as UDP packets; else inside the RTSP connection.
+        credentials: user and password; empty where there are none.
+        context: what to trust, for `rtsps`.
+        timeout: seconds in which it has to play.
+        stop: ends all waiting.
+
+    Raises:
+        Lost: it does not play; Refused: nor will it, as things are; OtherCodec: it has no H.264 and no H.265.
+    """
+
+    def __init__(
+        self,
+        place: Place,
+        udp: bool,
+        credentials: tuple[str, str],
+        context: ssl.SSLContext | None,
+        timeout: float,
+        stop: threading.Event,
+    ) -> None:
+        self._udp, self._credentials, self._context, self._stop = udp, credentials, context, stop
+        self._deadline = time.monotonic() + timeout
+        self._datagrams: Datagrams | None = None
+        self._connection: Connection | None = None
+        self._patience, self._public, self._aggregate = float(_SESSION_SECONDS), "", ""
+        self._reorder = rtp.Reorder()
+        try:
+            self._open(place)
+        except (TimeoutError, Malformed) as error:
+            self.close()
+            what = "answers nothing" if isinstance(error, TimeoutError) else f"answers with {error}"
+            raise Lost(f"{what}; is it an RTSP camera?") from error
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, place: Place) -> None:
+        for _ in range(_REDIRECTS):
+            connection = self._connect(place)
+            self._url = f"{'rtsps' if place.scheme == 'rtsps' else 'rtsp'}://{place.authority}{place.path or '/'}"
+            head, body = connection.ask("OPTIONS", self._url, lenient=True)
+            self._public = head.get("public").upper()
+            head, body = connection.ask("DESCRIBE", self._url, [("Accept", "application/sdp")])
+            if not 300 <= head.status < 400:
+                break
+            place = self._redirected(place, head.get("location"))
+        else:
+            raise Lost("redirects without end")
+        video = sdp.video(body.decode("utf-8", "replace"))
+        if video is None:
+            raise Lost("has no video in its description")
+        if video.codec not in ("H264", "H265"):
+            raise OtherCodec(f"sends {video.codec or 'a codec that it does not name'}")
+        self.video = video
+        self._base = self._based(head.get("content-base") or head.get("content-location"))
+        self._aggregate = sdp.joined(self._base, video.session)
+        self._set_up(connection)
+        connection.ask("PLAY", self._aggregate, [("Range", "npt=0.000-")])
+        self.clock = rtcp.Clock(video.rate)
+        self._reception = rtcp.Reception(secrets.randbits(32), video.rate)
+        self._kept = self._told = time.monotonic()
+
+    def _based(self, given: str) -> str:
+        """What the track's URL begins with, out of what the camera says that it is."""
+        try:
+            return urljoin(self._url, given) if given.startswith("/") else given or self._url
+        except ValueError:
+            return self._url
+
+    def _connect(self, place: Place) -> Connection:
+        if self._connection is not None:
+            self._connection.wire.close()
+        context = self._context if place.scheme == "rtsps" else None
+        left = max(0.1, self._deadline - time.monotonic())
+        self._connection = connection = Connection(place, self._credentials, context, left, self._stop)
+        connection.deadline = self._deadline
+        return connection
+
+    def _redirected(self, place: Place, location: str) -> Place:
+        try:
+            to = split(urljoin(f"rtsp://{place.authority}{place.path}", location))
+        except ValueError as error:
+            raise Refused("redirects to what is no URL") from error
+        if to.scheme not in ("rtsp", "rtspt", "rtsps") or (place.scheme == "rtsps" and to.scheme != "rtsps"):
+            raise Refused(f"redirects to {to.scheme}, which is not followed")
+        if to.host != place.host:
+            # They are for the camera that was named, and for no other.
+            self._credentials = ("", "")
+        return to
+
+    def _set_up(self, connection: Connection) -> None:
+        wire = connection.wire
+        if self._udp:
+            self._datagrams = Datagrams(wire.family, wire.here, wire.peer)
+            offer = f"RTP/AVP;unicast;client_port={self._datagrams.ports}"
+        else:
+            offer = "RTP/AVP/TCP;unicast;interleaved=0-1"
+        head, _ = connection.ask("SETUP", sdp.joined(self._base, self.video.control), [("Transport", offer)])
+        session, *parameters = head.get("session").split(";")
+        connection.session = session.strip()
+        for name, _, value in (one.strip().partition("=") for one in parameters):
+            seconds = small(value) if name.lower() == "timeout" else None
+            if seconds is not None:
+                self._patience = float(min(max(seconds, 2), 3600))
+        transport = dict(one.strip().partition("=")[::2] for one in head.get("transport").split(";"))
+        channel = small(transport.get("interleaved", "0-1").partition("-")[0])
+        self._channel = channel if channel is not None and channel < 255 else 0
+        if self._datagrams:
+            if "TCP" in head.get("transport").upper().split(";")[0]:
+                raise Lost("answers UDP with TCP: use transport tcp")
+            first, second = map(small, transport.get("server_port", "").partition("-")[::2])
+            if first is not None:
+                self._datagrams.open_path(first, first + 1 if second is None else second)
+
+    def receive(self, timeout: float) -> list[tuple[rtp.Packet, float]]:
+        """The next video packets, in order, each with the monotonic time at which it came: all that are there.
+
+        Raises:
+            Lost: none came for `timeout` seconds, or the camera ended it.
+        """
+        connection = self._connection
+        assert connection is not None
+        connection.deadline = time.monotonic() + timeout
+        try:
+            while True:
+                self._do_duties(connection)
+                if self._datagrams:
+                    packets = self._from_network(connection, self._datagrams)
+                else:
+                    packets = self._from_connection(connection, time.monotonic())
+                if packets:
+                    return packets
+                if self._datagrams is None:
+                    connection.wire.fill(connection.deadline)
+                elif time.monotonic() > connection.deadline or self._stop.is_set():
+                    raise TimeoutError
+        except TimeoutError as error:
+            raise Lost(f"sent nothing for {timeout:g} s") from error
+        except Malformed as error:
+            raise Lost(f"sends {error}") from error
+
+    def _from_connection(self, connection: Connection, now: float) -> list[tuple[rtp.Packet, float]]:
+        """What of the buffer is video; what is not is dealt with."""
+        packets: list[tuple[rtp.Packet, float]] = []
+        while (found := connection.take()) is not None:
+            if isinstance(found, tuple):
+                self._message(connection, found[0])
+            elif found[0] == self._channel:
+                one = rtp.packet(found[1:])
+                if one is not None:
+                    self._reception.packet(one.ssrc, one.sequence, one.stamp, now)
+                    packets.append((one, now))
+            elif found[0] == self._channel + 1:
+                self._control(found[1:], now)
+        return packets
+
+    def _from_network(self, connection: Connection, datagrams: Datagrams) -> list[tuple[rtp.Packet, float]]:
+        """What came as UDP packets, put in order; and what came over the connection beside them."""
+        packets: list[tuple[rtp.Packet, float]] = []
+        if datagrams.wait(connection.wire.fileno(), min(connection.deadline, time.monotonic() + _LOOK)):
+            with contextlib.suppress(TimeoutError):
+                connection.wire.fill(time.monotonic())
+        now = time.monotonic()
+        self._from_connection(connection, now)
+        for data in datagrams.control():
+            self._control(data, now)
+        for data in datagrams.video():
+            one = rtp.packet(data)
+            if one is not None and one.payload_type == self.video.payload_type:
+                self._reception.packet(one.ssrc, one.sequence, one.stamp, now)
+                packets += self._reorder.push(one, now)
+        return packets
+
+    def _control(self, data: bytes, now: float) -> None:
+        report, bye = rtcp.read(data)
+        if report is not None:
+            self.clock.report(report)
+            self._reception.sender(report, now)
+        if bye:
+            raise Lost("ended the stream")
+
+    def _message(self, connection: Connection, head: Head) -> None:
+        """An answer to a keep-alive, or a request of the camera."""
+        if head.first[0] in ("REDIRECT", "TEARDOWN"):
+            raise Lost("ended the stream")
+        if not head.status:
+            connection.reply(head)
+        elif head.status == 401:
+            # The nonce is old. The next keep-alive answers the new one, and is due at once.
+            connection.be_asked(head)
+            self._kept -= self._patience / 4
+        elif head.status == 454:
+            raise Lost("forgot the session (454)")
+
+    def _do_duties(self, connection: Connection) -> None:
+        """Tell the camera that we are still here: reports every few seconds, a request where the session needs one."""
+        now = time.monotonic()
+        if now - self._told > _REPORT_SECONDS:
+            self._told = now
+            data = self._reception.compound()
+            if self._datagrams:
+                self._datagrams.report(data)
+            else:
+                connection.send_packet(self._channel + 1, data)
+        if now - self._kept > min(self._patience / 2, _MOST_SILENT):
+            self._kept = now
+            connection.send("GET_PARAMETER" if "GET_PARAMETER" in self._public else "OPTIONS", self._aggregate)
+
+    def close(self) -> None:
+        """Say goodbye, without waiting for an answer."""
+        connection = self._connection
+        if connection is not None:
+            if connection.session:
+                connection.deadline = time.monotonic() + 0.1
+                with contextlib.suppress(Lost, TimeoutError):
+                    connection.send("TEARDOWN", self._aggregate)
+            connection.wire.close()
+        if self._datagrams is not None:
+            self._datagrams.close()

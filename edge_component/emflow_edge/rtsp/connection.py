@@ -1,0 +1,172 @@
+"""One RTSP connection (RFC 2326): requests and their answers, user and password, and packets between them."""
+
+from __future__ import annotations
+
+import re
+import ssl
+import threading
+from collections.abc import Sequence
+
+from emflow_edge.rtsp.auth import Answers, challenge
+from emflow_edge.rtsp.errors import Lost, Refused
+from emflow_edge.rtsp.messages import Head, Malformed, request, take_head
+from emflow_edge.rtsp.socket import Wire
+from emflow_schema.stream_url import Place
+
+_AGENT = "emflow-edge"
+_DOLLAR = 0x24
+# What a camera may send between answers and packets before it is not RTSP at all.
+_MOST_GARBAGE = 1 << 16
+_MESSAGE = re.compile(rb"RTSP/|[A-Z_]{3,16} ")
+# What has come of one so far.
+_PARTLY = re.compile(rb"[A-Z_]{1,16}")
+# A packet for a higher channel is none: a session has two.
+_HIGHEST = b"\x20"
+_BEGINNING = re.compile(rb"RTSP/|\$[\0-\x1f]")
+_MEANINGS = {
+    403: "does not allow it (403)",
+    404: "has no such stream (404: is the path right?)",
+    453: "has not enough bandwidth (453)",
+    454: "forgot the session (454)",
+    461: "does not offer this transport (461: try another one)",
+    503: "is not ready (503)",
+}
+
+
+class Connection:
+    """To one camera. All waiting ends at `deadline`, a monotonic time, with TimeoutError.
+
+    Args:
+        place: the parts of its URL.
+        credentials: user and password; empty where there are none.
+        context: for TLS; None is plain TCP.
+        timeout: seconds to connect in.
+        stop: ends all waiting.
+
+    Raises:
+        Lost: nothing answers.
+    """
+
+    def __init__(
+        self,
+        place: Place,
+        credentials: tuple[str, str],
+        context: ssl.SSLContext | None,
+        timeout: float,
+        stop: threading.Event,
+    ) -> None:
+        self.deadline = 0.0
+        self.session = ""
+        self.wire = Wire(place.host, place.port, timeout, stop, context)
+        self._credentials = credentials
+        self._answers: Answers | None = None
+        self._sequence = 0
+        self._garbage = 0
+        self._head: Head | None = None
+
+    def ask(
+        self, method: str, url: str, headers: Sequence[tuple[str, str]] = (), *, lenient: bool = False
+    ) -> tuple[Head, bytes]:
+        """Send a request and wait for its answer; user and password go with it once they are asked for.
+
+        Args:
+            lenient: any status will do.
+
+        Raises:
+            Lost: the answer is no; Refused where it will stay so.
+        """
+        self.send(method, url, headers)
+        head, body = self._answer()
+        if head.status == 401 and not lenient:
+            # Once: a camera that asks again after it was answered says that they are wrong.
+            self.be_asked(head)
+            self.send(method, url, headers)
+            head, body = self._answer()
+            if head.status == 401:
+                raise Refused("refuses user and password (401)")
+        if head.status == 200 or lenient or (300 <= head.status < 400 and method == "DESCRIBE"):
+            return head, body
+        meaning = _MEANINGS.get(head.status, f"answers {method} with {head.status} {head.first[2]}".strip())
+        raise (Refused if head.status == 403 else Lost)(meaning)
+
+    def be_asked(self, head: Head) -> None:
+        """Take up a challenge, for all requests from now on.
+
+        Raises:
+            Refused: it cannot be answered.
+        """
+        asked = challenge(head.all("www-authenticate"))
+        if not any(self._credentials):
+            raise Refused("wants user and password, and none are given")
+        if asked is None:
+            raise Refused("wants user and password in a way that is not known")
+        self._answers = Answers(asked, *self._credentials)
+
+    def send(self, method: str, url: str, headers: Sequence[tuple[str, str]] = ()) -> None:
+        """Send a request."""
+        self._sequence += 1
+        lines = [("CSeq", str(self._sequence)), ("User-Agent", _AGENT), *headers]
+        if self.session:
+            lines.append(("Session", self.session))
+        if self._answers is not None:
+            lines.append(("Authorization", self._answers.header(method, url)))
+        self.wire.send(request(method, url, "RTSP/1.0", lines), self.deadline)
+
+    def send_packet(self, channel: int, data: bytes) -> None:
+        """Send a packet between the messages (RFC 2326, section 10.12)."""
+        self.wire.send(bytes([_DOLLAR, channel]) + len(data).to_bytes(2, "big") + data, self.deadline)
+
+    def reply(self, head: Head) -> None:
+        """Answer a request of the camera."""
+        answer = ("200", "OK") if head.first[0] == "OPTIONS" else ("501", "Not-Implemented")
+        self.wire.send(request("RTSP/1.0", *answer, [("CSeq", head.get("cseq"))]), self.deadline)
+
+    def _answer(self) -> tuple[Head, bytes]:
+        """The answer to the last request. What comes before it is read over."""
+        while True:
+            found = self.take()
+            if found is None:
+                self.wire.fill(self.deadline)
+            elif isinstance(found, tuple):
+                head, body = found
+                if head.status and head.get("cseq", str(self._sequence)).strip() == str(self._sequence):
+                    return head, body
+
+    def take(self) -> tuple[Head, bytes] | bytes | None:
+        """The next thing that came: a message with its body, or a packet behind its channel; None when none is whole.
+
+        Raises:
+            Malformed: what comes is no RTSP.
+        """
+        buffer = self.wire.buffer
+        while self._head is None and buffer:
+            if buffer[0] == _DOLLAR and buffer[1:2] < _HIGHEST:
+                end = 4 + int.from_bytes(buffer[2:4], "big")
+                if len(buffer) < 4 or len(buffer) < end:
+                    return None
+                self._garbage = 0
+                packet = bytes(buffer[1:2] + buffer[4:end])
+                del buffer[:end]
+                return packet
+            if _MESSAGE.match(buffer):
+                self._head = take_head(buffer)
+                break
+            if _PARTLY.fullmatch(buffer):
+                return None
+            self._resynchronise(buffer)
+        if self._head is None or len(buffer) < self._head.length:
+            return None
+        head, self._head = self._head, None
+        body = bytes(buffer[: head.length])
+        del buffer[: head.length]
+        return head, body
+
+    def _resynchronise(self, buffer: bytearray) -> None:
+        """Drop what is neither a message nor a packet, up to what may be one."""
+        found = _BEGINNING.search(buffer, 1)
+        # The last bytes may be the beginning of a beginning.
+        drop = found.start() if found else max(1, len(buffer) - 4)
+        self._garbage += drop
+        del buffer[:drop]
+        if self._garbage > _MOST_GARBAGE:
+            raise Malformed("what is no RTSP")

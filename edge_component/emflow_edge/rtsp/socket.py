@@ -1,0 +1,192 @@
+"""One TCP connection to a camera, with TLS or without: found soon, read in large pieces, never waited on for ever."""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import socket
+import ssl
+import threading
+import time
+from typing import Callable, TypeVar
+
+from emflow_edge.rtsp.errors import Lost, Refused
+
+R = TypeVar("R")
+
+# A host that is off answers nothing. A new try every so often finds it soon after it is back, however long a single one
+# waits; the kernel alone repeats a try after 1, 3 and 7 seconds.
+_KNOCK = 0.4
+# How soon a thread that waits notices that it has to end.
+_LOOK = 0.25
+_PIECE = 1 << 18
+
+
+def connect(host: str, port: int, timeout: float, stop: threading.Event) -> socket.socket:
+    """A connection that does not block. Several tries are under way at a time; the first to be accepted wins.
+
+    Raises:
+        Lost: nothing answers, or it was told to stop.
+    """
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise Lost(f"is not there ({error.strerror or 'no answer'})") from error
+    except ValueError as error:
+        # Not even asked for: UnicodeError where the name cannot be encoded, ValueError where it holds a NUL.
+        raise Lost("is not there (its host is no host name)") from error
+    pending: dict[int, socket.socket] = {}
+    poll = select.poll()
+    deadline, knock, reason = time.monotonic() + timeout, 0.0, "no answer"
+    try:
+        while not stop.is_set():
+            now = time.monotonic()
+            if now >= deadline:
+                break
+            if now >= knock:
+                knock = now + _KNOCK
+                for family, kind, protocol, _, address in found:
+                    one = socket.socket(family, kind, protocol)
+                    one.setblocking(False)
+                    pending[one.fileno()] = one
+                    code = one.connect_ex(address)
+                    if code not in (0, errno.EINPROGRESS):
+                        reason = os.strerror(code)
+                        del pending[one.fileno()]
+                        one.close()
+                        continue
+                    poll.register(one, select.POLLOUT)
+            for number, _ in poll.poll(max(0.0, min(knock, deadline) - now) * 1000 + 1):
+                one = pending.pop(number)
+                poll.unregister(number)
+                code = one.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+                if code == 0:
+                    one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                    return one
+                reason = os.strerror(code)
+                one.close()
+            if not pending:
+                # All were refused at once: whoever waits between tries does so better than this loop.
+                break
+    finally:
+        for one in pending.values():
+            one.close()
+    raise Lost(f"is not there ({reason})")
+
+
+def trust(ca: str) -> ssl.SSLContext:
+    """Certificates that a camera's own has to come from: those in a file, or the system's.
+
+    Raises:
+        Refused: the file holds none.
+    """
+    try:
+        return ssl.create_default_context(cafile=ca or None)
+    except (OSError, ssl.SSLError) as error:
+        raise Refused(f"cannot be trusted: ca holds no certificates ({ca})") from error
+
+
+class Wire:
+    """A connection and what came over it but is not read yet.
+
+    Args:
+        host, port: of the camera.
+        timeout: seconds to connect in, TLS included.
+        stop: ends all waiting.
+        context: for TLS; None is plain TCP.
+
+    Raises:
+        Lost: nothing answers.
+        Refused: its certificate is not to be trusted.
+    """
+
+    def __init__(
+        self, host: str, port: int, timeout: float, stop: threading.Event, context: ssl.SSLContext | None = None
+    ) -> None:
+        self.buffer = bytearray()
+        self._stop = stop
+        deadline = time.monotonic() + timeout
+        self._socket = connect(host, port, timeout, stop)
+        if context is not None:
+            try:
+                secure = context.wrap_socket(self._socket, server_hostname=host, do_handshake_on_connect=False)
+                self._socket = secure
+                self._patiently(secure.do_handshake, select.POLLIN, deadline)
+            except BaseException as error:
+                self._socket.close()
+                if isinstance(error, TimeoutError):
+                    raise Lost("answers, but not in TLS") from error
+                raise
+
+    @property
+    def peer(self) -> str:
+        """The camera's IP address."""
+        return str(self._socket.getpeername()[0])
+
+    @property
+    def here(self) -> str:
+        """This device's IP address, as the camera sees it."""
+        return str(self._socket.getsockname()[0])
+
+    @property
+    def family(self) -> int:
+        return int(self._socket.family)
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def send(self, data: bytes, deadline: float) -> None:
+        """Send all of it.
+
+        Raises:
+            Lost: it could not be sent in time.
+        """
+        left = [memoryview(data)]
+        while left[0]:
+            left[0] = left[0][self._patiently(lambda: self._socket.send(left[0]), select.POLLOUT, deadline) :]
+
+    def fill(self, deadline: float) -> None:
+        """Wait for more, and add all that is there to `buffer`.
+
+        Raises:
+            TimeoutError: nothing came until the deadline.
+            Lost: the camera closed the connection, or it was told to stop.
+        """
+        data = self._patiently(lambda: self._socket.recv(_PIECE), select.POLLIN, deadline)
+        if not data:
+            raise Lost("closed the connection")
+        self.buffer += data
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def _patiently(self, action: Callable[[], R], event: int, deadline: float) -> R:
+        """Do what does not block until it is done; `event` is what plain TCP waits for meanwhile."""
+        while True:
+            try:
+                return action()
+            except BlockingIOError:
+                awaited = event
+            except ssl.SSLWantReadError:
+                awaited = select.POLLIN
+            except ssl.SSLWantWriteError:
+                awaited = select.POLLOUT
+            except ssl.SSLCertVerificationError as error:
+                raise Refused(f"shows a certificate that is not to be trusted ({error.verify_message})") from error
+            except ssl.SSLError as error:
+                raise Lost(f"does not speak TLS ({error.reason or 'no reason given'})") from error
+            except OSError as error:
+                raise Lost(f"closed the connection ({error.strerror or 'no reason given'})") from error
+            self._wait(awaited, deadline)
+
+    def _wait(self, event: int, deadline: float) -> None:
+        poll = select.poll()
+        poll.register(self._socket, event)
+        while not self._stop.is_set():
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError
+            if poll.poll(min(left, _LOOK) * 1000 + 1):
+                return
+        raise Lost("is not needed any more")

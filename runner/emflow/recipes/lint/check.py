@@ -1,0 +1,235 @@
+"""Whether a recipe will work, on both nuclei: a pure function from its text to all that is wrong with it.
+
+Format 2020-01-25, https://docs.aws.amazon.com/greengrass/v2/developerguide/component-recipe-reference.html. The Java
+nucleus forgives much that the lite one does not (keys in another case, a manifest without `runtime`, steps that it
+lacks), and the cloud notices none of it: the device is where it fails. So it is said here, before anything leaves.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from emflow.recipes.artifacts import artifacts
+from emflow.recipes.lint.faults import Fault, is_semver, keys, read, spelt
+from emflow.recipes.lint.lifecycle import lifecycle
+from emflow.recipes.platforms import for_lite, platform, reached
+from emflow.workflow.source.positions import Place
+
+FORMAT = "2020-01-25"
+TOP = (
+    "RecipeFormatVersion",
+    "ComponentName",
+    "ComponentVersion",
+    "ComponentDescription",
+    "ComponentPublisher",
+    "ComponentType",
+    "ComponentConfiguration",
+    "ComponentDependencies",
+    "Manifests",
+    "Lifecycle",
+)
+MANIFEST = ("Name", "Platform", "Lifecycle", "Selections", "Artifacts")
+DEPENDENCY = ("VersionRequirement", "DependencyType")
+POLICY = ("policyDescription", "operations", "resources")
+MQTT, PUBLISH = "aws.greengrass.ipc.mqttproxy", "aws.greengrass#PublishToIoTCore"
+SECRETS, READ = "aws.greengrass.SecretManager", "aws.greengrass#GetSecretValue"
+
+_RANGE = re.compile(r"(?:[<>]=?|=|\^|~)?\s*v?[0-9*xX]+(?:\.[0-9*xX]+){0,2}(?:[-+][0-9A-Za-z.+-]+)?")
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of a component beside its recipe; what is empty is not held against it.
+
+    `configuration` is what the deployment adds to the recipe's own; `archives` maps the URI of each zip to the names
+    in it; `publishes` are the topics that it has to be allowed to publish to, `reads` the secrets that it has to be
+    allowed to read; `architecture` is the board's.
+    """
+
+    name: str = ""
+    version: str = ""
+    dependencies: Mapping[str, str] = field(default_factory=dict)
+    configuration: Mapping[str, Any] = field(default_factory=dict)
+    archives: Mapping[str, Collection[str]] = field(default_factory=dict)
+    publishes: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
+    architecture: str = ""
+
+
+NOTHING = Known()
+
+
+def check(text: str, known: Known = NOTHING) -> tuple[Fault, ...]:
+    """All that is wrong with a recipe, in the order of its lines."""
+    reading = read(text)
+    found = list(reading.faults)
+    if not found and not isinstance(reading.value, dict):
+        found.append(Fault((), "is no map of keys to values", f'begin with RecipeFormatVersion: "{FORMAT}"'))
+    if isinstance(reading.value, dict):
+        found += _secrets(text)
+        found += _recipe(reading.value, known)
+    placed = [fault if fault.line else replace(fault, line=reading.line(fault.place)) for fault in found]
+    return tuple(sorted(placed, key=lambda fault: fault.line))
+
+
+def _recipe(found: Mapping[Any, Any], known: Known) -> Iterator[Fault]:
+    yield from keys(found, TOP, ())
+    recipe = spelt(found, TOP)
+    if str(recipe.get("RecipeFormatVersion")) != FORMAT:  # YAML takes it for a date when it is not quoted
+        yield Fault(("RecipeFormatVersion",), f"has to be {FORMAT}")
+    yield from _identity(recipe, known)
+    dependencies = _map(recipe, "ComponentDependencies")
+    yield from _dependencies(recipe.get("ComponentDependencies"), known)
+    configuration = recipe.get("ComponentConfiguration")
+    defaults: dict[str, Any] = {}
+    if isinstance(configuration, dict):
+        yield from keys(configuration, ("DefaultConfiguration",), ("ComponentConfiguration",))
+        defaults = _map(spelt(configuration, ("DefaultConfiguration",)), "DefaultConfiguration")
+    elif configuration is not None:
+        yield Fault(("ComponentConfiguration",), "has to be a map with DefaultConfiguration")
+    yield from _access(defaults, str(recipe.get("ComponentName")), known)
+    settings = {**defaults, **known.configuration}
+    manifests = recipe.get("Manifests")
+    if not isinstance(manifests, list) or not manifests or not all(isinstance(each, dict) for each in manifests):
+        mend = 'for example: [{Platform: {os: linux, runtime: "*"}, Lifecycle: {run: …}}]'
+        yield Fault(("Manifests",), "has to be a list of manifests", mend)
+        return
+    named = {str(name) for each in manifests for name in _list(spelt(each, MANIFEST), "Selections")}
+    for index, each in enumerate(manifests):
+        place: Place = ("Manifests", index)
+        yield from keys(each, MANIFEST, place)
+        manifest = spelt(each, MANIFEST)
+        wanted = manifest.get("Platform")
+        yield from platform(wanted, (*place, "Platform"))
+        lite = not isinstance(wanted, dict) or for_lite(wanted)
+        archives: dict[str, Collection[str]] = {}
+        files: set[str] = set()
+        yield from artifacts(manifest.get("Artifacts"), (*place, "Artifacts"), known.archives, archives, files)
+        own = manifest.get("Lifecycle")
+        steps, at = (own, (*place, "Lifecycle")) if own is not None else (recipe.get("Lifecycle"), ("Lifecycle",))
+        if steps is None:
+            yield Fault((*place, "Lifecycle"), "is missing", "say what to run: Lifecycle: {run: …}")
+            continue
+        yield from lifecycle(steps, at, named, lite, settings, set(map(str, dependencies)), archives, files)
+    platforms = [_map(spelt(each, MANIFEST), "Platform") for each in manifests]
+    yield from reached(platforms, known.architecture)
+
+
+def _identity(recipe: Mapping[str, Any], known: Known) -> Iterator[Fault]:
+    name, version = recipe.get("ComponentName"), recipe.get("ComponentVersion")
+    if not isinstance(name, str) or not re.fullmatch(r"[a-zA-Z0-9._-]{1,128}", name):
+        yield Fault(("ComponentName",), f"cannot be {name!r}", "1 to 128 letters, digits, dots, dashes and underscores")
+    elif name.startswith("aws.greengrass."):
+        yield Fault(("ComponentName",), f"{name}: names that begin with aws.greengrass. are AWS's", "choose another")
+    elif known.name and name != known.name:
+        yield Fault(("ComponentName",), f"is {name!r}, and the workflow says {known.name!r}")
+    if not isinstance(version, str):
+        yield Fault(("ComponentVersion",), f"{version!r} is no text", 'put it in quotes: "1.0.0"')
+    elif not is_semver(version):
+        yield Fault(("ComponentVersion",), f"{version!r} is no semantic version", 'for example: "1.0.0"')
+    elif known.version and version != known.version:
+        yield Fault(("ComponentVersion",), f"is {version!r} and has to be {known.version!r}", "write {{ version }}")
+    kind = recipe.get("ComponentType", "aws.greengrass.generic")
+    if kind != "aws.greengrass.generic":
+        mend = "leave it out: all else is AWS's own, or a Lambda, which the lite nucleus lacks"
+        yield Fault(("ComponentType",), f"is {kind!r}", mend)
+
+
+def _dependencies(found: Any, known: Known) -> Iterator[Fault]:
+    top: Place = ("ComponentDependencies",)
+    if found is not None and not isinstance(found, dict):
+        yield Fault(top, "has to be a map of component names to requirements")
+        return
+    for name, wanted in (found or {}).items():
+        place = (*top, str(name))
+        if not isinstance(wanted, dict):
+            yield Fault(place, "has to be a map", 'for example: {VersionRequirement: ">=1.0.0", DependencyType: HARD}')
+            continue
+        yield from keys(wanted, DEPENDENCY, place)
+        dependency = spelt(wanted, DEPENDENCY)
+        requirement = dependency.get("VersionRequirement", ">=0.0.0")
+        if not isinstance(requirement, str) or not _is_range(requirement):
+            mend = 'for example: ">=1.0.0 <2.0.0"'
+            yield Fault((*place, "VersionRequirement"), f"{requirement!r} is no version range", mend)
+        if dependency.get("DependencyType", "HARD") not in ("HARD", "SOFT"):
+            yield Fault((*place, "DependencyType"), f"{dependency['DependencyType']!r} is neither HARD nor SOFT")
+    for name in known.dependencies:
+        if name not in (found or {}):
+            mend = "write ComponentDependencies: {{ dependencies | json }} into the template"
+            yield Fault(top, f"does not name {name}, on which the workflow lets it depend", mend)
+
+
+def _is_range(text: str) -> bool:
+    """npm's way of writing ranges: comparators beside each other, `||` and hyphens between them."""
+    return all(
+        parts and all(_RANGE.fullmatch(part) for part in parts if part != "-")
+        for parts in (re.sub(r"([<>=^~])\s+", r"\1", each).split() for each in text.split("||"))
+    )
+
+
+def _access(defaults: Mapping[str, Any], component: str, known: Known) -> Iterator[Fault]:
+    """accessControl: service, policy, operations and resources. What is misspelt here is refused on the device only."""
+    top: Place = ("ComponentConfiguration", "DefaultConfiguration", "accessControl")
+    control = defaults.get("accessControl", {})
+    granted: dict[tuple[str, str], list[str]] = {(MQTT, PUBLISH): [], (SECRETS, READ): []}
+    if not isinstance(control, dict):
+        yield Fault(top, "has to be a map of services")
+        return
+    near = {key.lower(): key for key in defaults}.get("accesscontrol")
+    if near not in (None, "accessControl"):
+        yield Fault((*top[:-1], str(near)), "is spelt otherwise", "write accessControl")
+    for service, policies in control.items():
+        place = (*top, str(service))
+        if not isinstance(policies, dict):
+            yield Fault(place, "has to be a map of policies, each under a name of its own")
+            continue
+        for name, policy in policies.items():
+            at = (*place, str(name))
+            if not isinstance(policy, dict):
+                yield Fault(at, "has to be a map with operations and resources")
+                continue
+            yield from keys(policy, POLICY, at)
+            if component not in str(name):  # two of one name on a core, and one of them is without its rights
+                yield Fault(at, "has a name that another component's policy may have", f"call it {component}:{name}")
+            for key in ("operations", "resources"):
+                given = policy.get(key)
+                if not isinstance(given, list) or not given or not all(isinstance(each, str) for each in given):
+                    yield Fault((*at, key), "has to be a list of texts", 'for example: ["…"]')
+            operations = {str(each) for each in _list(policy, "operations")}
+            for (of, operation), resources in granted.items():
+                if service == of and operations & {operation, "*"}:
+                    resources += map(str, _list(policy, "resources"))
+    if known.publishes and {"*", "#"} & set(granted[MQTT, PUBLISH]):
+        yield Fault(top, "lets it publish to every topic", f"grant what it needs: {', '.join(known.publishes)}")
+    for (of, operation), wanted in {(MQTT, PUBLISH): known.publishes, (SECRETS, READ): known.reads}.items():
+        for name in wanted:
+            if not any(_covers(each, name) for each in granted[of, operation]):
+                yield Fault(top, f"does not let it use {name}", f"grant {operation} on it under {of}")
+
+
+def _covers(resource: str, name: str) -> bool:
+    """Whether a resource, perhaps with wildcards, stands for a topic or a secret."""
+    pattern = "".join({"*": ".*", "+": "[^/]*", "#": ".*"}.get(part, re.escape(part)) for part in resource)
+    return resource == name or re.fullmatch(pattern, name) is not None
+
+
+def _secrets(text: str) -> Iterator[Fault]:
+    """A recipe can be read by everybody who may describe components, and lies on every device."""
+    for number, line in enumerate(text.splitlines(), 1):
+        if re.search(r"://[^:/@\s'\"{}$]*:[^/@\s'\"{}$]+@", line):
+            yield Fault((), "an address with a password in it", "keep it in Secrets Manager", number)
+        if re.search(r"\b(AKIA|ASIA)[0-9A-Z]{16}\b", line):
+            yield Fault((), "an AWS access key", "a component gets credentials from TokenExchangeService", number)
+
+
+def _map(found: Mapping[str, Any], key: str) -> dict[str, Any]:
+    value = found.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def _list(found: Mapping[str, Any], key: str) -> list[Any]:
+    value = found.get(key)
+    return value if isinstance(value, list) else []

@@ -1,0 +1,1 @@
+"""Greengrass V2: component versions, deployments, core devices."""

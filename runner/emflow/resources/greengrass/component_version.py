@@ -1,0 +1,157 @@
+"""A component of ours: its recipe, published as the next version when, and only when, something in it changed.
+
+A component version never changes, and Greengrass does not say whether two are the same; so each version that we make
+carries the digest of its recipe (without the version) and its bundle as a tag. The version to deploy is the one that
+has today's digest, whichever it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from emflow.engine.clients import Clients
+from emflow.engine.resource import Action, Change, Diff, Inputs, Observed, Outputs, Run
+from emflow.engine.work import together
+from emflow.problems import Problem
+from emflow.recipes.components import Ours
+from emflow.resources import components
+from emflow.resources.ownership import COMPONENT, DIGEST_TAG, Mark, digest_of
+
+AUTO = "auto"
+LOOK_BACK = 20
+"""How many versions are looked at, from the newest, for one with the same content."""
+
+
+def own_component_id(name: str) -> str:
+    """The resource that is one of the workflow's `components`."""
+    return f"component/{name}"
+
+
+@dataclass(frozen=True)
+class ComponentVersion:
+    """The application component, or one of the workflow's `components`. `needs`: what stores its zip."""
+
+    ours: Ours
+    mark: Mark
+    needs: frozenset[str] = frozenset()
+    retry_failed: bool = False
+
+    @property
+    def id(self) -> str:
+        return COMPONENT if self.ours.application else own_component_id(self.ours.name)
+
+    @property
+    def name(self) -> str:
+        return self.ours.name
+
+    @property
+    def version(self) -> str:
+        """As the workflow has it: `auto`, or three numbers."""
+        return self.ours.version
+
+    @cached_property
+    def digest(self) -> str:
+        """Of the recipe apart from its version, and with the bundle's URI of the bundle too."""
+        return digest_of(self.ours.recipe("0.0.0"))
+
+    def observe(self, clients: Clients) -> Observed | None:
+        there = components.versions(clients, self.name)
+        look = {version: partial(self._describe, clients, version) for version in there[:1]}
+        found: dict[str, Any] = together(look)
+        if not self._recognised(found):
+            found |= together({version: partial(self._describe, clients, version) for version in there[1:LOOK_BACK]})
+        if self.version != AUTO and self.version in there and self.version not in found:
+            found[self.version] = self._describe(clients, self.version)
+        return {"versions": {version: each for version, each in found.items() if each}} if there else None
+
+    def diff(self, observed: Observed | None, inputs: Inputs) -> Diff:
+        _ = self.digest  # a recipe that would not work is refused here, before anything of the workflow is made
+        found: dict[str, Any] = observed["versions"] if observed else {}
+        newest = max(found, key=components.version_key, default="")
+        if self.version != AUTO:
+            return self._explicit(found, newest)
+        same = [version for version, each in found.items() if self._same(each)]
+        if same:
+            version = max(same, key=components.version_key)
+            if found[version]["state"] != "FAILED":
+                return self._settled(version, found[version]["state"])
+            self._refuse_failed(version, found[version])
+        return self._new(newest, components.next_patch(newest))
+
+    def apply(self, clients: Clients, diff: Diff, inputs: Inputs, run: Run) -> Outputs:
+        version = diff.outputs["version"]
+        if diff.wanted["create"]:
+            recipe = self.ours.recipe(version)
+            try:
+                clients("greengrassv2").create_component_version(
+                    inlineRecipe=recipe.encode(), tags=self.mark.tags(self.digest)
+                )
+            except (ClientError, BotoCoreError):
+                # Perhaps an earlier try went through and its answer was lost.
+                found = self._describe(clients, version)
+                if found is None:
+                    raise
+                if not self._same(found):
+                    raise Problem(
+                        f"{self.name} {version} has just been made by somebody else",
+                        where=self.id,
+                        mend="Run it again.",
+                    ) from None
+        components.wait_deployable(clients, components.component_arn(clients, self.name, version), run, self.id)
+        return diff.outputs
+
+    def _describe(self, clients: Clients, version: str) -> dict[str, Any] | None:
+        return components.describe(clients, components.component_arn(clients, self.name, version))
+
+    def _recognised(self, found: dict[str, Any]) -> bool:
+        """Whether one of these is what is wanted. A recipe that would not work is told by `diff`, not to `destroy`."""
+        try:
+            return any(self._same(each) for each in found.values())
+        except Problem:
+            return False
+
+    def _same(self, found: dict[str, Any] | None) -> bool:
+        return found is not None and found["tags"].get(DIGEST_TAG) == self.digest
+
+    def _explicit(self, found: dict[str, Any], newest: str) -> Diff:
+        there = found.get(self.version)
+        if there is None:
+            return self._new(newest, self.version)
+        if not self._same(there):
+            raise Problem(
+                f"{self.name} {self.version} exists already, with other content; a component version never changes",
+                where=self.id,
+                mend=f"Set {self.ours.key}.version to {components.next_patch(newest)}, or to auto.",
+            )
+        if there["state"] == "FAILED":
+            raise Problem(
+                f"{self.name} {self.version} FAILED: {there['message'] or 'no reason given'}",
+                where=self.id,
+                mend=f"Mend that, and set {self.ours.key}.version to {components.next_patch(newest)}, or to auto.",
+            )
+        return self._settled(self.version, there["state"])
+
+    def _settled(self, version: str, state: str) -> Diff:
+        """A version that is there; it may still be on its way to being deployable."""
+        outputs = {"version": version}
+        if state in components.BECOMING:
+            change = Change("state", state, "DEPLOYABLE")
+            return Diff(Action.UPDATE, (change,), outputs, wanted={"create": False})
+        return Diff(Action.NONE, outputs=outputs)
+
+    def _new(self, newest: str, version: str) -> Diff:
+        action = Action.UPDATE if newest else Action.CREATE
+        change = Change("version", newest or None, version)
+        return Diff(action, (change,), {"version": version}, wanted={"create": True})
+
+    def _refuse_failed(self, version: str, found: dict[str, Any]) -> None:
+        if not self.retry_failed:
+            raise Problem(
+                f"{self.name} {version} FAILED: {found['message'] or 'no reason given'}",
+                where=self.id,
+                mend="Mend that in the workflow; or publish it again as the next version: emflow apply --retry-failed",
+            )

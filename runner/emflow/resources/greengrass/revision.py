@@ -1,0 +1,237 @@
+"""A revision of a target's deployment: what of it is ours, how it spreads, and how one is read.
+
+A deployment that replaces another has to know which of the components in it we once put there: those may go when the
+workflow drops them, everybody else's stay. So each deployment of ours carries their names in its tags.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Mapping
+from functools import partial
+from typing import Any
+
+from emflow.engine.clients import Clients
+from emflow.engine.work import together
+from emflow.resources import components
+from emflow.resources.answers import unless_missing
+from emflow.resources.ownership import LONGEST_VALUE, WORKFLOW_TAG, Mark
+from emflow.workflow.model import Deployment, Growth, Rollout
+from emflow_schema.units import seconds
+
+COMPONENTS_TAG = "emflow:components"
+"""Holds names with spaces between them; what does not fit goes on in `emflow:components:2` and so forth."""
+
+TARGET_TAG = "emflow:target"
+"""Holds whom a deployment is for, such as `thing/core-1`, so that earlier targets are found by tags."""
+
+SETTINGS_TAG = "emflow:settings"
+"""Holds, in the same way, which of AWS's components the workflow has configured."""
+
+LOOK_BACK = 20
+"""How many of a target's deployments are looked at for the last one of ours."""
+
+DEFAULT_POLICIES: Mapping[str, Any] = {
+    "failureHandlingPolicy": "ROLLBACK",
+    "componentUpdatePolicy": {"timeoutInSeconds": 60, "action": "NOTIFY_COMPONENTS"},
+    "configurationValidationPolicy": {"timeoutInSeconds": 30},
+}
+"""What AWS takes where a deployment says nothing."""
+
+FAST = 1000
+"""Devices a minute: AWS's most, and its default."""
+
+
+def record(names: Iterable[str], tag: str = COMPONENTS_TAG) -> dict[str, str]:
+    """Names of components as tags: what a deployment of ours has of ours in it."""
+    values = [""]
+    for name in sorted(names):
+        if len(values[-1]) + 1 + len(name) > LONGEST_VALUE:
+            values.append("")
+        values[-1] = f"{values[-1]} {name}".strip()
+    return {f"{tag}:{number}" if number > 1 else tag: value for number, value in enumerate(values, 1)}
+
+
+def recorded(tags: Mapping[str, str], tag: str = COMPONENTS_TAG) -> set[str]:
+    """The names that `record` put into the tags."""
+    return {name for key, value in tags.items() if key.startswith(tag) for name in value.split()}
+
+
+def policies(deployment: Deployment) -> dict[str, Any]:
+    """`deploymentPolicies`, whole."""
+    return {
+        "failureHandlingPolicy": {"rollback": "ROLLBACK", "nothing": "DO_NOTHING"}[deployment.on_failure],
+        "componentUpdatePolicy": {
+            "timeoutInSeconds": round(seconds(deployment.update.timeout)),
+            "action": "NOTIFY_COMPONENTS" if deployment.update.notify else "SKIP_NOTIFY_COMPONENTS",
+        },
+        "configurationValidationPolicy": {"timeoutInSeconds": round(seconds(deployment.validation_timeout))},
+    }
+
+
+def job(deployment: Deployment) -> dict[str, Any]:
+    """`iotJobConfiguration`; empty for a deployment to one thing, which is no job."""
+    if deployment.target.thing_group is None:
+        return {}
+    rollout = deployment.rollout or Rollout()
+    rate: dict[str, Any] = {"maximumPerMinute": rollout.max_per_minute}
+    if rollout.growth:
+        rate["exponentialRate"] = _growth(rollout.growth)
+    criteria = [
+        {
+            "failureType": each.when.upper(),
+            "action": "CANCEL",
+            "thresholdPercentage": each.percent,
+            "minNumberOfExecutedThings": each.after,
+        }
+        for each in rollout.abort
+    ]
+    return {
+        "jobExecutionsRolloutConfig": rate,
+        **({"abortConfig": {"criteriaList": criteria}} if criteria else {}),
+        **(
+            {"timeoutConfig": {"inProgressTimeoutInMinutes": round(seconds(rollout.timeout) / 60)}}
+            if rollout.timeout
+            else {}
+        ),
+    }
+
+
+def _growth(growth: Growth) -> dict[str, Any]:
+    when = (
+        {"numberOfSucceededThings": growth.after_succeeded}
+        if growth.after_succeeded
+        else {"numberOfNotifiedThings": growth.after_notified}
+    )
+    return {
+        "baseRatePerMinute": growth.start_per_minute,
+        "incrementFactor": growth.factor,
+        "rateIncreaseCriteria": when,
+    }
+
+
+def policies_of(latest: Mapping[str, Any]) -> dict[str, Any]:
+    """The policies of a deployment that is there."""
+    found = latest.get("deploymentPolicies") or {}
+    return {
+        key: {**value, **(found.get(key) or {})} if isinstance(value, Mapping) else found.get(key) or value
+        for key, value in DEFAULT_POLICIES.items()
+    }
+
+
+def job_of(latest: Mapping[str, Any], *, group: bool) -> dict[str, Any]:
+    """The job configuration of a deployment that is there."""
+    if not group:
+        return {}
+    found = latest.get("iotJobConfiguration") or {}
+    return {
+        **found,
+        "jobExecutionsRolloutConfig": {"maximumPerMinute": FAST, **(found.get("jobExecutionsRolloutConfig") or {})},
+    }
+
+
+def comparable(spec: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """One component of a deployment with its configuration read, so that only what means something differs."""
+    if spec is None:
+        return None
+    update = spec.get("configurationUpdate") or {}
+    return {
+        "version": spec["componentVersion"],
+        "configuration": json.loads(update.get("merge") or "{}"),
+        "reset": sorted(update.get("reset") or []),
+        "runWith": spec.get("runWith") or {},
+    }
+
+
+def latest_deployment(clients: Clients, target: str) -> dict[str, Any] | None:
+    """The target's latest deployment, whole; None when it never had one."""
+    listed = clients("greengrassv2").list_deployments(targetArn=target, historyFilter="LATEST_ONLY")["deployments"]
+    return _whole(clients, listed[0]["deploymentId"]) if listed else None
+
+
+def tags_of_ours(clients: Clients, target: str, latest: Mapping[str, Any] | None, mark: Mark) -> Mapping[str, str]:
+    """The tags of a target's last deployment of ours: the latest, or an earlier one if somebody revised ours since."""
+    if latest is None:
+        return {}
+    if mark.is_on(latest.get("tags") or {}):
+        tags: Mapping[str, str] = latest["tags"]
+        return tags
+    return _last_tags(clients, target).get(mark.workflow, {})
+
+
+def components_we_put(clients: Clients, target: str, latest: Mapping[str, Any] | None, mark: Mark) -> set[str]:
+    """The names that the last deployment of ours recorded."""
+    return recorded(tags_of_ours(clients, target, latest, mark))
+
+
+def others_put(clients: Clients, target: str, mark: Mark) -> dict[str, str]:
+    """The names that other workflows' last deployments to a target recorded, with the workflow's name."""
+    last = {workflow: tags for workflow, tags in _last_tags(clients, target).items() if workflow != mark.workflow}
+    return {name: workflow for workflow, tags in last.items() for name in recorded(tags)}
+
+
+def _last_tags(clients: Clients, target: str) -> dict[str, Mapping[str, str]]:
+    """The tags of each workflow's last deployment to a target, by the workflow's name."""
+    pages = clients("greengrassv2").get_paginator("list_deployments")
+    listed = pages.paginate(targetArn=target, historyFilter="ALL", PaginationConfig={"MaxItems": LOOK_BACK})
+    found = [each for page in listed for each in page["deployments"]]
+    found.sort(key=lambda each: each["creationTimestamp"])
+    whole = together({each["deploymentId"]: partial(_whole, clients, each["deploymentId"]) for each in found})
+    tags = [each.get("tags") or {} for each in whole.values() if each]
+    return {each[WORKFLOW_TAG]: each for each in tags if WORKFLOW_TAG in each}
+
+
+def gone(clients: Clients, latest: Mapping[str, Any] | None, put: Collection[str]) -> list[str]:
+    """Those of others' components in a deployment whose version is no more: a next revision with them would fail.
+
+    AWS's own are not asked for where their names tell: such versions stay.
+    """
+    asked = {
+        name: partial(_there, clients, name, spec["componentVersion"])
+        for name, spec in (latest["components"] if latest else {}).items()
+        if name not in put and not name.startswith("aws.")
+    }
+    return sorted(name for name, there in together(asked).items() if not there)
+
+
+def take_out(clients: Clients, target: str, mark: Mark) -> None:
+    """Take our components off the devices of a target, such as `thing/core-1`.
+
+    Deleting or cancelling a deployment leaves devices as they are; what takes components off them is a next revision
+    without them, which keeps what is not ours, or another workflow's as well. It carries our mark and no names: nothing
+    in it is ours any more.
+    """
+    arn = clients.arn("iot", target)
+    latest = latest_deployment(clients, arn)
+    if latest is None:
+        return
+    put = components_we_put(clients, arn, latest, mark)
+    if not put & latest["components"].keys():
+        return
+    left = {*(put - others_put(clients, arn, mark).keys()), *gone(clients, latest, put)}
+    settings = ("deploymentName", "deploymentPolicies", "iotJobConfiguration", "parentTargetArn")
+    clients("greengrassv2").create_deployment(
+        targetArn=arn,
+        components={name: spec for name, spec in latest["components"].items() if name not in left},
+        tags={**mark.tags(), **record(()), TARGET_TAG: target},
+        **{key: latest[key] for key in settings if latest.get(key)},
+    )
+
+
+def known(clients: Clients, target: str) -> bool:
+    """Whether IoT knows a target such as `thing/core-1` or `thinggroup/hall-3`."""
+    iot, (kind, _, name) = clients("iot"), target.partition("/")
+    if kind == "thing":
+        return unless_missing(lambda: iot.describe_thing(thingName=name)) is not None
+    return unless_missing(lambda: iot.describe_thing_group(thingGroupName=name)) is not None
+
+
+def _there(clients: Clients, name: str, version: str) -> bool:
+    private = components.component_arn(clients, name, version)
+    public = f"arn:{clients.partition}:greengrass:{clients.region}:aws:components:{name}:versions:{version}"
+    return any(components.describe(clients, arn) for arn in (private, public))
+
+
+def _whole(clients: Clients, identity: str) -> dict[str, Any] | None:
+    found = unless_missing(lambda: clients("greengrassv2").get_deployment(deploymentId=identity))
+    return {**found, "components": found.get("components") or {}} if found else None

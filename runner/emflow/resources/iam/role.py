@@ -1,0 +1,157 @@
+"""The IAM role that devices and SageMaker's jobs assume: made, or taken as it is and added to.
+
+A role that is there already is usually the core device's own. Whom others let assume it may go on doing so. It is known
+by its name, or by the role alias that the core device already uses.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from botocore.exceptions import BotoCoreError
+
+from emflow.engine.clients import Clients
+from emflow.engine.resource import Diff, Inputs, Observed, Outputs, Run
+from emflow.problems import Problem
+from emflow.resources import role_use
+from emflow.resources.answers import unless_missing
+from emflow.resources.iam import policy_documents
+from emflow.resources.ownership import NOT_OURS, ROLE, Mark, by_key, listed, put_and_removed
+
+DESCRIPTION = "Devices and SageMaker jobs of emflow workflow"
+"""Begins the description of a role of ours; the workflow's name follows. Lists of roles carry it, but no tags."""
+
+SHORTEST_SESSION = 3600
+"""IAM's least for MaxSessionDuration, in seconds, and its default."""
+
+
+@dataclass(frozen=True)
+class RoleName:
+    """How a role is known: by its own name, or by that of a role alias which points at it."""
+
+    name: str
+    from_alias: str | None = None
+
+    def __str__(self) -> str:
+        return f"the role of {self.from_alias}" if self.from_alias else self.name
+
+    def find(self, clients: Clients) -> str | None:
+        """The role's name, asked for where only the alias is known; None when there is no such alias."""
+        if not self.from_alias:
+            return self.name
+        iot = clients("iot")
+        found = unless_missing(lambda: iot.describe_role_alias(roleAlias=self.from_alias)["roleAliasDescription"])
+        return str(found["roleArn"]).rpartition("/")[2] if found else None
+
+
+@dataclass(frozen=True)
+class Role:
+    """A role. `session_seconds`: what the role alias needs; its credentials may not outlast the role's session."""
+
+    role: RoleName
+    mark: Mark
+    session_seconds: int
+
+    @property
+    def id(self) -> str:
+        return ROLE
+
+    @property
+    def name(self) -> str:
+        return str(self.role)
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset()
+
+    @property
+    def description(self) -> str:
+        return f"{DESCRIPTION} {self.mark.workflow}"
+
+    def observe(self, clients: Clients) -> Observed | None:
+        name = self.role.find(clients)
+        role = unless_missing(lambda: clients("iam").get_role(RoleName=name)["Role"]) if name else None
+        if role is None:
+            return None
+        return {
+            "name": role["RoleName"],
+            "arn": role["Arn"],
+            "trust": role["AssumeRolePolicyDocument"],
+            "session": role.get("MaxSessionDuration", SHORTEST_SESSION),
+            "tags": by_key(role.get("Tags", [])),
+            "others": role_use.by_others(clients, role["RoleName"], self.mark.workflow),
+        }
+
+    def diff(self, observed: Observed | None, inputs: Inputs) -> Diff:
+        if observed is None and self.role.from_alias:
+            raise Problem(
+                f"IoT knows no role alias {self.role.from_alias} with a role that exists",
+                where=self.id,
+                mend="Name the core device's alias (iotRoleAlias in its configuration), or leave cloud.role.from_alias "
+                "out: then a role and an alias are made.",
+            )
+        have = observed or {}
+        want = {
+            "trust": policy_documents.trusting(have.get("trust")),
+            "session": max(self.session_seconds, have.get("session", SHORTEST_SESSION)),
+            "tags": self.mark.over(have.get("tags")),
+        }
+        needed, session = max(self.session_seconds, SHORTEST_SESSION), have.get("session", 0)
+        # The core device's own role has a session of its own.
+        longer = bool(have) and self.mark.is_on(have["tags"]) and session > needed
+        notes = (f"its sessions may last {session} s; the workflow needs {needed} s",) if longer else ()
+        outputs = {key: have[key] for key in ("arn", "name")} if have else {}
+        return Diff.between(want, observed, outputs=outputs, notes=notes)
+
+    def apply(self, clients: Clients, diff: Diff, inputs: Inputs, run: Run) -> Outputs:
+        iam = clients("iam")
+        if "arn" not in diff.outputs:
+            try:
+                return self._create(iam)
+            except (iam.exceptions.EntityAlreadyExistsException, BotoCoreError):
+                # Made since we looked, perhaps by a call of ours whose answer was lost: add to what is there now.
+                found = self.observe(clients)
+                if found is None:
+                    raise
+                diff = self.diff(found, inputs)
+        name = diff.outputs["name"]
+        for change in diff.changes:
+            match change.field:
+                case "trust":
+                    iam.update_assume_role_policy(RoleName=name, PolicyDocument=json.dumps(change.new))
+                case "session":
+                    iam.update_role(RoleName=name, MaxSessionDuration=change.new)
+                case "tags":
+                    put, removed = put_and_removed(change)
+                    if put:
+                        iam.tag_role(RoleName=name, Tags=listed(put))
+                    if removed:
+                        iam.untag_role(RoleName=name, TagKeys=removed)
+        return diff.outputs
+
+    def kept(self, observed: Observed, *, delete_data: bool) -> str | None:
+        return role_use.reason(observed["others"]) if self.mark.is_on(observed["tags"]) else NOT_OURS
+
+    def delete(self, clients: Clients, run: Run) -> None:
+        """Remove it with all policies on it: IAM deletes a bare role only."""
+        iam, name = clients("iam"), self.role.find(clients)
+        if name is None:
+            return
+        for policy in unless_missing(lambda: role_use.attached(iam, name)) or ():
+            unless_missing(partial(iam.detach_role_policy, RoleName=name, PolicyArn=policy))
+        for policy in unless_missing(lambda: role_use.inline(iam, name)) or ():
+            unless_missing(partial(iam.delete_role_policy, RoleName=name, PolicyName=policy))
+        unless_missing(lambda: iam.delete_role(RoleName=name))
+
+    def _create(self, iam: Any) -> Outputs:
+        made = iam.create_role(
+            RoleName=self.role.name,
+            AssumeRolePolicyDocument=json.dumps(policy_documents.trusting(None)),
+            MaxSessionDuration=max(self.session_seconds, SHORTEST_SESSION),
+            Description=self.description,
+            Tags=self.mark.tag_list(),
+        )
+        return {"arn": made["Role"]["Arn"], "name": made["Role"]["RoleName"]}

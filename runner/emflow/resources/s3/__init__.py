@@ -1,0 +1,1 @@
+"""Buckets, objects, and the lock that lies in a bucket."""

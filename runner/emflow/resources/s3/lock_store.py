@@ -1,0 +1,92 @@
+"""The lock of a workflow as an object in its components bucket, by S3's conditional writes.
+
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html: with If-None-Match the object is written
+only where there is none, with If-Match only over the one that was read; a request that does not come in time is
+answered with 412, and with 409 when another one is being worked on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from emflow.engine.clients import Clients
+from emflow.engine.errors import as_problem, code, status
+from emflow.engine.holder import Holder
+from emflow.engine.lock import Found, Lock, NoPlace
+from emflow.resources.ownership import COMPONENTS_BUCKET
+from emflow.workflow.model import Workflow
+
+
+def lock_of(workflow: Workflow, clients: Clients, holder: Holder | None = None) -> Lock:
+    """The lock of a workflow, not taken yet."""
+    return Lock(LockObject.of(workflow, clients), holder)
+
+
+@dataclass(frozen=True)
+class LockObject:
+    """Where the lock of one workflow is kept."""
+
+    clients: Clients
+    bucket: str
+    key: str
+
+    @classmethod
+    def of(cls, workflow: Workflow, clients: Clients) -> LockObject:
+        return cls(clients, workflow.cloud.buckets.components.name, f"emflow/locks/{workflow.metadata.name}.json")
+
+    @property
+    def where(self) -> str:
+        return f"s3://{self.bucket}/{self.key}"
+
+    @property
+    def needs(self) -> str:
+        return COMPONENTS_BUCKET
+
+    def find(self) -> Found | None:
+        """As `read`; None also where there is no bucket."""
+        try:
+            return self.read()
+        except NoPlace:
+            return None
+
+    def read(self) -> Found | None:
+        answer = self._unless_late(lambda s3: s3.get_object(Bucket=self.bucket, Key=self.key))
+        if answer is None:
+            return None
+        now = parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
+        return Found(answer["Body"].read(), answer["ETag"], (now - answer["LastModified"]).total_seconds())
+
+    def write(self, body: bytes, over: str | None) -> str | None:
+        condition = {"IfMatch": over} if over else {"IfNoneMatch": "*"}
+        answer = self._unless_late(
+            lambda s3: s3.put_object(
+                Bucket=self.bucket, Key=self.key, Body=body, ContentType="application/json", **condition
+            )
+        )
+        return str(answer["ETag"]) if answer else None
+
+    def remove(self, version: str) -> bool:
+        return bool(self._unless_late(lambda s3: s3.delete_object(Bucket=self.bucket, Key=self.key, IfMatch=version)))
+
+    def _unless_late(self, call: Callable[[Any], dict[str, Any]]) -> dict[str, Any] | None:
+        """The answer to a call; None when the object is not what, or where, the call supposed.
+
+        Raises:
+            NoPlace: there is no bucket.
+            Problem: S3 refuses, or is out of reach.
+        """
+        try:
+            return call(self.clients("s3"))
+        except ClientError as error:
+            if code(error) == "NoSuchBucket":
+                raise NoPlace from error
+            if status(error) in {404, 409, 412}:
+                return None
+            raise as_problem(error) from error
+        except BotoCoreError as error:
+            raise as_problem(error) from error

@@ -1,0 +1,1 @@
+"""SageMaker: fleet, devices, compilation and packaging jobs."""

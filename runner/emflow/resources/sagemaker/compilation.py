@@ -1,0 +1,147 @@
+"""The Neo compilation job: the model, compiled for the board.
+
+Semantics: https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateCompilationJob.html.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from emflow.engine.clients import Clients
+from emflow.engine.errors import missing, status
+from emflow.engine.resource import Diff, Inputs, Observed, Outputs, Run
+from emflow.resources.ownership import COMPILATION, MODEL, PERMISSIONS, ROLE, Mark, digest_of
+from emflow.resources.sagemaker import jobs
+
+
+@dataclass(frozen=True)
+class Compilation:
+    """A compilation.
+
+    Args:
+        base: the job's name in the workflow.
+        source: S3 URI of the model's archive; content-addressed, so it stands for the bytes.
+        shapes: input name → shape.
+        bucket: the components bucket, for what comes out.
+        timeout: seconds that the job may run.
+        kms_key: what comes out is encrypted with it; None for what the bucket does by itself.
+        packaged: whether what this compilation is for has been made of the same inputs, and is there; then nobody
+            needs the archive again.
+    """
+
+    base: str
+    source: str
+    shapes: Mapping[str, tuple[int, ...]]
+    framework: str
+    target_device: str
+    bucket: str
+    timeout: float
+    mark: Mark
+    retry_failed: bool = False
+    kms_key: str | None = None
+    packaged: Callable[[Clients], bool] = field(default=lambda _: False, compare=False)
+
+    @property
+    def id(self) -> str:
+        return COMPILATION
+
+    @property
+    def name(self) -> str:
+        return self.base
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset({MODEL, ROLE, PERMISSIONS})
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """What the result depends on; neither the role nor the time that it takes is part of that."""
+        return {
+            "model": self.source,
+            "inputs": {name: list(shape) for name, shape in self.shapes.items()},
+            "framework": self.framework,
+            "target_device": self.target_device,
+        }
+
+    @property
+    def digest(self) -> str:
+        return digest_of(self.inputs)
+
+    def observe(self, clients: Clients) -> Observed | None:
+        found = jobs.find(lambda name: self._describe(clients, name), self.base, self.digest)
+        return {"jobs": found} if found else None
+
+    def diff(self, observed: Observed | None, inputs: Inputs) -> Diff:
+        there = observed["jobs"] if observed else ()
+        return jobs.compare(self.id, self.base, self.digest, there, self.inputs, retry_failed=self.retry_failed)
+
+    def apply(self, clients: Clients, diff: Diff, inputs: Inputs, run: Run) -> Outputs:
+        name = diff.wanted["job"]
+
+        def create() -> None:
+            clients("sagemaker").create_compilation_job(
+                CompilationJobName=name,
+                RoleArn=inputs(ROLE, "arn"),
+                InputConfig={
+                    "S3Uri": self.source,
+                    "DataInputConfig": json.dumps(self.inputs["inputs"]),
+                    "Framework": self.framework,
+                },
+                # A folder of its own for each job: nothing that another job made is ever overwritten.
+                OutputConfig={
+                    "S3OutputLocation": f"s3://{self.bucket}/models/compiled/{name}",
+                    "TargetDevice": self.target_device,
+                    **({"KmsKeyId": self.kms_key} if self.kms_key else {}),
+                },
+                StoppingCondition={"MaxRuntimeInSeconds": max(1, round(self.timeout))},
+                Tags=self.mark.tag_list(self.digest),
+            )
+
+        job = jobs.run(
+            self.id, lambda name: self._describe(clients, name), create, diff, self.inputs, run, self.timeout
+        )
+        return {"job": job.name, **job.outputs}
+
+    def _describe(self, clients: Clients, name: str) -> jobs.Job | None:
+        try:
+            found = clients("sagemaker").describe_compilation_job(CompilationJobName=name)
+        except ClientError as error:
+            if missing(error):
+                return None
+            raise
+        source, output = found.get("InputConfig", {}), found["OutputConfig"]
+        completed = found["CompilationJobStatus"] == "COMPLETED"
+        artifact = found["ModelArtifacts"]["S3ModelArtifacts"]
+        return jobs.Job(
+            name=name,
+            status=found["CompilationJobStatus"],
+            inputs={
+                "model": source.get("S3Uri"),
+                "inputs": jobs.parsed(source.get("DataInputConfig")),
+                "framework": source.get("Framework"),
+                "target_device": output.get("TargetDevice"),
+            },
+            reason=found.get("FailureReason", ""),
+            outputs={"artifact": artifact} if completed else {},
+            usable=not completed or _there(clients, artifact) or self.packaged(clients),
+        )
+
+
+def _there(clients: Clients, uri: str) -> bool:
+    """Whether an object is still in S3. One that we may not look at counts as being there."""
+    # By hand: a key may hold what would end the path of a web address, such as "#".
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    try:
+        clients("s3").head_object(Bucket=bucket, Key=key)
+    except ClientError as error:
+        return status(error) == 403 if status(error) in {403, 404} else _raise(error)
+    return True
+
+
+def _raise(error: ClientError) -> bool:
+    raise error

@@ -1,0 +1,251 @@
+"""The devices registered in the fleet: all of the workflow's at once, in batches.
+
+Whose a registration is stands in its description, which comes with every page of the list: so not one call is made for
+a single device, unless somebody changed its description; then its tags tell. What the workflow registered and no longer
+names is deregistered; what others registered stays. Edge Manager wants the device name to be the core's thing name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from emflow.engine.clients import Clients
+from emflow.engine.resource import Action, Change, Diff, Inputs, Observed, Outputs, Run
+from emflow.engine.work import together
+from emflow.problems import Problem
+from emflow.resources.answers import unless_missing
+from emflow.resources.ownership import DEVICES, FLEET, NOT_OURS, Mark, by_key
+from emflow.workflow.model import DEVICE_NAME
+
+BATCH = 100
+"""Devices a request. RegisterDevices documents no limit; ListDevices gives so many a page."""
+
+LONGEST_DESCRIPTION = 40
+
+ODD = 16
+"""Of how many devices at most the tags are looked at, when somebody has changed the description."""
+
+FEW = 20
+"""How many names a plan shows."""
+
+
+@dataclass(frozen=True)
+class Devices:
+    """All devices of one workflow, in one fleet. `thing_group`: its members are devices too, as they are now."""
+
+    fleet: str
+    named: tuple[str, ...]
+    mark: Mark
+    thing_group: str | None = None
+
+    @property
+    def id(self) -> str:
+        return DEVICES
+
+    @property
+    def name(self) -> str:
+        if not self.named and not self.thing_group:
+            return f"devices of {self.fleet}"
+        group = [f"members of {self.thing_group}"] if self.thing_group else []
+        return (
+            ", ".join([*self.named, *group])
+            if len(self.named) < 4
+            else f"{len(self.named)} devices" + (f" and the {group[0]}" if group else "")
+        )
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset({FLEET})
+
+    @property
+    def description(self) -> str:
+        """What a registration of ours says: the workflow's name, shortened where it has to be."""
+        text = f"emflow {self.mark.workflow}"
+        if len(text) <= LONGEST_DESCRIPTION:
+            return text
+        digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+        return f"{text[: LONGEST_DESCRIPTION - 9]}-{digest}"
+
+    def observe(self, clients: Clients) -> Observed | None:
+        found: dict[str, Any] = together(
+            {"listed": partial(self._listed, clients), "members": partial(self._members, clients)}
+        )
+        listed = found["listed"] or {}
+        odd = [name for name in (*self.named, *(found["members"] or ())) if name in listed and not listed[name]["ours"]]
+        for name, tags in together({name: partial(_tags, clients, listed[name]["arn"]) for name in odd[:ODD]}).items():
+            listed[name]["ours"] = self.mark.is_on(tags)
+        return found
+
+    def diff(self, observed: Observed | None, inputs: Inputs) -> Diff:
+        assert observed is not None  # there is always something to know: whether the fleet exists
+        listed: dict[str, Any] = observed["listed"] or {}
+        wanted = dict.fromkeys([*self.named, *self._fitting(observed["members"])])
+        register = [name for name in wanted if name not in listed]
+        dropped = [name for name in listed if name not in wanted]
+        deregister = [name for name in dropped if listed[name]["ours"]]
+        # Of those in the workflow: what somebody changed in a registration of ours is mended.
+        same = [name for name in wanted if name in listed]
+        changed = [name for name in same if listed[name]["ours"] and self._changes(name, listed[name])]
+        others = [name for name in dropped if not listed[name]["ours"]]
+        elsewhere = [name for name in same if not listed[name]["ours"] and listed[name]["thing"] != name]
+        notes = [
+            _note("registered by others, and left alone", others),
+            _note("registered by others for another thing", elsewhere),
+        ]
+        changes = [change for name in changed for change in self._changes(name, listed[name])]
+        if register or deregister:
+            # Only what comes and goes: nobody wants to read the thousands that stay.
+            changes.insert(0, Change("registered", _few(deregister), _few(register)))
+        action = Action.NONE
+        if changes:
+            action = Action.UPDATE if any(device["ours"] for device in listed.values()) else Action.CREATE
+        work = {"register": tuple(register), "deregister": tuple(deregister), "update": tuple(changed)}
+        return Diff(action, tuple(changes), notes=tuple(note for note in notes if note), wanted=work)
+
+    def apply(self, clients: Clients, diff: Diff, inputs: Inputs, run: Run) -> Outputs:
+        sagemaker = clients("sagemaker")
+        self._register(clients, diff.wanted["register"], run)
+        for batch in _batches(diff.wanted["update"]):
+            sagemaker.update_devices(DeviceFleetName=self.fleet, Devices=self._registrations(batch))
+        self._deregister(clients, diff.wanted["deregister"], run)
+        return {}
+
+    def kept(self, observed: Observed, *, delete_data: bool) -> str | None:
+        listed = observed["listed"] or {}
+        if any(device["ours"] for device in listed.values()):
+            return None
+        return NOT_OURS if listed else ""
+
+    def delete(self, clients: Clients, run: Run) -> None:
+        listed = self.registered(clients)
+        self._deregister(clients, [name for name, device in listed.items() if device["ours"]], run)
+
+    def registered(self, clients: Clients) -> dict[str, Any]:
+        """What is registered in the fleet, by name; nothing where there is no such fleet."""
+        return self._listed(clients) or {}
+
+    def of_others(self, clients: Clients) -> list[str]:
+        """The names of devices in the fleet that somebody else registered."""
+        return [name for name, device in self.registered(clients).items() if not device["ours"]]
+
+    def _listed(self, clients: Clients) -> dict[str, Any] | None:
+        """What is registered, by name: its thing, its ARN, whose it is; None when there is no such fleet."""
+        sagemaker = clients("sagemaker")
+        pages = sagemaker.get_paginator("list_devices").paginate(
+            DeviceFleetName=self.fleet, PaginationConfig={"PageSize": BATCH}
+        )
+        return unless_missing(
+            lambda: {
+                device["DeviceName"]: {
+                    "thing": device.get("IotThingName"),
+                    "arn": device["DeviceArn"],
+                    "description": device.get("Description", ""),
+                    "ours": device.get("Description") == self.description,
+                }
+                for page in pages
+                for device in page["DeviceSummaries"]
+            }
+        )
+
+    def _members(self, clients: Clients) -> list[str] | None:
+        """The members of the thing group; None when there is no such group."""
+        if self.thing_group is None:
+            return []
+        pages = (
+            clients("iot")
+            .get_paginator("list_things_in_thing_group")
+            .paginate(thingGroupName=self.thing_group, PaginationConfig={"PageSize": 250})
+        )
+        return unless_missing(lambda: sorted(thing for page in pages for thing in page["things"]))
+
+    def _fitting(self, members: Sequence[str] | None) -> Sequence[str]:
+        """The members, all of which can be devices.
+
+        Raises:
+            Problem: the names of some cannot, or there is no such group.
+        """
+        if members is None:
+            raise Problem(
+                f"IoT knows no thing group {self.thing_group}",
+                where=self.id,
+                mend="Correct cloud.fleet.thing_group, or make the group first.",
+            )
+        if wrong := [name for name in members if not re.fullmatch(DEVICE_NAME, name)]:
+            raise Problem(
+                f"{len(wrong)} members of thing group {self.thing_group} cannot be devices: {_some(wrong)}",
+                where=self.id,
+                mend="Edge Manager takes letters, digits and dashes, at most 63: rename those things, or regroup them.",
+            )
+        return members
+
+    def _changes(self, name: str, device: dict[str, Any]) -> list[Change]:
+        want = {"thing": name, "description": self.description}
+        return [Change(f"{name}.{key}", device[key], value) for key, value in want.items() if device[key] != value]
+
+    def _registrations(self, names: Iterable[str]) -> list[dict[str, str]]:
+        return [{"DeviceName": name, "IotThingName": name, "Description": self.description} for name in names]
+
+    def _register(self, clients: Clients, names: Sequence[str], run: Run) -> None:
+        done = 0
+        for batch in _batches(names):
+            try:
+                self._register_batch(clients, batch)
+            except (ClientError, BotoCoreError):
+                # Perhaps an earlier try went through and its answer was lost: go on with what is not there yet.
+                listed = self._listed(clients) or {}
+                missing = [name for name in batch if name not in listed]
+                if len(missing) == len(batch):
+                    raise
+                if missing:
+                    self._register_batch(clients, missing)
+            done += len(batch)
+            if done < len(names):
+                run.waiting("registering", f"{done} of {len(names)}")
+                run.pause(0)
+
+    def _register_batch(self, clients: Clients, names: Sequence[str]) -> None:
+        clients("sagemaker").register_devices(
+            DeviceFleetName=self.fleet, Devices=self._registrations(names), Tags=self.mark.tag_list()
+        )
+
+    def _deregister(self, clients: Clients, names: Sequence[str], run: Run) -> None:
+        done = 0
+        for batch in _batches(names):
+            try:
+                clients("sagemaker").deregister_devices(DeviceFleetName=self.fleet, DeviceNames=list(batch))
+            except (ClientError, BotoCoreError):
+                # Perhaps an earlier try went through and its answer was lost.
+                if set(batch) & (self._listed(clients) or {}).keys():
+                    raise
+            done += len(batch)
+            if done < len(names):
+                run.waiting("deregistering", f"{done} of {len(names)}")
+                run.pause(0)
+
+
+def _tags(clients: Clients, arn: str) -> dict[str, str]:
+    pages = clients("sagemaker").get_paginator("list_tags").paginate(ResourceArn=arn)
+    return by_key([tag for page in pages for tag in page["Tags"]])
+
+
+def _few(names: Sequence[str]) -> list[str]:
+    return [*names[:FEW], f"and {len(names) - FEW} more"] if len(names) > FEW + 1 else list(names)
+
+
+def _batches(names: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (names[start : start + BATCH] for start in range(0, len(names), BATCH))
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def _note(what: str, names: Sequence[str]) -> str:
+    return f"{what}: {_some(names)}" if names else ""

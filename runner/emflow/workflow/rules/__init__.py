@@ -1,0 +1,1 @@
+"""What the JSON Schema cannot say about a workflow, one module a subject."""

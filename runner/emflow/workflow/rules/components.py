@@ -1,0 +1,202 @@
+"""Rules for what comes onto the device: every component finds there what it needs, at a version that serves it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from emflow.workflow.aws_regions import NEO_CLOUD, NEO_DEVICES, REGIONS
+from emflow.workflow.model import AGENT_COMPONENT, Workflow
+from emflow.workflow.rules.violation import Offence
+from emflow.workflow.source.positions import Place, spell
+from emflow.workflow.variables.resolve import close
+
+COMPONENTS: Place = ("cloud", "deployment", "components")
+
+NEEDED = {AGENT_COMPONENT: (1, 0, 0), "aws.greengrass.TokenExchangeService": (2, 0, 0)}
+"""What the application's recipe depends on, and from which version."""
+
+NAMED = {
+    "aws.greengrass.Nucleus": "the next deployment may then take another minor version of the nucleus, and restart it",
+    "aws.greengrass.TokenExchangeService": "the application's credentials then come from a version nobody chose",
+}
+"""Comes as somebody's dependency when it is not named: then AWS chooses the version, not the workflow."""
+
+CONFIGURED = {
+    AGENT_COMPONENT: "edge.agent and edge.capture",
+    "aws.greengrass.SecretManager": "the credentials of edge.streams",
+}
+"""Whose configuration the workflow says elsewhere."""
+
+AGENT_SOCKET_KEYS = ("agentSocket", "UnixSocketName")
+"""Under which names a component's configuration holds the agent's socket: ours, and AWS's."""
+
+
+def agent_deployed(workflow: Workflow) -> Iterator[Offence]:
+    """A deployment replaces the whole set: leaving the agent out takes it off the device."""
+    if AGENT_COMPONENT not in workflow.cloud.deployment.components:
+        yield Offence(
+            COMPONENTS,
+            f"{AGENT_COMPONENT} is not deployed, so nothing on the device would answer the application",
+            f"add {AGENT_COMPONENT}: latest",
+        )
+
+
+def needs(workflow: Workflow) -> Iterator[Offence]:
+    deployed = workflow.cloud.deployment.components
+    for name, least in NEEDED.items():
+        version = _numbers(deployed.get(name, ""))
+        if version and version < least:
+            wanted = ".".join(map(str, least))
+            message = f"the application needs {name} {wanted} or newer, {deployed[name]} would be deployed"
+            yield Offence((*COMPONENTS, name), message, f"write latest, or {wanted} or newer")
+    ours = {workflow.edge.component.name, workflow.cloud.package.component.name}
+    ours |= {component.name for component in workflow.components}
+    for index, component in enumerate(workflow.components):
+        for name, requirement in component.dependencies.items():
+            place: Place = ("components", index, "dependencies", name)
+            if name == component.name:
+                yield Offence(place, f"{name!r} depends on itself", "remove the line")
+            elif name in deployed:
+                version = _numbers(deployed[name])
+                if version and not _satisfies(version, requirement):
+                    message = f"{component.name!r} needs {name} {requirement}, {deployed[name]} would be deployed"
+                    yield Offence(place, message, f"change it here, or under {spell(COMPONENTS)}")
+            elif name not in ours and not name.startswith("aws.greengrass."):
+                mend = close(name, dict.fromkeys(ours)) or "add it under `components`"
+                yield Offence(place, f"{component.name!r} needs {name!r}, which this workflow does not deploy", mend)
+
+
+def named(workflow: Workflow) -> Iterator[Offence]:
+    for name, why in NAMED.items():
+        if name not in workflow.cloud.deployment.components:
+            yield Offence(COMPONENTS, f"{name} is not named: {why}", f"add {name}: latest, or the version in use")
+
+
+def settings(workflow: Workflow) -> Iterator[Offence]:
+    deployed = workflow.cloud.deployment.components
+    seen: set[str] = set()
+    for index, given in enumerate(workflow.cloud.deployment.settings):
+        place: Place = ("cloud", "deployment", "settings", index, "component")
+        if given.component not in deployed:
+            mend = close(given.component, deployed) or f"add it under {spell(COMPONENTS)}"
+            yield Offence(place, f"{given.component!r} is not among {spell(COMPONENTS)}", mend)
+        elif given.component in CONFIGURED and (given.configuration or given.reset):
+            yield Offence(place, f"{given.component} is configured by {CONFIGURED[given.component]}", "set it there")
+        elif given.component in seen:
+            yield Offence(place, f"{given.component!r} has settings already", "put them together")
+        seen.add(given.component)
+
+
+def one_socket(workflow: Workflow) -> Iterator[Offence]:
+    socket = workflow.edge.agent.socket
+    for index, component in enumerate(workflow.components):
+        for key in AGENT_SOCKET_KEYS:
+            other = component.configuration.get(key)
+            if isinstance(other, str) and _path(other) != _path(socket):
+                yield Offence(
+                    ("components", index, "configuration", key),
+                    f"{component.name!r} looks for the agent at {other}, the agent listens at {socket}",
+                    "write the same path as in edge.agent.socket",
+                )
+
+
+def access(workflow: Workflow) -> Iterator[Offence]:
+    """Access policies of components of the user's own: each grants topics that can be meant."""
+    for index, component in enumerate(workflow.components):
+        place: Place = ("components", index, "configuration", "accessControl")
+        granted = component.configuration.get("accessControl")
+        proxy = granted.get("aws.greengrass.ipc.mqttproxy") if isinstance(granted, Mapping) else None
+        for policy, body in proxy.items() if isinstance(proxy, Mapping) else ():
+            resources = body.get("resources", []) if isinstance(body, Mapping) else []
+            for number, topic in enumerate(resources if isinstance(resources, list) else []):
+                why = _topic_fault(topic)
+                if why:
+                    at = (*place, "aws.greengrass.ipc.mqttproxy", policy, "resources", number)
+                    yield Offence(
+                        at, f"the policy {policy!r} grants {topic!r}: {why}", "grant the topics that are used"
+                    )
+
+
+def region(workflow: Workflow) -> Iterator[Offence]:
+    """Edge Manager only where it was; a region that Greengrass has since been opened in needs a newer emflow."""
+    name = workflow.aws.region
+    if not re.fullmatch(r"[a-z]{2}(-[a-z]+)+-[0-9]+", name):
+        return  # no region at all: the schema has said so
+    used = [service for service in REGIONS if service != "SageMaker Edge Manager" or _edge_manager(workflow)]
+    for service in used:
+        if name not in REGIONS[service]:
+            near = close(name, dict.fromkeys(REGIONS[service])) if not _known(name) else ""
+            mend = near or f"{service} is in: {', '.join(sorted(REGIONS[service]))}"
+            yield Offence(("aws", "region"), f"{service} is not in the region {name!r}", mend)
+            return
+
+
+def neo_target(workflow: Workflow) -> Iterator[Offence]:
+    device, framework = workflow.cloud.compile.target_device, workflow.cloud.model.framework
+    place: Place = ("cloud", "compile", "target_device")
+    if device in NEO_CLOUD:
+        yield Offence(place, f"Neo does not compile {framework} for {device!r}, which is no edge device", _devices())
+    elif device not in NEO_DEVICES:
+        mend = close(device, dict.fromkeys(NEO_DEVICES)) or _devices()
+        yield Offence(place, f"Neo has no target device {device!r}", mend)
+
+
+def discontinued(workflow: Workflow) -> Iterator[Offence]:
+    if _edge_manager(workflow):
+        yield Offence(
+            ("edge", "agent", "provider"),
+            "AWS discontinued SageMaker Edge Manager on 26 April 2024: it serves existing installations only",
+            "for a new installation run emflow-agent on the device: it answers the same calls on the same socket",
+        )
+
+
+def _edge_manager(workflow: Workflow) -> bool:
+    return workflow.edge.agent.provider == "edge-manager"
+
+
+def _known(region: str) -> bool:
+    return any(region in regions for regions in REGIONS.values())
+
+
+def _devices() -> str:
+    return f"one of: {', '.join(sorted(NEO_DEVICES))}"
+
+
+def _path(text: str) -> str:
+    """A socket's path as gRPC addresses spell it, without what only they write."""
+    return re.sub(r"^unix:(?://)?", "", text)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(map(int, version.split("."))) if re.fullmatch(r"\d+(\.\d+){2}", version) else ()
+
+
+def _satisfies(version: tuple[int, ...], requirement: str) -> bool:
+    """Greengrass's requirements, as far as they are comparisons joined by blanks; anything else is AWS's to judge."""
+    for part in requirement.split():
+        match = re.fullmatch(r"(>=|<=|>|<|={0,2})(\d+\.\d+\.\d+)", part)
+        if not match:
+            return True
+        other = _numbers(match[2])
+        if not {
+            ">=": version >= other,
+            "<=": version <= other,
+            ">": version > other,
+            "<": version < other,
+        }.get(match[1], version == other):
+            return False
+    return True
+
+
+def _topic_fault(topic: Any) -> str:
+    if not isinstance(topic, str) or not topic:
+        return "that is no topic"
+    if topic in ("*", "#"):
+        return "that is every topic of the account"
+    if "#" in topic[:-1] or (topic.endswith("#") and not topic.endswith("/#")):
+        return "`#` can only be the last level"
+    if any("+" in level and level != "+" for level in topic.split("/")):
+        return "`+` can only be a whole level"
+    return ""

@@ -1,0 +1,171 @@
+"""Rules for the files beside a workflow: the model is one, and what the workflow says of it; so are the labels.
+
+A file that is not there yet is a warning: CI checks workflows without their models, and `apply` misses it in time.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+from emflow.problems import Problem
+from emflow.workflow.artifact import check_labels, check_model, is_archive, is_model
+from emflow.workflow.model import Workflow
+from emflow.workflow.network import Network, Tensor
+from emflow.workflow.rules.violation import Offence
+from emflow.workflow.source.positions import Place, spell
+from emflow.workflow.variables.resolve import close
+
+ARTIFACT: Place = ("cloud", "model", "artifact")
+INPUTS: Place = ("cloud", "model", "inputs")
+TYPES: Place = ("cloud", "model", "input_types")
+LABELS: Place = ("edge", "model_io", "labels")
+
+Content = TypeVar("Content")
+
+
+def artifact(workflow: Workflow) -> Iterator[Offence]:
+    name = workflow.cloud.model.artifact
+    if "://" in name:
+        yield Offence(
+            ARTIFACT, "a model is not fetched from an address in this version", "download it, and give its path"
+        )
+    elif not (is_archive(name) or is_model(name)):
+        mend = "give the model or an archive of it"
+        yield Offence(ARTIFACT, f"{name!r} is neither a .tflite nor a .tar.gz or .tgz", mend)
+    else:
+        found = _model(workflow)
+        if isinstance(found, Problem):
+            yield Offence(ARTIFACT, f"{found.where}: {found.what}", found.mend)
+
+
+def labels(workflow: Workflow) -> Iterator[Offence]:
+    found = _labels(workflow)
+    if isinstance(found, Problem):
+        yield Offence(LABELS, f"{found.where}: {found.what}", found.mend)
+
+
+def missing(workflow: Workflow) -> Iterator[Offence]:
+    given: list[tuple[Place, str | None]] = [
+        (ARTIFACT, workflow.cloud.model.artifact),
+        (LABELS, workflow.edge.model_io.labels),
+        (("cloud", "fleet", "devices_file"), workflow.cloud.fleet.devices_file),
+        (("edge", "component", "recipe"), workflow.edge.component.recipe),
+    ]
+    for index, component in enumerate(workflow.components):
+        given += [
+            (("components", index, "recipe"), component.recipe),
+            (("components", index, "artifacts"), component.artifacts),
+        ]
+    for place, name in given:
+        if name is None or "://" in name:
+            continue
+        path = Path(workflow.folder, name)
+        try:
+            path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            yield Offence(place, f"{path} is not there, so what it holds was not checked", "put it there before apply")
+        except (OSError, ValueError) as error:
+            if place not in (ARTIFACT, LABELS):  # those are refused for it
+                yield Offence(place, f"{path} {_unreadable(error)}", "change the path")
+
+
+def inputs(workflow: Workflow) -> Iterator[Offence]:
+    network = _model(workflow)
+    if not isinstance(network, Network):
+        return
+    has = {tensor.name: tensor for tensor in network.inputs}
+    told = ", ".join(f"{_spell(tensor)} of type {tensor.type}" for tensor in network.inputs) or "no inputs"
+    declared = workflow.cloud.model.inputs
+    for name, shape in declared.items():
+        if name not in has:
+            yield Offence(
+                (*INPUTS, name), f"the model has no input {name!r}", close(name, has) or f"the model has {told}"
+            )
+        elif min(shape, default=0) > 0 and not _fits(shape, has[name].shape):
+            message = f"the model's input {_spell(has[name])} is declared as {list(shape)}"
+            yield Offence((*INPUTS, name), message, f"write {list(has[name].shape)}")
+    # One that is misspelt has been told above.
+    if len(declared) < len(has):
+        for name in has.keys() - declared.keys():
+            yield Offence(INPUTS, f"the model's input {name!r} is not declared", f"the model has {told}")
+
+
+def input_types(workflow: Workflow) -> Iterator[Offence]:
+    given, declared = workflow.cloud.model.input_types, workflow.cloud.model.inputs
+    network = _model(workflow)
+    has = {tensor.name: tensor for tensor in network.inputs} if isinstance(network, Network) else {}
+    for name, kind in given.items():
+        if name not in declared:
+            mend = close(name, declared) or f"cloud.model.inputs has: {', '.join(declared)}"
+            yield Offence((*TYPES, name), f"{spell(TYPES)} names {name!r}, which cloud.model.inputs does not", mend)
+        elif name in has and has[name].type != kind:
+            message = f"the model's input {name!r} is {has[name].type}, declared as {kind}"
+            yield Offence((*TYPES, name), message, f"write {has[name].type}, or take the model that was meant")
+
+
+def labels_of_classes(workflow: Workflow) -> Iterator[Offence]:
+    """As the edge component counts: one label a class, or one a class after the offset.
+
+    How many classes a detector has is not always in its outputs' shapes, so it takes the labels as they are.
+    """
+    if workflow.edge.model_io.task == "detection":
+        return
+    network, found, offset = _model(workflow), _labels(workflow), workflow.edge.model_io.class_offset
+    if not isinstance(network, Network) or len(network.outputs) != 1:
+        return
+    classes = network.outputs[0].shape[-1] if network.outputs[0].shape else 0
+    if classes < 1:
+        return
+    if offset >= classes:
+        place: Place = ("edge", "model_io", "class_offset")
+        yield Offence(place, f"an offset of {offset} leaves none of the model's {classes} classes")
+    elif isinstance(found, tuple) and len(found) not in (classes, classes - offset):
+        mend = "one line for each class" + (f", or for each after the first {offset}" if offset else "")
+        yield Offence(LABELS, f"{len(found)} labels for a model with {classes} classes", mend)
+
+
+def _fits(declared: tuple[int, ...], has: tuple[int, ...]) -> bool:
+    """A size that the model leaves open (-1) can be declared as any."""
+    return len(declared) == len(has) and all(there in (-1, size) for size, there in zip(declared, has, strict=True))
+
+
+def _spell(tensor: Tensor) -> str:
+    return f"{tensor.name!r} {list(tensor.shape)}"
+
+
+def _model(workflow: Workflow) -> Network | Problem | None:
+    name = workflow.cloud.model.artifact
+    readable = "://" not in name and (is_archive(name) or is_model(name))
+    return _once(check_model, Path(workflow.folder, name)) if readable else None
+
+
+def _labels(workflow: Workflow) -> tuple[str, ...] | Problem | None:
+    name = workflow.edge.model_io.labels
+    return None if name is None else _once(check_labels, Path(workflow.folder, name))
+
+
+def _once(read: Callable[[Path], Content], path: Path) -> Content | Problem | None:
+    """What a file holds, or what is wrong with it; None where there is no file. Several rules want to know."""
+    try:
+        stat = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:
+        return Problem(_unreadable(error), where=str(path), mend="change the path")
+    found: Content | Problem = _kept(read, path, (stat.st_mtime_ns, stat.st_size, stat.st_ino))
+    return found
+
+
+def _unreadable(error: OSError | ValueError) -> str:
+    return f"cannot be read: {getattr(error, 'strerror', None) or error}"
+
+
+@functools.lru_cache(maxsize=16)
+def _kept(read: Callable[[Path], Content], path: Path, _: tuple[int, ...]) -> Content | Problem:
+    try:
+        return read(path)
+    except Problem as problem:
+        return problem

@@ -1,0 +1,141 @@
+"""Every code that a finding can carry, and the rules that a well-shaped workflow has to keep.
+
+A rule is a function from the typed workflow to offences; it stands in `RULES` under its code, and its code in `CODES`
+with one sentence for people. To add one: write the function in the module that it belongs to, add one line to each
+table, say why in `explanations.toml`, add a file to tests/workflow/broken, and run tools/make_reference.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from emflow.workflow.model import Workflow
+from emflow.workflow.rules import components, consistency, files, model_io, names, rollouts, secrets, streams, topics
+from emflow.workflow.rules.violation import Offence
+
+CODES: Final = {
+    "EM001": "the file cannot be read",
+    "EM002": "the file is not UTF-8",
+    "EM003": "the file is empty",
+    "EM004": "the text is not YAML",
+    "EM005": "a tab where YAML allows only spaces",
+    "EM006": "a key is there twice",
+    "EM007": "a workflow is a mapping",
+    "EM008": "a template has to stand in quotes",
+    "EM009": "a part of YAML that workflows do without: tags, several documents, values that contain themselves",
+    "EM010": "a variable that is not declared, or whose name is none",
+    "EM011": "variables that need each other",
+    "EM012": "a template that cannot be worked out",
+    "EM013": "--var or --var-file names a variable that the workflow does not have",
+    "EM014": "a variable is given a value of another kind",
+    "EM015": "an environment variable is not set",
+    "EM016": "an imported file is not there, or imports what imports it",
+    "EM017": "a secret never becomes text",
+    "EM018": "no password in the file",
+    "EM019": "a secret is one that the device can have",
+    "EM020": "an unknown key",
+    "EM021": "a missing key",
+    "EM022": "a value of the wrong type",
+    "EM023": "a value that is none of the allowed ones",
+    "EM024": "a value outside its limits",
+    "EM030": "device and thing names keep Edge Manager's rule",
+    "EM031": "bucket names keep S3's rules",
+    "EM032": "Edge Manager writes only to buckets with `sagemaker` in their name",
+    "EM033": "fleet, role and thing group names keep AWS's rules",
+    "EM034": "model name and version keep SageMaker's rules",
+    "EM035": "job names keep SageMaker's rules",
+    "EM036": "component names keep Greengrass's rules and leave aws.greengrass.* to AWS",
+    "EM037": "component versions are three numbers",
+    "EM038": "the services in use are in the region",
+    "EM039": "Neo compiles the model's framework for the target device",
+    "EM040": "the target is either a thing or a thing group",
+    "EM041": "the target thing is one of the fleet's devices",
+    "EM042": "a device, a stream or a component is there once",
+    "EM043": "the agent's component is deployed",
+    "EM044": "the two buckets are two",
+    "EM045": "what a component depends on is deployed, at a version that serves it",
+    "EM046": "the deployment names what it would otherwise bring along at any version",
+    "EM047": "application and agent meet on one socket",
+    "EM048": "files that are checked together do not replace each other's components",
+    "EM049": "files that are checked together have names of their own",
+    "EM050": "durations have a number and a unit, and fit where they are used",
+    "EM051": "a capture batch fits into its buffer",
+    "EM052": "Edge Manager embeds at most 3072 bytes",
+    "EM053": "a rollout is for a thing group, and its rate grows for one reason",
+    "EM054": "settings are for a public component that is deployed, and given once",
+    "EM055": "captures to disk say where on the disk",
+    "EM056": "a secret's ARN is whole",
+    "EM060": "a topic to publish to has no wildcards and keeps AWS IoT's limits",
+    "EM061": "a stream is one that the component can read, by settings that fit its address",
+    "EM062": "a socket path is absolute and fits into a socket address",
+    "EM063": "an access policy grants topics that can be meant",
+    "EM064": "what goes into the model and comes out of it fits its task",
+    "EM065": "the name of a device in a topic is filled in on the devices of a thing group",
+    "EM066": "the agent's settings fit each other",
+    "EM067": "results expire in MQTT 5 only",
+    "EM070": "the model file is a .tflite, or an archive with exactly one",
+    "EM071": "the labels are a text file",
+    "EM072": "the files that the workflow names are there to be checked",
+    "EM073": "the model has the declared inputs, in name and shape",
+    "EM074": "the model's inputs have the declared types",
+    "EM075": "there is one label for each of the model's classes",
+    "EM076": "the recipes that templates become work on both nuclei",
+    "EM081": "AWS discontinued the provider",
+}
+
+WARNINGS: Final = frozenset(("EM046", "EM048", "EM049", "EM056", "EM065", "EM072", "EM081"))
+"""Told, but no reason to refuse a workflow; `emflow validate --strict` exits with 2 on them too."""
+
+Rule = Callable[[Workflow], Iterator[Offence]]
+
+RULES: Final[tuple[tuple[str, Rule], ...]] = (
+    ("EM019", secrets.references),
+    ("EM030", names.devices),
+    ("EM031", names.buckets),
+    ("EM032", names.inference_bucket),
+    ("EM033", names.fleet_and_role),
+    ("EM034", names.model),
+    ("EM035", names.jobs),
+    ("EM036", names.components),
+    ("EM037", names.versions),
+    ("EM038", components.region),
+    ("EM039", components.neo_target),
+    ("EM040", consistency.target),
+    ("EM041", consistency.target_in_fleet),
+    ("EM042", consistency.once),
+    ("EM043", components.agent_deployed),
+    ("EM044", consistency.two_buckets),
+    ("EM045", components.needs),
+    ("EM046", components.named),
+    ("EM047", components.one_socket),
+    ("EM050", consistency.durations),
+    ("EM051", consistency.batch_in_buffer),
+    ("EM052", consistency.embed_limit),
+    ("EM053", rollouts.rollout),
+    ("EM054", components.settings),
+    ("EM055", consistency.disk),
+    ("EM056", secrets.whole),
+    ("EM060", topics.topics),
+    ("EM061", streams.streams),
+    ("EM062", names.socket),
+    ("EM063", components.access),
+    ("EM064", model_io.model_io),
+    ("EM065", topics.filled_in_by_the_nucleus),
+    ("EM066", model_io.agent),
+    ("EM067", topics.expiry),
+    ("EM070", files.artifact),
+    ("EM071", files.labels),
+    ("EM072", files.missing),
+    ("EM073", files.inputs),
+    ("EM074", files.input_types),
+    ("EM075", files.labels_of_classes),
+    ("EM081", components.discontinued),
+)
+
+
+def check(workflow: Workflow) -> Iterator[tuple[str, Offence]]:
+    """Every offence against every rule, with the rule's code."""
+    for code, rule in RULES:
+        for offence in rule(workflow):
+            yield code, offence

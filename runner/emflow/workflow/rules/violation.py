@@ -1,0 +1,13 @@
+"""What a rule says: where, what, and what to do about it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from emflow.workflow.source.positions import Place
+
+
+class Offence(NamedTuple):
+    place: Place
+    message: str
+    mend: str = ""

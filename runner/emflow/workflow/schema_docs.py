@@ -1,0 +1,143 @@
+"""What the schema says about each key of a workflow, in its order, for `emflow schema` and the reference."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import emflow_schema
+from emflow.problems import UsageProblem
+from emflow.workflow.variables.resolve import close
+
+SCHEMA = "workflow"
+
+_KINDS = {
+    "string": "text",
+    "integer": "whole number",
+    "number": "number",
+    "boolean": "true or false",
+    "object": "mapping",
+    "array": "list",
+}
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key. `path` as people write it, `[]` after a list; `node` is its schema without references."""
+
+    path: str
+    required: bool
+    node: Mapping[str, Any]
+    holds: tuple[str, ...] = ()
+
+    @property
+    def title(self) -> str:
+        return str(self.node["title"])
+
+    @property
+    def description(self) -> str:
+        return str(self.node["description"])
+
+    @property
+    def kind(self) -> str:
+        """Its type in words, with that of its items where they are no mappings."""
+        if "const" in self.node:
+            return f"always {show(self.node['const'])}"
+        if "enum" in self.node:
+            return "one of " + ", ".join(show(value) for value in self.node["enum"])
+        word = _kind(self.node)
+        items = self.node.get("items")
+        if items and not items.get("properties"):
+            return f"{word} of {_kind(items)}"
+        inner = self.node.get("additionalProperties")
+        return f"{word} to {_kind(inner)}" if isinstance(inner, Mapping) and inner.get("type") else word
+
+    @property
+    def default(self) -> str | None:
+        """The default as YAML on one line; None where the key has none."""
+        return show(self.node["default"]) if "default" in self.node else None
+
+    @property
+    def example(self) -> str:
+        return show(self.node["examples"][0])
+
+    @property
+    def limits(self) -> str:
+        """What a value has to keep beside its type, in words; empty where there is nothing."""
+        node = self.node
+        told = []
+        if "minimum" in node or ("maximum" in node and "exclusiveMinimum" not in node):
+            told.append(f"{node.get('minimum', '…')} to {node.get('maximum', '…')}")
+        if "maxLength" in node:
+            told.append(f"at most {node['maxLength']} characters")
+        if "exclusiveMinimum" in node:
+            told.append(f"above {node['exclusiveMinimum']}")
+        if node.get("minItems", 0) > 1:
+            told.append(f"{node['minItems']} items")
+        elif node.get("minItems") or node.get("minProperties"):
+            told.append("not empty")
+        if "patternErrorMessage" in node:
+            told.append(str(node["patternErrorMessage"]).rstrip("."))
+        return "; ".join(told)
+
+
+def keys() -> Iterator[Key]:
+    """Every key of a workflow, parents before what they hold."""
+    schema = emflow_schema.load(SCHEMA)
+    yield from _keys(schema, schema, "")
+
+
+def find(path: str) -> Key:
+    """One key by its path, such as `edge.streams.every`; indices (`streams[0]`, `streams[]`) may be left out.
+
+    Raises:
+        UsageProblem: there is no such key.
+    """
+    wanted = re.sub(r"\[\d*\]", "", path).strip(".")
+    known = {key.path.replace("[]", ""): key for key in keys()}
+    if wanted in known:
+        return known[wanted]
+    ends = [other for other in known if other.endswith(f".{wanted}")]
+    mend = f"there is: {', '.join(ends)}" if ends else close(wanted, known) or "`emflow schema` prints all"
+    raise UsageProblem(f"a workflow has no key `{path}`", where="emflow schema", mend=mend)
+
+
+def show(value: Any) -> str:
+    """A value as YAML on one line, with quotes only where YAML needs them."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {show(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(show, value)) + "]"
+    plain = isinstance(value, str) and re.fullmatch(
+        r"[A-Za-z/][\w ./@-]*(://[\w./@-]+)?|\d+(\.\d+){2}|\d+(ms|s|m|h|d)", value
+    )
+    return str(value) if plain and value not in ("true", "false", "null") else json.dumps(value, ensure_ascii=False)
+
+
+def _keys(schema: Mapping[str, Any], node: Mapping[str, Any], path: str) -> Iterator[Key]:
+    for name, given in node.get("properties", {}).items():
+        inner = _resolved(schema, given)
+        items = _resolved(schema, inner["items"]) if "items" in inner else {}
+        if items:
+            inner = {**inner, "items": items}
+        below = inner if "properties" in inner else items
+        here = f"{path}.{name}" if path else name
+        yield Key(here, name in node.get("required", ()), inner, tuple(below.get("properties", ())))
+        yield from _keys(schema, below, f"{here}[]" if below is items else here)
+
+
+def _resolved(schema: Mapping[str, Any], node: Mapping[str, Any]) -> dict[str, Any]:
+    """A node with what it refers to; what stands beside the reference counts."""
+    if "$ref" not in node:
+        return dict(node)
+    definition = schema["$defs"][node["$ref"].rpartition("/")[2]]
+    return {**_resolved(schema, definition), **{key: value for key, value in node.items() if key != "$ref"}}
+
+
+def _kind(node: Mapping[str, Any]) -> str:
+    given = node.get("type", "object")
+    kinds = given if isinstance(given, list) else [given]
+    return " or ".join(_KINDS[kind] for kind in kinds if kind != "null")

@@ -1,0 +1,1 @@
+"""YAML with positions: reading files, imports, places for messages."""

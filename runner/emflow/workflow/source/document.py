@@ -1,0 +1,272 @@
+"""YAML text to plain values, with the place of every key and value kept for messages.
+
+Duplicate keys, tags and values that contain themselves are refused; `<<` merges mappings, as YAML 1.1 had it; what
+plain scalars mean is `yaml12`'s business.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from emflow.problems import Finding, Problem, WorkflowProblem
+from emflow.workflow.source.positions import Place, Source, Span, finding_at
+from emflow.workflow.source.safe_open import open_regular
+from emflow.workflow.source.yaml12 import (
+    DEEPEST,
+    MOST_VALUES,
+    QUOTE,
+    TAG,
+    TOO_MANY,
+    UNQUOTED,
+    compose,
+    convert,
+    resolve,
+    split_lines,
+)
+
+LARGEST = 4 * 1024 * 1024
+"""Bytes of one file; a list of ten thousand devices has 300,000."""
+
+MOST_FINDINGS = 100
+"""Nobody reads on after so many, and each costs a snippet."""
+
+MERGE = "<<"
+
+
+@dataclass(frozen=True)
+class Document:
+    """One YAML file, with what it imports, as plain values (`value`) and places (`keys`, `values`)."""
+
+    path: str
+    lines: tuple[str, ...]
+    value: dict[str, Any]
+    keys: dict[Place, Span]
+    values: dict[Place, Span]
+
+    def written(self, place: Place) -> str:
+        """A scalar as it stands in the file, before variables; empty for anything else."""
+        span = self.values.get(place)
+        return span.text if span else ""
+
+    def finding(self, code: str, place: Place, message: str, mend: str = "", *, key: bool = False) -> Finding:
+        """A finding at a value (or at its key); at what holds it when the value itself is not in the file."""
+        first, second = (self.keys, self.values) if key else (self.values, self.keys)
+        near = place
+        while near and near not in first and near not in second:
+            near = near[:-1]
+        if near != place:  # what is not there can only be shown at the key that would hold it
+            first, second = self.keys, self.values
+        span = first.get(near) or second.get(near) or Span(1, 1, 1)
+        return finding_at(self.path, self.lines, span, code, message, mend)
+
+
+def read(path: Path, *, tabs: bool = False) -> Document:
+    """Read and parse one file, without what it imports.
+
+    Args:
+        tabs: they may indent, as in JSON, where no text has one in it.
+
+    Raises:
+        WorkflowProblem: it is missing, not UTF-8, empty, not YAML, or uses what is refused here.
+    """
+    name = str(path)
+    try:
+        with open_regular(path, sys.maxsize, piped=True) as file:
+            data = file.read(LARGEST + 1)
+    except FileNotFoundError:
+        raise _refused(name, "EM001", "there is no such file") from None
+    except Problem as problem:
+        raise _refused(name, "EM001", problem.what, problem.mend) from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise _refused(name, "EM001", f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    return parse(name, data.replace(b"\t", b" ") if tabs else data)
+
+
+def parse(name: str, data: bytes) -> Document:
+    """Parse the bytes of a workflow file; `name` is for messages. Raises as `read` does."""
+    if len(data) > LARGEST:
+        mend = "share parts between workflows with `imports`; keep data in files of its own"
+        raise _refused(name, "EM009", f"larger than {LARGEST // 1024 // 1024} MiB", mend)
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        column = error.start - (data.rfind(b"\n", 0, error.start) + 1) + 1
+        span = Span(line, column, 1)
+        what = f"byte 0x{data[error.start]:02x} is not UTF-8"
+        raise WorkflowProblem([finding_at(name, (), span, "EM002", what, "save the file as UTF-8")]) from None
+    source = Source(name, split_lines(text))
+    root = compose(name, text, source.lines)
+    if root is None or (isinstance(root, yaml.ScalarNode) and not root.value and not root.style):
+        raise _refused(name, "EM003", "the file is empty", "`emflow init` writes one to start from")
+    if not isinstance(root, yaml.MappingNode):
+        what = f"a workflow is a mapping of keys, this is {_kind(root)}"
+        span = _span(root, source)
+        raise WorkflowProblem([finding_at(name, (), span, "EM007", what, "begin with `apiVersion: emflow/v1`")])
+    return _Walk(source).document(root)
+
+
+def _refused(name: str, code: str, message: str, mend: str = "") -> WorkflowProblem:
+    return WorkflowProblem([Finding(name, 0, 0, code, message, mend)])
+
+
+def _span(node: yaml.Node, source: Source) -> Span:
+    start, end = node.start_mark, node.end_mark
+    width = end.column - start.column if end.line == start.line else 10_000
+    text = node.value if isinstance(node, yaml.ScalarNode) else ""
+    return Span(start.line + 1, start.column + 1, max(1, width), text, source)
+
+
+def _kind(node: yaml.Node) -> str:
+    return "a list" if isinstance(node, yaml.SequenceNode) else "a single text"
+
+
+class _Walk:
+    """From nodes to values and places; goes on after a mistake, so that all are told at once."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._keys: dict[Place, Span] = {}
+        self._values: dict[Place, Span] = {}
+        self._findings: list[Finding] = []
+        self._open: set[int] = set()
+
+    def document(self, root: yaml.MappingNode) -> Document:
+        if self._size(root, {}) > MOST_VALUES:
+            mend = "values behind an anchor count as often as it is used"
+            raise _refused(self._source.path, "EM009", TOO_MANY, mend)
+        value = self._value(root, ())
+        if self._findings:
+            raise WorkflowProblem(self._findings)
+        return Document(self._source.path, self._source.lines, value, self._keys, self._values)
+
+    def _size(self, node: yaml.Node, known: dict[int, int]) -> int:
+        """How many values there will be, keys included; an anchor, met before its aliases, is counted but once."""
+        if isinstance(node, yaml.ScalarNode):
+            return 1
+        if id(node) not in known:
+            known[id(node)] = 1  # for what contains itself, which is told later
+            inner = [part for item in node.value for part in (item if isinstance(item, tuple) else (item,))]
+            known[id(node)] = 1 + sum(self._size(part, known) for part in inner)
+        return known[id(node)]
+
+    def _value(self, node: yaml.Node, place: Place) -> Any:
+        self._values[place] = _span(node, self._source)
+        if isinstance(node, yaml.ScalarNode):
+            return self._scalar(node)
+        with self._inside(node) as entered:
+            if not entered:
+                return None
+            if node.tag not in (TAG + "map", TAG + "seq"):
+                self._refuse("EM009", node, f"the tag {_tag_name(node)} means nothing here", "remove it")
+            if not isinstance(node, yaml.MappingNode):
+                return [self._value(item, (*place, index)) for index, item in enumerate(node.value)]
+            return self._mapping(node, place)
+
+    def _mapping(self, node: yaml.MappingNode, place: Place) -> dict[str, Any]:
+        pairs = dict(self._pairs(node))
+        inherited: dict[str, tuple[yaml.ScalarNode, yaml.Node]] = {}
+        for merged in [item for key, item in node.value if _is_merge(key)]:
+            for key, item in self._merged(merged):
+                inherited.setdefault(key.value, (key, item))
+        value = {}
+        for name, (key, item) in {**inherited, **pairs}.items():
+            self._keys[(*place, name)] = _span(key, self._source)
+            value[name] = self._value(item, (*place, name))
+        return value
+
+    def _pairs(self, node: yaml.MappingNode) -> Iterator[tuple[str, tuple[yaml.ScalarNode, yaml.Node]]]:
+        """The keys that stand in a mapping itself, each once."""
+        seen: dict[str, int] = {}
+        for key, item in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                if _is_template(node, key):
+                    self._refuse("EM008", node, UNQUOTED, QUOTE)
+                else:
+                    self._refuse("EM009", key, "a key has to be a text", "")
+                continue
+            if key.value in seen:
+                what = f"the key `{key.value}` is here twice"
+                if _is_merge(key):
+                    self._refuse("EM006", key, what, "merge several at once: <<: [*one, *other]")
+                else:
+                    self._refuse("EM006", key, what, f"the first is in line {seen[key.value]}; keep one of them")
+                continue
+            seen[key.value] = key.start_mark.line + 1
+            if not _is_merge(key):
+                yield key.value, (key, item)
+
+    def _merged(self, node: yaml.Node) -> Iterator[tuple[yaml.ScalarNode, yaml.Node]]:
+        """What `<<: node` brings: its keys, and after them those that it merges itself; the first of a name counts."""
+        with self._inside(node) as entered:
+            if not entered:
+                return
+            if isinstance(node, yaml.SequenceNode):
+                for item in node.value:
+                    yield from self._merged(item)
+            elif isinstance(node, yaml.MappingNode):
+                yield from (pair for _, pair in self._pairs(node))
+                for key, item in node.value:
+                    if _is_merge(key):
+                        yield from self._merged(item)
+            else:
+                mend = 'write <<: *anchor, or put the key in quotes: "<<"'
+                self._refuse("EM009", node, "only a mapping can be merged", mend)
+
+    @contextmanager
+    def _inside(self, node: yaml.Node) -> Iterator[bool]:
+        """Go into a list or mapping; False where it contains itself, which is told."""
+        if id(node) in self._open:
+            self._refuse("EM009", node, "an anchor that contains itself", "write the value out")
+            yield False
+            return
+        if len(self._open) >= DEEPEST:  # through anchors: each by itself is no deeper than that
+            raise _refused(self._source.path, "EM009", f"nested more than {DEEPEST} levels deep")
+        self._open.add(id(node))
+        try:
+            yield True
+        finally:
+            self._open.remove(id(node))
+
+    def _scalar(self, node: yaml.ScalarNode) -> Any:
+        tag = node.tag.removeprefix(TAG)
+        if "\0" in node.value:  # as "\0" in quotes: no path, name or address can have it
+            self._refuse("EM009", node, "a text with the character U+0000 in it", "remove it")
+            return ""
+        if tag == "str" or tag == resolve(node.value):
+            try:
+                return convert(node.value, tag)
+            except ValueError:  # beyond LONGEST_NUMBER
+                self._refuse("EM009", node, f"a number of {len(node.value):,} digits", "put a text in quotes")
+                return 0
+        mend = "remove the tag, or put the text in quotes"
+        self._refuse("EM009", node, f"the tag {_tag_name(node)} means nothing here", mend)
+        return node.value
+
+    def _refuse(self, code: str, node: yaml.Node, message: str, mend: str) -> None:
+        finding = finding_at(self._source.path, (), _span(node, self._source), code, message, mend)
+        if finding not in self._findings:  # an anchor is walked as often as it is used
+            self._findings.append(finding)
+        if len(self._findings) >= MOST_FINDINGS:
+            raise WorkflowProblem(self._findings)
+
+
+def _is_merge(key: yaml.Node) -> bool:
+    return isinstance(key, yaml.ScalarNode) and key.value == MERGE and not key.style
+
+
+def _tag_name(node: yaml.Node) -> str:
+    return node.tag.replace(TAG, "!!")
+
+
+def _is_template(node: yaml.MappingNode, key: yaml.Node) -> bool:
+    """`{{ x }}` without quotes: a flow mapping whose only key is a flow mapping that starts beside it."""
+    beside = key.start_mark.index == node.start_mark.index + 1
+    return bool(node.flow_style and isinstance(key, yaml.MappingNode) and beside)

@@ -1,0 +1,1 @@
+"""Variables and templates of a workflow."""

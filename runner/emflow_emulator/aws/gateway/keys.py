@@ -1,0 +1,79 @@
+"""The access keys that the embedded AWS lets in: the run's own, and those that its IAM and STS have given out."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import parse_qs
+from xml.etree import ElementTree
+
+from emflow_emulator.access import AccessKey
+from emflow_emulator.aws.protocol import Answer
+
+Upstream = Callable[[str, dict[str, Any]], Answer]
+
+
+@dataclass
+class KnownKey:
+    """A key, when it ends (never: None), and whether it may be used now."""
+
+    key: AccessKey
+    ends: datetime | None = None
+    active: bool = True
+
+    @property
+    def ended(self) -> bool:
+        return self.ends is not None and self.ends <= datetime.now(UTC)
+
+
+class Keys:
+    """Stands before moto's IAM and STS and listens to keys being made, switched off and removed.
+
+    Args:
+        own: the run's key, which is always let in.
+        upstream: asks moto.
+    """
+
+    def __init__(self, own: AccessKey, upstream: Upstream) -> None:
+        self._upstream = upstream
+        self._own = own.id
+        self._known = {own.id: KnownKey(own)}
+        self._lock = threading.Lock()
+
+    def find(self, key_id: str) -> KnownKey | None:
+        """The key of this id; None where there is none, or where it is switched off."""
+        with self._lock:
+            known = self._known.get(key_id)
+            return known if known and known.active else None
+
+    def answer(self, service: str, environ: dict[str, Any]) -> Answer:
+        """Answer one request to IAM or STS."""
+        body = environ["wsgi.input"].read()
+        environ["wsgi.input"].seek(0)
+        answered = self._upstream(service, environ)
+        if answered.status == 200 and b"AccessKey" in body + answered.body:
+            asked = parse_qs(body.decode(errors="replace") or environ.get("QUERY_STRING", ""))
+            self._heed(asked, ElementTree.fromstring(answered.body))  # noqa: S314 moto wrote it
+        return answered
+
+    def _heed(self, asked: dict[str, list[str]], document: ElementTree.Element) -> None:
+        operation = document.tag.rpartition("}")[2].removesuffix("Response")
+        key_id = asked.get("AccessKeyId", [""])[0]
+        with self._lock:
+            if operation == "DeleteAccessKey" and key_id != self._own:
+                self._known.pop(key_id, None)
+            elif operation == "UpdateAccessKey" and key_id in self._known and key_id != self._own:
+                self._known[key_id].active = asked.get("Status") == ["Active"]
+            for made in document.iter():
+                found = {child.tag.rpartition("}")[2]: child.text or "" for child in made}
+                if {"AccessKeyId", "SecretAccessKey"} <= found.keys():
+                    self._add(found)
+
+    def _add(self, made: dict[str, str]) -> None:
+        self._known = {key_id: known for key_id, known in self._known.items() if not known.ended}
+        key = AccessKey(made["AccessKeyId"], made["SecretAccessKey"], made.get("SessionToken", ""))
+        ends = made.get("Expiration")
+        self._known[key.id] = KnownKey(key, datetime.fromisoformat(ends) if ends else None)

@@ -1,0 +1,125 @@
+"""What a service of AWS answers to who may not come in: each protocol has its own names and its own form for it."""
+
+from __future__ import annotations
+
+from email.message import Message
+from enum import Enum
+from xml.sax.saxutils import escape
+
+from emflow_emulator.aws.protocol import Answer
+
+PROTOCOLS = {
+    "emflow": "rest-json",
+    "greengrass": "rest-json",
+    "iam": "query",
+    "iot": "rest-json",
+    "kms": "json",
+    "s3": "rest-xml",
+    "sagemaker": "json",
+    "secretsmanager": "json",
+    "sts": "query",
+    "tagging": "json",
+}
+"""The protocol of each service, by the name in the credential scope of a signature."""
+
+FORM, JSON = "application/x-www-form-urlencoded", "application/json"
+_CONTENT_TYPES = {
+    "query": ("", FORM),
+    "rest-json": ("", JSON),
+    "json": ("application/x-amz-json-1.0", "application/x-amz-json-1.1"),
+}
+
+
+class Reason(Enum):
+    """Why: the codes of S3, of the query protocol and of the JSON protocols, and the message."""
+
+    UNSIGNED = (
+        ("AccessDenied", "MissingAuthenticationToken", "MissingAuthenticationTokenException"),
+        "the request is not signed",
+    )
+    INCOMPLETE = (
+        ("AuthorizationHeaderMalformed", "IncompleteSignature", "IncompleteSignatureException"),
+        "the signature is not complete",
+    )
+    UNKNOWN_KEY = (
+        ("InvalidAccessKeyId", "InvalidClientTokenId", "UnrecognizedClientException"),
+        "the embedded AWS does not know this access key: each run has its own, which it prints or writes to a file",
+    )
+    BAD_TOKEN = (
+        ("InvalidToken", "InvalidClientTokenId", "UnrecognizedClientException"),
+        "the session token is not the one that belongs to this access key",
+    )
+    EXPIRED_TOKEN = (("ExpiredToken", "ExpiredToken", "ExpiredTokenException"), "the session token has expired")
+    SIGNATURE = (
+        ("SignatureDoesNotMatch", "SignatureDoesNotMatch", "InvalidSignatureException"),
+        "the signature is not what this request and the secret access key give",
+    )
+    BODY = (
+        ("XAmzContentSHA256Mismatch", "SignatureDoesNotMatch", "InvalidSignatureException"),
+        "the body is not the one whose hash was signed",
+    )
+    SKEWED = (
+        ("RequestTimeTooSkewed", "SignatureDoesNotMatch", "InvalidSignatureException"),
+        "Signature expired, or not yet valid: it is over 15 minutes from the time here",
+    )
+    EXPIRED_URL = (
+        ("AccessDenied", "SignatureDoesNotMatch", "InvalidSignatureException"),
+        "Request has expired, or is not yet valid",
+    )
+
+
+class Refused(Exception):
+    """A request that is not let in.
+
+    Args:
+        message: the reason's own when not given.
+        service: where the signature says which one it is for; guessed when not given.
+    """
+
+    def __init__(self, reason: Reason, message: str = "", service: str = "") -> None:
+        super().__init__(message or reason.value[1])
+        self.reason = reason
+        self.service = service
+
+    def answer(self, headers: Message) -> Answer:
+        """In the form that a client of this service reads."""
+        protocol = PROTOCOLS.get(self.service) or guessed(headers)
+        code = self.reason.value[0][{"rest-xml": 0, "query": 1}.get(protocol, 2)]
+        return refusal(protocol, 400 if self.reason is Reason.INCOMPLETE else 403, code, str(self))
+
+
+def guessed(headers: Message) -> str:
+    """The protocol of a request that does not say which service it is for."""
+    kind = content_type(headers)
+    if kind == FORM:
+        return "query"
+    return "json" if "X-Amz-Target" in headers or "json" in kind else "rest-xml"
+
+
+def content_type(headers: Message) -> str:
+    """Without its parameters."""
+    return str(headers.get("Content-Type") or "").partition(";")[0].strip().lower()
+
+
+def objection_to_content_type(service: str, headers: Message) -> str:
+    """Why a service does not take what a request says it has in it; empty where it does.
+
+    S3 keeps objects of all kinds. The other protocols have their own, and none is one of the three that a web page
+    may send anywhere, but for the forms of the query protocol.
+    """
+    taken = _CONTENT_TYPES.get(PROTOCOLS.get(service, ""))
+    kind = content_type(headers)
+    if taken is None or kind in taken:
+        return ""
+    return f"{service} does not take Content-Type {kind!r}, but {' or '.join(filter(None, taken))}"
+
+
+def refusal(protocol: str, status: int, code: str, message: str) -> Answer:
+    """An error that clients of a protocol read."""
+    error = f"<Code>{code}</Code><Message>{escape(message)}</Message>"
+    if protocol == "query":
+        text = f"<ErrorResponse><Error><Type>Sender</Type>{error}</Error></ErrorResponse>"
+        return Answer(status, {"Content-Type": "text/xml"}, text.encode())
+    if protocol == "rest-xml":
+        return Answer(status, {"Content-Type": "application/xml"}, f"<Error>{error}</Error>".encode())
+    return Answer.refusal(status, code, message)

@@ -1,0 +1,183 @@
+"""Who may come in, which service a request is for, and what comes back: the front door's WSGI application.
+
+An SDK says which service it means in the credential scope of its signature, so one address serves them all. Whatever is
+not signed is refused, but for the health check.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import threading
+from collections.abc import Callable, Iterable
+from email.message import Message
+from http import HTTPStatus
+from typing import Any
+
+from emflow_emulator import loopback
+from emflow_emulator.access import AccessKey
+from emflow_emulator.aws import moto_backend
+from emflow_emulator.aws.account_region import REGION, Place
+from emflow_emulator.aws.errors import ApiError
+from emflow_emulator.aws.gateway import refusals
+from emflow_emulator.aws.gateway.keys import Keys
+from emflow_emulator.aws.gateway.refusals import Refused
+from emflow_emulator.aws.gateway.region import TAGGING, Region
+from emflow_emulator.aws.gateway.signatures import Request, Verifier
+from emflow_emulator.aws.iot_tags import IotTags
+from emflow_emulator.aws.protocol import Answer
+from emflow_emulator.aws.s3_tags import S3Tags
+
+log = logging.getLogger(__name__)
+
+OURS = {"greengrass": "greengrassv2", "sagemaker": "sagemaker"}
+"""Credential scope → botocore's name, for the services that are ours."""
+
+HEADERS = "emflow.headers"
+"""Where the WSGI environment has the headers as they came: a signature is about their own names and their number."""
+
+REPORTS = "emflow"
+"""What reports of core devices are signed for."""
+
+_REPORT = re.compile(r"/_emflow/cores/(?P<thing>[a-zA-Z0-9:_-]{1,128})")
+
+
+class Regions:
+    """The regions that somebody has called so far, each made at its first call."""
+
+    def __init__(self, make: Callable[[Place], Region]) -> None:
+        self._make = make
+        self._made: dict[str, Region] = {}
+        self._things: dict[str, Region] = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, name: str) -> Region:
+        with self._lock:
+            if name not in self._made:
+                self._made[name] = self._make(Place(name))
+            return self._made[name]
+
+    def of(self, thing: str) -> Region:
+        """The region whose IoT knows a thing: its reports do not say where it is."""
+        with self._lock:
+            known, made = self._things.get(thing), list(self._made.values())
+        # Not under the lock: asking IoT is a request of its own, which comes through here again.
+        found = known or next((region for region in made if region.knows(thing)), None)
+        if found:
+            self._things[thing] = found
+        return found or self(REGION)
+
+    def stop(self) -> None:
+        for region in self._made.values():
+            region.stop()
+
+
+class Router:
+    """The WSGI application of the embedded AWS.
+
+    Args:
+        regions: what answers, region by region.
+        credentials: the access key that is let in, besides those that IAM and STS here have given out.
+    """
+
+    def __init__(self, regions: Regions, credentials: AccessKey) -> None:
+        self._regions = regions
+        self._upstream = moto_backend.Upstream()
+        self._keys = Keys(credentials, self._upstream.answer)
+        self._verifier = Verifier(self._keys)
+        self._iot = IotTags(self._upstream.answer)
+        self._s3 = S3Tags(self._upstream.answer)
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        try:
+            answer = self._answer(environ)
+        except RecursionError:
+            answer = Answer.refusal(400, "SerializationException", "the request is nested too deeply")
+        except Exception:
+            log.exception("%s %s failed", environ["REQUEST_METHOD"], environ["PATH_INFO"])
+            answer = Answer.refusal(500, "InternalFailure", "the embedded AWS failed; its log says how")
+        status = f"{answer.status} {_phrase(answer.status)}"
+        # moto lets web pages of all origins read everything; S3 would, where a bucket is set up so.
+        headers = [pair for pair in answer.headers.items() if not pair[0].lower().startswith("access-control-")]
+        start_response(status, headers)
+        return [answer.body]
+
+    def _answer(self, environ: dict[str, Any]) -> Answer:
+        method, headers = environ["REQUEST_METHOD"], environ[HEADERS]
+        objection = loopback.objection(method, environ["RAW_URI"], headers)
+        if objection:
+            return refusals.refusal(refusals.guessed(headers), 403, "AccessDenied", objection)
+        if (method, environ["PATH_INFO"]) == ("GET", "/_emflow/health"):
+            return _health()
+        body = environ["wsgi.input"].read()
+        environ["wsgi.input"].seek(0)
+        try:
+            scope = self._verifier.check(Request(method, environ["RAW_URI"], headers, body))
+        except Refused as refused:
+            return refused.answer(headers)
+        objection = refusals.objection_to_content_type(scope.service, headers)
+        if objection:
+            protocol = refusals.PROTOCOLS[scope.service]
+            return refusals.refusal(protocol, 400, "SerializationException", objection)
+        if environ["PATH_INFO"].startswith("/_emflow/") and scope.service == REPORTS:
+            return self._own(environ)
+        return self._of(scope.region, scope.service, environ)
+
+    def _of(self, region: str, service: str, environ: dict[str, Any]) -> Answer:
+        """What one of the services says."""
+        if service == "tagging":
+            return self._regions(region).answer_tagging(environ, self._iot.tagged(), self._s3.tagged())
+        if service in OURS:
+            return self._regions(region).answer(OURS[service], environ)
+        match service:
+            case "iot":
+                self._regions(region)  # so that a thing made before any other call is found when it reports
+                return self._iot.answer(environ)
+            case "s3":
+                return self._s3.answer(environ)
+            case "iam" | "sts":
+                return self._keys.answer(service, environ)
+            case _ if service in moto_backend.SERVICES:
+                return self._upstream.answer(service, environ)
+        return _not_served(service, environ[HEADERS])
+
+    def _own(self, environ: dict[str, Any]) -> Answer:
+        """What is not AWS: what the nucleus would say over MQTT."""
+        method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
+        report = _REPORT.fullmatch(path)
+        if method == "POST" and report:
+            try:
+                document = json.loads(environ["wsgi.input"].read() or b"null")
+                self._regions.of(report["thing"]).report(report["thing"], document)
+            except ApiError as error:
+                return Answer.refusal(400, error.code, error.message)
+            except ValueError as error:
+                return Answer.refusal(400, "SerializationException", f"the report is not JSON: {error}")
+            return Answer(204, {}, b"")
+        return Answer.refusal(404, "UnknownOperationException", f"the embedded AWS has no {method} {path}")
+
+
+def _health() -> Answer:
+    """For whoever waits until the embedded AWS is there; the only answer to a request that is not signed."""
+    services = sorted([*moto_backend.SERVICES, *OURS.values(), TAGGING])
+    return Answer.json(200, {"services": dict.fromkeys(services, "running")})
+
+
+def _not_served(service: str, headers: Message) -> Answer:
+    """An error that the SDK can read, whichever protocol the service has."""
+    served = ", ".join(sorted([*moto_backend.SERVICES, *OURS, "tagging"]))
+    text = f"the embedded AWS does not have the service '{service}'; it has {served}"
+    if service == "ec2":  # it reads a form of its own
+        error = f"<Code>UnknownService</Code><Message>{text}</Message>"
+        form = f"<Response><Errors><Error>{error}</Error></Errors></Response>"
+        return Answer(501, {"Content-Type": "text/xml"}, form.encode())
+    protocol = "query" if refusals.content_type(headers) == refusals.FORM else "json"
+    return refusals.refusal(protocol, 501, "UnknownService", text)
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return ""

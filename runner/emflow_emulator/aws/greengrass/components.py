@@ -1,0 +1,274 @@
+"""Component versions: created once from a recipe, never changed, listed, described, deleted.
+
+Semantics: https://docs.aws.amazon.com/greengrass/v2/APIReference/API_CreateComponentVersion.html. What S3 holds for
+each artifact at that moment is digested and becomes part of the recipe; a device refuses other bytes.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from emflow.local.aws.greengrass.tokens import ClientTokens
+from emflow_emulator.aws import public_components
+from emflow_emulator.aws.account_region import Place
+from emflow_emulator.aws.errors import ApiError, invalid
+from emflow_emulator.aws.greengrass import recipe as recipes
+from emflow_emulator.aws.greengrass.recipe import Recipe
+from emflow_emulator.aws.greengrass.semver import Version
+from emflow_emulator.aws.internal_clients import Neighbours, S3Object
+from emflow_emulator.aws.paging import page
+from emflow_emulator.aws.protocol import Handler, Params
+
+_ARN = re.compile(
+    r"arn:aws:greengrass:(?P<region>[^:]*):(?P<owner>aws|\d+):components:(?P<name>[^:]+)(?::versions:(?P<version>[^:]+))?"
+)
+
+
+@dataclass(frozen=True)
+class Component:
+    """One version of a component, ours or AWS's."""
+
+    arn: str
+    recipe: Recipe
+    created: datetime
+    settled: datetime
+    tags: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """What the cloud says of it: REQUESTED at first, then INITIATED, DEPLOYABLE once settled."""
+        now = datetime.now(UTC)
+        state = "DEPLOYABLE"
+        if now < self.settled:
+            state = "REQUESTED" if now - self.created < (self.settled - self.created) / 2 else "INITIATED"
+        return {"componentState": state, "message": "NONE", "errors": {}}
+
+    @property
+    def deployable(self) -> bool:
+        return datetime.now(UTC) >= self.settled
+
+
+class Components:
+    """The components of one region: the account's own and the public ones."""
+
+    def __init__(self, place: Place, neighbours: Neighbours, settle_seconds: float) -> None:
+        self._place = place
+        self._neighbours = neighbours
+        self._settle = timedelta(seconds=settle_seconds)
+        self._own: dict[str, dict[str, Component]] = {}
+        self._public: dict[str, dict[str, Component]] | None = None
+        self._tokens = ClientTokens()
+
+    @property
+    def handlers(self) -> dict[str, Handler]:
+        return {
+            "CreateComponentVersion": self._create,
+            "DescribeComponent": self._describe,
+            "GetComponent": self._get,
+            "GetComponentVersionArtifact": self._artifact,
+            "ListComponents": self._list,
+            "ListComponentVersions": self._versions,
+            "DeleteComponent": self._delete,
+        }
+
+    def find(self, name: str, version: str) -> Component | None:
+        """A component version by name, the account's own before AWS's."""
+        for shelf in (self._own, self.public):
+            if version in shelf.get(name, {}):
+                return shelf[name][version]
+        return None
+
+    def versions(self, name: str) -> list[Component]:
+        """All versions under a name, the newest first."""
+        return _newest_first({**self.public.get(name, {}), **self._own.get(name, {})}.values())
+
+    @property
+    def public(self) -> dict[str, dict[str, Component]]:
+        if self._public is None:
+            self._public = {}
+            for released, document in public_components.recipes():
+                recipe = Recipe(document)
+                arn = self._arn(recipe.name, recipe.version, owner="aws")
+                self._public.setdefault(recipe.name, {})[recipe.version] = Component(arn, recipe, released, released)
+        return self._public
+
+    def tags(self, arn: str) -> dict[str, str] | None:
+        """The tags of a version, or of all versions of a component, to be changed in place; None if there is none."""
+        found = _ARN.fullmatch(arn)
+        shelf = self._own.get(found["name"], {}) if found and found["owner"] != "aws" else {}
+        component = shelf.get(found["version"]) if found else None
+        return component.tags if component else None
+
+    def tagged(self) -> dict[str, dict[str, str]]:
+        """The tags of every version of the account's own, by ARN."""
+        return {each.arn: dict(each.tags) for shelf in self._own.values() for each in shelf.values()}
+
+    def create(self, text: bytes, tags: Mapping[str, str]) -> Component:
+        """Make a component version from a recipe.
+
+        Raises:
+            ApiError: the recipe is wrong, an artifact cannot be read, or the version exists.
+        """
+        recipe = recipes.parse(text)
+        name, version = recipe.name, recipe.version
+        if name.startswith("aws.greengrass."):
+            raise invalid(
+                f"Invalid Input: component names that begin with aws.greengrass. are AWS's: {name}",
+                ("ComponentName", "begins with aws.greengrass."),
+            )
+        if version in self._own.get(name, {}):
+            state = self._own[name][version].status["componentState"]
+            raise ApiError(
+                "ConflictException",
+                f"Component [{name} : {version}] for account [{self._place.account}] already exists "
+                f"with state: [{state}]",
+                resourceId=self._arn(name, version),
+                resourceType="component",
+            )
+        self._digest(recipe)
+        now = datetime.now(UTC)
+        component = Component(self._arn(name, version), recipe, now, now + self._settle, dict(tags))
+        self._own.setdefault(name, {})[version] = component
+        return component
+
+    def _digest(self, recipe: Recipe) -> None:
+        unreadable = {}
+        for artifact in recipe.artifacts:
+            artifact.pop("Digest", None)
+            artifact.pop("Algorithm", None)
+            if not artifact["URI"].startswith("s3://"):
+                continue
+            try:
+                digest = self._neighbours.sha256(S3Object.at(artifact["URI"]))
+            except ClientError:
+                unreadable[artifact["URI"]] = "Specified artifact resource cannot be accessed"
+                continue
+            artifact.setdefault("Unarchive", "NONE")
+            artifact["Digest"] = base64.b64encode(digest).decode()
+            artifact["Algorithm"] = "SHA-256"
+        if unreadable:
+            listed = ", ".join(f"{uri} = {why}" for uri, why in unreadable.items())
+            raise invalid(
+                f"Invalid Input: Encountered following errors in Artifacts: {{{listed}}}", *unreadable.items()
+            )
+
+    def _create(self, params: Params) -> dict[str, Any]:
+        if "lambdaFunction" in params:
+            raise invalid("The embedded AWS makes components from recipes only, not from Lambda functions.")
+        if "inlineRecipe" not in params:
+            raise invalid("Either inlineRecipe or lambdaFunction is needed.", ("inlineRecipe", "is missing"))
+
+        def make() -> dict[str, Any]:
+            component = self.create(params["inlineRecipe"], params.get("tags", {}))
+            return {
+                "arn": component.arn,
+                "componentName": component.recipe.name,
+                "componentVersion": component.recipe.version,
+                "creationTimestamp": component.created,
+                "status": {"componentState": "REQUESTED", "message": "NONE", "errors": {}},
+            }
+
+        return self._tokens.once(params, make)
+
+    def _describe(self, params: Params) -> dict[str, Any]:
+        component = self._at(params["arn"])
+        recipe = component.recipe
+        return {
+            "arn": component.arn,
+            "componentName": recipe.name,
+            "componentVersion": recipe.version,
+            "creationTimestamp": component.created,
+            "publisher": recipe.publisher,
+            "description": recipe.description,
+            "status": component.status,
+            "platforms": recipe.platforms,
+            "tags": component.tags,
+        }
+
+    def _get(self, params: Params) -> dict[str, Any]:
+        component = self._at(params["arn"])
+        form = params.get("recipeOutputFormat", "JSON")
+        return {"recipeOutputFormat": form, "recipe": component.recipe.text(form), "tags": component.tags}
+
+    def _artifact(self, params: Params) -> dict[str, Any]:
+        component = self._at(params["arn"])
+        for artifact in component.recipe.artifacts:
+            uri: str = artifact["URI"]
+            if uri.startswith("s3://") and uri.rpartition("/")[2] == params["artifactName"].rpartition("/")[2]:
+                where = S3Object.at(uri)
+                url = self._neighbours("s3").generate_presigned_url(
+                    "get_object", {"Bucket": where.bucket, "Key": where.key}
+                )
+                return {"preSignedUrl": url}
+        raise _missing(f"{params['arn']} has no artifact {params['artifactName']}", params["artifactName"], "artifact")
+
+    def _list(self, params: Params) -> dict[str, Any]:
+        shelf = self.public if params.get("scope") == "PUBLIC" else self._own
+        listed, token = page([_newest_first(shelf[name].values())[0] for name in sorted(shelf)], params)
+        return {"components": [_summary(component) for component in listed], "nextToken": token}
+
+    def _versions(self, params: Params) -> dict[str, Any]:
+        found = _ARN.fullmatch(params["arn"])
+        shelf = (self.public if found["owner"] == "aws" else self._own) if found else {}
+        if not found or found["version"] or found["name"] not in shelf:
+            raise _missing(f"Component {params['arn']} does not exist.", params["arn"])
+        listed, token = page(_newest_first(shelf[found["name"]].values()), params)
+        return {
+            "componentVersions": [
+                {"componentName": each.recipe.name, "componentVersion": each.recipe.version, "arn": each.arn}
+                for each in listed
+            ],
+            "nextToken": token,
+        }
+
+    def _delete(self, params: Params) -> None:
+        component = self._at(params["arn"])
+        shelf = self._own.get(component.recipe.name, {})
+        if shelf.pop(component.recipe.version, None) is not component:
+            raise ApiError("AccessDeniedException", f"{component.arn} is AWS's and cannot be deleted.")
+        if not shelf:
+            del self._own[component.recipe.name]
+
+    def _at(self, arn: str) -> Component:
+        found = _ARN.fullmatch(arn)
+        if found and found["version"] and found["region"] == self._place.region:
+            shelf = self.public if found["owner"] == "aws" else self._own
+            component = shelf.get(found["name"], {}).get(found["version"])
+            if component:
+                return component
+        raise _missing(f"Component version {arn} does not exist.", arn)
+
+    def _arn(self, name: str, version: str, owner: str | None = None) -> str:
+        return self._place.arn("greengrass", f"components:{name}:versions:{version}", owner)
+
+
+def _newest_first(components: Iterable[Component]) -> list[Component]:
+    return sorted(components, key=lambda each: Version.parse(each.recipe.version), reverse=True)
+
+
+def _summary(latest: Component) -> dict[str, Any]:
+    recipe = latest.recipe
+    return {
+        "arn": latest.arn.partition(":versions:")[0],
+        "componentName": recipe.name,
+        "latestVersion": {
+            "arn": latest.arn,
+            "componentVersion": recipe.version,
+            "creationTimestamp": latest.created,
+            # The model wants at least one character where there is a member at all.
+            "description": recipe.description or None,
+            "publisher": recipe.publisher or None,
+            "platforms": recipe.platforms,
+        },
+    }
+
+
+def _missing(text: str, resource: str, kind: str = "component") -> ApiError:
+    return ApiError("ResourceNotFoundException", text, resourceId=resource, resourceType=kind)

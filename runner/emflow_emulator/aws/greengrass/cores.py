@@ -1,0 +1,210 @@
+"""Core devices: what they report about themselves, and the calls that read it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from emflow.local.aws.greengrass.reports import Report, ReportedComponent, ReportedDeployment
+from emflow_emulator.aws.account_region import Place
+from emflow_emulator.aws.errors import ApiError
+from emflow_emulator.aws.greengrass.deployments import Deployment, Deployments
+from emflow_emulator.aws.internal_clients import Neighbours
+from emflow_emulator.aws.paging import page
+from emflow_emulator.aws.protocol import Handler, Params
+
+
+@dataclass
+class Installed:
+    """A component on a device: as last reported, and since when it is so."""
+
+    reported: ReportedComponent
+    changed: datetime
+    seen: datetime
+    source: str | None
+
+
+@dataclass
+class Effective:
+    """A deployment on a device: as last reported, when it came, when it changed."""
+
+    deployment: Deployment
+    reported: ReportedDeployment
+    created: datetime
+    modified: datetime
+
+
+@dataclass
+class Core:
+    """A core device, as far as its reports go."""
+
+    thing: str
+    report: Report
+    seen: datetime
+    installed: dict[str, Installed] = field(default_factory=dict)
+    effective: dict[str, Effective] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        return {
+            "coreDeviceThingName": self.thing,
+            "platform": self.report.platform,
+            "architecture": self.report.architecture,
+            "runtime": "aws_nucleus_classic",
+            "status": self.report.status,
+            "lastStatusUpdateTimestamp": self.seen,
+        }
+
+
+class Cores:
+    """The core devices of one region."""
+
+    def __init__(self, place: Place, neighbours: Neighbours, deployments: Deployments) -> None:
+        self._place = place
+        self._neighbours = neighbours
+        self._deployments = deployments
+        self._all: dict[str, Core] = {}
+
+    @property
+    def handlers(self) -> dict[str, Handler]:
+        return {
+            "GetCoreDevice": self._get,
+            "ListCoreDevices": self._list,
+            "DeleteCoreDevice": self._delete,
+            "ListInstalledComponents": self._installed,
+            "ListEffectiveDeployments": self._effective,
+        }
+
+    def tags(self, thing: str) -> dict[str, str] | None:
+        """The tags of a core device, to be changed in place; None if there is no such device."""
+        core = self._all.get(thing)
+        return core.tags if core else None
+
+    def take(self, thing: str, report: Report) -> None:
+        """Take in a report, which is complete: a component that it does not name is no longer there.
+
+        Raises:
+            ApiError: the deployment that it is about does not exist.
+        """
+        now = datetime.now(UTC)
+        core = self._all.setdefault(thing, Core(thing, report, now))
+        core.report, core.seen = report, now
+        if report.deployment:
+            self._progress(core, report.deployment, now)
+        before = core.installed
+        core.installed = {
+            each.name: self._install(core, before.get(each.name), each, now) for each in report.components
+        }
+
+    def _progress(self, core: Core, reported: ReportedDeployment, now: datetime) -> None:
+        known = core.effective.get(reported.id)
+        # A device goes on with what it has when the deployment is deleted in the cloud.
+        deployment = known.deployment if known else self._deployments.find(reported.id)
+        if deployment is None:
+            raise ApiError("ValidationException", f"deployment {reported.id} does not exist")
+        if known is None:
+            core.effective[reported.id] = Effective(deployment, reported, now, now)
+        elif known.reported != reported:
+            known.reported, known.modified = reported, now
+        self._deployments.reported(deployment, reported.status)
+
+    def _install(self, core: Core, before: Installed | None, reported: ReportedComponent, now: datetime) -> Installed:
+        same = before is not None and before.reported.state == reported.state
+        sources = [
+            each.deployment.id
+            for each in sorted(core.effective.values(), key=lambda each: each.created)
+            if reported.name in each.deployment.components
+        ]
+        return Installed(reported, before.changed if before and same else now, now, sources[-1] if sources else None)
+
+    def _get(self, params: Params) -> dict[str, Any]:
+        core = self._at(params)
+        return {**core.summary, "coreVersion": core.report.core_version, "tags": core.tags}
+
+    def _list(self, params: Params) -> dict[str, Any]:
+        group = params.get("thingGroupArn")
+        members = None if group is None else self._members(group.rpartition("/")[2])
+        found = [
+            core.summary
+            for thing, core in sorted(self._all.items())
+            if (members is None or thing in members)
+            and params.get("status") in (None, core.report.status)
+            and params.get("runtime") in (None, core.summary["runtime"])
+        ]
+        listed, token = page(found, params)
+        return {"coreDevices": listed, "nextToken": token}
+
+    def _delete(self, params: Params) -> None:
+        del self._all[self._at(params).thing]
+
+    def _installed(self, params: Params) -> dict[str, Any]:
+        core = self._at(params)
+        roots_only = params.get("topologyFilter", "ROOT") == "ROOT"
+        found = [each for each in core.installed.values() if each.reported.is_root or not roots_only]
+        listed, token = page(found, params)
+        return {
+            "installedComponents": [
+                {
+                    "componentName": each.reported.name,
+                    "componentVersion": each.reported.version,
+                    "lifecycleState": each.reported.state,
+                    "lifecycleStateDetails": each.reported.details or None,
+                    "isRoot": each.reported.is_root,
+                    "lastStatusChangeTimestamp": each.changed,
+                    "lastReportedTimestamp": each.seen,
+                    "lastInstallationSource": each.source,
+                    "lifecycleStatusCodes": list(each.reported.codes),
+                }
+                for each in listed
+            ],
+            "nextToken": token,
+        }
+
+    def _effective(self, params: Params) -> dict[str, Any]:
+        found = sorted(self._at(params).effective.values(), key=lambda each: each.created, reverse=True)
+        listed, token = page(found, params)
+        return {
+            "effectiveDeployments": [
+                {
+                    "deploymentId": each.deployment.id,
+                    "deploymentName": each.deployment.name or "",
+                    **each.deployment.iot_job(self._place),
+                    "targetArn": each.deployment.target,
+                    "coreDeviceExecutionStatus": each.reported.status,
+                    "reason": each.reported.reason,
+                    "creationTimestamp": each.created,
+                    "modifiedTimestamp": each.modified,
+                    "statusDetails": {
+                        "errorStack": list(each.reported.error_stack),
+                        "errorTypes": list(each.reported.error_types),
+                    },
+                }
+                for each in listed
+            ],
+            "nextToken": token,
+        }
+
+    def _members(self, group: str) -> set[str]:
+        try:
+            pages: Iterable[dict[str, Any]] = (
+                self._neighbours("iot").get_paginator("list_things_in_thing_group").paginate(thingGroupName=group)
+            )
+            return {thing for each in pages for thing in each["things"]}
+        except ClientError:
+            return set()
+
+    def _at(self, params: Params) -> Core:
+        thing = params["coreDeviceThingName"]
+        if thing not in self._all:
+            raise ApiError(
+                "ResourceNotFoundException",
+                f"Core device {thing} does not exist.",
+                resourceId=thing,
+                resourceType="coreDevice",
+            )
+        return self._all[thing]

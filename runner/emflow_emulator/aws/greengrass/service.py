@@ -1,0 +1,94 @@
+"""Greengrass V2 of one region: its operations put together, and the tags that all its resources share."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from emflow.local.aws.greengrass import reports
+from emflow_emulator.aws.account_region import Place
+from emflow_emulator.aws.errors import ApiError
+from emflow_emulator.aws.greengrass.components import Component, Components
+from emflow_emulator.aws.greengrass.cores import Cores
+from emflow_emulator.aws.greengrass.deployments import Deployments
+from emflow_emulator.aws.greengrass.resolve import Resolver
+from emflow_emulator.aws.internal_clients import Neighbours
+from emflow_emulator.aws.protocol import Handler, Params
+
+
+class Greengrass:
+    """Greengrass V2.
+
+    Args:
+        place: the account and the region.
+        neighbours: how it reaches S3 and IoT.
+        settle_seconds: how long a new component version takes until it is DEPLOYABLE.
+    """
+
+    def __init__(self, place: Place, neighbours: Neighbours, settle_seconds: float) -> None:
+        self.lock = threading.RLock()
+        self._components = Components(place, neighbours, settle_seconds)
+        self._deployments = Deployments(place, neighbours, self._components)
+        self._cores = Cores(place, neighbours, self._deployments)
+        self.handlers: dict[str, Handler] = {
+            **self._components.handlers,
+            **Resolver(self._components).handlers,
+            **self._deployments.handlers,
+            **self._cores.handlers,
+            "TagResource": self._tag,
+            "UntagResource": self._untag,
+            "ListTagsForResource": self._list_tags,
+        }
+
+    def create_component(self, recipe: bytes, tags: Mapping[str, str]) -> Component:
+        """What a packaging job does at its end.
+
+        Raises:
+            ApiError: as CreateComponentVersion refuses.
+        """
+        with self.lock:
+            return self._components.create(recipe, tags)
+
+    def report(self, thing: str, document: Any) -> None:
+        """Take in what a core device says about itself.
+
+        Raises:
+            ApiError: the report makes no sense.
+        """
+        report = reports.parse(document)
+        with self.lock:
+            self._cores.take(thing, report)
+
+    def tagged(self) -> dict[str, dict[str, str]]:
+        """The tags of component versions and deployments, by ARN."""
+        with self.lock:
+            return {**self._components.tagged(), **self._deployments.tagged()}
+
+    def _tag(self, params: Params) -> None:
+        self._tags(params).update(params["tags"])
+
+    def _untag(self, params: Params) -> None:
+        tags = self._tags(params)
+        for key in params["tagKeys"]:
+            tags.pop(key, None)
+
+    def _list_tags(self, params: Params) -> dict[str, Any]:
+        return {"tags": self._tags(params)}
+
+    def _tags(self, params: Params) -> dict[str, str]:
+        arn: str = params["resourceArn"]
+        kind, _, name = arn.split(":", 5)[5].partition(":")
+        tags: dict[str, str] | None = None
+        if kind == "components":
+            tags = self._components.tags(arn)
+        elif kind == "deployments":
+            deployment = self._deployments.find(name)
+            tags = deployment.tags if deployment else None
+        elif kind == "coreDevices":
+            tags = self._cores.tags(name)
+        if tags is None:
+            raise ApiError(
+                "ResourceNotFoundException", f"Resource {arn} does not exist.", resourceId=arn, resourceType=kind
+            )
+        return tags

@@ -1,0 +1,149 @@
+"""The embedded AWS as its own client: how Greengrass and SageMaker reach the S3, IAM and IoT next to them.
+
+They go through the front door, with boto3 over HTTP, as the real services do; so nothing here depends on how moto
+keeps its state.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import botocore.session
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from emflow_emulator.access import AccessKey
+from emflow_emulator.aws.account_region import Place
+from emflow_emulator.aws.errors import invalid
+
+if TYPE_CHECKING:
+    from botocore.client import BaseClient
+
+
+@dataclass(frozen=True)
+class S3Object:
+    """Where an object is."""
+
+    bucket: str
+    key: str
+
+    @classmethod
+    def at(cls, uri: str) -> S3Object:
+        """Parse `s3://bucket/key`.
+
+        Raises:
+            ValueError: it is something else.
+        """
+        # By hand: a key may hold what would end the path of a web address, such as "#".
+        bucket, _, key = uri.removeprefix("s3://").partition("/")
+        if not uri.startswith("s3://") or not bucket:
+            raise ValueError(f"{uri!r} is not an S3 URI such as s3://bucket/key")
+        return cls(bucket, key.lstrip("/"))
+
+    def child(self, name: str) -> S3Object:
+        prefix = self.key.rstrip("/")
+        return S3Object(self.bucket, f"{prefix}/{name}" if prefix else name)
+
+    def __str__(self) -> str:
+        return f"s3://{self.bucket}/{self.key}"
+
+
+def folder(output_config: Mapping[str, Any]) -> S3Object:
+    """Where a job's OutputConfig wants its result.
+
+    Raises:
+        ApiError: S3OutputLocation is not an s3:// URI.
+    """
+    try:
+        return S3Object.at(output_config["S3OutputLocation"])
+    except ValueError as error:
+        raise invalid(f"OutputConfig.S3OutputLocation: {error}") from error
+
+
+class Neighbours:
+    """Clients for the other services of the same embedded AWS, in one region, with the run's own access key."""
+
+    def __init__(self, endpoint_url: str, place: Place, key: AccessKey) -> None:
+        self.place = place
+        self._endpoint_url = endpoint_url
+        self._clients: dict[str, BaseClient] = {}
+        self._lock = threading.Lock()
+        # Not the user's profile: it may name an account, a proxy or an endpoint that is none of our business.
+        self._session = botocore.session.Session(session_vars={"profile": (None, None, None, None)})
+        self._session.set_credentials(key.id, key.secret)
+
+    def __call__(self, service: str) -> Any:
+        """A boto3 client, made at the first call."""
+        with self._lock:
+            if service not in self._clients:
+                self._clients[service] = self._session.create_client(
+                    service,
+                    region_name=self.place.region,
+                    endpoint_url=self._endpoint_url,
+                    config=Config(proxies={}, s3={"addressing_style": "path"}, max_pool_connections=16),
+                )
+            return self._clients[service]
+
+    def read(self, where: S3Object) -> bytes:
+        """The bytes of an object.
+
+        Raises:
+            ClientError: S3 has no such object.
+        """
+        data: bytes = self("s3").get_object(Bucket=where.bucket, Key=where.key)["Body"].read()
+        return data
+
+    def sha256(self, where: S3Object) -> bytes:
+        """The digest of an object's bytes, read in pieces.
+
+        Raises:
+            ClientError: S3 has no such object.
+        """
+        digest = hashlib.sha256()
+        for chunk in self("s3").get_object(Bucket=where.bucket, Key=where.key)["Body"].iter_chunks(1 << 20):
+            digest.update(chunk)
+        return digest.digest()
+
+    def write(self, where: S3Object, data: bytes) -> None:
+        """Store an object.
+
+        Raises:
+            ClientError: there is no such bucket.
+        """
+        self("s3").put_object(Bucket=where.bucket, Key=where.key, Body=data)
+
+    def check_role(self, arn: str) -> None:
+        """See that SageMaker may assume a role.
+
+        Raises:
+            ApiError: the role does not exist, or does not trust SageMaker, in AWS's words.
+        """
+        try:
+            role = self("iam").get_role(RoleName=arn.rpartition("/")[2])["Role"]
+        except ClientError:
+            role = None
+        if role is None or role["Arn"] != arn or not trusts(role["AssumeRolePolicyDocument"], "sagemaker"):
+            raise invalid(
+                f"Could not assume role {arn}. Please ensure that the role exists and allows principal "
+                "'sagemaker.amazonaws.com' to assume the role."
+            )
+
+
+def trusts(policy: dict[str, Any], service: str) -> bool:
+    """Whether a trust policy allows `service` to assume the role. Conditions are not looked at."""
+    principal = f"{service}.amazonaws.com"
+    for statement in _listed(policy.get("Statement")):
+        services = _listed((statement.get("Principal") or {}).get("Service"))
+        if statement.get("Effect") == "Allow" and principal in services:
+            return True
+    return False
+
+
+def _listed(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]

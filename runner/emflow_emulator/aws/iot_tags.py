@@ -1,0 +1,82 @@
+"""Tags of IoT role aliases, which moto's IoT neither keeps nor tells.
+
+Role aliases are all that a workflow makes in IoT. Tags of other resources can be put and read here too, but what was
+given to them at creation is not known.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from emflow_emulator.aws.protocol import Answer, Params, answer
+
+_PATHS = {"/tags", "/untag"}
+_ALIAS = "/role-aliases/"
+
+Upstream = Callable[[str, dict[str, Any]], Answer]
+
+
+class IotTags:
+    """Stands before moto's IoT: answers for tags, and listens to role aliases being made and removed."""
+
+    def __init__(self, upstream: Upstream) -> None:
+        self._upstream = upstream
+        self._tags: dict[str, dict[str, str]] = {}
+        self._lock = threading.Lock()
+        self._handlers = {
+            "ListTagsForResource": self._list,
+            "TagResource": self._tag,
+            "UntagResource": self._untag,
+        }
+
+    def tagged(self) -> dict[str, dict[str, str]]:
+        """The tags of everything in IoT, of every region, by ARN."""
+        with self._lock:
+            return {arn: dict(tags) for arn, tags in self._tags.items()}
+
+    def answer(self, environ: dict[str, Any]) -> Answer:
+        """Answer one request to IoT."""
+        path, method = environ["PATH_INFO"], environ["REQUEST_METHOD"]
+        if path in _PATHS:
+            return answer("iot", environ, self._handlers)
+        if not path.startswith(_ALIAS) or method not in {"POST", "DELETE"}:
+            return self._upstream("iot", environ)
+        body = environ["wsgi.input"].read()
+        arn = self._arn(environ) if method == "DELETE" else ""
+        answered = self._upstream("iot", {**environ, "wsgi.input": io.BytesIO(body)})
+        if answered.status == 200:
+            with self._lock:
+                if method == "DELETE":
+                    self._tags.pop(arn, None)
+                else:
+                    self._tags[json.loads(answered.body)["roleAliasArn"]] = _pairs(json.loads(body).get("tags"))
+        return answered
+
+    def _arn(self, environ: dict[str, Any]) -> str:
+        """The ARN of the alias that a request names: asked for while it is still there."""
+        described = self._upstream("iot", {**environ, "REQUEST_METHOD": "GET", "wsgi.input": io.BytesIO()})
+        if described.status != 200:
+            return ""
+        return str(json.loads(described.body)["roleAliasDescription"]["roleAliasArn"])
+
+    def _list(self, params: Params) -> dict[str, Any]:
+        with self._lock:
+            tags = self._tags.get(params["resourceArn"], {})
+            return {"tags": [{"Key": key, "Value": value} for key, value in tags.items()]}
+
+    def _tag(self, params: Params) -> None:
+        with self._lock:
+            self._tags.setdefault(params["resourceArn"], {}).update(_pairs(params["tags"]))
+
+    def _untag(self, params: Params) -> None:
+        with self._lock:
+            for key in params["tagKeys"]:
+                self._tags.get(params["resourceArn"], {}).pop(key, None)
+
+
+def _pairs(tags: Any) -> dict[str, str]:
+    return {tag["Key"]: tag.get("Value", "") for tag in tags or ()}

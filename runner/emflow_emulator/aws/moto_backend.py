@@ -1,0 +1,114 @@
+"""moto's services behind our front door.
+
+moto's backends are plain dictionaries that requests of several threads would change under each other's feet, so one
+request a service goes in at a time. Their state is the process's: two embedded AWSs in one process see the same
+buckets and roles.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from emflow_emulator.aws.protocol import Answer
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+SERVICES = ("iam", "iot", "kms", "s3", "secretsmanager", "sts")
+"""What moto serves here, by the name in the credential scope of a signature."""
+
+log = logging.getLogger(__name__)
+
+
+class Upstream:
+    """moto's server applications, one request a service at a time.
+
+    One application a service, for the front door knows which one is meant. moto's own dispatcher would guess again, by
+    looking through its folder of services at every request, and find those that are not served here.
+    """
+
+    def __init__(self) -> None:
+        self._locks = {service: threading.RLock() for service in SERVICES}
+        self._load = threading.Lock()
+        self._apps: dict[str, Flask] = {}
+
+    def answer(self, service: str, environ: dict[str, Any]) -> Answer:
+        from werkzeug.test import run_wsgi_app
+
+        app = self._application(service)
+        with self._locks[service]:
+            try:
+                chunks, status, headers = run_wsgi_app(app, environ, buffered=True)
+                body = b"".join(_bytes(chunks))
+            except NotImplementedError as error:
+                log.warning("%s: %s", service, error)
+                return Answer.refusal(501, "UnknownOperationException", f"the embedded AWS: {service}: {error}")
+        # Several headers may share a name only for cookies, which no AWS service sets.
+        return Answer(int(status.split()[0]), dict(headers), body)
+
+    def _application(self, service: str) -> Flask:
+        with self._load:
+            if not self._apps:
+                from moto.core.config import default_user_config
+
+                # 70 ms, once, so that the workshop's managed policies can be attached.
+                default_user_config["iam"] = {"load_aws_managed_policies": True}
+                _count_loopback_as_secure()
+            if service not in self._apps:
+                from moto.moto_server.werkzeug_app import create_backend_app
+
+                self._apps[service] = create_backend_app(service)  # type: ignore[arg-type]
+            return self._apps[service]
+
+
+def _count_loopback_as_secure() -> None:
+    """Let bucket policies that deny plain HTTP pass: what reaches us never left this machine.
+
+    moto 5.2 takes a Deny whose condition is not met for a denial, so such a policy would close the bucket to everyone.
+    """
+    from moto.s3.models import FakeBucket
+
+    ask = FakeBucket.get_permission
+    if ask.__module__ == __name__:  # an earlier EmbeddedAws of this process has seen to it
+        return
+
+    def get_permission(bucket: FakeBucket, action: str, resource: str) -> Any:
+        policy = bucket.policy
+        if policy is None:
+            return ask(bucket, action, resource)
+        document = json.loads(policy)
+        document["Statement"] = [each for each in _listed(document["Statement"]) if not _on_plain_http(each)]
+        bucket.policy = json.dumps(document).encode()
+        try:
+            return ask(bucket, action, resource)
+        finally:
+            bucket.policy = policy
+
+    FakeBucket.get_permission = get_permission  # type: ignore[assignment]
+
+
+def _on_plain_http(statement: dict[str, Any]) -> bool:
+    secure = statement.get("Condition", {}).get("Bool", {}).get("aws:SecureTransport")
+    return "false" in [str(value).lower() for value in _listed(secure)]
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def reset() -> None:
+    """Empty every backend of this process."""
+    from moto.core.config import default_user_config
+    from moto.moto_api._internal.models import moto_api_backend
+
+    default_user_config["iam"] = {"load_aws_managed_policies": True}
+    moto_api_backend.reset()
+
+
+def _bytes(chunks: Iterable[Any]) -> Iterable[bytes]:
+    for chunk in chunks:
+        yield chunk.encode() if isinstance(chunk, str) else chunk

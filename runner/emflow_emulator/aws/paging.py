@@ -1,0 +1,47 @@
+"""Lists in pages: MaxResults, and a NextToken that nobody can read anything into."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+from emflow_emulator.aws.errors import invalid
+
+T = TypeVar("T")
+
+_PAGING = frozenset({"maxresults", "nexttoken"})
+
+
+def page(items: Sequence[T], params: Mapping[str, Any], default: int = 50) -> tuple[list[T], str | None]:
+    """The page that `params` asks for, and the token of the next one, None after the last.
+
+    A token only fits the query that it was given for.
+
+    Raises:
+        ApiError: the token is not one of ours, or belongs to another query.
+    """
+    asked = {name.lower(): value for name, value in params.items()}
+    query = _digest({name: str(value) for name, value in params.items() if name.lower() not in _PAGING})
+    start = _start(asked["nexttoken"], query) if asked.get("nexttoken") else 0
+    end = start + int(asked.get("maxresults") or default)
+    token = None
+    if end < len(items):
+        token = base64.urlsafe_b64encode(json.dumps([query, end]).encode()).decode()
+    return list(items[start:end]), token
+
+
+def _start(token: str, query: str) -> int:
+    try:
+        owner, start = json.loads(base64.urlsafe_b64decode(token))
+    except (ValueError, TypeError) as error:
+        raise invalid("The pagination token is invalid.", ("nextToken", "is not a token of this service")) from error
+    if owner != query:
+        raise invalid("The pagination token is invalid.", ("nextToken", "was given for another request"))
+    return int(start)
+
+
+def _digest(value: Mapping[str, str]) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]

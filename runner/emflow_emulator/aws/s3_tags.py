@@ -1,0 +1,68 @@
+"""Tags of buckets: in the very request that creates one, which moto's S3 does not know, and for finding them by tags.
+
+https://docs.aws.amazon.com/AmazonS3/latest/API/API_CreateBucketConfiguration.html. The tags are put right behind the
+bucket, before anybody is told that it exists.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import threading
+from collections.abc import Callable
+from typing import Any
+from xml.etree import ElementTree
+
+from emflow_emulator.aws.protocol import Answer
+
+_BUCKET = re.compile(r"/([^/]+)/?")
+_TAGS = re.compile(rb"<Tags>(.*)</Tags>", re.DOTALL)
+
+Upstream = Callable[[str, dict[str, Any]], Answer]
+
+
+class S3Tags:
+    """Stands before moto's S3 and listens to buckets being made, tagged and removed."""
+
+    def __init__(self, upstream: Upstream) -> None:
+        self._upstream = upstream
+        self._tags: dict[str, dict[str, str]] = {}
+        self._lock = threading.Lock()
+
+    def answer(self, environ: dict[str, Any]) -> Answer:
+        """Answer one request to S3."""
+        method, bucket = environ["REQUEST_METHOD"], _BUCKET.fullmatch(environ["PATH_INFO"])
+        query = environ.get("QUERY_STRING") or ""
+        if not bucket or method not in {"PUT", "DELETE"} or query.partition("&")[0].rstrip("=") not in {"", "tagging"}:
+            return self._upstream("s3", environ)
+        body = environ["wsgi.input"].read() if method == "PUT" else b""
+        answered = self._upstream("s3", _with(environ, body))
+        if answered.status >= 300:
+            return answered
+        if method == "PUT" and not query:
+            tags = _TAGS.search(body)
+            body = b"<Tagging><TagSet>%b</TagSet></Tagging>" % tags[1] if tags else b""
+            if tags:
+                refused = self._upstream("s3", {**_with(environ, body), "QUERY_STRING": "tagging"})
+                if refused.status >= 300:
+                    return refused
+        with self._lock:
+            self._tags[f"arn:aws:s3:::{bucket[1]}"] = _pairs(body)
+        return answered
+
+    def tagged(self) -> dict[str, dict[str, str]]:
+        """The tags of every bucket, by ARN."""
+        with self._lock:
+            return {arn: dict(tags) for arn, tags in self._tags.items()}
+
+
+def _with(environ: dict[str, Any], body: bytes) -> dict[str, Any]:
+    return {**environ, "wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body))}
+
+
+def _pairs(body: bytes) -> dict[str, str]:
+    """The tags of a Tagging document, whichever namespace it is in. moto has understood it: it is well-formed."""
+    if not body:
+        return {}
+    tags = ElementTree.fromstring(body).iterfind("{*}TagSet/{*}Tag")  # noqa: S314 whoever sends it is on this machine
+    return {tag.findtext("{*}Key", ""): tag.findtext("{*}Value", "") for tag in tags}

@@ -1,0 +1,233 @@
+"""Device fleets and the devices registered in them.
+
+Semantics: https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateDeviceFleet.html and its neighbours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from emflow.local.aws.sagemaker.listing import pick, sort
+from emflow_emulator.aws.account_region import Place
+from emflow_emulator.aws.errors import ApiError, invalid
+from emflow_emulator.aws.internal_clients import Neighbours
+from emflow_emulator.aws.paging import page
+from emflow_emulator.aws.protocol import Handler, Params
+from emflow_emulator.aws.sagemaker.tags import Tags
+
+
+@dataclass
+class Device:
+    """A device in a fleet, with what the registration says of it."""
+
+    name: str
+    arn: str
+    registered: datetime
+    thing: str | None
+    description: str | None
+
+
+@dataclass
+class Fleet:
+    """A fleet and its devices."""
+
+    name: str
+    arn: str
+    created: datetime
+    modified: datetime
+    output: dict[str, Any]
+    role: str | None
+    description: str | None
+    role_alias: str | None
+    devices: dict[str, Device] = field(default_factory=dict)
+
+
+class Fleets:
+    """The fleets of one region."""
+
+    def __init__(self, place: Place, neighbours: Neighbours, tags: Tags) -> None:
+        self._place = place
+        self._neighbours = neighbours
+        self._tags = tags
+        self._all: dict[str, Fleet] = {}
+
+    @property
+    def handlers(self) -> dict[str, Handler]:
+        return {
+            "CreateDeviceFleet": self._create,
+            "UpdateDeviceFleet": self._update,
+            "DescribeDeviceFleet": self._describe,
+            "DeleteDeviceFleet": self._delete,
+            "ListDeviceFleets": self._list,
+            "RegisterDevices": self._register,
+            "UpdateDevices": self._update_devices,
+            "DeregisterDevices": self._deregister,
+            "DescribeDevice": self._describe_device,
+            "ListDevices": self._list_devices,
+        }
+
+    def _create(self, params: Params) -> None:
+        name = params["DeviceFleetName"]
+        arn = self._place.arn("sagemaker", f"device-fleet/{name}")
+        if name in self._all:
+            raise ApiError("ResourceInUse", f"Device fleet {name} already exists ({arn})")
+        if "RoleArn" in params:
+            self._neighbours.check_role(params["RoleArn"])
+        now = datetime.now(UTC)
+        self._all[name] = Fleet(
+            name=name,
+            arn=arn,
+            created=now,
+            modified=now,
+            output=params["OutputConfig"],
+            role=params.get("RoleArn"),
+            description=params.get("Description"),
+            role_alias=self._role_alias(name, params) if params.get("EnableIotRoleAlias") else None,
+        )
+        self._tags.new(arn, params)
+
+    def _role_alias(self, fleet: str, params: Params) -> str:
+        """Make the IoT role alias of a fleet, or take the one that is there when it is for the same role."""
+        role = params.get("RoleArn")
+        if not role:
+            raise invalid("EnableIotRoleAlias needs a RoleArn for the alias to point at.")
+        iot, alias = self._neighbours("iot"), f"SageMakerEdge-{fleet}"
+        try:
+            return str(iot.create_role_alias(roleAlias=alias, roleArn=role)["roleAliasArn"])
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "ResourceAlreadyExistsException":
+                raise invalid(f"IoT role alias {alias} could not be made: {error}") from error
+        there = iot.describe_role_alias(roleAlias=alias)["roleAliasDescription"]
+        if there["roleArn"] != role:
+            raise ApiError(
+                "ResourceInUse", f"IoT role alias {alias} exists and is for another role, {there['roleArn']}"
+            )
+        return str(there["roleAliasArn"])
+
+    def _update(self, params: Params) -> None:
+        fleet = self._at(params)
+        if "RoleArn" in params:
+            self._neighbours.check_role(params["RoleArn"])
+        alias = (
+            self._role_alias(fleet.name, {"RoleArn": fleet.role, **params})
+            if params.get("EnableIotRoleAlias")
+            else None
+        )
+        fleet.output = params["OutputConfig"]
+        fleet.role = params.get("RoleArn", fleet.role)
+        fleet.description = params.get("Description", fleet.description)
+        fleet.role_alias = alias or fleet.role_alias
+        fleet.modified = datetime.now(UTC)
+
+    def _describe(self, params: Params) -> dict[str, Any]:
+        fleet = self._at(params)
+        return {
+            "DeviceFleetName": fleet.name,
+            "DeviceFleetArn": fleet.arn,
+            "OutputConfig": fleet.output,
+            "Description": fleet.description,
+            "CreationTime": fleet.created,
+            "LastModifiedTime": fleet.modified,
+            "RoleArn": fleet.role,
+            "IotRoleAlias": fleet.role_alias,
+        }
+
+    def _delete(self, params: Params) -> None:
+        fleet = self._at(params)
+        if fleet.devices:
+            raise ApiError(
+                "ResourceInUse",
+                f"Device fleet {fleet.name} has {len(fleet.devices)} registered devices; deregister them.",
+            )
+        self._tags.drop(fleet.arn)
+        del self._all[fleet.name]
+
+    def _list(self, params: Params) -> dict[str, Any]:
+        summaries = [
+            {
+                "DeviceFleetArn": each.arn,
+                "DeviceFleetName": each.name,
+                "CreationTime": each.created,
+                "LastModifiedTime": each.modified,
+            }
+            for each in self._all.values()
+        ]
+        keys = {
+            "NAME": "DeviceFleetName",
+            "CREATION_TIME": "CreationTime",
+            "LAST_MODIFIED_TIME": "LastModifiedTime",
+        }
+        found = sort(pick(summaries, params, name="DeviceFleetName"), params, keys, "CREATION_TIME")
+        listed, token = page(found, params, default=10)
+        return {"DeviceFleetSummaries": listed, "NextToken": token}
+
+    def _register(self, params: Params) -> None:
+        fleet = self._at(params)
+        names = [device["DeviceName"] for device in params["Devices"]]
+        twice = sorted({name for name in names if names.count(name) > 1 or name in fleet.devices})
+        if twice:
+            raise invalid(f"Devices are registered in fleet {fleet.name} once only: {', '.join(twice)}.")
+        now = datetime.now(UTC)
+        for device in params["Devices"]:
+            name = device["DeviceName"]
+            arn = self._place.arn("sagemaker", f"device-fleet/{fleet.name}/device/{name}")
+            fleet.devices[name] = Device(name, arn, now, device.get("IotThingName"), device.get("Description"))
+            self._tags.new(arn, params)
+
+    def _update_devices(self, params: Params) -> None:
+        fleet = self._at(params)
+        self._all_registered(fleet, [device["DeviceName"] for device in params["Devices"]])
+        for asked in params["Devices"]:
+            device = fleet.devices[asked["DeviceName"]]
+            device.thing = asked.get("IotThingName", device.thing)
+            device.description = asked.get("Description", device.description)
+
+    def _deregister(self, params: Params) -> None:
+        fleet = self._at(params)
+        self._all_registered(fleet, params["DeviceNames"])
+        for name in params["DeviceNames"]:
+            device = fleet.devices.pop(name, None)
+            if device:
+                self._tags.drop(device.arn)
+
+    def _all_registered(self, fleet: Fleet, names: list[str]) -> None:
+        unknown = sorted(set(names) - fleet.devices.keys())
+        if unknown:
+            raise invalid(f"Devices are not registered in fleet {fleet.name}: {', '.join(unknown)}.")
+
+    def _describe_device(self, params: Params) -> dict[str, Any]:
+        fleet = self._at(params)
+        device = fleet.devices.get(params["DeviceName"])
+        if device is None:
+            raise invalid(f"No device with name {params['DeviceName']} found in fleet {fleet.name}.")
+        return _device(fleet, device)
+
+    def _list_devices(self, params: Params) -> dict[str, Any]:
+        fleets = [self._at(params)] if "DeviceFleetName" in params else list(self._all.values())
+        # No device has sent a heartbeat, or run a model, as far as this service knows.
+        silent = "LatestHeartbeatAfter" not in params and "ModelName" not in params
+        found = [_device(fleet, device) for fleet in fleets for device in fleet.devices.values()] if silent else []
+        found.sort(key=lambda each: (each["DeviceFleetName"], each["DeviceName"]))
+        listed, token = page(found, params, default=10)
+        return {"DeviceSummaries": listed, "NextToken": token}
+
+    def _at(self, params: Params) -> Fleet:
+        name = params["DeviceFleetName"]
+        if name not in self._all:
+            raise invalid(f"No devicefleet with name {name} found.")
+        return self._all[name]
+
+
+def _device(fleet: Fleet, device: Device) -> dict[str, Any]:
+    return {
+        "DeviceArn": device.arn,
+        "DeviceName": device.name,
+        "Description": device.description,
+        "DeviceFleetName": fleet.name,
+        "IotThingName": device.thing,
+        "RegistrationTime": device.registered,
+    }

@@ -1,0 +1,130 @@
+"""Neo without its compiler: read the network, hold it against what the job says of it, pass it on.
+
+The real Neo turns a network into machine code for one device. This one does all that comes before: it unpacks the
+archive, finds the one .tflite, loads it, and compares its inputs with DataInputConfig. The network itself goes
+through unchanged, with `neo.json` beside it that says so and what its tensors are; LiteRT and its delegates compile
+for the device when they load it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from emflow_emulator.aws.sagemaker import archives
+from emflow_emulator.aws.sagemaker.jobs import JobFailed
+
+MANIFEST = "neo.json"
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A network's input or output. `dtype` is numpy's name; -1 in `shape` is a dimension left open."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Network:
+    """A .tflite and its tensors."""
+
+    file: str
+    data: bytes
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+
+
+def parse_inputs(text: str) -> dict[str, list[int]]:
+    """DataInputConfig for TFLITE: a JSON object of input names to shapes.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    try:
+        inputs = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"DataInputConfig is not JSON: {error}") from error
+    good = isinstance(inputs, dict) and all(
+        isinstance(shape, list) and all(isinstance(size, int) and not isinstance(size, bool) for size in shape)
+        for shape in inputs.values()
+    )
+    if not good or not inputs:
+        raise ValueError(f'DataInputConfig must be like {{"input": [1, 224, 224, 3]}}, and is {text}')
+    return dict(inputs)
+
+
+def read(archive: bytes, where: str) -> Network:
+    """The network in an archive that holds exactly one .tflite.
+
+    Raises:
+        JobFailed: it does not, or the network cannot be loaded.
+    """
+    try:
+        files = archives.unpack(archive)
+    except ValueError as error:
+        raise JobFailed(f"ClientError: InputConfiguration: {where} is {error}") from error
+    found = sorted(name for name in files if name.lower().endswith(".tflite"))
+    if not found:
+        inside = ", ".join(sorted(files)) or "nothing"
+        raise JobFailed(f"ClientError: InputConfiguration: No tflite file provided in {where}; it holds {inside}")
+    if len(found) > 1:
+        raise JobFailed(
+            f"ClientError: InputConfiguration: Multiple tflite files provided in {where}, "
+            f"when only one is allowed: {', '.join(found)}"
+        )
+    return _load(found[0], files[found[0]])
+
+
+def check(network: Network, wanted: dict[str, list[int]]) -> None:
+    """Hold a network's inputs against DataInputConfig.
+
+    Raises:
+        JobFailed: they differ; the reason names both.
+    """
+    have = {tensor.name: list(tensor.shape) for tensor in network.inputs}
+    same = have.keys() == wanted.keys() and all(
+        len(shape) == len(wanted[name])
+        and all(size in (-1, want) for size, want in zip(shape, wanted[name], strict=True))
+        for name, shape in have.items()
+    )
+    if not same:
+        raise JobFailed(
+            f"ClientError: InputConfiguration: DataInputConfig says {json.dumps(wanted)}, "
+            f"but the inputs of {network.file} are {json.dumps(have)}"
+        )
+
+
+def output(network: Network, target: dict[str, Any]) -> bytes:
+    """The archive that a compilation leaves: the network as it came, and what is known about it."""
+    manifest = {
+        "compiler": "emflow embedded Neo: the network is passed on as it is",
+        "target": target,
+        "model": network.file.rpartition("/")[2],
+        "inputs": [asdict(tensor) for tensor in network.inputs],
+        "outputs": [asdict(tensor) for tensor in network.outputs],
+    }
+    text = json.dumps(manifest, indent=2).encode() + b"\n"
+    return archives.pack({network.file.rpartition("/")[2]: network.data, MANIFEST: text})
+
+
+def _load(file: str, data: bytes) -> Network:
+    # The runtime is a heavy import, and only a compilation needs it.
+    from ai_edge_litert.interpreter import Interpreter
+
+    try:
+        interpreter = Interpreter(model_content=data)
+        inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
+    except (RuntimeError, ValueError) as error:
+        raise JobFailed(f"ClientError: InputConfiguration: {file} is no TFLite network: {error}") from error
+    return Network(file, data, tuple(map(_tensor, inputs)), tuple(map(_tensor, outputs)))
+
+
+def _tensor(details: dict[str, Any]) -> Tensor:
+    # The signature keeps a -1 where the shape itself has been fixed to 1.
+    shape = details.get("shape_signature")
+    if shape is None or not len(shape):
+        shape = details["shape"]
+    return Tensor(details["name"], details["dtype"].__name__, tuple(int(size) for size in shape))

@@ -1,0 +1,257 @@
+"""Edge packaging jobs: the compiled model, signed, in S3, and as a Greengrass component.
+
+Semantics: https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateEdgePackagingJob.html and
+…/API_EdgeOutputConfig.html for PresetDeploymentConfig. A name is used once and for ever.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+from botocore.exceptions import ClientError
+
+from emflow.local.aws.sagemaker import signing
+from emflow.local.aws.sagemaker.listing import pick, sort
+from emflow_emulator.aws.account_region import Place
+from emflow_emulator.aws.errors import ApiError, invalid
+from emflow_emulator.aws.greengrass.components import Component
+from emflow_emulator.aws.internal_clients import Neighbours, S3Object, folder
+from emflow_emulator.aws.paging import page
+from emflow_emulator.aws.protocol import Handler, Params
+from emflow_emulator.aws.sagemaker import archives
+from emflow_emulator.aws.sagemaker.compilation import Compilations
+from emflow_emulator.aws.sagemaker.jobs import ENDED, Job, JobFailed
+from emflow_emulator.aws.sagemaker.tags import Tags
+
+GREENGRASS = "GreengrassV2Component"
+
+CreateComponent = Callable[[bytes, Mapping[str, str]], Component]
+
+
+@dataclass
+class PackagingJob:
+    """One packaging: what was asked, how far it is, what came of it."""
+
+    arn: str
+    asked: Params
+    job: Job | None = None
+    artifact: str | None = None
+    signature: str | None = None
+    preset: dict[str, str] | None = None
+
+    @property
+    def name(self) -> str:
+        return str(self.asked["EdgePackagingJobName"])
+
+    @property
+    def run(self) -> Job:
+        assert self.job is not None
+        return self.job
+
+
+class Packagings:
+    """The packaging jobs of one region."""
+
+    def __init__(
+        self,
+        place: Place,
+        neighbours: Neighbours,
+        tags: Tags,
+        compilations: Compilations,
+        create_component: CreateComponent,
+        job_seconds: float,
+    ) -> None:
+        self._place = place
+        self._neighbours = neighbours
+        self._tags = tags
+        self._compilations = compilations
+        self._create_component = create_component
+        self._seconds = job_seconds
+        self._signer: signing.Signer | None = None
+        self._all: dict[str, PackagingJob] = {}
+
+    @property
+    def handlers(self) -> dict[str, Handler]:
+        return {
+            "CreateEdgePackagingJob": self._create,
+            "DescribeEdgePackagingJob": self._describe,
+            "ListEdgePackagingJobs": self._list,
+            "StopEdgePackagingJob": self._stop,
+        }
+
+    def stop(self) -> None:
+        """End all that runs, and wait for it."""
+        for each in self._all.values():
+            each.run.stop()
+        for each in self._all.values():
+            each.run.join()
+
+    def _create(self, params: Params) -> None:
+        name, compilation = params["EdgePackagingJobName"], self._compilations.find(params["CompilationJobName"])
+        arn = self._place.arn("sagemaker", f"edge-packaging-job/{name}")
+        if name in self._all:
+            raise ApiError(
+                "ResourceInUse",
+                "Edge packaging job names must be unique within an AWS account and region, and an edge packaging job "
+                f"with this name already exists ({arn})",
+            )
+        if compilation is None:
+            raise ApiError("ResourceNotFound", f"Could not find compilation job {params['CompilationJobName']}.")
+        if compilation.run.status != "COMPLETED":
+            raise invalid(
+                f"Compilation job {compilation.name} is {compilation.run.status}; "
+                "a model is packaged from a COMPLETED one."
+            )
+        _preset(params)
+        folder(params["OutputConfig"])
+        self._neighbours.check_role(params["RoleArn"])
+        self._signer = self._signer or signing.Signer()
+        packaging = self._all[name] = PackagingJob(arn, params)
+        self._tags.new(arn, params)
+        source = S3Object.at(compilation.artifact)
+        packaging.job = Job(name, self._seconds, lambda: self._package(packaging, source))
+
+    def _package(self, packaging: PackagingJob, source: S3Object) -> None:
+        asked = packaging.asked
+        output = asked["OutputConfig"]
+        model, version = asked["ModelName"], asked["ModelVersion"]
+        try:
+            files = archives.unpack(self._neighbours.read(source))
+        except (ClientError, ValueError) as error:
+            raise JobFailed(f"ClientError: cannot read the compiled model {source}: {error}") from error
+        facts = {"model_name": model, "model_version": version, "compilation_job": asked["CompilationJobName"]}
+        assert self._signer is not None
+        signed = self._signer.sign(facts, files)
+        result = folder(output).child(f"{model}-{version}.tar.gz")
+        try:
+            self._neighbours.write(result, archives.pack({**files, **signed.files}))
+        except ClientError as error:
+            raise JobFailed(f"ClientError: cannot write {result}: {error}") from error
+        packaging.artifact = str(result)
+        packaging.signature = json.dumps(
+            {"manifest": signed.manifest.decode(), "signature": signed.signature.decode().strip()}
+        )
+        if output.get("PresetDeploymentType") == GREENGRASS:
+            packaging.preset = self._deployable(packaging, result)
+            if packaging.preset["Status"] == "FAILED":
+                raise JobFailed(
+                    f"ClientError: the Greengrass component was not made: {packaging.preset['StatusMessage']}"
+                )
+
+    def _deployable(self, packaging: PackagingJob, package: S3Object) -> dict[str, str]:
+        asked = _preset(packaging.asked)
+        try:
+            component = self._create_component(recipe(asked, package), {})
+        except ApiError as error:
+            return {"Type": GREENGRASS, "Status": "FAILED", "StatusMessage": error.message}
+        made = f"Component {component.recipe.name} {component.recipe.version} was created."
+        return {"Type": GREENGRASS, "Artifact": component.arn, "Status": "COMPLETED", "StatusMessage": made}
+
+    def _describe(self, params: Params) -> dict[str, Any]:
+        packaging = self._at(params)
+        run = packaging.run
+        same = (
+            "EdgePackagingJobName",
+            "CompilationJobName",
+            "ModelName",
+            "ModelVersion",
+            "RoleArn",
+            "OutputConfig",
+            "ResourceKey",
+        )
+        return {
+            **{key: packaging.asked.get(key) for key in same},
+            "EdgePackagingJobArn": packaging.arn,
+            "EdgePackagingJobStatus": run.status,
+            "EdgePackagingJobStatusMessage": run.reason or None,
+            "CreationTime": run.created,
+            "LastModifiedTime": run.modified,
+            "ModelArtifact": packaging.artifact if run.status in ENDED else None,
+            "ModelSignature": packaging.signature if run.status in ENDED else None,
+            "PresetDeploymentOutput": packaging.preset if run.status in ENDED else None,
+        }
+
+    def _list(self, params: Params) -> dict[str, Any]:
+        summaries = [
+            {
+                "EdgePackagingJobArn": each.arn,
+                "EdgePackagingJobName": each.name,
+                "EdgePackagingJobStatus": each.run.status,
+                "CreationTime": each.run.created,
+                "LastModifiedTime": each.run.modified,
+                **{key: each.asked[key] for key in ("CompilationJobName", "ModelName", "ModelVersion")},
+            }
+            for each in self._all.values()
+        ]
+        keys = {
+            "NAME": "EdgePackagingJobName",
+            "MODEL_NAME": "ModelName",
+            "CREATION_TIME": "CreationTime",
+            "LAST_MODIFIED_TIME": "LastModifiedTime",
+            "STATUS": "EdgePackagingJobStatus",
+        }
+        found = pick(summaries, params, name="EdgePackagingJobName", status="EdgePackagingJobStatus", model="ModelName")
+        listed, token = page(sort(found, params, keys, "CREATION_TIME"), params, default=10)
+        return {"EdgePackagingJobSummaries": listed, "NextToken": token}
+
+    def _stop(self, params: Params) -> None:
+        packaging = self._at(params)
+        if packaging.run.status in ENDED:
+            raise invalid(
+                f"The request was rejected because the edge packaging job is in status {packaging.run.status}."
+            )
+        packaging.run.stop()
+
+    def _at(self, params: Params) -> PackagingJob:
+        name = params["EdgePackagingJobName"]
+        if name not in self._all:
+            raise ApiError("ResourceNotFound", f"Could not find edge packaging job {name}.")
+        return self._all[name]
+
+
+def recipe(preset: Mapping[str, str], package: S3Object) -> bytes:
+    """The model component: it unpacks the package into its work folder, where clients look for the model."""
+    file = package.key.rpartition("/")[2]
+    document = {
+        "RecipeFormatVersion": "2020-01-25",
+        "ComponentName": preset["ComponentName"],
+        "ComponentVersion": preset["ComponentVersion"],
+        "ComponentDescription": preset["ComponentDescription"],
+        "ComponentPublisher": "Amazon SageMaker Edge Manager",
+        "Manifests": [
+            {
+                "Platform": {"os": "linux", "runtime": "*"},
+                "Lifecycle": {"install": {"Script": f'tar -xzf "{{artifacts:path}}/{file}" -C "{{work:path}}"'}},
+                "Artifacts": [{"URI": str(package), "Unarchive": "NONE", "Permission": {"Read": "OWNER"}}],
+            }
+        ],
+    }
+    return yaml.safe_dump(document, sort_keys=False).encode()
+
+
+def _preset(params: Params) -> dict[str, str]:
+    """PresetDeploymentConfig, with what SageMaker fills in.
+
+    Raises:
+        ApiError: it is not a JSON object of texts.
+    """
+    output = params["OutputConfig"]
+    if "PresetDeploymentConfig" in output and "PresetDeploymentType" not in output:
+        raise invalid("PresetDeploymentConfig needs a PresetDeploymentType.")
+    try:
+        given = json.loads(output.get("PresetDeploymentConfig") or "{}")
+    except ValueError as error:
+        raise invalid(f"PresetDeploymentConfig is not JSON: {error}") from error
+    known = ("ComponentName", "ComponentVersion", "ComponentDescription", "PlatformOS", "PlatformArchitecture")
+    if not isinstance(given, dict) or any(not isinstance(value, str) for value in given.values()):
+        raise invalid(f"PresetDeploymentConfig must be a JSON object of texts, with {', '.join(known)}.")
+    return {
+        "ComponentName": f"SagemakerEdgeManager{params['EdgePackagingJobName']}",
+        "ComponentVersion": "1.0.0",
+        "ComponentDescription": f"Model {params['ModelName']} {params['ModelVersion']}",
+        **given,
+    }

@@ -1,0 +1,70 @@
+"""The Resource Groups Tagging API of one region: what carries which tags, across the services of the embedded AWS.
+
+Only GetResources, the call that finds things by their tags. As on AWS, IAM's roles are not among them, and of a
+Greengrass component it is the versions that have tags.
+https://docs.aws.amazon.com/resourcegroupstagging/latest/APIReference/API_GetResources.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from emflow_emulator.aws.errors import ApiError
+from emflow_emulator.aws.paging import page
+from emflow_emulator.aws.protocol import Handler, Params
+
+Tagged = Mapping[str, Mapping[str, str]]
+"""ARN → tags."""
+
+
+class Tagging:
+    """Finds resources by tags.
+
+    Args:
+        sources: services by the name that their ARNs have; each gives its resources and their tags.
+    """
+
+    def __init__(self, sources: Mapping[str, Callable[[], Tagged]]) -> None:
+        self._sources = sources
+        self.handlers: dict[str, Handler] = {"GetResources": self._get}
+
+    def _get(self, params: Params) -> dict[str, Any]:
+        kinds = params.get("ResourceTypeFilters", [])
+        wanted = {kind.partition(":")[0] for kind in kinds} or set(self._sources)
+        found = {
+            arn: tags
+            for service in sorted(wanted & self._sources.keys())
+            for arn, tags in sorted(self._sources[service]().items())
+            if tags and _of_kind(arn, kinds) and _matches(tags, params.get("TagFilters", []))
+        }
+        asked = {"nextToken": params.get("PaginationToken"), "maxResults": params.get("ResourcesPerPage", 50)}
+        query = {name: value for name, value in params.items() if name not in {"PaginationToken", "ResourcesPerPage"}}
+        try:
+            listed, token = page(list(found), {**query, **asked})
+        except ApiError as error:
+            raise ApiError("PaginationTokenExpiredException", error.message) from error
+        return {
+            "ResourceTagMappingList": [
+                {"ResourceARN": arn, "Tags": [{"Key": key, "Value": found[arn][key]} for key in sorted(found[arn])]}
+                for arn in listed
+            ],
+            "PaginationToken": token or "",
+        }
+
+
+def _of_kind(arn: str, kinds: Iterable[str]) -> bool:
+    """Whether an ARN is of one of these kinds: `s3`, or `sagemaker:device-fleet`."""
+    _, _, service, _, _, resource = arn.split(":", 5)
+    kinds = list(kinds)
+    return not kinds or any(
+        kind == service or (kind.startswith(f"{service}:") and resource.startswith(kind.partition(":")[2]))
+        for kind in kinds
+    )
+
+
+def _matches(tags: Mapping[str, str], filters: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether each filter's key is there, with one of its values where it gives any."""
+    return all(
+        each["Key"] in tags and (not each.get("Values") or tags[each["Key"]] in each["Values"]) for each in filters
+    )

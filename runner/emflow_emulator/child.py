@@ -1,0 +1,141 @@
+"""Child processes of `emflow up`: started with one JSON line as their ready sign, gone when their parent is.
+
+A child's standard input is a pipe that only its parent holds. When the parent ends, however it ends, the pipe closes
+and the child stops by itself; so not even a SIGKILL leaves anything running.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import selectors
+import signal
+import stat
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from emflow.local.signals import on_end
+from emflow.problems import Problem
+from emflow_emulator.access import without_aws
+
+
+class Child:
+    """One child process, seen from its parent. It gets nothing of what this process's environment says about AWS."""
+
+    def __init__(self, name: str, module: str, args: Sequence[str], log: Path) -> None:
+        self.name = name
+        self.log = log
+        self.announced = False
+        with log.open("ab") as errors:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", module, *args],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                env=without_aws(os.environ),
+                # Ctrl-C on the terminal is the parent's business; it stops its children in its own order.
+                start_new_session=True,
+            )
+
+    def ready(self, timeout: float = 60.0) -> dict[str, Any]:
+        """Wait for the ready line and return it.
+
+        Raises:
+            Problem: the child ended, or said nothing for `timeout` seconds.
+        """
+        line = _read_line(self._process.stdout, timeout)
+        if line:
+            answer: dict[str, Any] = json.loads(line)
+            if "problem" not in answer:
+                self.announced = True
+                return answer
+            self.stop()
+            raise Problem(answer["problem"], where=self.name, mend=answer.get("mend", ""))
+        self.stop()
+        words = self.last_words()
+        missing = re.search(r"No module named '([^'.]+)", words)
+        mend = "install what it needs: pip install 'emflow[local]'" if missing else ""
+        raise Problem(f"did not start: {words}", where=self.name, mend=mend)
+
+    def last_words(self) -> str:
+        """How it ended: exit code or signal, and the end of its log where that is a complaint."""
+        code = self._process.poll()
+        how = "it still runs" if code is None else f"exit code {code}" if code >= 0 else signal.Signals(-code).name
+        lines = self.log.read_text(errors="replace").strip().splitlines()
+        told = [line for line in lines if re.search(r"error|warning|critical", line, re.IGNORECASE)]
+        return f"{how}; {told[-1].strip()}" if told else how
+
+    @property
+    def running(self) -> bool:
+        return self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def stop(self, grace: float = 20.0) -> None:
+        """Ask it to end, wait, and make it end."""
+        if self.running:
+            self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(grace)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+
+
+def _read_line(pipe: IO[bytes] | None, timeout: float) -> bytes:
+    """One line from a pipe, or what came before it closed or time ran out."""
+    assert pipe is not None
+    deadline = time.monotonic() + timeout
+    data = b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(pipe, selectors.EVENT_READ)
+        while not data.endswith(b"\n") and selector.select(max(0.0, deadline - time.monotonic())):
+            chunk = os.read(pipe.fileno(), 1)
+            if not chunk:
+                break
+            data += chunk
+    return data if data.endswith(b"\n") else b""
+
+
+def announce(**facts: Any) -> None:
+    """In a child: say that it is ready, and what its parent needs to know."""
+    sys.stdout.write(json.dumps(facts) + "\n")
+    sys.stdout.flush()
+
+
+def fail(problem: Problem) -> int:
+    """In a child: say why it cannot start; the return value is its exit code."""
+    announce(problem=problem.what, mend=problem.mend)
+    return problem.exit_code
+
+
+def until_told() -> threading.Event:
+    """In a child: an event that is set by SIGTERM, SIGINT or SIGHUP, or when the parent is gone.
+
+    Standard input counts as the parent's only when it is a pipe, so a person can start the module from a terminal.
+    """
+    told = threading.Event()
+    on_end(lambda _: told.set())
+
+    def watch() -> None:
+        with contextlib.suppress(OSError):
+            while os.read(0, 4096):
+                pass
+        told.set()
+
+    if stat.S_ISFIFO(os.fstat(0).st_mode):
+        threading.Thread(target=watch, name="parent-watch", daemon=True).start()
+    return told

@@ -1,0 +1,1 @@
+"""The commands that the emulator adds to `emflow`: `up` and `local`."""

@@ -1,0 +1,77 @@
+"""`emflow local`: the embedded AWS and the broker on loopback, until Ctrl-C; with a virtual core device when asked."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import threading
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def local(
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, metavar="N", help="Port of the embedded AWS; 0 takes a free one.")
+    ] = 4566,
+    mqtt_port: Annotated[
+        int, typer.Option(min=0, max=65535, metavar="N", help="Port of the MQTT broker; 0 takes a free one.")
+    ] = 1883,
+    core: Annotated[
+        list[str] | None, typer.Option(metavar="THING", help="Also run a virtual core device of this thing name.")
+    ] = None,
+    job_seconds: Annotated[
+        float, typer.Option(min=0, metavar="N", help="How long compilation and packaging jobs take, in seconds.")
+    ] = 1.0,
+    region: Annotated[str, typer.Option(metavar="REGION", help="Region of the core devices.")] = "us-east-1",
+) -> None:
+    """Run the embedded AWS and the MQTT broker on 127.0.0.1, until Ctrl-C.
+
+    S3, IAM, STS, IoT, KMS, Secrets Manager, Greengrass V2 and SageMaker (Neo, Edge Manager). Whatever uses boto3 or the
+    AWS CLI reaches it with AWS_ENDPOINT_URL and the access key of this run; nobody gets in without. Both are printed,
+    and are in a file for your shell. Everything is in memory and gone at the end.
+    """
+    from emflow.local.signals import on_end
+    from emflow_emulator.access import Access, write_private
+    from emflow_emulator.child import Child
+
+    told = threading.Event()
+    on_end(lambda _: told.set())
+    # After the signal handlers: these imports take most of the start.
+    from emflow_emulator.aws import EmbeddedAws
+    from emflow_emulator.broker import Broker
+
+    with contextlib.ExitStack() as stack:
+        access = Access.new()
+        aws = stack.enter_context(EmbeddedAws(port, job_seconds=job_seconds, credentials=access.key))
+        broker = stack.enter_context(Broker(port=mqtt_port, user=access.broker))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="emflow-local-")))
+        shell_lines = access.shell_lines(aws.endpoint_url, region)
+        shell_file = folder / "credentials.sh"
+        write_private(shell_file, "\n".join([*shell_lines, ""]))
+        typer.echo(f"embedded AWS  {aws.endpoint_url}")
+        typer.echo(f"MQTT broker   {broker.host}:{broker.port}")
+        if core:
+            access_file = folder / "access.json"
+            access.write(access_file)
+            services = ("--endpoint-url", aws.endpoint_url, "--mqtt", f"{broker.host}:{broker.port}")
+            where = (*services, "--access", str(access_file))
+            children = []
+            for number, thing in enumerate(core):
+                root = folder / f"core-{number}"
+                args = ("--thing", thing, "--root", str(root), "--region", region, "--remove", str(folder), *where)
+                child = Child("core", "emflow_emulator.core", args, folder / f"core-{number}.log")
+                stack.callback(child.stop)
+                children.append((child, thing, root))
+            for child, thing, root in children:
+                child.ready()
+                typer.echo(f"core device   {thing}  {root}")
+        typer.echo(f"credentials   {shell_file}")
+        typer.echo("")
+        for line in shell_lines:
+            typer.echo(f"  {line}")
+        typer.echo("")
+        typer.echo(f"Nobody gets in without these lines. In another shell, run them or: . {shell_file}")
+        typer.echo("Ctrl-C ends it.")
+        told.wait()

@@ -1,0 +1,45 @@
+"""How `emflow up` ends from outside its own course: by a signal, or because one of its processes died."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from emflow_emulator.stack import Stack
+
+
+class Ending:
+    """Takes everything down and ends the process, once, from whichever thread comes first.
+
+    The main thread may be waiting for threads that wait for a cloud that has just gone; so nobody waits for it, and
+    what it would still say about that is not said.
+    """
+
+    def __init__(self, console: Console, stack: Stack) -> None:
+        self._console = console
+        self._stack = stack
+        self._first = threading.Lock()
+
+    def on_signal(self, number: int) -> None:
+        """Ctrl-C ends it well (exit code 0), SIGTERM and a closed terminal as they should (128 + number)."""
+        self._now(0 if number == signal.SIGINT else 128 + number, "Stopping.")
+
+    def on_death(self, name: str, why: str) -> None:
+        """One of the processes ended by itself."""
+        self._now(1, f"emflow: the {name} process ended by itself: {why}")
+
+    def _now(self, code: int, say: str) -> None:
+        if not self._first.acquire(blocking=False):
+            return
+        try:
+            self._stack.abandon(lambda: self._console.print(say, markup=False))
+            self._console.show_cursor()
+            sys.stdout.flush()
+        finally:
+            os._exit(code)

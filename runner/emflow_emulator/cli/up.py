@@ -1,0 +1,209 @@
+"""`emflow up`: the whole of a workflow on this machine, from the cloud's buckets to results over MQTT."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from emflow.cli.options import Var, VarFile, load_workflow
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from emflow.engine.events import Event
+    from emflow.results.message import NotAResult, Result
+    from emflow.results.watch import Watcher
+    from emflow.workflow.model import Workflow
+    from emflow_emulator.highlights import Highlight
+    from emflow_emulator.stack import Camera, Cloud, Stack
+
+PATIENCE = 60.0
+"""Seconds without any result after which something must be wrong, unless results are due less often."""
+
+
+def up(
+    file: Annotated[
+        Path | None, typer.Argument(metavar="FILE", help="The workflow; without it, the demo that comes along.")
+    ] = None,
+    var: Var = None,
+    var_file: VarFile = None,
+    results: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Stop after so many results; 0 goes on until Ctrl-C.")
+    ] = 0,
+    camera: Annotated[
+        str,
+        typer.Option(
+            metavar="SOURCE",
+            help="What the streams show: `scenes`, the path of a picture, or `workflow` for the URLs in the workflow.",
+        ),
+    ] = "scenes",
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Results as JSON lines on standard output, everything else beside it.")
+    ] = False,
+) -> None:
+    """Run a workflow on this machine, for real: embedded AWS, broker, camera and device; no account, no board.
+
+    The same YAML goes to AWS unchanged with `emflow apply`.
+    """
+    from rich.console import Console
+
+    from emflow.local.signals import on_end
+    from emflow.problems import UsageProblem
+    from emflow_emulator.cli.shutdown import Ending
+    from emflow_emulator.demo import demo_workflow
+    from emflow_emulator.stack import FROM_WORKFLOW, SCENES, Stack
+
+    path = file or demo_workflow()
+    if camera not in {SCENES, FROM_WORKFLOW} and not Path(camera).is_file():
+        raise UsageProblem(f"no picture at {camera}", where="--camera", mend="Give `scenes`, `workflow` or a picture.")
+    workflow = load_workflow(path, var, var_file)
+    # Everything that is for people goes to standard error when standard output carries JSON.
+    console = Console(stderr=as_json, highlight=False, soft_wrap=True)
+    stack = Stack(camera=camera)
+    ending = Ending(console, stack)
+    on_end(ending.on_signal)
+    with stack:
+        stack.watch(ending.on_death)
+        _run(console, path, workflow, stack, results, as_json)
+
+
+def _run(console: Console, path: Path, workflow: Workflow, stack: Stack, results: int, as_json: bool) -> None:
+    from emflow.workflow.topic_grants import results as result_topics
+    from emflow_emulator.highlights import Follower
+    from emflow_emulator.stack import on_this_machine, use_embedded_credentials
+    from emflow_schema.units import frames, seconds
+
+    started = time.monotonic()
+    console.print(f"emflow up {path}", style="bold", markup=False)
+    cloud, camera = stack.start(workflow)
+    use_embedded_credentials(cloud)
+    console.print(f"  embedded AWS  {cloud.endpoint_url}")
+    console.print(f"  MQTT broker   {cloud.mqtt_host}:{cloud.mqtt_port}")
+    console.print(f"  credentials   {cloud.shell_file}  (both let in nobody without; in another shell: . FILE)")
+    if camera is not None:
+        shows = f"{len(camera.scenes)} scenes, {camera.dwell:g} s each" if camera.scenes else "one picture"
+        console.print(f"  camera        {camera.url}  ({shows})")
+    thing = _thing(workflow)
+    core = stack.start_core(thing, cloud, workflow, camera)
+    console.print(f"  core device   {core.thing}  {core.root}\n")
+    workflow = on_this_machine(workflow, camera, core)
+    topics = result_topics(workflow, core.thing)
+    with (
+        _watcher(cloud, topics) as watcher,
+        Follower(core.root / "logs", lambda line: _show_highlight(console, stack, line)),
+    ):
+        _apply(console, stack, workflow)
+        console.print(f"\nResults on MQTT topic {', '.join(topics)}, Ctrl-C ends them:", markup=False)
+        durations = [stream.every for stream in workflow.edge.streams if frames(stream.every) is None]
+        patience = max([PATIENCE, *(3 * seconds(every) for every in durations)])
+        _show_results(console, watcher, camera, patience, results, as_json)
+    took = time.monotonic() - started
+    console.print(f"\nDone in {took:.0f} s: {path} from buckets to results, on this machine.", markup=False)
+    console.print(f"Try next: change {path} (`every: 500ms`, another topic) and run it again;", markup=False)
+    console.print(f"          emflow render {path} -o rendered    what would go to Greengrass", markup=False)
+    console.print(
+        f"          emflow plan {path}                  against your AWS account: the same YAML, unchanged",
+        markup=False,
+    )
+
+
+def _thing(workflow: Workflow) -> str:
+    """The device that this machine plays: the deployment's thing, or the first member of the fleet."""
+    from emflow.problems import Problem
+
+    target = workflow.cloud.deployment.target
+    thing = target.thing or next(iter(workflow.cloud.fleet.devices), None)
+    if thing is None:
+        raise Problem(
+            "the workflow names no device that this machine could play",
+            where="cloud.deployment.target",
+            mend="Name a thing there, or a device under cloud.fleet.devices.",
+        )
+    return thing
+
+
+def _watcher(cloud: Cloud, topics: tuple[str, ...]) -> Watcher:
+    from emflow.results.watch import Watcher
+
+    user = cloud.access.broker
+    return Watcher(cloud.mqtt_host, cloud.mqtt_port, *topics, username=user.name, password=user.password)
+
+
+def _apply(console: Console, stack: Stack, workflow: Workflow) -> None:
+    from emflow.cli.progress import Progress
+    from emflow.cli.rollout import show_plan
+    from emflow.engine.apply import apply_plan
+    from emflow.engine.clients import Clients
+    from emflow.engine.plan import make_plan
+    from emflow.resources import build, wait_for_deployment
+
+    clients = Clients(workflow.aws)
+    resources = build(workflow)
+    plan = make_plan(resources, clients)
+    show_plan(console, plan)
+    with Progress(console) as progress:
+
+        def show(event: Event) -> None:
+            if not stack.abandoned.is_set():
+                progress.show(event)
+
+        apply_plan(plan, clients, show)
+        wait_for_deployment(workflow, clients, show)
+
+
+def _show_highlight(console: Console, stack: Stack, line: Highlight) -> None:
+    if stack.abandoned.is_set():
+        return
+    style = {"W": "yellow", "E": "red"}.get(line.level, "dim")
+    console.print(f"  device | {line.component.rpartition('.')[2]}: {line.text}", style=style, markup=False)
+
+
+def _show_results(
+    console: Console, watcher: Watcher, camera: Camera | None, patience: float, wanted: int, as_json: bool
+) -> None:
+    """Print results as they come, each beside what the camera showed at that frame's time."""
+    from emflow.results.message import NotAResult
+    from emflow.results.show import line
+    from emflow_emulator.camera.scenes import shown_at
+
+    right = told = 0
+    while not wanted or told < wanted:
+        result = _next(console, watcher, patience, bool(wanted))
+        if isinstance(result, NotAResult):
+            console.print(line(result), style="red", markup=False)
+            continue
+        told += 1
+        beside = ""
+        if camera and camera.scenes and result.frame_time:
+            truth = shown_at(result.frame_time.timestamp(), camera.dwell)
+            right += truth == result.label
+            beside = "  ✓" if truth == result.label else f"  ✗ the camera showed {truth}"
+        if as_json:
+            sys.stdout.write(result.payload.decode() + "\n")
+            sys.stdout.flush()
+        else:
+            console.print(line(result) + beside, markup=False)
+    if camera and camera.scenes:
+        console.print(f"\n{right} of {told} results name the scene that the camera showed at the frame's time.")
+
+
+def _next(console: Console, watcher: Watcher, patience: float, must_come: bool) -> Result | NotAResult:
+    """The next message. After `patience` seconds without one: an end when results must come, else a word, once."""
+    from emflow.problems import Problem
+
+    try:
+        return watcher.next(patience)
+    except TimeoutError:
+        look = "The lines from the device above say how far it came."
+        if must_come:
+            raise Problem(f"no result for {patience:g} s", where="emflow up", mend=look) from None
+    console.print(f"No result for {patience:g} s; still waiting. {look}", style="yellow", markup=False)
+    while True:
+        try:
+            return watcher.next(patience)
+        except TimeoutError:
+            continue

@@ -1,0 +1,62 @@
+"""The cloud's process: the embedded AWS and the MQTT broker beside it, until told to end.
+
+Start it as `python -m emflow_emulator.cloud --access FILE --port 0 --mqtt-port 0`; its ready line says where both are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from emflow.problems import Problem
+from emflow_emulator import child
+from emflow_emulator.access import Access
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run until SIGTERM, SIGINT, or until the parent is gone; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m emflow_emulator.cloud", description=__doc__)
+    parser.add_argument(
+        "--access", type=Path, required=True, metavar="FILE", help="JSON with the access key and the broker's user"
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="the address both listen on (%(default)s)")
+    parser.add_argument("--port", type=int, default=4566, help="of the AWS endpoint; 0 picks a free one (%(default)s)")
+    parser.add_argument("--mqtt-port", type=int, default=0, help="of the broker; 0 picks a free one (%(default)s)")
+    parser.add_argument(
+        "--job-seconds",
+        type=float,
+        default=1.0,
+        help="how long a compilation or packaging job takes at least (%(default)s)",
+    )
+    asked = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    told = child.until_told()
+
+    # After the signal handlers: these imports take most of the start.
+    from emflow_emulator.aws import ACCOUNT, REGION, EmbeddedAws
+    from emflow_emulator.broker import Broker
+
+    try:
+        access = Access.read(asked.access)
+        with (
+            EmbeddedAws(asked.port, asked.host, asked.job_seconds, access.key) as aws,
+            Broker(asked.host, asked.mqtt_port, access.broker) as broker,
+        ):
+            child.announce(
+                endpoint_url=aws.endpoint_url,
+                mqtt_host=asked.host,
+                mqtt_port=broker.port,
+                region=REGION,
+                account=ACCOUNT,
+            )
+            told.wait()
+    except Problem as problem:
+        return child.fail(problem)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

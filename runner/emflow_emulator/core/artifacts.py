@@ -1,0 +1,109 @@
+"""Artifacts of a component version: downloaded from S3, held against the cloud's digest, unpacked.
+
+A file whose bytes are not what the cloud recorded when the version was made is refused and thrown away.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import shutil
+import zipfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from emflow_emulator.core.failure import DeploymentFailure
+from emflow_emulator.core.layout import Layout
+from emflow_emulator.core.recipe import Artifact, Recipe
+
+Download = Callable[[str, str, Path], None]
+"""Takes bucket, key and where to. Raises DeploymentFailure."""
+
+_DOWNLOADING = "ARTIFACT_DOWNLOAD_ERROR"
+
+
+def fetch(recipe: Recipe, layout: Layout, download: Download) -> None:
+    """Have all artifacts of a component version on the device; what is there and right is not loaded again.
+
+    Raises:
+        DeploymentFailure: an artifact is not there, is not what it was, or cannot be unpacked.
+    """
+    folder = layout.artifacts(recipe.name, recipe.version)
+    folder.mkdir(parents=True, exist_ok=True)
+    layout.unarchived(recipe.name, recipe.version).mkdir(parents=True, exist_ok=True)
+    for artifact in recipe.artifacts:
+        file = folder / artifact.name
+        if not file.exists() or digest(file) != artifact.digest:
+            _load(recipe, artifact, file, download)
+        if artifact.unarchive:
+            _unpack(recipe, artifact, file, layout.unarchived(recipe.name, recipe.version) / Path(artifact.name).stem)
+
+
+def digest(file: Path) -> str:
+    """SHA-256 of a file, in base64 as recipes have it."""
+    with file.open("rb") as stream:
+        return base64.b64encode(hashlib.file_digest(stream, "sha256").digest()).decode()
+
+
+def remove_all_but(keep: Iterable[Recipe], layout: Layout) -> list[str]:
+    """Remove the artifacts of versions that are no longer deployed; `name-vX.Y.Z` of each one removed."""
+    kept = {(recipe.name, recipe.version) for recipe in keep}
+    removed = []
+    for version in sorted(layout.artifact_store.glob("*/*")):
+        name = version.parent.name
+        if (name, version.name) not in kept:
+            shutil.rmtree(version)
+            shutil.rmtree(layout.unarchived(name, version.name), ignore_errors=True)
+            removed.append(f"{name}-v{version.name}")
+    return removed
+
+
+def _load(recipe: Recipe, artifact: Artifact, file: Path, download: Download) -> None:
+    what = f"artifact name: '{artifact.uri}' for component {recipe.name}-{recipe.version}"
+    scheme, _, rest = artifact.uri.partition("://")
+    bucket, _, key = rest.partition("/")
+    if scheme.lower() != "s3":
+        raise DeploymentFailure(
+            f"Failed to download {what}, reason: only s3:// artifacts can be downloaded here",
+            _DOWNLOADING,
+            "UNSUPPORTED_ARTIFACT_SCHEME",
+        )
+    if artifact.digest is None or (artifact.algorithm or "").upper() != "SHA-256":
+        raise DeploymentFailure(
+            f"Failed to download {what}, reason: Algorithm missing from artifact",
+            _DOWNLOADING,
+            "RECIPE_MISSING_ARTIFACT_HASH_ALGORITHM",
+        )
+    part = file.with_name(file.name + ".part")
+    try:
+        download(bucket, key, part)
+        if digest(part) != artifact.digest:
+            raise DeploymentFailure(
+                f"Failed to download {what}, reason: Integrity check for downloaded artifact failed. The object is "
+                "not the one of which the cloud took the digest when the component version was created",
+                _DOWNLOADING,
+                "ARTIFACT_CHECKSUM_MISMATCH",
+            )
+        part.replace(file)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _unpack(recipe: Recipe, artifact: Artifact, file: Path, target: Path) -> None:
+    if target.exists():
+        shutil.rmtree(target)
+    target.mkdir(parents=True)
+    try:
+        with zipfile.ZipFile(file) as archive:
+            for member in archive.infolist():
+                # extract() keeps to the folder whatever names the archive has, but forgets who may execute.
+                path = Path(archive.extract(member, target))
+                mode = member.external_attr >> 16 & 0o777
+                if mode and not member.is_dir():
+                    path.chmod(mode | 0o600)
+    except Exception as error:  # zipfile lets through what its decompressors raise, each its own kind
+        raise DeploymentFailure(
+            f"Failed to unarchive '{artifact.uri}' of component {recipe.name}-{recipe.version}: {error}",
+            "IO_ERROR",
+            "IO_UNZIP_ERROR",
+        ) from error

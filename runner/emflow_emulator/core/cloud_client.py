@@ -1,0 +1,281 @@
+"""The device's side of the cloud: its thing, its deployments, component versions, artifacts, credentials, reports.
+
+A real core hears of deployments over MQTT and asks with its certificate; here it polls, and has the run's access key.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+import urllib.parse
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.config import Config
+from botocore.credentials import Credentials
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+from botocore.exceptions import ConnectionError as NoConnection
+from botocore.httpsession import URLLib3Session
+
+from emflow.problems import Problem
+from emflow_emulator.access import AccessKey
+from emflow_emulator.core.configuration import Update
+from emflow_emulator.core.failure import DeploymentFailure
+
+if TYPE_CHECKING:
+    from mypy_boto3_greengrassv2.type_defs import ComponentCandidateTypeDef
+
+_REPORTS = "emflow"
+"""The service that reports are signed for."""
+
+_GROUPS_EVERY = 5.0
+"""Seconds for which the list of the thing's groups is good."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a deployment says of one component."""
+
+    version: str
+    update: Update
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """A deployment for this device, or for a group that it is in.
+
+    Args:
+        notify: whether components have a say in when it may touch them.
+        update_timeout: seconds that they have to say so; the API's default.
+        validation_timeout: seconds that they have to judge their new configuration; the classic nucleus's default.
+    """
+
+    id: str
+    target: str
+    created: datetime
+    components: Mapping[str, Wish]
+    rollback: bool
+    notify: bool = True
+    update_timeout: float = 60.0
+    validation_timeout: float = 20.0
+
+    @property
+    def asker(self) -> str:
+        """Its target as version requirements name it, such as `thing/NAME`."""
+        return self.target.rsplit(":", 1)[-1]
+
+
+class CloudLost(Exception):
+    """The cloud does not answer, or not with sense; it is worth asking again."""
+
+
+class CloudRefused(Exception):
+    """The cloud does not take what it was told; telling it again will not help."""
+
+
+class CloudLink:
+    """The connection of one thing to the cloud."""
+
+    def __init__(
+        self, thing: str, endpoint_url: str, key: AccessKey, region: str, role_alias: str | None = None
+    ) -> None:
+        self.thing = thing
+        self.endpoint_url = endpoint_url
+        self._role_alias = role_alias
+        self._region = region
+        session = boto3.Session(key.id, key.secret, region_name=region)
+        self._signer = SigV4Auth(Credentials(key.id, key.secret), _REPORTS, region)
+        self._config = Config(
+            retries={"mode": "standard", "total_max_attempts": 3}, connect_timeout=5, s3={"addressing_style": "path"}
+        )
+        self._iot = session.client("iot", endpoint_url=endpoint_url, config=self._config)
+        self._greengrass = session.client("greengrassv2", endpoint_url=endpoint_url, config=self._config)
+        self._s3 = session.client("s3", endpoint_url=endpoint_url, config=self._config)
+        self._sts = session.client("sts", endpoint_url=endpoint_url, config=self._config)
+        # Head and body are separate writes: with Nagle's algorithm the second would wait for an ACK.
+        at_once: list[Any] = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)]
+        self._wire = URLLib3Session(timeout=10, socket_options=at_once)
+        self._targets: tuple[str, ...] = ()
+        self._targets_known = 0.0
+
+    def make_thing(self) -> str:
+        """Create the thing, or find that it is there; its ARN.
+
+        Raises:
+            Problem: the cloud is not there, or will not have a thing of this name.
+        """
+        try:
+            self._arn: str = self._iot.create_thing(thingName=self.thing)["thingArn"]
+        except self._iot.exceptions.ResourceAlreadyExistsException:
+            self._arn = self._iot.describe_thing(thingName=self.thing)["thingArn"]
+        except NoConnection as error:
+            raise Problem(
+                f"nothing answers at {self.endpoint_url}",
+                mend="Start the embedded AWS first, or give its address with --endpoint-url.",
+            ) from error
+        except (ClientError, BotoCoreError, ValueError) as error:
+            raise Problem(f"cannot create thing {self.thing!r}: {error}") from error
+        return self._arn
+
+    def deployments(self) -> list[tuple[str, str]]:
+        """Id and status of the latest deployment to the thing and to each of its groups, oldest first.
+
+        Raises:
+            CloudLost: it does not answer.
+        """
+        try:
+            found = [
+                each
+                for target in self._targets_now()
+                for each in self._greengrass.list_deployments(targetArn=target, historyFilter="LATEST_ONLY")[
+                    "deployments"
+                ]
+            ]
+        except (ClientError, BotoCoreError) as error:
+            raise CloudLost(str(error)) from error
+        found.sort(key=lambda each: each["creationTimestamp"])
+        return [(each["deploymentId"], each["deploymentStatus"]) for each in found]
+
+    def deployment(self, deployment_id: str) -> Deployment:
+        """What a deployment says.
+
+        Raises:
+            CloudLost: it does not answer.
+            DeploymentFailure: it makes no sense.
+        """
+        try:
+            answer = self._greengrass.get_deployment(deploymentId=deployment_id)
+        except (ClientError, BotoCoreError) as error:
+            raise CloudLost(str(error)) from error
+        policies = answer.get("deploymentPolicies", {})
+        update = policies.get("componentUpdatePolicy", {})
+        validation = policies.get("configurationValidationPolicy", {})
+        return Deployment(
+            id=deployment_id,
+            target=answer["targetArn"],
+            created=answer["creationTimestamp"],
+            components={name: _wish(name, asked) for name, asked in answer.get("components", {}).items()},
+            rollback=policies.get("failureHandlingPolicy", "ROLLBACK") == "ROLLBACK",
+            notify=update.get("action", "NOTIFY_COMPONENTS") == "NOTIFY_COMPONENTS",
+            update_timeout=float(update.get("timeoutInSeconds", Deployment.update_timeout)),
+            validation_timeout=float(validation.get("timeoutInSeconds", Deployment.validation_timeout)),
+        )
+
+    def candidate(
+        self, name: str, requirements: Mapping[str, str], platform: Mapping[str, str], version: str | None
+    ) -> bytes | None:
+        """The recipe of the component version that the cloud chooses; None when none fits."""
+        asked: ComponentCandidateTypeDef = {"componentName": name, "versionRequirements": dict(requirements)}
+        if version:
+            asked["componentVersion"] = version
+        try:
+            answer = self._greengrass.resolve_component_candidates(
+                platform={"name": platform.get("os", ""), "attributes": dict(platform)}, componentCandidates=[asked]
+            )
+        except self._greengrass.exceptions.ResourceNotFoundException:
+            return None
+        except (ClientError, BotoCoreError) as error:
+            raise DeploymentFailure(str(error), "CLOUD_API_ERROR", _cloud_code(error)) from error
+        recipe: bytes = answer["resolvedComponentVersions"][0]["recipe"]
+        return recipe
+
+    def download(self, bucket: str, key: str, file: Path) -> None:
+        """An artifact's bytes into a file.
+
+        Raises:
+            DeploymentFailure: it cannot be had.
+        """
+        what = f"Failed to download artifact s3://{bucket}/{key}"
+        try:
+            self._s3.download_file(bucket, key, str(file))
+        except ClientError as error:
+            missing = error.response["ResponseMetadata"]["HTTPStatusCode"] == 404
+            code = "S3_RESOURCE_NOT_FOUND" if missing else "S3_ACCESS_DENIED"
+            raise DeploymentFailure(f"{what}: {error}", "ARTIFACT_DOWNLOAD_ERROR", "S3_ERROR", code) from error
+        except BotoCoreError as error:
+            raise DeploymentFailure(f"{what}: {error}", "ARTIFACT_DOWNLOAD_ERROR", "NETWORK_ERROR") from error
+        except OSError as error:
+            raise DeploymentFailure(f"{what}: {error}", "ARTIFACT_DOWNLOAD_ERROR", "IO_WRITE_ERROR") from error
+
+    def credentials(self) -> Mapping[str, Any]:
+        """Credentials of the role behind the device's role alias, as STS answers.
+
+        Raises:
+            CloudLost: there are none to be had; the text says why.
+        """
+        try:
+            alias = self._role_alias or next(iter(self._iot.list_role_aliases()["roleAliases"]), None)
+            if alias is None:
+                raise CloudLost("there is no IoT role alias in this account")
+            role = self._iot.describe_role_alias(roleAlias=alias)["roleAliasDescription"]["roleArn"]
+            answer = self._sts.assume_role(RoleArn=role, RoleSessionName=self.thing)
+        except (ClientError, BotoCoreError) as error:
+            raise CloudLost(str(error)) from error
+        return answer["Credentials"]
+
+    def secrets_manager(self) -> Any:
+        """A client for Secrets Manager with the credentials of the device's role, as they are now.
+
+        Raises:
+            CloudLost: there are none to be had.
+        """
+        given = self.credentials()
+        session = boto3.Session(
+            given["AccessKeyId"], given["SecretAccessKey"], given["SessionToken"], region_name=self._region
+        )
+        return session.client("secretsmanager", endpoint_url=self.endpoint_url, config=self._config)
+
+    def report(self, document: Mapping[str, Any]) -> None:
+        """Tell the cloud how the device is.
+
+        Raises:
+            CloudLost: it does not answer.
+            CloudRefused: it does not take this.
+        """
+        url = f"{self.endpoint_url}/_emflow/cores/{urllib.parse.quote(self.thing)}"
+        request = AWSRequest("POST", url, {"Content-Type": "application/json"}, json.dumps(document).encode())
+        self._signer.add_auth(request)
+        try:
+            answer = self._wire.send(request.prepare())
+        except HTTPClientError as error:
+            raise CloudLost(str(error)) from error
+        if answer.status_code >= 500:
+            raise CloudLost(f"{answer.status_code} {answer.text}")
+        if answer.status_code >= 300:
+            raise CloudRefused(f"{answer.status_code} {answer.text}")
+
+    def _targets_now(self) -> tuple[str, ...]:
+        if time.monotonic() - self._targets_known > _GROUPS_EVERY or not self._targets:
+            groups = self._iot.list_thing_groups_for_thing(thingName=self.thing)["thingGroups"]
+            self._targets = (self._arn, *(group["groupArn"] for group in groups))
+            self._targets_known = time.monotonic()
+        return self._targets
+
+
+def _wish(name: str, asked: Mapping[str, Any]) -> Wish:
+    update = asked.get("configurationUpdate") or {}
+    try:
+        merge = json.loads(update.get("merge") or "{}")
+    except ValueError as error:
+        raise DeploymentFailure(
+            f"The configuration to merge for {name} is not JSON: {error}", "DEPLOYMENT_DOCUMENT_NOT_VALID"
+        ) from error
+    if not isinstance(merge, dict):
+        raise DeploymentFailure(
+            f"The configuration to merge for {name} is not a JSON object", "DEPLOYMENT_DOCUMENT_NOT_VALID"
+        )
+    return Wish(asked["componentVersion"], Update(tuple(update.get("reset") or ()), merge))
+
+
+def _cloud_code(error: ClientError | BotoCoreError) -> str:
+    if not isinstance(error, ClientError):
+        return "NETWORK_ERROR"
+    denied = error.response.get("Error", {}).get("Code") == "AccessDeniedException"
+    return "ACCESS_DENIED" if denied else "BAD_REQUEST"

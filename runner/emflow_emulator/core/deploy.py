@@ -1,0 +1,239 @@
+"""A deployment from beginning to end: prepare without touching what runs, then activate, then judge.
+
+Preparing is resolve, download, verify, unpack, configure, plan, fetch secrets, and hear the components; when any of it
+fails, the device goes on as it was.
+Activating stops and starts components; when that fails, the device goes back to what it ran before, unless the
+deployment says DO_NOTHING.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from emflow_emulator.core import artifacts, plan
+from emflow_emulator.core.artifacts import Download
+from emflow_emulator.core.cloud_client import Deployment
+from emflow_emulator.core.configuration import Configuration, ConfigurationStore, Update, changes
+from emflow_emulator.core.failure import DeploymentFailure, failure_of
+from emflow_emulator.core.layout import Layout
+from emflow_emulator.core.logs import DeviceLog
+from emflow_emulator.core.plan import Plan
+from emflow_emulator.core.recipe import Recipe
+from emflow_emulator.core.resolve import Catalogue, resolve
+from emflow_emulator.core.secrets import SECRET_MANAGER, Held, Secrets
+from emflow_emulator.core.status import Progress
+from emflow_emulator.core.supervisor import Supervisor, start_order
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """All that activation needs."""
+
+    plans: Mapping[str, Plan]
+    configurations: Mapping[str, Configuration]
+    recipes: Mapping[str, Recipe]
+    held: Held
+
+
+class Validate(Protocol):
+    def __call__(
+        self, deployment: str, proposed: Mapping[str, Mapping[str, Any]], timeout: float, given_up: threading.Event
+    ) -> Mapping[str, str]:
+        """Ask components about configurations; what is wrong, by component."""
+
+
+class UpdatePolicy(Protocol):
+    """Components' say in when a deployment may touch them."""
+
+    def wait_until_safe(self, deployment: str, timeout: float, given_up: threading.Event) -> None: ...
+
+    def updated(self, deployment: str) -> None:
+        """It is done, one way or the other."""
+
+
+class Deployer:
+    """Carries out deployments on one device, one after another.
+
+    Args:
+        validate: asks the components that run about their new configuration.
+        policy: asks them whether it suits them.
+        told: called with how far a deployment is.
+    """
+
+    def __init__(
+        self,
+        *,
+        thing: str,
+        layout: Layout,
+        platform: Mapping[str, str],
+        catalogue: Catalogue,
+        download: Download,
+        store: ConfigurationStore,
+        supervisor: Supervisor,
+        secrets: Secrets,
+        validate: Validate,
+        policy: UpdatePolicy,
+        log: DeviceLog,
+        told: Callable[[Progress], None],
+    ) -> None:
+        self._thing = thing
+        self._layout = layout
+        self._platform = platform
+        self._catalogue = catalogue
+        self._download = download
+        self._store = store
+        self._supervisor = supervisor
+        self._secrets = secrets
+        self._validate = validate
+        self._policy = policy
+        self._log = log
+        self._told = told
+        self._roots: dict[str, Mapping[str, str]] = {}
+
+    def deploy(self, deployment: Deployment, given_up: threading.Event) -> None:
+        """Carry it out; how it ended is told, not raised.
+
+        Args:
+            given_up: set when the device stops, and then nothing more is told.
+        """
+        self._told(Progress(deployment.id, "IN_PROGRESS"))
+        self._say("Received deployment in the queue", DeploymentId=deployment.id)
+        before = Prepared(self._supervisor.plans, self._store.all(), {}, self._secrets.held)
+        # Whatever goes wrong fails this deployment: the device has to be there for the next one.
+        try:
+            prepared = self._prepare(deployment)
+            if deployment.notify:
+                self._policy.wait_until_safe(deployment.id, deployment.update_timeout, given_up)
+            self._ask_components(deployment, before, prepared, given_up)
+            if given_up.is_set():
+                return
+            self._put(prepared)
+        except Exception as error:
+            self._failed(deployment, failure_of(error), "FAILED_NO_STATE_CHANGE")
+            return
+        try:
+            if not self._activate(prepared, given_up):
+                return
+        except Exception as error:
+            self._failed(deployment, failure_of(error), self._roll_back(deployment, before, given_up))
+            return
+        self._roots[deployment.asker] = _pins(deployment)
+        self._clean(prepared)
+        self._finished(deployment, Progress(deployment.id, "SUCCEEDED"), "SUCCESSFUL")
+
+    def _prepare(self, deployment: Deployment) -> Prepared:
+        roots: dict[str, dict[str, str]] = {}
+        for asker, pins in (self._roots | {deployment.asker: _pins(deployment)}).items():
+            for name, version in pins.items():
+                roots.setdefault(name, {})[asker] = version
+        active = {name: running.version for name, running in self._supervisor.plans.items()}
+        recipes = resolve(roots, active, self._platform, self._catalogue)
+        for recipe in recipes.values():
+            artifacts.fetch(recipe, self._layout, self._download)
+        configurations = {
+            name: (self._store.get(name) or Configuration()).deployed(
+                recipe.defaults, deployment.components[name].update if name in deployment.components else Update()
+            )
+            for name, recipe in recipes.items()
+        }
+        plans = plan.plans(recipes, configurations, roots, self._layout, self._thing)
+        start_order(plans)
+        manager = configurations.get(SECRET_MANAGER, Configuration())
+        return Prepared(plans, configurations, recipes, self._secrets.fetch(manager.values))
+
+    def _ask_components(
+        self, deployment: Deployment, before: Prepared, prepared: Prepared, given_up: threading.Event
+    ) -> None:
+        """A component whose version stays is asked about its new configuration; with a new one it starts anew anyway.
+
+        Raises:
+            DeploymentFailure: one of them does not want it.
+        """
+        proposed = {
+            name: configuration.values
+            for name, configuration in prepared.configurations.items()
+            if name in before.plans
+            and name in before.configurations
+            and before.plans[name].version == prepared.plans[name].version
+            and any(changes(before.configurations[name].values, configuration.values))
+        }
+        wrong = self._validate(deployment.id, proposed, deployment.validation_timeout, given_up)
+        if wrong and not given_up.is_set():
+            told = "".join(f" {{ name = {name}, message = {message} }}" for name, message in wrong.items())
+            raise DeploymentFailure(
+                f"Components reported that their to-be-deployed configuration is invalid{told}",
+                "COMPONENT_CONFIGURATION_NOT_VALID",
+            )
+
+    def _put(self, prepared: Prepared) -> None:
+        """Secrets first: who hears of the new configuration may ask for them at once."""
+        self._secrets.hold(prepared.held)
+        self._store.replace(prepared.configurations)
+
+    def _activate(self, prepared: Prepared, given_up: threading.Event) -> bool:
+        self._say("Applying deployment changes, deployment cannot be cancelled now")
+        self._supervisor.apply(prepared.plans)
+        return self._supervisor.wait_until_settled(given_up)
+
+    def _roll_back(self, deployment: Deployment, before: Prepared, given_up: threading.Event) -> str:
+        """Returns what became of it, in the nucleus's words."""
+        if not deployment.rollback:
+            self._roots[deployment.asker] = _pins(deployment)
+            return "FAILED_ROLLBACK_NOT_REQUESTED"
+        self._say("Rolling back to what ran before", level="WARN", DeploymentId=deployment.id)
+        try:
+            self._put(before)
+            self._activate(before, given_up)
+        except Exception as error:
+            self._say("Rolling back failed", level="ERROR", DeploymentId=deployment.id, reason=failure_of(error))
+            return "FAILED_UNABLE_TO_ROLLBACK"
+        return "FAILED_ROLLBACK_COMPLETE"
+
+    def _clean(self, prepared: Prepared) -> None:
+        try:
+            gone = artifacts.remove_all_but(prepared.recipes.values(), self._layout)
+        except OSError as error:
+            self._say("Artifacts that nobody needs could not be removed", level="WARN", error=error)
+            return
+        for removed in gone:
+            for event in ("delete-component-start", "delete-component-finish"):
+                self._log.say("componentmanager.ComponentStore", event, componentIdentifier=removed)
+
+    def _failed(self, deployment: Deployment, failure: DeploymentFailure, details: str) -> None:
+        self._say(
+            "Error occurred while processing deployment", level="ERROR", deploymentId=deployment.id, reason=failure
+        )
+        progress = Progress(
+            deployment.id, "FAILED", f"{details}: {failure}", tuple(failure.stack), tuple(failure.types)
+        )
+        self._finished(deployment, progress, details)
+
+    def _finished(self, deployment: Deployment, progress: Progress, details: str) -> None:
+        self._say("Current deployment finished", DeploymentId=deployment.id)
+        self._log.say(
+            "deployment.IotJobsHelper",
+            "Updating status of persisted deployment",
+            Status=progress.status,
+            StatusDetails=f"{{detailed-deployment-status={details}}}",
+            ThingName=self._thing,
+            JobId=deployment.id,
+        )
+        self._told(progress)
+        self._policy.updated(deployment.id)
+
+    def _say(self, text: str, *, level: str = "INFO", **context: Any) -> None:
+        self._log.say(
+            "deployment.DeploymentService",
+            text,
+            level=level,
+            **context,
+            serviceName="DeploymentService",
+            currentState="RUNNING",
+        )
+
+
+def _pins(deployment: Deployment) -> dict[str, str]:
+    return {name: f"=={wish.version}" for name, wish in deployment.components.items()}

@@ -1,0 +1,80 @@
+"""Operations on a component's life: its state, and a say in when a deployment may touch it.
+
+https://docs.aws.amazon.com/greengrass/v2/developerguide/ipc-component-lifecycle.html
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Protocol
+
+from emflow_emulator.core.ipc.errors import Document, IpcError, invalid, optional_text
+from emflow_emulator.core.ipc.replies import Answers
+from emflow_emulator.core.ipc.streams import Stream, Subscriptions
+
+
+class Device(Protocol):
+    def reported(self, component: str, state: str) -> None:
+        """A component says what state it is in."""
+
+
+class Lifecycle:
+    """The operations, and the device's side of asking components whether an update suits them."""
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+        self._listeners: Subscriptions[None] = Subscriptions()
+        self._deferrals: Answers[float] = Answers()
+        self.handlers = {"UpdateState": self._update_state, "DeferComponentUpdate": self._defer}
+        self.streams = {"SubscribeToComponentUpdates": self._subscribe}
+
+    def wait_until_safe(self, deployment: str, timeout: float, given_up: threading.Event) -> None:
+        """Return when no component that listens wants the update to wait.
+
+        All are asked again after the longest time that one of them asked for. One that does not answer within
+        `timeout` seconds has no say.
+        """
+        while not given_up.is_set():
+            for stream, _ in self._listeners.all():
+                self._deferrals.ask(stream.component, deployment)
+                event = {"deploymentId": deployment, "isGgcRestarting": False}
+                stream.send("ComponentUpdatePolicyEvents", {"preUpdateEvent": event})
+            longest = max(self._deferrals.wait(deployment, timeout, given_up).values(), default=0.0)
+            if longest <= 0:
+                return
+            given_up.wait(longest)
+
+    def updated(self, deployment: str) -> None:
+        """The deployment is done, one way or the other."""
+        for stream, _ in self._listeners.all():
+            stream.send("ComponentUpdatePolicyEvents", {"postUpdateEvent": {"deploymentId": deployment}})
+
+    def _update_state(self, component: str, request: Document) -> Document:
+        state = request.get("state")
+        if state not in ("RUNNING", "ERRORED"):
+            raise invalid(f"state {state!r} is neither RUNNING nor ERRORED")
+        self._device.reported(component, state)
+        return {}
+
+    def _subscribe(self, component: str, _: Document, stream: Stream) -> Document:
+        self._listeners.add(stream, None)
+        stream.on_close(lambda: self._deaf(component))
+        return {}
+
+    def _deaf(self, component: str) -> None:
+        if not self._listeners.of(component):
+            self._deferrals.give_up(component)
+
+    def _defer(self, component: str, request: Document) -> Document:
+        """`recheckAfterMs` 0, or none at all, is consent."""
+        if not self._listeners.of(component):
+            raise invalid("Component is not subscribed to component update events")
+        deployment = optional_text(request, "deploymentId")
+        if deployment is None:
+            raise invalid("Cannot defer the update, the deployment ID provided was null")
+        wait = request.get("recheckAfterMs") or 0
+        if isinstance(wait, bool) or not isinstance(wait, int | float) or not 0 <= wait <= threading.TIMEOUT_MAX:
+            raise invalid(f"recheckAfterMs {wait!r} is no number of milliseconds")
+        if not self._deferrals.answer(component, deployment, wait / 1000):
+            raise IpcError("ServiceError", "Time limit to respond to PreComponentUpdateEvent exceeded")
+        return {}

@@ -1,0 +1,81 @@
+"""All that components can ask for over IPC: the operations of every part, by name.
+
+https://docs.aws.amazon.com/greengrass/v2/developerguide/interprocess-communication.html#ipc-operations
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from emflow_emulator.core.ipc import components, lifecycle, local_topics, mqtt, secret_values, settings
+from emflow_emulator.core.ipc.errors import Document, IpcError
+from emflow_emulator.core.ipc.streams import Stream
+
+Handler = Callable[[str, Document], Document]
+StreamHandler = Callable[[str, Document, Stream], Document]
+
+
+class Device(
+    settings.Device,
+    mqtt.Device,
+    lifecycle.Device,
+    local_topics.Device,
+    components.Device,
+    secret_values.Device,
+    Protocol,
+):
+    """What the operations need of the device."""
+
+
+class Operations:
+    """The operations that this device answers, each a function of who asks and what.
+
+    `settings` and `lifecycle` are also the device's way to ask components.
+    """
+
+    def __init__(self, device: Device) -> None:
+        self.settings = settings.Settings(device)
+        self.lifecycle = lifecycle.Lifecycle(device)
+        local, asked = local_topics.LocalTopics(device), components.Components(device)
+        broker, secrets = mqtt.Mqtt(device), secret_values.SecretValues(device)
+        self._handlers: dict[str, Handler] = {
+            **self.settings.handlers,
+            **self.lifecycle.handlers,
+            **broker.handlers,
+            **local.handlers,
+            **asked.handlers,
+            **secrets.slow,
+        }
+        self._streams: dict[str, StreamHandler] = {
+            **self.settings.streams,
+            **self.lifecycle.streams,
+            **broker.streams,
+            **local.streams,
+        }
+        self._slow = {*broker.streams, *secrets.slow}
+
+    def is_slow(self, operation: str) -> bool:
+        """Whether it may have to wait for somebody outside the device."""
+        return operation in self._slow
+
+    def is_stream(self, operation: str) -> bool:
+        """Whether events follow its response."""
+        return operation in self._streams
+
+    def answer(self, component: str, operation: str, request: Document, stream: Stream) -> Document:
+        """The response of an operation, by its name without prefix.
+
+        Args:
+            stream: takes the events of an operation that has any.
+
+        Raises:
+            IpcError: the error to answer with.
+        """
+        if operation in self._streams:
+            return self._streams[operation](component, request, stream)
+        handler = self._handlers.get(operation)
+        if handler is None:
+            answered = ", ".join(sorted({*self._handlers, *self._streams}))
+            raise IpcError("ServiceError", f"{operation} is not supported by this core device, only {answered}")
+        return handler(component, request)

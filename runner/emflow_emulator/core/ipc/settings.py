@@ -1,0 +1,148 @@
+"""Operations on configuration: get, update, hear of changes, and judge a new one before it is deployed.
+
+https://docs.aws.amazon.com/greengrass/v2/developerguide/ipc-component-configuration.html
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from emflow_emulator.core.configuration import Stale, changes, find
+from emflow_emulator.core.ipc.errors import Document, IpcError, invalid, key_path, not_found, optional_text
+from emflow_emulator.core.ipc.replies import Answers
+from emflow_emulator.core.ipc.streams import Stream, Subscriptions
+
+_STATUSES = ("ACCEPTED", "REJECTED")
+
+
+class Device(Protocol):
+    def configuration(self, component: str) -> Mapping[str, Any] | None:
+        """A component's configuration, None when there is no such component."""
+
+    def configure(self, component: str, keys: list[str], values: Mapping[str, Any], timestamp: float) -> None:
+        """Merge values into a component's configuration; `timestamp` is in seconds since 1970.
+
+        Raises:
+            Stale: what is there is newer.
+            LookupError: there is no such component.
+            ValueError: what lies at `keys` is no map.
+        """
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a component says of a configuration that is about to be deployed."""
+
+    accepted: bool
+    message: str
+
+
+class Settings:
+    """The operations, and the device's side of those that are streams."""
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+        self._listeners: Subscriptions[tuple[str, list[str]]] = Subscriptions()
+        self._validators: Subscriptions[None] = Subscriptions()
+        self._reports: Answers[Report] = Answers()
+        self.handlers = {
+            "GetConfiguration": self._get,
+            "UpdateConfiguration": self._update,
+            "SendConfigurationValidityReport": self._report,
+        }
+        self.streams = {
+            "SubscribeToConfigurationUpdate": self._subscribe,
+            "SubscribeToValidateConfigurationUpdates": self._subscribe_to_validate,
+        }
+
+    def changed(self, component: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+        """Tell those who want to know: one event for every value that changed, with its key path."""
+        paths = list(changes(old, new))
+        for stream, (about, keys) in self._listeners.all():
+            for path in paths if about == component else ():
+                within = min(len(path), len(keys))
+                if path[:within] == keys[:within]:
+                    event = {"componentName": component, "keyPath": path}
+                    stream.send("ConfigurationUpdateEvents", {"configurationUpdateEvent": event})
+
+    def validate(
+        self, deployment: str, proposed: Mapping[str, Mapping[str, Any]], timeout: float, given_up: threading.Event
+    ) -> dict[str, str]:
+        """Ask those components that want to be asked; what is wrong, by component.
+
+        A component that does not answer in time counts as one that is not content, as in the classic nucleus.
+
+        Args:
+            proposed: the configuration of each component that is about to change.
+        """
+        asked = [name for name in proposed if self._validators.of(name)]
+        for name in asked:
+            self._reports.ask(name, deployment)
+            event = {"configuration": proposed[name], "deploymentId": deployment}
+            for stream in self._validators.of(name)[:1]:
+                stream.send("ValidateConfigurationUpdateEvents", {"validateConfigurationUpdateEvent": event})
+        reports = self._reports.wait(deployment, timeout, given_up)
+        silent = Report(False, f"no validity report within {timeout:g} s")
+        return {name: report.message for name in asked if not (report := reports.get(name, silent)).accepted}
+
+    def _get(self, component: str, request: Document) -> Document:
+        """The value at keyPath: a map as it is, anything else as a map with its key."""
+        name, keys = optional_text(request, "componentName") or component, key_path(request)
+        value = self._find(name, keys)
+        return {"componentName": name, "value": value if isinstance(value, dict) else {keys[-1]: value}}
+
+    def _update(self, component: str, request: Document) -> Document:
+        keys, values, timestamp = key_path(request), request.get("valueToMerge"), request.get("timestamp")
+        if isinstance(timestamp, bool) or not isinstance(timestamp, int | float):
+            raise invalid("Timestamp is required")
+        if not isinstance(values, dict):
+            raise invalid("ValueToMerge is required")
+        if (keys[0] == "accessControl") if keys else ("accessControl" in values):
+            raise invalid("Config update is not allowed for following fields [accessControl]")
+        try:
+            self._device.configure(component, keys, values, timestamp)
+        except Stale as error:
+            raise IpcError("FailedUpdateConditionCheckError", str(error)) from error
+        except LookupError as error:
+            raise invalid(f"Component config not found for component {component}") from error
+        except ValueError as error:
+            raise invalid(str(error)) from error
+        return {}
+
+    def _subscribe(self, component: str, request: Document, stream: Stream) -> Document:
+        name, keys = optional_text(request, "componentName") or component, key_path(request)
+        self._find(name, keys)
+        self._listeners.add(stream, (name, keys))
+        return {}
+
+    def _subscribe_to_validate(self, component: str, _: Document, stream: Stream) -> Document:
+        self._validators.add(stream, None)
+        stream.on_close(lambda: self._deaf(component))
+        return {}
+
+    def _deaf(self, component: str) -> None:
+        if not self._validators.of(component):
+            self._reports.give_up(component)
+
+    def _report(self, component: str, request: Document) -> Document:
+        report = request.get("configurationValidityReport")
+        if not isinstance(report, dict) or not isinstance(report.get("deploymentId"), str):
+            raise invalid("Cannot accept configuration validity report, the deployment ID provided was null")
+        if report.get("status") not in _STATUSES:
+            raise invalid(f"status {report.get('status')!r} is neither ACCEPTED nor REJECTED")
+        verdict = Report(report["status"] == "ACCEPTED", str(report.get("message") or ""))
+        if not self._reports.answer(component, report["deploymentId"], verdict):
+            raise invalid("Validation request either timed out or was never made")
+        return {}
+
+    def _find(self, component: str, keys: list[str]) -> Any:
+        configuration = self._device.configuration(component)
+        try:
+            if configuration is None:
+                raise KeyError(component)
+            return find(configuration, keys)
+        except KeyError as error:
+            raise not_found("Key not found") from error

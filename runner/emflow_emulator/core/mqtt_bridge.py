@@ -1,0 +1,207 @@
+"""The bridge between the device and the MQTT broker: what components publish, kept while the broker is away, and hear.
+
+As the nucleus's spooler: in memory, up to a size; a publish counts as done when it is in the spool. Offline, QoS 1
+waits and QoS 0 is refused.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as NotYet
+from dataclasses import dataclass
+from typing import Any
+
+from awscrt import mqtt
+from awscrt.exceptions import AwsCrtError
+
+from emflow_emulator.access import BrokerUser
+from emflow_emulator.core.logs import DeviceLog
+from emflow_emulator.core.topics import Hear, Inbox
+
+_LARGEST_SPOOL = 2_621_440
+"""Bytes, the nucleus's default."""
+_LARGEST_PAYLOAD = 128 * 1024
+_LONGEST_TOPIC = 256
+_MOST_SLASHES = 7
+"""AWS IoT Core's limits, https://docs.aws.amazon.com/general/latest/gr/iot-core.html."""
+_NOT_IN_TOPICS = re.compile(
+    "[\\0-\\x1f\\x7f-\\x9f\\ud800-\\udfff\\ufdd0-\\ufdef"
+    + "".join(f"{chr(plane + 0xFFFE)}{chr(plane + 0xFFFF)}" for plane in range(0, 0x110000, 0x10000))
+    + "]"
+)
+"""What MQTT 3.1.1, 1.5.3, forbids in text or lets a broker refuse; the client library does not send it."""
+_AGAIN = 1.0
+"""Seconds between attempts to connect."""
+
+
+class PublishRefused(Exception):
+    """The message is not taken; the text says why."""
+
+
+@dataclass(frozen=True)
+class Publication:
+    topic: str
+    payload: bytes
+    qos: int
+    retain: bool
+
+    @property
+    def size(self) -> int:
+        return len(self.payload)
+
+
+def check(publication: Publication) -> None:
+    """Raises PublishRefused for what AWS IoT Core would not take."""
+    topic = publication.topic
+    if not topic:
+        raise PublishRefused("There is no topic")
+    if _NOT_IN_TOPICS.search(topic):
+        raise PublishRefused(f"The topic {topic!r} has characters that are not allowed in UTF-8 text of MQTT")
+    if "+" in topic or "#" in topic:
+        raise PublishRefused(f"The topic {topic!r} has a wildcard; one can only subscribe to those")
+    if len(topic.encode()) > _LONGEST_TOPIC or topic.count("/") > _MOST_SLASHES:
+        raise PublishRefused(f"The topic is longer than {_LONGEST_TOPIC} bytes or has over {_MOST_SLASHES} slashes")
+    if publication.size > _LARGEST_PAYLOAD:
+        raise PublishRefused(f"The payload is {publication.size} bytes, over the limit of {_LARGEST_PAYLOAD}")
+
+
+class Bridge:
+    """A lasting connection to a broker on loopback, from `start` to `stop`.
+
+    Args:
+        user: whom the broker lets in.
+        client_id: the thing's name, as on a core.
+    """
+
+    def __init__(self, host: str, port: int, user: BrokerUser, client_id: str, log: DeviceLog) -> None:
+        self._log = log
+        self._spool: deque[Publication] = deque()
+        self._spooled = 0
+        self._work = threading.Condition()
+        self._online = False
+        self._stopping = threading.Event()
+        self._connection = mqtt.Connection(
+            client=mqtt.Client(),
+            host_name=host,
+            port=port,
+            client_id=client_id,
+            username=user.name,
+            password=user.password,
+            clean_session=True,
+            keep_alive_secs=30,
+            reconnect_min_timeout_secs=1,
+            reconnect_max_timeout_secs=5,
+            on_connection_interrupted=lambda **facts: self._now(False, error=facts.get("error")),
+            on_connection_resumed=lambda **_: self._now(True),
+        )
+        self._inbox = Inbox(self._connection)
+        self._thread = threading.Thread(target=self._run, name="mqtt-bridge", daemon=True)
+
+    def start(self) -> None:
+        """Returns at once; the broker need not be there yet."""
+        self._thread.start()
+
+    def stop(self, patience: float = 2.0) -> None:
+        """Send what is spooled if the broker is there, then let go of it."""
+        with self._work:
+            self._work.wait_for(lambda: not self._spool or not self._online, patience)
+            self._stopping.set()
+            self._work.notify_all()
+        if self._thread.ident is not None:
+            self._thread.join()
+            self._result(self._connection.disconnect(), patience)
+
+    def publish(self, publication: Publication) -> None:
+        """Take a message; it is sent when its turn comes.
+
+        Raises:
+            PublishRefused: it breaks a limit, the spool is full, or it is QoS 0 and the broker is away.
+        """
+        check(publication)
+        with self._work:
+            if not self._online and not publication.qos:
+                raise PublishRefused("Device is offline. Dropping QoS 0 message.")
+            if self._spooled + publication.size > _LARGEST_SPOOL:
+                raise PublishRefused("Message spool is full. Message could not be added.")
+            self._spool.append(publication)
+            self._spooled += publication.size
+            self._work.notify_all()
+
+    def subscribe(self, topic_filter: str, qos: int, hear: Hear) -> Callable[[], None]:
+        """Hear what comes to these topics; what is returned ends that.
+
+        Raises:
+            SubscribeRefused: it is no topic filter, or the broker does not want it.
+        """
+        return self._inbox.subscribe(topic_filter, qos, hear)
+
+    def _run(self) -> None:
+        self._connect()
+        while (publication := self._next()) is not None:
+            if self._send(publication):
+                with self._work:
+                    self._spool.popleft()
+                    self._spooled -= publication.size
+                    self._work.notify_all()
+
+    def _connect(self) -> None:
+        """Until it works: the library reconnects by itself only after the first time."""
+        told = False
+        while not self._stopping.is_set():
+            error = self._result(self._connection.connect(), 10.0)
+            if error is None:
+                self._now(True)
+                return
+            if not told:
+                self._say("Unable to connect to the MQTT broker; it is tried again", level="WARN", error=error)
+                told = True
+            self._stopping.wait(_AGAIN)
+
+    def _next(self) -> Publication | None:
+        """The oldest message, which stays in the spool until it is sent; None at the end."""
+        with self._work:
+            self._work.wait_for(lambda: self._stopping.is_set() or (self._spool and self._online))
+            return None if self._stopping.is_set() else self._spool[0]
+
+    def _send(self, publication: Publication) -> bool:
+        try:
+            future, _ = self._connection.publish(
+                publication.topic, publication.payload, mqtt.QoS(publication.qos), publication.retain
+            )
+        except AwsCrtError as error:
+            self._say("Unable to publish", level="WARN", topic=publication.topic, error=error)
+            self._stopping.wait(_AGAIN)
+            return False
+        # When the connection breaks, the library keeps an unacknowledged message and sends it again afterwards.
+        while not self._stopping.is_set():
+            outcome = self._result(future, 0.5)
+            if not isinstance(outcome, NotYet):
+                if outcome is not None:
+                    self._say("Unable to publish", level="WARN", topic=publication.topic, error=outcome)
+                return True
+        return False
+
+    def _result(self, future: Future[Any], timeout: float) -> Exception | None:
+        """The error that a future ends with, or NotYet."""
+        try:
+            future.result(timeout)
+        except Exception as error:  # the library raises what it likes, and none of it may end this thread
+            return error
+        return None
+
+    def _now(self, online: bool, error: object = None) -> None:
+        with self._work:
+            self._online = online
+            self._work.notify_all()
+        (self._inbox.connected if online else self._inbox.lost)()
+        if online:
+            self._say("Successfully connected to the MQTT broker")
+        else:
+            self._say("Connection interrupted; QoS 1 messages wait", level="WARN", error=error)
+
+    def _say(self, text: str, *, level: str = "INFO", **context: Any) -> None:
+        self._log.say("mqttclient.AwsIotMqttClient", text, level=level, **context)

@@ -1,0 +1,207 @@
+"""The device as a whole: its parts, started and stopped in order, and the loop that looks for deployments."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from botocore.httpsession import get_cert_path
+
+from emflow_emulator.access import Access
+from emflow_emulator.core.cloud_client import CloudLink, CloudLost
+from emflow_emulator.core.configuration import ConfigurationStore
+from emflow_emulator.core.deploy import Deployer
+from emflow_emulator.core.environment import Credentials, Device
+from emflow_emulator.core.failure import failure_of
+from emflow_emulator.core.ipc.components import Details
+from emflow_emulator.core.ipc.operations import Operations
+from emflow_emulator.core.ipc.server import IpcServer
+from emflow_emulator.core.layout import Layout
+from emflow_emulator.core.logs import DeviceLog
+from emflow_emulator.core.mqtt_bridge import Bridge, Publication
+from emflow_emulator.core.process import Guard
+from emflow_emulator.core.recipe import device_platform
+from emflow_emulator.core.secrets import Secret, Secrets
+from emflow_emulator.core.status import Progress, Reporter, report
+from emflow_emulator.core.supervisor import Supervisor
+from emflow_emulator.core.token_exchange import NoCredentials, TokenExchange
+
+_POLL = 0.5
+"""Seconds between looks for a new deployment."""
+
+
+class Nucleus:
+    """A virtual core device, from `start` to `stop`.
+
+    Args:
+        thing: the name of its thing; made when it is not there.
+        root: the device's folder, `/greengrass/v2` on a board.
+        endpoint_url: the embedded AWS.
+        mqtt: host and port of the broker.
+        access: what both let in.
+        role_alias: where the device's credentials come from; the account's first one when not given.
+        removes: a folder to remove when whoever started this process is gone and cannot do it.
+    """
+
+    def __init__(
+        self,
+        *,
+        thing: str,
+        root: Path,
+        endpoint_url: str,
+        mqtt: tuple[str, int],
+        access: Access,
+        region: str = "us-east-1",
+        role_alias: str | None = None,
+        removes: Path | None = None,
+    ) -> None:
+        self.thing = thing
+        self.layout = Layout(root.resolve())
+        self._mqtt = mqtt
+        self._broker = access.broker
+        self._removes = removes
+        self._region = region
+        self._link = CloudLink(thing, endpoint_url, access.key, region, role_alias)
+        self._stopping = threading.Event()
+        self._progress: Progress | None = None
+        self._platform = device_platform()
+        self._log = DeviceLog(self.layout.greengrass_log)
+        self._operations = Operations(self)
+        self._store = ConfigurationStore(self.layout.configuration, self._operations.settings.changed)
+        self._secrets = Secrets(self._link.secrets_manager)
+
+    def start(self) -> str:
+        """Be there; deployments are looked for from now on. Returns the thing's ARN.
+
+        Raises:
+            Problem: the folder, the socket or the cloud is not to be had.
+        """
+        with ExitStack() as undo:
+            guard = Guard(self._removes)
+            undo.callback(guard.close)
+            self.layout.make()
+            arn = self._link.make_thing()
+            shutil.copyfile(str(get_cert_path(True)), self.layout.root_ca)
+            self._start_parts(guard, undo)
+            self._undo = undo.pop_all()
+        return arn
+
+    def stop(self) -> None:
+        """End all components, those first that others do not need, and everything else after them."""
+        self._stopping.set()
+        self._undo.close()
+
+    def _start_parts(self, guard: Guard, undo: ExitStack) -> None:
+        """Start everything, in the order in which it is stopped again from the end."""
+        tokens = TokenExchange(lambda token: self._supervisor.owner_of(token) is not None, self._credentials)
+        undo.callback(tokens.stop)
+        reporter = Reporter(self._report, self._link.report, self._log)
+        self._changed = reporter.changed
+        device = Device(self.thing, self._region, self._link.endpoint_url, self.layout.socket, self.layout.root_ca)
+        self._supervisor = Supervisor(self.layout, device, Credentials(tokens.uri), guard, self._changed)
+        ipc = IpcServer(self.layout.socket, self._supervisor.owner_of, self._operations, self._log)
+        ipc.start()
+        undo.callback(ipc.stop)
+        tokens.start()
+        self._bridge = Bridge(*self._mqtt, self._broker, self.thing, self._log)
+        undo.callback(self._bridge.stop)
+        self._bridge.start()
+        undo.callback(reporter.stop)
+        reporter.start()
+        undo.callback(self._supervisor.stop)
+        deployments = threading.Thread(target=self._look_for_deployments, name="deployments")
+        undo.callback(deployments.join)
+        deployments.start()
+
+    # What follows is what IPC needs of the device.
+
+    def configuration(self, component: str) -> Mapping[str, Any] | None:
+        found = self._store.get(component)
+        return found.values if found else None
+
+    def configure(self, component: str, keys: list[str], values: Mapping[str, Any], timestamp: float) -> None:
+        self._store.update(component, keys, values, timestamp)
+
+    def publish(self, topic: str, payload: bytes, qos: int, retain: bool) -> None:
+        self._bridge.publish(Publication(topic, payload, qos, retain))
+
+    def subscribe(self, topic_filter: str, qos: int, hear: Callable[[str, bytes], None]) -> Callable[[], None]:
+        return self._bridge.subscribe(topic_filter, qos, hear)
+
+    def runs(self, component: str) -> bool:
+        return self._supervisor.component(component) is not None
+
+    def secret(self, secret_id: str, version: str | None, stage: str | None, refresh: bool) -> Secret:
+        return self._secrets.get(secret_id, version, stage, refresh)
+
+    def details(self) -> list[Details]:
+        return [
+            Details(each.plan.name, each.plan.version, str(each.state), self.configuration(each.plan.name) or {})
+            for each in self._supervisor.components
+        ]
+
+    def measured(self, component: str, name: str, unit: str, value: float) -> None:
+        self._log.say("telemetry.ComponentMetric", name, NS=component, U=unit, V=value)
+
+    def reported(self, component: str, state: str) -> None:
+        found = self._supervisor.component(component)
+        if found:
+            found.report(state)
+
+    def _look_for_deployments(self) -> None:
+        deployer = Deployer(
+            thing=self.thing,
+            layout=self.layout,
+            platform=self._platform,
+            catalogue=self._link,
+            download=self._link.download,
+            store=self._store,
+            supervisor=self._supervisor,
+            secrets=self._secrets,
+            validate=self._operations.settings.validate,
+            policy=self._operations.lifecycle,
+            log=self._log,
+            told=self._told,
+        )
+        seen: set[str] = set()
+        lost = False
+        while not self._stopping.wait(_POLL):
+            try:
+                for deployment_id, status in self._link.deployments():
+                    if deployment_id not in seen and status != "CANCELED" and not self._stopping.is_set():
+                        self._take(deployment_id, deployer)
+                        seen.add(deployment_id)
+                lost = False
+            except Exception as error:  # not only CloudLost: without this thread there are no more deployments
+                if not lost:
+                    what = "The cloud does not answer" if isinstance(error, CloudLost) else "Unexpected"
+                    self._log.say("deployment.DeploymentService", what, level="WARN", error=repr(error))
+                lost = True
+
+    def _take(self, deployment_id: str, deployer: Deployer) -> None:
+        try:
+            deployment = self._link.deployment(deployment_id)
+        except CloudLost:
+            raise
+        except Exception as error:
+            failure = failure_of(error)
+            self._told(Progress(deployment_id, "FAILED", str(failure), tuple(failure.stack), tuple(failure.types)))
+            return
+        deployer.deploy(deployment, self._stopping)
+
+    def _told(self, progress: Progress) -> None:
+        self._progress = progress
+        self._changed()
+
+    def _report(self) -> dict[str, Any]:
+        return report(self._supervisor.components, self._progress, self._platform)
+
+    def _credentials(self) -> Mapping[str, Any]:
+        try:
+            return self._link.credentials()
+        except CloudLost as error:
+            raise NoCredentials(str(error)) from error

@@ -1,0 +1,85 @@
+"""Components as a deployment wants them: recipes and configuration with variables filled in, nothing started yet."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+from emflow.local.core.interpolate import Subject, interpolate
+from emflow_emulator.core.configuration import Configuration
+from emflow_emulator.core.layout import Layout
+from emflow_emulator.core.recipe import GENERIC, NUCLEUS, Recipe, Step
+from emflow_emulator.core.token_exchange import TOKEN_EXCHANGE
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A component as a deployment wants it; two equal plans need no restart.
+
+    Configuration is no part of it but where it is filled into a script: of all else that changes, the component hears
+    over IPC.
+
+    `steps` have their variables filled in. `builtin` is a part of the device itself: it runs while it is deployed.
+    """
+
+    name: str
+    version: str
+    builtin: bool = False
+    root: bool = field(default=True, compare=False)
+    hard: frozenset[str] = frozenset()
+    soft: frozenset[str] = frozenset()
+    steps: Mapping[str, Step] = field(default_factory=dict)
+    setenv: Mapping[str, str] = field(default_factory=dict)
+
+    def installs_like(self, other: Plan) -> bool:
+        """Whether what the other has installed serves this one too."""
+        return self.version == other.version and all(
+            self.steps.get(step) == other.steps.get(step) for step in ("bootstrap", "install")
+        )
+
+
+def plans(
+    recipes: Mapping[str, Recipe],
+    configurations: Mapping[str, Configuration],
+    roots: Collection[str],
+    layout: Layout,
+    thing: str,
+) -> dict[str, Plan]:
+    """One plan a component.
+
+    Args:
+        roots: the components that a deployment names; the others are here because these need them.
+    """
+    subjects = {name: Subject(name, recipe.version, configurations[name].values) for name, recipe in recipes.items()}
+    return {name: _plan(recipe, subjects, name in roots, layout, thing) for name, recipe in recipes.items()}
+
+
+def _plan(recipe: Recipe, subjects: Mapping[str, Subject], root: bool, layout: Layout, thing: str) -> Plan:
+    me = subjects[recipe.name]
+    dependencies = {name: subjects[name] for name in recipe.dependencies}
+
+    def filled(text: str) -> str:
+        return interpolate(text, me, dependencies, layout, thing)
+
+    def filled_all(setenv: Mapping[str, str]) -> dict[str, str]:
+        return {name: filled(value) for name, value in setenv.items()}
+
+    return Plan(
+        name=recipe.name,
+        version=recipe.version,
+        builtin=recipe.kind not in (GENERIC, NUCLEUS) or recipe.name == TOKEN_EXCHANGE,
+        root=root,
+        hard=frozenset(name for name, dependency in recipe.dependencies.items() if dependency.hard),
+        soft=frozenset(name for name, dependency in recipe.dependencies.items() if not dependency.hard),
+        steps={
+            name: dataclasses.replace(
+                step,
+                script=filled(step.script),
+                skip_if=filled(step.skip_if),
+                setenv=filled_all(step.setenv),
+            )
+            for name, step in recipe.steps.items()
+        },
+        setenv=filled_all(recipe.setenv),
+    )

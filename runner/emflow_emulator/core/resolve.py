@@ -1,0 +1,96 @@
+"""Which component versions a deployment comes to, with everything that they depend on.
+
+The cloud chooses (ResolveComponentCandidates); the device says what has to fit: the version in the deployment, and what
+the recipes of the others require. What already runs is kept as long as it fits, so a deployment never upgrades
+something by the way.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Mapping
+from typing import Protocol
+
+from emflow_emulator.core import recipe as recipes
+from emflow_emulator.core.failure import DeploymentFailure
+from emflow_emulator.core.recipe import Recipe
+
+_ROUNDS = 1000
+"""Questions after which the requirements are taken to chase each other in a circle."""
+
+
+class Catalogue(Protocol):
+    def candidate(
+        self, name: str, requirements: Mapping[str, str], platform: Mapping[str, str], version: str | None
+    ) -> bytes | None:
+        """The recipe of the version that fits all requirements; of exactly `version` when one is given.
+
+        None when there is none.
+        """
+
+
+def resolve(
+    roots: Mapping[str, Mapping[str, str]],
+    active: Mapping[str, str],
+    platform: Mapping[str, str],
+    catalogue: Catalogue,
+) -> dict[str, Recipe]:
+    """All component versions to run, by name.
+
+    Args:
+        roots: what deployments name: component → who asks → version requirement.
+        active: versions that run now.
+
+    Raises:
+        DeploymentFailure: no version of a component fits, or none is for this platform.
+    """
+    requirements: dict[str, dict[str, str]] = defaultdict(dict, {name: dict(who) for name, who in roots.items()})
+    resolved: dict[str, Recipe] = {}
+    waiting = deque(roots)
+    for _ in range(_ROUNDS):
+        if not waiting:
+            return _reachable(roots, resolved)
+        name = waiting.popleft()
+        recipe = _choose(name, requirements[name], active.get(name), platform, catalogue)
+        before = resolved.get(name)
+        if before and before.version == recipe.version:
+            continue
+        for dependency in before.dependencies if before else ():
+            requirements[dependency].pop(name, None)
+        resolved[name] = recipe
+        for dependency, wanted in recipe.dependencies.items():
+            requirements[dependency][name] = wanted.requirement
+            waiting.append(dependency)
+    raise DeploymentFailure(
+        "The version requirements of the components contradict each other", "COMPONENT_VERSION_REQUIREMENTS_NOT_MET"
+    )
+
+
+def _choose(
+    name: str, requirements: Mapping[str, str], active: str | None, platform: Mapping[str, str], catalogue: Catalogue
+) -> Recipe:
+    for version in (active, None) if active else (None,):
+        text = catalogue.candidate(name, requirements, platform, version)
+        if text is not None:
+            return recipes.parse(text, platform)
+    wanted = ", ".join(f"{who}={what}" for who, what in requirements.items())
+    device = ", ".join(f"{key}={value}" for key, value in platform.items())
+    raise DeploymentFailure(
+        "No local or cloud component version satisfies the requirements. Check whether the version constraints "
+        "conflict and that the component exists in your AWS account with a version that matches the version "
+        f"constraints and this device's platform ({device}). {{componentName={name}, versionRequirement={{{wanted}}}}}",
+        "NO_AVAILABLE_COMPONENT_VERSION",
+        "COMPONENT_VERSION_REQUIREMENTS_NOT_MET",
+    )
+
+
+def _reachable(roots: Mapping[str, Mapping[str, str]], resolved: Mapping[str, Recipe]) -> dict[str, Recipe]:
+    """Without those that only a version asked for that was given up."""
+    result: dict[str, Recipe] = {}
+    waiting = list(roots)
+    while waiting:
+        name = waiting.pop()
+        if name not in result:
+            result[name] = resolved[name]
+            waiting.extend(resolved[name].dependencies)
+    return result

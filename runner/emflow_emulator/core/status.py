@@ -1,0 +1,132 @@
+"""What the device tells the cloud about itself: its components' states, and how far the deployment is.
+
+Every change is told at once, from a thread of its own; changes that come while it talks go into the next report. When
+the cloud is away, the newest report waits for it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from emflow_emulator.core.cloud_client import CloudLost, CloudRefused
+from emflow_emulator.core.component import Component, State
+from emflow_emulator.core.environment import GGC_VERSION
+from emflow_emulator.core.logs import DeviceLog
+
+_AGAIN = 1.0
+"""Seconds until a report that did not get through is sent again."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a deployment is: IN_PROGRESS, SUCCEEDED or FAILED."""
+
+    deployment: str
+    status: str
+    reason: str = ""
+    stack: tuple[str, ...] = ()
+    types: tuple[str, ...] = ()
+
+
+def report(components: Iterable[Component], progress: Progress | None, platform: Mapping[str, str]) -> dict[str, Any]:
+    """The report as the embedded AWS takes it."""
+    states = [
+        {
+            "componentName": component.plan.name,
+            "componentVersion": component.plan.version,
+            "lifecycleState": str(component.state),
+            "lifecycleStateDetails": component.details,
+            "lifecycleStatusCodes": list(component.codes),
+            "isRoot": component.plan.root,
+        }
+        for component in components
+    ]
+    ill = any(each["lifecycleState"] in (State.BROKEN, State.ERRORED) for each in states)
+    return {
+        "coreVersion": GGC_VERSION,
+        "platform": platform["os"],
+        "architecture": platform["architecture"],
+        "status": "UNHEALTHY" if ill else "HEALTHY",
+        "components": states,
+        "deployment": progress
+        and {
+            "deploymentId": progress.deployment,
+            "coreDeviceExecutionStatus": progress.status,
+            "reason": progress.reason,
+            "errorStack": list(progress.stack),
+            "errorTypes": list(progress.types),
+        },
+    }
+
+
+class Reporter:
+    """Sends reports whenever something changed.
+
+    Args:
+        make: makes the report of this moment.
+        send: takes it to the cloud; raises CloudLost or CloudRefused.
+    """
+
+    def __init__(
+        self, make: Callable[[], dict[str, Any]], send: Callable[[Mapping[str, Any]], None], log: DeviceLog
+    ) -> None:
+        self._make = make
+        self._send = send
+        self._log = log
+        self._away = False
+        self._changed = threading.Event()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="fleet-status", daemon=True)
+
+    def start(self) -> None:
+        """Tell how it is now, so that the cloud knows the device when this returns, and go on with every change."""
+        self._report()
+        self._thread.start()
+
+    def changed(self) -> None:
+        self._changed.set()
+
+    def stop(self) -> None:
+        """Tell what is still to tell, once, and end."""
+        self._stopping.set()
+        self._changed.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        last = False
+        while not last:
+            self._changed.wait()
+            self._changed.clear()
+            last = self._stopping.is_set()
+            if not self._report():
+                self._stopping.wait(_AGAIN)
+
+    def _report(self) -> bool:
+        """False when the cloud is away and has to be told again."""
+        try:
+            self._tell(self._make())
+        except CloudLost as error:
+            if not self._away:
+                self._say("Status update could not be published; it waits", level="WARN", error=error)
+            self._away = True
+            self._changed.set()
+            return False
+        self._away = False
+        self._say("fss-status-update-published. Status update published to FSS")
+        return True
+
+    def _tell(self, document: dict[str, Any]) -> None:
+        try:
+            self._send(document)
+        except CloudRefused as error:
+            self._say("Status update was refused", level="WARN", error=error)
+            if document["deployment"] is not None:
+                # The deployment may have been deleted meanwhile; the states are still true.
+                self._tell(document | {"deployment": None})
+
+    def _say(self, text: str, *, level: str = "INFO", **context: Any) -> None:
+        self._log.say("status.FleetStatusService", text, level=level, **context, serviceName="FleetStatusService")

@@ -1,0 +1,186 @@
+"""The components of the device: who has to stop, who has to start, and in which order."""
+
+from __future__ import annotations
+
+import graphlib
+import os
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from emflow_emulator.core.component import READY, Component, State
+from emflow_emulator.core.environment import Credentials, Device, environment
+from emflow_emulator.core.failure import DeploymentFailure, broken
+from emflow_emulator.core.layout import Layout
+from emflow_emulator.core.logs import Log
+from emflow_emulator.core.plan import Plan
+from emflow_emulator.core.process import Guard, Process, Sink
+from emflow_emulator.core.recipe import Step
+from emflow_emulator.core.token_exchange import TOKEN_EXCHANGE
+
+_SETTLED = 1.0
+"""Seconds that a component has to go on running before a deployment counts it as started. The nucleus looks once a
+second, which comes to the same: what falls over at once does not pass."""
+
+
+def start_order(plans: Mapping[str, Plan]) -> list[str]:
+    """Every component after its dependencies, HARD and SOFT.
+
+    Raises:
+        DeploymentFailure: they depend on each other in a circle.
+    """
+    graph = {name: sorted((plan.hard | plan.soft) & plans.keys()) for name, plan in sorted(plans.items())}
+    try:
+        return list(graphlib.TopologicalSorter(graph).static_order())
+    except graphlib.CycleError as error:
+        circle = " → ".join(error.args[1])
+        raise DeploymentFailure(
+            f"Circular dependency detected for component: {circle}", "COMPONENT_CIRCULAR_DEPENDENCY_ERROR"
+        ) from error
+
+
+def with_dependents(names: Iterable[str], plans: Mapping[str, Plan]) -> set[str]:
+    """These components, and those that depend on them by HARD dependencies, directly or not."""
+    result = set(names)
+    while more := {name for name, plan in plans.items() if plan.hard & result} - result:
+        result |= more
+    return result
+
+
+class Supervisor:
+    """Starts and stops components, and is the `Host` that they live on.
+
+    Args:
+        credentials: where a component gets AWS credentials when TokenExchangeService is deployed.
+        guard: kills what is left when this process is killed.
+        on_change: called, from any thread, after a component's state changed.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        device: Device,
+        credentials: Credentials,
+        guard: Guard,
+        on_change: Callable[[], object],
+    ) -> None:
+        self._layout = layout
+        self._device = device
+        self._credentials = credentials
+        self._on_change = on_change
+        self._guard = guard
+        self._components: dict[str, Component] = {}
+        self._tokens: dict[str, str] = {}
+        self._logs: dict[str, Log] = {}
+        self._changed = threading.Condition()
+
+    @property
+    def plans(self) -> dict[str, Plan]:
+        """What runs now, as it was deployed."""
+        return {name: component.plan for name, component in self._components.items()}
+
+    @property
+    def components(self) -> list[Component]:
+        return list(self._components.values())
+
+    def component(self, name: str) -> Component | None:
+        return self._components.get(name)
+
+    def owner_of(self, token: str) -> str | None:
+        """The component that was given this token."""
+        # As bytes: of text, only ASCII can be compared. A copy: deployments change the tokens meanwhile.
+        asked, tokens = token.encode(errors="surrogatepass"), dict(self._tokens)
+        return next((name for name, given in tokens.items() if secrets.compare_digest(given.encode(), asked)), None)
+
+    def apply(self, plans: Mapping[str, Plan]) -> None:
+        """From now on these components: stop what goes or changes, start what is new or changed.
+
+        A component that changed takes its HARD dependents with it; one that is as before goes on undisturbed, except
+        when it is BROKEN, for a deployment is what gives it another chance.
+        """
+        order = start_order(plans)
+        old = self._components
+        changed = {
+            name
+            for name, plan in plans.items()
+            if name in old and (old[name].plan != plan or old[name].state == State.BROKEN)
+        }
+        again = with_dependents(changed | (plans.keys() - old.keys()), plans)
+        for name in reversed(start_order(self.plans)):
+            if name in again or name not in plans:
+                old[name].stop()
+        kept = {name: old[name] for name in plans if name not in again}
+        for name, component in kept.items():
+            component.plan = plans[name]  # as before, but perhaps for others' sake now
+        for name in again:
+            before = old.get(name)
+            installed = before is not None and before.installed and plans[name].installs_like(before.plan)
+            kept[name] = Component(plans[name], self, installed=installed)
+            self._tokens.setdefault(name, secrets.token_urlsafe(24))
+        self._tokens = {name: token for name, token in self._tokens.items() if name in plans}
+        self._components = kept
+        self._on_change()
+        for name in order:
+            if name in again:
+                kept[name].start()
+
+    def wait_until_settled(self, given_up: threading.Event) -> bool:
+        """Wait until every component runs or has finished; False when told to give up.
+
+        Raises:
+            DeploymentFailure: one is BROKEN.
+        """
+        while not given_up.is_set():
+            for component in self.components:
+                if component.state == State.BROKEN:
+                    raise broken(component.plan.name)
+            waits = [_unsettled_for(component) for component in self.components]
+            if not any(waits):
+                return True
+            with self._changed:
+                self._changed.wait(min(each for each in waits if each))
+        return False
+
+    def stop(self) -> None:
+        """Stop all components, those first that others do not need."""
+        for name in reversed(start_order(self.plans)):
+            self._components[name].stop()
+
+    # What follows is the components' `Host`.
+
+    def launch(self, plan: Plan, step: Step, sink: Sink, on_exit: Callable[[], object]) -> Process:
+        work = self._layout.work(plan.name)
+        work.mkdir(parents=True, exist_ok=True)
+        credentials = self._credentials if TOKEN_EXCHANGE in self._components else None
+        env = environment(os.environ, self._device, self._tokens[plan.name], credentials, plan.setenv, step.setenv)
+        return Process(step.script, env=env, cwd=work, sink=sink, guard=self._guard, on_exit=on_exit)
+
+    def ready(self, name: str) -> bool:
+        component = self._components.get(name)
+        return component is None or component.state in READY
+
+    def log(self, plan: Plan, level: str, thread: str, text: str, **context: Any) -> None:
+        log = self._logs.setdefault(plan.name, Log(self._layout.log(plan.name)))
+        log.write(level, thread, plan.name, text, **context)
+
+    def changed(self, component: Component) -> None:
+        gone = component.state not in READY
+        for other in self.components:
+            if component.plan.name in other.plan.hard:
+                if gone:
+                    other.restart()
+                other.recheck()
+        with self._changed:
+            self._changed.notify_all()
+        self._on_change()
+
+
+def _unsettled_for(component: Component) -> float:
+    """Seconds until it is worth looking at it again; 0 when it has settled."""
+    if component.state == State.FINISHED:
+        return 0.0
+    if component.state != State.RUNNING:
+        return _SETTLED
+    return max(0.0, component.since + _SETTLED - time.monotonic())

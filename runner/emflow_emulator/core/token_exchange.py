@@ -1,0 +1,103 @@
+"""The token exchange service: AWS credentials of the device's role for the components on it.
+
+SDKs know this kind of endpoint as container credentials (AWS_CONTAINER_CREDENTIALS_FULL_URI); a component proves who it
+is with its own token.
+https://docs.aws.amazon.com/greengrass/v2/developerguide/token-exchange-service-component.html
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from emflow_emulator import loopback
+
+TOKEN_EXCHANGE = "aws.greengrass.TokenExchangeService"  # noqa: S105 a name, no secret
+"""The component whose deployment gives the others credentials."""
+
+_PATH = "/2016-11-01/credentialprovider/"
+_EARLY = timedelta(minutes=5)
+"""How long before their end credentials are no longer given out, as on a core."""
+
+
+class NoCredentials(Exception):
+    """There are none; the text says why."""
+
+
+class TokenExchange:
+    """The endpoint, on loopback, from `start` to `stop`.
+
+    Args:
+        known: whether a token belongs to a component of this device.
+        credentials: asks STS; its answer has AccessKeyId, SecretAccessKey, SessionToken and Expiration.
+    """
+
+    def __init__(self, known: Callable[[str], bool], credentials: Callable[[], Mapping[str, Any]]) -> None:
+        self._known = known
+        self._ask = credentials
+        self._held: Mapping[str, Any] | None = None
+        self._lock = threading.Lock()
+        service = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                objection = loopback.objection(self.command, self.path, self.headers)
+                if objection:
+                    self._send(HTTPStatus.FORBIDDEN, {"message": objection})
+                else:
+                    self._send(*service.answer(self.path, self.headers.get("Authorization", "")))
+
+            def _send(self, status: HTTPStatus, document: Mapping[str, str]) -> None:
+                body = json.dumps(document).encode()
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: Any) -> None:
+                """Components ask often; the device's log is not for that."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="token-exchange")
+
+    @property
+    def uri(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_address[1]}{_PATH}"
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        if self._thread.ident is not None:
+            self._server.shutdown()
+            self._thread.join()
+        self._server.server_close()
+
+    def answer(self, path: str, token: str) -> tuple[HTTPStatus, dict[str, str]]:
+        if path.rstrip("/") != _PATH.rstrip("/"):
+            return HTTPStatus.BAD_REQUEST, {"message": f"only {_PATH} is answered"}
+        if not self._known(token):
+            return HTTPStatus.FORBIDDEN, {"message": "the authorization token belongs to no component of this device"}
+        try:
+            held = self._current()
+        except NoCredentials as error:
+            return HTTPStatus.INTERNAL_SERVER_ERROR, {"message": f"Failed to get credentials: {error}"}
+        return HTTPStatus.OK, {
+            "AccessKeyId": held["AccessKeyId"],
+            "SecretAccessKey": held["SecretAccessKey"],
+            "Token": held["SessionToken"],
+            "Expiration": held["Expiration"].astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        }
+
+    def _current(self) -> Mapping[str, Any]:
+        with self._lock:
+            if self._held is None or self._held["Expiration"] - datetime.now(UTC) < _EARLY:
+                self._held = self._ask()
+            return self._held

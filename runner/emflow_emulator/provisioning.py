@@ -1,0 +1,67 @@
+"""What a workflow expects to be there before it is applied, made on this machine: thing group, role alias, secrets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import boto3
+
+from emflow.problems import Problem
+from emflow.recipes.deployment import secrets
+from emflow.workflow.model import Workflow
+from emflow_emulator.access import AccessKey
+
+_ROLE = "GreengrassV2TokenExchangeRole"
+"""The name that the installer of the Greengrass core software gives by default."""
+_TRUST = {
+    "Version": "2012-10-17",
+    "Statement": [
+        {"Effect": "Allow", "Principal": {"Service": "credentials.iot.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    ],
+}
+
+
+def provision(
+    workflow: Workflow, thing: str, endpoint_url: str, key: AccessKey, login: Mapping[str, str] | None
+) -> dict[str, str]:
+    """Make all of it in the embedded AWS.
+
+    Args:
+        key: the access key that the embedded AWS lets in.
+        thing: the core device's, which is there already.
+        login: the test camera's username and password; None when the streams keep the workflow's own cameras.
+
+    Returns:
+        The embedded ARN of each of the workflow's secrets, by the workflow's.
+
+    Raises:
+        Problem: streams that are no test camera's have credentials, which only the real AWS knows.
+    """
+
+    session = boto3.Session(key.id, key.secret, region_name=workflow.aws.region)
+
+    def client(service: str) -> Any:
+        return session.client(service, endpoint_url=endpoint_url)  # type: ignore[call-overload]
+
+    group, alias = workflow.cloud.deployment.target.thing_group, workflow.cloud.role.from_alias
+    if group:
+        iot = client("iot")
+        iot.create_thing_group(thingGroupName=group)
+        iot.add_thing_to_thing_group(thingGroupName=group, thingName=thing)
+    if alias:
+        role = client("iam").create_role(RoleName=_ROLE, AssumeRolePolicyDocument=json.dumps(_TRUST))["Role"]
+        client("iot").create_role_alias(roleAlias=alias, roleArn=role["Arn"])
+    wanted = secrets(workflow)
+    if wanted and login is None:
+        raise Problem(
+            f"the embedded AWS does not know the secret {wanted[0]}",
+            where="edge.streams",
+            mend="Leave --camera workflow away: the test camera has a password of its own.",
+        )
+    manager, value = client("secretsmanager"), json.dumps(login)
+    return {
+        arn: manager.create_secret(Name=f"emflow-up-camera-{number}", SecretString=value)["ARN"]
+        for number, arn in enumerate(wanted)
+    }

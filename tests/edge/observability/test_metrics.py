@@ -1,0 +1,81 @@
+import json
+import re
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+
+import pytest
+
+from emflow_edge.metrics.counters import Counters
+from emflow_edge.observability.exposition import Metrics
+from emflow_edge.observability.http import Page
+from emflow_edge.observability.status import Status
+from emflow_edge.watching.timings import Timings
+
+ODD = 'front "\\door\n'
+_LINE = re.compile(r'[a-z_]+(\{[a-z]+="(?:[^"\\\n]|\\["\\n])*"(?:,[a-z]+="(?:[^"\\\n]|\\["\\n])*")*\})? [0-9.e+-]+')
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    counters, timings, status = Counters(), Timings(), Status()
+    status.keep((ODD,))
+    counters.of(ODD).add("captured", 7)
+    counters.of(ODD).add("inferred", 5)
+    counters.add("published", 4)
+    for _ in range(100):
+        timings.predict.add(20.0)
+    return Metrics("board", "1.2.3", counters, timings, status)
+
+
+@pytest.fixture
+def page(metrics: Metrics) -> Iterator[Page]:
+    page = Page(0, metrics, lambda name: b"a picture" if name == "front/é" else None)
+    yield page
+    page.close()
+
+
+def get(page: Page, path: str, **headers: str) -> tuple[str, bytes]:
+    request = urllib.request.Request(f"http://127.0.0.1:{page.port}{path}", headers=headers)
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        return answer.headers["Content-Type"], answer.read()
+
+
+def test_prometheus_gets_lines_that_it_can_read(page: Page) -> None:
+    kind, body = get(page, "/metrics")
+    assert kind == "text/plain; version=0.0.4; charset=utf-8"
+    lines = body.decode().splitlines()
+    assert all(line.startswith(("# HELP ", "# TYPE ")) or _LINE.fullmatch(line) for line in lines)
+    assert 'emflow_captured_total{stream="front \\"\\\\door\\n"} 7' in lines
+    assert "emflow_published_total 4" in lines
+    names = [line.split()[2] for line in lines if line.startswith("# TYPE ")]
+    assert len(names) == len(set(names))
+    (p50,) = [line for line in lines if line.startswith('emflow_latency_seconds{station="predict",quantile="0.5"}')]
+    assert float(p50.split()[-1]) == pytest.approx(0.02, rel=0.05)
+
+
+def test_the_message_has_counters_latencies_and_status(metrics: Metrics) -> None:
+    told = json.loads(metrics.message())
+    assert (told["thing"], told["version"], told["status"]) == ("board", "1.2.3", "starting")
+    assert (told["counters"]["captured"], told["counters_by_stream"][ODD]["inferred"]) == (7, 5)
+    assert told["latencies_ms"]["predict"]["count"] == 100
+    assert "preprocess" not in told["latencies_ms"]
+
+
+def test_the_log_line_has_them_too(metrics: Metrics) -> None:
+    assert "7 captured, 0 skipped, 5 inferred" in metrics.line()
+    assert re.search(r"predict p50 (19|20|21)\.\d ms p99 ", metrics.line())
+
+
+def test_pictures_are_drawn_when_they_are_asked_for(page: Page) -> None:
+    assert get(page, "/streams/front%2F%C3%A9.jpg") == ("image/jpeg", b"a picture")
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        get(page, "/streams/back.jpg")
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        get(page, "/../etc/passwd")
+
+
+def test_a_page_elsewhere_that_a_browser_has_open_cannot_read_it(page: Page) -> None:
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        get(page, "/metrics", Host="evil.example:80")
+    assert get(page, "/status", Host=f"localhost:{page.port}")[0] == "application/json"

@@ -1,0 +1,107 @@
+"""The page on loopback, and those who do not mean well with it."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from emflow_edge.metrics.counters import Counters
+from emflow_edge.observability.exposition import Metrics
+from emflow_edge.observability.http import HOST, Page
+from emflow_edge.observability.status import Status
+from emflow_edge.watching.timings import Timings
+from support import until
+
+
+@pytest.fixture
+def page() -> Iterator[Page]:
+    metrics = Metrics("board", "1", Counters(), Timings(), Status())
+    page = Page(0, metrics, lambda name: b"x" * (1 << 22) if name == "front" else None)
+    yield page
+    page.close()
+
+
+def answer(page: Page, path: str, host: str, method: str = "GET", **headers: str) -> tuple[int, str]:
+    """The status, and the head of the answer."""
+    more = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
+    with socket.create_connection((HOST, page.port), 10) as one:
+        one.sendall(f"{method} {path} HTTP/1.0\r\nHost: {host}\r\n{more}\r\n".encode())
+        lines = list(iter(one.makefile("rb").readline, b"\r\n"))
+        return int(lines[0].split()[1]), b"".join(lines).decode()
+
+
+def status(page: Page, path: str, host: str) -> int:
+    return answer(page, path, host)[0]
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "localhost.evil:9100"])
+def test_who_calls_it_by_another_name_is_refused(page: Page, host: str) -> None:
+    assert status(page, "/metrics", host) == 403
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "LOCALHOST:9100", ""])
+def test_who_calls_it_by_its_own_name_is_answered(page: Page, host: str) -> None:
+    assert status(page, "/metrics", host) == 200
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/status", "/streams/front.jpg"])
+def test_the_page_of_another_site_is_refused(page: Page, path: str) -> None:
+    for origin in ("http://127.0.0.1:9", "https://page.example", "null"):
+        code, head = answer(page, path, HOST, Origin=origin)
+        assert (code, "access-control" in head.lower()) == (403, False)
+    code, head = answer(page, path, HOST)
+    assert (code, "Cross-Origin-Resource-Policy: same-origin" in head, "access-control" in head.lower()) == (
+        200,
+        True,
+        False,
+    )
+
+
+@pytest.mark.parametrize("method", ["HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "CONNECT", "X"])
+def test_there_is_nothing_but_reading(page: Page, method: str) -> None:
+    assert answer(page, "/status", HOST, method)[0] == 405
+
+
+def test_a_name_in_the_target_counts_as_much_as_the_header(page: Page) -> None:
+    assert status(page, "http://evil.example/status", HOST) == 403
+
+
+@pytest.mark.parametrize("path", ["/../etc/passwd", "/streams/../../etc/passwd.jpg", "/streams/%2e%2e%2fx.jpg"])
+def test_there_is_nothing_but_what_there_is(page: Page, path: str) -> None:
+    assert status(page, path, HOST) == 404
+
+
+def test_those_who_leave_in_the_middle_leave_no_traceback(
+    page: Page, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "emflow_edge")
+    with socket.create_connection((HOST, page.port), 10) as one:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        one.sendall(b"GET /streams/front.jpg HTTP/1.0\r\n\r\n")
+        one.recv(100)
+    until(lambda: "page" in caplog.text)
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_those_who_say_nothing_are_not_waited_for_in_any_number(page: Page) -> None:
+    before = threading.active_count()
+    with ExitStack() as held:
+        for _ in range(20):
+            held.enter_context(socket.create_connection((HOST, page.port), 10))
+        with socket.create_connection((HOST, page.port), 10) as one:
+            assert one.recv(1) == b""
+        assert threading.active_count() <= before + 16
+    until(lambda: status_or_none(page) == 200)
+
+
+def status_or_none(page: Page) -> int | None:
+    try:
+        return status(page, "/metrics", HOST)
+    except (OSError, IndexError):
+        return None

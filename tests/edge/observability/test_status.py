@@ -1,0 +1,95 @@
+import pytest
+
+from emflow_edge.observability.status import Status
+from emflow_edge.watching.cameras import CameraHealth
+
+
+@pytest.fixture
+def changes() -> list[int]:
+    return []
+
+
+@pytest.fixture
+def status(changes: list[int]) -> Status:
+    status = Status(lambda: changes.append(1))
+    status.keep(("front", "back"))
+    return status
+
+
+def of(status: Status) -> dict[str, str]:
+    told = status.now()
+    return {"": told["status"], **{name: one["status"] for name, one in told["streams"].items()}}
+
+
+def test_all_has_to_be_well_for_a_run_to_be_running(status: Status) -> None:
+    assert of(status) == {"": "starting", "front": "starting", "back": "starting"}
+    front, back = CameraHealth(status, "front"), CameraHealth(status, "back")
+    front.present(640, 480, 25)
+    assert of(status) == {"": "starting", "front": "starting", "back": "starting"}
+    status.agent(True)
+    assert of(status) == {"": "starting", "front": "running", "back": "starting"}
+    back.present(640, 480, 25)
+    assert of(status) == {"": "running", "front": "running", "back": "running"}
+    front.frozen()
+    assert of(status) == {"": "degraded", "front": "frozen", "back": "running"}
+    front.clear()
+    back.absent("is not there")
+    assert status.now()["streams"] == {
+        "front": {"status": "running"},
+        "back": {"status": "absent", "reason": "is not there"},
+    }
+    # What clears the picture of a camera that has gone does not bring it back.
+    back.clear()
+    assert of(status)["back"] == "absent"
+    back.present(640, 480, 0)
+    back.black()
+    assert of(status) == {"": "degraded", "front": "running", "back": "black"}
+
+
+def test_what_holds_up_a_stream_first_is_told(status: Status) -> None:
+    for name in ("front", "back"):
+        CameraHealth(status, name).present(640, 480, 25)
+    status.agent(False, "it has gone")
+    status.publisher(False, "no route")
+    assert status.now()["streams"]["front"] == {"status": "no agent", "reason": "it has gone"}
+    status.agent(True)
+    assert status.now()["streams"]["front"] == {"status": "unpublished", "reason": "no route"}
+    status.publisher(True)
+    assert of(status)[""] == "running"
+
+
+def test_changes_are_told_and_nothing_else_is(status: Status, changes: list[int]) -> None:
+    front = CameraHealth(status, "front")
+    before = len(changes)
+    front.absent("is not there")
+    front.absent("is not there")
+    assert len(changes) == before + 1
+    since = status.now()["since"]
+    assert status.now()["since"] == since
+    status.keep(("back",))
+    assert len(changes) == before + 2
+    # A camera that is not there any more says something still.
+    front.absent("stopped sending")
+    assert list(status.now()["streams"]) == ["back"]
+
+
+def test_a_configuration_that_was_refused_is_told_until_one_is_taken(status: Status) -> None:
+    status.refused("publish.topic: 'em/#' is no topic")
+    assert status.now()["configuration_refused"] == "publish.topic: 'em/#' is no topic"
+    status.refused("")
+    assert "configuration_refused" not in status.now()
+
+
+def test_a_change_is_told_though_somebody_asked_in_between(changes: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    status = Status(lambda: changes.append(1))
+    status.keep(("front",))
+    changes.clear()
+    tell = status._tell
+
+    def asked_before() -> None:
+        status.now()
+        tell()
+
+    monkeypatch.setattr(status, "_tell", asked_before)
+    status.camera("front", "absent", "no answer")
+    assert changes == [1]

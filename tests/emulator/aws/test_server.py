@@ -1,0 +1,262 @@
+"""The front door: found by AWS_ENDPOINT_URL alone, quick, tidy, and clear about what it does not have."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from emflow.problems import Problem
+from emflow_emulator.aws import EmbeddedAws
+from emflow_emulator.aws.gateway.routing import Regions
+from emulator.aws.pieces import signed
+
+MANAGED = [
+    "service-role/AmazonSageMakerEdgeDeviceFleetPolicy",
+    "AmazonS3FullAccess",
+    "service-role/AWSIoTLogging",
+    "service-role/AWSIoTRuleActions",
+    "service-role/AWSIoTThingsRegistration",
+    "AmazonSageMakerFullAccess",
+    "AWSIoTFullAccess",
+    "AWSGreengrassFullAccess",
+]
+
+
+def test_boto3_needs_only_the_endpoint_in_its_environment(aws: EmbeddedAws) -> None:
+    program = (
+        "import boto3; print(boto3.client('sts').get_caller_identity()['Account'],"
+        " boto3.client('greengrassv2').list_components(scope='PUBLIC')['components'][0]['componentName'],"
+        " boto3.client('sagemaker').list_device_fleets(NameContains='never')['DeviceFleetSummaries'])"
+    )
+    environment = {
+        "PATH": os.environ["PATH"],
+        "AWS_ENDPOINT_URL": aws.endpoint_url,
+        "AWS_ACCESS_KEY_ID": aws.credentials.id,
+        "AWS_SECRET_ACCESS_KEY": aws.credentials.secret,
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    output = subprocess.check_output([sys.executable, "-c", program], env=environment, text=True)
+    assert output.split() == ["123456789012", "aws.greengrass.Cli", "[]"]
+
+
+def test_health_names_the_services(aws: EmbeddedAws) -> None:
+    with urllib.request.urlopen(f"{aws.endpoint_url}/_emflow/health") as response:
+        services = json.load(response)["services"]
+    assert set(services) == {
+        "greengrassv2",
+        "iam",
+        "iot",
+        "kms",
+        "resourcegroupstaggingapi",
+        "s3",
+        "sagemaker",
+        "secretsmanager",
+        "sts",
+    }
+
+
+@pytest.mark.parametrize(
+    ("service", "call"),
+    [
+        ("dynamodb", "list_tables"),  # JSON
+        ("lambda", "list_functions"),  # REST JSON
+        ("sns", "list_topics"),  # query
+        ("ec2", "describe_regions"),  # EC2's own
+        ("iot-data", "list_retained_messages"),
+    ],
+)
+def test_a_service_that_is_not_there_is_refused_by_name(client: Callable[..., Any], service: str, call: str) -> None:
+    with pytest.raises(ClientError, match="the embedded AWS does not have the service") as refused:
+        getattr(client(service), call)()
+    assert refused.value.response["Error"]["Code"] == "UnknownService"
+
+
+def test_an_operation_that_is_not_there_is_refused_by_name(client: Callable[..., Any]) -> None:
+    with pytest.raises(ClientError, match="does not have ListTrainingJobs of sagemaker"):
+        client("sagemaker").list_training_jobs()
+    with pytest.raises(ClientError, match="list_audit_findings"):
+        client("iot").list_audit_findings()
+
+
+def test_greengrass_of_the_first_version_is_not_there(client: Callable[..., Any]) -> None:
+    with pytest.raises(ClientError, match="greengrassv2 has no operation"):
+        client("greengrass").list_groups()
+
+
+def test_a_presigned_url_needs_no_other_credentials(s3: Any, bucket: str) -> None:
+    s3.put_object(Bucket=bucket, Key="signed", Body=b"for whoever has the URL")
+    url = s3.generate_presigned_url("get_object", {"Bucket": bucket, "Key": "signed"})
+    with urllib.request.urlopen(url) as response:
+        assert response.read() == b"for whoever has the URL"
+
+
+def test_an_object_keeps_its_sha256(s3: Any, bucket: str) -> None:
+    s3.put_object(Bucket=bucket, Key="summed", Body=b"abc", ChecksumAlgorithm="SHA256")
+    head = s3.head_object(Bucket=bucket, Key="summed", ChecksumMode="ENABLED")
+    assert head["ChecksumSHA256"] == "ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0="
+    assert head["ContentLength"] == 3
+
+
+def test_an_object_is_written_only_where_there_is_none_when_asked_so(s3: Any, bucket: str) -> None:
+    s3.put_object(Bucket=bucket, Key="lock", Body=b"mine", IfNoneMatch="*")
+    with pytest.raises(ClientError, match="PreconditionFailed"):
+        s3.put_object(Bucket=bucket, Key="lock", Body=b"yours", IfNoneMatch="*")
+
+
+@pytest.mark.parametrize("policy", MANAGED)
+def test_the_workshops_managed_policies_can_be_attached(iam: Any, role: str, policy: str) -> None:
+    arn = f"arn:aws:iam::aws:policy/{policy}"
+    iam.attach_role_policy(RoleName="jobs", PolicyArn=arn)
+    attached = iam.list_attached_role_policies(RoleName="jobs")["AttachedPolicies"]
+    assert arn in [each["PolicyArn"] for each in attached]
+
+
+def test_one_connection_carries_many_requests(aws: EmbeddedAws) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", aws.port, timeout=10)
+    connection.connect()
+    mine = connection.sock.getsockname()
+    for _ in range(3):
+        connection.request("GET", "/_emflow/health")
+        response = connection.getresponse()
+        assert response.status == 200
+        response.read()
+        assert connection.sock.getsockname() == mine
+    # A body that nobody reads must not be taken for the next request.
+    connection.request("PUT", "/_emflow/nothing", body=b"GET / HTTP/1.1\r\n\r\n")
+    assert connection.getresponse().read()
+    connection.request("GET", "/_emflow/health")
+    assert connection.getresponse().status == 200
+    connection.close()
+
+
+def test_calls_from_many_threads_do_not_get_in_each_others_way(client: Callable[..., Any], bucket: str) -> None:
+    s3, greengrass = client("s3"), client("greengrassv2")
+
+    def work(number: int) -> bytes:
+        s3.put_object(Bucket=bucket, Key=f"parallel/{number}", Body=str(number).encode())
+        assert greengrass.list_components(scope="PUBLIC")["components"]
+        body: bytes = s3.get_object(Bucket=bucket, Key=f"parallel/{number}")["Body"].read()
+        return body
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(work, range(40))) == [str(number).encode() for number in range(40)]
+
+
+def test_regions_do_not_see_each_others_components(client: Callable[..., Any], component: Callable[..., Any]) -> None:
+    _, name = component()
+    elsewhere = client("greengrassv2", region="eu-west-1")
+    assert name not in [each["componentName"] for each in elsewhere.list_components()["components"]]
+
+
+def test_a_taken_port_is_a_problem_that_says_which(aws: EmbeddedAws) -> None:
+    with pytest.raises(Problem, match=f"port {aws.port} on 127.0.0.1 is taken") as problem:
+        EmbeddedAws(port=aws.port).start()
+    assert "--port" in problem.value.mend
+
+
+def test_stopping_frees_the_port_and_ends_every_thread() -> None:
+    before = set(threading.enumerate())
+    embedded = EmbeddedAws(port=0).start()
+    port = embedded.port
+    idle = http.client.HTTPConnection("127.0.0.1", port)
+    idle.request("GET", "/_emflow/health")
+    idle.getresponse().read()
+    embedded.stop()
+    assert idle.sock.recv(1) == b""
+    idle.close()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), timeout=1)
+    left = set(threading.enumerate()) - before
+    for thread in left:
+        thread.join(5)
+    assert not [thread for thread in left if thread.is_alive()]
+    embedded.stop()
+
+
+@pytest.mark.parametrize("length", ["-1", "abc", "1.5", "+1", "²"])
+def test_a_length_that_is_none_is_refused_at_once(aws: EmbeddedAws, length: str) -> None:
+    with socket.create_connection(("127.0.0.1", aws.port), timeout=5) as connection:
+        head = f"POST /_emflow/cores/x HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n"
+        connection.sendall(head.encode())
+        answer = b""
+        while data := connection.recv(65536):
+            answer += data
+
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"Content-Length" in answer.partition(b"\r\n\r\n")[2]
+
+
+@pytest.mark.parametrize(
+    ("path", "service"),
+    [("/_emflow/cores/x", "emflow"), ("/greengrass/v2/components", "greengrass"), ("/", "sagemaker")],
+)
+def test_a_request_that_is_nested_too_deeply_is_refused(aws: EmbeddedAws, path: str, service: str) -> None:
+    headers = {"X-Amz-Target": "SageMaker.ListDeviceFleets"}
+    if service == "sagemaker":
+        headers["Content-Type"] = "application/x-amz-json-1.1"
+    method = "GET" if service == "greengrass" else "POST"
+    request = signed(f"{aws.endpoint_url}{path}", b"[" * 100_000, aws.credentials, service, method, headers)
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(request, timeout=10)
+
+    assert refused.value.code == 400
+    assert b"nested too deeply" in refused.value.read()
+
+
+def test_asking_where_a_thing_is_may_ask_the_front_door_again() -> None:
+    found: list[object] = []
+
+    class Asking:
+        """A region whose IoT is reached by a request of its own, which looks the region up in another thread."""
+
+        def knows(self, thing: str) -> bool:
+            request = threading.Thread(target=regions, args=("us-east-1",), daemon=True)
+            request.start()
+            request.join(5)
+            assert not request.is_alive()
+            return True
+
+    regions = Regions(lambda place: Asking())  # type: ignore[arg-type, return-value]
+    made = regions("eu-west-1")
+    report = threading.Thread(target=lambda: found.append(regions.of("board")), daemon=True)
+    report.start()
+    report.join(10)
+
+    assert found == [made]
+
+
+def test_an_answer_without_content_has_no_body_that_the_next_one_could_be_mistaken_for(
+    aws: EmbeddedAws, iot: Any, greengrass: Any, fresh: Callable[[str], str]
+) -> None:
+    name = fresh("core")
+    iot.create_thing(thingName=name)
+    report = {"coreVersion": "2", "platform": "linux", "architecture": "amd64", "status": "HEALTHY"}
+    connection = http.client.HTTPConnection(aws.host, aws.port, timeout=10)
+    for method, path, body, service in (
+        ("POST", f"/_emflow/cores/{name}", report, "emflow"),
+        ("DELETE", f"/greengrass/v2/coreDevices/{name}", None, "greengrass"),
+    ):
+        request = signed(f"{aws.endpoint_url}{path}", body, aws.credentials, service, method)
+        connection.request(method, path, request.data, dict(request.header_items()))
+        answer = connection.getresponse()
+        assert (answer.status, answer.getheader("Content-Length")) == (204, None)
+        # Right from the socket: the client itself reads no body of such an answer.
+        assert answer.read() == b""
+        connection.sock.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            connection.sock.recv(1)
+        connection.sock.settimeout(10)
+    connection.close()

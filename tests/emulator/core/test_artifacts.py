@@ -1,0 +1,153 @@
+"""Artifacts: downloaded once, verified always, unpacked where recipes look for them."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from emflow_emulator.core import artifacts
+from emflow_emulator.core.failure import DeploymentFailure
+from emflow_emulator.core.layout import Layout
+from emflow_emulator.core.recipe import Artifact, Recipe
+
+
+def zipped(files: dict[str, str], executable: str = "") -> bytes:
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as archive:
+        for name, text in files.items():
+            entry = zipfile.ZipInfo(name)
+            entry.external_attr = (0o755 if name == executable else 0o644) << 16
+            archive.writestr(entry, text)
+    return data.getvalue()
+
+
+def digest(data: bytes) -> str:
+    return base64.b64encode(hashlib.sha256(data).digest()).decode()
+
+
+class Bucket:
+    """Objects, and how often each was asked for."""
+
+    def __init__(self, **objects: bytes) -> None:
+        self.objects = objects
+        self.asked: list[tuple[str, str]] = []
+
+    def __call__(self, bucket: str, key: str, file: Path) -> None:
+        self.asked.append((bucket, key))
+        file.write_bytes(self.objects[bucket])
+
+
+def recipe(data: bytes, name: str = "app.zip", *, unarchive: bool = True) -> Recipe:
+    artifact = Artifact(f"s3://bucket/some/deep/{name}", unarchive, digest(data), "SHA-256")
+    return Recipe("app", "1.0.0", artifacts=(artifact,))
+
+
+def test_a_zip_is_unpacked_into_a_folder_of_its_name(tmp_path: Path) -> None:
+    layout, data = Layout(tmp_path), zipped({"run.sh": "echo", "deep/a.txt": "a"}, executable="run.sh")
+    bucket = Bucket(bucket=data)
+    artifacts.fetch(recipe(data), layout, bucket)
+
+    assert bucket.asked == [("bucket", "some/deep/app.zip")]
+    assert (layout.artifacts("app", "1.0.0") / "app.zip").read_bytes() == data
+    unpacked = layout.unarchived("app", "1.0.0") / "app"
+    assert (unpacked / "deep/a.txt").read_text() == "a"
+    assert (unpacked / "run.sh").stat().st_mode & 0o111
+    assert not (unpacked / "deep/a.txt").stat().st_mode & 0o111
+
+
+def test_a_file_that_is_not_to_be_unpacked_stays_as_it_is(tmp_path: Path) -> None:
+    data = b"weights"
+    artifacts.fetch(recipe(data, "net.tflite", unarchive=False), Layout(tmp_path), Bucket(bucket=data))
+
+    assert (Layout(tmp_path).artifacts("app", "1.0.0") / "net.tflite").read_bytes() == data
+
+
+def test_what_is_there_and_right_is_not_loaded_again(tmp_path: Path) -> None:
+    data = zipped({"a": "a"})
+    bucket = Bucket(bucket=data)
+    for _ in range(2):
+        artifacts.fetch(recipe(data), Layout(tmp_path), bucket)
+    assert len(bucket.asked) == 1
+
+    (Layout(tmp_path).artifacts("app", "1.0.0") / "app.zip").write_bytes(b"rotten")
+    artifacts.fetch(recipe(data), Layout(tmp_path), bucket)
+    assert len(bucket.asked) == 2
+
+
+def test_other_bytes_than_the_cloud_recorded_are_refused_and_not_kept(tmp_path: Path) -> None:
+    with pytest.raises(DeploymentFailure, match="Integrity check") as caught:
+        artifacts.fetch(recipe(zipped({"a": "a"})), Layout(tmp_path), Bucket(bucket=zipped({"a": "evil"})))
+
+    assert caught.value.stack == ["DEPLOYMENT_FAILURE", "ARTIFACT_DOWNLOAD_ERROR", "ARTIFACT_CHECKSUM_MISMATCH"]
+    assert caught.value.types == ["COMPONENT_RECIPE_ERROR"]
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize(
+    "artifact", [Artifact("s3://bucket/k"), Artifact("s3://bucket/k", digest="x", algorithm="MD5")]
+)
+def test_an_artifact_without_a_digest_is_refused(tmp_path: Path, artifact: Artifact) -> None:
+    with pytest.raises(DeploymentFailure) as caught:
+        artifacts.fetch(Recipe("app", "1.0.0", artifacts=(artifact,)), Layout(tmp_path), Bucket(bucket=b""))
+    assert caught.value.stack[-1] == "RECIPE_MISSING_ARTIFACT_HASH_ALGORITHM"
+
+
+def test_other_places_than_s3_are_refused(tmp_path: Path) -> None:
+    image = Recipe("app", "1.0.0", artifacts=(Artifact("docker:alpine"),))
+    with pytest.raises(DeploymentFailure) as caught:
+        artifacts.fetch(image, Layout(tmp_path), Bucket())
+    assert caught.value.stack[-1] == "UNSUPPORTED_ARTIFACT_SCHEME"
+
+
+def test_a_zip_that_is_none_is_a_failure(tmp_path: Path) -> None:
+    with pytest.raises(DeploymentFailure, match="unarchive") as caught:
+        artifacts.fetch(recipe(b"no zip"), Layout(tmp_path), Bucket(bucket=b"no zip"))
+    assert caught.value.types == ["DEVICE_ERROR"]
+
+
+def test_names_that_lead_out_of_the_folder_do_not(tmp_path: Path) -> None:
+    data = zipped({"../../../../../../escaped": "x", "/absolute": "y"})
+    artifacts.fetch(recipe(data), Layout(tmp_path), Bucket(bucket=data))
+
+    inside = Layout(tmp_path).unarchived("app", "1.0.0") / "app"
+    assert {path.name for path in inside.rglob("*") if path.is_file()} == {"escaped", "absolute"}
+
+
+def test_versions_that_are_no_longer_deployed_are_removed(tmp_path: Path) -> None:
+    layout, data = Layout(tmp_path), zipped({"a": "a"})
+    new = recipe(data)
+    old = Recipe("app", "0.9.0", artifacts=new.artifacts)
+    for each in (old, new):
+        artifacts.fetch(each, layout, Bucket(bucket=data))
+
+    assert artifacts.remove_all_but([new], layout) == ["app-v0.9.0"]
+    assert layout.artifacts("app", "1.0.0").exists()
+    assert not layout.artifacts("app", "0.9.0").exists()
+    assert not layout.unarchived("app", "0.9.0").exists()
+
+
+def spoilt(data: bytes, *, encrypted: bool = False) -> bytes:
+    """A zip whose only file cannot be read: its deflated bytes are wrong, or it says that it is encrypted."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a", data)
+    spoilt = bytearray(stream.getvalue())
+    if encrypted:
+        for flags in (6, spoilt.index(b"PK\x01\x02") + 8):
+            spoilt[flags] |= 1
+    else:
+        spoilt[31:41] = b"\xff" * 10
+    return bytes(spoilt)
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_a_zip_that_cannot_be_read_is_a_failure(tmp_path: Path, encrypted: bool) -> None:
+    data = spoilt(b"text " * 100, encrypted=encrypted)
+    with pytest.raises(DeploymentFailure, match="unarchive") as caught:
+        artifacts.fetch(recipe(data), Layout(tmp_path), Bucket(bucket=data))
+    assert caught.value.types == ["DEVICE_ERROR"]

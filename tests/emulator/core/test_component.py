@@ -1,0 +1,160 @@
+"""A component with real scripts: its states, and what an error does to it."""
+
+from __future__ import annotations
+
+import pytest
+
+from emflow_emulator.core.component import State
+from emflow_emulator.core.failure import DeploymentFailure
+from emflow_emulator.core.recipe import Step
+from emulator.core.pieces import alive, lines, plan
+from emulator.core.world import FOREVER, World
+from support import until
+
+
+def test_a_component_that_runs_for_ever(world: World) -> None:
+    world.apply(plan("app", install="echo install >> log", run=FOREVER))
+    world.settle()
+
+    assert world.history("app") == [State.NEW, State.INSTALLED, State.STARTING, State.RUNNING]
+    assert world.wrote("app")[0] == "install"
+
+
+def test_a_run_that_ends_well_is_finished(world: World) -> None:
+    world.apply(plan("app", run="echo once >> log", shutdown="echo down >> log"))
+    until(lambda: world.state("app") == State.FINISHED)
+    world.settle()
+
+    assert world.wrote("app") == ["once", "down"]
+
+
+def test_a_component_with_nothing_to_run_is_finished(world: World) -> None:
+    world.apply(plan("model", install="echo unpacked >> log"), plan("nothing"))
+    world.settle()
+
+    assert world.state("model") == world.state("nothing") == State.FINISHED
+
+
+def test_a_startup_that_ends_leaves_a_running_component(world: World) -> None:
+    world.apply(plan("daemon", startup="sleep 600 & echo $! >> log", shutdown="echo down >> log"))
+    world.settle()
+    (daemon,) = world.wrote("daemon")
+
+    assert world.state("daemon") == State.RUNNING
+    assert alive(daemon)
+    world.apply()
+    assert world.wrote("daemon") == [daemon, "down"]
+    until(lambda: not alive(daemon))
+
+
+@pytest.mark.parametrize("step", ["install", "startup", "run"])
+def test_a_third_error_in_the_same_state_is_the_end(world: World, step: str) -> None:
+    world.apply(plan("bad", **{step: "echo try >> log; exit 7"}))
+    with pytest.raises(DeploymentFailure, match="Service bad in broken state after deployment") as caught:
+        world.settle()
+
+    component = world.supervisor.component("bad")
+    assert component is not None
+    assert component.state == State.BROKEN
+    assert "exited with code 7" in component.details
+    assert world.wrote("bad") == ["try"] * 3
+    assert world.history("bad").count(State.ERRORED) == 2
+    assert caught.value.stack == ["DEPLOYMENT_FAILURE", "COMPONENT_UPDATE_ERROR", "COMPONENT_BROKEN"]
+    assert caught.value.types == ["USER_COMPONENT_ERROR"]
+
+
+def test_an_error_is_recovered_from_and_shut_down_after(world: World) -> None:
+    run = "echo run >> log; [ $(grep -c run log) -gt 1 ] && exec sleep 600; exit 1"
+    world.apply(plan("app", run=run, recover="echo recover >> log", shutdown="echo down >> log"))
+    until(lambda: world.wrote("app").count("run") == 2)
+    world.settle()
+
+    assert world.wrote("app") == ["run", "recover", "down", "run"]
+
+
+def test_installing_is_not_repeated_when_running_failed(world: World) -> None:
+    world.apply(plan("app", install="echo install >> log", run="echo run >> log; exit 1"))
+    until(lambda: world.state("app") == State.BROKEN)
+
+    assert world.wrote("app") == ["install", "run", "run", "run"]
+
+
+@pytest.mark.parametrize("step", ["install", "startup", "run"])
+def test_a_step_that_takes_too_long_is_an_error(world: World, step: str) -> None:
+    slow = Step(step, f"{step}.script", "exec sleep 600", timeout=0.1)
+    world.apply(plan("slow", **{step: slow}))
+    until(lambda: world.state("slow") == State.BROKEN)
+
+    component = world.supervisor.component("slow")
+    assert component is not None
+    assert component.details == f"{step} did not end within 0.1 s"
+
+
+def test_a_shutdown_that_takes_too_long_is_cut_off(world: World) -> None:
+    world.apply(plan("app", run=FOREVER, shutdown=Step("shutdown", "shutdown", "exec sleep 600", timeout=0.2)))
+    world.settle()
+    world.apply()
+
+    assert any("Shutdown timed out" in line for line in lines(world.layout.log("app")))
+
+
+def test_a_component_says_itself_that_it_runs_or_failed(world: World) -> None:
+    world.apply(plan("app", startup="echo up >> log; exec sleep 600"))
+    until(lambda: world.wrote("app"))
+    component = world.supervisor.component("app")
+    assert component is not None
+    component.report("RUNNING")
+    until(lambda: component.state == State.RUNNING)
+    component.report("ERRORED")
+    until(lambda: len(world.wrote("app")) == 2)
+
+    assert "Component reported an error" in "".join(lines(world.layout.log("app")))
+
+
+def test_a_stop_interrupts_an_install(world: World) -> None:
+    world.apply(plan("app", install="echo begun >> log; exec sleep 600"))
+    until(lambda: world.wrote("app"))
+    world.apply()
+
+    assert world.state("app") is None
+
+
+@pytest.mark.parametrize(
+    ("condition", "skipped"),
+    [("onpath sh", True), ("onpath no-such-program", False), ("! onpath sh", False), ("exists /", True)],
+)
+def test_a_step_is_skipped_when_its_condition_holds(world: World, condition: str, skipped: bool) -> None:
+    world.apply(plan("app", install=Step("install", "install", "touch installed", skip_if=condition)))
+    world.settle()
+
+    assert (world.layout.work("app") / "installed").exists() is not skipped
+
+
+def test_output_goes_to_the_log_of_the_component(world: World) -> None:
+    world.apply(plan("app", run="echo good; echo bad >&2; exec sleep 600"))
+    until(lambda: sum("(Copier)" in line for line in lines(world.layout.log("app"))) == 2)
+    out, err = sorted(line for line in lines(world.layout.log("app")) if "(Copier)" in line and " app: " in line)[:2]
+
+    context = "{scriptName=services.app.lifecycle.run.script, serviceName=app, currentState="
+    both = out + err
+    assert f"[INFO] (Copier) app: stdout. good. {context}" in both
+    assert f"[WARN] (Copier) app: stderr. bad. {context}" in both
+
+
+@pytest.mark.parametrize(
+    ("step", "reason"),
+    [
+        (Step("run", "run", "exec sleep 600", setenv={"X": "a\0b"}), "run could not be started: embedded null byte"),
+        (Step("run", "run", "exec sleep 600", timeout=1e30), "unexpected: OverflowError"),
+        (Step("run", "run", "exec sleep 600", skip_if="exists 'quote"), "unexpected: ValueError"),
+    ],
+)
+def test_what_nobody_thought_of_is_an_error_of_the_component(world: World, step: Step, reason: str) -> None:
+    world.apply(plan("odd", run=step, recover=Step("recover", "recover", "true", setenv={"X": "\0"})))
+    until(lambda: world.state("odd") == State.BROKEN)
+
+    component = world.supervisor.component("odd")
+    assert component is not None
+    assert reason in component.details
+    world.apply(plan("odd", run=FOREVER))
+    world.settle()

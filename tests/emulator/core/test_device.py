@@ -1,0 +1,289 @@
+"""The whole device on the embedded cloud: what is deployed with boto3 runs here, and boto3 sees how it is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from emflow_emulator.core.nucleus import Nucleus
+from emulator.core.conftest import BUCKET, Cloud
+from emulator.core.pieces import Listener, alive, lines, publishing
+from support import until
+
+pytestmark = pytest.mark.e2e
+
+FOREVER = 'echo "up $$" >> log; exec sleep 600'
+TALK = """
+import sys, time
+from awsiot.greengrasscoreipc.clientv2 import GreengrassCoreIPCClientV2
+from awsiot.greengrasscoreipc.model import UnauthorizedError
+client = GreengrassCoreIPCClientV2()
+settings = client.get_configuration().value
+client.publish_to_iot_core(topic_name=settings["topic"], qos="1", payload=settings["greeting"])
+try:
+    client.publish_to_iot_core(topic_name="not/mine", qos="1", payload=b"x")
+except UnauthorizedError as error:
+    print("refused:", error.message, flush=True)
+time.sleep(600)
+"""
+
+
+def work(device: Nucleus, component: str, file: str = "log") -> list[str]:
+    return lines(device.layout.work(component) / file)
+
+
+def test_from_deployment_to_a_message_on_the_broker(cloud: Cloud, device: Any) -> None:
+    uri = cloud.put("talk/talk.zip", {"talk.py": TALK})
+    cloud.component(
+        "talk",
+        artifacts=[{"URI": uri, "Unarchive": "ZIP"}],
+        defaults={"topic": "em/inference", "greeting": "hello"} | publishing("em/inference"),
+        lifecycle={"run": {"Script": 'exec python3 -u "{artifacts:decompressedPath}/talk/talk.py"'}},
+    )
+    with closing(Listener(cloud.broker, "#")) as listener:
+        update = {"merge": json.dumps({"greeting": "from the deployment"})}
+        wanted = {"componentVersion": "1.0.0", "configurationUpdate": update}
+        deployment = cloud.deploy(device.arn, talk=wanted)
+        assert listener.next()[:2] == ("em/inference", b"from the deployment")
+        log = device.layout.log("talk")
+        until(lambda: any("refused: Authorization failed" in line for line in lines(log)))
+        assert listener.heard.empty()
+
+    outcome = cloud.outcome(device.thing, deployment)
+    assert outcome["coreDeviceExecutionStatus"] == "SUCCEEDED"
+    assert cloud.greengrass.get_deployment(deploymentId=deployment)["deploymentStatus"] == "COMPLETED"
+    core = cloud.greengrass.get_core_device(coreDeviceThingName=device.thing)
+    assert (core["status"], core["coreVersion"]) == ("HEALTHY", "2.12.6")
+    assert cloud.installed(device.thing) == {"talk": ("1.0.0", "RUNNING")}
+    log_lines = lines(device.layout.greengrass_log)
+    assert any("Current deployment finished. {DeploymentId=" + deployment in line for line in log_lines)
+    assert any("persisted deployment. {Status=SUCCEEDED, StatusDetails={detailed-" in line for line in log_lines)
+
+
+def test_dependencies_come_along_and_public_components_are_known(cloud: Cloud, device: Any) -> None:
+    cloud.component("base", lifecycle={"install": "touch {work:path}/ready"})
+    cloud.component(
+        "needs-base",
+        dependencies={"base": ">=1.0.0", "aws.greengrass.TokenExchangeService": ">=2.0.0"},
+        lifecycle={"run": "test -e {base:work:path}/ready || exit 1; env > log; exec sleep 600"},
+    )
+    deployment = cloud.deploy(device.arn, **{"needs-base": "1.0.0", "aws.greengrass.Nucleus": "2.12.6"})
+
+    assert cloud.outcome(device.thing, deployment)["coreDeviceExecutionStatus"] == "SUCCEEDED"
+    assert cloud.installed(device.thing) == {
+        "base": ("1.0.0", "FINISHED"),
+        "needs-base": ("1.0.0", "RUNNING"),
+        "aws.greengrass.Nucleus": ("2.12.6", "FINISHED"),
+        "aws.greengrass.TokenExchangeService": ("2.0.3", "RUNNING"),
+    }
+    listed = cloud.greengrass.list_installed_components(coreDeviceThingName=device.thing, topologyFilter="ROOT")
+    assert {each["componentName"] for each in listed["installedComponents"]} == {
+        "needs-base",
+        "aws.greengrass.Nucleus",
+    }
+    names = {line.split("=", 1)[0] for line in work(device, "needs-base")}
+    assert {"SVCUID", "GG_ROOT_CA_PATH", "AWS_CONTAINER_CREDENTIALS_FULL_URI"} <= names
+
+
+def test_boto3_in_a_component_has_the_credentials_of_the_role_alias(
+    cloud: Cloud, make_device: Callable[..., Any]
+) -> None:
+    for name in ("first", "second"):
+        role = cloud.iam.create_role(RoleName=f"role-{name}", AssumeRolePolicyDocument="{}")["Role"]["Arn"]
+        cloud.iot.create_role_alias(roleAlias=f"alias-{name}", roleArn=role)
+    device = make_device(role_alias="alias-second")
+    who = "import boto3; print(boto3.client('sts').get_caller_identity()['Arn'])"
+    cloud.component("who", lifecycle={"run": f'python3 -c "{who}" > log'})
+    cloud.deploy(device.arn, **{"who": "1.0.0", "aws.greengrass.TokenExchangeService": "2.0.3"})
+    until(lambda: work(device, "who"))
+
+    assert work(device, "who") == [f"arn:aws:sts::123456789012:assumed-role/role-second/{device.thing}"]
+
+
+def test_an_artifact_that_was_overwritten_is_refused_and_the_device_goes_on_as_it_was(
+    cloud: Cloud, device: Any
+) -> None:
+    cloud.component("steady", lifecycle={"run": FOREVER})
+    cloud.outcome(device.thing, cloud.deploy(device.arn, steady="1.0.0"))
+    uri = cloud.put("spoilt/app.zip", {"a": "as it was"})
+    cloud.component("spoilt", artifacts=[{"URI": uri, "Unarchive": "ZIP"}], lifecycle={"run": FOREVER})
+    cloud.put("spoilt/app.zip", {"a": "overwritten"})
+    outcome = cloud.outcome(device.thing, cloud.deploy(device.arn, spoilt="1.0.0"))
+
+    assert outcome["coreDeviceExecutionStatus"] == "FAILED"
+    assert outcome["reason"].startswith("FAILED_NO_STATE_CHANGE: ")
+    assert uri in outcome["reason"]
+    assert outcome["statusDetails"] == {
+        "errorStack": ["DEPLOYMENT_FAILURE", "ARTIFACT_DOWNLOAD_ERROR", "ARTIFACT_CHECKSUM_MISMATCH"],
+        "errorTypes": ["COMPONENT_RECIPE_ERROR"],
+    }
+    assert cloud.installed(device.thing) == {"steady": ("1.0.0", "RUNNING")}
+    assert len(work(device, "steady")) == 1
+
+
+def test_an_artifact_that_is_gone_is_a_failure(cloud: Cloud, device: Any) -> None:
+    uri = cloud.put("gone/app.zip", {"a": "a"})
+    cloud.component("gone", artifacts=[{"URI": uri}])
+    cloud.s3.delete_object(Bucket=BUCKET, Key="gone/app.zip")
+    outcome = cloud.outcome(device.thing, cloud.deploy(device.arn, gone="1.0.0"))
+
+    assert outcome["statusDetails"]["errorStack"][-1] == "S3_RESOURCE_NOT_FOUND"
+
+
+def test_a_disk_that_does_not_take_it_is_a_failure_and_the_next_deployment_goes_through(
+    cloud: Cloud, device: Any
+) -> None:
+    cloud.component("stored", lifecycle={"run": FOREVER})
+    in_the_way = device.layout.artifacts("stored", "1.0.0").parent
+    in_the_way.parent.mkdir(parents=True)
+    in_the_way.write_text("not a folder")
+    outcome = cloud.outcome(device.thing, cloud.deploy(device.arn, stored="1.0.0"))
+    assert outcome["statusDetails"]["errorTypes"] == ["DEVICE_ERROR"]
+
+    in_the_way.unlink()
+    outcome = cloud.outcome(device.thing, cloud.deploy(device.arn, stored="1.0.0"))
+    assert outcome["coreDeviceExecutionStatus"] == "SUCCEEDED"
+
+
+def test_a_component_for_another_platform_fails_the_deployment_with_the_reason(cloud: Cloud, device: Any) -> None:
+    cloud.component("foreign", platform={"os": "windows", "runtime": "*"}, lifecycle={"run": FOREVER})
+    outcome = cloud.outcome(device.thing, cloud.deploy(device.arn, foreign="1.0.0"))
+
+    assert outcome["coreDeviceExecutionStatus"] == "FAILED"
+    assert "foreign" in outcome["reason"]
+    assert "os=linux" in outcome["reason"]
+    cloud.component("ours", platform={"os": "linux", "runtime": "aws_nucleus_classic"}, lifecycle={"run": FOREVER})
+    outcome = cloud.outcome(device.thing, cloud.deploy(device.arn, ours="1.0.0"))
+    assert outcome["coreDeviceExecutionStatus"] == "SUCCEEDED"
+
+
+def test_three_errors_are_broken_and_the_deployment_failed(cloud: Cloud, device: Any) -> None:
+    cloud.component("bad", lifecycle={"run": "echo try >> log; exit 1"})
+    outcome = cloud.outcome(device.thing, cloud.deploy(device.arn, "DO_NOTHING", bad="1.0.0"))
+
+    assert outcome["reason"] == "FAILED_ROLLBACK_NOT_REQUESTED: Service bad in broken state after deployment"
+    assert outcome["statusDetails"]["errorTypes"] == ["USER_COMPONENT_ERROR"]
+    assert cloud.installed(device.thing) == {"bad": ("1.0.0", "BROKEN")}
+    (bad,) = cloud.greengrass.list_installed_components(coreDeviceThingName=device.thing)["installedComponents"]
+    assert (bad["lifecycleStateDetails"], bad["lifecycleStatusCodes"]) == (
+        "run script exited with code 1",
+        ["RUN_ERROR"],
+    )
+    assert cloud.greengrass.get_core_device(coreDeviceThingName=device.thing)["status"] == "UNHEALTHY"
+    assert work(device, "bad") == ["try"] * 3
+
+
+def test_a_failed_deployment_is_rolled_back(cloud: Cloud, device: Any) -> None:
+    cloud.component("rolls", lifecycle={"run": FOREVER}, defaults={"key": "old"})
+    cloud.component("rolls", "2.0.0", lifecycle={"run": "exit 1"}, defaults={"key": "new"})
+    cloud.outcome(device.thing, cloud.deploy(device.arn, rolls="1.0.0"))
+    outcome = cloud.outcome(device.thing, cloud.deploy(device.arn, rolls="2.0.0"))
+
+    assert outcome["reason"].startswith("FAILED_ROLLBACK_COMPLETE: ")
+    until(lambda: cloud.installed(device.thing) == {"rolls": ("1.0.0", "RUNNING")})
+    assert device.configuration("rolls") == {"key": "old"}
+
+
+def test_a_deployment_replaces_the_one_before(cloud: Cloud, device: Any) -> None:
+    for name, version in (("stays", "1.0.0"), ("changes", "1.0.0"), ("changes", "2.0.0"), ("goes", "1.0.0")):
+        uri = cloud.put(f"{name}/{version}.zip", {"a": version})
+        cloud.component(name, version, artifacts=[{"URI": uri}], lifecycle={"run": f"echo {version} >> log; {FOREVER}"})
+    cloud.outcome(device.thing, cloud.deploy(device.arn, stays="1.0.0", changes="1.0.0", goes="1.0.0"))
+    gone = work(device, "goes")[1].split()[1]
+    cloud.outcome(device.thing, cloud.deploy(device.arn, stays="1.0.0", changes="2.0.0"))
+
+    assert cloud.installed(device.thing) == {"stays": ("1.0.0", "RUNNING"), "changes": ("2.0.0", "RUNNING")}
+    assert not alive(gone)
+    assert len(work(device, "stays")) == 2
+    assert [line for line in work(device, "changes") if "up" not in line] == ["1.0.0", "2.0.0"]
+    assert not device.layout.artifacts("changes", "1.0.0").exists()
+    assert not device.layout.artifacts("goes", "1.0.0").exists()
+    assert work(device, "goes")  # the work folder stays
+    removed = [line for line in lines(device.layout.greengrass_log) if "delete-component-finish" in line]
+    assert any("{componentIdentifier=goes-v1.0.0}" in line for line in removed)
+
+
+def test_a_changed_setting_restarts_its_component_only_and_a_reset_takes_it_back(cloud: Cloud, device: Any) -> None:
+    for name in ("one", "two"):
+        cloud.component(
+            name, defaults={"key": "default"}, lifecycle={"run": 'echo "{configuration:/key}" >> log; exec sleep 600'}
+        )
+
+    def deploy(**update: Any) -> None:
+        one = {"componentVersion": "1.0.0", "configurationUpdate": update}
+        cloud.outcome(device.thing, cloud.deploy(device.arn, one=one, two="1.0.0"))
+
+    deploy(merge='{"key": "first", "other": "x"}')
+    deploy(merge='{"key": "second"}')
+    assert device.configuration("one") == {"key": "second", "other": "x"}
+    deploy()
+    deploy(reset=[""])
+
+    assert work(device, "one") == ["first", "second", "default"]
+    assert work(device, "two") == ["default"]
+
+
+def test_a_deployment_to_a_group_reaches_its_things_beside_their_own(cloud: Cloud, device: Any) -> None:
+    group = cloud.iot.create_thing_group(thingGroupName="boards")["thingGroupArn"]
+    cloud.iot.add_thing_to_thing_group(thingGroupName="boards", thingName=device.thing)
+    for name in ("for-all", "for-one"):
+        cloud.component(name, lifecycle={"run": FOREVER})
+    cloud.outcome(device.thing, cloud.deploy(group, **{"for-all": "1.0.0"}))
+    cloud.outcome(device.thing, cloud.deploy(device.arn, **{"for-one": "1.0.0"}))
+
+    assert cloud.installed(device.thing).keys() == {"for-all", "for-one"}
+    assert len(work(device, "for-all")) == 1
+
+
+def test_a_device_that_starts_again_runs_what_it_ran_with_its_settings(
+    cloud: Cloud, make_device: Callable[..., Any], root: Path
+) -> None:
+    cloud.component("lasting", lifecycle={"run": 'echo "{configuration:/key}" >> log; exec sleep 600'})
+    device = make_device(thing="again")
+    setting = {"componentVersion": "1.0.0", "configurationUpdate": {"merge": '{"key": "kept"}'}}
+    cloud.outcome("again", cloud.deploy(device.arn, lasting=setting))
+    cloud.outcome("again", cloud.deploy(device.arn, lasting="1.0.0"))
+    device.stop()
+    device.stop()
+    second = make_device(thing="again")
+    until(lambda: len(work(second, "lasting")) == 2)
+
+    assert work(second, "lasting") == ["kept", "kept"]
+
+
+@pytest.mark.parametrize("lifecycle", [{"run": {"Script": "x", "Setenv": {"X": "a\0b"}}}, {"run": FOREVER}])
+def test_a_bad_component_fails_its_deployment_and_the_next_one_goes_through(
+    cloud: Cloud, device: Any, lifecycle: dict[str, Any]
+) -> None:
+    name = f"bad-{len(cloud.greengrass.list_components()['components'])}"
+    cloud.component(name, lifecycle=lifecycle)
+    # A number that no float can hold, in the configuration of the one that could run.
+    wanted = {"componentVersion": "1.0.0", "configurationUpdate": {"merge": '{"n": 1%s}' % ("0" * 400)}}
+    outcome = cloud.outcome(
+        device.thing, cloud.deploy(device.arn, **{name: wanted if lifecycle["run"] == FOREVER else "1.0.0"})
+    )
+    assert outcome["coreDeviceExecutionStatus"] == "FAILED"
+
+    cloud.component(f"{name}-good", lifecycle={"run": FOREVER})
+    outcome = cloud.outcome(device.thing, cloud.deploy(device.arn, **{f"{name}-good": "1.0.0"}))
+    assert outcome["coreDeviceExecutionStatus"] == "SUCCEEDED"
+
+
+def test_settings_that_cannot_be_stored_change_nothing(cloud: Cloud, device: Any) -> None:
+    for name in ("kept-up", "not-stored"):
+        cloud.component(name, lifecycle={"run": FOREVER})
+    cloud.outcome(device.thing, cloud.deploy(device.arn, **{"kept-up": "1.0.0"}))
+    in_the_way = device.layout.configuration.with_suffix(".new")
+    in_the_way.mkdir()
+    outcome = cloud.outcome(device.thing, cloud.deploy(device.arn, **{"not-stored": "1.0.0"}))
+
+    assert outcome["reason"].startswith("FAILED_NO_STATE_CHANGE: ")
+    assert cloud.installed(device.thing) == {"kept-up": ("1.0.0", "RUNNING")}
+    in_the_way.rmdir()
+    outcome = cloud.outcome(device.thing, cloud.deploy(device.arn, **{"not-stored": "1.0.0"}))
+    assert outcome["coreDeviceExecutionStatus"] == "SUCCEEDED"

@@ -1,0 +1,167 @@
+"""Scripts as processes: what they say, how they end, and that nothing of them stays."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from emflow_emulator.core.process import Guard, Process
+from emulator.core.pieces import alive
+from support import until
+
+
+@pytest.fixture
+def guard() -> Iterator[Guard]:
+    guard = Guard()
+    yield guard
+    guard.close()
+
+
+@pytest.fixture
+def said() -> list[tuple[str, str]]:
+    return []
+
+
+@pytest.fixture
+def run(guard: Guard, said: list[tuple[str, str]], tmp_path: Path) -> Iterator[Callable[..., Process]]:
+    started: list[Process] = []
+
+    def run(script: str, **options: object) -> Process:
+        env = {"PATH": os.environ["PATH"], "GREETING": "hello"}
+        process = Process(script, env=env, cwd=tmp_path, sink=lambda *line: said.append(line), guard=guard, **options)  # type: ignore[arg-type]
+        started.append(process)
+        return process
+
+    yield run
+    for process in started:
+        process.end(grace=0.1)
+
+
+def test_it_runs_in_a_shell_with_its_environment_and_folder(
+    run: Callable[..., Process], said: list[tuple[str, str]], tmp_path: Path
+) -> None:
+    assert run('echo "$GREETING"; pwd; echo oops >&2; exit 3').wait(10) == 3
+    assert sorted(said) == [("stderr", "oops"), ("stdout", str(tmp_path)), ("stdout", "hello")]
+
+
+def test_it_reads_nothing(run: Callable[..., Process]) -> None:
+    assert run("cat").wait(10) == 0
+
+
+def test_its_end_is_told_when_its_last_lines_are_out(run: Callable[..., Process], said: list[tuple[str, str]]) -> None:
+    seen: list[int] = []
+    told = threading.Event()
+
+    def on_exit() -> None:
+        seen.append(len(said))
+        told.set()
+
+    run("seq 1000", on_exit=on_exit)
+    assert told.wait(10)
+    assert seen == [1000]
+
+
+def test_waiting_ends_when_time_is_up(run: Callable[..., Process]) -> None:
+    assert run("sleep 60").wait(0.05) is None
+
+
+def test_ending_reaches_the_whole_group(run: Callable[..., Process], said: list[tuple[str, str]]) -> None:
+    process = run('sleep 60 & echo $!; (sleep 60 & echo $!); trap "echo bye; exit 0" TERM; wait')
+    until(lambda: len(said) == 2)
+    children = [int(text) for _, text in said]
+    process.end()
+
+    assert ("stdout", "bye") in said
+    assert process.wait(0) == 0
+    assert not [child for child in children if alive(child)]
+
+
+def test_what_does_not_listen_to_a_term_is_killed(run: Callable[..., Process], said: list[tuple[str, str]]) -> None:
+    process = run('trap "" TERM; echo ready; while true; do sleep 60; done')
+    until(lambda: said)
+    begun = time.monotonic()
+    process.end(grace=0.3)
+
+    assert process.wait(0) == -signal.SIGKILL
+    assert 0.3 <= time.monotonic() - begun < 3
+
+
+def test_what_a_script_left_in_the_background_is_ended_too(
+    run: Callable[..., Process], said: list[tuple[str, str]]
+) -> None:
+    process = run("sleep 60 & echo $!")
+    assert process.wait(10) == 0
+    (child,) = [int(text) for _, text in said]
+    assert alive(child)
+    process.end()
+    assert not alive(child)
+
+
+def test_ending_what_has_ended_is_no_error(run: Callable[..., Process]) -> None:
+    process = run("true")
+    process.wait(10)
+    process.end()
+    process.end()
+
+
+OWNER = """
+import sys, time
+from pathlib import Path
+from emflow_emulator.core.process import Guard, Process
+guard = Guard()
+process = Process("(sleep 60 & echo $! >> pids); echo $$ >> pids; sleep 60; true", env={"PATH": "/usr/bin:/bin"},
+                  cwd=Path(sys.argv[1]), sink=print, guard=guard)
+time.sleep(60)
+"""
+
+
+def test_a_sigkill_of_the_owner_leaves_nothing(tmp_path: Path) -> None:
+    owner = subprocess.Popen([sys.executable, "-c", OWNER, str(tmp_path)])
+    pids = tmp_path / "pids"
+    until(lambda: pids.exists() and len(pids.read_text().split()) == 2)
+    children = [int(pid) for pid in pids.read_text().split()]
+    assert all(alive(child) for child in children)
+
+    owner.kill()
+    owner.wait()
+    until(lambda: not any(alive(child) for child in children), timeout=5)
+
+
+def test_a_line_without_an_end_is_told_in_pieces(run: Callable[..., Process], said: list[tuple[str, str]]) -> None:
+    assert run("head -c 300001 /dev/zero | tr '\\0' x; printf 'é'; echo; echo next").wait(10) == 0
+
+    texts = [text for _, text in said]
+    assert texts[-1] == "next"
+    assert max(map(len, texts)) <= 64 * 1024
+    assert "".join(texts[:-1]) == "x" * 300001 + "é"
+
+
+def test_a_line_that_never_ends_is_told_while_it_grows(
+    run: Callable[..., Process], said: list[tuple[str, str]]
+) -> None:
+    run("head -c 200000 /dev/zero | tr '\\0' x; exec sleep 600")
+    until(lambda: len(said) == 3)
+
+
+@pytest.fixture
+def leftover() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="emflow-test-"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_the_folder_stays_for_a_parent_that_lives(leftover: Path) -> None:
+    guard = Guard(removes=leftover)
+    guard.close()
+
+    assert leftover.exists()

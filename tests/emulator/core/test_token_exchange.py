@@ -1,0 +1,120 @@
+"""Credentials for components, fetched by boto3 as it does in a container."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import boto3
+import pytest
+
+from emflow_emulator.core.token_exchange import NoCredentials, TokenExchange
+
+Sts = Callable[[], dict[str, Any]]
+
+
+class Role:
+    """What STS answers: other keys each time."""
+
+    def __init__(self, lasting: timedelta) -> None:
+        self.lasting = lasting
+        self.asked = 0
+        self.reason = ""
+
+    def __call__(self) -> dict[str, Any]:
+        if self.reason:
+            raise NoCredentials(self.reason)
+        self.asked += 1
+        return {
+            "AccessKeyId": f"ASIA{self.asked}",
+            "SecretAccessKey": "secret",
+            "SessionToken": "session",
+            "Expiration": datetime.now(UTC) + self.lasting,
+        }
+
+
+@pytest.fixture
+def role() -> Role:
+    return Role(timedelta(hours=1))
+
+
+@pytest.fixture
+def uri(role: Role) -> Iterator[str]:
+    service = TokenExchange(lambda token: token == "known", role)
+    service.start()
+    yield service.uri
+    service.stop()
+
+
+def get(uri: str, token: str = "known") -> tuple[int, dict[str, str]]:
+    request = urllib.request.Request(uri, headers={"Authorization": token})
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.load(error)
+
+
+def test_boto3_finds_credentials_by_itself(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
+    monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", uri)
+    monkeypatch.setenv("AWS_CONTAINER_AUTHORIZATION_TOKEN", "known")
+
+    found = boto3.Session().get_credentials()
+    assert found is not None
+    assert found.method == "container-role"
+    frozen = found.get_frozen_credentials()
+    assert (frozen.access_key, frozen.secret_key, frozen.token) == ("ASIA1", "secret", "session")
+
+
+def test_the_answer_has_the_documented_form(uri: str) -> None:
+    status, document = get(uri)
+
+    assert status == 200
+    assert document.keys() == {"AccessKeyId", "SecretAccessKey", "Token", "Expiration"}
+    assert datetime.fromisoformat(document["Expiration"]) > datetime.now(UTC)
+
+
+def test_credentials_are_asked_for_once_while_they_last(uri: str, role: Role) -> None:
+    assert get(uri) == get(uri)
+    assert role.asked == 1
+
+
+def test_credentials_that_are_about_to_end_are_not_given_out(uri: str, role: Role) -> None:
+    role.lasting = timedelta(minutes=2)
+    get(uri)
+    get(uri)
+    assert role.asked == 2
+
+
+@pytest.mark.parametrize("token", ["", "stranger"])
+def test_a_stranger_gets_none(uri: str, token: str) -> None:
+    assert get(uri, token)[0] == 403
+
+
+@pytest.mark.parametrize("header", [{"Origin": "http://127.0.0.1:9"}, {"Origin": "null"}, {"Host": "rebound.example"}])
+def test_a_web_page_gets_none(uri: str, header: dict[str, str]) -> None:
+    request = urllib.request.Request(uri, headers={"Authorization": "known", **header})
+    with pytest.raises(urllib.error.HTTPError, match="403") as refused:
+        urllib.request.urlopen(request, timeout=10)
+    assert "Access-Control-Allow-Origin" not in refused.value.headers
+
+
+def test_another_path_is_a_bad_request(uri: str) -> None:
+    assert get(uri + "x/y")[0] == 400
+
+
+def test_when_there_are_none_the_reason_is_said(uri: str, role: Role) -> None:
+    role.reason = "there is no IoT role alias in this account"
+    status, document = get(uri)
+
+    assert status == 500
+    assert role.reason in document["message"]
