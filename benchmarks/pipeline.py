@@ -33,11 +33,11 @@ from emflow_edge.camera.latest_slot import Newest
 from emflow_edge.camera.reader import Frame
 from emflow_edge.inference.agent_client import Agent
 from emflow_edge.metrics.counters import Counters
+from emflow_edge.metrics.latencies import Timings
 from emflow_edge.model_adapter import fit
 from emflow_edge.pipeline import Pipeline, Work
 from emflow_edge.results.message import Result
 from emflow_edge.settings.config import Settings
-from emflow_edge.watching.timings import Timings
 from emflow_schema.edge_config import Stream
 
 ROOT = Path(__file__).parents[1]

@@ -10,8 +10,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from emflow.workflow.explain import Explanation, explanations
-from emflow.workflow.schema_docs import Key, keys
+from emflow.workflow.schema_docs import Explanation, Key, explanations, keys
 
 DOCS = Path(__file__).parents[1] / "docs"
 

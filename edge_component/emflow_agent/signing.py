@@ -19,8 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from emflow_agent.models.folder import opened_folder
-from emflow_agent.models.integrity import MANIFEST, MOST_FILES, SCHEMA_VERSION, SIGNATURE, unseal
-from emflow_agent.models.signatures import INSTALL, read_trust
+from emflow_agent.models.integrity import INSTALL, MANIFEST, MOST_FILES, SCHEMA_VERSION, SIGNATURE, read_trust, unseal
 from emflow_agent.problems import Refused
 from emflow_agent.runtimes.options import BadOption
 

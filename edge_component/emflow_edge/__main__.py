@@ -31,9 +31,8 @@ from typing import TYPE_CHECKING, Any, Callable, Optional, Union
 from emflow_edge.credentials import FileSecrets, NucleusSecrets
 from emflow_edge.ipc import ERRORED, RUNNING, SOCKET_VARIABLE, Nucleus
 from emflow_edge.observability import logs
-from emflow_edge.results.destination import Destination, destination
 from emflow_edge.results.mqtt import mqtt_outlet
-from emflow_edge.results.sinks import GreengrassOutlet, Outlet, StdoutOutlet
+from emflow_edge.results.sinks import Destination, GreengrassOutlet, Outlet, StdoutOutlet, destination
 from emflow_edge.settings.config import Settings, settings, unknown_keys
 from emflow_edge.settings.flags import overlay, parse
 from emflow_schema import fields

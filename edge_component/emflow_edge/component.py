@@ -18,20 +18,18 @@ from typing import Callable
 from emflow_edge.camera.reader import Camera
 from emflow_edge.inference.agent_client import Agent
 from emflow_edge.metrics.counters import Counters
+from emflow_edge.metrics.latencies import Timings
 from emflow_edge.model_adapter import Fitting
 from emflow_edge.model_loader import Loading
 from emflow_edge.observability.exposition import Metrics
+from emflow_edge.observability.http import jpeg
 from emflow_edge.observability.reporter import Watcher
-from emflow_edge.observability.status import Status
+from emflow_edge.observability.status import CameraHealth, Status
 from emflow_edge.pipeline import Pipeline, Work
 from emflow_edge.results.message import Result
-from emflow_edge.results.presence import last_words
 from emflow_edge.results.publisher import Publisher
-from emflow_edge.results.sinks import Outlet
+from emflow_edge.results.sinks import Outlet, last_words
 from emflow_edge.settings.config import Settings
-from emflow_edge.watching.cameras import CameraHealth
-from emflow_edge.watching.snapshot import jpeg
-from emflow_edge.watching.timings import Timings
 from emflow_schema.edge_config import Stream
 from emflow_schema.errors import EdgeProblem
 

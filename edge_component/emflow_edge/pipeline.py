@@ -18,12 +18,12 @@ from emflow_edge.inference.agent_client import Agent, Gone, PredictFailed, Predi
 from emflow_edge.inference.capture_sender import Capturing, Shot
 from emflow_edge.inference.model import OtherModel
 from emflow_edge.metrics.counters import Counters
+from emflow_edge.metrics.latencies import Timings
 from emflow_edge.model_adapter import Fitting
 from emflow_edge.pacing import Pace
 from emflow_edge.results.message import Result
 from emflow_edge.settings.config import Settings
 from emflow_edge.vision.outcome import NoNumbers, Outcome
-from emflow_edge.watching.timings import Timings
 from emflow_schema.edge_config import Stream
 from emflow_schema.errors import EdgeProblem
 

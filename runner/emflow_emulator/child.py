@@ -21,9 +21,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from emflow.local.signals import on_end
 from emflow.problems import Problem
 from emflow_emulator.access import without_aws
+from emflow_schema.signals import on_end
 
 
 class Child:

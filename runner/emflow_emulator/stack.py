@@ -21,8 +21,7 @@ from typing import Any
 
 from emflow.problems import Problem
 from emflow.recipes.deployment import secrets as cameras_secrets
-from emflow.workflow.model import Workflow
-from emflow.workflow.model_edge import OpenAgent, Stream
+from emflow.workflow.model import OpenAgent, Stream, Workflow
 from emflow_emulator import provisioning
 from emflow_emulator.access import NO_AWS, Access, write_private
 from emflow_emulator.child import Child

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from emflow.cli import COMMANDS
-from emflow.cli.rollout import _only
+from emflow.cli.planning import _only
 from emflow.problems import UsageProblem
 
 

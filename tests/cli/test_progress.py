@@ -8,7 +8,7 @@ import signal
 import pytest
 from rich.console import Console
 
-from emflow.cli.progress import Progress
+from emflow.cli.event_output import Progress
 from emflow.cli.signals import WHY
 from emflow.engine.events import Started, Stopping
 from emflow.engine.resource import Action

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from emflow.cli.rendered import LIST, write_rendered
+from emflow.cli.output_files import LIST, write_rendered
 from emflow.problems import Problem
 
 FIRST = {

@@ -13,7 +13,7 @@ import pytest
 from emflow.engine.apply import apply_plan
 from emflow.engine.clients import Clients
 from emflow.engine.events import Waiting
-from emflow.engine.holder import Holder
+from emflow.engine.lock import Holder
 from emflow.engine.plan import make_plan
 from emflow.problems import Problem
 from emflow.resources import build

@@ -14,9 +14,8 @@ from edge.answering import Answering, served
 from emflow_edge.component import Component
 from emflow_edge.results.sinks import StdoutOutlet
 from emflow_edge.settings.config import Settings
-from emflow_edge.settings.model_io import ModelIO
 from emflow_proto import messages as m
-from emflow_schema.edge_config import Stream
+from emflow_schema.edge_config import ModelIO, Stream
 from emflow_schema.errors import EdgeProblem
 from support import until
 

@@ -10,8 +10,8 @@ from ai_edge_litert.interpreter import Interpreter
 from emflow_edge.inference.model import Model, TensorSpec
 from emflow_edge.model_adapter import fit
 from emflow_edge.settings.config import Settings
-from emflow_edge.settings.model_io import ModelIO
 from emflow_edge.vision.outcome import Choice
+from emflow_schema.edge_config import ModelIO
 
 
 def seen(file: Path, image: np.ndarray, model_io: ModelIO) -> tuple[Choice, ...]:

@@ -12,9 +12,8 @@ from emflow_edge.inference.agent_client import Agent
 from emflow_edge.model_adapter import Fitting
 from emflow_edge.model_loader import Loading
 from emflow_edge.settings.config import Settings
-from emflow_edge.settings.model_io import ModelIO
 from emflow_proto import messages as m
-from emflow_schema.edge_config import Stream
+from emflow_schema.edge_config import ModelIO, Stream
 from emflow_schema.errors import ConfigProblem, EdgeProblem
 from support import until
 

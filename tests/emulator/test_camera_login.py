@@ -10,9 +10,8 @@ from typing import Any
 import av
 import pytest
 
-from emflow.local.camera_login import Login, read_login
 from emflow.problems import Problem
-from emflow_emulator.camera.rtsp_messages import Request
+from emflow_emulator.camera.rtsp_messages import Login, Request, read_login
 from emflow_emulator.child import Child
 
 USER, PASSWORD = "user", "pass word/:@"

@@ -14,8 +14,7 @@ import pytest
 from conftest import ROOT
 from emflow.problems import Problem
 from emflow.workflow import load
-from emflow.workflow.model import Role, Workflow
-from emflow.workflow.model_edge import OpenAgent, Secret, Stream
+from emflow.workflow.model import OpenAgent, Role, Secret, Stream, Workflow
 from emflow_emulator.child import Child
 from emflow_emulator.stack import FROM_WORKFLOW, SCENES, Camera, Cloud, Core, Stack, on_this_machine
 

@@ -7,8 +7,7 @@ import itertools
 import threading
 import time
 
-from emflow.engine.holder import Holder
-from emflow.engine.lock import Found, NoPlace
+from emflow.engine.lock import Found, Holder, NoPlace
 from emflow.problems import Problem
 
 

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 import pytest
 from jsonschema import Draft202012Validator
 
-from emflow.engine.event_json import as_json
 from emflow.engine.events import (
     Done,
     Event,
@@ -21,6 +20,7 @@ from emflow.engine.events import (
     Stopping,
     Waiting,
     Warned,
+    as_json,
 )
 from emflow.engine.plan import make_plan
 from emflow.engine.resource import Action

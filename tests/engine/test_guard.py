@@ -9,8 +9,7 @@ import pytest
 from emflow.engine.apply import apply_plan
 from emflow.engine.destroy import plan_removal, remove
 from emflow.engine.events import Warned
-from emflow.engine.holder import Holder
-from emflow.engine.lock import Lock
+from emflow.engine.lock import Holder, Lock
 from emflow.engine.plan import make_plan
 from emflow.problems import Problem
 from engine.shelf import Shelf, lost, other

@@ -12,8 +12,7 @@ import time
 
 import pytest
 
-from emflow.engine.holder import Holder
-from emflow.engine.lock import Lock
+from emflow.engine.lock import Holder, Lock
 from emflow.problems import Problem
 from engine.shelf import Shelf, lost, other
 from support import until

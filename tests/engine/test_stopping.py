@@ -11,7 +11,7 @@ from emflow.engine.apply import apply_plan
 from emflow.engine.cancellation import Interrupted, Stop, Stopped
 from emflow.engine.events import Done, Left, Skipped
 from emflow.engine.plan import make_plan
-from emflow.engine.work import THREADS, each
+from emflow.engine.scheduler import THREADS, each
 from emflow.problems import Problem
 from engine.things import World, thing
 

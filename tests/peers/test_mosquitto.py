@@ -19,11 +19,11 @@ import pytest
 from certificates import Certificates
 from edge.results.pieces import result
 from emflow_edge.metrics.counters import Counters
-from emflow_edge.results.destination import Destination
+from emflow_edge.metrics.latencies import Timings
 from emflow_edge.results.mqtt import mqtt_outlet
 from emflow_edge.results.publisher import Publisher
-from emflow_edge.settings.publishing import Publishing
-from emflow_edge.watching.timings import Timings
+from emflow_edge.results.sinks import Destination
+from emflow_schema.edge_config import Publishing
 from peers.mosquitto import LateAnswers, Listener, Mosquitto, listening, program
 from support import Process, until
 

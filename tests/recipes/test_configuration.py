@@ -18,10 +18,7 @@ from emflow.workflow import Workflow, load
 from emflow_agent.settings import config as of_agent
 from emflow_agent.settings.config import Layer
 from emflow_edge.settings.config import Settings, settings, unknown_keys
-from emflow_edge.settings.model_io import Boxes, ModelIO
-from emflow_edge.settings.observing import Observing
-from emflow_edge.settings.publishing import Publishing
-from emflow_schema.edge_config import Stream
+from emflow_schema.edge_config import Boxes, ModelIO, Observing, Publishing, Stream
 
 WORKFLOWS = Path(__file__).parents[2] / "workflows"
 SECRET = "arn:aws:secretsmanager:us-east-1:123456789012:secret:camera-AbCdEf"

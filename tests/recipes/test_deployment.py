@@ -12,8 +12,7 @@ from botocore.validate import ParamValidator
 from emflow.recipes.configuration import agent_settings, application_configuration
 from emflow.recipes.deployment import deployment_components
 from emflow.workflow import Workflow
-from emflow.workflow.model import OwnComponent
-from emflow.workflow.model_edge import Secret
+from emflow.workflow.model import OwnComponent, Secret
 
 APPLICATION = "aws.sagemaker.edgeManagerClientCameraIntegration"
 

@@ -15,8 +15,7 @@ from emflow.problems import Problem
 from emflow.recipes import render
 from emflow.recipes.render import application_recipe
 from emflow.workflow import Workflow
-from emflow.workflow.model import Target
-from emflow.workflow.model_edge import Publish, Secret
+from emflow.workflow.model import Publish, Secret, Target
 from emflow_emulator.core.ipc.access import MQTT_PROXY, allowed
 
 URI = "s3://my-unique-prefix-gg-components/artifacts/x/abc/emflow-edge.zip"

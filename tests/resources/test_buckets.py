@@ -13,7 +13,7 @@ from emflow.engine.plan import make_plan
 from emflow.engine.resource import Action
 from emflow.problems import Problem
 from emflow.resources import build
-from emflow.resources.bucket_settings import versioning
+from emflow.resources.s3.bucket import versioning
 from emflow.workflow.model import Encryption
 from resources.conftest import another, within
 

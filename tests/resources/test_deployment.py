@@ -15,8 +15,7 @@ from emflow.engine.resource import Action
 from emflow.problems import Problem
 from emflow.recipes.components import application
 from emflow.resources import build, wait_for_deployment
-from emflow.resources.components import next_patch, version_key
-from emflow.resources.greengrass.component_version import ComponentVersion
+from emflow.resources.greengrass.component_version import ComponentVersion, next_patch, version_key
 from emflow.resources.greengrass.revision import latest_deployment
 from emflow.resources.ownership import Mark
 from emflow.workflow.model import Abort, Growth, Rollout, Target, Update

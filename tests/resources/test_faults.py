@@ -22,7 +22,7 @@ import pytest
 
 from emflow.engine.apply import Applied, apply_plan
 from emflow.engine.clients import Clients
-from emflow.engine.holder import Holder
+from emflow.engine.lock import Holder
 from emflow.engine.plan import make_plan
 from emflow.engine.resource import Resource
 from emflow.problems import Problem

@@ -6,7 +6,7 @@ import dataclasses
 import json
 
 from emflow.resources.iam import policy_documents
-from emflow.workflow.model_edge import Secret
+from emflow.workflow.model import Secret
 from resources.conftest import within
 
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from emflow.resources.component_settings import pointers, revised
+from emflow.resources.greengrass.revision import pointers, revised
 from emflow.workflow.model import RunWith, Settings
 from resources.conftest import within
 from resources.test_access import step

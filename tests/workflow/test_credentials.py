@@ -10,7 +10,7 @@ import pytest
 from emflow.problems import WorkflowProblem
 from emflow.recipes.configuration import application_configuration
 from emflow.workflow import load
-from emflow.workflow.model_edge import Secret
+from emflow.workflow.model import Secret
 from emflow.workflow.redaction import redacted
 
 ARN = "arn:aws:secretsmanager:us-east-1:123456789012:secret:camera-AbCdEf"

@@ -16,9 +16,8 @@ from jsonschema import Draft202012Validator
 import emflow_schema
 from emflow.problems import UsageProblem
 from emflow.workflow import Workflow
-from emflow.workflow.explain import explain, explanations
 from emflow.workflow.rules.registry import CODES, WARNINGS
-from emflow.workflow.schema_docs import Key, find, keys, show
+from emflow.workflow.schema_docs import Key, explain, explanations, find, keys, show
 from emflow.workflow.source.document import parse
 
 ROOT = Path(__file__).parents[2]

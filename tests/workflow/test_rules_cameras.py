@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from emflow.workflow import Workflow, load
-from emflow.workflow.model_edge import Secret, Stream
+from emflow.workflow.model import Secret, Stream
 from emflow.workflow.rules.streams import PRESETS, SCHEMES, streams
 from emflow_schema import edge_config as of_component
 from emflow_schema.errors import ConfigProblem

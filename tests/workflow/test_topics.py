@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from emflow.workflow import Workflow, load
-from emflow.workflow.model_edge import Publish, Stream
+from emflow.workflow.model import Publish, Stream
 from emflow.workflow.topic_grants import granted, results
 
 DEMO = Path(__file__).parents[2] / "workflows" / "demo.yaml"

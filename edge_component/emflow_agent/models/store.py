@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 from emflow_agent.models.call_stats import Tally
 from emflow_agent.models.caller import Caller, Nobody
 from emflow_agent.models.fair_queue import Turns
+from emflow_agent.models.integrity import Trust
 from emflow_agent.models.loading import open_folder
 from emflow_agent.models.memory import Room, give_back, settle
-from emflow_agent.models.signatures import Trust
 from emflow_agent.problems import AlreadyLoaded, BadRequest, NoSuchModel
 from emflow_agent.runtimes import Options, RuntimeModel
 from emflow_agent.tensors.shared_memory import attached

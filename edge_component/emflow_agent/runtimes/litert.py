@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 from emflow_agent.problems import CannotLoad, CannotRun
 from emflow_agent.runtimes import delegates
 from emflow_agent.runtimes.delegates import NoDelegate
-from emflow_agent.runtimes.options import Options
+from emflow_agent.runtimes.options import Options, one_line, only_one, open_sizes
 from emflow_agent.runtimes.placement import Placement
-from emflow_agent.runtimes.text import one_line, only_one, open_sizes
 from emflow_agent.tensors.spec import TensorSpec, spec
 
 if TYPE_CHECKING:

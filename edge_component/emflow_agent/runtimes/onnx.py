@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from emflow_agent.problems import CannotLoad, CannotRun
-from emflow_agent.runtimes.options import Options
+from emflow_agent.runtimes.options import Options, one_line, only_one, open_sizes
 from emflow_agent.runtimes.placement import Placement
-from emflow_agent.runtimes.text import one_line, only_one, open_sizes
 from emflow_agent.scratch import scratch_folder
 from emflow_agent.tensors.spec import TensorSpec, spec
 

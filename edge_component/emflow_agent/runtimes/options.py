@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+from emflow_agent.problems import CannotLoad
 
 # Names of the environment that a compiled model's runtime reads, such as TVM_TENSORRT_CACHE_DIR. The loader's own
 # (LD_PRELOAD and its kin) are none of a model's business.
@@ -105,3 +107,27 @@ def read_providers(setting: str, text: str) -> tuple[Provider, ...]:
             raise BadOption(f"{setting}: {name} is there twice")
         providers.append(Provider(name, read_pairs(f"{setting}: {name}", ";".join(words))))
     return tuple(providers)
+
+
+# What the runtimes' refusals have in common.
+
+
+def one_line(error: object) -> str:
+    """A runtime's own words without their line breaks."""
+    return " ".join(str(error).split())
+
+
+def open_sizes(name: str, sizes: Sequence[str]) -> str:
+    """Why a model cannot be loaded one of whose inputs may have any size; `?` is an open one."""
+    return f"input '{name}' leaves sizes open: [{', '.join(sizes)}]; export the model with fixed ones"
+
+
+def only_one(names: Sequence[str], wanted: str) -> list[str]:
+    """The one model file of its kind, or nothing.
+
+    Raises:
+        CannotLoad: there are several, and nothing says which is meant.
+    """
+    if len(names) > 1:
+        raise CannotLoad(f"it has to hold {wanted}; found: {', '.join(sorted(names))}")
+    return list(names)

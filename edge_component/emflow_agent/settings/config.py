@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from emflow_agent.capture.settings import LARGEST_EMBEDDED, CaptureSettings
-from emflow_agent.models.signatures import Trust, read_trust
+from emflow_agent.models.integrity import Trust, read_trust
 from emflow_agent.runtimes import checked
 from emflow_agent.runtimes.options import BadOption, Options, read_environment, read_pairs, read_providers
 from emflow_agent.settings.reading import BadSetting, Said

@@ -19,10 +19,10 @@ import grpc
 
 from emflow_edge.camera.cadence import Cadence
 from emflow_edge.camera.latest_slot import Closed, Newest
-from emflow_edge.settings.capturing import CaptureSettings
 from emflow_proto import messages as m
 from emflow_proto.service import AgentStub
 from emflow_proto.shared_memory import SharedBuffer
+from emflow_schema.edge_config import CaptureSettings
 
 log = logging.getLogger(__name__)
 

@@ -6,9 +6,9 @@ import json
 from typing import Any
 
 from emflow_edge.metrics.counters import Counters
+from emflow_edge.metrics.latencies import Timings
 from emflow_edge.observability.status import Status
 from emflow_edge.timestamps import utc_now
-from emflow_edge.watching.timings import Timings
 
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 _HELP = {

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Callable, Optional
 
 from emflow_edge.observability.exposition import Metrics
 from emflow_edge.observability.status import Status
-from emflow_edge.settings.observing import Observing
-from emflow_edge.settings.publishing import Publishing
+from emflow_schema.edge_config import Observing, Publishing
 
 if TYPE_CHECKING:
     from emflow_edge.observability.http import Page

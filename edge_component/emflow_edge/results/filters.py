@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from emflow_edge.results.message import Result
-from emflow_edge.settings.publishing import Publishing
+from emflow_schema.edge_config import Publishing
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,8 @@ from concurrent.futures import Future, InvalidStateError
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any
 
-from emflow_edge.results.destination import Destination
-from emflow_edge.results.sinks import Message, Outlet, Refused, checked
-from emflow_edge.settings.publishing import Publishing
+from emflow_edge.results.sinks import Destination, Message, Outlet, Refused, checked
+from emflow_schema.edge_config import Publishing
 from emflow_schema.errors import EdgeProblem
 
 _TIMEOUT, _GOODBYE = 5.0, 0.3

@@ -14,22 +14,93 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
+from dataclasses import dataclass
 from typing import Any
 
 from emflow_edge.metrics.counters import Counters
-from emflow_edge.results.flight import Flight, launch
+from emflow_edge.metrics.latencies import Timings
 from emflow_edge.results.message import Result
-from emflow_edge.results.presence import LastWords
-from emflow_edge.results.queue import Outbox
-from emflow_edge.results.sinks import Message, Outlet, Refused
-from emflow_edge.results.trouble import Trouble
-from emflow_edge.results.waiting import Entry
-from emflow_edge.settings.publishing import Publishing
-from emflow_edge.watching.timings import Timings
+from emflow_edge.results.queue import Entry, Item, Outbox
+from emflow_edge.results.sinks import LastWords, Message, Outlet, Refused
 from emflow_schema.backoff import Backoff
+from emflow_schema.edge_config import Publishing
 from emflow_schema.errors import EdgeProblem
+from emflow_schema.topics import fill
+
+# One message on its way.
+
+
+@dataclass(frozen=True)
+class Flight:
+    """A message that is under way. age: of its result, in milliseconds; begun: monotonic seconds."""
+
+    item: Item
+    topic: str
+    age: float
+    begun: float
+    answer: Future[Any]
+
+
+def launch(item: Item, to: Publishing, now: float, send: Callable[[Message], Future[Any]]) -> Flight:
+    """Begin to send an item.
+
+    Args:
+        to: which topic results go to.
+        now: Unix time.
+        send: of the outlet, whose exceptions come through.
+    """
+    age = 0.0
+    if isinstance(item, Entry):
+        result = item.result
+        age = max(0.0, now - result.taken) * 1000
+        names = {"thing": result.thing, "stream": result.stream, "model": result.model_name}
+        message = Message(fill(to.topic, names), result.message(now), to.qos)
+    else:
+        message = item
+    return Flight(item, message.topic, age, time.monotonic(), send(message))
+
+
+# What holds up publishing, as it is told: one line for each topic, and the status whenever it changes.
+
 
 log = logging.getLogger(__name__)
+
+
+class Trouble:
+    """Remembers what was told. For one thread.
+
+    Args:
+        failing: called with why messages cannot be sent, and with an empty text when they can again.
+    """
+
+    def __init__(self, failing: Callable[[str], object]) -> None:
+        self._failing = failing
+        self._refused: dict[str, str] = {}
+        self._unheard: set[str] = set()
+        self._told: str | None = None
+
+    def tell(self, why: str) -> None:
+        if why != self._told:
+            self._told = why
+            self._failing(why)
+
+    def delivered(self, topic: str) -> None:
+        """A topic takes messages; what holds up another one stays told."""
+        self._refused.pop(topic, None)
+        self.tell(next(iter(self._refused.values()), ""))
+
+    def results_refused(self, topic: str, why: str) -> None:
+        if topic not in self._refused:
+            log.warning("results cannot be published: %s is refused: %s", topic, why)
+        self._refused[topic] = why
+        self.tell(why)
+
+    def others_refused(self, topic: str, why: str) -> None:
+        """The same of status and metrics, which hold up nothing."""
+        if topic not in self._unheard:
+            self._unheard.add(topic)
+            log.warning("status or metrics cannot be published: %s is refused: %s", topic, why)
+
 
 DEPTH = 100
 UNDER_WAY = 32

@@ -14,12 +14,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from emflow_edge.settings.capturing import CaptureSettings, read_capture
-from emflow_edge.settings.model_io import ModelIO, read_model_io
-from emflow_edge.settings.observing import Observing, read_observing
-from emflow_edge.settings.publishing import Publishing, read_publishing
 from emflow_schema import fields
-from emflow_schema.edge_config import Stream, read_streams
+from emflow_schema.edge_config import (
+    CaptureSettings,
+    ModelIO,
+    Observing,
+    Publishing,
+    Stream,
+    read_capture,
+    read_model_io,
+    read_observing,
+    read_publishing,
+    read_streams,
+)
 from emflow_schema.errors import ConfigProblem
 
 GREENGRASS_WORK = Path("/greengrass/v2/work")

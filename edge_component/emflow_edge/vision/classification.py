@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from emflow_edge.inference.model import Model
-from emflow_edge.settings.model_io import ModelIO
-from emflow_edge.vision.labels import Labels, read_labels
-from emflow_edge.vision.outcome import Choice, Outcome
-from emflow_edge.vision.placement import Placement
+from emflow_edge.vision.outcome import Choice, Labels, Outcome, read_labels
+from emflow_edge.vision.preprocess import Placement
 from emflow_edge.vision.values import Values, sigmoid, softmax, within_one
+from emflow_schema.edge_config import ModelIO
 from emflow_schema.errors import EdgeProblem
 from emflow_schema.tflite import ModelFacts
 

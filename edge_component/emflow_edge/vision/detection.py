@@ -9,18 +9,26 @@ Two kinds of detectors, told by their outputs' shapes:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from emflow_edge.camera.opencv import cv2
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from emflow_edge.vision.values import Floats
+
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
 from emflow_edge.inference.model import Model, OtherModel
-from emflow_edge.settings.model_io import ModelIO
-from emflow_edge.vision.labels import Labels, read_lines
-from emflow_edge.vision.outcome import Choice, Detection, Outcome
-from emflow_edge.vision.overlaps import suppressed
-from emflow_edge.vision.placement import Placement
+from emflow_edge.vision.outcome import Choice, Detection, Labels, Outcome, read_lines
+from emflow_edge.vision.preprocess import Placement
 from emflow_edge.vision.values import Values, sigmoid, softmax, within_one
+from emflow_schema.edge_config import ModelIO
 from emflow_schema.errors import EdgeProblem
 from emflow_schema.tflite import ModelFacts
 
@@ -28,6 +36,31 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from emflow_edge.vision.values import Floats
+
+# Suppression of overlapping boxes: of those that show the same thing, the best stays.
+
+
+def suppressed(
+    corners: Floats, scores: Floats, classes: npt.NDArray[np.int64], iou: float, most: int
+) -> npt.NDArray[np.int64]:
+    """Rows that stay, best first, at most `most`.
+
+    Args:
+        corners: float32 [n, 4]: left, top, right, bottom.
+        scores: float32 [n].
+        classes: int64 [n]; boxes of different classes never suppress each other.
+        iou: intersection over union of two boxes above which the weaker one goes.
+    """
+    if not len(scores):
+        return np.zeros(0, np.int64)
+    # Each class in a place of its own, so that one call does for all: OpenCV knows this itself only from 4.7 on.
+    apart = float(corners.max() - min(0.0, float(corners.min()))) + 1.0
+    shifted = corners + (classes * apart)[:, np.newaxis]
+    places = np.concatenate([shifted[:, :2], shifted[:, 2:] - shifted[:, :2]], axis=1)
+    kept = cv2.dnn.NMSBoxes(places.tolist(), scores.tolist(), 0.0, iou, top_k=0)
+    # An array, a tuple, or (before 4.5.4) an array of one column.
+    return np.asarray(kept, np.int64).reshape(-1)[:most]
+
 
 # What TensorFlow Lite's detection operator's outputs are called, in its order.
 _OPERATOR = b"TFLite_Detection_PostProcess"

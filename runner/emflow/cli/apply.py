@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from emflow.cli.options import Var, VarFile, tell
-from emflow.cli.rollout import Adopt, Json, RetryFailed, Target, Yes, agreed, duration, need_terminal, show_plan
+from emflow.cli.planning import Adopt, Json, RetryFailed, Target, Yes, agreed, duration, need_terminal, show_plan
 
 if TYPE_CHECKING:
     from rich.console import Console

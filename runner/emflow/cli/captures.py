@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from emflow.cli.options import Var, VarFile, load_workflow
-from emflow.cli.rollout import Json
+from emflow.cli.planning import Json
 
 if TYPE_CHECKING:
     from emflow.results.capture_places import Place
@@ -172,7 +172,7 @@ def _place(source: str, var: Any, var_file: Any) -> tuple[Place, str]:
 
 def _bucket(aws: Any, name: str) -> Place:
     from emflow.engine.clients import Clients
-    from emflow.resources.captured_objects import Bucket
+    from emflow.resources.s3.objects import Bucket
 
     return Bucket(Clients(aws)("s3"), name)
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from emflow.cli.options import Var, VarFile
-from emflow.cli.rollout import File, Yes, agreed, need_terminal, show_lines
+from emflow.cli.planning import File, Yes, agreed, need_terminal, show_lines
 
 
 def destroy(

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from emflow.cli.options import Var, VarFile, tell
-from emflow.cli.rollout import Adopt, File, Json, RetryFailed, Target, show_plan
+from emflow.cli.planning import Adopt, File, Json, RetryFailed, Target, show_plan
 
 CHANGES = 3
 """The exit code of `--detailed-exitcode` when something would change."""

@@ -9,7 +9,7 @@ import msgspec
 import typer
 
 from emflow.cli.options import Var, VarFile, check_workflow, tell
-from emflow.cli.rendered import write_rendered
+from emflow.cli.output_files import write_rendered
 from emflow.problems import UsageProblem
 from emflow.recipes.render_output import documents
 from emflow.workflow.model import Workflow

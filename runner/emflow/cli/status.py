@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from emflow.cli.options import Var, VarFile, load_workflow
-from emflow.cli.rollout import File, Json, duration
+from emflow.cli.planning import File, Json, duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from emflow.cli.options import Var, VarFile
-from emflow.cli.rollout import File, Yes, agreed, need_terminal, prepare
+from emflow.cli.planning import File, Yes, agreed, need_terminal, prepare
 
 
 def unlock(file: File, var: Var = None, var_file: VarFile = None, yes: Yes = False) -> None:

@@ -95,7 +95,7 @@ def _expanded(files: list[str]) -> list[str]:
 
 
 def _explained(code: str) -> str:
-    from emflow.workflow.explain import explain, explanations
+    from emflow.workflow.schema_docs import explain, explanations
 
     if code.lower() == "all":
         marks = {"warning": " (warning)", "error": ""}

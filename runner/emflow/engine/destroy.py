@@ -14,8 +14,7 @@ from emflow.engine.events import Done, Emit, Failed, Left, Skipped, Started, ign
 from emflow.engine.lock import Lock
 from emflow.engine.plan import refuse
 from emflow.engine.resource import DETAILS, InUse, Observed, Removable
-from emflow.engine.scheduler import ordered
-from emflow.engine.work import each, problem_of
+from emflow.engine.scheduler import each, ordered, problem_of
 from emflow.problems import Problem
 
 

@@ -10,8 +10,7 @@ from emflow.engine.cancellation import Interrupted, Stop, Stopped
 from emflow.engine.clients import Clients
 from emflow.engine.plan_text import tree
 from emflow.engine.resource import Action, Diff, Inputs, Observed, Outputs, Resource
-from emflow.engine.scheduler import ordered
-from emflow.engine.work import each
+from emflow.engine.scheduler import each, ordered
 from emflow.problems import Problem
 
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from graphlib import CycleError, TopologicalSorter
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from emflow.engine.cancellation import Stop, Stopped
+from emflow.engine.errors import AWS_ERRORS, AwsError, as_problem
 from emflow.engine.resource import Known
+from emflow.problems import Problem
 
 NodeT = TypeVar("NodeT", bound=Known)
 
@@ -67,3 +72,101 @@ def _graph(resources: Iterable[Known]) -> Mapping[str, frozenset[str]]:
         if missing := needs - graph.keys():
             raise ValueError(f"{name} needs {', '.join(sorted(missing))}, which nobody makes")
     return graph
+
+
+# Working side by side: a graph's resources, or several reads of one resource.
+
+
+__all__ = ["THREADS", "Stopped", "each", "problem_of", "through", "together"]
+
+T = TypeVar("T")
+THREADS = 24
+"""Enough to begin all of a workflow at once, which hides the latency of AWS; few enough not to be throttled."""
+
+READS = 16
+"""How many reads of one resource are under way at once."""
+
+
+def together(reads: Mapping[str, Callable[[], T]]) -> dict[str, T]:
+    """Call several readers side by side, `READS` at a time; raises what the first of them in order raises."""
+    if len(reads) < 2:
+        return {name: read() for name, read in reads.items()}
+    with ThreadPoolExecutor(min(len(reads), READS), thread_name_prefix="read") as pool:
+        running = {name: pool.submit(read) for name, read in reads.items()}
+        return {name: future.result() for name, future in running.items()}
+
+
+def each(work: Callable[[T], object], items: Iterable[T], stop: Stop | None = None) -> list[Problem]:
+    """Do the same for every item, `THREADS` at a time; returns what went wrong, each problem once, in order.
+
+    Only for what may be left half-way, such as reads: once `stop` is asked for, nobody waits for what is under way. It
+    may be a call to an address that never answers.
+
+    Raises:
+        Stopped: `stop` was asked for first.
+    """
+    pool = ThreadPoolExecutor(THREADS, thread_name_prefix="each")
+    try:
+        futures = [pool.submit(work, item) for item in items]
+        _wait_all(futures, stop or Stop())
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    pool.shutdown()
+    problems: dict[str, Problem] = {}
+    for future in futures:
+        try:
+            future.result()
+        except (Problem, *AWS_ERRORS) as error:
+            problem = problem_of(error)
+            problems.setdefault(str(problem), problem)
+    return list(problems.values())
+
+
+def _wait_all(futures: Iterable[Future[Any]], stop: Stop) -> None:
+    pending: set[Future[Any]] = set(futures)
+    while pending:
+        finished, _ = wait({*pending, stop.asked}, return_when=FIRST_COMPLETED)
+        if stop.is_set():
+            raise Stopped
+        pending -= finished
+
+
+def through(order: TopologicalSorter[str], work: Callable[[str], bool], stop: threading.Event) -> set[str]:
+    """Work through a prepared graph as parallel as it allows; returns the ids that were begun.
+
+    Args:
+        order: prepared; ids become ready when what they need is done.
+        work: does one id and says whether that went well. After the first that did not, nothing new begins; what is
+            under way is waited for.
+        stop: is set when the caller is interrupted, so that what waits can end.
+    """
+    running: dict[Future[bool], str] = {}
+    begun: set[str] = set()
+    well = True
+    with ThreadPoolExecutor(THREADS, thread_name_prefix="apply") as pool:
+        try:
+            while True:
+                if well and not stop.is_set():
+                    for name in order.get_ready():
+                        begun.add(name)
+                        running[pool.submit(work, name)] = name
+                if not running:
+                    break
+                finished, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in finished:
+                    name = running.pop(future)
+                    if future.result():
+                        order.done(name)
+                    else:
+                        well = False
+        except BaseException:
+            stop.set()
+            for future in running:
+                future.cancel()
+            raise
+    return begun
+
+
+def problem_of(error: Problem | AwsError) -> Problem:
+    return error if isinstance(error, Problem) else as_problem(error)

@@ -20,8 +20,8 @@ from pathlib import Path, PurePosixPath
 from stat import S_ISDIR, S_ISLNK, S_ISREG
 
 from emflow.problems import Problem
-from emflow.workflow.artifact import MOST_BYTES, MOST_LABEL_BYTES, check_labels, check_model, is_archive
 from emflow.workflow.model import Workflow
+from emflow.workflow.rules.files import MOST_BYTES, MOST_LABEL_BYTES, check_labels, check_model, is_archive
 from emflow.workflow.source.safe_open import read_regular
 
 PACKAGES = ("emflow_edge", "emflow_proto", "emflow_schema")

@@ -10,8 +10,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from emflow.recipes.bundle import LABELS
-from emflow.workflow.model import Workflow
-from emflow.workflow.model_edge import Agent, Boxes, Log, Metrics, ModelIO, OpenAgent, Publish, Stream
+from emflow.workflow.model import Agent, Boxes, Log, Metrics, ModelIO, OpenAgent, Publish, Stream, Workflow
 from emflow_schema.units import seconds
 
 _STREAM = Stream(name="", url="")

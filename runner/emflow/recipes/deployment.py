@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from emflow.recipes.configuration import agent_settings, application_configuration
-from emflow.workflow.model import AGENT_COMPONENT, Settings, Workflow
-from emflow.workflow.model_edge import Stream
+from emflow.workflow.model import AGENT_COMPONENT, Settings, Stream, Workflow
 
 SECRETS = "aws.greengrass.SecretManager"
 """AWS's public component that brings secrets to a device."""

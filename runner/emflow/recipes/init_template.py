@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import get_args, get_type_hints
 
 from emflow.problems import Problem
-from emflow.recipes.sandbox import fill
-from emflow.workflow.artifact import check_model
+from emflow.recipes.render import fill
 from emflow.workflow.load import Checked, build
-from emflow.workflow.model_edge import Agent
+from emflow.workflow.model import Agent
+from emflow.workflow.rules.files import check_model
 from emflow.workflow.source.document import parse
 from emflow.workflow.variables.overrides import Given
 

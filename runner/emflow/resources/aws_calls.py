@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from botocore.exceptions import ClientError
 
-from emflow.engine.errors import code, message
+from emflow.engine.errors import code, message, missing
 from emflow.engine.resource import Run
 
 T = TypeVar("T")
@@ -47,3 +47,16 @@ def when_assumable(call: Callable[[], T], run: Run, patience: float = IAM_PATIEN
                 run.waiting("role not known yet", message(error))
                 told = True
     return call()
+
+
+# Reading AWS's answers where "there is none" is an answer too.
+
+
+def unless_missing(call: Callable[[], T]) -> T | None:
+    """What a call gives; None where AWS says that what it is about does not exist."""
+    try:
+        return call()
+    except ClientError as error:
+        if missing(error):
+            return None
+        raise

@@ -11,7 +11,6 @@ from emflow.problems import UsageProblem
 from emflow.recipes.bundle import model_archive
 from emflow.recipes.components import Ours, components_of_ours
 from emflow.resources import ownership
-from emflow.resources.bucket_settings import Expiry
 from emflow.resources.greengrass.component_version import ComponentVersion, own_component_id
 from emflow.resources.greengrass.core_device import CoreDevices
 from emflow.resources.greengrass.deployment import Deployment
@@ -19,18 +18,25 @@ from emflow.resources.iam import policy_documents
 from emflow.resources.iam.role import Role, RoleName
 from emflow.resources.iam.role_alias import RoleAlias
 from emflow.resources.iam.role_policies import Permissions
-from emflow.resources.job_status import stem
-from emflow.resources.leftover_access import OldBuckets, OldFleets, OldRoleAliases, OldRoles
-from emflow.resources.leftover_rollouts import OldComponents, OldTargets
 from emflow.resources.ownership import Mark
-from emflow.resources.prune import Kind, Leftovers
+from emflow.resources.prune import (
+    Kind,
+    Leftovers,
+    OldBuckets,
+    OldComponents,
+    OldFleets,
+    OldRoleAliases,
+    OldRoles,
+    OldTargets,
+)
 from emflow.resources.removal import PackagedVersions, StoredObjects, Versions
-from emflow.resources.s3.bucket import Bucket
+from emflow.resources.s3.bucket import Bucket, Expiry
 from emflow.resources.s3.objects import StoredObject
 from emflow.resources.sagemaker.compilation import Compilation
 from emflow.resources.sagemaker.devices import Devices
 from emflow.resources.sagemaker.fleet import Fleet
 from emflow.resources.sagemaker.packaging import Packaging
+from emflow.resources.status_queries import stem
 from emflow.workflow.aws_regions import partition_of
 from emflow.workflow.devices import named_devices
 from emflow.workflow.model import Workflow

@@ -16,9 +16,9 @@ from botocore.exceptions import ClientError
 from emflow.engine.clients import Clients
 from emflow.engine.errors import missing
 from emflow.engine.resource import InUse, Observed, Run
-from emflow.engine.work import together
-from emflow.resources import components
-from emflow.resources.answers import unless_missing
+from emflow.engine.scheduler import together
+from emflow.resources.aws_calls import unless_missing
+from emflow.resources.greengrass import component_version
 from emflow.resources.ownership import COMPONENTS_BUCKET, NOT_OURS, Mark, by_key
 from emflow.resources.prune import cannot_look, used_by_others
 from emflow.resources.s3.objects import STORED_BY
@@ -51,7 +51,7 @@ class Versions(_Removable):
         return self.after
 
     def observe(self, clients: Clients) -> Observed | None:
-        if not components.versions(clients, self.name):
+        if not component_version.versions(clients, self.name):
             return None
         ours = self._ours(clients)
         return {"ours": ours, "user": self._user(clients) if ours else ""}
@@ -63,11 +63,11 @@ class Versions(_Removable):
 
     def delete(self, clients: Clients, run: Run) -> None:
         for version in self._ours(clients):
-            arn = components.component_arn(clients, self.name, version)
+            arn = component_version.component_arn(clients, self.name, version)
             unless_missing(partial(clients("greengrassv2").delete_component, arn=arn))
 
     def _ours(self, clients: Clients) -> list[str]:
-        return components.ours(clients, self.name, self.mark)
+        return component_version.ours(clients, self.name, self.mark)
 
     def _user(self, clients: Clients) -> str:
         """Another workflow that deploys it; empty when there is none, or nobody may look."""
@@ -86,10 +86,10 @@ class PackagedVersions(Versions):
     job: str = ""
 
     def _ours(self, clients: Clients) -> list[str]:
-        made = {components.name_and_version(arn) for arn in self._made(clients)}
-        there = components.versions(clients, self.name)
+        made = {component_version.name_and_version(arn) for arn in self._made(clients)}
+        there = component_version.versions(clients, self.name)
         unmarked = [version for version in there if (self.name, version) in made]
-        return list(dict.fromkeys([*components.ours(clients, self.name, self.mark), *unmarked]))
+        return list(dict.fromkeys([*component_version.ours(clients, self.name, self.mark), *unmarked]))
 
     def _made(self, clients: Clients) -> list[str]:
         """The ARNs of the components that packaging jobs of ours have made."""

@@ -17,14 +17,21 @@ from botocore.exceptions import ClientError
 from emflow.engine.cancellation import Interrupted, Stop, Stopped
 from emflow.engine.clients import Clients
 from emflow.engine.errors import missing
-from emflow.engine.work import each, together
+from emflow.engine.scheduler import each, together
 from emflow.problems import Problem
-from emflow.resources import job_status
+from emflow.resources import status_queries
 from emflow.resources.greengrass.revision import latest_deployment
 from emflow.resources.greengrass.rollout import BROKEN
-from emflow.resources.job_status import JobStatus
-from emflow.resources.last_results import LastResults, last_results
-from emflow.resources.status_queries import UNKNOWN, DeviceStatus, detailed, platform, read_device
+from emflow.resources.status_queries import (
+    UNKNOWN,
+    DeviceStatus,
+    JobStatus,
+    LastResults,
+    detailed,
+    last_results,
+    platform,
+    read_device,
+)
 from emflow.workflow.model import Workflow
 
 T = TypeVar("T")
@@ -82,7 +89,7 @@ def read_status(workflow: Workflow, clients: Clients, stop: Stop | None = None) 
     reads = {
         "deployment": lambda: latest_deployment(clients, clients.arn("iot", target.arn_suffix)),
         "devices": lambda: _healths(workflow, clients),
-        "jobs": lambda: job_status.read(workflow, clients),
+        "jobs": lambda: status_queries.read(workflow, clients),
         "results": lambda: last_results(workflow, clients),
     }
     _each(lambda name: look(name, reads[name]), reads, stop)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -11,9 +11,11 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from emflow.engine.clients import Clients
-from emflow.engine.errors import missing
-from emflow.engine.work import together
+from emflow.engine.errors import code, missing, status
+from emflow.engine.scheduler import together
 from emflow.resources.greengrass.rollout import SUCCEEDED
+from emflow.resources.sagemaker.jobs import LONGEST_NAME
+from emflow.workflow.model import Workflow
 
 UNKNOWN = "UNKNOWN"
 """The health of a device that Greengrass has never heard of."""
@@ -150,3 +152,149 @@ def _components(clients: Clients, thing: str) -> tuple[ComponentStatus, ...]:
         )
         for component in sorted(listed, key=lambda component: component["componentName"])
     )
+
+
+# The newest jobs of a workflow as they stand, found by the names that they may have.
+
+
+COMPILATION, PACKAGING = "compilation", "packaging"
+DIGEST = 12
+"""Characters of a job's name that are kept for the digest of its inputs, as in `jobs.names`."""
+
+
+@dataclass(frozen=True)
+class JobStatus:
+    """One job. `kind`: `compilation` or `packaging`; `reason` is AWS's own, where it gives one."""
+
+    kind: str
+    name: str
+    status: str
+    reason: str = ""
+    created: datetime | None = None
+    changed: datetime | None = None
+
+
+def read(workflow: Workflow, clients: Clients) -> tuple[JobStatus, ...]:
+    """The newest compilation and the newest packaging of a workflow, as far as there are any."""
+    reads: dict[str, Callable[[], JobStatus | None]] = {
+        COMPILATION: lambda: _compilation(clients, workflow.cloud.compile.job),
+        PACKAGING: lambda: _packaging(clients, workflow.cloud.package.job),
+    }
+    return tuple(job for job in together(reads).values() if job)
+
+
+def stem(base: str) -> str:
+    """What the names of all jobs begin with that a workflow makes under a name."""
+    return base[: LONGEST_NAME - DIGEST].rstrip("-")
+
+
+def _compilation(clients: Clients, base: str) -> JobStatus | None:
+    sagemaker = clients("sagemaker")
+    name = _newest(sagemaker.list_compilation_jobs, "CompilationJob", "CreationTime", base)
+    if not name:
+        return None
+    job = sagemaker.describe_compilation_job(CompilationJobName=name)
+    return JobStatus(
+        COMPILATION,
+        name,
+        job["CompilationJobStatus"],
+        job.get("FailureReason", ""),
+        job.get("CreationTime"),
+        job.get("LastModifiedTime"),
+    )
+
+
+def _packaging(clients: Clients, base: str) -> JobStatus | None:
+    sagemaker = clients("sagemaker")
+    name = _newest(sagemaker.list_edge_packaging_jobs, "EdgePackagingJob", "CREATION_TIME", base)
+    if not name:
+        return None
+    job = sagemaker.describe_edge_packaging_job(EdgePackagingJobName=name)
+    preset: Mapping[str, Any] = job.get("PresetDeploymentOutput") or {}
+    reasons = (job.get("EdgePackagingJobStatusMessage"), preset.get("StatusMessage"))
+    return JobStatus(
+        PACKAGING,
+        name,
+        job["EdgePackagingJobStatus"],
+        "; ".join(reason for reason in reasons if reason),
+        job.get("CreationTime"),
+        job.get("LastModifiedTime"),
+    )
+
+
+def _newest(list_jobs: Callable[..., Any], kind: str, by_time: str, base: str) -> str:
+    """The name of the newest job under this name or one with a digest behind it; empty when there is none.
+
+    Args:
+        kind: how the members of the answer are called.
+        by_time: how this call names the order.
+    """
+    begins = stem(base)
+    listed = list_jobs(NameContains=begins, SortBy=by_time, SortOrder="Descending", MaxResults=100)
+    names = [str(job[f"{kind}Name"]) for job in listed[f"{kind}Summaries"]]
+    return next((name for name in names if name == base or name.startswith(f"{begins}-")), "")
+
+
+# When results last came, as far as the cloud knows: from captured data, or from the agent's heartbeat to its fleet.
+#
+# Results themselves go over MQTT, which keeps nothing.
+
+
+LEVELS = 4
+"""Captures lie under year, month, day and hour."""
+
+
+@dataclass(frozen=True)
+class LastResults:
+    """`source` says how it is known."""
+
+    time: datetime
+    source: str
+
+
+def last_results(workflow: Workflow, clients: Clients) -> LastResults | None:
+    """The latest that is known; None when nothing is."""
+    reads: dict[str, Callable[[], LastResults | None]] = {
+        "captures": lambda: _captured(workflow, clients),
+        "fleet": lambda: _inferred(workflow, clients),
+    }
+    known = [found for found in together(reads).values() if found]
+    return max(known, key=lambda found: found.time, default=None)
+
+
+def _captured(workflow: Workflow, clients: Clients) -> LastResults | None:
+    """The newest captured object; the folders are times, so the last of each level holds it."""
+    s3, bucket = clients("s3"), workflow.cloud.buckets.inference_results.name
+    top = f"{workflow.edge.capture.prefix}/{workflow.cloud.fleet.name}/{workflow.cloud.model.name}/"
+    prefix = top
+    try:
+        for _ in range(LEVELS):
+            pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix, Delimiter="/")
+            folders = [each["Prefix"] for page in pages for each in page.get("CommonPrefixes", [])]
+            folders = [each for each in folders if each.removeprefix(prefix).rstrip("/").isdigit()]
+            if not folders:
+                return None
+            prefix = max(folders)
+        pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+        times = [each["LastModified"] for page in pages for each in page.get("Contents", [])]
+    except ClientError as error:
+        if missing(error) or status(error) == 403:
+            return None
+        raise
+    return LastResults(max(times), f"captures in s3://{bucket}/{top}") if times else None
+
+
+def _inferred(workflow: Workflow, clients: Clients) -> LastResults | None:
+    """What the agent told its fleet, of the device that is the target."""
+    thing = workflow.cloud.deployment.target.thing
+    if not thing:
+        return None
+    fleet = workflow.cloud.fleet.name
+    try:
+        device: dict[str, Any] = clients("sagemaker").describe_device(DeviceName=thing, DeviceFleetName=fleet)
+    except ClientError as error:
+        if missing(error) or code(error) in {"UnknownOperationException", "AccessDeniedException"}:
+            return None
+        raise
+    times = [model["LatestInference"] for model in device.get("Models") or () if model.get("LatestInference")]
+    return LastResults(max(times), f"heartbeat of the agent to fleet {fleet}") if times else None

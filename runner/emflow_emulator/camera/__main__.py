@@ -21,12 +21,11 @@ import numpy as np
 import numpy.typing as npt
 from av.video.frame import VideoFrame
 
-from emflow.local.camera_login import Login, read_login
 from emflow.problems import Problem
 from emflow_emulator import child
 from emflow_emulator.camera import scenes
 from emflow_emulator.camera.encoder import Burst, Picture, Stream, parameter_sets
-from emflow_emulator.camera.rtsp_messages import session_description
+from emflow_emulator.camera.rtsp_messages import Login, read_login, session_description
 from emflow_emulator.camera.rtsp_server import RtspServer
 
 HOST = "127.0.0.1"

@@ -13,7 +13,6 @@ import socket
 import time
 from collections.abc import Callable
 
-from emflow.local.camera_login import Login
 from emflow_emulator.camera.encoder import Burst, Stream, is_rtcp, is_sender_report
 from emflow_emulator.camera.rtsp_messages import (
     METHODS,
@@ -21,6 +20,7 @@ from emflow_emulator.camera.rtsp_messages import (
     BadRequest,
     Datagrams,
     Interleaved,
+    Login,
     Request,
     choose_transport,
     content_length,

@@ -32,9 +32,9 @@ def local(
     AWS CLI reaches it with AWS_ENDPOINT_URL and the access key of this run; nobody gets in without. Both are printed,
     and are in a file for your shell. Everything is in memory and gone at the end.
     """
-    from emflow.local.signals import on_end
     from emflow_emulator.access import Access, write_private
     from emflow_emulator.child import Child
+    from emflow_schema.signals import on_end
 
     told = threading.Event()
     on_end(lambda _: told.set())

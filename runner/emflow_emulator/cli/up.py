@@ -51,11 +51,11 @@ def up(
     """
     from rich.console import Console
 
-    from emflow.local.signals import on_end
     from emflow.problems import UsageProblem
     from emflow_emulator.cli.shutdown import Ending
     from emflow_emulator.demo import demo_workflow
     from emflow_emulator.stack import FROM_WORKFLOW, SCENES, Stack
+    from emflow_schema.signals import on_end
 
     path = file or demo_workflow()
     if camera not in {SCENES, FROM_WORKFLOW} and not Path(camera).is_file():
@@ -134,8 +134,8 @@ def _watcher(cloud: Cloud, topics: tuple[str, ...]) -> Watcher:
 
 
 def _apply(console: Console, stack: Stack, workflow: Workflow) -> None:
-    from emflow.cli.progress import Progress
-    from emflow.cli.rollout import show_plan
+    from emflow.cli.event_output import Progress
+    from emflow.cli.planning import show_plan
     from emflow.engine.apply import apply_plan
     from emflow.engine.clients import Clients
     from emflow.engine.plan import make_plan

@@ -21,7 +21,7 @@ from emflow_agent.calls.server import serving
 from emflow_agent.calls.service import AgentService
 from emflow_agent.capture.buffer import Capturing
 from emflow_agent.capture.settings import CaptureSettings
-from emflow_agent.models.signatures import Trust
+from emflow_agent.models.integrity import Trust
 from emflow_agent.models.store import ModelStore
 from emflow_agent.problems import CannotRun
 

@@ -17,9 +17,9 @@ from emflow_agent import signing
 from emflow_agent.calls.server import serving
 from emflow_agent.calls.service import AgentService
 from emflow_agent.models.folder import Folder
+from emflow_agent.models.integrity import Trust, read_trust
 from emflow_agent.models.loading import Opened, open_folder
 from emflow_agent.models.memory import Room
-from emflow_agent.models.signatures import Trust, read_trust
 from emflow_agent.models.store import ModelStore
 from emflow_agent.problems import CannotLoad, NotEnoughMemory
 from emflow_agent.runtimes import Options
@@ -248,7 +248,7 @@ def test_clients_are_told_by_a_failed_precondition(
 
 
 def test_a_package_of_the_embedded_aws_is_checked_against_what_lies_in_it(folder: Path, tmp_path: Path) -> None:
-    from emflow.local.aws.sagemaker.signing import Signer
+    from emflow_emulator.aws.sagemaker.packaging import Signer
 
     files = {"scenes.tflite": (folder / "scenes.tflite").read_bytes(), "neo.json": b"{}"}
     signed = Signer().sign({"model_name": "scenes", "model_version": "1.0"}, files)

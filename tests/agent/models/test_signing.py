@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from emflow_agent import signing
-from emflow_agent.models.signatures import read_trust
+from emflow_agent.models.integrity import read_trust
 from emflow_agent.runtimes.options import BadOption
 
 

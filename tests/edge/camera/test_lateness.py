@@ -1,4 +1,4 @@
-from emflow_edge.camera.lateness import Lateness
+from emflow_edge.camera.frame_selection import Lateness
 
 
 def live(*arrivals: tuple[float | None, float]) -> list[bool]:

@@ -14,9 +14,9 @@ import pytest
 
 from emflow_agent.tensors.shared_memory import attached
 from emflow_edge.inference.capture_sender import LARGE, Capturing, Shot
-from emflow_edge.settings.capturing import CaptureSettings
 from emflow_proto import messages as m
 from emflow_proto.service import AgentStub
+from emflow_schema.edge_config import CaptureSettings
 from support import until
 
 EACH = CaptureSettings(True, 0.0, 0)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from emflow_agent.tensors.shared_memory import SEGMENTS
-from emflow_edge.inference import handing_over
-from emflow_edge.inference.handing_over import HandingOver
+from emflow_edge.inference import agent_client
+from emflow_edge.inference.agent_client import HandingOver
 from emflow_proto import messages as m
 
 LARGE = 150528
@@ -65,5 +65,5 @@ def test_a_device_without_shared_memory_gets_messages(monkeypatch: pytest.Monkey
     def none(size: int) -> None:
         raise OSError("System V shared memory: Function not implemented")
 
-    monkeypatch.setattr(handing_over, "_Buffer", none)
+    monkeypatch.setattr(agent_client, "_Buffer", none)
     assert len(HandingOver().tensor(PICTURE, bytes(LARGE)).byte_data) == LARGE

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import pytest
 
 from emflow_edge.metrics.counters import Counters
+from emflow_edge.metrics.latencies import Timings
 from emflow_edge.observability.exposition import Metrics
 from emflow_edge.observability.http import Page
 from emflow_edge.observability.status import Status
-from emflow_edge.watching.timings import Timings
 
 ODD = 'front "\\door\n'
 _LINE = re.compile(r'[a-z_]+(\{[a-z]+="(?:[^"\\\n]|\\["\\n])*"(?:,[a-z]+="(?:[^"\\\n]|\\["\\n])*")*\})? [0-9.e+-]+')

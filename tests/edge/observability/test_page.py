@@ -12,10 +12,10 @@ from contextlib import ExitStack
 import pytest
 
 from emflow_edge.metrics.counters import Counters
+from emflow_edge.metrics.latencies import Timings
 from emflow_edge.observability.exposition import Metrics
 from emflow_edge.observability.http import HOST, Page
 from emflow_edge.observability.status import Status
-from emflow_edge.watching.timings import Timings
 from support import until
 
 

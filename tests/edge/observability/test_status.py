@@ -1,7 +1,6 @@
 import pytest
 
-from emflow_edge.observability.status import Status
-from emflow_edge.watching.cameras import CameraHealth
+from emflow_edge.observability.status import CameraHealth, Status
 
 
 @pytest.fixture

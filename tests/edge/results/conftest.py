@@ -8,9 +8,9 @@ import pytest
 
 from edge.results.pieces import Make, Other
 from emflow_edge.metrics.counters import Counters
+from emflow_edge.metrics.latencies import Timings
 from emflow_edge.results.publisher import Publisher
-from emflow_edge.settings.publishing import Publishing
-from emflow_edge.watching.timings import Timings
+from emflow_schema.edge_config import Publishing
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 from edge.results.pieces import detected, result
 from emflow_edge.results.filters import Filter
 from emflow_edge.results.message import Result
-from emflow_edge.settings.publishing import Publishing
+from emflow_schema.edge_config import Publishing
 
 
 def passed(to: Publishing, *results: Result) -> list[bool]:

@@ -11,11 +11,10 @@ from edge.greengrass import COMPONENT, Core, publishing
 from edge.results.pieces import result
 from emflow_edge.ipc import SOCKET_VARIABLE, Nucleus
 from emflow_edge.metrics.counters import Counters
-from emflow_edge.results.presence import last_words
+from emflow_edge.metrics.latencies import Timings
 from emflow_edge.results.publisher import Publisher
-from emflow_edge.results.sinks import GreengrassOutlet, Message, Refused
-from emflow_edge.settings.publishing import Publishing
-from emflow_edge.watching.timings import Timings
+from emflow_edge.results.sinks import GreengrassOutlet, Message, Refused, last_words
+from emflow_schema.edge_config import Publishing
 from support import until
 
 STATUS = Publishing(status_topic="em/status")

@@ -22,9 +22,8 @@ from emflow_emulator.broker import Broker
 
 if TYPE_CHECKING:
     from conftest import Edge
-from emflow_edge.results.destination import Destination, destination
 from emflow_edge.results.mqtt import Mqtt5Outlet, Mqtt311Outlet
-from emflow_edge.results.sinks import Message, StdoutOutlet
+from emflow_edge.results.sinks import Destination, Message, StdoutOutlet, destination
 from emflow_schema.errors import EdgeProblem
 
 

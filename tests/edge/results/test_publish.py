@@ -8,11 +8,10 @@ import pytest
 
 from edge.results.pieces import Make, Other, counted, result
 from emflow_edge.metrics.counters import Counters
-from emflow_edge.results.presence import last_words
+from emflow_edge.metrics.latencies import Timings
 from emflow_edge.results.publisher import UNDER_WAY
-from emflow_edge.results.sinks import Refused
-from emflow_edge.settings.publishing import Publishing
-from emflow_edge.watching.timings import Timings
+from emflow_edge.results.sinks import Refused, last_words
+from emflow_schema.edge_config import Publishing
 from emflow_schema.errors import EdgeProblem
 from support import until
 

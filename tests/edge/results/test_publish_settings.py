@@ -2,9 +2,8 @@
 
 from edge.results.pieces import Make, Other, counted, result
 from emflow_edge.metrics.counters import Counters
-from emflow_edge.results.presence import last_words
-from emflow_edge.results.sinks import Message
-from emflow_edge.settings.publishing import Publishing
+from emflow_edge.results.sinks import Message, last_words
+from emflow_schema.edge_config import Publishing
 from support import until
 
 

@@ -10,11 +10,11 @@ import pytest
 
 import emflow_schema
 from emflow_edge.metrics.counters import Counters
+from emflow_edge.metrics.latencies import Timings
 from emflow_edge.observability.exposition import Metrics
 from emflow_edge.observability.status import Status
-from emflow_edge.results.presence import last_words
-from emflow_edge.settings.publishing import Publishing
-from emflow_edge.watching.timings import Timings
+from emflow_edge.results.sinks import last_words
+from emflow_schema.edge_config import Publishing
 
 
 def valid(name: str, message: Any) -> None:

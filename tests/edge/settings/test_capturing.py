@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from emflow_edge.settings.capturing import CaptureSettings, read_capture
+from emflow_schema.edge_config import CaptureSettings, read_capture
 from emflow_schema.errors import ConfigProblem
 
 

@@ -4,8 +4,7 @@ from typing import Any
 import pytest
 
 from emflow_edge.settings.config import AGENT_SOCKET, settings, unknown_keys
-from emflow_edge.settings.model_io import ModelIO
-from emflow_schema.edge_config import Stream
+from emflow_schema.edge_config import ModelIO, Stream
 from emflow_schema.errors import ConfigProblem
 
 DEPLOYED = {

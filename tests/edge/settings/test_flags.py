@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from emflow_edge.results.destination import Destination, destination
+from emflow_edge.results.sinks import Destination, destination
 from emflow_edge.settings.config import Settings, settings
 from emflow_edge.settings.flags import overlay, parse
 from emflow_schema.errors import ConfigProblem

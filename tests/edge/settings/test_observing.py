@@ -1,6 +1,6 @@
 import pytest
 
-from emflow_edge.settings.observing import Observing, read_observing
+from emflow_schema.edge_config import Observing, read_observing
 from emflow_schema.errors import ConfigProblem
 
 

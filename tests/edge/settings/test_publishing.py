@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from emflow_edge.settings.publishing import Publishing, read_publishing
+from emflow_schema.edge_config import Publishing, read_publishing
 from emflow_schema.errors import ConfigProblem
 from emflow_schema.topics import fill
 

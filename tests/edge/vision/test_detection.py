@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from emflow_edge.inference.model import Model, TensorSpec
-from emflow_edge.settings.model_io import Boxes, ModelIO
 from emflow_edge.vision.detection import Detections
 from emflow_edge.vision.outcome import Outcome
-from emflow_edge.vision.placement import place
+from emflow_edge.vision.preprocess import place
+from emflow_schema.edge_config import Boxes, ModelIO
 from emflow_schema.errors import EdgeProblem
 from emflow_schema.tflite import ModelFacts, TensorFacts
 

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emflow_edge.vision.placement import Area, place
+from emflow_edge.vision.preprocess import Area, place
 
 SIZES = st.integers(1, 4000)
 

@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 
 from emflow_edge.inference.model import TensorSpec
-from emflow_edge.settings.model_io import ModelIO
 from emflow_edge.vision.preprocess import Preprocess
+from emflow_schema.edge_config import ModelIO
 from emflow_schema.errors import EdgeProblem
 from emflow_schema.tflite import TensorFacts
 

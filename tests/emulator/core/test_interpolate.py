@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from emflow.local.core.interpolate import Subject, interpolate
 from emflow_emulator.core.layout import Layout
+from emflow_emulator.core.plan import Subject, interpolate
 
 ROOT = Path("/greengrass/v2")
 ME = Subject(

@@ -8,15 +8,160 @@ lacks), and the cloud notices none of it: the device is where it fails. So it is
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from emflow.recipes.artifacts import artifacts
-from emflow.recipes.lint.faults import Fault, is_semver, keys, read, spelt
+from emflow.recipes.lint.faults import Fault, close, is_semver, keys, read, spelt
 from emflow.recipes.lint.lifecycle import lifecycle
-from emflow.recipes.platforms import for_lite, platform, reached
 from emflow.workflow.source.positions import Place
+
+# The artifacts of a manifest: spelt right, and there.
+
+
+ARTIFACT = ("URI", "Unarchive", "Permission")
+RIGHTS = ("Read", "Execute")
+
+
+def artifacts(
+    found: Any,
+    place: Place,
+    bundles: Mapping[str, Collection[str]],
+    archives: dict[str, Collection[str]],
+    files: set[str],
+) -> Iterator[Fault]:
+    """What is wrong with them.
+
+    Args:
+        bundles: the URI of each zip that goes up with the component, and the names in it.
+        archives: filled with the folder that each zip becomes on the device; what is in it, or nothing if not known.
+        files: filled with the artifacts' file names.
+    """
+    if found is not None and (not isinstance(found, list) or not all(isinstance(each, dict) for each in found)):
+        yield Fault(place, "has to be a list of maps with URI")
+        return
+    used = set()
+    for index, each in enumerate(found or ()):
+        at = (*place, index)
+        yield from keys(each, (*ARTIFACT, "Digest", "Algorithm"), at)
+        artifact = spelt(each, (*ARTIFACT, "Digest", "Algorithm"))
+        for key in ("Digest", "Algorithm"):
+            if key in artifact:
+                yield Fault((*at, key), "is the cloud's to write", "leave it out")
+        uri = artifact.get("URI")
+        if not isinstance(uri, str) or not re.match(r"(s3://[^/]+/.|docker:.|greengrass:.)", uri):
+            yield Fault((*at, "URI"), f"{uri!r} is no artifact", "for example: s3://bucket/key")
+            continue
+        used.add(uri)
+        name = uri.rpartition("/")[2]
+        if name in files and not uri.startswith("docker:"):
+            yield Fault((*at, "URI"), f"two artifacts are called {name}, and one would overwrite the other")
+        files.add(name)
+        yield from _handling(artifact, at)
+        if str(artifact.get("Unarchive", "NONE")) == "ZIP":
+            archives[name.rpartition(".")[0] or name] = bundles.get(uri, ())
+        elif uri in bundles:
+            yield Fault((*at, "Unarchive"), f"is missing: {name} is a zip", "write Unarchive: ZIP")
+    for uri in bundles:
+        if uri not in used:
+            mend = "write URI: {{ artifact.uri | quoted }} into the template"
+            yield Fault(place, f"does not name {uri}, which goes up with the component", mend)
+
+
+def _handling(artifact: Mapping[str, Any], place: Place) -> Iterator[Fault]:
+    if artifact.get("Unarchive", "NONE") not in ("NONE", "ZIP"):
+        yield Fault((*place, "Unarchive"), f"{artifact['Unarchive']!r} is neither NONE nor ZIP")
+    permission = artifact.get("Permission", {})
+    if not isinstance(permission, dict):
+        yield Fault((*place, "Permission"), "has to be a map", "for example: {Read: OWNER}")
+        return
+    yield from keys(permission, RIGHTS, (*place, "Permission"))
+    for right, who in spelt(permission, RIGHTS).items():
+        if right in RIGHTS and who not in ("NONE", "OWNER", "ALL"):
+            yield Fault((*place, "Permission", right), f"{who!r} is none of NONE, OWNER, ALL")
+
+
+# The platforms of manifests: for which devices, and which nucleus, each is taken.
+
+
+CLASSIC, LITE = "aws_nucleus_classic", "aws_nucleus_lite"
+"""What AWS calls the Java nucleus, and the other one."""
+
+ATTRIBUTES = ("os", "architecture", "architecture.detail", "runtime")
+
+_ALL = ("*", "all")
+_VALUES = {
+    "os": ("linux", "darwin", "windows"),
+    "architecture": ("amd64", "aarch64", "arm", "x86"),
+    "runtime": (LITE, CLASSIC),
+}
+
+
+def platform(found: Any, place: Place) -> Iterator[Fault]:
+    """What is wrong with one manifest's Platform."""
+    if found is None:
+        found = {}
+    if not isinstance(found, dict):
+        yield Fault(place, "has to be a map", 'for example: {os: linux, runtime: "*"}')
+        return
+    right = {key.lower(): key for key in ATTRIBUTES}
+    lite = for_lite({**found, "runtime": "*"})
+    for key, value in found.items():
+        name = right.get(str(key).lower())
+        if name is None:
+            near = close(str(key).lower(), right)
+            if near:  # others may be attributes that a device's own configuration adds
+                yield Fault((*place, str(key)), "is an unknown attribute", f"did you mean {near}?")
+            continue
+        if name != key:
+            yield Fault((*place, str(key)), "is spelt otherwise", f"write {name}")
+        values = _VALUES.get(name)
+        if isinstance(value, str) and len(value) > 1 and value.startswith("/") and value.endswith("/"):
+            if lite and found.get("runtime") != CLASSIC:
+                mend = f"write one manifest for each, or runtime: {CLASSIC}"
+                yield Fault((*place, str(key)), "is a regular expression, which the lite nucleus lacks", mend)
+        elif values and value not in (*values, *_ALL):
+            near = close(str(value), values)
+            mend = f"did you mean {near}?" if near else f"one of: {', '.join(values)}, *"
+            yield Fault((*place, str(key)), f"cannot be {value!r}", mend)
+    if lite and not found.get("runtime"):
+        mend = f'write runtime: "*" for both, or runtime: {CLASSIC} for the Java nucleus only'
+        yield Fault(place, "has no `runtime`, and the lite nucleus passes over such a manifest", mend)
+
+
+def for_lite(platform: Mapping[str, Any]) -> bool:
+    """Whether the lite nucleus is to take a manifest: it runs on Linux, and takes what says so or should say so."""
+    system = str(platform.get("os", "*"))
+    return platform.get("runtime") != CLASSIC and (system in ("linux", *_ALL) or system.startswith("/"))
+
+
+def reached(found: Sequence[Mapping[Any, Any]], architecture: str) -> Iterator[Fault]:
+    """The first manifest that fits is taken, so a wide one hides those behind it; and one has to fit the board."""
+    platforms = [
+        {str(key).lower(): str(value) for key, value in each.items() if str(value) not in _ALL} for each in found
+    ]
+    for index, platform in enumerate(platforms):
+        for earlier in range(index):
+            if platforms[earlier].items() <= platform.items():
+                what = f"is never reached: Manifests[{earlier}] fits it too"
+                yield Fault(("Manifests", index, "Platform"), what, "put the more special manifest first")
+                break
+    board = {"os": "linux", **({"architecture": architecture} if architecture else {})}
+    if not any(all(_fits(want, board.get(key)) for key, want in each.items()) for each in platforms):
+        what = " ".join(board.values())
+        yield Fault(("Manifests",), f"has none for {what}, so the deployment would fail", f"add one with {board}")
+
+
+def _fits(want: str, have: str | None) -> bool:
+    if have is None:
+        return True  # an attribute that is not known here
+    if len(want) > 1 and want.startswith("/") and want.endswith("/"):
+        try:
+            return re.fullmatch(want[1:-1], have) is not None
+        except re.error:
+            return False
+    return want == have
+
 
 FORMAT = "2020-01-25"
 TOP = (

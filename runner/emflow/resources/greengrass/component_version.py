@@ -7,6 +7,7 @@ has today's digest, whichever it is.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
@@ -14,12 +15,115 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from emflow.engine.clients import Clients
+from emflow.engine.errors import missing
 from emflow.engine.resource import Action, Change, Diff, Inputs, Observed, Outputs, Run
-from emflow.engine.work import together
+from emflow.engine.scheduler import together
 from emflow.problems import Problem
 from emflow.recipes.components import Ours
-from emflow.resources import components
+from emflow.resources.aws_calls import looks, unless_missing
 from emflow.resources.ownership import COMPONENT, DIGEST_TAG, Mark, digest_of
+
+# Greengrass component versions: how they are found, and how one becomes deployable.
+
+
+PATIENCE = 300.0
+"""Seconds until a component version should be DEPLOYABLE; it takes one or two."""
+
+BECOMING = frozenset({"REQUESTED", "INITIATED"})
+
+
+def component_arn(clients: Clients, name: str, version: str = "") -> str:
+    """The ARN of a component of this account, or of one version of it."""
+    arn = clients.arn("greengrass", f"components:{name}")
+    return f"{arn}:versions:{version}" if version else arn
+
+
+def describe(clients: Clients, arn: str) -> dict[str, Any] | None:
+    """One component version: `state`, `message` and `tags`; None when there is none."""
+    try:
+        found = clients("greengrassv2").describe_component(arn=arn)
+    except ClientError as error:
+        if missing(error):
+            return None
+        raise
+    status = found.get("status", {})
+    reasons = [status.get("message", ""), *(f"{key}: {why}" for key, why in status.get("errors", {}).items())]
+    return {
+        "state": status.get("componentState", "DEPLOYABLE"),
+        "message": "; ".join(reason for reason in reasons if reason and reason != "NONE"),
+        "tags": found.get("tags") or {},
+    }
+
+
+def versions(clients: Clients, name: str) -> list[str]:
+    """The versions there are of a component of this account, the newest first."""
+    greengrass = clients("greengrassv2")
+    pages = greengrass.get_paginator("list_component_versions").paginate(arn=component_arn(clients, name))
+    try:
+        found = [each["componentVersion"] for page in pages for each in page["componentVersions"]]
+    except ClientError as error:
+        if missing(error):
+            return []
+        raise
+    return sorted(found, key=version_key, reverse=True)
+
+
+def ours(clients: Clients, name: str, mark: Mark) -> list[str]:
+    """The versions of a component that carry a workflow's mark, however far back, the newest first."""
+    found = together(
+        {each: partial(describe, clients, component_arn(clients, name, each)) for each in versions(clients, name)}
+    )
+    return [version for version, each in found.items() if each and mark.is_on(each["tags"])]
+
+
+def delete_ours(clients: Clients, name: str, mark: Mark) -> None:
+    """Delete every version of a component that carries a workflow's mark."""
+    for version in ours(clients, name, mark):
+        arn = component_arn(clients, name, version)
+        unless_missing(partial(clients("greengrassv2").delete_component, arn=arn))
+
+
+def name_and_version(arn: str) -> tuple[str, str]:
+    """What a component version's ARN is about; two empty texts for the ARN of something else."""
+    match = re.search(r":components:([^:]+):versions:([^:]+)$", arn)
+    return (match[1], match[2]) if match else ("", "")
+
+
+def version_key(version: str) -> tuple[int, int, int, bool]:
+    """For sorting semantic versions; a pre-release comes before its release, and what is no version before all."""
+    match = re.fullmatch(r"(\d+)\.(\d+)\.(\d+)(-.*)?(\+.*)?", version)
+    if not match:
+        return (-1, -1, -1, False)
+    return (int(match[1]), int(match[2]), int(match[3]), match[4] is None)
+
+
+def next_patch(version: str) -> str:
+    """`1.2.4` after `1.2.3`; `1.0.0` after nothing."""
+    if not version:
+        return "1.0.0"
+    major, minor, patch, _ = version_key(version)
+    return f"{max(major, 0)}.{max(minor, 0)}.{patch + 1}"
+
+
+def wait_deployable(clients: Clients, arn: str, run: Run, where: str) -> None:
+    """Wait until a component version can be deployed.
+
+    Raises:
+        Problem: it never will, or not within `PATIENCE` seconds.
+    """
+    told = ""
+    for _ in looks(run, PATIENCE):
+        found = describe(clients, arn)
+        state = found["state"] if found else "not known yet"
+        if state == "DEPLOYABLE":
+            return
+        if found and state not in BECOMING:
+            raise Problem(f"{arn} is {state}: {found['message'] or 'no reason given'}", where=where)
+        if state != told:
+            run.waiting(state)
+            told = state
+    raise Problem(f"{arn} is still {told} after {PATIENCE:.0f} s", where=where, mend="Run it again: it goes on.")
+
 
 AUTO = "auto"
 LOOK_BACK = 20
@@ -59,7 +163,7 @@ class ComponentVersion:
         return digest_of(self.ours.recipe("0.0.0"))
 
     def observe(self, clients: Clients) -> Observed | None:
-        there = components.versions(clients, self.name)
+        there = versions(clients, self.name)
         look = {version: partial(self._describe, clients, version) for version in there[:1]}
         found: dict[str, Any] = together(look)
         if not self._recognised(found):
@@ -71,16 +175,16 @@ class ComponentVersion:
     def diff(self, observed: Observed | None, inputs: Inputs) -> Diff:
         _ = self.digest  # a recipe that would not work is refused here, before anything of the workflow is made
         found: dict[str, Any] = observed["versions"] if observed else {}
-        newest = max(found, key=components.version_key, default="")
+        newest = max(found, key=version_key, default="")
         if self.version != AUTO:
             return self._explicit(found, newest)
         same = [version for version, each in found.items() if self._same(each)]
         if same:
-            version = max(same, key=components.version_key)
+            version = max(same, key=version_key)
             if found[version]["state"] != "FAILED":
                 return self._settled(version, found[version]["state"])
             self._refuse_failed(version, found[version])
-        return self._new(newest, components.next_patch(newest))
+        return self._new(newest, next_patch(newest))
 
     def apply(self, clients: Clients, diff: Diff, inputs: Inputs, run: Run) -> Outputs:
         version = diff.outputs["version"]
@@ -101,11 +205,11 @@ class ComponentVersion:
                         where=self.id,
                         mend="Run it again.",
                     ) from None
-        components.wait_deployable(clients, components.component_arn(clients, self.name, version), run, self.id)
+        wait_deployable(clients, component_arn(clients, self.name, version), run, self.id)
         return diff.outputs
 
     def _describe(self, clients: Clients, version: str) -> dict[str, Any] | None:
-        return components.describe(clients, components.component_arn(clients, self.name, version))
+        return describe(clients, component_arn(clients, self.name, version))
 
     def _recognised(self, found: dict[str, Any]) -> bool:
         """Whether one of these is what is wanted. A recipe that would not work is told by `diff`, not to `destroy`."""
@@ -125,20 +229,20 @@ class ComponentVersion:
             raise Problem(
                 f"{self.name} {self.version} exists already, with other content; a component version never changes",
                 where=self.id,
-                mend=f"Set {self.ours.key}.version to {components.next_patch(newest)}, or to auto.",
+                mend=f"Set {self.ours.key}.version to {next_patch(newest)}, or to auto.",
             )
         if there["state"] == "FAILED":
             raise Problem(
                 f"{self.name} {self.version} FAILED: {there['message'] or 'no reason given'}",
                 where=self.id,
-                mend=f"Mend that, and set {self.ours.key}.version to {components.next_patch(newest)}, or to auto.",
+                mend=f"Mend that, and set {self.ours.key}.version to {next_patch(newest)}, or to auto.",
             )
         return self._settled(self.version, there["state"])
 
     def _settled(self, version: str, state: str) -> Diff:
         """A version that is there; it may still be on its way to being deployable."""
         outputs = {"version": version}
-        if state in components.BECOMING:
+        if state in BECOMING:
             change = Change("state", state, "DEPLOYABLE")
             return Diff(Action.UPDATE, (change,), outputs, wanted={"create": False})
         return Diff(Action.NONE, outputs=outputs)

@@ -12,8 +12,8 @@ from functools import partial
 
 from emflow.engine.clients import Clients
 from emflow.engine.resource import Observed, Run
-from emflow.engine.work import together
-from emflow.resources.answers import unless_missing
+from emflow.engine.scheduler import together
+from emflow.resources.aws_calls import unless_missing
 from emflow.workflow.model import Target
 
 

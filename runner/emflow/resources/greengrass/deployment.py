@@ -17,12 +17,12 @@ from botocore.exceptions import BotoCoreError, ClientError
 from emflow.engine.clients import Clients
 from emflow.engine.errors import missing
 from emflow.engine.resource import Action, Change, Diff, Inputs, Observed, Outputs, Run
-from emflow.engine.work import together
+from emflow.engine.scheduler import together
 from emflow.problems import Problem
 from emflow.recipes.deployment import SECRETS, deployment_components, public_components
-from emflow.resources.component_settings import revised
 from emflow.resources.greengrass import revision
 from emflow.resources.greengrass.component_version import own_component_id
+from emflow.resources.greengrass.revision import revised
 from emflow.resources.ownership import COMPONENT, DEPLOYMENT, DEVICES, PACKAGE, PERMISSIONS, ROLE_ALIAS, Mark
 from emflow.workflow import model
 from emflow.workflow.model import AGENT_COMPONENT, Workflow

@@ -13,7 +13,7 @@ from emflow.engine.cancellation import Interrupted, Stop, Stopped
 from emflow.engine.clients import Clients
 from emflow.engine.errors import missing
 from emflow.engine.events import Done, Emit, Failed, Left, Started, Waiting, ignore
-from emflow.engine.work import each
+from emflow.engine.scheduler import each
 from emflow.problems import Problem
 from emflow.resources.greengrass.revision import latest_deployment
 from emflow.resources.ownership import DEPLOYMENT

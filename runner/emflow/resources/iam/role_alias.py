@@ -14,8 +14,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from emflow.engine.clients import Clients
 from emflow.engine.errors import code
 from emflow.engine.resource import Diff, Inputs, Observed, Outputs, Run
-from emflow.resources import role_use
-from emflow.resources.answers import unless_missing
+from emflow.resources.aws_calls import unless_missing
+from emflow.resources.iam.role import by_others, reason
 from emflow.resources.ownership import NOT_OURS, ROLE, ROLE_ALIAS, Mark, by_key, listed, put_and_removed, refuse_foreign
 
 
@@ -47,7 +47,7 @@ class RoleAlias:
             "arn": found["roleAliasArn"],
             "role": role,
             "seconds": found.get("credentialDurationSeconds"),
-            "others": role_use.by_others(clients, name, self.mark.workflow) if name else [],
+            "others": by_others(clients, name, self.mark.workflow) if name else [],
             "tags": _tags(iot, found["roleAliasArn"]),
         }
 
@@ -89,7 +89,7 @@ class RoleAlias:
         return diff.outputs
 
     def kept(self, observed: Observed, *, delete_data: bool) -> str | None:
-        return role_use.reason(observed["others"]) if self.mark.is_on(observed["tags"]) else NOT_OURS
+        return reason(observed["others"]) if self.mark.is_on(observed["tags"]) else NOT_OURS
 
     def delete(self, clients: Clients, run: Run) -> None:
         unless_missing(lambda: clients("iot").delete_role_alias(roleAlias=self.name))

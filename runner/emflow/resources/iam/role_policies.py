@@ -10,9 +10,9 @@ from typing import Any
 
 from emflow.engine.clients import Clients
 from emflow.engine.resource import Diff, Inputs, Observed, Outputs, Run
-from emflow.engine.work import together
-from emflow.resources import role_use
-from emflow.resources.answers import unless_missing
+from emflow.engine.scheduler import together
+from emflow.resources.aws_calls import unless_missing
+from emflow.resources.iam import role as role_use
 from emflow.resources.iam.role import RoleName
 from emflow.resources.ownership import PERMISSIONS, ROLE, Mark, listed
 

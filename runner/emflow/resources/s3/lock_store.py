@@ -16,8 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from emflow.engine.clients import Clients
 from emflow.engine.errors import as_problem, code, status
-from emflow.engine.holder import Holder
-from emflow.engine.lock import Found, Lock, NoPlace
+from emflow.engine.lock import Found, Holder, Lock, NoPlace
 from emflow.resources.ownership import COMPONENTS_BUCKET
 from emflow.workflow.model import Workflow
 

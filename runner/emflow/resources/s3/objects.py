@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass, field
+from typing import Any
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from emflow.engine.clients import Clients
-from emflow.engine.errors import status
+from emflow.engine.errors import as_problem, missing, status
 from emflow.engine.resource import Diff, Inputs, Observed, Outputs, Run
 from emflow.resources.ownership import COMPONENTS_BUCKET
+from emflow.results.capture_places import Children
 
 STORED_BY = "emflow-workflow"
 """The key of the metadata that says which workflow stored an object."""
@@ -74,3 +76,42 @@ class StoredObject:
             ChecksumSHA256=base64.b64encode(bytes.fromhex(self.sha256)).decode(),
         )
         return diff.outputs
+
+
+# The bucket for captured data, as whoever reads it walks through it.
+
+
+class Bucket:
+    """A bucket. `s3`: boto3's client. All calls raise Problem where AWS does not answer, or refuses."""
+
+    def __init__(self, s3: Any, name: str) -> None:
+        self._s3, self._name = s3, name
+
+    def children(self, prefix: str) -> Children:
+        folders: list[str] = []
+        files: list[tuple[str, float]] = []
+        try:
+            pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=self._name, Prefix=prefix, Delimiter="/")
+            for page in pages:
+                folders += [each["Prefix"].removeprefix(prefix).rstrip("/") for each in page.get("CommonPrefixes", [])]
+                files += [
+                    (each["Key"].removeprefix(prefix), each["LastModified"].timestamp())
+                    for each in page.get("Contents", [])
+                ]
+        except (ClientError, BotoCoreError) as error:
+            raise as_problem(error) from error
+        return Children(tuple(folders), tuple(files))
+
+    def read(self, key: str) -> bytes | None:
+        try:
+            data: bytes = self._s3.get_object(Bucket=self._name, Key=key)["Body"].read()
+        except ClientError as error:
+            if missing(error):
+                return None
+            raise as_problem(error) from error
+        except BotoCoreError as error:
+            raise as_problem(error) from error
+        return data
+
+    def __str__(self) -> str:
+        return f"s3://{self._name}"

@@ -18,9 +18,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from emflow.engine.clients import Clients
 from emflow.engine.resource import Action, Change, Diff, Inputs, Observed, Outputs, Run
-from emflow.engine.work import together
+from emflow.engine.scheduler import together
 from emflow.problems import Problem
-from emflow.resources.answers import unless_missing
+from emflow.resources.aws_calls import unless_missing
 from emflow.resources.ownership import DEVICES, FLEET, NOT_OURS, Mark, by_key
 from emflow.workflow.model import DEVICE_NAME
 

@@ -15,8 +15,7 @@ from emflow.engine.clients import Clients
 from emflow.engine.errors import code
 from emflow.engine.resource import Diff, Inputs, InUse, Observed, Outputs, Run
 from emflow.problems import Problem
-from emflow.resources.answers import unless_missing
-from emflow.resources.aws_calls import when_assumable
+from emflow.resources.aws_calls import unless_missing, when_assumable
 from emflow.resources.ownership import (
     FLEET,
     NOT_OURS,

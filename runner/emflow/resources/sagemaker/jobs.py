@@ -16,7 +16,7 @@ from itertools import count, islice
 from botocore.exceptions import BotoCoreError, ClientError
 
 from emflow.engine.resource import Action, Change, Diff, Outputs, Run
-from emflow.engine.work import together
+from emflow.engine.scheduler import together
 from emflow.problems import Problem
 from emflow.resources.aws_calls import looks, when_assumable
 

@@ -17,10 +17,10 @@ from botocore.exceptions import ClientError
 from emflow.engine.clients import Clients
 from emflow.engine.errors import missing
 from emflow.engine.resource import Action, Change, Diff, Inputs, Observed, Outputs, Run
-from emflow.engine.work import together
+from emflow.engine.scheduler import together
 from emflow.problems import Problem
-from emflow.resources import components
-from emflow.resources.components import name_and_version
+from emflow.resources.greengrass import component_version
+from emflow.resources.greengrass.component_version import name_and_version
 from emflow.resources.ownership import COMPILATION, DIGEST_TAG, PACKAGE, PERMISSIONS, ROLE, Mark, by_key, digest_of
 from emflow.resources.sagemaker import jobs
 from emflow.workflow.model import ModelComponent
@@ -77,19 +77,19 @@ class Packaging:
         found: dict[str, Any] = together(
             {
                 "jobs": lambda: jobs.find(lambda name: _describe(clients, name), self.base, self.digest),
-                "component": lambda: components.describe(clients, self._arn(clients)),
+                "component": lambda: component_version.describe(clients, self._arn(clients)),
             }
         )
         if not found["component"] and any(job.status == "COMPLETED" for job in found["jobs"]):
             # Read side by side: the job may have made it, and ended, between the one answer and the other.
-            found["component"] = components.describe(clients, self._arn(clients))
+            found["component"] = component_version.describe(clients, self._arn(clients))
         if not found["jobs"] and not found["component"]:
             return None
         return {**found, "ours": self._ours(clients, found["component"], found["jobs"])}
 
     def made(self, clients: Clients) -> bool:
         """Whether the component is there, and was made of these very inputs."""
-        return self._of_these_inputs(components.describe(clients, self._arn(clients)))
+        return self._of_these_inputs(component_version.describe(clients, self._arn(clients)))
 
     def diff(self, observed: Observed | None, inputs: Inputs) -> Diff:
         there: tuple[jobs.Job, ...] = observed["jobs"] if observed else ()
@@ -144,7 +144,7 @@ class Packaging:
 
         job = jobs.run(self.id, lambda name: _describe(clients, name), create, diff, wanted, run, TIMEOUT)
         arn = self._arn(clients)
-        components.wait_deployable(clients, arn, run, self.id)
+        component_version.wait_deployable(clients, arn, run, self.id)
         if diff.wanted["create"] or self._made_by_us(clients, job):
             # SageMaker made the component, for us: with our mark on it, everybody sees whose it is.
             clients("greengrassv2").tag_resource(resourceArn=arn, tags=self.mark.tags(self.digest))
@@ -170,7 +170,7 @@ class Packaging:
         return self.mark.is_on(by_key([tag for page in pages for tag in page["Tags"]]))
 
     def _arn(self, clients: Clients) -> str:
-        return components.component_arn(clients, self.component.name, self.component.version)
+        return component_version.component_arn(clients, self.component.name, self.component.version)
 
     def _inputs(self, inputs: Inputs) -> dict[str, Any]:
         return {

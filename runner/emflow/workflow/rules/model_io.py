@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from emflow.workflow.model import Workflow
-from emflow.workflow.model_edge import Boxes
+from emflow.workflow.model import Boxes, Workflow
 from emflow.workflow.rules.violation import Offence
 from emflow.workflow.source.positions import Place
 

@@ -6,8 +6,7 @@ import re
 from collections.abc import Iterator
 from urllib.parse import SplitResult, urlsplit
 
-from emflow.workflow.model import Workflow
-from emflow.workflow.model_edge import Stream
+from emflow.workflow.model import Stream, Workflow
 from emflow.workflow.rules.violation import Offence
 from emflow.workflow.source.positions import Place, spell
 from emflow.workflow.variables.resolve import close

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from botocore.exceptions import ClientError
 
-from emflow.local.aws.greengrass.tokens import ClientTokens
 from emflow_emulator.aws import public_components
 from emflow_emulator.aws.account_region import Place
 from emflow_emulator.aws.errors import ApiError, invalid
@@ -25,6 +24,38 @@ from emflow_emulator.aws.greengrass.semver import Version
 from emflow_emulator.aws.internal_clients import Neighbours, S3Object
 from emflow_emulator.aws.paging import page
 from emflow_emulator.aws.protocol import Handler, Params
+
+# Client tokens: a create that is sent twice happens once.
+
+
+class ClientTokens:
+    """Remembers what each client token was used for and what came of it."""
+
+    def __init__(self) -> None:
+        self._used: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {}
+
+    def once(self, params: dict[str, Any], create: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """Create, or answer as the first time when the same request comes again under the same token.
+
+        Raises:
+            ApiError: the token was used for another request.
+        """
+        token = params.get("clientToken")
+        if token in self._used:
+            first, answer = self._used[token]
+            if first != params:
+                raise ApiError(
+                    "ConflictException",
+                    f"Client token {token} was used for a request with other parameters.",
+                    resourceId=token,
+                    resourceType="clientToken",
+                )
+            return answer
+        answer = create()
+        if token is not None:
+            self._used[token] = (dict(params), answer)
+        return answer
+
 
 _ARN = re.compile(
     r"arn:aws:greengrass:(?P<region>[^:]*):(?P<owner>aws|\d+):components:(?P<name>[^:]+)(?::versions:(?P<version>[^:]+))?"

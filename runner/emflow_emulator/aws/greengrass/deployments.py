@@ -15,10 +15,9 @@ from uuid import uuid4
 
 from botocore.exceptions import ClientError
 
-from emflow.local.aws.greengrass.tokens import ClientTokens
 from emflow_emulator.aws.account_region import Place
 from emflow_emulator.aws.errors import ApiError, invalid
-from emflow_emulator.aws.greengrass.components import Components
+from emflow_emulator.aws.greengrass.components import ClientTokens, Components
 from emflow_emulator.aws.internal_clients import Neighbours
 from emflow_emulator.aws.paging import page
 from emflow_emulator.aws.protocol import Handler, Params

@@ -6,9 +6,9 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-from emflow.local.aws.greengrass import reports
 from emflow_emulator.aws.account_region import Place
 from emflow_emulator.aws.errors import ApiError
+from emflow_emulator.aws.greengrass import cores
 from emflow_emulator.aws.greengrass.components import Component, Components
 from emflow_emulator.aws.greengrass.cores import Cores
 from emflow_emulator.aws.greengrass.deployments import Deployments
@@ -56,7 +56,7 @@ class Greengrass:
         Raises:
             ApiError: the report makes no sense.
         """
-        report = reports.parse(document)
+        report = cores.parse(document)
         with self.lock:
             self._cores.take(thing, report)
 

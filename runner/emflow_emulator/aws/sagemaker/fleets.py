@@ -11,12 +11,12 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from emflow.local.aws.sagemaker.listing import pick, sort
 from emflow_emulator.aws.account_region import Place
 from emflow_emulator.aws.errors import ApiError, invalid
 from emflow_emulator.aws.internal_clients import Neighbours
 from emflow_emulator.aws.paging import page
 from emflow_emulator.aws.protocol import Handler, Params
+from emflow_emulator.aws.sagemaker.jobs import pick, sort
 from emflow_emulator.aws.sagemaker.tags import Tags
 
 

@@ -6,16 +6,21 @@ Semantics: https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateE
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from typing import Any
 
 import yaml
 from botocore.exceptions import ClientError
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
-from emflow.local.aws.sagemaker import signing
-from emflow.local.aws.sagemaker.listing import pick, sort
 from emflow_emulator.aws.account_region import Place
 from emflow_emulator.aws.errors import ApiError, invalid
 from emflow_emulator.aws.greengrass.components import Component
@@ -24,8 +29,57 @@ from emflow_emulator.aws.paging import page
 from emflow_emulator.aws.protocol import Handler, Params
 from emflow_emulator.aws.sagemaker import archives
 from emflow_emulator.aws.sagemaker.compilation import Compilations
-from emflow_emulator.aws.sagemaker.jobs import ENDED, Job, JobFailed
+from emflow_emulator.aws.sagemaker.jobs import ENDED, Job, JobFailed, pick, sort
 from emflow_emulator.aws.sagemaker.tags import Tags
+
+# Signatures of model packages: a manifest of digests, signed with a key that this AWS made for itself.
+
+
+MANIFEST, SIGNATURE, CERTIFICATE = "manifest.json", "manifest.sig", "certificate.pem"
+
+
+@dataclass(frozen=True)
+class Signed:
+    """A manifest, its signature and the certificate to check it with, as they lie in a package.
+
+    The signature is ECDSA over P-256 with SHA-256, DER in base64, of exactly the manifest's bytes.
+    """
+
+    manifest: bytes
+    signature: bytes
+    certificate: bytes
+
+    @property
+    def files(self) -> dict[str, bytes]:
+        return {MANIFEST: self.manifest, SIGNATURE: self.signature, CERTIFICATE: self.certificate}
+
+
+class Signer:
+    """A key and its self-signed certificate, made at the first signature and kept in memory only."""
+
+    def __init__(self) -> None:
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "emflow embedded Edge packaging")])
+        now = datetime.now(UTC)
+        certificate = (
+            x509.CertificateBuilder()
+            .subject_name(name)
+            .issuer_name(name)
+            .public_key(self._key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - timedelta(days=1))
+            .not_valid_after(now + timedelta(days=3650))
+            .sign(self._key, hashes.SHA256())
+        )
+        self._certificate = certificate.public_bytes(serialization.Encoding.PEM)
+
+    def sign(self, facts: Mapping[str, str], files: Mapping[str, bytes]) -> Signed:
+        """Sign the digests of `files` together with `facts` about them."""
+        digests = {name: sha256(data).hexdigest() for name, data in sorted(files.items())}
+        manifest = json.dumps({**facts, "algorithm": "SHA-256", "files": digests}, indent=2).encode() + b"\n"
+        signature = self._key.sign(manifest, ec.ECDSA(hashes.SHA256()))
+        return Signed(manifest, base64.b64encode(signature) + b"\n", self._certificate)
+
 
 GREENGRASS = "GreengrassV2Component"
 
@@ -71,7 +125,7 @@ class Packagings:
         self._compilations = compilations
         self._create_component = create_component
         self._seconds = job_seconds
-        self._signer: signing.Signer | None = None
+        self._signer: Signer | None = None
         self._all: dict[str, PackagingJob] = {}
 
     @property
@@ -109,7 +163,7 @@ class Packagings:
         _preset(params)
         folder(params["OutputConfig"])
         self._neighbours.check_role(params["RoleArn"])
-        self._signer = self._signer or signing.Signer()
+        self._signer = self._signer or Signer()
         packaging = self._all[name] = PackagingJob(arn, params)
         self._tags.new(arn, params)
         source = S3Object.at(compilation.artifact)
