@@ -21,7 +21,7 @@ test: $(VENV)/.test
 	$(VENV)/bin/python -m pytest -m "not e2e and not peer"
 
 e2e: $(VENV)/.test
-	$(VENV)/bin/python -m pytest -m "e2e or peer"
+	$(VENV)/bin/python -m pytest -n0 -m "e2e or peer"
 
 lint: $(VENV)/.lint
 	$(VENV)/bin/ruff format --check .
