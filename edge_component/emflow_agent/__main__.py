@@ -50,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         trust=told.trust,
         memory_limit=told.memory_limit,
         queue_size=told.queue_size,
+        tunes_process=True,
     )
     service = AgentService(store, capturing)
     tidy_up()

@@ -7,7 +7,7 @@ run once. Different models run at the same time; calls of one model take turns, 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -44,15 +44,19 @@ class LoadedModel:
 
     Args:
         queue_size: calls that may wait for it.
+        freed: called when the runtime's memory is free.
     """
 
-    def __init__(self, name: str, url: str, runtime: RuntimeModel, queue_size: int) -> None:
+    def __init__(
+        self, name: str, url: str, runtime: RuntimeModel, queue_size: int, freed: Callable[[], object]
+    ) -> None:
         self.name, self.url = name, url
         self.inputs, self.outputs, self.placement = runtime.inputs, runtime.outputs, runtime.placement
         self.output_metadata = [known.metadata for known in self.outputs]
         self.turns = Turns(f"model {name!r}", queue_size)
         self.tally = Tally()
         self._runtime: RuntimeModel | None = runtime
+        self._freed = freed
 
     def predict(self, sent: Sequence[m.Tensor], caller: Caller) -> list[Array]:
         """Run once with a client's tensors, when it is its turn.
@@ -80,7 +84,7 @@ class LoadedModel:
 
     def _free(self) -> None:
         self._runtime = None
-        give_back()
+        self._freed()
 
 
 class ModelStore:
@@ -93,6 +97,8 @@ class ModelStore:
         trial: whether a model runs in a process of its own before it may run in this one.
         memory_limit: bytes that this process may take with all models; 0 for what the machine has.
         queue_size: calls of one model that may wait.
+        tunes_process: whether loading and unloading set up the garbage collector and the heap of this process, which
+            has to be the agent's own then.
     """
 
     def __init__(
@@ -103,9 +109,10 @@ class ModelStore:
         trust: Trust | None = None,
         memory_limit: int = 0,
         queue_size: int = 64,
+        tunes_process: bool = False,
     ) -> None:
         self._options, self._trust, self._trial = options or Options(threads=threads), trust or Trust(), trial
-        self._memory_limit, self._queue_size = memory_limit, queue_size
+        self._memory_limit, self._queue_size, self._tunes_process = memory_limit, queue_size, tunes_process
         self._models: dict[str, LoadedModel] = {}
         # One load at a time: two would need the memory of both while they are prepared, and whoever asks twice for the
         # same model must hear ALREADY_EXISTS only when it can really be used. Few may wait: each holds one of the
@@ -135,8 +142,10 @@ class ModelStore:
                 raise AlreadyLoaded(f"model {name!r} is already loaded from {loaded.url}")
             room = Room(self._memory_limit)
             opened = open_folder(url, self._options, self._trust, self._trial, room.for_files, room.for_peak)
-            model = self._models[name] = LoadedModel(name, url, opened.model, self._queue_size)
-        settle()
+            freed = give_back if self._tunes_process else lambda: None
+            model = self._models[name] = LoadedModel(name, url, opened.model, self._queue_size, freed)
+        if self._tunes_process:
+            settle()
         return model
 
     def unload(self, name: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import resource
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from emflow_agent.models import memory
 from emflow_agent.models.memory import Room, available
+from emflow_agent.models.store import ModelStore
 from emflow_agent.problems import NotEnoughMemory
 
 MB = 10**6
@@ -85,3 +87,15 @@ def test_what_a_trial_measured_counts_without_the_files_that_are_here_already(gr
         room.for_peak(120 * MB)
     with pytest.raises(NotEnoughMemory, match="the model needs about 117 MB and 100 MB are left"):
         room.for_files(50 * MB)
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_the_collector_passes_over_what_is_loaded_only_in_the_agents_own_process(folder: Path, own: bool) -> None:
+    gc.unfreeze()
+    store = ModelStore(tunes_process=own)
+    store.load("scenes", str(folder))
+    try:
+        assert (gc.get_freeze_count() > 0) is own
+    finally:
+        store.unload("scenes")
+        gc.unfreeze()
