@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from cli.forking import Forking
 
 ROOT = Path(__file__).parents[2]
 
@@ -22,15 +24,29 @@ class Ran:
     err: str
 
 
+@pytest.fixture(scope="session")
+def forking() -> Iterator[Forking]:
+    forking = Forking()
+    yield forking
+    forking.close()
+
+
 @pytest.fixture
-def emflow(tmp_path: Path) -> Callable[..., Ran]:
-    """Run `emflow …` in a folder of its own; no command may ever show a traceback."""
+def emflow(tmp_path: Path, forking: Forking) -> Callable[..., Ran]:
+    """Run `emflow …` in a folder of its own; no command may ever show a traceback.
+
+    `python`: options of the interpreter, which is a new one then and not a fork.
+    """
 
     def run(*args: object, python: tuple[str, ...] = ()) -> Ran:
-        command = [sys.executable, *python, "-m", "emflow", *map(str, args)]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
-        assert "Traceback" not in done.stderr + done.stdout
-        return Ran(done.returncode, done.stdout, done.stderr)
+        if python or not forking.can_run():
+            command = [sys.executable, *python, "-m", "emflow", *map(str, args)]
+            done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+            ran = Ran(done.returncode, done.stdout, done.stderr)
+        else:
+            ran = Ran(*forking.run([str(each) for each in args], tmp_path, timeout=60))
+        assert "Traceback" not in ran.err + ran.out
+        return ran
 
     return run
 
