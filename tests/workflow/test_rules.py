@@ -171,7 +171,9 @@ def test_an_archive_without_exactly_one_model_is_told_when_it_is_there(
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"not gzip", gzip.compress(b"not tar" * 100), gzip.compress(bytes(9999))[:20]]
+    "content",
+    [b"", b"not gzip", gzip.compress(b"not tar" * 100), gzip.compress(bytes(9999))[:20]],
+    ids=["nothing", "no gzip", "no tar", "cut off"],  # not of the bytes: gzip writes the time into them
 )
 def test_what_is_no_archive_is_told_and_no_crash(small: Path, content: bytes) -> None:
     small.write_text(small.read_text().replace("scenes.tflite", "model.tgz"))
