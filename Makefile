@@ -27,6 +27,7 @@ lint: $(VENV)/.lint
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
+	$(VENV)/bin/mypy --config-file tests/mypy.ini
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/vermin --quiet --no-tips --eval-annotations --violations -t=3.9- edge_component schema proto
 

@@ -33,7 +33,8 @@ class Captures:
     """Sends captures from a thread of its own."""
 
     def __init__(self, stub: AgentStub) -> None:
-        self.taken, self.refused = [], 0
+        self.taken: list[float] = []
+        self.refused = 0
         self._stub = stub
         self._due: queue.Queue[list[m.Tensor] | None] = queue.Queue()
         self._thread = threading.Thread(target=self._run)

@@ -59,9 +59,9 @@ def encode(width: int, height: int, rate: int, keys: int) -> list[tuple[bool, li
     rng = np.random.default_rng(3)
     coarse = rng.integers(60, 190, (height // 24, width // 24, 3), dtype=np.uint8)
     texture = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
-    texture = cv2.add(texture, rng.integers(0, 5, texture.shape, dtype=np.uint8))
+    texture = cv2.add(texture, rng.integers(0, 5, (height, width, 3), dtype=np.uint8))
     context = av.CodecContext.create("libx264", "w")
-    context.width, context.height, context.pix_fmt, context.framerate = width, height, "yuv420p", rate
+    context.width, context.height, context.pix_fmt, context.framerate = width, height, "yuv420p", Fraction(rate)
     context.time_base = Fraction(1, rate)
     context.options = {
         "preset": "veryfast",

@@ -26,6 +26,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 
@@ -114,7 +115,7 @@ def libavformat(url: str) -> Callable[[], np.ndarray]:
             stream.thread_type, stream.codec_context.thread_count = "NONE", 1
             for frame in container.decode(stream):
                 plane = frame.planes[0]
-                slot.put(np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:16].copy())
+                slot.put(np.frombuffer(cast("Any", plane), np.uint8).reshape(-1, plane.line_size)[:16].copy())
 
     threading.Thread(target=read, daemon=True).start()
     return slot.take

@@ -99,7 +99,8 @@ def main() -> int:
     parser.add_argument("--child", nargs=2, type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
-        child(*options.child, options.predictions)
+        folder, socket = options.child
+        child(folder, socket, options.predictions)
         return 0
     python = [sys.executable, "-m"]
     rows = []

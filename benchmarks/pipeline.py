@@ -84,7 +84,8 @@ class Still:
     """A source without a camera."""
 
     def __init__(self) -> None:
-        self.frames = Memory()
+        self.memory = Memory()
+        self.frames: Newest[Frame] = self.memory
         self.cadence = Cadence(0.0)
 
     def start(self) -> None:
@@ -114,11 +115,11 @@ class Looping:
         )
         self._pipeline.use(Work(self._agent, fit(self._agent.ready(), settings), settings))
         self._pipeline.start()
-        self._source.frames.open.set()
+        self._source.memory.open.set()
 
     def rate(self, seconds: float) -> float:
         """Results a second; it rests before and after."""
-        self._source.frames.open.set()
+        self._source.memory.open.set()
         time.sleep(0.1)
         before, begin = self.done, time.perf_counter()
         time.sleep(seconds)
@@ -127,7 +128,7 @@ class Looping:
         return done / took
 
     def rest(self) -> None:
-        self._source.frames.open.clear()
+        self._source.memory.open.clear()
         time.sleep(0.1)
 
     @property

@@ -110,13 +110,15 @@ def rates(address: Path, model: Path, invoke: Callable[[], object], turns: int) 
     for turn in range(turns + 1):
         alone = rate(invoke, TURN)
         for each in clients:
+            assert each.stdin
             each.stdin.write("go\n")
             each.stdin.flush()
-        all_of_them = sum(float(each.stdout.readline()) for each in clients)
+        all_of_them = sum(float(each.stdout.readline()) for each in clients if each.stdout)
         if turn:  # the first lets everybody start
             bare_rates.append(alone)
             together.append(all_of_them)
     for each in clients:
+        assert each.stdin
         each.stdin.close()
         each.wait()
     return float(np.median(bare_rates)), float(np.median(together))

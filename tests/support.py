@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 
-def until(condition: Callable[[], object], timeout: float = 20.0, what: str = "") -> None:
+def until(condition: Callable[..., object], timeout: float = 20.0, what: str = "") -> None:
     """Wait until a condition holds; fail with what was waited for when it does not come."""
     deadline = time.monotonic() + timeout
     while not condition():

@@ -36,7 +36,7 @@ from tensorflow.lite.python import schema_py_generated as schema
 
 from emflow_emulator.camera.scenes import SCENES, draw
 
-Pictures = npt.NDArray[np.uint8]
+Pictures = npt.NDArray[Any]
 Targets = npt.NDArray[np.float32]
 
 SIDE = 224
@@ -95,7 +95,7 @@ def compressed(pictures: list[Pictures], rng: np.random.Generator) -> Iterator[P
         if way == 1:
             quality = int(rng.integers(15, 96))
             _, data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
-            yield cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1]
+            yield np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))[..., ::-1]
         else:
             yield picture
 

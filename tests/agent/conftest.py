@@ -49,6 +49,7 @@ def photograph(shared_data: Path) -> Callable[[str], bytes]:
 
     def read(name: str) -> bytes:
         picture = cv2.imread(str(shared_data / "images" / name))
+        assert picture is not None
         return cv2.cvtColor(cv2.resize(picture, (224, 224)), cv2.COLOR_BGR2RGB).tobytes()
 
     return read
@@ -62,12 +63,12 @@ def mobilenet(stub: AgentStub, shared_data: Path) -> m.Model:
 
 
 @pytest.fixture(scope="session")
-def refused() -> Callable[[Callable[[], object]], tuple[grpc.StatusCode, str]]:
+def refused() -> Callable[[Callable[..., object]], tuple[grpc.StatusCode, str]]:
     """Make a call that has to be refused; its status and message."""
 
-    def make(call: Callable[[], object]) -> tuple[grpc.StatusCode, str]:
+    def make(call: Callable[..., object]) -> tuple[grpc.StatusCode, str]:
         with pytest.raises(grpc.RpcError) as caught:
             call()
-        return caught.value.code(), caught.value.details()
+        return caught.value.code(), str(caught.value.details())
 
     return make

@@ -40,7 +40,7 @@ class Forking:
         self._environment = read_at_start()
         self._socket, theirs = socket.socketpair()
         with theirs:
-            self._popen = subprocess.Popen([sys.executable, __file__], stdin=theirs, stdout=subprocess.DEVNULL)
+            self._popen = subprocess.Popen([sys.executable, __file__], stdin=theirs.fileno(), stdout=subprocess.DEVNULL)
         self._answers = self._socket.makefile("r")
 
     def can_run(self) -> bool:

@@ -16,7 +16,7 @@ from emflow_agent.capture.settings import CaptureSettings
 from emflow_agent.capture.spool import Spool
 
 PICTURE = np.random.default_rng(3).integers(0, 256, (1, 32, 48, 3), np.uint8)
-SCORES = np.float32([[0.25, 0.5, 0.25]])
+SCORES = np.array([[0.25, 0.5, 0.25]], np.float32)
 IDS = [str(uuid.UUID(int=number)) for number in range(4)]
 
 
@@ -79,7 +79,9 @@ def test_captures_become_arrays_and_pictures(emflow, folder: Path, tmp_path: Pat
     with np.load(tmp_path / "out" / f"{IDS[0]}.npz") as arrays:
         assert np.array_equal(arrays["input_input"], PICTURE)
         assert np.array_equal(arrays["output_scores"], SCORES)
-    assert np.array_equal(cv2.imread(str(tmp_path / "out" / f"{IDS[0]}.png"))[:, :, ::-1], PICTURE[0])
+    image = cv2.imread(str(tmp_path / "out" / f"{IDS[0]}.png"))
+    assert image is not None
+    assert np.array_equal(image[:, :, ::-1], PICTURE[0])
     assert len(emflow("captures", "export", folder, tmp_path / "all").out.splitlines()) == 8
 
 

@@ -20,7 +20,7 @@ ANNOTATIONS, SCAN, HOOK, HOOK_FOR_ALL, _ = BLOCKS
 def test_the_workflows_for_github_are_what_its_schema_allows(text: str, tmp_path: Path) -> None:
     (tmp_path / "workflows.yaml").write_text(text)
     checker = Path(sys.executable).parent / "check-jsonschema"
-    command = [checker, "--builtin-schema", "vendor.github-workflows", tmp_path / "workflows.yaml"]
+    command = [str(checker), "--builtin-schema", "vendor.github-workflows", str(tmp_path / "workflows.yaml")]
     checked = subprocess.run(command, capture_output=True, text=True)
     assert checked.returncode == 0, checked.stdout
 

@@ -162,6 +162,8 @@ def test_watching_tells_what_changes_until_ctrl_c(start, emflow, file, device): 
 def test_watching_ends_when_whoever_reads_it_has_gone(file, endpoint):  # noqa: F811
     command = [sys.executable, "-m", "emflow", "status", str(file), "--watch", "--every", "100ms"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as watching:
+        assert watching.stdout
+        assert watching.stderr
         assert "not deployed" in watching.stdout.readline()
         watching.stdout.close()  # as `head -1` does; there is no news that could not be written
         assert watching.wait(30) == 1

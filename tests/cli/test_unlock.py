@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -65,7 +66,7 @@ def test_unlock_takes_the_lock_away_and_the_next_apply_goes_through(emflow, file
 def test_an_apply_that_waits_for_a_job_changes_nothing_after_unlock(emflow, file, rollout):  # noqa: F811
     workflow = load(file)
     clients = rollout.clients(workflow)
-    calls = []
+    calls: list[Any] = []
 
     def unlock_meanwhile(event):
         if isinstance(event, Waiting) and event.resource == "model/package" and not calls:
@@ -96,6 +97,7 @@ def test_a_lock_is_written_only_over_what_was_read(file, bucket):  # noqa: F811
     second = store.write(b"second", first)
     assert second
     found = store.read()
+    assert found
     assert (found.body, found.version) == (b"second", second)
     assert 0 <= found.age < 30
     assert store.remove(first) is False
@@ -104,7 +106,7 @@ def test_a_lock_is_written_only_over_what_was_read(file, bucket):  # noqa: F811
 
 
 def test_an_object_that_is_no_lock_is_told_and_can_be_taken_away(emflow, file, bucket, client):  # noqa: F811
-    key = LockObject.of(load(file), None).key
+    key = LockObject.of(load(file), Clients(load(file).aws)).key
     client("s3").put_object(Bucket=bucket, Key=key, Body=b"no lock at all")
     refused = emflow("apply", file, "--yes", "--adopt", "bucket/components")
     assert refused.code == 1
@@ -150,6 +152,7 @@ def test_the_lock_that_a_second_ctrl_c_leaves_keeps_nobody_out(emflow, file, buc
         process.popen.wait()
     workflow = load(file)
     left = LockObject.of(workflow, Clients(workflow.aws)).read()
-    assert Holder.read(left.body).process == process.popen.pid
+    assert left
+    assert (Holder.read(left.body) or Holder.here()).process == process.popen.pid
     assert emflow("apply", file, "--yes", "--adopt", "bucket/components").code == 0
     assert "nobody holds the lock" in emflow("unlock", file, "--yes").out

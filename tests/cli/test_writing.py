@@ -89,7 +89,8 @@ def test_a_workflow_can_be_written_to_standard_output(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("args", [("init", "--yes", "--force"), ("render", "{demo}", "-o", ".")])
 def test_a_command_on_a_full_disk_keeps_what_was_there(tmp_path: Path, demo: Path, args: tuple[str, ...]) -> None:
-    ((tmp_path / "recipes").mkdir(), (tmp_path / "configuration").mkdir())
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "configuration").mkdir()
     for name in ("workflow.yaml", "deployment.json"):
         (tmp_path / name).write_text("good\n")
     command = [sys.executable, "-m", "emflow", *(each.format(demo=demo) for each in args)]

@@ -83,6 +83,7 @@ class Agent:
     def __init__(self, socket: Path, start: Callable[..., Process]) -> None:
         self.socket, self._start_process = socket, start
         self._frozen = False
+        self.process: Process
         self.give_back()
 
     def give_back(self) -> None:

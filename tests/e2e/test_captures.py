@@ -85,6 +85,7 @@ def test_the_bucket_has_what_the_camera_showed_and_what_the_model_said(
         shown = scenes.shown_at(datetime.fromisoformat(capture["time"]).timestamp(), scenes.DWELL)
         right += scenes.SCENES[int(scores.argmax())] == shown
         image = cv2.imread(str(next(file for file in files if file.name == f"{capture['id']}.png")))
+        assert image is not None
         assert np.array_equal(image[:, :, ::-1], picture[0])
     # A capture carries its frame's time; at a change of scenes the two may part.
     assert right >= len(captures) - 1

@@ -50,7 +50,7 @@ def watch(python: Callable[..., Process], scratch: Path, monkeypatch: pytest.Mon
 @pytest.fixture
 def file(scratch: Path, scenes_model: Path) -> Path:
     """The demo with a clip in the camera's place, and topics with places for names."""
-    video = cv2.VideoWriter(str(scratch / "clip.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 25, (320, 240))
+    video = cv2.VideoWriter(str(scratch / "clip.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 25, (320, 240))
     for number in range(50):
         video.write(scenes.draw(scenes.SCENES[0], 320, 240, np.random.default_rng(number)))
     video.release()

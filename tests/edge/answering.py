@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import grpc
 import numpy as np
@@ -60,13 +61,13 @@ class Answering:
             self._at_once += 1
             self.most_at_once = max(self.most_at_once, self._at_once)
         try:
-            values = np.float32(self.answer(request.tensors[0].byte_data[0])).tobytes()
+            values = np.array(self.answer(request.tensors[0].byte_data[0]), np.float32).tobytes()
         finally:
             with self._lock:
                 self._at_once -= 1
         return m.PredictResponse(tensors=[m.Tensor(tensor_metadata=self.classes, byte_data=values)])
 
-    def _unused(self, request: object, context: grpc.ServicerContext) -> None:
+    def _unused(self, request: Any, context: grpc.ServicerContext) -> Any:
         context.abort(grpc.StatusCode.UNIMPLEMENTED, "not in this test")
 
     ListModels = CaptureData = GetCaptureDataStatus = _unused

@@ -20,7 +20,7 @@ from emflow_proto.service import AgentStub
 from support import Process, signal_another_thread, until
 
 if TYPE_CHECKING:
-    from conftest import Edge
+    from edge.conftest import Edge
 
 pytestmark = pytest.mark.e2e
 DWELL = 1.0

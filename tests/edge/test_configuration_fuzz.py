@@ -104,13 +104,14 @@ class Running:
     """A component with one camera, and whatever went wrong in its threads."""
 
     def __init__(self, folder: Path, url: str) -> None:
-        self.good = {
+        self.good: dict[str, Any] = {
             "modelName": "net",
             "modelComponentName": f"{folder}/",
             "agentSocket": str(folder / "a.sock"),
             "streams": [{"name": "front", "url": url, "every": "0s"}],
         }
-        self.outlet, self.ended = Outlet(), []
+        self.outlet = Outlet()
+        self.ended: list[Any] = []
         self.component = Component("thing", lambda _: self.outlet, lambda name: ("", ""), self.ended.append)
         self.component.start(read(self.good))
 

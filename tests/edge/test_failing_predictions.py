@@ -123,5 +123,5 @@ def test_a_thread_that_gets_no_preprocessing_of_its_own_tries_again(
         broken.setattr("emflow_edge.model_adapter.Fitting.again", fails)
         running.component.change(dataclasses.replace(settings, version="2"))
         running.until_one_more("failed")
-    agent.answer = lambda _: tuple(np.float32([0.0, 0.0, 1.0]))
+    agent.answer = lambda _: tuple(np.array([0.0, 0.0, 1.0], np.float32))
     running.until_one_more("inferred")

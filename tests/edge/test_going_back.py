@@ -6,6 +6,7 @@ import dataclasses
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -32,7 +33,7 @@ class Running:
         self.component.start(self.first)
 
     @property
-    def told(self) -> dict[str, object]:
+    def told(self) -> dict[str, Any]:
         return self.component.status.now()
 
 
@@ -91,6 +92,7 @@ def test_a_model_that_is_refused_after_it_had_worked_is_not_exchanged_for_an_old
         until(lambda: running.told["streams"]["front"]["status"] == "absent")
         agent.loaded.clear()
         agent.refuses["other"] = grpc.StatusCode.FAILED_PRECONDITION
+        assert running.component._loading
         running.component._loading.agent._model = None
         running.component._lost()
         until(lambda: running.ended)

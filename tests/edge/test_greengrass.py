@@ -18,7 +18,7 @@ from emulator.core.ipc_device import access
 from support import Process, signal_another_thread, until
 
 if TYPE_CHECKING:
-    from conftest import Edge
+    from edge.conftest import Edge
 
 pytestmark = pytest.mark.e2e
 ARN = "arn:aws:secretsmanager:us-east-1:123456789012:secret:camera-AbCdEf"

@@ -1,6 +1,7 @@
 """Photographs through the whole of it, with LiteRT in the agent's place: what comes out is what is in the picture."""
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -26,9 +27,10 @@ def seen(file: Path, image: np.ndarray, model_io: ModelIO) -> tuple[Choice, ...]
     return fitting.outcome([interpreter.get_tensor(made["index"]).tobytes()], image).top
 
 
-def mobilenet(shared_data: Path, image: str, **io: object) -> tuple[Choice, ...]:
+def mobilenet(shared_data: Path, image: str, **io: Any) -> tuple[Choice, ...]:
     labels = shared_data / "models" / "imagenet_labels_1001.txt"
     frame = cv2.imread(str(shared_data / "images" / image))
+    assert frame is not None
     file = shared_data / "models" / "mobilenet_v2_1.0_224_quant.tflite"
     return seen(file, frame, ModelIO(labels=labels, class_offset=1, **io))
 

@@ -12,7 +12,7 @@ from edge.greengrass import Core, publishing
 from support import Process, until
 
 if TYPE_CHECKING:
-    from conftest import Edge
+    from edge.conftest import Edge
 
 pytestmark = pytest.mark.e2e
 

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -21,7 +22,7 @@ from support import until
 class Kept:
     """A model that is kept loaded, and what was told of it."""
 
-    def __init__(self, folder: Path, **settings: object) -> None:
+    def __init__(self, folder: Path, **settings: Any) -> None:
         self.folder = folder
         self.ready: list[Fitting] = []
         self.refused: list[EdgeProblem] = []
@@ -29,9 +30,13 @@ class Kept:
         self.loading = Loading(first, self._is_ready, lambda problem, _: self.refused.append(problem))
         self.loading.start()
 
-    def settings(self, **settings: object) -> Settings:
+    def settings(self, **settings: Any) -> Settings:
         streams = (Stream("front", "rtsp://camera/1"),)
-        whole = {"model_name": "net", "model_folder": self.folder, "agent_socket": str(self.folder / "a.sock")}
+        whole: dict[str, Any] = {
+            "model_name": "net",
+            "model_folder": self.folder,
+            "agent_socket": str(self.folder / "a.sock"),
+        }
         return Settings(**{**whole, "streams": streams, **settings})
 
     def _is_ready(self, agent: Agent, fitting: Fitting, settings: Settings) -> None:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ from support import until
 class Run:
     """A pipeline at work."""
 
-    def __init__(self, folder: Path, answering: Answering, **stream: object) -> None:
+    def __init__(self, folder: Path, answering: Answering, **stream: Any) -> None:
         self.answering, self.folder = answering, folder
         self.counters, self.timings = Counters(), Timings()
         self.source = Frames(self.counters)
@@ -72,7 +73,7 @@ class Run:
 def run(tmp_path: Path) -> Iterator[Callable[..., Run]]:
     with ExitStack() as stack:
 
-        def make(answer: Callable[[int], tuple[float, ...]], **stream: object) -> Run:
+        def make(answer: Callable[[int], tuple[float, ...]], **stream: Any) -> Run:
             answering = Answering(answer)
             stack.enter_context(served(answering, tmp_path / "a.sock"))
             run = Run(tmp_path, answering, **stream)

@@ -15,7 +15,7 @@ from edge.greengrass import THING, Core, publishing
 from support import Process, until
 
 if TYPE_CHECKING:
-    from conftest import Edge
+    from edge.conftest import Edge
 
 pytestmark = pytest.mark.e2e
 

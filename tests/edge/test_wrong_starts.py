@@ -12,7 +12,7 @@ import pytest
 from support import Process
 
 if TYPE_CHECKING:
-    from conftest import Edge
+    from edge.conftest import Edge
 
 pytestmark = pytest.mark.e2e
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import pytest
 
@@ -39,6 +40,8 @@ def endpoint(monkeypatch, signed_in):
         seen: list = []  # noqa: RUF012 one a test
 
     class Handler(BaseHTTPRequestHandler):
+        server: Server
+
         def do_POST(self):
             self._answer()
 
@@ -71,6 +74,6 @@ def endpoint(monkeypatch, signed_in):
 @pytest.fixture
 def pauses(monkeypatch):
     """How long botocore would have slept between tries; it does not sleep."""
-    taken = []
+    taken: list[Any] = []
     monkeypatch.setattr("botocore.endpoint.time.sleep", taken.append)
     return taken

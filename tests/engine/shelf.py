@@ -19,7 +19,7 @@ class Shelf:
 
     def __init__(self, there=True):
         self.there = there
-        self.found = None
+        self.found: tuple[bytes, str, float] | None = None
         self.writes = 0
         self.lost_answers = 0
         self._versions = itertools.count(1)
@@ -53,6 +53,14 @@ class Shelf:
                 return False
             self.found = None
             return True
+
+    @property
+    def holder(self) -> Holder:
+        """Whose document is there."""
+        assert self.found
+        holder = Holder.read(self.found[0])
+        assert holder
+        return holder
 
     def put(self, holder, age=0.0):
         self.found = (holder.document(), "v0", time.monotonic() - age)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import pytest
 from botocore.exceptions import EndpointConnectionError
@@ -18,7 +19,7 @@ from support import until
 
 def run(world, *things):
     """Plan and apply; the events, and the problem if there was one."""
-    events = []
+    events: list[Any] = []
     try:
         applied = apply_plan(make_plan(things, world), world, events.append)
     except Problem as problem:

@@ -7,7 +7,7 @@ import time
 
 import boto3
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ParamValidationError
 
 from emflow.engine.clients import Clients
 from emflow.engine.errors import as_problem, missing
@@ -107,7 +107,7 @@ def test_a_profile_that_does_not_exist_is_named():
 
 def test_a_value_that_aws_does_not_take_is_named(signed_in):
     client = boto3.client("iam", region_name="us-east-1")
-    with pytest.raises(client.exceptions.ClientError.__mro__[1]) as refused:
+    with pytest.raises(ParamValidationError) as refused:
         client.get_role(RoleName="")
     assert "RoleName" in as_problem(refused.value).what
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import pytest
 
@@ -56,7 +57,7 @@ def test_what_cannot_be_removed_keeps_what_it_needs_and_nothing_else():
         raise Problem("still in use")
 
     world = everything("a", "b", "c", "d")
-    events = []
+    events: list[Any] = []
     things = [thing("a"), thing("b", "a"), thing("c", "b", on_apply=fail), thing("d")]
     with pytest.raises(Problem, match="still in use"):
         remove(plan_removal(things, world), world, events.append)
@@ -69,7 +70,7 @@ def test_a_failure_leaves_the_rest_as_it_is():
         raise Problem("still in use")
 
     world = everything("a", "b", "c")
-    events = []
+    events: list[Any] = []
     things = [thing("a"), thing("b", "a", on_apply=fail), thing("c", "b")]
     with pytest.raises(Problem, match="still in use"):
         remove(plan_removal(things, world), world, events.append)
@@ -80,7 +81,8 @@ def test_a_failure_leaves_the_rest_as_it_is():
 
 
 def test_asked_to_stop_it_says_what_is_left_half_way_and_what_was_not_begun():
-    world, stop, events = everything("a", "b", "c"), Stop(), []
+    world, stop = everything("a", "b", "c"), Stop()
+    events: list[Any] = []
 
     def slowly(run):
         run.waiting("emptying", "1000 objects removed")

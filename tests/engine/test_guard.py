@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 
@@ -65,7 +66,8 @@ def test_a_place_for_the_lock_that_cannot_be_made_fails_the_apply():
 
 
 def test_a_part_of_a_workflow_before_its_first_apply_needs_no_lock_and_says_so():
-    shelf, world, events = Shelf(there=False), World(), []
+    shelf, world = Shelf(there=False), World()
+    events: list[Any] = []
     apply_plan(make_plan([thing("a")], world), world, events.append, lock=Lock(shelf))
     assert "a" in world.there
     (warned,) = [event for event in events if isinstance(event, Warned)]
@@ -84,7 +86,7 @@ def test_a_run_without_a_lock_ends_where_somebody_else_has_begun():
         apply_plan(plan, world, lock=Lock(shelf))
     assert "Run it again" in ended.value.mend
     assert list(world.there) == ["a"]
-    assert Holder.read(shelf.found[0]).owner == "anna@laptop"
+    assert shelf.holder.owner == "anna@laptop"
 
 
 def test_an_apply_that_finds_something_else_to_do_than_was_agreed_changes_nothing():

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,7 @@ def test_a_lock_is_held_until_it_is_let_go_and_leaves_nothing():
     shelf = Shelf()
     with Lock(shelf) as lock:
         assert lock.acquire()
-        assert Holder.read(shelf.found[0]).process == os.getpid()
+        assert shelf.holder.process == os.getpid()
     assert shelf.found is None
 
 
@@ -50,7 +51,8 @@ def test_whoever_comes_second_is_told_who_holds_it_since_when_and_how_to_go_on()
 
 def test_of_many_at_the_same_moment_one_gets_it():
     shelf = Shelf()
-    start, outcomes = threading.Barrier(8), []
+    start = threading.Barrier(8)
+    outcomes: list[Any] = []
 
     def ask():
         lock = Lock(shelf)
@@ -77,7 +79,7 @@ def test_one_that_nobody_renews_is_taken_over():
     Lock(shelf).refuse_if_held()
     with Lock(shelf) as lock:
         assert lock.acquire()
-        assert Holder.read(shelf.found[0]).owner != "anna@laptop"
+        assert shelf.holder.owner != "anna@laptop"
 
 
 def test_one_whose_process_has_ended_on_this_machine_is_taken_over_at_once():
@@ -113,7 +115,9 @@ def test_a_process_that_nobody_has_buried_is_gone():
 def test_a_lock_without_the_start_of_its_process_is_read_all_the_same():
     facts = json.loads(Holder.here().document())
     del facts["born"]
-    assert not Holder.read(json.dumps(facts).encode()).gone()
+    holder = Holder.read(json.dumps(facts).encode())
+    assert holder
+    assert not holder.gone()
 
 
 def test_one_whose_answer_was_lost_is_known_as_ones_own():
@@ -144,7 +148,7 @@ def test_one_that_was_taken_over_is_lost_and_stays_with_the_new_holder():
         shelf.put(other())
         until(lambda: lost(lock))
         assert "anna@laptop (process 4711) took it over" in lost(lock)
-    assert Holder.read(shelf.found[0]).owner == "anna@laptop"
+    assert shelf.holder.owner == "anna@laptop"
 
 
 def test_one_that_was_taken_away_is_lost_at_the_next_look_not_at_the_next_renewal():

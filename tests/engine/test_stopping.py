@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from typing import Any, cast
 
 import pytest
 
@@ -22,7 +23,7 @@ def asking(stop, why="interrupted by Ctrl-C", code=130):
 
 def run(stop, world, *things):
     """Plan and apply; the events, and what came out."""
-    events = []
+    events: list[Any] = []
     try:
         return events, apply_plan(make_plan(things, world), world, events.append, stop)
     except Problem as problem:
@@ -140,9 +141,9 @@ def test_the_second_look_under_the_lock_does_not_wait_for_an_answer_that_never_c
         def acquire(self):
             return True
 
-    released = []
+    released: list[Any] = []
     with pytest.raises(Interrupted) as stopped:
-        apply_plan(planned, Silent(), stop=stop, lock=Open())
+        apply_plan(planned, Silent(), stop=stop, lock=cast("Any", Open()))
     assert stopped.value.undone == ("bucket", "after")
     assert released == [True]
     answered.set()

@@ -7,12 +7,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from emflow.engine.clients import Clients
 from emflow.engine.resource import Diff, Inputs, Observed, Outputs, Run
 
 
 @dataclass
-class World:
-    """What exists, and everything that was done to it, in order."""
+class World(Clients):
+    """What exists, and everything that was done to it, in order. Has no clients, but is in their place."""
 
     there: dict[str, dict[str, Any]] = field(default_factory=dict)
     did: list[str] = field(default_factory=list)

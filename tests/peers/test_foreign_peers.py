@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import pytest
 
+from emflow.results.message import Result
 from emflow.results.watch import Watcher
 from emflow_emulator.camera import scenes
 from support import Process
@@ -45,4 +46,5 @@ def test_a_gstreamer_camera_is_seen_and_the_result_reaches_mosquitto(
         )
         for sequence in range(2):
             result = watcher.next(30.0)
+            assert isinstance(result, Result)
             assert (result.label, result.sequence, result.thing) == ("yellow star", sequence, "a-thing")

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,7 +45,7 @@ class Told:
 
 
 class Watched(Camera):
-    def __init__(self, url: str, **settings: object) -> None:
+    def __init__(self, url: str, **settings: Any) -> None:
         self.counters, self.stop, self.told = Counters(), threading.Event(), Told()
         super().__init__(Stream("peer", url, **{"every": 0.0, **settings}), self.counters, self.stop, self.told)
 
@@ -148,7 +149,7 @@ def test_stalled_with_its_connection_open_it_is_left_and_found_again(gstreamer_c
 def test_at_one_frame_a_second_only_its_key_frames_are_decoded(gstreamer_camera: Serve) -> None:
     _, url = gstreamer_camera("--keys", "15")
     with Watched(url, every=1.0) as camera:
-        moments = []
+        moments: list[Any] = []
         while len(moments) < 6:
             frame = camera.next()
             camera.cadence.taken(frame.at, frame.number)

@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from google.protobuf import descriptor_pb2
@@ -143,15 +144,15 @@ def test_every_message_and_call_has_a_class_and_a_glue() -> None:
 
 
 def test_the_types_for_editors_say_the_same() -> None:
-    classes = {
+    classes: dict[str, Any] = {
         node.name: node
         for node in ast.parse((PACKAGE / "messages.pyi").read_text()).body
         if isinstance(node, ast.ClassDef)
     }
     assert set(classes) == {*MESSAGES, *ENUMS}
     for name, fields in MESSAGES.items():
-        body = classes[name].body
-        attributes = {node.target.id for node in body if isinstance(node, ast.AnnAssign)}
+        body: list[Any] = classes[name].body
+        attributes = {str(getattr(node.target, "id", "")) for node in body if isinstance(node, ast.AnnAssign)}
         functions = {node.name: node for node in body if isinstance(node, ast.FunctionDef)}
         arguments = {argument.arg for argument in functions.pop("__init__").args.kwonlyargs}
         functions.pop("WhichOneof", None)

@@ -7,10 +7,10 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from google.protobuf import json_format
-from google.protobuf.message import Message
 
 from emflow_proto import messages as m
 
@@ -40,7 +40,7 @@ def generate(folder: Path, proto: str) -> Path:
     return folder
 
 
-def filled(message: Message, depth: int = 0) -> Message:
+def filled(message: Any, depth: int = 0) -> Any:
     """A message with something in every field, and the last member of each oneof."""
     for number, field in enumerate(message.DESCRIPTOR.fields, start=1):
         value = getattr(message, field.name)

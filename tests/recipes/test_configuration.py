@@ -89,8 +89,8 @@ def test_every_setting_of_a_stream_arrives(with_edge) -> None:
     }
     workflow = with_edge(streams=[given])
     (stream,) = read(workflow).streams
-    plain = {key: given[key] for key in ("name", "url", "transport", "backend", "pipeline")}
-    times = {"open_timeout": 10.0, "read_timeout": 1.5, "frozen_after": 300.0, "black_after": 0.0}
+    plain: dict[str, Any] = {key: given[key] for key in ("name", "url", "transport", "backend", "pipeline")}
+    times: dict[str, Any] = {"open_timeout": 10.0, "read_timeout": 1.5, "frozen_after": 300.0, "black_after": 0.0}
     assert stream == Stream(**plain, **times, every=0.0, every_frames=5, secret=SECRET)
     assert {type(value) for value in texts(application_configuration(workflow, "1.0.0"))} == {str}
 
@@ -142,7 +142,7 @@ def test_a_threshold_that_is_not_given_is_the_tasks(with_edge) -> None:
 
 
 def test_every_setting_of_publishing_and_watching_arrives(with_edge) -> None:
-    publish = {
+    publish: dict[str, Any] = {
         "topic": "em/{thing}/{stream}/{model}",
         "qos": 0,
         "status_topic": "em/status/{thing}",
@@ -161,7 +161,7 @@ def test_every_setting_of_publishing_and_watching_arrives(with_edge) -> None:
             metrics={"every": "5m", "port": 9464},
         )
     )
-    filled = {"status_topic": "em/status/Core-001", "metrics_topic": "em/metrics/scenes-224-quant"}
+    filled: dict[str, Any] = {"status_topic": "em/status/Core-001", "metrics_topic": "em/metrics/scenes-224-quant"}
     assert found.publish == Publishing(**{**publish, **filled, "every": 600.0, "expiry": 3600})
     assert found.observing == Observing("json", "debug", 300.0, 9464)
     assert (found.capture.enabled, found.capture.every_frames) == (True, 50)
@@ -226,7 +226,7 @@ def test_every_key_of_the_workflows_open_agent_is_a_setting_of_the_agent(demo: W
     """By setting each to something else than its default."""
     other: dict[type, Any] = {bool: True, int: 2, str: "x", dict: {"A": "b"}, tuple: ("/x",), type(None): "vx"}
     own = demo.edge.agent.open
-    changes = {
+    changes: dict[str, Any] = {
         field.name: not value if isinstance(value := getattr(own, field.name), bool) else other[type(value)]
         for field in dataclasses.fields(own)
     } | {"threads": 2, "metrics_period": "2m"}

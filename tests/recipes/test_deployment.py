@@ -111,6 +111,7 @@ def test_aws_takes_the_components_as_they_are(fixture: str, request: pytest.Fixt
         "deploymentName": workflow.cloud.deployment.name,
         "components": deployment_components(workflow, {}, "1.0.0"),
     }
+    assert shape
     report = ParamValidator().validate(given, shape)
     assert not report.has_errors(), report.generate_report()
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from botocore.awsrequest import AWSResponse
+from botocore.compat import HTTPHeaders
 from botocore.exceptions import ConnectionClosedError
 from botocore.httpsession import URLLib3Session
 
@@ -122,7 +123,7 @@ def slow_down(request: Any, service: str) -> AWSResponse:
             body = '{"__type": "ThrottlingException", "message": "Rate exceeded"}'
     if request.method == "HEAD":
         body = ""
-    return AWSResponse(request.url, status, headers, _Body(body.encode()))
+    return AWSResponse(request.url, status, HTTPHeaders.from_dict(headers), _Body(body.encode()))
 
 
 class _Body:

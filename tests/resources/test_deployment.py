@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from typing import Any
 
 import pytest
 from botocore.exceptions import ReadTimeoutError
@@ -11,7 +12,7 @@ from botocore.exceptions import ReadTimeoutError
 from emflow.engine.apply import apply_plan
 from emflow.engine.events import Done, Failed, Waiting
 from emflow.engine.plan import make_plan
-from emflow.engine.resource import Action
+from emflow.engine.resource import Action, Inputs
 from emflow.problems import Problem
 from emflow.recipes.components import application
 from emflow.resources import build, wait_for_deployment
@@ -77,7 +78,9 @@ def test_a_component_that_the_workflow_drops_leaves_the_devices_and_others_stay(
     more = within(workflow, "cloud.deployment", components={**public, cli: "latest"})
     rollout.apply(more)
     theirs = {"componentVersion": "2.12.6"}
-    found = greengrass.get_deployment(deploymentId=latest_deployment(rollout.own(workflow), target)["deploymentId"])
+    latest = latest_deployment(rollout.own(workflow), target)
+    assert latest
+    found = greengrass.get_deployment(deploymentId=latest["deploymentId"])
     # Somebody revises it on a path that loses our tags, and adds a component of their own making.
     greengrass.create_deployment(
         targetArn=target, deploymentName=found["deploymentName"], components={**found["components"]}
@@ -231,7 +234,7 @@ def test_waiting_ends_when_the_device_has_succeeded(rollout, workflow, deployed,
 def test_a_device_that_failed_is_named_with_its_reason_and_error_stack(rollout, workflow, deployed, thing, report):
     reason = "the artifact's digest is wrong"
     report(thing, deployed, "FAILED", reason=reason, errorStack=["DEPLOYMENT_FAILURE", "ARTIFACT_CHECKSUM_MISMATCH"])
-    events = []
+    events: list[Any] = []
     with pytest.raises(Problem) as failed:
         wait_for_deployment(workflow, rollout.own(workflow), events.append, timeout=20)
     assert f"{thing}: the deployment FAILED: {reason}" in failed.value.what
@@ -316,6 +319,6 @@ def test_a_component_version_that_failed_is_refused_with_its_reason_until_asked_
     broken = {"state": "FAILED", "message": "bad recipe", "tags": {"emflow:digest": component.digest}}
     observed = {"versions": {"1.0.0": broken}}
     with pytest.raises(Problem, match=r"1\.0\.0 FAILED: bad recipe"):
-        component.diff(observed, None)
+        component.diff(observed, Inputs({}))
     again = ComponentVersion(ours, component.mark, retry_failed=True)
-    assert again.diff(observed, None).outputs == {"version": "1.0.1"}
+    assert again.diff(observed, Inputs({})).outputs == {"version": "1.0.1"}

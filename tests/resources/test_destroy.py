@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import boto3
 import pytest
@@ -193,7 +194,7 @@ def test_components_go_from_the_devices_even_if_somebody_revised_our_deployment(
 def befallen(rollout, workflow):
     """Clients to whose calls something happens, which a test may set."""
     current = [Faults()]
-    session = boto3.Session(region_name=workflow.aws.region)
+    session: Any = boto3.Session(region_name=workflow.aws.region)
     session.events.register("before-send", lambda **call: current[0](**call))
     clients = Clients(workflow.aws, session)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from botocore.exceptions import ReadTimeoutError
 
@@ -155,7 +157,7 @@ def test_a_registration_whose_answer_was_lost_is_not_repeated(rollout, workflow,
     devices = tuple(f"new-{number}" for number in range(150))
     many = within(workflow, "cloud.fleet", devices=devices)
     rollout.apply(within(workflow, "cloud.fleet", devices=()))
-    lost = []
+    lost: list[Any] = []
 
     def lose(**_):
         if not lost:

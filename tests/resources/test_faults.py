@@ -57,7 +57,8 @@ class User:
     def __init__(self) -> None:
         self._faults = Faults()
         self._session = boto3.Session(region_name=REGION)
-        self._session.events.register("before-send", lambda **call: self._faults(**call))
+        events: Any = self._session.events
+        events.register("before-send", lambda **call: self._faults(**call))
         self._clients = Clients(Aws(region=REGION), self._session)
 
     def apply(self, case: Case, faults: Faults, holder: Holder) -> Applied:
@@ -176,7 +177,7 @@ def test_killed_before_its_first_changing_call_it_has_done_nothing(world, undist
 
 
 def test_killed_after_any_changing_call_and_run_again_it_ends_the_same(world, undisturbed):
-    wrong = {}
+    wrong: dict[str, Any] = {}
     for point in undisturbed.calls:
         case = world.case()
         faults = Faults(kill_at=point)
@@ -205,14 +206,14 @@ def test_killed_again_and_again_it_still_ends_the_same(world, undisturbed):
 
 @pytest.mark.e2e
 def test_the_answer_to_any_one_changing_call_lost_it_ends_the_same(world, undisturbed):
-    wrong = {}
+    wrong: dict[str, Any] = {}
     for point in undisturbed.calls:
         case = world.case()
         faults = Faults(lose=point)
         try:
             world.apply(case, faults)
             assert faults.struck, point
-            problem = difference(world.left(case), undisturbed.left)
+            problem: Any = difference(world.left(case), undisturbed.left)
         except Problem as failed:
             problem = str(failed)
         if problem:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -101,7 +102,7 @@ def test_the_answer_to_any_one_changing_call_lost_it_ends_the_same(world, change
         case = changes.case()
         try:
             world.apply(case, Faults(lose=point))
-            problem = difference(world.left(case), undisturbed.left)
+            problem: Any = difference(world.left(case), undisturbed.left)
         except Problem as failed:
             problem = str(failed)
         if problem:

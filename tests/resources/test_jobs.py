@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import islice
+from typing import Any
 
 import pytest
 from botocore.exceptions import ReadTimeoutError
@@ -37,7 +38,7 @@ def wrong(workflow):
 
 
 def test_a_failed_job_shows_its_reason_stops_the_rest_and_leaves_what_was_done(rollout, wrong, client):
-    events = []
+    events: list[Any] = []
     with pytest.raises(Problem) as failed:
         rollout.apply(wrong, events.append)
     job = wrong.cloud.compile.job
@@ -82,7 +83,7 @@ def test_after_a_mended_input_what_was_done_is_reused_and_the_rest_is_made(rollo
 
 
 def test_the_states_of_a_job_are_told_while_it_runs(rollout, workflow):
-    events = []
+    events: list[Any] = []
     rollout.apply(workflow, events.append)
     told = [event.state for event in events if isinstance(event, Waiting) and event.resource == "model/compilation"]
     assert told

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from botocore.stub import Stubber
 
@@ -104,7 +106,7 @@ def test_a_component_that_left_the_workflow_is_deleted_after_the_devices_have_lo
     helper = helped.components[0].name
     found = step(rollout.plan(bare), "leftover/components")
     assert [(change.field, change.old, change.new) for change in found.diff.changes] == [(helper, "1.0.0", None)]
-    done = []
+    done: list[Any] = []
     rollout.apply(bare, done.append)
     order = [call for call in rollout.changing_calls if "Deploy" in call or "DeleteComponent" in call]
     assert order == ["greengrassv2:CreateDeployment", "greengrassv2:DeleteComponent"]

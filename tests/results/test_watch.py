@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from awscrt import mqtt
@@ -81,7 +82,7 @@ def test_nothing_in_time_is_a_timeout(broker: Broker) -> None:
 
 def test_iterating_waits_and_ends_when_the_watcher_is_closed(broker: Broker) -> None:
     with watching(broker, "em/inference") as watcher:
-        seen = []
+        seen: list[Any] = []
         reader = threading.Thread(target=lambda: seen.extend(watcher))
         reader.start()
         publish(broker, result(1))

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from emflow.workflow.redaction import forget, masked, redacted, remember, without_passwords
 from emflow.workflow.source.positions import Span, finding_at
 
-ANY = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=30)
-ON_A_LINE = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\r\n"), min_size=1, max_size=30)
+ANY = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30)
+ON_A_LINE = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\n"), min_size=1, max_size=30)
 NASTY = st.text("12 3:@/\"'\\#?&=,;{}[]<>$*a", min_size=1, max_size=12)
 KEYS = st.sampled_from(["password", "pwd", "pass", "token", "access_token", "api_key", "auth", "X-Amz-Signature"])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -69,7 +70,8 @@ def test_the_workflow_knows_the_components_addresses_and_presets() -> None:
 def test_what_the_workflow_lets_through_the_component_takes(workflow: Workflow, url: str) -> None:
     pipelines = (None, "imx8mp", "decodebin", "nonsense", "videotestsrc ! appsink")
     let_through = 0
-    for transport, backend, pipeline in itertools.product(of_component.TRANSPORTS, of_component.BACKENDS, pipelines):
+    ways: Any = itertools.product(of_component.TRANSPORTS, of_component.BACKENDS, pipelines)
+    for transport, backend, pipeline in ways:
         stream = Stream(name="a", url=url, transport=transport, backend=backend, pipeline=pipeline)
         if not refused(workflow, stream):
             assert not component_refuses(stream), stream

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -182,7 +183,7 @@ def test_the_partitions_are_those_of_the_installed_botocore() -> None:
 def test_the_targets_are_those_of_the_installed_botocore() -> None:
     import botocore.session
 
-    model = botocore.session.get_session().get_service_model("sagemaker")
+    model: Any = botocore.session.get_session().get_service_model("sagemaker")
     known = set(model.shape_for("TargetDevice").enum)
     assert known == NEO_DEVICES | NEO_CLOUD
     assert not NEO_DEVICES & NEO_CLOUD

@@ -142,7 +142,7 @@ def test_the_reader_says_what_the_runtime_says(shared_data: Path) -> None:
 def test_a_damaged_model_is_refused_and_nothing_else_happens() -> None:
     whole = SCENES.read_bytes()
     chance = random.Random(0)
-    outcomes = set()
+    outcomes: set[object] = set()
     for _ in range(3000):
         damaged = bytearray(whole[: chance.choice((len(whole), 60, 400, 5000))])
         for _ in range(chance.randrange(6)):

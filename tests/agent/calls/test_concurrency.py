@@ -54,7 +54,7 @@ class Bench:
         self.channels.append(channel)
         return AgentStub(channel)
 
-    def occupied(self) -> grpc.Future:
+    def occupied(self) -> Any:
         """A call that has the slow model."""
         began = self.slow.began
         call = self.client().Predict.future(picture())
@@ -62,7 +62,7 @@ class Bench:
         until(lambda: self.slow.began > began, what="a call that runs")
         return call
 
-    def queued(self, stub: AgentStub, first: int = 0, **options: Any) -> grpc.Future:
+    def queued(self, stub: AgentStub, first: int = 0, **options: Any) -> Any:
         """A call that waits for the slow model."""
         before = self.turns.waiting
         call = stub.Predict.future(picture(first), **options)
@@ -81,7 +81,8 @@ def bench(tmp_path: Path, folder: Path) -> Iterator[Bench]:
     for name in ("slow", "fast"):
         store.load(name, str(folder))
     loaded = store.get("slow")
-    loaded._runtime = slow = Slow(loaded._runtime)
+    slow: Any = Slow(loaded._runtime)
+    loaded._runtime = slow
     made = Bench(address, store, slow)
     with serving(AgentService(store), address, clean_stale_socket=False, grace=0.0):
         yield made

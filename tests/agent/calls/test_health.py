@@ -6,9 +6,9 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import pytest
@@ -81,7 +81,7 @@ def test_a_watcher_that_hangs_up_leaves_no_worker_behind() -> None:
         def __init__(self) -> None:
             self.active = True
 
-        def add_callback(self, then: object) -> bool:
+        def add_callback(self, then: Callable[[], object]) -> bool:
             self.then = then
             return True
 
@@ -89,7 +89,7 @@ def test_a_watcher_that_hangs_up_leaves_no_worker_behind() -> None:
             return self.active
 
     servicer, context = Health((AGENT,)), Context()
-    watching = servicer.Watch(health.HealthCheckRequest(service=AGENT), context)
+    watching = servicer.Watch(health.HealthCheckRequest(service=AGENT), cast("Any", context))
     assert next(watching).status == health.SERVING
     context.active = False
     context.then()

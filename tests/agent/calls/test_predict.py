@@ -15,7 +15,7 @@ from emflow_proto import messages as m
 from emflow_proto.service import AgentStub
 from emflow_proto.shared_memory import SharedBuffer
 
-Refusal = Callable[[Callable[[], object]], tuple[grpc.StatusCode, str]]
+Refusal = Callable[[Callable[..., object]], tuple[grpc.StatusCode, str]]
 SIZE = 224 * 224 * 3
 
 

@@ -157,7 +157,7 @@ def test_a_model_that_crashes_its_runtime_is_refused_and_the_others_go_on(
         with pytest.raises(grpc.RpcError) as caught:
             stub.LoadModel(m.LoadModelRequest(url=str(damaged), name="damaged"))
         assert caught.value.code() == grpc.StatusCode.FAILED_PRECONDITION
-        assert "it crashes LiteRT (SIGSEGV)" in caught.value.details()
+        assert "it crashes LiteRT (SIGSEGV)" in str(caught.value.details())
         request = m.PredictRequest(name="whole", tensors=[m.Tensor(byte_data=bytes(150528))])
         assert stub.Predict(request).tensors
 
@@ -259,7 +259,7 @@ def test_a_model_that_does_not_fit_is_refused_and_the_others_go_on(
         with pytest.raises(grpc.RpcError) as caught:
             stub.LoadModel(m.LoadModelRequest(url=str(large), name="large"))
         assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
-        assert "needs about 1091 MB" in caught.value.details()
+        assert "needs about 1091 MB" in str(caught.value.details())
         request = m.PredictRequest(name="small", tensors=[m.Tensor(byte_data=bytes(150528))])
         assert stub.Predict(request).tensors
 

@@ -50,7 +50,7 @@ def test_several_inputs_each_need_their_name_once(sent: list[m.Tensor], problem:
     ],
 )
 def test_every_element_type_that_clients_know_has_its_name_and_width(dtype: type, name: str, width: int) -> None:
-    described = spec(b"t", dtype, np.array([2, 3], np.int32))
+    described = spec(b"t", dtype, tuple(np.array([2, 3], np.int32)))
     assert (described.data_type.name, described.nbytes) == (name, 6 * width)
     assert list(described.metadata.shape) == [2, 3]
 

@@ -51,20 +51,22 @@ class Call:
             except Refused as refusal:
                 self.refusal = refusal
 
-        self.thread = threading.Thread(target=run)
-        self.thread.start()
+        self.thread = thread = threading.Thread(target=run)
+        thread.start()
         if waits:
-            until(lambda: turns.waiting != before or not self.thread.is_alive(), what="a call that waits")
+            until(lambda: turns.waiting != before or not thread.is_alive(), what="a call that waits")
         return self
 
     def ended(self) -> Call:
+        assert self.thread
         self.thread.join(20)
         assert not self.thread.is_alive()
         return self
 
 
 def test_clients_take_turns_however_many_calls_each_has_waiting() -> None:
-    turns, order = Turns("a", most=64), []
+    turns = Turns("a", most=64)
+    order: list[Any] = []
     with turns.turn(Call("holder")):
         calls = [Call(client, order).start(turns) for client in ["greedy"] * 6 + ["modest"] * 2 + ["third"]]
     for call in calls:
@@ -110,7 +112,8 @@ def test_a_full_queue_makes_room_for_a_client_that_has_less_of_it() -> None:
 
 
 def test_a_caller_that_goes_while_it_waits_gets_no_turn() -> None:
-    turns, order = Turns("a", most=8), []
+    turns = Turns("a", most=8)
+    order: list[Any] = []
     with turns.turn(Call("holder")):
         gone, stays = Call("gone", order).start(turns), Call("stays", order).start(turns)
         gone.hang_up()
@@ -129,7 +132,8 @@ def test_a_caller_that_was_gone_before_it_waited_gets_no_turn() -> None:
 
 
 def test_a_turn_that_comes_as_its_caller_goes_is_passed_on() -> None:
-    turns, order = Turns("a", most=8), []
+    turns = Turns("a", most=8)
+    order: list[Any] = []
 
     class GoneUnnoticed(Call):
         def when_gone(self, then: Callable[[], None]) -> None:
@@ -164,7 +168,7 @@ def working(turns: Turns) -> list[threading.Thread]:
     return [turns._worker] if turns._worker is not None and turns._worker.is_alive() else []
 
 
-def brought(turns: Turns, work: Callable[[], object], caller: Call | None = None) -> Future[object]:
+def brought(turns: Turns, work: Callable[..., object], caller: Call | None = None) -> Future[object]:
     """Bring work from a thread of its own, while somebody has the turn; returns when it waits."""
     before, done = turns.waiting, Future[object]()
 

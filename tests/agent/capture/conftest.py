@@ -85,7 +85,14 @@ def capturing(tmp_path: Path) -> Iterator[Callable[..., Capturing]]:
     started: list[Capturing] = []
 
     def make(**settings: Any) -> Capturing:
-        given = {"fleet": FLEET, "device": DEVICE, "push_period": 0.05, "batch": 3, "buffer": 9, "upload_period": 0.1}
+        given: dict[str, Any] = {
+            "fleet": FLEET,
+            "device": DEVICE,
+            "push_period": 0.05,
+            "batch": 3,
+            "buffer": 9,
+            "upload_period": 0.1,
+        }
         one = Capturing(CaptureSettings(**(given | settings)), pauses=lambda: Pauses(0.02, 0.1))
         one.open()
         one.start()

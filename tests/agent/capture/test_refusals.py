@@ -19,7 +19,7 @@ from emflow_proto.shared_memory import SharedBuffer
 from support import until
 
 Agent = Callable[..., AgentStub]
-Refusal = Callable[[Callable[[], object]], tuple[grpc.StatusCode, str]]
+Refusal = Callable[[Callable[..., object]], tuple[grpc.StatusCode, str]]
 Code = grpc.StatusCode
 
 

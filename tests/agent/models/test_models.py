@@ -14,7 +14,7 @@ import pytest
 from emflow_proto import messages as m
 from emflow_proto.service import AgentStub
 
-Refusal = Callable[[Callable[[], object]], tuple[grpc.StatusCode, str]]
+Refusal = Callable[[Callable[..., object]], tuple[grpc.StatusCode, str]]
 
 
 def load(stub: AgentStub, url: object, name: str = "scenes") -> m.Model:

@@ -82,7 +82,7 @@ class Conversion:
         scale, zero = tensor["quantization"]
         names = [f"scale{index}", f"zero{index}"]
         if not any(weight.name == names[0] for weight in self.weights):
-            self.constant(index, np.float32(scale).reshape(()), "scale")
+            self.constant(index, np.array(scale, np.float32).reshape(()), "scale")
             self.constant(index, np.array(zero, tensor["dtype"]), "zero")
         return names
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import grpc
@@ -15,7 +15,7 @@ from emflow_proto import messages as m
 from emflow_proto.service import AgentStub
 from support import Process
 
-Start = Callable[..., "contextmanager[tuple[AgentStub, Process]]"]
+Start = Callable[..., AbstractContextManager[tuple[AgentStub, Process]]]
 
 
 @pytest.fixture

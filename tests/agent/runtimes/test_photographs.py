@@ -21,6 +21,7 @@ MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 def pixels(shared_data: Path, name: str) -> np.ndarray:
     picture = cv2.imread(str(shared_data / "images" / name))
+    assert picture is not None
     return cv2.cvtColor(cv2.resize(picture, (224, 224)), cv2.COLOR_BGR2RGB)
 
 

@@ -1,5 +1,7 @@
 import hashlib
 import re
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -32,7 +34,7 @@ def test_the_oldest_digest_is_answered_as_cameras_want_it() -> None:
 
 
 @pytest.mark.parametrize(("name", "function"), [("MD5", hashlib.md5), ("SHA-256", hashlib.sha256)])
-def test_a_digest_with_quality_of_protection_counts_its_answers(name: str, function: "type[hashlib._Hash]") -> None:
+def test_a_digest_with_quality_of_protection_counts_its_answers(name: str, function: Callable[[bytes], Any]) -> None:
     asked = challenge([RFC_7616.format(name)])
     assert asked
     answers = Answers(asked, "Mufasa", "Circle of Life")

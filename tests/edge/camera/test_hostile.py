@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -114,7 +115,8 @@ def test_what_nobody_foresaw_costs_the_camera_and_not_the_run(monkeypatch: pytes
         raise MemoryError("rtsp://admin:s3cret@camera/")
 
     monkeypatch.setattr(registry, "open_capture", opened)
-    told, stop, failed = Told(), threading.Event(), []
+    told, stop = Told(), threading.Event()
+    failed: list[Any] = []
     monkeypatch.setattr(threading, "excepthook", failed.append)
     source = Camera(Stream("front", "rtsp://camera/"), Counters(), stop, told)
     source.start()

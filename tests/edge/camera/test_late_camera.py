@@ -20,7 +20,7 @@ from emflow_emulator.camera import scenes
 from emflow_schema.edge_config import Stream
 
 if TYPE_CHECKING:
-    from conftest import Edge
+    from edge.conftest import Edge
 
 SWALLOWED = 0.4
 

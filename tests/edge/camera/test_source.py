@@ -19,7 +19,7 @@ from emflow_schema.errors import EdgeProblem
 from support import until
 
 if TYPE_CHECKING:
-    from conftest import Edge
+    from edge.conftest import Edge
 
 
 def why_absent(host: str, port: int) -> str:

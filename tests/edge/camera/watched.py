@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 from emflow_edge.camera.reader import Camera, Credentials, Frame
 from emflow_edge.metrics.counters import Counters
@@ -34,7 +35,7 @@ class Heard:
 class Watched(Camera):
     """A camera with what belongs to it, for a test."""
 
-    def __init__(self, url: str, credentials: Credentials | None = None, **settings: object) -> None:
+    def __init__(self, url: str, credentials: Credentials | None = None, **settings: Any) -> None:
         self.counters, self.stop, self.heard = Counters(), threading.Event(), Heard()
         stream = Stream("front", url, **{"every": 0.0, **settings})
         super().__init__(stream, self.counters, self.stop, self.heard, credentials)

@@ -18,7 +18,7 @@ from emflow_edge.inference.agent_client import Agent, Gone
 from emflow_proto import messages as m
 
 if TYPE_CHECKING:
-    from conftest import Edge
+    from edge.conftest import Edge
 
 
 class Refusing(AgentService):

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from awscrt import io, mqtt
@@ -21,7 +21,7 @@ from emflow_emulator.access import BrokerUser
 from emflow_emulator.broker import Broker
 
 if TYPE_CHECKING:
-    from conftest import Edge
+    from edge.conftest import Edge
 from emflow_edge.results.mqtt import Mqtt5Outlet, Mqtt311Outlet
 from emflow_edge.results.sinks import Destination, Message, StdoutOutlet, destination
 from emflow_schema.errors import EdgeProblem
@@ -119,7 +119,7 @@ def test_a_broker_that_does_not_know_mqtt_5_is_an_error(broker: Broker) -> None:
 def test_a_certificate_that_is_none_is_told(tmp_path: Path, absent_port: int, file: str) -> None:
     pem = tmp_path / "a.pem"
     pem.write_text("no certificate")
-    files = {"cert": pem, "key": pem} if file == "cert" else {"ca": pem}
+    files: dict[str, Any] = {"cert": pem, "key": pem} if file == "cert" else {"ca": pem}
     to = Destination("mqtt", "127.0.0.1", absent_port, tls=True, **files)
     for outlet in (Mqtt311Outlet(to, "thing"), Mqtt5Outlet(to, "thing", 0)):
         with pytest.raises(EdgeProblem, match="no certificate or key that TLS can use"):

@@ -44,7 +44,7 @@ def test_a_broker_that_hangs_holds_nobody_up_and_the_oldest_results_go(
     out = publisher(depth=3)
     for number in range(UNDER_WAY):
         out.put(result(number))
-        until(lambda sent=number + 1: len(other.asked) == sent, what="it to be under way")  # type: ignore[misc]
+        until(lambda sent=number + 1: len(other.asked) == sent, what="it to be under way")
     begin = time.monotonic()
     for number in range(UNDER_WAY, 1000):
         out.put(result(number))

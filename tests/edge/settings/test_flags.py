@@ -1,4 +1,5 @@
 import errno
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,8 @@ DEPLOYED = {
 }
 
 
-def settled(*arguments: str, config: dict[str, object] | None = None) -> Settings:
-    return settings(overlay(config or {}, parse(arguments)), Path("/assets"))
+def settled(*arguments: str, config: Mapping[str, object] | None = None) -> Settings:
+    return settings(overlay(dict(config or {}), parse(arguments)), Path("/assets"))
 
 
 def test_the_workshops_command_line_is_enough() -> None:

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ class Decode(Classification):
         return super().__call__([data]).top
 
 
-def confidences(choices: tuple[Choice, ...]) -> dict[int, float]:
+def confidences(choices: tuple[Choice, ...]) -> dict[int, Any]:
     return {one.index: pytest.approx(one.confidence, abs=1e-6) for one in choices}
 
 
@@ -52,8 +53,10 @@ def test_a_signed_output_comes_as_uint8_and_is_read_as_signed() -> None:
 
 def test_float_logits_of_a_compiled_model_are_softmaxed_and_a_distribution_is_left_alone() -> None:
     decode = Decode(model("float32", 2), None, ModelIO())
-    assert confidences(decode(np.float32([0.25, 0.75]).tobytes())) == {1: 0.75, 0: 0.25}
-    assert decode(np.float32([1000, 1003]).tobytes())[0].confidence == pytest.approx(1 / (1 + np.exp(-3)), abs=1e-6)
+    assert confidences(decode(np.array([0.25, 0.75], np.float32).tobytes())) == {1: 0.75, 0: 0.25}
+    assert decode(np.array([1000, 1003], np.float32).tobytes())[0].confidence == pytest.approx(
+        1 / (1 + np.exp(-3)), abs=1e-6
+    )
 
 
 def test_bytes_of_a_compiled_model_without_a_scale_are_the_workshops_number_and_it_is_known_for_that() -> None:
@@ -63,7 +66,7 @@ def test_bytes_of_a_compiled_model_without_a_scale_are_the_workshops_number_and_
 
 
 def test_what_is_done_to_the_output_can_be_said() -> None:
-    values = np.float32([0.25, 0.75]).tobytes()
+    values = np.array([0.25, 0.75], np.float32).tobytes()
     always = Decode(model("float32", 2), facts("float32", confidences=True), ModelIO(activation="softmax"))
     assert always(values)[0].confidence == pytest.approx(1 / (1 + np.exp(-0.5)), abs=1e-6)
     never = Decode(model("float32", 2), facts("float32"), ModelIO(activation="none"))
@@ -79,7 +82,7 @@ def test_classes_before_the_offset_have_negative_indices_whether_or_not_they_are
     io = ModelIO(class_offset=1, labels=labels)
     decode = Decode(model("float32", 3), facts("float32", confidences=True), io)
     first = None if len(lines) == 2 else "background"
-    assert [(one.index, one.label) for one in decode(np.float32([0.5, 0.2, 0.3]).tobytes())] == [
+    assert [(one.index, one.label) for one in decode(np.array([0.5, 0.2, 0.3], np.float32).tobytes())] == [
         (-1, first),
         (1, "b"),
         (0, "a"),
@@ -87,7 +90,7 @@ def test_classes_before_the_offset_have_negative_indices_whether_or_not_they_are
 
 
 def test_the_best_class_is_always_told_and_others_from_the_threshold_on() -> None:
-    values = np.float32([0.15, 0.45, 0.4]).tobytes()
+    values = np.array([0.15, 0.45, 0.4], np.float32).tobytes()
     told = {
         threshold: Decode(model("float32", 3), None, ModelIO(threshold=threshold))(values) for threshold in (0.2, 0.9)
     }
@@ -104,7 +107,7 @@ def test_the_workshops_confidence_is_the_raw_byte_whatever_the_file_says() -> No
 
 def test_classes_that_do_not_exclude_each_other_get_a_sigmoid() -> None:
     decode = Decode(model("float32", 2), None, ModelIO(activation="sigmoid"))
-    assert confidences(decode(np.float32([0, 100]).tobytes())) == {1: 1, 0: 0.5}
+    assert confidences(decode(np.array([0, 100], np.float32).tobytes())) == {1: 1, 0: 0.5}
 
 
 def test_of_two_equal_classes_the_lower_comes_first_and_only_the_best_few_are_told() -> None:
@@ -119,14 +122,14 @@ def test_of_two_equal_classes_the_lower_comes_first_and_only_the_best_few_are_to
 def test_what_is_no_number_is_no_result(value: float, known: ModelFacts | None, activation: str) -> None:
     decode = Decode(model("float64", 3), known, ModelIO(activation=activation))
     with pytest.raises(NoNumbers, match="1 of the 3 values in the model's answer are NaN or infinite"):
-        decode(np.float64([0.25, value, 0.5]).tobytes())
+        decode(np.array([0.25, value, 0.5], np.float64).tobytes())
 
 
 @pytest.mark.filterwarnings("error")
 def test_numbers_of_any_size_are_a_result() -> None:
     decode = Decode(model("float32", 3), None, ModelIO())
-    assert confidences(decode(np.float32([-3e38, 3e38, 0]).tobytes())) == {1: 1, 0: 0, 2: 0}
-    assert sum(one.confidence for one in decode(np.float32([3e38] * 3).tobytes())) == pytest.approx(1)
+    assert confidences(decode(np.array([-3e38, 3e38, 0], np.float32).tobytes())) == {1: 1, 0: 0, 2: 0}
+    assert sum(one.confidence for one in decode(np.array([3e38] * 3, np.float32).tobytes())) == pytest.approx(1)
 
 
 def test_an_answer_of_another_size_is_told() -> None:

@@ -18,10 +18,12 @@ PICTURE = TensorSpec(b"input", "uint8", (1, 300, 300, 3))
 WHOLE = place((600, 600), (300, 300), "stretch")
 OPERATOR = b"TFLite_Detection_PostProcess"
 
-BOXES = np.float32([[[0.1, 0.2, 0.5, 0.6], [0.0, 0.0, 0.2, 0.2], [0.5, 0.5, 0.9, 0.9]]])  # top, left, bottom, right
-CLASSES = np.float32([[17, 0, 17]])
-SCORES = np.float32([[0.9, 0.8, 0.3]])
-COUNT = np.float32([3])
+BOXES = np.array(
+    [[[0.1, 0.2, 0.5, 0.6], [0.0, 0.0, 0.2, 0.2], [0.5, 0.5, 0.9, 0.9]]], np.float32
+)  # top, left, bottom, right
+CLASSES = np.array([[17, 0, 17]], np.float32)
+SCORES = np.array([[0.9, 0.8, 0.3]], np.float32)
+COUNT = np.array([3], np.float32)
 
 
 def model(*outputs: tuple[bytes, np.ndarray]) -> Model:
@@ -33,7 +35,7 @@ def found(*outputs: tuple[bytes, np.ndarray], facts: ModelFacts | None = None, *
     return Detections(model(*outputs), facts, settings)([one.tobytes() for _, one in outputs], WHOLE)
 
 
-def things(outcome: Outcome) -> list[tuple[int, float]]:
+def things(outcome: Outcome) -> list[tuple[int, Any]]:
     assert outcome.detections is not None
     return [(one.index, pytest.approx(one.confidence, abs=1e-6)) for one in outcome.detections]
 
@@ -50,8 +52,8 @@ def test_tensorflow_lites_detection_operator_is_understood() -> None:
 
 
 def test_what_lies_after_the_count_is_not_there() -> None:
-    assert things(found(*operator(np.float32([1])))) == [(17, 0.9)]
-    assert found(*operator(np.float32([0]))) == Outcome((), ())
+    assert things(found(*operator(np.array([1], np.float32)))) == [(17, 0.9)]
+    assert found(*operator(np.array([0], np.float32))) == Outcome((), ())
 
 
 @pytest.mark.parametrize("order", ["classes first", "scores first"])
@@ -68,49 +70,55 @@ def test_a_detector_of_one_box_is_understood() -> None:
         (b"boxes", BOXES[:, :1]),
         (b"classes", CLASSES[:, :1]),
         (b"scores", SCORES[:, :1]),
-        (b"n", np.float32([1])),
+        (b"n", np.array([1], np.float32)),
     ]
     assert things(found(*outputs)) == [(17, 0.9)]
 
 
 def test_the_configuration_says_which_output_is_which_where_nothing_else_does() -> None:
-    outputs = [(b"a", BOXES), (b"b", np.float32([[0.9, 0.8, 0.3]])), (b"c", np.float32([[1, 1, 1]]))]
+    outputs = [
+        (b"a", BOXES),
+        (b"b", np.array([[0.9, 0.8, 0.3]], np.float32)),
+        (b"c", np.array([[1, 1, 1]], np.float32)),
+    ]
     assert things(found(*outputs, boxes=Boxes(outputs=("boxes", "scores", "classes")))) == [(1, 0.9), (1, 0.8)]
 
 
 def raw(scores: np.ndarray, boxes: np.ndarray) -> list[tuple[bytes, np.ndarray]]:
-    return [(b"boxes", np.float32([boxes])), (b"scores", np.float32([scores]))]
+    return [(b"boxes", np.array([boxes], np.float32)), (b"scores", np.array([scores], np.float32))]
 
 
-OVERLAPPING = np.float32([[0.1, 0.1, 0.5, 0.5], [0.12, 0.1, 0.5, 0.5], [0.6, 0.6, 0.9, 0.9]])
+OVERLAPPING = np.array([[0.1, 0.1, 0.5, 0.5], [0.12, 0.1, 0.5, 0.5], [0.6, 0.6, 0.9, 0.9]], np.float32)
 
 
 def test_overlapping_boxes_of_a_raw_detector_are_suppressed_within_a_class() -> None:
-    outputs = raw(np.float32([[0, 0.7, 0], [0, 0.9, 0.6], [0, 0.8, 0]]), OVERLAPPING)
+    outputs = raw(np.array([[0, 0.7, 0], [0, 0.9, 0.6], [0, 0.8, 0]], np.float32), OVERLAPPING)
     assert things(found(*outputs, class_offset=1)) == [(0, 0.9), (0, 0.8), (1, 0.6)]
     assert things(found(*outputs, class_offset=1, boxes=Boxes(iou=1.0))) == [(0, 0.9), (0, 0.8), (0, 0.7), (1, 0.6)]
 
 
 def test_the_background_class_of_a_raw_detector_is_no_thing() -> None:
-    assert things(found(*raw(np.float32([[0.9, 0.05], [0.1, 0.9], [0.95, 0]]), OVERLAPPING), class_offset=1)) == [
-        (0, 0.9)
-    ]
+    assert things(
+        found(*raw(np.array([[0.9, 0.05], [0.1, 0.9], [0.95, 0]], np.float32), OVERLAPPING), class_offset=1)
+    ) == [(0, 0.9)]
 
 
 def test_raw_values_become_confidences() -> None:
-    outputs = raw(np.float32([[-9, 2], [-9, -9], [-9, -9]]), OVERLAPPING)
+    outputs = raw(np.array([[-9, 2], [-9, -9], [-9, -9]], np.float32), OVERLAPPING)
     assert things(found(*outputs)) == [(1, 1 / (1 + np.exp(-2)))]
     assert things(found(*outputs, activation="softmax"))[0][0] == 1
 
 
 def test_centres_and_sizes_in_pixels_are_understood() -> None:
-    outcome = found(*raw(np.float32([[0.9]]), [[150, 75, 60, 30]]), boxes=Boxes(order="cxcywh", units="pixels"))
+    outcome = found(
+        *raw(np.array([[0.9]], np.float32), np.array([[150, 75, 60, 30]])), boxes=Boxes(order="cxcywh", units="pixels")
+    )
     box = outcome.detections[0].box  # type: ignore[index]
     assert (box.x, box.y, box.width, box.height) == pytest.approx((0.4, 0.2, 0.2, 0.1))
 
 
 def test_quantised_outputs_are_read_with_the_files_scales() -> None:
-    outputs = [(b"boxes", np.uint8([[[0, 0, 128, 255]]])), (b"scores", np.uint8([[[20, 200]]]))]
+    outputs = [(b"boxes", np.array([[[0, 0, 128, 255]]], np.uint8)), (b"scores", np.array([[[20, 200]]], np.uint8))]
     scales = (TensorFacts("uint8", 1 / 255), TensorFacts("uint8", 1 / 256))
     outcome = found(*outputs, facts=ModelFacts(TensorFacts("uint8"), scales, confidences=False))
     assert things(outcome) == [(1, 200 / 256)]
@@ -122,7 +130,7 @@ def test_at_most_so_many_are_told_and_the_classes_once_each() -> None:
     corners = np.sort(rng.random((50, 2, 2)), axis=1).reshape(50, 4)
     outcome = found(*raw(rng.random((50, 3)), corners), threshold=0.1, boxes=Boxes(most=7, iou=0.99), top_k=2)
     assert len(outcome.detections or ()) == 7
-    best = {}
+    best: dict[Any, Any] = {}
     for one in outcome.detections or ():
         best.setdefault(one.index, one.confidence)
     assert [(one.index, one.confidence) for one in outcome.top] == list(best.items())[:2]

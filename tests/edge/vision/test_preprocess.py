@@ -44,7 +44,7 @@ def test_frames_of_any_size_are_stretched_to_the_models_height_and_width() -> No
 def test_floats_are_normalised_by_mean_and_deviation_in_the_models_order() -> None:
     frame = picture(4, 4)
     io = ModelIO(mean=(123.7, 116.3, 103.5), std=(58.4, 57.1, 57.4))
-    expected = (frame[..., ::-1].astype(np.float64) - io.mean) / io.std
+    expected = (frame[..., ::-1].astype(np.float64) - np.array(io.mean)) / np.array(io.std)
     np.testing.assert_allclose(prepared(frame, "float32", (1, 4, 4, 3), io=io)[0], expected, atol=1e-5)
 
 
@@ -107,7 +107,7 @@ def test_bytes_are_quantised_as_the_model_says_when_mean_and_deviation_are_given
     frame = picture(4, 4)
     stored = TensorFacts(dtype, scale=0.02, zero_point=zero)
     io = ModelIO(mean=(123.7, 116.3, 103.5), std=(58.4, 57.1, 57.4))
-    real = (frame[..., ::-1].astype(np.float64) - io.mean) / io.std
+    real = (frame[..., ::-1].astype(np.float64) - np.array(io.mean)) / np.array(io.std)
     limits = np.iinfo(dtype)
     expected = np.clip(np.rint(real / 0.02) + zero, limits.min, limits.max)
     assert np.array_equal(prepared(frame, "uint8", (1, 4, 4, 3), stored=stored, io=io)[0].view(dtype), expected)

@@ -35,7 +35,7 @@ def aws() -> Iterator[EmbeddedAws]:
 def client(aws: EmbeddedAws) -> Callable[..., Any]:
     """A boto3 client for the embedded AWS; `checked=False` sends what boto3 itself would refuse."""
     made: dict[tuple[object, ...], Any] = {}
-    session = boto3.Session(aws.credentials.id, aws.credentials.secret, region_name=REGION)
+    session: Any = boto3.Session(aws.credentials.id, aws.credentials.secret, region_name=REGION)
 
     def make(service: str, *, region: str = REGION, checked: bool = True, signature_version: str | None = None) -> Any:
         key = (service, region, checked, signature_version)

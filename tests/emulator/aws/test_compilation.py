@@ -105,8 +105,11 @@ def test_a_job_goes_through_its_states_and_leaves_an_archive(
     assert last["ModelDigests"]["ArtifactDigest"] == f"sha256:{hashlib.sha256(data).hexdigest()}"
     with tarfile.open(fileobj=io.BytesIO(data)) as tar:
         assert sorted(tar.getnames()) == ["neo.json", "net.tflite"]
-        assert tar.extractfile("net.tflite").read() == tflite
-        manifest = json.load(tar.extractfile("neo.json"))
+        stored, described = tar.extractfile("net.tflite"), tar.extractfile("neo.json")
+        assert stored
+        assert described
+        assert stored.read() == tflite
+        manifest = json.load(described)
     assert {each["name"]: each["shape"] for each in manifest["inputs"]} == inputs
     assert "passed on as it is" in manifest["compiler"]
 

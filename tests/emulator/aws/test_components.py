@@ -134,7 +134,7 @@ def test_a_wrong_recipe_is_refused_with_the_place(
         return
     with pytest.raises(ClientError) as refused:
         create(greengrass, document)
-    answer = refused.value.response
+    answer: Any = refused.value.response
     assert answer["Error"]["Code"] == "ValidationException"
     assert [each["name"] for each in answer["fields"]] == [field]
     assert words in answer["fields"][0]["message"]
@@ -144,7 +144,7 @@ def test_a_wrong_recipe_is_refused_with_the_place(
 def test_what_is_not_yaml_is_refused_with_line_and_column(greengrass: Any) -> None:
     with pytest.raises(ClientError, match="line 2, column") as refused:
         greengrass.create_component_version(inlineRecipe=b"RecipeFormatVersion: x\n  ComponentName: [")
-    assert refused.value.response["reason"] == "CANNOT_PARSE"
+    assert dict(refused.value.response)["reason"] == "CANNOT_PARSE"
 
 
 def test_names_of_aws_are_refused(greengrass: Any) -> None:
@@ -157,7 +157,7 @@ def test_a_version_is_created_once(greengrass: Any, component: Callable[..., Any
     words = r"already exists with state: \[DEPLOYABLE\]"
     with pytest.raises(greengrass.exceptions.ConflictException, match=words) as refused:
         create(greengrass, recipe(name, ComponentDescription="another"))
-    answer = refused.value.response
+    answer: Any = refused.value.response
     assert (answer["resourceId"], answer["resourceType"]) == (made, "component")
     assert answer["ResponseMetadata"]["HTTPStatusCode"] == 409
 
@@ -269,7 +269,8 @@ def test_a_manifest_that_no_device_could_read_is_refused(
 ) -> None:
     with pytest.raises(ClientError) as refused:
         create(greengrass, recipe(fresh("com.example.Bad"), Manifests=[manifest]))
-    assert [each["name"] for each in refused.value.response["fields"]] == [field]
+    answer: Any = refused.value.response
+    assert [each["name"] for each in answer["fields"]] == [field]
 
 
 def test_steps_that_no_device_knows_and_times_in_text_are_taken(greengrass: Any, fresh: Callable[[str], str]) -> None:

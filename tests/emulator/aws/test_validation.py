@@ -20,8 +20,7 @@ FLEET = {"DeviceFleetName": "fleet", "OutputConfig": {"S3OutputLocation": "s3://
 def refusal(call: Callable[..., Any], **params: Any) -> dict[str, Any]:
     with pytest.raises(ClientError) as refused:
         call(**params)
-    answer: dict[str, Any] = refused.value.response
-    return answer
+    return dict(refused.value.response)
 
 
 @pytest.mark.parametrize(

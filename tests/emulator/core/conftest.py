@@ -37,9 +37,10 @@ class Cloud:
         self.mqtt_port = broker.port
         self.broker = broker
         self.access = Access(aws.credentials, broker.user)
-        self.s3, self.iot, self.iam, self.greengrass = (
+        clients: list[Any] = [
             session.client(service, endpoint_url=aws.endpoint_url) for service in ("s3", "iot", "iam", "greengrassv2")
-        )
+        ]
+        self.s3, self.iot, self.iam, self.greengrass = clients
         self.s3.create_bucket(Bucket=BUCKET)
 
     def put(self, key: str, files: Mapping[str, str]) -> str:
@@ -58,7 +59,7 @@ class Cloud:
         until(lambda: self.greengrass.describe_component(arn=arn)["status"]["componentState"] == "DEPLOYABLE")
         return name
 
-    def deploy(self, target: str, /, policy: str = "ROLLBACK", **components: str | dict[str, Any]) -> str:
+    def deploy(self, target: str, /, policy: Any = "ROLLBACK", **components: Any) -> str:
         """Deploy `name="1.0.0"` or `name={"componentVersion": …}`; the deployment's id."""
         wanted = {
             name: {"componentVersion": each} if isinstance(each, str) else each for name, each in components.items()
@@ -127,8 +128,12 @@ def make_device(cloud: Cloud, root: Path, brisk: None) -> Iterator[Callable[...,
     started: list[Nucleus] = []
 
     def make(**more: Any) -> Nucleus:
-        options = {"thing": f"core-{next(_names)}", "root": root} | more
-        where = {"endpoint_url": cloud.endpoint_url, "mqtt": ("127.0.0.1", cloud.mqtt_port), "access": cloud.access}
+        options: dict[str, Any] = {"thing": f"core-{next(_names)}", "root": root} | more
+        where: dict[str, Any] = {
+            "endpoint_url": cloud.endpoint_url,
+            "mqtt": ("127.0.0.1", cloud.mqtt_port),
+            "access": cloud.access,
+        }
         device = Nucleus(**where, **options)
         device.arn = device.start()  # type: ignore[attr-defined]
         started.append(device)

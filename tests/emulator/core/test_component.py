@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import pytest
 
 from emflow_emulator.core.component import State
@@ -49,7 +51,7 @@ def test_a_startup_that_ends_leaves_a_running_component(world: World) -> None:
 
 @pytest.mark.parametrize("step", ["install", "startup", "run"])
 def test_a_third_error_in_the_same_state_is_the_end(world: World, step: str) -> None:
-    world.apply(plan("bad", **{step: "echo try >> log; exit 7"}))
+    world.apply(plan("bad", **cast("Any", {step: "echo try >> log; exit 7"})))
     with pytest.raises(DeploymentFailure, match="Service bad in broken state after deployment") as caught:
         world.settle()
 
@@ -82,7 +84,7 @@ def test_installing_is_not_repeated_when_running_failed(world: World) -> None:
 @pytest.mark.parametrize("step", ["install", "startup", "run"])
 def test_a_step_that_takes_too_long_is_an_error(world: World, step: str) -> None:
     slow = Step(step, f"{step}.script", "exec sleep 600", timeout=0.1)
-    world.apply(plan("slow", **{step: slow}))
+    world.apply(plan("slow", **cast("Any", {step: slow})))
     until(lambda: world.state("slow") == State.BROKEN)
 
     component = world.supervisor.component("slow")

@@ -195,7 +195,7 @@ def test_a_socket_left_by_one_that_died_is_no_obstacle(tmp_path: Path, device: D
 
 
 def test_a_folder_that_is_not_there_is_a_problem(tmp_path: Path, device: Device) -> None:
-    server = IpcServer(tmp_path / "no" / "s", {}.get, device.operations, DeviceLog(tmp_path / "log"))
+    server = IpcServer(tmp_path / "no" / "s", lambda _: None, device.operations, DeviceLog(tmp_path / "log"))
     with pytest.raises(Problem, match="cannot listen"):
         server.start()
 
