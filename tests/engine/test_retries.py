@@ -12,12 +12,13 @@ from engine.things import error
 pytestmark = pytest.mark.usefixtures("nobody")
 
 
-def test_a_throttled_call_is_tried_again(endpoint):
+def test_a_throttled_call_is_tried_again(endpoint, pauses):
     clients = Clients(Aws())
     clients("iam")
     endpoint.answers += [(400, error("Throttling", "slow down"))] * 2
     endpoint.answers.append((200, "<ListRolesResponse><ListRolesResult><Roles/></ListRolesResult></ListRolesResponse>"))
     assert clients("iam").list_roles()["Roles"] == []
+    assert len(pauses) == 2
 
 
 ROLES = "<ListRolesResponse><ListRolesResult><Roles/></ListRolesResult></ListRolesResponse>"

@@ -16,6 +16,7 @@ from emflow.problems import Problem
 from emflow.results.message import NotAResult, Result
 from emflow.results.watch import Watcher
 from emflow_emulator.broker import Broker
+from support import until
 
 TIMEOUT = 10.0
 
@@ -86,9 +87,7 @@ def test_iterating_waits_and_ends_when_the_watcher_is_closed(broker: Broker) -> 
         reader = threading.Thread(target=lambda: seen.extend(watcher))
         reader.start()
         publish(broker, result(1))
-        deadline = time.monotonic() + TIMEOUT
-        while not seen and time.monotonic() < deadline:
-            time.sleep(0.01)
+        until(lambda: seen, TIMEOUT)
     reader.join(TIMEOUT)
     assert not reader.is_alive()
     assert seen == [Result(1, 0.5, 4.1, "scenes")]

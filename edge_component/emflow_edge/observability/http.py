@@ -56,6 +56,7 @@ class Page:
 
 class _Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = _AT_ONCE  # the default, 5, makes whoever comes with some others wait for a second
 
     def __init__(self, address: tuple[str, int], handler: type[_Handler]) -> None:
         self._free = threading.BoundedSemaphore(_AT_ONCE)

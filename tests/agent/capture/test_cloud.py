@@ -59,7 +59,12 @@ def token_exchange(cloud: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict
 
 
 @pytest.mark.usefixtures("without_credentials")
-def test_credentials_are_the_token_exchange_s_when_it_has_them(bucket: Stored, token_exchange: dict[str, Any]) -> None:
+def test_credentials_are_the_token_exchange_s_when_it_has_them(
+    bucket: Stored, token_exchange: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "botocore.utils.ContainerMetadataFetcher.SLEEP_TIME", 0.01
+    )  # between its tries, in place of 1 s
     place = Bucket(bucket.name)
     token_exchange["status"] = 500
     with pytest.raises(Unreachable):
@@ -98,6 +103,8 @@ def test_what_s3_answers_is_told_apart(
     network: Network, monkeypatch: pytest.MonkeyPatch, status: int, code: str, error: type[Exception]
 ) -> None:
     class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"  # so that it says "100 Continue", for which boto3 would wait a second
+
         def do_PUT(self) -> None:
             self.rfile.read(int(self.headers["Content-Length"]))
             body = f"<Error><Code>{code}</Code><Message>so it is</Message></Error>".encode()

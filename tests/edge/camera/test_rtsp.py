@@ -17,6 +17,7 @@ from emflow_edge.rtsp.client import Session
 from emflow_edge.rtsp.errors import Lost, OtherCodec, Refused
 from emflow_edge.rtsp.socket import trust
 from emflow_schema.stream_url import split
+from support import until
 
 Start = Callable[..., Scripted]
 USER = ("admin", "s3cret")
@@ -51,8 +52,7 @@ def test_a_tidy_camera_is_asked_in_order_and_its_packets_come(scripted: Start) -
     url = f"rtsp://127.0.0.1:{camera.port}/live?channel=1"
     assert [head.split(" ")[1] for head in camera.heads[:4]] == [url, url, f"{url}/track1", url]
     assert "Session: 12345" in camera.heads[3]
-    while "TEARDOWN" not in camera.methods:
-        time.sleep(0.01)
+    until(lambda: "TEARDOWN" in camera.methods)
 
 
 def test_a_sloppy_camera_is_understood(scripted: Start) -> None:

@@ -19,7 +19,7 @@ from emflow_edge.observability.status import Status
 from support import until
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def page() -> Iterator[Page]:
     metrics = Metrics("board", "1", Counters(), Timings(), Status())
     page = Page(0, metrics, lambda name: b"x" * (1 << 22) if name == "front" else None)
