@@ -98,4 +98,4 @@ def test_the_collector_passes_over_what_is_loaded_only_in_the_agents_own_process
         assert (gc.get_freeze_count() > 0) is own
     finally:
         store.unload("scenes")
-        gc.unfreeze()
+        gc.freeze()  # as tests/conftest.py has it
