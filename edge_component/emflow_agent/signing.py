@@ -19,9 +19,16 @@ from pathlib import Path
 from typing import Any
 
 from emflow_agent.models.folder import opened_folder
-from emflow_agent.models.integrity import INSTALL, MANIFEST, MOST_FILES, SCHEMA_VERSION, SIGNATURE, read_trust, unseal
-from emflow_agent.problems import Refused
-from emflow_agent.runtimes.options import BadOption
+from emflow_agent.models.integrity import (
+    MANIFEST,
+    MOST_FILES,
+    SCHEMA_VERSION,
+    SIGNATURE,
+    install_signing,
+    read_trust,
+    unseal,
+)
+from emflow_agent.problems import BadOption, Refused
 
 
 class CannotSign(Exception):
@@ -61,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (CannotSign, BadOption, Refused) as problem:
         return _fail(str(problem))
     except ImportError as error:
-        return _fail(f"{error}; install it with: {INSTALL}")
+        return _fail(f"{error}; {install_signing()}")
     except OSError as error:
         return _fail(f"{error.filename}: {error.strerror}")
     sys.stdout.write(f"{told}\n")

@@ -37,6 +37,7 @@ from emflow_edge.settings.config import Settings, settings, unknown_keys
 from emflow_edge.settings.flags import overlay, parse
 from emflow_schema import fields
 from emflow_schema.errors import ConfigProblem, EdgeProblem
+from emflow_schema.installation import how_to_install
 from emflow_schema.signals import Signals
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logs.last_words(str(problem))
         return problem.exit_code
     except ImportError as error:
-        logs.last_words(f"{error}; install what it needs with: pip install 'emflow[device]'")
+        logs.last_words(f"{error}; install what it needs (extra edge): {how_to_install('emflow-device', 'edge')}")
         return 1
 
 

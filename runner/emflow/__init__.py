@@ -1,3 +1,5 @@
 """From one YAML file to a model running on a fleet of NPU boards, and its results back."""
 
-__version__ = "0.1.0"
+from emflow_schema.version import __version__
+
+__all__ = ["__version__"]

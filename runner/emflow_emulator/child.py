@@ -23,6 +23,7 @@ from typing import IO, Any
 
 from emflow.problems import Problem
 from emflow_emulator.access import without_aws
+from emflow_schema.installation import how_to_install
 from emflow_schema.signals import on_end
 
 
@@ -61,7 +62,7 @@ class Child:
         self.stop()
         words = self.last_words()
         missing = re.search(r"No module named '([^'.]+)", words)
-        mend = "install what it needs: pip install 'emflow[local]'" if missing else ""
+        mend = f"Install what it needs: {how_to_install('emflow-emulator')}" if missing else ""
         raise Problem(f"did not start: {words}", where=self.name, mend=mend)
 
     def last_words(self) -> str:

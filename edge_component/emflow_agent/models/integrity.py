@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from emflow_agent.models.folder import Folder, plain_parts
-from emflow_agent.problems import CannotLoad
-from emflow_agent.runtimes.options import BadOption
+from emflow_agent.problems import BadOption, CannotLoad
+from emflow_schema.installation import how_to_install
 
 # Signatures of model packages: the keys that are trusted, and what a signature is worth with and without them.
 #
@@ -27,7 +27,9 @@ from emflow_agent.runtimes.options import BadOption
 # `cryptography` (extra `signing`) is imported when it is needed, so that an agent without keys works without it.
 
 
-INSTALL = "pip install 'emflow[signing]'"
+def install_signing() -> str:
+    """For messages: how to install `cryptography`."""
+    return f"install it (extra signing): {how_to_install('emflow-device', 'signing')}"
 
 
 class Trust:
@@ -88,7 +90,7 @@ def _read_key(setting: str, file: Path) -> Any:
     try:
         return _public_key(file.read_bytes())
     except ImportError as error:
-        raise BadOption(f"{setting}: {error}; signatures need cryptography: {INSTALL}") from None
+        raise BadOption(f"{setting}: {error}; signatures need cryptography; {install_signing()}") from None
     except OSError as error:
         raise BadOption(f"{setting}: {str(file)!r} cannot be read: {error.strerror}") from None
     except ValueError as error:

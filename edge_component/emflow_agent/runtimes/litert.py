@@ -14,6 +14,7 @@ from emflow_agent.runtimes.delegates import NoDelegate
 from emflow_agent.runtimes.options import Options, one_line, only_one, open_sizes
 from emflow_agent.runtimes.placement import Placement
 from emflow_agent.tensors.spec import TensorSpec, spec
+from emflow_schema.installation import how_to_install
 
 if TYPE_CHECKING:
     from emflow_agent.tensors.spec import Array
@@ -43,7 +44,8 @@ def available() -> str:
     try:
         _package()
     except ImportError as error:
-        return f"{error}; install ai-edge-litert (pip install 'emflow[agent]') or the board's tflite_runtime"
+        ours = how_to_install("emflow-device", "agent")
+        return f"{error}; install the board's tflite_runtime, or ai-edge-litert (extra agent): {ours}"
     return ""
 
 

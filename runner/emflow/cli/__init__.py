@@ -29,9 +29,9 @@ COMMANDS = {
     "captures": ("emflow.cli.captures:captures", "List, show and export captured tensors."),
     "destroy": ("emflow.cli.destroy:destroy", "Take down what the workflow made."),
     "unlock": ("emflow.cli.unlock:unlock", "Take away the lock of a run that is no more."),
-    "up": ("emflow_emulator.cli.up:up", "Run a workflow on this machine, device and all."),
-    "local": ("emflow_emulator.cli.local:local", "Run only the embedded AWS and the MQTT broker."),
 }
+EMULATOR_COMMANDS = ("up", "local")
+"""Those that the distribution `emflow-emulator` adds, by the entry points of `emflow.cli.extensions`."""
 
 
 class _Lazy(TyperCommand):
@@ -52,8 +52,7 @@ class _Lazy(TyperCommand):
         except ModuleNotFoundError as error:
             if error.name and error.name.startswith("emflow"):
                 raise UsageProblem(f"`emflow {self.name}` is not part of this installation") from error
-            mend = "install what it needs: pip install 'emflow[local]'"
-            raise Problem(f"`emflow {self.name}` needs the module {error.name}", mend=mend) from error
+            raise Problem(f"`emflow {self.name}` needs the module {error.name}", mend=_install_emulator()) from error
         if isinstance(command, typer.Typer):  # a group of commands
             return typer.main.get_command(command)
         app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -62,11 +61,29 @@ class _Lazy(TyperCommand):
 
 
 class _Commands(TyperGroup):
-    """The commands of the table, in its order."""
+    """The commands of the table, in its order, and those of other distributions, which are looked up when needed."""
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
         self.commands = {name: _Lazy(name, *command) for name, command in COMMANDS.items()}
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002
+        if cmd_name not in self.commands:
+            self._look_up_added()
+        if cmd_name not in self.commands and cmd_name in EMULATOR_COMMANDS:
+            what = f"`emflow {cmd_name}` is a command of emflow-emulator, which is not installed"
+            raise UsageProblem(what, mend=_install_emulator())
+        return self.commands.get(cmd_name)
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
+        self._look_up_added()
+        return list(self.commands)
+
+    def _look_up_added(self) -> None:
+        from emflow.cli.extensions import added_commands
+
+        for name, command in added_commands().items():
+            self.commands.setdefault(name, _Lazy(name, *command))
 
 
 DEBUG = "EMFLOW_DEBUG"
@@ -149,4 +166,10 @@ def _unforeseen(error: Exception) -> str:
 
 
 def _needs(module: str) -> str:
-    return f"this needs the module {module}\n  Install what it needs: pip install 'emflow[local]'"
+    return f"this needs the module {module}\n  {_install_emulator()}"
+
+
+def _install_emulator() -> str:
+    from emflow_schema.installation import how_to_install
+
+    return f"Install it with: {how_to_install('emflow-emulator')}"

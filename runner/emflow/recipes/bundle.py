@@ -23,6 +23,7 @@ from emflow.problems import Problem
 from emflow.workflow.model import Workflow
 from emflow.workflow.rules.files import MOST_BYTES, MOST_LABEL_BYTES, check_labels, check_model, is_archive
 from emflow.workflow.source.safe_open import read_regular
+from emflow_schema.installation import how_to_install
 
 PACKAGES = ("emflow_edge", "emflow_proto", "emflow_schema")
 """What the application component runs: read as files, never imported here."""
@@ -167,7 +168,7 @@ def _package_files(package: str) -> Iterator[tuple[str, bytes]]:
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         raise Problem(
-            f"the package {package} is not installed", mend="install emflow again: pip install --force emflow"
+            f"the package {package} is not installed", mend=f"Install it with: {how_to_install('emflow-device')}"
         )
     root = Path(spec.submodule_search_locations[0])
     for path in root.rglob("*"):

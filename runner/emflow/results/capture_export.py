@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from emflow.problems import Problem
 from emflow.results.captures import Capture, Part
+from emflow_schema.installation import how_to_install
 
 if TYPE_CHECKING:
     import numpy as np
@@ -78,7 +79,7 @@ def _png(path: Path, pixels: npt.NDArray[np.uint8], bgr: bool) -> None:
     try:
         import cv2
     except ImportError as error:
-        mend = "Install it with: pip install 'emflow[local]'"
+        mend = f"Install it with: {how_to_install('emflow-device', 'edge')}"
         raise Problem(f"pictures are written with OpenCV: {error}", mend=mend) from error
     in_order = pixels if bgr or pixels.shape[2] == 1 else pixels[:, :, ::-1]
     done, data = cv2.imencode(".png", in_order)
