@@ -9,6 +9,9 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 
+from emflow_agent.settings.command_line import parser
+from emflow_schema.installation import how_to_install
+
 ENDINGS = (signal.SIGTERM, signal.SIGINT)
 GRACE = 5.0  # seconds that calls under way get when the agent is told to end
 
@@ -16,9 +19,13 @@ log = logging.getLogger("emflow_agent")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    parser().parse_args(arguments)  # before anything that needs a package: `--help` ends here, and a wrong flag
     # Blocked here, and so in every thread that is made from now on, and taken by sigwait below: a Python handler would
     # wait for the main thread to wake up, which a signal that the kernel gives to another thread does not make it do.
     signal.pthread_sigmask(signal.SIG_BLOCK, ENDINGS)
+    # Python 3.9 starts programs by fork(), after which gRPC's own fork handlers abort the child now and then (measured
+    # with 1.80: 2 of 100). A model's trial is such a program. Read when grpc is imported.
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     try:
         # What the agent is built on only now: a missing package is a line to read.
         from emflow_agent import metrics
@@ -32,7 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from emflow_agent.settings.sources import settings
         from emflow_agent.systemd import notify
     except ImportError as error:
-        return _fail(f"{error}; install what the agent needs with: pip install 'emflow[agent]'", 1)
+        needs = f"install what the agent needs (extra agent): {how_to_install('emflow-device', 'agent')}"
+        return _fail(f"{error}; {needs}", 1)
     try:
         told = settings(arguments)
     except BadSetting as problem:

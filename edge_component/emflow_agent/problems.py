@@ -7,6 +7,10 @@ class CannotStart(Exception):
     """The agent cannot serve; its text is the one line that a person gets to read."""
 
 
+class BadOption(Exception):
+    """A setting is not what it has to be; its text begins with the setting's name."""
+
+
 class Refused(Exception):
     """A call that is answered with a status other than OK; its text is the status' message."""
 

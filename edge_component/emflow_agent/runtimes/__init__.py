@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from emflow_agent.problems import CannotLoad
+from emflow_agent.problems import BadOption, CannotLoad
 from emflow_agent.runtimes import delegates, litert, neo, onnx
-from emflow_agent.runtimes.options import BadOption, Options
+from emflow_agent.runtimes.options import Options
 from emflow_agent.runtimes.placement import Placement
 from emflow_agent.tensors.spec import TensorSpec
 

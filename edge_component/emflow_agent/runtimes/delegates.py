@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from emflow_agent.runtimes.options import BadOption, Options
+from emflow_agent.problems import BadOption
+from emflow_agent.runtimes.options import Options
 
 # VX is the NPU of the i.MX 8M Plus and lies where NXP's images put it; Teflon is Mesa's for the same NPU on mainline
 # kernels, Ethos-U that of the i.MX 93, Neutron that of the i.MX 95, wherever the loader finds them.

@@ -17,6 +17,7 @@ from emflow_agent.runtimes.options import Options, one_line, only_one, open_size
 from emflow_agent.runtimes.placement import Placement
 from emflow_agent.scratch import scratch_folder
 from emflow_agent.tensors.spec import TensorSpec, spec
+from emflow_schema.installation import how_to_install
 
 if TYPE_CHECKING:
     from emflow_agent.tensors.spec import Array
@@ -47,6 +48,10 @@ _TYPES = {
 # the agent's working folder; and that the session remembers which provider got which node.
 _EXTERNAL_FOLDER = "session.model_external_initializers_file_folder_path"
 _REMEMBER_NODES = "session.record_ep_graph_assignment_info"
+_HEEDS_EXTERNAL_FOLDER = (1, 21)
+"""The first version that looks for weights there also when the model comes as bytes. Python 3.9 has 1.19 at most."""
+_NAMES_A_FILE = b"location"
+"""The key that goes before the name of a file with weights (TensorProto.external_data)."""
 
 _ERRORS_ONLY = 3
 
@@ -65,7 +70,7 @@ def available() -> str:
     try:
         importlib.import_module("onnxruntime")
     except ImportError as error:
-        return f"{error}; install ONNX Runtime: pip install 'emflow[onnx]'"
+        return f"{error}; install ONNX Runtime (extra onnx): {how_to_install('emflow-device', 'onnx')}"
     return ""
 
 
@@ -139,6 +144,12 @@ def _open(
 ) -> OnnxModel:
     """Raises: CannotLoad."""
     runtime = importlib.import_module("onnxruntime")
+    version = tuple(int(part) for part in runtime.__version__.split(".")[:2])
+    if version < _HEEDS_EXTERNAL_FOLDER and _NAMES_A_FILE in content:
+        raise CannotLoad(
+            "its weights may be in other files, which ONNX Runtime before 1.21 would read wherever they lie: "
+            f"'{_NAMES_A_FILE.decode()}' stands in it, and this is {runtime.__version__}"
+        )
     settings = runtime.SessionOptions()
     settings.intra_op_num_threads = options.threads
     settings.log_severity_level = _ERRORS_ONLY

@@ -7,15 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from emflow_agent.problems import CannotLoad
+from emflow_agent.problems import BadOption, CannotLoad
 
 # Names of the environment that a compiled model's runtime reads, such as TVM_TENSORRT_CACHE_DIR. The loader's own
 # (LD_PRELOAD and its kin) are none of a model's business.
 _VARIABLE = re.compile(r"(?!LD_)[A-Z][A-Z0-9_]*")
-
-
-class BadOption(Exception):
-    """A setting is not what it has to be; its text begins with the setting's name."""
 
 
 @dataclass(frozen=True)

@@ -3,83 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from emflow_agent.settings.config import (
-    COMPONENT,
-    DEFAULT_SOCKET,
-    OURS,
-    WITHOUT_MEANING,
-    Layer,
-    Settings,
-    processors,
-    read,
-)
+from emflow_agent.settings.command_line import parser
+from emflow_agent.settings.config import Layer, Settings, read
 from emflow_agent.settings.reading import BadSetting
 
 LARGEST_FILE = 1 << 20
 SOCKET_VARIABLE = "AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH_FOR_COMPONENT"
 NUCLEUS_TIMEOUT = 10.0
-
-
-def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(
-        prog="emflow-agent",
-        description="Loads models and runs them for the applications of this device, over gRPC on a Unix socket. "
-        "Clients made for the SageMaker Edge Manager agent work unchanged.",
-        epilog="What is said here wins over the Greengrass configuration, and that over the file. Ends on SIGTERM and "
-        "SIGINT after the calls under way. Exit codes: 0 ended when told to, 1 could not serve, 2 the command line or "
-        "a setting is wrong.",
-    )
-    # The original agent's program knew -a and -c.
-    made.add_argument("-a", "--socket", metavar="PATH", help=f"default: {DEFAULT_SOCKET}")
-    made.add_argument(
-        "-c",
-        "--config",
-        type=Path,
-        metavar="FILE",
-        help="JSON object with settings, by the names of the Greengrass component or of the original agent's file",
-    )
-    made.add_argument(
-        "--greengrass", action="store_true", help="take the configuration of the component that this runs as"
-    )
-    made.add_argument("--fleet", metavar="NAME", help="device fleet that this device belongs to")
-    made.add_argument(
-        "--threads",
-        metavar="N",
-        help="CPU threads for one inference (default: as many as it may use processors, at most 4; here "
-        f"{processors()})",
-    )
-    made.add_argument(
-        "--clean-stale-socket",
-        action="store_true",
-        help="remove a socket that is left from before; one that is served is never touched",
-    )
-    made.add_argument(
-        "--no-trial",
-        dest="trial",
-        action="store_false",
-        help="do not run a model in a process of its own before it is loaded: loads sooner, and a file that crashes "
-        "the runtime ends the agent",
-    )
-    made.add_argument(
-        "--verbose", nargs="?", const="true", metavar="true|false", help="log every refused call and more"
-    )
-    made.add_argument(
-        "--set",
-        dest="settings",
-        action="append",
-        default=[],
-        type=_setting,
-        metavar="KEY=VALUE",
-        help="any other setting, by its name in docs/agent.md, such as SocketGroup=camera; may be repeated",
-    )
-    return made
 
 
 def settings(arguments: Sequence[str] | None = None) -> Settings:
@@ -152,13 +88,3 @@ def _from_nucleus() -> dict[str, Any]:
         words = getattr(error, "message", None) or str(error) or type(error).__name__
         raise BadSetting(f"the Greengrass nucleus at {where} gives no configuration: {words}") from None
     return dict(answer.value or {})
-
-
-def _setting(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not equals or not key:
-        raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE")
-    if key not in (*COMPONENT, *OURS, *WITHOUT_MEANING):
-        near = difflib.get_close_matches(key, (*COMPONENT, *OURS), 1)
-        raise argparse.ArgumentTypeError(f"{key!r} is not a setting{f'; is it {near[0]}?' if near else ''}")
-    return key, value

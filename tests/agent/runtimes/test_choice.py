@@ -7,9 +7,9 @@ import re
 
 import pytest
 
-from emflow_agent.problems import CannotLoad
+from emflow_agent.problems import BadOption, CannotLoad
 from emflow_agent.runtimes import RUNTIMES, checked, choose, litert, neo, onnx
-from emflow_agent.runtimes.options import BadOption, Options, Provider, read_environment, read_pairs, read_providers
+from emflow_agent.runtimes.options import Options, Provider, read_environment, read_pairs, read_providers
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,8 @@ def test_no_model_is_told_with_what_is_there() -> None:
 def test_a_runtime_that_this_device_lacks_gives_way_to_one_that_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(litert, "_PACKAGES", ("no_such_litert",))
     assert choose(["net.tflite", "net.onnx"]) == (onnx, ["net.onnx"])
-    with pytest.raises(CannotLoad, match=r"net\.tflite: No module named 'no_such_litert'; install ai-edge-litert"):
+    without = r"net\.tflite: No module named 'no_such_litert'; install the board's tflite_runtime, or ai-edge-litert"
+    with pytest.raises(CannotLoad, match=without):
         choose(["net.tflite"])
 
 

@@ -22,6 +22,10 @@ from emflow_proto.service import AgentStub
 Open = Callable[..., Opened]
 
 FLOAT = TensorProto.FLOAT
+NEWER = pytest.mark.skipif(
+    not hasattr(InferenceSession, "get_provider_graph_assignment_info"),
+    reason="this ONNX Runtime counts no nodes and adds no uint32, such as the last one for Python 3.9",
+)
 
 
 @pytest.fixture
@@ -102,6 +106,7 @@ def test_an_output_whose_size_follows_from_the_data_is_that_of_a_run(opened: Ope
     assert model.run([np.array([[0, 1, 0, 1]], np.float32)])[0].tolist() == [[0, 0], [1, 3]]
 
 
+@NEWER
 def test_elements_that_clients_cannot_send_are_refused(opened: Open, doubling: Callable[..., Path]) -> None:
     with pytest.raises(CannotLoad, match=r"tensor 'x' has elements of tensor\(uint32\), which clients cannot send"):
         opened(doubling([1, 2], TensorProto.UINT32))
@@ -129,7 +134,7 @@ def test_weights_outside_the_file_are_not_read_wherever_they_lie(
     nodes = [helper.make_node("Add", ["x", "w"], ["y"])]
     folder = saved(nodes, [value("x", [256])], [value("y", [256])], [weight])
     (folder / "secret.bin").write_bytes(bytes(1024))
-    with pytest.raises(CannotLoad, match=r"secret\.bin"):
+    with pytest.raises(CannotLoad, match=r"secret\.bin|may be in other files"):
         opened(folder)
 
 
@@ -184,7 +189,7 @@ def test_an_older_package_tells_by_its_profile_what_ran_where(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    monkeypatch.delattr(InferenceSession.__base__, "get_provider_graph_assignment_info")
+    monkeypatch.delattr(InferenceSession.__base__, "get_provider_graph_assignment_info", raising=False)
     monkeypatch.chdir(tmp_path)
     before = sorted(tmp_path.iterdir())
     folder = doubling([1, 4])
@@ -195,6 +200,7 @@ def test_an_older_package_tells_by_its_profile_what_ran_where(
     assert [file for file in tmp_path.iterdir() if file not in before] == [folder]
 
 
+@NEWER
 def test_the_cpu_is_counted_when_nothing_else_is_asked_for(opened: Open, doubling: Callable[..., Path]) -> None:
     placement = opened(doubling([1, 4])).placement
     assert (placement.accelerator, placement.taken, placement.nodes) == ("CPU", 1, 1)

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emflow_agent.settings.config import COMPONENT, OURS, WITHOUT_MEANING, Layer, read
+from emflow_agent.settings.config import Layer, read
+from emflow_agent.settings.names import COMPONENT, OURS, WITHOUT_MEANING
 from emflow_agent.settings.reading import BadSetting
 from emflow_agent.settings.sources import settings
 
