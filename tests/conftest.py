@@ -17,6 +17,8 @@ from botocore.loaders import Loader
 from support import Process
 
 ROOT = Path(__file__).parents[1]
+# As the agent does, for the tests that start programs beside gRPC on Python 3.9. Before anything imports it.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 IN_CI = os.environ.get("CI") == "true"
 LONG = 900
 """Seconds that a test may take that starts programs."""

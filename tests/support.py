@@ -12,6 +12,7 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,6 +24,17 @@ def until(condition: Callable[..., object], timeout: float = 20.0, what: str = "
         if time.monotonic() > deadline:
             pytest.fail(f"waited {timeout:.0f} s in vain for: {what or condition}")
         time.sleep(0.02)
+
+
+def zip_strict(*many: Sequence[Any]) -> list[tuple[Any, ...]]:
+    """`zip(…, strict=True)`, which Python 3.9 does not have yet."""
+    assert len(set(map(len, many))) == 1, f"of different lengths: {list(map(len, many))}"
+    return list(zip(*many))
+
+
+def pairwise(many: Sequence[Any]) -> list[tuple[Any, Any]]:
+    """`itertools.pairwise`, which Python 3.9 does not have yet."""
+    return list(zip(many, many[1:]))
 
 
 def processes_of(scratch: Path) -> list[int]:

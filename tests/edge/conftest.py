@@ -8,12 +8,14 @@ import shutil
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from emflow_emulator.child import Child
 from support import Process, until
+
+if TYPE_CHECKING:
+    from emflow_emulator.child import Child
 
 MODEL_NAME = "scenes"
 
@@ -40,6 +42,8 @@ class Edge:
 
     def camera(self, *args: str, port: int = 0) -> tuple[Child, str]:
         """A test camera and its URL."""
+        from emflow_emulator.child import Child
+
         log = self.folder / f"camera-{len(self._cameras)}.log"
         camera = Child("camera", "emflow_emulator.camera", ["--port", str(port), *args], log)
         self._cameras.append(camera)

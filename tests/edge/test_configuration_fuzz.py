@@ -1,5 +1,7 @@
 """Configurations that nobody would write: each is taken or refused with one sentence, and a run goes on either way."""
 
+from __future__ import annotations
+
 import dataclasses
 import json
 import threading
@@ -91,7 +93,7 @@ class Outlet:
 
     def open(self, lost: Callable[[], object], will: Message | None) -> None: ...
 
-    def send(self, message: Message) -> "Future[Any]":
+    def send(self, message: Message) -> Future[Any]:
         self.results += "sequence" in json.loads(message.payload)
         sent: Future[Any] = Future()
         sent.set_result(None)

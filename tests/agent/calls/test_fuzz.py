@@ -18,7 +18,7 @@ from emflow_agent.models.store import ModelStore
 from emflow_proto import messages as m
 from emflow_proto.service import AgentStub
 from emflow_proto.shared_memory import SharedBuffer
-from support import until
+from support import until, zip_strict
 
 SIZE = 224 * 224 * 3
 REFUSALS = {
@@ -103,7 +103,7 @@ def held() -> tuple[int, int]:
 
 def nothing_is_left(before: tuple[int, int]) -> None:
     """No more than before; what earlier tests left may go meanwhile."""
-    until(lambda: all(now <= then for now, then in zip(held(), before, strict=True)), what="what was held before")
+    until(lambda: all(now <= then for now, then in zip_strict(held(), before)), what="what was held before")
 
 
 @THOROUGH

@@ -15,15 +15,13 @@ import boto3
 import grpc
 import pytest
 
-from agent.capture.network import KEY, Network, Stored
+from agent.capture.network import KEY_ID, KEY_SECRET, Network, Stored
 from emflow_agent.calls.server import serving
 from emflow_agent.calls.service import AgentService
 from emflow_agent.capture.backoff import Pauses
 from emflow_agent.capture.buffer import Capturing
 from emflow_agent.capture.settings import CaptureSettings
 from emflow_agent.models.store import ModelStore
-from emflow_emulator.access import Access, BrokerUser
-from emflow_emulator.child import Child
 from emflow_proto import messages as m
 from emflow_proto.service import AgentStub
 
@@ -42,8 +40,11 @@ def request(data: bytes = b"", name: str = "scenes", **more: Any) -> m.CaptureDa
 @pytest.fixture(scope="session")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The endpoint of an embedded AWS, in a process of its own."""
+    from emflow_emulator.access import Access, AccessKey, BrokerUser
+    from emflow_emulator.child import Child
+
     folder = tmp_path_factory.mktemp("cloud")
-    Access(KEY, BrokerUser.new()).write(folder / "access.json")
+    Access(AccessKey(KEY_ID, KEY_SECRET), BrokerUser.new()).write(folder / "access.json")
     arguments = ["--port", "0", "--access", str(folder / "access.json")]
     child = Child("cloud", "emflow_emulator.cloud", arguments, folder / "cloud.log")
     yield child.ready()["endpoint_url"]
@@ -53,7 +54,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def s3(cloud: str) -> Any:
     """S3 without a network in between."""
-    return boto3.Session(KEY.id, KEY.secret, region_name="us-east-1").client("s3", endpoint_url=cloud)
+    return boto3.Session(KEY_ID, KEY_SECRET, region_name="us-east-1").client("s3", endpoint_url=cloud)
 
 
 @pytest.fixture
@@ -73,8 +74,8 @@ def network(cloud: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Network]:
     monkeypatch.setenv("AWS_ENDPOINT_URL", network.url)
     monkeypatch.setenv("AWS_REGION", "us-east-1")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY.id)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", KEY.secret)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY_ID)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", KEY_SECRET)
     yield network
     network.down()
 

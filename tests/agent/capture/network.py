@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import secrets
 import socket
 import threading
 import time
 from typing import Any
 
-from emflow_emulator.access import AccessKey
 
-KEY = AccessKey.new()
+KEY_ID, KEY_SECRET = f"LOCAL{secrets.token_hex(8).upper()}", secrets.token_hex(20)
 """What the embedded AWS of these tests lets in."""
 
 

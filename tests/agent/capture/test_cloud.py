@@ -12,7 +12,7 @@ from typing import Any
 import boto3
 import pytest
 
-from agent.capture.network import KEY, Network, Stored
+from agent.capture.network import KEY_ID, KEY_SECRET, Network, Stored
 from agent.capture.test_offline import capture
 from emflow_agent.capture.cloud import Bucket, NotTaken, Unreachable
 from emflow_agent.capture.jsonl import Batch, seal
@@ -35,7 +35,7 @@ def without_credentials(network: Network, monkeypatch: pytest.MonkeyPatch) -> No
 def token_exchange(cloud: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
     """The endpoint that a core has for credentials; what it answers with can be changed."""
     answer: dict[str, Any] = {"status": 200, "asked": []}
-    sts = boto3.Session(KEY.id, KEY.secret, region_name="us-east-1").client("sts", endpoint_url=cloud)
+    sts = boto3.Session(KEY_ID, KEY_SECRET, region_name="us-east-1").client("sts", endpoint_url=cloud)
     given = sts.get_session_token()["Credentials"]
 
     class Handler(BaseHTTPRequestHandler):
@@ -82,8 +82,8 @@ def test_without_any_credentials_it_says_what_to_deploy_and_looks_again(
     place = Bucket(bucket.name)
     with pytest.raises(NotTaken, match=r"deploy aws\.greengrass\.TokenExchangeService"):
         place.store(BATCH)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY.id)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", KEY.secret)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY_ID)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", KEY_SECRET)
     place.store(BATCH)
     assert bucket.lines() == [BATCH.key]
 

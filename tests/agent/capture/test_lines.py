@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from emflow_agent.capture.jsonl import Capture, Captured, seal
 from emflow_agent.capture.settings import CaptureSettings
 from emflow_agent.capture.spool import Spool
+from support import zip_strict
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 PART = st.builds(
@@ -45,15 +46,13 @@ def test_everything_is_found_again(captures: list[Capture], limit: int, now: flo
     lines = [json.loads(line) for line in batch.lines.decode().splitlines()]
     raw = dict(batch.raw)
     assert [line["eventMetadata"]["eventId"] for line in lines] == [capture.id for capture in captures]
-    for line, capture in zip(lines, captures, strict=True):
+    for line, capture in zip_strict(lines, captures):
         kinds = (capture.inputs, capture.outputs, capture.more_inputs, capture.more_outputs)
-        for place, parts in zip(PLACES, kinds, strict=True):
+        for place, parts in zip_strict(PLACES, kinds):
             entries = line.get(place, [])
             assert [bytes_of(entry, raw) for entry in entries] == [part.data for part in parts]
             assert [entry["name"] for entry in entries] == [part.name for part in parts]
-            assert all(
-                ("data" in entry) == (len(part.data) <= limit) for entry, part in zip(entries, parts, strict=True)
-            )
+            assert all(("data" in entry) == (len(part.data) <= limit) for entry, part in zip_strict(entries, parts))
     folder = batch.key.rpartition("/")[0]
     assert re.fullmatch(r"sme-capture/fleet/net/\d{4}/\d\d/\d\d/\d\d", folder)
     assert all(key.startswith(f"{folder}/raw-data/") for key in raw)

@@ -7,7 +7,7 @@ import json
 import re
 import uuid
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -73,13 +73,13 @@ def test_a_consumer_reads_the_first_tensor_of_an_object_in_s3(
 
 def test_a_consumer_reads_the_first_tensor_of_a_file(agent: Agent, tmp_path: Path, features: np.ndarray) -> None:
     stub = agent(to_cloud=False, folder=tmp_path / "disk")
-    before = datetime.now(UTC)
+    before = datetime.now(timezone.utc)
     stub.CaptureData(request(input_tensors=[small(features)]))
     until(lambda: written(tmp_path / "disk"))
     (file,) = written(tmp_path / "disk")
     key = KEY.fullmatch(str(file.relative_to(tmp_path / "disk")))
     assert key
-    assert key[1] in {f"{moment:%Y/%m/%d/%H}" for moment in (before, datetime.now(UTC))}
+    assert key[1] in {f"{moment:%Y/%m/%d/%H}" for moment in (before, datetime.now(timezone.utc))}
     assert np.array_equal(first_tensor(file.read_text()), features)
 
 

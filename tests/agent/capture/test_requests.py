@@ -18,6 +18,7 @@ from emflow_agent.capture.settings import CaptureSettings
 from emflow_agent.problems import BadRequest, Refused
 from emflow_agent.tensors.spec import TensorSpec
 from emflow_proto import messages as m
+from support import zip_strict
 
 CONTRACT = Draft202012Validator(emflow_schema.load("capture"))
 INPUTS = (TensorSpec(b"picture", np.dtype(np.uint8), (1, 4)), TensorSpec(b"\xff", np.dtype(np.float32), ()))
@@ -53,7 +54,7 @@ def check(request: m.CaptureDataRequest) -> None:
         return
     (line,) = seal([capture], CaptureSettings(fleet="f", bucket="b"), NOW).lines.splitlines()
     CONTRACT.validate(json.loads(line))
-    for entry, sent in zip(json.loads(line)["deviceFleetInputs"], request.input_tensors, strict=True):
+    for entry, sent in zip_strict(json.loads(line)["deviceFleetInputs"], request.input_tensors):
         assert entry["observedContentType"].startswith("Tensor[")
         assert len(sent.byte_data) == len(capture.inputs[0].data) or len(request.input_tensors) > 1
 

@@ -210,5 +210,5 @@ def test_flipped_bytes_never_reach_the_agent_as_a_crash(opened: Open, folder: Pa
 
 def test_without_the_package_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(litert, "_PACKAGES", ("no_such_litert",))
-    assert "pip install 'emflow[agent]'" in litert.available()
+    assert "or ai-edge-litert (extra agent): pip install " in litert.available()
     assert os.linesep not in litert.available()

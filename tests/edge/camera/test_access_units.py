@@ -5,6 +5,7 @@ from __future__ import annotations
 from emflow_edge.rtsp.depacketizer import START, AccessUnits, Unit
 from emflow_edge.rtsp.rtp import Packet
 from emflow_edge.rtsp.sdp import Video
+from support import zip_strict
 
 SPS, PPS, IDR, SLICE, SPARE = b"\x67sps", b"\x68pps", b"\x65idr picture", b"\x41slice of it", b"\x01spare"
 
@@ -31,9 +32,7 @@ def fragments(unit: bytes, size: int = 4) -> list[bytes]:
     """FU-A: the unit's header goes into the first two bytes of each fragment."""
     pieces = [unit[at : at + size] for at in range(1, len(unit), size)]
     flags = [(0x80 if number == 0 else 0) | (0x40 if number == len(pieces) - 1 else 0) for number in range(len(pieces))]
-    return [
-        bytes([unit[0] & 0xE0 | 28, flag | unit[0] & 31]) + piece for flag, piece in zip(flags, pieces, strict=True)
-    ]
+    return [bytes([unit[0] & 0xE0 | 28, flag | unit[0] & 31]) + piece for flag, piece in zip_strict(flags, pieces)]
 
 
 def aggregate(*units: bytes) -> bytes:

@@ -1,3 +1,5 @@
+from __future__ import annotations
+
 from emflow_edge.camera.frame_selection import Lateness
 
 

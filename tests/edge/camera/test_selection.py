@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from itertools import pairwise
 
 import pytest
 
 from emflow_edge.camera.cadence import Cadence
 from emflow_edge.camera.capture import Arrival
 from emflow_edge.camera.frame_selection import Fate, Selection
+from support import pairwise
 
 RATE = 10
 
@@ -77,7 +77,7 @@ def test_all_frames_are_decoded_for_a_model_that_is_quick() -> None:
 
 def test_a_model_slower_than_key_frames_gets_a_fresh_frame_when_it_asks_and_the_rest_is_left() -> None:
     played = Played(Cadence(0.0), gop=10, seconds=120, busy=4.55)
-    gaps = [(after - before) / RATE for before, after in zip(played.taken[1:], played.taken[2:], strict=False)]
+    gaps = [(after - before) / RATE for before, after in pairwise(played.taken[1:])]
     # As soon as it asks, or at the next frame after that.
     assert max(gaps) <= 4.7
     assert played.decoded(100) < 500
@@ -139,5 +139,5 @@ def test_another_distance_of_key_frames_is_noticed(changed: int) -> None:
             if selection.of(arrival, number, 0.0) is not Fate.LEFT and cadence.wants(at, number):
                 cadence.taken(at, number)
                 taken.append(at)
-    gaps = [after - before for before, after in zip(taken[-4:], taken[-3:], strict=False)]
+    gaps = [after - before for before, after in pairwise(taken[-4:])]
     assert max(gaps) < 1.6

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import time
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,7 @@ from edge.camera.watched import Watched
 from emflow_edge.camera.decoding import Decoder
 from emflow_edge.camera.latest_slot import Closed
 from emflow_emulator.camera import scenes
-from support import until
+from support import pairwise, until
 
 if TYPE_CHECKING:
     from edge.conftest import Edge

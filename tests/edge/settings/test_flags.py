@@ -1,3 +1,5 @@
+from __future__ import annotations
+
 import errno
 from collections.abc import Mapping
 from pathlib import Path
