@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import re
 
 import pytest
 import typer
 
 from emflow import __version__
-from emflow.cli import COMMANDS, app, main
+from emflow.cli import COMMANDS, EMULATOR_COMMANDS, app, main
+from emflow.cli.extensions import added_commands
 from emflow.problems import Problem, UsageProblem
 
 
@@ -19,7 +21,10 @@ def test_help_lists_every_command_with_a_line_and_imports_none(emflow) -> None:
         assert f"  {name} " in ran.out
         assert about in ran.out
     imported = {line.rpartition("|")[2].strip() for line in ran.err.splitlines()}
-    assert not [name for name in imported if name.startswith(("emflow.cli.", "emflow.workflow", "boto"))]
+    ours = {
+        name for name in imported if name.startswith(("emflow.cli.", "emflow_emulator.", "emflow.workflow", "boto"))
+    }
+    assert ours == {"emflow.cli.extensions"}
 
 
 def test_no_command_at_all_is_help(emflow) -> None:
@@ -37,9 +42,9 @@ def test_a_misspelt_command_is_told_with_the_nearest(emflow) -> None:
     assert "Did you mean 'validate'?" in ran.err
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_each_command_of_the_table_is_there_and_has_help(emflow, name: str) -> None:
-    module, _, function = COMMANDS[name][0].partition(":")
+@pytest.mark.parametrize("name", [*COMMANDS, *EMULATOR_COMMANDS])
+def test_each_command_is_there_and_has_help(emflow, name: str) -> None:
+    module, _, function = {**COMMANDS, **added_commands()}[name][0].partition(":")
     assert callable(getattr(importlib.import_module(module), function))
     ran = emflow(name, "--help")
     assert ran.code == 0
@@ -49,16 +54,26 @@ def test_each_command_of_the_table_is_there_and_has_help(emflow, name: str) -> N
 @pytest.mark.parametrize(
     ("where", "error", "message"),
     [
-        ("emflow.nowhere:up", UsageProblem, "`emflow up` is not part of this installation"),
-        ("not_installed_here:up", Problem, "`emflow up` needs the module not_installed_here"),
+        ("emflow.nowhere:plan", UsageProblem, "`emflow plan` is not part of this installation"),
+        ("not_installed_here:plan", Problem, "`emflow plan` needs the module not_installed_here"),
     ],
 )
 def test_a_part_that_is_not_installed_is_a_problem_and_no_traceback(
     monkeypatch: pytest.MonkeyPatch, where: str, error: type[Problem], message: str
 ) -> None:
-    monkeypatch.setitem(COMMANDS, "up", (where, "Run"))
+    monkeypatch.setitem(COMMANDS, "plan", (where, "Plan"))
     with pytest.raises(error, match=message):
-        typer.main.get_command(app)(["up", "--help"], standalone_mode=False)
+        typer.main.get_command(app)(["plan", "--help"], standalone_mode=False)
+
+
+@pytest.mark.parametrize("name", EMULATOR_COMMANDS)
+def test_without_the_emulator_its_commands_say_what_to_install(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr("emflow.cli.extensions.entry_points", lambda group: ())
+    with pytest.raises(UsageProblem, match=f"`emflow {name}` is a command of emflow-emulator") as caught:
+        typer.main.get_command(app)([name], standalone_mode=False)
+    assert re.fullmatch(
+        r"Install it with: pip install \S+/edge_component \S+ \S+/runner/emflow_emulator", caught.value.mend
+    )
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "cp1252"])

@@ -1,4 +1,4 @@
-"""The lowest versions that pyproject.toml states are enough: the host side works with them, `local` is to be had."""
+"""The lowest versions that are stated are enough: the host side works with them, the emulator's are to be had."""
 
 from __future__ import annotations
 
@@ -17,18 +17,25 @@ from conftest import ROOT
 
 pytestmark = pytest.mark.e2e
 
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-EXTRAS = PROJECT["optional-dependencies"]
+
+def stated(folder: str) -> list[str]:
+    """The dependencies of a distribution whose metadata hook fills in the version."""
+    settings = tomllib.loads((ROOT / folder / "pyproject.toml").read_text())["tool"]["hatch"]
+    return list(settings["metadata"]["hooks"]["custom"]["dependencies"])
+
+
+HOST = [text for text in stated(".") if not text.startswith("emflow-")]
+EMULATOR = [text for text in stated("runner/emflow_emulator") if not text.startswith("emflow-")]
+DEVICE = tomllib.loads((ROOT / "edge_component" / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 
 
 def floors(*lists: list[str]) -> list[str]:
     """Every package of the lists at its lowest version: the highest of those that the lists state."""
     lowest: dict[str, Version] = {}
     for requirement in map(Requirement, (text for texts in lists for text in texts)):
-        stated = [Version(each.version) for each in requirement.specifier if each.operator == ">="]
-        if requirement.name != "emflow":
-            assert stated, f"{requirement} has no lower bound"
-            lowest[requirement.name] = max([*stated, lowest.get(requirement.name, Version("0"))])
+        bounds = [Version(each.version) for each in requirement.specifier if each.operator == ">="]
+        assert bounds, f"{requirement} has no lower bound"
+        lowest[requirement.name] = max([*bounds, lowest.get(requirement.name, Version("0"))])
     return [f"{name}=={version}" for name, version in lowest.items()]
 
 
@@ -46,11 +53,12 @@ def pip(python: Path | str, *args: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def emflow(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def emflow(wheels: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The command of an installation with nothing newer than it has to be."""
     folder = tmp_path_factory.mktemp("lowest")
     venv.create(folder, with_pip=True)
-    pip(folder / "bin" / "python", str(wheel), *floors(PROJECT["dependencies"]))
+    ours = (str(wheels["emflow-device"]), str(wheels["emflow-runner"]))
+    pip(folder / "bin" / "python", *ours, *floors(HOST))
     return folder / "bin" / "emflow"
 
 
@@ -78,8 +86,7 @@ def test_the_lowest_versions_refuse_a_wrong_workflow_and_an_unknown_command(emfl
     assert run(emflow, tmp_path, "no-such-command").returncode == 2
 
 
-def test_the_lowest_versions_of_local_can_be_installed_together() -> None:
+def test_the_lowest_versions_of_the_emulator_can_be_installed_together() -> None:
     """Only resolved, not downloaded: no package asks for a newer one than is stated here."""
-    stated = floors(PROJECT["dependencies"], EXTRAS["device"], EXTRAS["agent"], EXTRAS["local"])
-    local = [text for text in EXTRAS["local"] if Requirement(text).name != "emflow"]
-    pip(sys.executable, "--dry-run", "--ignore-installed", *local, *stated)
+    lowest = floors(HOST, DEVICE["edge"], DEVICE["agent"], EMULATOR)
+    pip(sys.executable, "--dry-run", "--ignore-installed", *EMULATOR, *lowest)
