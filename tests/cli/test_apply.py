@@ -260,7 +260,7 @@ def test_a_plan_is_refused_when_somebody_changed_what_it_was_made_from(emflow, f
     file.write_text(file.read_text().replace("yet/another", "other/topic"))
     refused = emflow("apply", "plan.json", "--retry-failed")
     assert refused.code == 2
-    assert "--retry-failed was settled" in refused.err
+    assert "--retry-failed cannot be given with the plan" in refused.err
     assert emflow("apply", "plan.json").code == 0
 
 
@@ -272,7 +272,7 @@ def test_an_interrupted_apply_ends_soon_says_what_is_in_flight_and_the_next_goes
     assert process.end(number) == code
     assert time.monotonic() - began < 10
     shown = process.text()
-    assert "nothing new begins; once more ends it at once" in shown
+    assert "nothing new is started; a second one ends the run at once" in shown
     assert "! in flight: model/compilation" in shown
     assert "◌ model/compilation  left after" in shown
     assert "in flight, and going on in AWS: model/compilation (INPROGRESS)" in shown
@@ -318,7 +318,7 @@ def test_an_endpoint_that_never_answers_does_not_hold_up_an_interrupt(start, fil
 
 NEVER_DONE = """
 import sys, threading
-from emflow.cli.signals import Interrupts
+from emflow.cli.signals import SignalHandling
 from emflow.engine.apply import apply_plan
 from emflow.engine.plan import make_plan
 from engine.things import World, thing
@@ -330,7 +330,7 @@ def hang(run):
 def heard(why):
     print("heard:", why, flush=True)
 
-with Interrupts(heard) as interrupts:
+with SignalHandling(heard) as interrupts:
     apply_plan(make_plan([thing("a", on_apply=hang)], World()), World(), stop=interrupts.stop)
 """
 

@@ -10,24 +10,24 @@ from typing import Any
 import pytest
 
 from emflow.cli import COMMANDS
-from emflow.cli.planning import _only
+from emflow.cli.planning import select_resources
 from emflow.problems import UsageProblem
 
 
 @pytest.mark.parametrize("text", ["{", "[", "{}", "[]", '{"format": "emflow.pl', '{"a": 1}', "[" * 100_000])
-def test_json_that_is_neither_plan_nor_workflow_is_told_as_that(emflow, tmp_path: Path, text: str) -> None:
+def test_json_that_is_neither_plan_nor_workflow_is_reported_as_such(emflow, tmp_path: Path, text: str) -> None:
     (tmp_path / "plan.json").write_text(text)
     ran = emflow("apply", "plan.json", "--yes")
     assert ran.code == 2
     assert ran.err.startswith("emflow: plan.json: this is no plan and no workflow: ")
 
 
-def test_a_workflow_in_json_with_a_mistake_is_told_as_a_workflow(emflow, tmp_path: Path) -> None:
+def test_a_workflow_in_json_with_an_error_is_reported_as_a_workflow(emflow, tmp_path: Path) -> None:
     (tmp_path / "workflow.json").write_text('{"apiVersion": "emflow/v1",')
     assert "workflow.json:1:" in emflow("apply", "workflow.json", "--yes").err
 
 
-def test_a_plan_that_does_not_say_what_made_it_is_told_as_that(emflow, tmp_path: Path) -> None:
+def test_a_plan_without_the_version_that_made_it_is_reported_as_such(emflow, tmp_path: Path) -> None:
     (tmp_path / "plan.json").write_text('{"format": "emflow.plan/v1"}')
     ran = emflow("apply", "plan.json", "--yes")
     assert ran.code == 2
@@ -39,7 +39,7 @@ def test_a_plan_that_is_a_pipe_is_refused_and_not_waited_for(emflow, tmp_path: P
     os.mkfifo(tmp_path / "plan.json")
     ran = emflow("apply", "plan.json", "--yes")
     assert ran.code == 2
-    assert "no file, but a device or a pipe" in ran.err
+    assert "not a file, but a device or a pipe" in ran.err
 
 
 def resources(**needs: str) -> Any:
@@ -62,7 +62,7 @@ ALL = resources(bucket__models="", model__compilation="bucket/models", model__pa
     ],
 )
 def test_a_target_is_a_resource_or_all_of_a_group(target: list[str], kept: list[str]) -> None:
-    assert [each.id for each in _only(ALL, target)] == kept
+    assert [each.id for each in select_resources(ALL, target)] == kept
 
 
 @pytest.mark.parametrize(
@@ -73,10 +73,10 @@ def test_a_target_is_a_resource_or_all_of_a_group(target: list[str], kept: list[
         ("x", "one of: bucket/models"),
     ],
 )
-def test_a_target_that_is_none_is_told_with_what_is_near(target: str, mend: str) -> None:
-    with pytest.raises(UsageProblem, match=f"this workflow has no {target}") as told:
-        _only(ALL, [target])
-    assert told.value.mend.startswith(mend)
+def test_an_unknown_target_is_reported_with_the_nearest(target: str, mend: str) -> None:
+    with pytest.raises(UsageProblem, match=f"this workflow has no {target}") as caught:
+        select_resources(ALL, [target])
+    assert caught.value.mend.startswith(mend)
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, "captures list", "captures show", "captures export"])

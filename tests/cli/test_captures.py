@@ -91,7 +91,7 @@ def test_a_copy_of_the_folder_is_read_as_well(emflow, folder: Path, tmp_path: Pa
     assert shown["parts"][0]["bytes"] == PICTURE.size
 
 
-def test_a_tensor_that_is_gone_is_told(emflow, folder: Path, tmp_path: Path) -> None:
+def test_a_missing_tensor_is_reported(emflow, folder: Path, tmp_path: Path) -> None:
     for raw in folder.rglob("raw-data/*/*"):
         raw.unlink()
     assert "not there any more" in emflow("captures", "show", folder, IDS[0]).out
@@ -110,7 +110,7 @@ def test_a_line_that_names_something_else_opens_nothing(emflow, folder: Path, re
     assert json.loads(emflow("captures", "show", folder, IDS[0], "--json").out)["parts"][0]["bytes"] is None
 
 
-def test_lines_that_are_none_are_told_and_passed_over(emflow, folder: Path) -> None:
+def test_lines_that_are_not_captures_are_reported_and_skipped(emflow, folder: Path) -> None:
     newest = max(folder.rglob("*.jsonl"), key=lambda file: file.stat().st_mtime_ns)
     odd = {"deviceFleetInputs": ["x", {"name": "\x1b[31m", "data": "!"}], "eventMetadata": {"eventId": "odd"}}
     newest.write_text("{\n[]\n" + json.dumps(odd) + "\n")
@@ -139,7 +139,7 @@ def test_the_original_agent_s_line_is_read_too(emflow, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("source", "code", "said"),
-    [("nowhere", 1, "no such folder"), ("s3://", 2, "names no bucket"), ("none.yaml", 2, "none.yaml")],
+    [("nowhere", 1, "no such folder"), ("s3://", 2, "the bucket's name is missing"), ("none.yaml", 2, "none.yaml")],
 )
 def test_a_source_that_is_none(emflow, source: str, code: int, said: str) -> None:
     ran = emflow("captures", "list", source)

@@ -36,7 +36,7 @@ def test_the_version(emflow) -> None:
     assert emflow("--version").out == f"emflow {__version__}\n"
 
 
-def test_a_misspelt_command_is_told_with_the_nearest(emflow) -> None:
+def test_a_misspelt_command_is_reported_with_the_nearest(emflow) -> None:
     ran = emflow("valdate")
     assert ran.code == 2
     assert "Did you mean 'validate'?" in ran.err
@@ -89,17 +89,17 @@ def _wrong() -> None:
     raise RuntimeError("no answer of rtsp://user:hunter2@camera")
 
 
-def test_a_mistake_of_ours_is_one_line_and_shows_no_password(
+def test_an_error_of_ours_is_one_line_and_shows_no_password(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("emflow.cli.app", lambda **_: _wrong())
     monkeypatch.delenv("EMFLOW_DEBUG", raising=False)
     with pytest.raises(SystemExit) as left:
         main()
-    told = capsys.readouterr().err.splitlines()
-    assert (left.value.code, told[0]) == (
+    printed = capsys.readouterr().err.splitlines()
+    assert (left.value.code, printed[0]) == (
         1,
-        "emflow: this is a mistake in emflow: RuntimeError: no answer of rtsp://user:***@camera",
+        "emflow: this is a bug in emflow: RuntimeError: no answer of rtsp://user:***@camera",
     )
 
 
@@ -117,7 +117,7 @@ def test_a_problem_shows_no_password(
     assert capsys.readouterr().err == "emflow: rtsp://user:***@camera: no answer\n"
 
 
-def test_whoever_looks_for_a_mistake_of_ours_gets_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whoever_looks_for_an_error_of_ours_gets_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("emflow.cli.app", lambda **_: _wrong())
     monkeypatch.setenv("EMFLOW_DEBUG", "1")
     with pytest.raises(RuntimeError):

@@ -37,9 +37,9 @@ def test_the_core_device_goes_only_when_asked(emflow, file, client, report):  # 
     (listed,) = greengrass.list_deployments(targetArn=target)["deployments"]
     report(thing, listed["deploymentId"], "SUCCEEDED")
     assert "device/core" not in emflow("destroy", file, "--yes").out
-    told = emflow("destroy", file, "--yes", "--delete-core-device")
-    assert f"  - device/core  {thing}" in told.out.splitlines()
-    assert told.code == 0
+    printed = emflow("destroy", file, "--yes", "--delete-core-device")
+    assert f"  - device/core  {thing}" in printed.out.splitlines()
+    assert printed.code == 0
     cores = greengrass.get_paginator("list_core_devices").paginate()
     assert thing not in [core["coreDeviceThingName"] for page in cores for core in page["coreDevices"]]
 

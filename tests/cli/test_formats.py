@@ -30,9 +30,9 @@ def wrong(demo: Path, tmp_path: Path) -> Path:
 def test_json_says_where_what_and_how_to_mend(emflow, wrong: Path) -> None:
     ran = emflow("validate", "--format", "json", wrong.name)
     assert ran.code == 2
-    told = json.loads(ran.out)
-    (finding,) = [finding for finding in told["findings"] if finding["severity"] == "error"]
-    assert (told["version"], told["errors"], told["files"]) == (1, 1, [{"path": wrong.name, "ok": False}])
+    printed = json.loads(ran.out)
+    (finding,) = [finding for finding in printed["findings"] if finding["severity"] == "error"]
+    assert (printed["version"], printed["errors"], printed["files"]) == (1, 1, [{"path": wrong.name, "ok": False}])
     assert (finding["path"], finding["line"], finding["column"], finding["code"]) == (wrong.name, 3, 1, "EM020")
     assert finding["mend"] == "did you mean `metadata`?"
     assert finding["snippet"].splitlines()[0] == "3 | metadat: {}"
@@ -40,10 +40,10 @@ def test_json_says_where_what_and_how_to_mend(emflow, wrong: Path) -> None:
 
 def test_json_of_a_right_file_has_its_warnings_and_exits_with_0(emflow, demo: Path) -> None:
     ran = emflow("validate", "--format", "json", demo)
-    told = json.loads(ran.out)
-    assert (ran.code, told["errors"], told["files"]) == (0, 0, [{"path": str(demo), "ok": True}])
-    assert told["warnings"] == len(told["findings"]) == 1
-    assert told["findings"][0]["code"] == "EM081"
+    printed = json.loads(ran.out)
+    assert (ran.code, printed["errors"], printed["files"]) == (0, 0, [{"path": str(demo), "ok": True}])
+    assert printed["warnings"] == len(printed["findings"]) == 1
+    assert printed["findings"][0]["code"] == "EM081"
 
 
 def test_a_github_annotation_stands_at_its_line_with_its_text_escaped(emflow, wrong: Path) -> None:
@@ -108,7 +108,7 @@ def test_the_sarif_schema_can_refuse(sarif_schema: Any) -> None:
     assert list(Draft4Validator(sarif_schema).iter_errors({"version": "2.1.0", "runs": [{"results": []}]}))
 
 
-def test_the_hook_and_the_examples_of_the_documentation_are_yaml_and_name_real_options(emflow) -> None:
+def test_the_hook_and_the_examples_in_the_docs_are_yaml_with_real_options(emflow) -> None:
     (hook,) = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())
     assert {"id", "name", "entry", "language", "files"} <= set(hook)
     assert re.search(hook["files"], "workflows/demo.yaml")
@@ -163,7 +163,7 @@ def test_what_turns_the_direction_of_writing_is_not_in_a_snippet(emflow, demo: P
     assert "nonsense: 'a\N{REPLACEMENT CHARACTER}b'" in emflow("validate", path.name).out
 
 
-def test_a_file_that_is_missing_is_told_without_its_escapes(emflow) -> None:
+def test_a_file_that_is_missing_is_reported_without_its_escapes(emflow) -> None:
     for command in ("validate", "plan", "render"):
         ran = emflow(command, HOSTILE)
         assert ran.code == 2
@@ -187,6 +187,6 @@ def test_what_a_secret_variable_was_is_in_no_message(
     path.write_text(text)
     ran = emflow("validate", "--format", form, path.name, "--var", f"password={SECRET}2")
     assert ran.code == 2
-    for told in ("EM060", "EM031", "em/***/#", "Ax***"):
-        assert told in ran.out
+    for printed in ("EM060", "EM031", "em/***/#", "Ax***"):
+        assert printed in ran.out
     assert "N0t" not in ran.out + ran.err

@@ -71,10 +71,10 @@ def test_an_answer_that_yaml_would_misread_comes_through(emflow, tmp_path: Path,
 
 @pytest.mark.parametrize("target", sorted(NEO_DEVICES))
 def test_every_board_of_neo_can_be_begun_with(target: str) -> None:
-    from emflow.recipes.init_template import Answers, check_start, starting_workflow
+    from emflow.recipes.init_template import Answers, check_text, workflow_text
 
     file = Path("workflow.yaml")
-    workflow = check_start(starting_workflow(Answers(target=target), file), file).workflow
+    workflow = check_text(workflow_text(Answers(target=target), file), file).workflow
     assert workflow.cloud.compile.target_device == target
 
 
@@ -83,7 +83,7 @@ def test_every_board_of_neo_can_be_begun_with(target: str) -> None:
     [
         (("--thing", "Core_7"), "EM030"),
         (("--prefix", "Not A Bucket"), "EM031"),
-        (("--provider", "nobody"), "'nobody' is no provider"),
+        (("--provider", "nobody"), "'nobody' is not a provider"),
         (("--camera", "ftp://cam"), "an address with ftp:"),
     ],
 )
@@ -96,7 +96,7 @@ def test_a_wrong_answer_is_refused_and_nothing_is_written(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_there_is_overwritten_only_when_told(emflow, tmp_path: Path) -> None:
+def test_an_existing_file_is_overwritten_only_with_force(emflow, tmp_path: Path) -> None:
     (tmp_path / "workflow.yaml").write_text("mine\n")
     ran = emflow("init", "--yes")
     assert (ran.code, "--force" in ran.err) == (2, True)
@@ -105,14 +105,14 @@ def test_what_is_there_is_overwritten_only_when_told(emflow, tmp_path: Path) -> 
     assert "apiVersion" in (tmp_path / "workflow.yaml").read_text()
 
 
-def test_a_place_that_cannot_be_written_is_told(emflow, tmp_path: Path) -> None:
+def test_a_place_that_cannot_be_written_is_reported(emflow, tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file")
     ran = emflow("init", "--yes", "-o", "taken/workflow.yaml")
     assert ran.code == 1
     assert "cannot be written" in ran.err
 
 
-def test_a_model_that_is_none_is_told(emflow, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_model_is_reported(emflow, tmp_path: Path) -> None:
     (tmp_path / "x.tflite").write_text("no model")
     ran = emflow("init", "--yes", "--model", "x.tflite")
     assert ran.code == 1
@@ -196,7 +196,7 @@ def on_a_terminal(folder: Path, *args: str, answer: bytes = b"") -> tuple[int, s
     return code, shown.decode()
 
 
-def test_a_wrong_flag_is_told_before_anything_is_asked(tmp_path: Path) -> None:
+def test_a_wrong_flag_is_reported_before_anything_is_asked(tmp_path: Path) -> None:
     code, shown = on_a_terminal(tmp_path, "--thing", "Core_7")
     assert code == 2
     assert "EM030 cloud.fleet.devices[0] cannot be 'Core_7'" in shown

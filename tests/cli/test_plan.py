@@ -36,20 +36,20 @@ def test_as_json_it_is_what_the_schema_says_and_the_file_is_the_same(emflow, fil
     assert (alias["new"], alias["known_after_apply"]) == ("(known after apply)", True)
 
 
-def test_warnings_of_the_workflow_are_told_beside_the_plan_and_in_its_json(emflow, file):  # noqa: F811
-    told = [line for line in emflow("validate", file).out.splitlines() if " warning: " in line]
-    assert any("EM081" in line for line in told)
+def test_warnings_of_the_workflow_are_reported_beside_the_plan_and_in_its_json(emflow, file):  # noqa: F811
+    reported = [line for line in emflow("validate", file).out.splitlines() if " warning: " in line]
+    assert any("EM081" in line for line in reported)
     printed = emflow("plan", file, "--json")
-    assert [line for line in printed.err.splitlines() if " warning: " in line] == told
+    assert [line for line in printed.err.splitlines() if " warning: " in line] == reported
     plan = as_plan(printed.out)
     codes = [f"{each['path']}:{each['line']}:{each['column']}: {each['code']}" for each in plan["warnings"]]
-    assert codes == [line.partition(" warning: ")[0] for line in told]
+    assert codes == [line.partition(" warning: ")[0] for line in reported]
     for_people = emflow("plan", file)
     assert "EM081" in for_people.err
     assert "EM081" not in for_people.out
 
 
-def test_what_is_to_be_made_is_told_field_by_field_and_what_is_not_known_yet_is_said_to(emflow, file):  # noqa: F811
+def test_a_new_resource_is_shown_field_by_field_with_unknown_values_marked(emflow, file):  # noqa: F811
     lines = emflow("plan", file).out.splitlines()
     alias = next(number for number, line in enumerate(lines) if line.startswith("  + access/role_alias"))
     assert "      role: (known after apply)" in lines[alias + 1 :]
@@ -114,7 +114,7 @@ def test_a_cameras_password_is_in_no_plan_and_has_to_be_given_again(emflow, file
     assert "s3cret" not in applied.out + applied.err
 
 
-def test_a_place_that_cannot_be_written_is_told(emflow, file):  # noqa: F811
+def test_a_place_that_cannot_be_written_is_reported(emflow, file):  # noqa: F811
     refused = emflow("plan", file, "--out", "nowhere/plan.json")
     assert refused.code == 1
     assert "nowhere/plan.json: cannot be written" in refused.err

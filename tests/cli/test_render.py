@@ -59,7 +59,7 @@ def test_variables_reach_the_documents(emflow, demo: Path) -> None:
     assert '"url": "rtsp://cam/7"' in ran.out
 
 
-def test_a_wrong_workflow_is_told_on_standard_error_and_nothing_is_written(emflow, tmp_path: Path) -> None:
+def test_a_wrong_workflow_is_reported_on_standard_error_and_nothing_is_written(emflow, tmp_path: Path) -> None:
     (tmp_path / "wrong.yaml").write_text("a: 1\n")
     ran = emflow("render", "wrong.yaml")
     assert (ran.code, ran.out) == (2, "")
@@ -67,21 +67,21 @@ def test_a_wrong_workflow_is_told_on_standard_error_and_nothing_is_written(emflo
     assert not (tmp_path / "build").exists()
 
 
-def test_missing_labels_are_told_with_their_path_and_exit_code_1(emflow, demo: Path) -> None:
+def test_missing_labels_are_reported_with_their_path_and_exit_code_1(emflow, demo: Path) -> None:
     workshop = demo.with_name("imx8mplus-mobilenetv2.yaml")
     ran = emflow("render", workshop, "--var", "labels=none/labels.txt")
     assert ran.code == 1
     assert ": EM072 warning: " in ran.err
     assert ran.err.splitlines()[-2:] == [
         f"emflow: {demo.parent}/none/labels.txt: edge.model_io.labels: there is no such file",
-        "  put it there, or change the path",
+        "  add the file, or change the path",
     ]
 
 
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (("--component", "com.example.X"), "nothing is rendered for the component 'com.example.X'"),
+        (("--component", "com.example.X"), "there are no files for the component 'com.example.X'"),
         (("--stdout", "-o", "out"), "--stdout and --output exclude each other"),
     ],
 )
@@ -91,7 +91,7 @@ def test_a_wrong_command_line_exits_with_2(emflow, demo: Path, args: tuple[str, 
     assert message in ran.err
 
 
-def test_a_folder_that_cannot_be_written_is_told(emflow, demo: Path, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_reported(emflow, demo: Path, tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file")
     ran = emflow("render", demo, "-o", "taken")
     assert ran.code == 1
@@ -116,9 +116,7 @@ def test_a_component_of_ones_own_comes_with_recipe_zip_and_configuration(emflow,
     assert "s3://acme-gg-components/" in yaml.safe_load(recipe)["Manifests"][0]["Artifacts"][0]["URI"]
 
 
-def test_a_recipe_that_would_not_work_is_told_with_its_place_and_nothing_is_written(
-    emflow, demo: Path, tmp_path: Path
-) -> None:
+def test_a_recipe_that_no_device_can_run_is_reported_and_nothing_is_written(emflow, demo: Path, tmp_path: Path) -> None:
     folder = tmp_path / "flows"
     shutil.copytree(demo.parent, folder)
     template = folder / "components" / "heartbeat" / "recipe.yaml.j2"
@@ -143,7 +141,7 @@ def test_files_with_a_password_in_them_are_for_their_owner_only(emflow, demo: Pa
     assert kept.stat().st_mode & 0o077
     ran = emflow("render", demo, "-o", "out", *CAMERA)
     assert ran.code == 0
-    assert "there are passwords in" in ran.err
+    assert "these files contain passwords" in ran.err
     assert "hunter2" not in ran.out + ran.err
     holding = [path for path in (tmp_path / "out").rglob("*.*") if path.is_file() and b"hunter2" in path.read_bytes()]
     assert sorted(path.name for path in holding) == [f"{APPLICATION}.json", "deployment.json"]
@@ -155,8 +153,8 @@ def test_no_password_is_printed(emflow, demo: Path) -> None:
     assert ran.code == 0
     assert "rtsp://user:***@camera/s" in ran.out
     assert "hunter2" not in ran.out + ran.err
-    (told,) = [line for line in ran.err.splitlines() if line.startswith("emflow: ")]
-    assert told == "emflow: passwords are shown as stars; in files, with -o, they stand as they are"
+    (printed,) = [line for line in ran.err.splitlines() if line.startswith("emflow: ")]
+    assert printed == "emflow: passwords are shown as ***; files written with -o contain them"
 
 
 def test_a_password_with_quotes_and_a_camera_beside_it_leave_the_documents_whole(

@@ -31,7 +31,7 @@ def test_a_section_says_what_it_holds_and_whether_it_is_needed(emflow) -> None:
 
 
 @pytest.mark.parametrize(("key", "mend"), [("edge.stream", "did you mean `edge.streams`?"), ("every", "edge.streams")])
-def test_a_key_that_is_none_is_told_with_the_nearest(emflow, key: str, mend: str) -> None:
+def test_an_unknown_key_is_reported_with_the_nearest(emflow, key: str, mend: str) -> None:
     ran = emflow("schema", key)
     assert ran.code == 2
     assert f"a workflow has no key `{key}`" in ran.err

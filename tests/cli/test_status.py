@@ -63,8 +63,8 @@ def as_status(text):
 def test_before_anything_is_applied_that_is_what_it_says(emflow, file):  # noqa: F811
     shown = emflow("status", file, "--detailed-exitcode")
     assert shown.code == 3
-    assert "not deployed: emflow apply does that" in shown.out
-    assert "never heard of: is it set up as a core device?" in shown.out
+    assert "not deployed yet: run emflow apply" in shown.out
+    assert "never connected: is it set up as a core device?" in shown.out
     status = as_status(emflow("status", file, "--json").out)
     assert (status["deployment"], status["jobs"], status["last_results"]) == (None, [], None)
 
@@ -74,7 +74,7 @@ def test_a_device_that_is_well(emflow, file, device):  # noqa: F811
     thing = device("HEALTHY", components=[("app", "RUNNING"), ("model", "FINISHED")])
     shown = emflow("status", file, "--detailed-exitcode")
     assert shown.code == 0
-    assert f"device       {thing}  HEALTHY  nucleus 2.12.6, linux aarch64, heard of " in shown.out
+    assert f"device       {thing}  HEALTHY  nucleus 2.12.6, linux aarch64, last seen " in shown.out
     assert "deployment  SUCCEEDED" in shown.out
     assert "app    1.0.0    RUNNING" in shown.out
     assert "compilation  compile-" in shown.out
@@ -109,14 +109,14 @@ def test_a_device_that_is_not_well_says_why(emflow, file, device):  # noqa: F811
     assert status["devices"][0]["deployment"]["error_stack"] == ["DEPLOYMENT_FAILURE", "IO_ERROR"]
 
 
-def test_an_older_deployment_on_the_device_is_told_as_such(emflow, file, device):  # noqa: F811
+def test_an_older_deployment_on_the_device_is_reported_as_such(emflow, file, device):  # noqa: F811
     assert emflow("apply", file, "--yes").code == 0
     device("HEALTHY")
     file.write_text(file.read_text() + "  publish: {topic: other/topic}\n")
     assert emflow("apply", file, "--yes").code == 0
     shown = emflow("status", file, "--detailed-exitcode")
     assert shown.code == 3
-    assert "not the latest of its target: that has not arrived" in shown.out
+    assert "not the latest of its target, which has not arrived yet" in shown.out
 
 
 def test_captured_data_says_when_results_last_came(emflow, file, client):  # noqa: F811
@@ -145,7 +145,7 @@ def test_a_thing_group_has_the_status_of_all_its_devices(emflow, file, client): 
     assert [(device["thing"], device["health"]) for device in status["devices"]] == [(f"core-{number}", "UNKNOWN")]
 
 
-def test_watching_tells_what_changes_until_ctrl_c(start, emflow, file, device):  # noqa: F811
+def test_watch_prints_changes_until_ctrl_c(start, emflow, file, device):  # noqa: F811
     assert emflow("apply", file, "--yes").code == 0
     watching = start(sys.executable, "-m", "emflow", "status", str(file), "--watch", "--every", "100ms", "--json")
     watching.says('"health": "UNKNOWN"')

@@ -17,7 +17,7 @@ def test_right_files_are_ok_and_the_exit_code_is_0(emflow, demo: Path) -> None:
     assert [line for line in ran.out.splitlines() if line.endswith(": ok")] == [f"{demo}: ok", f"{workshop}: ok"]
 
 
-def test_a_warning_is_told_and_only_strict_makes_it_a_mistake(emflow, demo: Path) -> None:
+def test_a_warning_is_reported_and_only_strict_makes_it_a_mistake(emflow, demo: Path) -> None:
     ran = emflow("validate", demo)
     assert ran.code == 0
     assert re.search(r":\d+:\d+: EM081 warning: AWS discontinued SageMaker Edge Manager", ran.out)
@@ -25,7 +25,7 @@ def test_a_warning_is_told_and_only_strict_makes_it_a_mistake(emflow, demo: Path
     assert (strict.code, strict.out) == (2, ran.out)
 
 
-def test_a_missing_file_is_told_and_the_others_are_checked_all_the_same(emflow, demo: Path) -> None:
+def test_a_missing_file_is_reported_and_the_others_are_checked_too(emflow, demo: Path) -> None:
     ran = emflow("validate", "none.yaml", demo)
     lines = ran.out.splitlines()
     assert ran.code == 2
@@ -40,27 +40,25 @@ def test_patterns_are_expanded_without_a_shell_and_each_file_is_checked_once(
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(demo.read_text())
     ran = emflow("validate", "**/*.yaml", "a.yaml", "[d].yaml")
-    told = [line for line in ran.out.splitlines() if line.endswith(": ok")]
-    assert (ran.code, told) == (0, ["[d].yaml: ok", "a.yaml: ok", "deep/er/b.yaml: ok"])
+    printed = [line for line in ran.out.splitlines() if line.endswith(": ok")]
+    assert (ran.code, printed) == (0, ["[d].yaml: ok", "a.yaml: ok", "deep/er/b.yaml: ok"])
 
 
 def test_a_pattern_that_fits_nothing_is_a_mistake(emflow) -> None:
     ran = emflow("validate", "nothing/*.yaml")
     assert ran.code == 2
-    assert "no file fits 'nothing/*.yaml'" in ran.err
+    assert "no file matches 'nothing/*.yaml'" in ran.err
 
 
-def test_two_files_that_want_the_same_are_told(emflow, demo: Path, tmp_path: Path) -> None:
+def test_two_files_that_want_the_same_are_reported(emflow, demo: Path, tmp_path: Path) -> None:
     for name in ("a.yaml", "b.yaml"):
         (tmp_path / name).write_text(demo.read_text())
     ran = emflow("validate", "a.yaml", "b.yaml")
-    told = re.findall(r"^(\S+):\d+:\d+: (EM04\d) warning: (\S+)", ran.out, re.MULTILINE)
-    assert told == [("b.yaml", "EM049", "a.yaml"), ("b.yaml", "EM048", "a.yaml"), ("b.yaml", "EM048", "a.yaml")]
+    printed = re.findall(r"^(\S+):\d+:\d+: (EM04\d) warning: (\S+)", ran.out, re.MULTILINE)
+    assert printed == [("b.yaml", "EM049", "a.yaml"), ("b.yaml", "EM048", "a.yaml"), ("b.yaml", "EM048", "a.yaml")]
 
 
-def test_a_mistake_in_an_imported_file_is_told_there_and_the_importing_file_is_not_ok(
-    emflow, demo: Path, tmp_path: Path
-) -> None:
+def test_an_error_in_an_imported_file_makes_the_importing_file_not_ok(emflow, demo: Path, tmp_path: Path) -> None:
     (tmp_path / "part.yaml").write_text("edge:\n  publsh: {}\n")
     (tmp_path / "whole.yaml").write_text(demo.read_text().replace("metadata:", "imports: [part.yaml]\nmetadata:", 1))
     ran = emflow("validate", "whole.yaml")
@@ -83,12 +81,12 @@ def test_all_codes_are_listed(emflow) -> None:
     assert [line[:5] for line in lines if line.endswith("(warning)")] == sorted(WARNINGS)
 
 
-def test_a_code_that_is_none_is_told(emflow) -> None:
+def test_an_unknown_code_is_reported(emflow) -> None:
     ran = emflow("validate", "--explain", "EM999")
     assert (ran.code, ran.err.splitlines()[0]) == (2, "emflow: --explain: there is no code 'EM999'")
 
 
-def test_what_is_not_yaml_is_told_with_line_and_column(emflow, tmp_path: Path) -> None:
+def test_what_is_not_yaml_is_reported_with_line_and_column(emflow, tmp_path: Path) -> None:
     (tmp_path / "wrong.yaml").write_text("kind: Workflow\nname: [never closed\n")
     ran = emflow("validate", "wrong.yaml")
     assert ran.code == 2
@@ -99,7 +97,7 @@ def test_what_is_not_yaml_is_told_with_line_and_column(emflow, tmp_path: Path) -
     ]
 
 
-def test_an_unknown_key_and_a_wrong_type_are_told_with_line_and_column(emflow, demo: Path, tmp_path: Path) -> None:
+def test_an_unknown_key_and_a_wrong_type_are_reported_with_line_and_column(emflow, demo: Path, tmp_path: Path) -> None:
     text = demo.read_text().replace("  publish:\n", "  publsh:\n").replace('version: "1.0"', "version: 1.0")
     (tmp_path / "wrong.yaml").write_text(text)
     lines = text.splitlines()
@@ -107,8 +105,8 @@ def test_an_unknown_key_and_a_wrong_type_are_told_with_line_and_column(emflow, d
     value = next(number for number, line in enumerate(lines, 1) if line.startswith("    version: 1.0 "))
     ran = emflow("validate", "wrong.yaml")
     assert ran.code == 2
-    told = [line for line in ran.out.splitlines() if line.startswith("wrong.yaml")]
-    assert told == [
+    printed = [line for line in ran.out.splitlines() if line.startswith("wrong.yaml")]
+    assert printed == [
         f"wrong.yaml:{value}:14: EM022 cloud.model.version has to be a text, this is the number 1.0",
         f"wrong.yaml:{key}:3: EM020 unknown key `publsh` in edge",
     ]
@@ -127,7 +125,7 @@ def test_variables_from_the_command_line_are_checked_too(emflow, demo: Path) -> 
     ("args", "message"),
     [
         (("validate",), "no file to check"),
-        (("validate", "x.yaml", "--var", "nonsense"), "emflow: --var: 'nonsense' is no NAME=VALUE"),
+        (("validate", "x.yaml", "--var", "nonsense"), "emflow: --var: 'nonsense' is not NAME=VALUE"),
         (("validate", "x.yaml", "--nonsense"), "No such option"),
     ],
 )

@@ -34,7 +34,7 @@ def test_a_command_with_variables_takes_files_of_them(command: str) -> None:
     assert {"--var", "--var-file"} <= options
 
 
-def test_the_command_line_goes_before_the_files_and_a_later_file_before_an_earlier_one(tmp_path: Path) -> None:
+def test_var_overrides_var_files_and_a_later_file_overrides_an_earlier_one(tmp_path: Path) -> None:
     one, two = tmp_path / "one.yaml", tmp_path / "two.json"
     one.write_text("prefix: one\nthing: One\n")
     two.write_text('{"thing": "Two"}')
@@ -44,7 +44,7 @@ def test_the_command_line_goes_before_the_files_and_a_later_file_before_an_earli
     assert load_workflow(DEMO, ["thing=Three"], [one, two]).cloud.fleet.devices == ("Three",)
 
 
-def test_a_mistake_in_a_file_of_variables_has_its_place(tmp_path: Path) -> None:
+def test_an_error_in_a_file_of_variables_has_its_position(tmp_path: Path) -> None:
     path = tmp_path / "site.yaml"
     path.write_text("# site\nprefx: x\n")
     with pytest.raises(WorkflowProblem) as raised:

@@ -21,7 +21,7 @@ import pytest
 
 from e2e.chaos import Agent, Camera, EmbeddedBroker, Footprint, Nucleus, Part, segments_of, settled
 from emflow.results.message import Result
-from emflow.results.watch import Watcher
+from emflow.results.subscriber import ResultSubscriber
 from support import Process, until
 
 pytestmark = pytest.mark.e2e
@@ -114,7 +114,7 @@ def flows(world: World, seconds: float = 20.0) -> None:
         return datetime.fromisoformat(world.nucleus.published.get(timeout=seconds)["frame_time"]) >= begin
 
     user = world.broker.user
-    with Watcher("127.0.0.1", world.broker.port, TOPIC, username=user.name, password=user.password) as watcher:
+    with ResultSubscriber("127.0.0.1", world.broker.port, TOPIC, username=user.name, password=user.password) as watcher:
         until(by_broker, seconds, "a new result by the broker")
     until(by_nucleus, seconds, "a new result by the nucleus")
 

@@ -18,7 +18,7 @@ import pytest
 
 from conftest import ROOT
 from emflow.results.message import Result
-from emflow.results.watch import Watcher
+from emflow.results.subscriber import ResultSubscriber
 from emflow_emulator.camera import scenes
 from support import Process, broker_user, exported, let_in, until
 
@@ -37,14 +37,14 @@ def scratch() -> Iterator[Path]:
 
 
 @pytest.fixture
-def watch(python: Callable[..., Process], scratch: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Watcher]:
+def watch(python: Callable[..., Process], scratch: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., ResultSubscriber]:
     """Watches topics of an `emflow local` with one core device; everything that the test starts goes there."""
     args = ("--port", "0", "--mqtt-port", "0", "--core", THING, "--job-seconds", "0.3")
     said = python("emflow", "local", *args, env={**os.environ, "TMPDIR": str(scratch)}).says("Ctrl-C ends it")
     broker, exports = re.search(r"MQTT broker +127\.0\.0\.1:(\d+)", said), exported(said)
     assert broker, said
     let_in(monkeypatch, exports)
-    return lambda *topics: Watcher("127.0.0.1", int(broker[1]), *topics, **broker_user(exports))
+    return lambda *topics: ResultSubscriber("127.0.0.1", int(broker[1]), *topics, **broker_user(exports))
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def component(scratch: Path) -> int:
     return found[0]
 
 
-def gap(watcher: Watcher) -> float:
+def gap(watcher: ResultSubscriber) -> float:
     """Seconds between the frames of two results."""
     one, other = (watcher.next(30) for _ in range(2))
     assert isinstance(one, Result)
@@ -102,7 +102,7 @@ def gap(watcher: Watcher) -> float:
 
 
 def test_pace_threshold_and_capture_change_without_a_restart_and_a_topic_with_one(
-    watch: Callable[..., Watcher], scratch: Path, file: Path
+    watch: Callable[..., ResultSubscriber], scratch: Path, file: Path
 ) -> None:
     apply(file)
     with watch(TOPIC, "em/other/front") as watcher:

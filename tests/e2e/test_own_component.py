@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from conftest import ROOT
-from emflow.results.watch import Watcher
+from emflow.results.subscriber import ResultSubscriber
 from support import broker_user, exported
 
 pytestmark = pytest.mark.e2e
@@ -35,7 +35,7 @@ def test_the_examples_heartbeat_beats_beside_the_results(tmp_path: Path) -> None
             user = broker_user(exported(Path(found["credentials"]).read_text()))
             rest = threading.Thread(target=lambda: told.extend(up.stderr or ()), daemon=True)
             rest.start()
-            with Watcher("127.0.0.1", port, "em/heartbeat", **user) as watcher:
+            with ResultSubscriber("127.0.0.1", port, "em/heartbeat", **user) as watcher:
                 beats = [json.loads(watcher.next(60).payload) for _ in range(3)]
             assert json.loads(up.stdout.readline())["stream"] == "front"
         finally:

@@ -10,7 +10,7 @@ import cv2
 import pytest
 
 from emflow.results.message import Result
-from emflow.results.watch import Watcher
+from emflow.results.subscriber import ResultSubscriber
 from emflow_emulator.camera import scenes
 from support import Process
 
@@ -38,7 +38,7 @@ def test_a_gstreamer_camera_is_seen_and_the_result_reaches_mosquitto(
     cv2.imwrite(str(picture), cv2.cvtColor(scenes.moving("yellow star", 100.0, 640, 480), cv2.COLOR_RGB2BGR))
     url = gstreamer_rtsp(picture).replace("rtsp://", f"{transport}://")
     topic = "em/inference"
-    with Watcher("127.0.0.1", mosquitto, topic) as watcher:
+    with ResultSubscriber("127.0.0.1", mosquitto, topic) as watcher:
         start(
             *(sys.executable, "-m", "emflow_edge", "-s", url, "-c", f"{scenes_model.parent}/", "-m", "scenes"),
             *("--agent-socket", str(agent), "--publish", f"mqtt://127.0.0.1:{mosquitto}", "--topic", topic),

@@ -51,7 +51,7 @@ def test_a_link_inside_becomes_a_copy_of_its_file(bundled: Callable[[], zipfile.
         ("../outside", "a link leads out of the folder, to ../outside"),
         ("../files-too", "a link leads out of the folder"),
         ("bin", "a link leads to a folder, bin"),
-        (".hidden", "a link leads to what stays behind, .hidden"),
+        (".hidden", "a link leads to a hidden file, .hidden"),
         ("nothing", "cannot be read: No such file or directory"),
         ("link", "cannot be read: Too many levels of symbolic links"),
     ],
@@ -60,10 +60,10 @@ def test_a_link_that_leads_elsewhere_is_refused(
     bundled: Callable[[], zipfile.ZipFile], files: Path, target: str, why: str
 ) -> None:
     (files / "link").symlink_to(target)
-    with pytest.raises(Problem, match="components") as told:
+    with pytest.raises(Problem, match="components") as caught:
         bundled()
-    assert told.value.what.startswith(f"components[0].artifacts: {why}")
-    assert told.value.where == str(files / "link")
+    assert caught.value.what.startswith(f"components[0].artifacts: {why}")
+    assert caught.value.where == str(files / "link")
 
 
 def test_a_link_to_a_link_that_leads_out_is_refused(bundled: Callable[[], zipfile.ZipFile], files: Path) -> None:
@@ -85,9 +85,9 @@ def test_what_is_no_file_is_refused_and_not_left_out(
         os.mkfifo("it" if kind == "fifo" else "pipe")
     if kind.startswith("link"):
         Path("it").symlink_to("pipe")
-    with pytest.raises(Problem, match="no file, but a device, a pipe or a socket") as told:
+    with pytest.raises(Problem, match="not a file, but a device, a pipe or a socket") as caught:
         bundled()
-    assert told.value.where == str(files / "it")
+    assert caught.value.where == str(files / "it")
 
 
 def test_what_stays_behind_anyway_may_be_anything(bundled: Callable[[], zipfile.ZipFile], files: Path) -> None:

@@ -102,7 +102,7 @@ def test_the_bundles_key_is_its_content(demo: Workflow, changed) -> None:
     assert application_bundle(with_labels(demo, None)).sha256 != bundle.sha256
 
 
-def test_missing_labels_are_told_with_the_key_and_the_path(demo: Workflow) -> None:
+def test_missing_labels_are_reported_with_the_key_and_the_path(demo: Workflow) -> None:
     with pytest.raises(Problem, match=r"none.txt: edge.model_io.labels: there is no such file"):
         application_bundle(with_labels(demo, "none.txt"))
 
@@ -172,6 +172,6 @@ def test_what_is_no_model_is_not_packed(demo: Workflow, tmp_path: Path, name: st
         model_archive(with_model(demo, tmp_path / name))
 
 
-def test_a_missing_model_is_told_with_the_key_and_the_path(demo: Workflow, tmp_path: Path) -> None:
+def test_a_missing_model_is_reported_with_the_key_and_the_path(demo: Workflow, tmp_path: Path) -> None:
     with pytest.raises(Problem, match=r"none.tflite: cloud.model.artifact: there is no such file"):
         model_archive(with_model(demo, tmp_path / "none.tflite"))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from emflow.recipes.lint.check import Known, check
 from emflow.recipes.lint.faults import Fault
-from emflow.workflow.source.positions import spell
+from emflow.workflow.source.positions import format_path
 
 URI = "s3://bucket/artifacts/com.example.X/abc/artifacts.zip"
 GOOD = f"""\
@@ -141,7 +141,9 @@ def test_a_mistake_is_told_where_it_is(there: str, instead: str, place: str, wha
     assert text != GOOD
     faults = check(text, KNOWN)
     (fault,) = [
-        fault for fault in faults if (spell(fault.place) if fault.place else "recipe") == place and what in str(fault)
+        fault
+        for fault in faults
+        if (format_path(fault.place) if fault.place else "recipe") == place and what in str(fault)
     ]
     changed = next(i for i, (a, b) in enumerate(zip(GOOD.splitlines(), text.splitlines(), strict=False), 1) if a != b)
     # At the line that was changed, or at what holds it, which begins before.
@@ -197,7 +199,7 @@ def test_a_recipe_wide_lifecycle_is_looked_into_by_selection() -> None:
     assert told(yaml.safe_dump(recipe)) == []
     recipe["Lifecycle"]["all"]["run"]["Script"] = "echo {configuration:/none}"
     (fault,) = check(yaml.safe_dump(recipe), KNOWN)
-    assert spell(fault.place) == "Lifecycle.all.run.Script"
+    assert format_path(fault.place) == "Lifecycle.all.run.Script"
 
 
 def test_configuration_that_only_the_deployment_sets_is_configuration() -> None:

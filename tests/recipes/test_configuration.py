@@ -65,7 +65,7 @@ def test_what_the_workflow_leaves_out_is_as_the_component_has_it(with_edge) -> N
     assert set(application_configuration(workflow, "1.0.0")["publish"]) == {"topic", "qos"}
 
 
-def test_a_workflow_that_spells_every_default_out_says_no_more_than_one_that_does_not(with_edge, demo) -> None:
+def test_a_workflow_that_writes_out_every_default_gives_the_same_configuration(with_edge, demo) -> None:
     short = with_edge(model_io={"labels": str(WORKFLOWS / "models" / "scenes_labels.txt")})
     one, other = (application_configuration(each, "1.0.0") for each in (demo, short))
     assert {**one, "streams": 0} == {**other, "streams": 0}
@@ -213,7 +213,7 @@ def test_the_agents_own_settings_arrive_by_the_names_that_it_has(with_edge, tmp_
     assert [note for note in found.notes if "is not a setting" in note] == []
 
 
-def test_an_agent_of_which_nothing_special_is_said_is_told_the_workshops_twelve(demo: Workflow) -> None:
+def test_an_agent_without_special_settings_gets_the_workshops_twelve(demo: Workflow) -> None:
     assert len(agent_settings(demo)) == 12
     plain = of_agent.read([Layer("the workflow", agent_settings(demo))])
     bare = of_agent.read([])

@@ -14,8 +14,8 @@ import pytest
 import yaml
 
 from emflow.problems import Problem
-from emflow.recipes.components import Ours, components_of_ours
-from emflow.recipes.render_output import documents
+from emflow.recipes.components import WorkflowComponent, workflow_components
+from emflow.recipes.render_output import rendered_files
 from emflow.workflow import Workflow, load
 from emflow.workflow.model import OwnComponent
 
@@ -34,12 +34,12 @@ Manifests:
 
 
 @pytest.fixture
-def own(demo: Workflow, tmp_path: Path) -> Callable[..., Ours]:
+def own(demo: Workflow, tmp_path: Path) -> Callable[..., WorkflowComponent]:
     """The user's own component of a demo with one, in a folder of its own."""
     (tmp_path / "files" / "bin").mkdir(parents=True)
     (tmp_path / "files" / "bin" / "run.sh").write_text("echo hello\n")
 
-    def make(text: str = RECIPE, **values: Any) -> Ours:
+    def make(text: str = RECIPE, **values: Any) -> WorkflowComponent:
         (tmp_path / "recipe.j2").write_text(text)
         given = {"name": "com.example.X", "recipe": "recipe.j2", "artifacts": "files", **values}
         model = Path(demo.folder, demo.cloud.model.artifact)
@@ -51,12 +51,12 @@ def own(demo: Workflow, tmp_path: Path) -> Callable[..., Ours]:
             edge=dataclasses.replace(demo.edge, model_io=dataclasses.replace(demo.edge.model_io, labels=str(labels))),
             components=(OwnComponent(**given),),
         )
-        return components_of_ours(workflow)[1]
+        return workflow_components(workflow)[1]
 
     return make
 
 
-def test_the_template_gets_name_version_zip_and_dependencies(own: Callable[..., Ours]) -> None:
+def test_the_template_gets_name_version_zip_and_dependencies(own: Callable[..., WorkflowComponent]) -> None:
     ours = own(dependencies={"aws.greengrass.TokenExchangeService": ">=2.0.0"})
     recipe = yaml.safe_load(ours.recipe("1.4.2"))
     assert (recipe["ComponentName"], recipe["ComponentVersion"]) == ("com.example.X", "1.4.2")
@@ -69,7 +69,7 @@ def test_the_template_gets_name_version_zip_and_dependencies(own: Callable[..., 
 
 
 def test_the_zip_is_the_folder_and_does_not_depend_on_times_or_what_python_left(
-    own: Callable[..., Ours], tmp_path: Path
+    own: Callable[..., WorkflowComponent], tmp_path: Path
 ) -> None:
     first = own().bundle
     assert first is not None
@@ -84,7 +84,7 @@ def test_the_zip_is_the_folder_and_does_not_depend_on_times_or_what_python_left(
     assert own().bundle != first
 
 
-def test_who_may_execute_a_file_goes_with_it(own: Callable[..., Ours], tmp_path: Path) -> None:
+def test_who_may_execute_a_file_goes_with_it(own: Callable[..., WorkflowComponent], tmp_path: Path) -> None:
     plain = own().bundle
     (tmp_path / "files" / "bin" / "run.sh").chmod(0o755)
     runnable = own().bundle
@@ -96,7 +96,7 @@ def test_who_may_execute_a_file_goes_with_it(own: Callable[..., Ours], tmp_path:
     assert modes == [0o644, 0o755]
 
 
-def test_without_a_folder_there_is_no_zip(own: Callable[..., Ours]) -> None:
+def test_without_a_folder_there_is_no_zip(own: Callable[..., WorkflowComponent]) -> None:
     text = RECIPE.replace(""" 'sh "{{ artifact.folder }}/bin/run.sh"'""", " sleep 1").partition("    Artifacts")[0]
     ours = own(text, artifacts=None)
     assert (ours.bundle, ours.uri, ours.bundle_key) == (None, "", "")
@@ -118,8 +118,8 @@ def test_without_a_folder_there_is_no_zip(own: Callable[..., Ours]) -> None:
         ("{{ dependencies | json }}", "{}", r"ComponentDependencies \(line 4\): does not name aws.greengrass.Cli"),
     ],
 )
-def test_a_mistake_in_a_template_is_told_with_its_line(
-    own: Callable[..., Ours], there: str, instead: str, why: str
+def test_an_error_in_a_template_is_reported_with_its_line(
+    own: Callable[..., WorkflowComponent], there: str, instead: str, why: str
 ) -> None:
     assert there in RECIPE
     ours = own(RECIPE.replace(there, instead), dependencies={"aws.greengrass.Cli": ">=2.0.0"})
@@ -135,26 +135,26 @@ def test_a_mistake_in_a_template_is_told_with_its_line(
         ({"artifacts": "empty"}, r"empty: components\[0\]\.artifacts: the folder is empty"),
     ],
 )
-def test_what_is_missing_is_told_with_its_key_and_path(
-    own: Callable[..., Ours], tmp_path: Path, values: dict[str, str], why: str
+def test_what_is_missing_is_reported_with_its_key_and_path(
+    own: Callable[..., WorkflowComponent], tmp_path: Path, values: dict[str, str], why: str
 ) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(Problem, match=why):
         own(**values).recipe("1.0.0")
 
 
-def test_a_camera_password_does_not_get_into_a_recipe(own: Callable[..., Ours]) -> None:
+def test_a_camera_password_does_not_get_into_a_recipe(own: Callable[..., WorkflowComponent]) -> None:
     text = RECIPE.replace("    Lifecycle:", "    Name: rtsp://admin:secret@10.0.0.7/1\n    Lifecycle:")
-    with pytest.raises(Problem, match="an address with a password in it") as told:
+    with pytest.raises(Problem, match="an address with a password in it") as caught:
         own(text).recipe("1.0.0")
-    assert "secret" not in str(told.value)
+    assert "secret" not in str(caught.value)
 
 
 def test_the_example_is_rendered_whole() -> None:
-    made = documents(load(EXAMPLE), HEARTBEAT)
+    made = rendered_files(load(EXAMPLE), HEARTBEAT)
     assert {name.rpartition("/")[2] for name in made} == {
         f"{HEARTBEAT}-1.0.0.yaml",
         f"{HEARTBEAT}.json",
         "artifacts.zip",
     }
-    assert made.items() <= documents(load(EXAMPLE)).items()
+    assert made.items() <= rendered_files(load(EXAMPLE)).items()

@@ -97,7 +97,7 @@ def test_only_the_topic_that_is_published_is_granted(changed) -> None:
         ('runtime: "*"', "architecture: aarch64", "has no `runtime`"),
     ],
 )
-def test_a_template_with_a_mistake_does_not_get_out(
+def test_a_template_with_an_error_does_not_get_out(
     workshop: Workflow, monkeypatch: pytest.MonkeyPatch, there: str, instead: str, why: str
 ) -> None:
     text = render._built_in()
@@ -119,7 +119,7 @@ def test_a_template_of_ones_own_stands_in_for_the_built_in_one(demo: Workflow, t
     assert mine == built_in
 
 
-def test_a_missing_template_is_told_with_its_key_and_path(demo: Workflow) -> None:
+def test_a_missing_template_is_reported_with_its_key_and_path(demo: Workflow) -> None:
     component = dataclasses.replace(demo.edge.component, recipe="none.j2")
     workflow = dataclasses.replace(demo, edge=dataclasses.replace(demo.edge, component=component))
     with pytest.raises(Problem, match=r"workflows/none.j2: edge.component.recipe: there is no such file"):

@@ -14,7 +14,7 @@ from emflow.engine.events import Done, Failed, Waiting
 from emflow.engine.plan import make_plan
 from emflow.engine.resource import Action, Inputs
 from emflow.problems import Problem
-from emflow.recipes.components import application
+from emflow.recipes.components import application_component
 from emflow.resources import build, wait_for_deployment
 from emflow.resources.greengrass.component_version import ComponentVersion, next_patch, version_key
 from emflow.resources.greengrass.revision import latest_deployment
@@ -314,7 +314,7 @@ def test_versions_are_ordered_by_number_and_a_pre_release_comes_before_its_relea
 
 
 def test_a_component_version_that_failed_is_refused_with_its_reason_until_asked_to_repeat(workflow):
-    ours = application(workflow)
+    ours = application_component(workflow)
     component = ComponentVersion(ours, Mark("w", "application/component"))
     broken = {"state": "FAILED", "message": "bad recipe", "tags": {"emflow:digest": component.digest}}
     observed = {"versions": {"1.0.0": broken}}

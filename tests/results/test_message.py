@@ -10,8 +10,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 import emflow_schema
-from emflow.results.message import Box, Class, Detection, NotAResult, Result, read
-from emflow.results.show import line
+from emflow.results.message import Box, Class, Detection, NotAResult, Result, format_line, read
 
 WHOLE: dict[str, Any] = {
     "index": "950",
@@ -88,7 +87,7 @@ def test_each_of_the_workshops_keys_is_needed(name: str) -> None:
         ({"sequence": 1.5}, "sequence"),
     ],
 )
-def test_what_the_schema_refuses_is_reported_with_its_place(changes: dict[str, Any], place: str) -> None:
+def test_what_the_schema_refuses_is_reported_with_its_position(changes: dict[str, Any], place: str) -> None:
     message = read(encoded(**changes))
     assert isinstance(message, NotAResult)
     assert message.reason.startswith(f"{place}: ")
@@ -129,24 +128,24 @@ def test_an_unknown_schema_is_not_found() -> None:
 
 
 def test_a_result_is_one_line() -> None:
-    assert line(read(encoded())) == (
+    assert format_line(read(encoded())) == (
         "03:04:05.678Z  front  orange                81.6 %  predict  19.8 ms  age   45 ms"
     )
 
 
 def test_a_line_leaves_out_what_was_not_said() -> None:
-    assert line(read(json.dumps(WORKSHOP).encode())) == "class 950             81.6 %  predict  19.8 ms"
+    assert format_line(read(json.dumps(WORKSHOP).encode())) == "class 950             81.6 %  predict  19.8 ms"
 
 
-def test_what_is_no_result_is_one_line_too() -> None:
-    shown = line(read(b"hello\nworld" + 100 * b"!"))
-    assert shown.startswith("not a result (it is not JSON): hello?world!!!")
+def test_a_message_that_is_not_a_result_is_one_line_too() -> None:
+    shown = format_line(read(b"hello\nworld" + 100 * b"!"))
+    assert shown.startswith("not a result (it is not JSON): hello\\nworld!!!")
     assert shown.endswith("!…")
     assert len(shown) < 100
 
 
 def test_nothing_in_a_message_steers_the_terminal() -> None:
-    shown = line(read(encoded(label="\x1b[2Jorange\n", stream="fr\ront")))
+    shown = format_line(read(encoded(label="\x1b[2Jorange\n", stream="fr\ront")))
     assert shown.isprintable()
     assert "orange" in shown
 

@@ -19,7 +19,7 @@ BROKEN = sorted((Path(__file__).parent / "broken").glob("*.yaml"))
 
 ELSEWHERE = {
     "EM001": "needs a file that is not there",
-    "EM002": "is told before a first line could be read",
+    "EM002": "is reported before a first line could be read",
     "EM003": "has no line",
     "EM013": "needs a command line",
     "EM014": "needs a command line",
@@ -28,11 +28,11 @@ ELSEWHERE = {
 
 
 @pytest.mark.parametrize("path", BROKEN, ids=lambda path: path.stem)
-def test_a_broken_workflow_is_refused_with_its_code_at_its_place(path: Path) -> None:
+def test_a_broken_workflow_is_refused_with_its_code_at_its_position(path: Path) -> None:
     expected = re.fullmatch(r"# (EM\d{3}) (\d+):(\d+)", path.read_text().splitlines()[0])
     assert expected, "the first line has to say what is expected"
-    told = [finding for finding in findings_of(path) if finding.severity == "error"]
-    assert [(f.code, f.line, f.column) for f in told] == [(expected[1], int(expected[2]), int(expected[3]))]
+    messages = [finding for finding in findings_of(path) if finding.severity == "error"]
+    assert [(f.code, f.line, f.column) for f in messages] == [(expected[1], int(expected[2]), int(expected[3]))]
     assert path.stem.startswith(expected[1])
 
 

@@ -68,9 +68,7 @@ def test_a_secret_never_becomes_text(broken, template: str) -> None:
         (f"{{secret: '{ARN.replace('us-east-1', 'eu-west-1')}'}}", "EM019"),
     ],
 )
-def test_what_is_no_reference_that_the_device_can_have_is_refused_without_repeating_it(
-    broken, credentials: str, code: str
-) -> None:
+def test_an_invalid_reference_to_a_secret_is_refused_without_repeating_it(broken, credentials: str, code: str) -> None:
     wrong = broken(STREAM, f"{{name: front, url: rtsp://camera/stream, credentials: {credentials}}}")
     assert code in {finding.code for finding in wrong.findings}
     assert all("hunter2" not in str(finding) for finding in wrong.findings)
@@ -184,7 +182,7 @@ def test_looking_for_passwords_takes_no_time(text: str) -> None:
 
 
 @pytest.mark.parametrize("url", ["rtsp://user:my hunter2@camera/s", "rtsp://user:hunter2/x@camera/s"])
-def test_a_password_that_the_standard_does_not_know_is_told_of_but_not_shown(broken, url: str) -> None:
+def test_a_password_in_an_unusual_form_is_reported_but_not_shown(broken, url: str) -> None:
     wrong = broken("url: rtsp://camera/stream", f'url: "{url}"')
     assert "EM061" in {finding.code for finding in wrong.findings}
     assert all("hunter2" not in str(finding) for finding in wrong.findings)

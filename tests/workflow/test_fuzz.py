@@ -1,4 +1,4 @@
-"""Whatever a file holds: a workflow or a told problem comes of it, soon and small; never anything else.
+"""Whatever a file holds: it becomes a workflow or a short error, in a short time, and never anything else.
 
 The suite takes a few seconds of this. A hundred times as much: FUZZ_TIMES=100 pytest tests/workflow/test_fuzz.py
 """
@@ -27,8 +27,8 @@ from emflow.workflow.load import build
 from emflow.workflow.redaction import redacted
 from emflow.workflow.rules.registry import CODES
 from emflow.workflow.source.document import parse, read
-from emflow.workflow.variables.overrides import Given
-from emflow.workflow.variables.resolve import fill
+from emflow.workflow.variables.overrides import Overrides
+from emflow.workflow.variables.resolve import resolve_variables
 
 SLOWEST = 5.0
 """Seconds of processor time that anything of this size may take; the slowest seen takes a tenth of that."""
@@ -53,11 +53,11 @@ def soon() -> Iterator[None]:
     assert time.process_time() - started < SLOWEST
 
 
-def told(data: bytes) -> Workflow | tuple[Finding, ...]:
+def messages(data: bytes) -> Workflow | tuple[Finding, ...]:
     """The workflow, or the findings, each of them whole."""
     try:
         with soon():
-            return build(parse("fuzz.yaml", data), Given(environ={"HOME": "/home/me"}), WORKFLOWS).workflow
+            return build(parse("fuzz.yaml", data), Overrides(environ={"HOME": "/home/me"}), WORKFLOWS).workflow
     except WorkflowProblem as problem:
         findings = problem.findings
     lines = (
@@ -106,7 +106,7 @@ WORDS = [
 @example("%TAG ! tag:x\n---\na: !y z")
 @example("%YAML 9.9\n---\na: b")
 def test_any_text(text: str) -> None:
-    told(text.encode("utf-8", errors="surrogatepass"))
+    messages(text.encode("utf-8", errors="surrogatepass"))
 
 
 @profile(80)
@@ -116,7 +116,7 @@ def test_any_text(text: str) -> None:
 @example(b"a: \xed\xa0\x80")
 @example(b"\x00" * 80)
 def test_any_bytes(data: bytes) -> None:
-    told(data)
+    messages(data)
 
 
 # ------------------------------------------------------------------------------------------------------- any values
@@ -145,7 +145,7 @@ VALUES = st.recursive(
 @profile(100)
 @given(st.dictionaries(KEYS, VALUES, max_size=6))
 def test_any_values(values: dict[str, Any]) -> None:
-    told(yaml.safe_dump(values, allow_unicode=True).encode("utf-8", errors="surrogatepass"))
+    messages(yaml.safe_dump(values, allow_unicode=True).encode("utf-8", errors="surrogatepass"))
 
 
 @profile(60)
@@ -196,7 +196,7 @@ def test_an_example_with_pieces_cut_out_and_put_in(name: str, cuts: list[tuple[f
     for where, length, put in cuts:
         at = int(where * len(text))
         text = text[:at] + put + text[at + length :]
-    told(text.encode("utf-8", errors="surrogatepass"))
+    messages(text.encode("utf-8", errors="surrogatepass"))
 
 
 def _places(value: Any, place: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
@@ -222,7 +222,7 @@ def test_an_example_with_one_value_replaced_or_taken_away(chosen: tuple[str, tup
         del inner[place[-1]]
     else:
         inner[place[-1]] = put
-    told(yaml.safe_dump(tree, allow_unicode=True).encode("utf-8", errors="surrogatepass"))
+    messages(yaml.safe_dump(tree, allow_unicode=True).encode("utf-8", errors="surrogatepass"))
 
 
 # --------------------------------------------------------------------------------------------------- variables
@@ -301,7 +301,7 @@ def test_any_template(expression: str) -> None:
     document = parse("t", json.dumps({"vars": variables, "k": f"{{{{ {expression} }}}}"}).encode())
     with soon():
         try:
-            value = fill(document, Given(environ={"HOME": "/home/me"}))["k"]
+            value = resolve_variables(document, Overrides(environ={"HOME": "/home/me"}))["k"]
         except WorkflowProblem:
             return
     json.dumps(value)  # nothing comes out but what YAML could say
@@ -316,7 +316,9 @@ def test_any_values_from_outside(variables: dict[str, Any], outside: dict[str, s
     text = yaml.safe_dump({"vars": variables, "k": "{{ vars.a }}"}, allow_unicode=True)
     try:
         document = parse("t", text.encode("utf-8", errors="surrogatepass"))
-        fill(document, Given(outside, (), {f"EMFLOW_VAR_{name}": value for name, value in outside.items()}))
+        resolve_variables(
+            document, Overrides(outside, (), {f"EMFLOW_VAR_{name}": value for name, value in outside.items()})
+        )
     except WorkflowProblem as problem:
         findings = problem.findings
         assert findings
@@ -398,11 +400,11 @@ for name, text in harm.items():
         load(path)
         sys.exit(f"{name}: taken for a workflow")
     except WorkflowProblem as problem:
-        told = len(str(problem))
+        messages = len(str(problem))
     took = time.process_time() - started
-    print(f"{took:6.2f} s  {told:8}  {name}")
-    if took > 10 or told > 500_000:
-        sys.exit(f"{name}: {took:.1f} s, {told} characters")
+    print(f"{took:6.2f} s  {messages:8}  {name}")
+    if took > 10 or messages > 500_000:
+        sys.exit(f"{name}: {took:.1f} s, {messages} characters")
 print("most:", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, "MiB")
 """
 

@@ -1,4 +1,4 @@
-"""Imports: what merges with what, where paths start, and where a mistake in a part is told."""
+"""Imports: what merges with what, where relative paths start, and where errors in an imported file are reported."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from emflow.problems import Finding, WorkflowProblem
 from emflow.workflow import load
 from emflow.workflow.source.document import Document
-from emflow.workflow.source.imports import read_whole
+from emflow.workflow.source.imports import read_with_imports
 
 Files = Callable[..., Path]
 
@@ -38,7 +38,7 @@ def refused(path: Path) -> Finding:
 
 
 def whole(path: Path) -> dict:
-    document: Document = read_whole(path)
+    document: Document = read_with_imports(path)
     return {key: value for key, value in document.value.items() if key != "imports"}
 
 
@@ -83,14 +83,14 @@ def test_variables_and_templates_meet_across_files(files: Files, small: Path) ->
     assert workflow.imports == ("cloud.yaml",)
 
 
-def test_a_mistake_in_an_imported_file_is_told_there(files: Files, small: Path) -> None:
+def test_an_error_in_an_imported_file_is_reported_there(files: Files, small: Path) -> None:
     path = files(main=f"imports: [part.yaml]\n{small.read_text()}", part="cloud:\n  role: {nmae: x}\n")
     finding = refused(path)
     assert (Path(finding.path).name, finding.line, finding.column, finding.code) == ("part.yaml", 2, 10, "EM020")
     assert "2 |   role: {nmae: x}" in finding.snippet
 
 
-def test_a_rule_that_an_imported_value_breaks_is_told_there(files: Files, small: Path) -> None:
+def test_a_rule_that_an_imported_value_breaks_is_reported_there(files: Files, small: Path) -> None:
     text = small.read_text()
     path = files(
         main=f"imports: [part.yaml]\n{text}".replace("  prefix: acme\n", ""), part="# ours\nvars:\n  prefix: NOT_THIS\n"
@@ -103,7 +103,7 @@ def test_a_rule_that_an_imported_value_breaks_is_told_there(files: Files, small:
     assert all("(from {{ vars.prefix }}-" in finding.message for finding in wrong)
 
 
-def test_a_rule_that_an_imported_literal_breaks_is_told_there(files: Files, small: Path) -> None:
+def test_a_rule_that_an_imported_literal_breaks_is_reported_there(files: Files, small: Path) -> None:
     text = small.read_text().replace("  fleet:\n", "")
     text = text.replace('    devices: ["{{ vars.thing }}"]\n', "")
     path = files(
@@ -121,12 +121,12 @@ def test_a_rule_that_an_imported_literal_breaks_is_told_there(files: Files, smal
     [
         ("none.yaml", 11, "there is no file "),
         (".", 11, "there is no file "),
-        ("'{{ vars.x }}.yaml'", 11, "an import is no template"),
+        ("'{{ vars.x }}.yaml'", 11, "an import cannot be a template"),
         ("main.yaml", 11, "the files import each other: "),
         ("./main.yaml", 11, "the files import each other: "),
     ],
 )
-def test_an_import_that_cannot_be_is_told_where_it_is_named(
+def test_an_import_that_cannot_be_is_reported_where_it_is_named(
     files: Files, named: str, column: int, message: str
 ) -> None:
     finding = refused(files(main=f"imports: [{named}]\n"))
@@ -134,7 +134,7 @@ def test_an_import_that_cannot_be_is_told_where_it_is_named(
     assert finding.message.startswith(message)
 
 
-def test_a_circle_is_told_with_all_its_files(files: Files) -> None:
+def test_a_cycle_is_reported_with_all_its_files(files: Files) -> None:
     path = files(main="imports: [one.yaml]", one="imports:\n  - two.yaml\n", two="imports: [one.yaml]")
     finding = refused(path)
     assert (finding.code, Path(finding.path).name) == ("EM016", "two.yaml")
@@ -142,13 +142,13 @@ def test_a_circle_is_told_with_all_its_files(files: Files) -> None:
     assert names == ["one.yaml", "two.yaml", "one.yaml"]
 
 
-def test_a_link_to_the_file_itself_is_a_circle(files: Files) -> None:
+def test_a_link_to_the_file_itself_is_a_cycle(files: Files) -> None:
     path = files(main="imports: [link.yaml]")
     (path.parent / "link.yaml").symlink_to(path)
     assert refused(path).code == "EM016"
 
 
-def test_what_is_no_list_of_paths_is_told(files: Files, small: Path) -> None:
+def test_imports_that_are_not_a_list_of_paths_are_reported(files: Files, small: Path) -> None:
     path = files(main=f"imports: part.yaml\n{small.read_text()}", part="a: 1")
     finding = refused(path)
     assert (finding.code, finding.line, finding.column) == ("EM022", 1, 10)

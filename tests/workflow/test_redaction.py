@@ -11,7 +11,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from emflow.workflow.redaction import forget, masked, redacted, remember, without_passwords
+from emflow.workflow.redaction import forget_secrets, masked, redacted, remember_secret, without_passwords
 from emflow.workflow.source.positions import Span, finding_at
 
 ANY = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30)
@@ -105,7 +105,7 @@ def test_what_is_no_text_stays_what_it_is() -> None:
 
 @pytest.mark.parametrize("password", ["x1", "hunter2", "a much longer one, with spaces"])
 @pytest.mark.parametrize("place", ["nonsense", "{", "url", "1}"])
-def test_the_caret_stays_under_its_place_whatever_the_passwords_length(password: str, place: str) -> None:
+def test_the_caret_stays_under_its_position_whatever_the_passwords_length(password: str, place: str) -> None:
     line = f'- {{url: "rtsp://user:{password}@camera", nonsense: 1}}'
     found = finding_at("f", (line,), Span(1, line.index(place) + 1, len(place)), "EM020", "wrong")
     shown, caret = found.snippet.split("\n")
@@ -115,8 +115,8 @@ def test_the_caret_stays_under_its_place_whatever_the_passwords_length(password:
 
 @pytest.fixture
 def remembered() -> Iterator[Callable[[str, Any], None]]:
-    yield remember
-    forget()
+    yield remember_secret
+    forget_secrets()
 
 
 @pytest.mark.parametrize(

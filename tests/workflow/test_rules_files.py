@@ -172,7 +172,7 @@ def test_what_can_be_read_without_end_is_not_read(small: Path, key: str, code: s
     rewrite(small, "  capture:", "  model_io: {labels: labels.txt}\n  capture:")
     rewrite(small, {"artifact": "scenes.tflite", "labels": "labels.txt"}[key], "endless.tflite")
     (finding,) = findings(small, code)
-    assert finding.message.endswith("endless.tflite: no file, but a device or a pipe")
+    assert finding.message.endswith("endless.tflite: is not a file, but a device or a pipe")
 
 
 def test_an_archive_that_unpacks_to_gigabytes_is_not_unpacked(small: Path) -> None:

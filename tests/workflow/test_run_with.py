@@ -29,9 +29,9 @@ def test_a_user_or_a_user_and_a_group_are_taken(small: Path, user: str) -> None:
 
 
 @pytest.mark.parametrize("user", ["root; id", "a:b:c", ":group", "user:", "-u", "$(id)", "a b", "root\\n"])
-def test_what_is_no_user_is_refused_at_its_place(small: Path, user: str) -> None:
-    with pytest.raises(WorkflowProblem) as told:
+def test_what_is_no_user_is_refused_at_its_position(small: Path, user: str) -> None:
+    with pytest.raises(WorkflowProblem) as caught:
         check(given(small, user))
-    (finding,) = [each for each in told.value.findings if each.severity == "error"]
+    (finding,) = [each for each in caught.value.findings if each.severity == "error"]
     assert "run_with.user cannot be" in finding.message
     assert "user:group" in finding.mend

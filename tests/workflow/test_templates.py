@@ -11,7 +11,8 @@ import pytest
 from emflow.problems import Finding, WorkflowProblem
 from emflow.workflow.source.document import parse
 from emflow.workflow.variables import templates
-from emflow.workflow.variables.resolve import Given, fill
+from emflow.workflow.variables.overrides import Overrides
+from emflow.workflow.variables.resolve import resolve_variables
 
 VARIABLES = {
     "a": "x",
@@ -27,7 +28,7 @@ VARIABLES = {
 
 def value(template: str) -> object:
     text = json.dumps({"vars": VARIABLES, "k": template})
-    return fill(parse("t", text.encode()), Given(environ={"HOME": "/home/me"}))["k"]
+    return resolve_variables(parse("t", text.encode()), Overrides(environ={"HOME": "/home/me"}))["k"]
 
 
 def refused(template: str) -> Finding:
@@ -85,8 +86,8 @@ def test_what_a_template_can_say(template: str, meant: object) -> None:
         "{{ (1).__class__ }}",
         "{{ vars.__class__ }}",
         "{{ vars.__init__.__globals__ }}",
-        "{{ vars._Names__get }}",
-        "{{ vars._Names__get('a') }}",
+        "{{ vars._Namespace__get }}",
+        "{{ vars._Namespace__get('a') }}",
         "{{ env.__init__ }}",
         "{{ vars.a.upper.__self__ }}",
         "{{ vars.a.format }}",
@@ -172,23 +173,23 @@ def test_a_template_that_asks_for_too_much_is_refused_soon_and_small(template: s
 
 
 def test_the_number_of_templates_that_have_to_be_compiled_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(templates, "MOST_TEMPLATES", 20)
+    monkeypatch.setattr(templates, "MAX_TEMPLATES", 20)
     text = json.dumps({"k": [f"{{{{ 1 + {number} }}}}" for number in range(30)]})
     with pytest.raises(WorkflowProblem, match="more than 20 different templates"):
-        fill(parse("t", text.encode()))
+        resolve_variables(parse("t", text.encode()))
 
 
 def test_the_same_template_is_worked_out_once() -> None:
     text = json.dumps({"k": ["{{ 1 + 1 }}"] * 20_000})
     started = time.process_time()
-    assert set(fill(parse("t", text.encode()))["k"]) == {2}
+    assert set(resolve_variables(parse("t", text.encode()))["k"]) == {2}
     assert time.process_time() - started < 3
 
 
 @pytest.mark.parametrize(
     "template", ["{{ env.NONE }}", "a{{ env.NONE }}", "{{ env.NONE | upper }}", "{{ env.NONE ~ 1 }}"]
 )
-def test_an_environment_variable_that_is_not_set_is_told(template: str) -> None:
+def test_an_environment_variable_that_is_not_set_is_reported(template: str) -> None:
     finding = refused(template)
     assert (finding.code, finding.message) == ("EM015", "the environment variable `NONE` is not set")
     assert "default" in finding.mend

@@ -16,12 +16,13 @@ from hypothesis import strategies as st
 from emflow.problems import UsageProblem, WorkflowProblem
 from emflow.workflow import load
 from emflow.workflow.source.document import parse
-from emflow.workflow.variables.limits import Refused
-from emflow.workflow.variables.resolve import Given, _Variables, assignments, fill
+from emflow.workflow.variables.limits import VariableError
+from emflow.workflow.variables.overrides import Overrides, parse_assignments
+from emflow.workflow.variables.resolve import _Variables, resolve_variables
 
 
 def filled(text: str, **outside: str) -> dict:
-    return fill(parse("test.yaml", text.encode()), Given(outside))
+    return resolve_variables(parse("test.yaml", text.encode()), Overrides(outside))
 
 
 def refused(text: str, **outside: str) -> list[str]:
@@ -89,24 +90,24 @@ def test_a_variable_may_be_called_like_a_method_of_a_mapping(name: str) -> None:
     assert filled(f'vars: {{{name}: x}}\nk: "{{{{ vars.{name} }}}}"')["k"] == "x"
 
 
-def test_an_unknown_variable_is_told_at_its_use_with_the_nearest_one(broken) -> None:
+def test_an_unknown_variable_is_reported_at_its_use_with_the_nearest_one(broken) -> None:
     wrong = broken('thing: "{{ vars.thing }}"', 'thing: "{{ vars.thingg }}"')
     assert (wrong.finding.code, wrong.place) == ("EM010", wrong.at('"{{ vars.thingg'))
     assert wrong.finding.mend == "did you mean `thing`?"
 
 
-def test_variables_in_a_circle_are_told_once_with_the_circle() -> None:
+def test_variables_in_a_cycle_are_reported_once_with_the_cycle() -> None:
     text = (
         'vars:\n  a: "{{ vars.b }}"\n  b: "{{ vars.c }}"\n  c: "{{ vars.a }}"\n  d: "{{ vars.a }}"\nk: "{{ vars.d }}"'
     )
-    assert refused(text) == ["2:6 EM011 the variables need each other: a → b → c → a"]
+    assert refused(text) == ["2:6 EM011 the variables depend on each other: a → b → c → a"]
 
 
-def test_a_variable_that_names_itself_is_a_circle() -> None:
-    assert refused('vars: {a: "{{ vars.a }}"}') == ["1:11 EM011 the variables need each other: a → a"]
+def test_a_variable_that_names_itself_is_a_cycle() -> None:
+    assert refused('vars: {a: "{{ vars.a }}"}') == ["1:11 EM011 the variables depend on each other: a → a"]
 
 
-def test_a_broken_variable_is_told_where_it_is_and_not_at_every_use() -> None:
+def test_a_broken_variable_is_reported_where_it_is_and_not_at_every_use() -> None:
     text = 'vars:\n  a: "{{ vars.none }}"\n  b: "{{ vars.a }}"\nk: ["{{ vars.a }}", "{{ vars.b }}", "{{ vars.a }}"]'
     assert refused(text) == ["2:6 EM010 there is no variable `none`"]
 
@@ -122,9 +123,9 @@ def test_a_broken_variable_is_told_where_it_is_and_not_at_every_use() -> None:
         ("{% include 'x' %}", "the template fails:"),
     ],
 )
-def test_a_template_that_cannot_be_worked_out_is_told(template: str, message: str) -> None:
-    (told,) = refused(f'vars: {{a: x}}\nk: "{template}"')
-    assert told.startswith(f"2:4 EM012 {message}")
+def test_a_template_that_cannot_be_evaluated_is_reported(template: str, message: str) -> None:
+    (messages,) = refused(f'vars: {{a: x}}\nk: "{template}"')
+    assert messages.startswith(f"2:4 EM012 {message}")
 
 
 @pytest.mark.parametrize(
@@ -137,8 +138,8 @@ def test_a_template_that_cannot_be_worked_out_is_told(template: str, message: st
     ],
 )
 def test_templates_reach_nothing_but_variables(template: str) -> None:
-    (told,) = refused(f'vars: {{a: x}}\nk: "{template}"')
-    assert "EM01" in told
+    (messages,) = refused(f'vars: {{a: x}}\nk: "{template}"')
+    assert "EM01" in messages
 
 
 @pytest.mark.parametrize(("written", "text"), [("true", "true"), ("2", "2"), ("1.5", "1.5"), ("'1.10'", "1.10")])
@@ -147,9 +148,9 @@ def test_a_value_stands_in_a_text_as_yaml_writes_it(written: str, text: str) -> 
 
 
 @pytest.mark.parametrize(("written", "becomes"), [("1.10", "1.1"), ("010", "10"), ("0x1f", "31"), ("1e3", "1000.0")])
-def test_a_number_that_a_text_would_change_is_told_where_it_needs_quotes(written: str, becomes: str) -> None:
-    (told,) = refused(f'vars: {{v: {written}}}\nk: "a-{{{{ vars.v }}}}"')
-    assert told == f"2:4 EM012 the number {written} would become {becomes} in a text"
+def test_a_number_that_a_text_would_change_is_reported_where_it_needs_quotes(written: str, becomes: str) -> None:
+    (messages,) = refused(f'vars: {{v: {written}}}\nk: "a-{{{{ vars.v }}}}"')
+    assert messages == f"2:4 EM012 the number {written} would become {becomes} in a text"
 
 
 @pytest.mark.parametrize(("written", "what"), [("[a]", "a list"), ("{a: 1}", "a mapping"), ("~", "nothing")])
@@ -162,8 +163,8 @@ def test_what_has_no_text_is_no_part_of_one(written: str, what: str) -> None:
 
 def test_a_chain_of_variables_has_an_end() -> None:
     chain = "".join(f'  v{number}: "{{{{ vars.v{number + 1} }}}}"\n' for number in range(5000))
-    (told, *_) = refused(f"vars:\n{chain}  v5000: x\n")
-    assert "EM012 a chain of more than 100 variables" in told
+    (messages, *_) = refused(f"vars:\n{chain}  v5000: x\n")
+    assert "EM012 a chain of more than 100 variables" in messages
 
 
 BOMBS = {
@@ -176,9 +177,9 @@ BOMBS = {
 @pytest.mark.parametrize("variables", BOMBS.values(), ids=BOMBS)
 def test_variables_that_multiply_each_other_are_refused_at_once(variables: dict) -> None:
     started = time.process_time()
-    (told,) = refused(json.dumps({"vars": variables, "k": "{{ vars.v8 }}"}))
+    (messages,) = refused(json.dumps({"vars": variables, "k": "{{ vars.v8 }}"}))
     assert time.process_time() - started < 2
-    assert "EM012 the templates of this workflow make more than" in told
+    assert "EM012 the templates of this workflow produce more than" in messages
 
 
 def test_ten_thousand_references_are_quick() -> None:
@@ -192,8 +193,9 @@ def test_plain_references_do_without_jinja() -> None:
     """It takes longer to load than all the rest of `emflow validate`."""
     code = (
         "import sys; from emflow.workflow.source.document import parse\n"
-        "from emflow.workflow.variables.resolve import fill\n"
-        "print(fill(parse('t', b'vars: {a: x}\\nk: \"{{ vars.a }}-{{ vars.a }}\"'))['k'], 'jinja2' in sys.modules)"
+        "from emflow.workflow.variables.resolve import resolve_variables\n"
+        "document = parse('t', b'vars: {a: x}\\nk: \"{{ vars.a }}-{{ vars.a }}\"')\n"
+        "print(resolve_variables(document)['k'], 'jinja2' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout == "x-x False\n"
@@ -216,17 +218,17 @@ def test_a_plain_reference_means_what_jinja_would_make_of_it(parts: list[str]) -
     document = parse("t", b"vars: {a: x, b: true, n: 3, l: [1]}")
     short = _Variables(document, document.value["vars"], {}, {"E": "e"})
     long = _Variables(document, document.value["vars"], {}, {"E": "e"})
-    assert _tried(lambda: short.render(text)) == _tried(lambda: long._templated(text))
+    assert _tried(lambda: short.render(text)) == _tried(lambda: long._render_template(text))
 
 
 def _tried(render: Callable[[], object]) -> object:
     try:
         return render()
-    except Refused as refused:
+    except VariableError as refused:
         return refused.code, refused.message
 
 
-def test_an_unknown_variable_on_the_command_line_is_told(broken) -> None:
+def test_an_unknown_variable_on_the_command_line_is_reported(broken) -> None:
     wrong = broken("kind", "kind", prefx="x")
     assert (wrong.finding.code, wrong.place) == ("EM013", wrong.at("vars:"))
     assert wrong.finding.mend == "did you mean `prefix`?"
@@ -234,21 +236,21 @@ def test_an_unknown_variable_on_the_command_line_is_told(broken) -> None:
 
 @pytest.mark.parametrize("name", ["my-prefix", "_x", "1st", ""])
 def test_a_name_that_templates_could_not_say_is_refused(name: str) -> None:
-    (told,) = refused(f'vars:\n  "{name}": x\n')
-    assert told.startswith("2:3 EM010")
+    (messages,) = refused(f'vars:\n  "{name}": x\n')
+    assert messages.startswith("2:3 EM010")
 
 
 def test_assignments_split_at_the_first_equals_sign() -> None:
-    assert assignments(["a=b=c", "x=", "a=d"]) == {"a": "d", "x": ""}
+    assert parse_assignments(["a=b=c", "x=", "a=d"]) == {"a": "d", "x": ""}
 
 
 @pytest.mark.parametrize("text", ["a", "=b", "a b=c", "-a=b"])
 def test_what_is_no_assignment_is_a_usage_problem(text: str) -> None:
-    with pytest.raises(UsageProblem, match="no NAME=VALUE"):
-        assignments([text])
+    with pytest.raises(UsageProblem, match="not NAME=VALUE"):
+        parse_assignments([text])
 
 
-def test_a_number_from_a_variable_where_a_text_is_due_is_told_with_both(broken) -> None:
+def test_a_number_from_a_variable_where_a_text_is_due_is_reported_with_both(broken) -> None:
     old = "  thing: Core-001\ncloud:\n  buckets:\n"
     wrong = broken(old, '  thing: Core-001\n  v: 1.0\naws: {region: §"{{ vars.v }}"}\ncloud:\n  buckets:\n')
     assert (wrong.finding.code, wrong.place) == ("EM022", wrong.marked)

@@ -1,7 +1,7 @@
-"""The `emflow` command: one module a command, imported when it is called, and one place that tells problems.
+"""The `emflow` command: a table of the commands, and the handling of errors.
 
-`emflow validate` must not wait for boto3 to load, nor `emflow --help` for anything; so the table below is all that is
-known about a command until somebody calls it.
+Each command is a module that is imported when the command is called. So `emflow --help` imports none of them, and
+`emflow validate` does not wait for boto3.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ COMMANDS = {
     "apply": ("emflow.cli.apply:apply", "Make AWS match the workflow, and deploy."),
     "status": ("emflow.cli.status:status", "Show device health, deployment, components and jobs."),
     "captures": ("emflow.cli.captures:captures", "List, show and export captured tensors."),
-    "destroy": ("emflow.cli.destroy:destroy", "Take down what the workflow made."),
-    "unlock": ("emflow.cli.unlock:unlock", "Take away the lock of a run that is no more."),
+    "destroy": ("emflow.cli.destroy:destroy", "Remove what the workflow made."),
+    "unlock": ("emflow.cli.unlock:unlock", "Remove the lock left by a run that has ended."),
 }
 EMULATOR_COMMANDS = ("up", "local")
 """Those that the distribution `emflow-emulator` adds, by the entry points of `emflow.cli.extensions`."""
 
 
 class _Lazy(TyperCommand):
-    """A command that is known by name and help; its module is imported when it is called."""
+    """A command of which only name and help are loaded; its module is imported when it is called."""
 
     def __init__(self, name: str, where: str, about: str) -> None:
         super().__init__(name, callback=None, help=about, rich_markup_mode=None)
         self._where = where
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
-        # The context is the real command's, and a group invokes the command of the context that it gets back.
+        # A group invokes the command of the context that this returns, which is the real command.
         return self._load().make_context(info_name, args, parent=parent, **extra)
 
     def _load(self) -> Any:
@@ -87,7 +87,7 @@ class _Commands(TyperGroup):
 
 
 DEBUG = "EMFLOW_DEBUG"
-"""The variable of the environment that shows a traceback where emflow itself is wrong."""
+"""The environment variable that shows the traceback of an internal error."""
 
 app = typer.Typer(
     cls=_Commands,
@@ -98,8 +98,8 @@ app = typer.Typer(
 )
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"emflow {__version__}")
         raise typer.Exit
 
@@ -107,7 +107,7 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def emflow(
     _: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
     """From one YAML file to a model running on a fleet of NPU boards, and its results back."""
@@ -116,7 +116,7 @@ def emflow(
 def main() -> NoReturn:
     """Run the command line. Exit codes: 0 done, 1 failed, 2 the workflow or the command line is wrong."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a terminal that cannot show a letter is shown a question mark
+        if isinstance(stream, io.TextIOWrapper):  # print ? for characters that the terminal's encoding lacks
             stream.reconfigure(errors="replace")
     try:
         app(prog_name="emflow")
@@ -127,41 +127,43 @@ def main() -> NoReturn:
         typer.echo(f"emflow: {_without_passwords(str(problem))}", err=True)
         sys.exit(problem.exit_code)
     except BrokenPipeError:
-        # Whoever read the output has gone; what is left in the buffer has nowhere to go either.
+        # The reader of standard output is gone; drop what is still in the buffer.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
-        place = f"{error.filename}: " if error.filename else ""
-        typer.echo(f"emflow: {place}{error.strerror or error}", err=True)
+        file = f"{error.filename}: " if error.filename else ""
+        typer.echo(f"emflow: {file}{error.strerror or error}", err=True)
         sys.exit(1)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("emflow"):
-            typer.echo(f"emflow: {_unforeseen(error)}", err=True)
+            typer.echo(f"emflow: {_internal_error(error)}", err=True)
             sys.exit(1)
         typer.echo(f"emflow: {_needs(error.name)}", err=True)
         sys.exit(1)
     except Exception as error:
         if os.environ.get(DEBUG):
             raise
-        typer.echo(f"emflow: {_unforeseen(error)}", err=True)
+        typer.echo(f"emflow: {_internal_error(error)}", err=True)
         sys.exit(1)
     sys.exit(0)
 
 
 def _without_passwords(text: str) -> str:
-    if "://" not in text and "emflow.workflow.redaction" not in sys.modules:  # no workflow, no variable
+    if (
+        "://" not in text and "emflow.workflow.redaction" not in sys.modules
+    ):  # no workflow was loaded, so there are no secret variables
         return text
     from emflow.workflow.redaction import without_passwords
 
     return without_passwords(text)
 
 
-def _unforeseen(error: Exception) -> str:
+def _internal_error(error: Exception) -> str:
     from emflow.workflow.redaction import redacted
 
     return redacted(
-        f"this is a mistake in emflow: {type(error).__name__}: {error}\n"
-        f"  Please report it, with what {DEBUG}=1 makes of the same command."
+        f"this is a bug in emflow: {type(error).__name__}: {error}\n"
+        f"  Please report it, with the output of the same command run with {DEBUG}=1."
     )
 
 

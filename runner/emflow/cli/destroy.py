@@ -1,4 +1,4 @@
-"""`emflow destroy`: take down what a workflow made."""
+"""`emflow destroy`: removes what a workflow made."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from emflow.cli.options import Var, VarFile
-from emflow.cli.planning import File, Yes, agreed, need_terminal, show_lines
+from emflow.cli.options import File, Var, VarFile, Yes
+from emflow.cli.prompts import confirm, require_terminal
 
 
 def destroy(
@@ -16,50 +16,51 @@ def destroy(
     var_file: VarFile = None,
     yes: Yes = False,
     delete_data: Annotated[
-        bool, typer.Option("--delete-data", help="Also remove the buckets, and every version of everything in them.")
+        bool, typer.Option("--delete-data", help="Also remove the buckets, with all versions of all objects.")
     ] = False,
     delete_core_device: Annotated[
         bool,
         typer.Option(
             "--delete-core-device",
-            help="Also remove the target's core devices from Greengrass; stop Greengrass on them first.",
+            help="Also remove the target's core devices from Greengrass. Stop Greengrass on them first.",
         ),
     ] = False,
 ) -> None:
-    """Take down what the workflow made: only what carries its mark, and data only when told.
+    """Remove what the workflow made: only resources with its tag, and data only with --delete-data.
 
-    What devices run is taken off them by a last deployment without the workflow's components. What cannot be removed
-    keeps what it needs; everything else goes nevertheless. Run again, it goes on with what is left. Ctrl-C ends it in
-    good order, and says what is left half-way (exit code 130). No file beside the workflow is read.
+    A last deployment removes the workflow's components from the devices. When a resource cannot be removed, what it
+    needs stays too, and everything else is removed. A second run continues with the rest. Ctrl-C stops it in an orderly
+    way and lists what is left (exit code 130). Besides the workflow, no file is read.
     """
     from rich.console import Console
 
-    from emflow.cli.event_output import report
-    from emflow.cli.signals import Interrupts
+    from emflow.cli.event_output import event_output
+    from emflow.cli.planning import print_plan_text
+    from emflow.cli.signals import SignalHandling
     from emflow.engine.clients import Clients
     from emflow.engine.destroy import plan_removal, remove
     from emflow.engine.events import Stopping
     from emflow.resources import core_devices, removable
     from emflow.resources.s3.lock_store import lock_of
     from emflow.workflow import load
-    from emflow.workflow.variables.resolve import assignments
+    from emflow.workflow.variables.overrides import parse_assignments
 
-    need_terminal("destroy", yes=yes)
+    require_terminal("destroy", yes=yes)
     console = Console(highlight=False)
-    to = report(console, json_lines=False)
-    with Interrupts(lambda why: to.show(Stopping(why))) as interrupts:
-        workflow = load(file, assignments(var or []), var_file or ())
+    output = event_output(console, json_lines=False)
+    with SignalHandling(lambda why: output.show(Stopping(why))) as signals:
+        workflow = load(file, parse_assignments(var or []), var_file or ())
         clients, resources = Clients(workflow.aws), removable(workflow)
         if delete_core_device:
             resources = (*core_devices(workflow), *resources)
-        removal = plan_removal(resources, clients, delete_data=delete_data, stop=interrupts.stop)
-        show_lines(console, removal.text())
+        removal = plan_removal(resources, clients, delete_data=delete_data, stop=signals.stop)
+        print_plan_text(console, removal.text())
         if not removal.going:
             return
-        with interrupts.asking():
-            if not agreed("Remove all that is marked with -?", yes=yes):
+        with signals.prompting():
+            if not confirm("Remove everything that is marked with -?", yes=yes):
                 console.print("Nothing was removed.")
                 raise typer.Exit(1)
-        with to:
-            remove(removal, clients, to.show, interrupts.stop, lock_of(workflow, clients))
+        with output:
+            remove(removal, clients, output.show, signals.stop, lock_of(workflow, clients))
         console.print(f"Removed: {len(removal.going)}")

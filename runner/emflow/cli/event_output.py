@@ -1,4 +1,8 @@
-"""Where the events of a run go: shown to people, or written as JSON lines for programs."""
+"""Writes the events of a run: as text for people, or as JSON lines for programs.
+
+On a terminal, text is one line for each completed resource, and a live tree of what is running. Without a terminal, as
+in CI, every event is one line with the time since the start, so that a log shows where the time went.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from emflow.cli.signals import WHY
+from emflow.cli.signals import REASONS
 from emflow.engine.events import (
     Done,
     Event,
@@ -37,30 +41,23 @@ from emflow.engine.resource import Action
 from emflow.problems import printable
 from emflow.workflow.redaction import redacted
 
-# Showing events as they come: a line for what is done and a live tree of what runs, or plain lines without a
-# terminal.
-#
-# In CI and in files every event is one line with the time since the start, so that a log tells where the minutes
-# went.
-
-
-SIGN = {Action.CREATE: "+", Action.UPDATE: "~", Action.REPLACE: "±", Action.NONE: "=", Action.REMOVE: "-", None: "-"}
-STYLE = {Action.CREATE: "green", Action.UPDATE: "yellow", Action.REPLACE: "magenta", Action.REMOVE: "red", None: "red"}
-SINGLE = "deployment/rollout"
-"""No change of a resource, and shown without a sign."""
+SIGNS = {Action.CREATE: "+", Action.UPDATE: "~", Action.REPLACE: "±", Action.NONE: "=", Action.REMOVE: "-", None: "-"}
+STYLES = {Action.CREATE: "green", Action.UPDATE: "yellow", Action.REPLACE: "magenta", Action.REMOVE: "red", None: "red"}
+ROLLOUT = "deployment/rollout"
+"""Waiting for the devices: not a change of a resource, so it has no sign."""
 
 
 class Progress:
-    """Shows the events of one run, between `with` and its end. `show` may be called from any thread."""
+    """Prints the events of one run for people; a context manager. `show` may be called from any thread."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._began = time.monotonic()
+        self._started = time.monotonic()
         self._lock = threading.Lock()
         self._running: dict[str, _Running] = {}
         self._planned = self._done = 0
-        self._stopping = self._begun = False
-        # The tree is made anew for each picture, not for each event: its clocks go on while nothing happens.
+        self._stopping = self._has_started = False
+        # The tree is rendered on a timer, not for each event, because it shows running times.
         self._live = (
             Live(console=console, refresh_per_second=8, transient=True, get_renderable=self._tree)
             if console.is_terminal
@@ -77,20 +74,20 @@ class Progress:
             self._live.stop()
 
     def show(self, event: Event) -> None:
-        """Show one event."""
+        """Print one event."""
         with self._lock:
-            lines = self._take(event)
+            lines = self._lines(event)
         for line in lines:
             self._console.print(line, soft_wrap=True)
 
-    def _take(self, event: Event) -> list[Text]:
+    def _lines(self, event: Event) -> list[Text]:
         match event:
             case Planned(plan):
-                self._planned, self._begun = len(plan.changes), True
+                self._planned, self._has_started = len(plan.changes), True
             case Started(resource, action):
-                self._begun = True
+                self._has_started = True
                 self._running[resource] = _Running(_sign(resource, action), time.monotonic())
-                if not self._live and resource != SINGLE:
+                if not self._live and resource != ROLLOUT:
                     return [self._line(f"{_sign(resource, action)} {resource}")]
             case Waiting(resource, state, reason):
                 state = f"{state}: {reason}" if reason else state
@@ -101,7 +98,7 @@ class Progress:
             case Done(resource, action, seconds):
                 self._running.pop(resource, None)
                 self._done += 1
-                return [self._line(f"✓ {resource}  {seconds:.1f} s", STYLE.get(action, ""), mark="green")]
+                return [self._line(f"✓ {resource}  {seconds:.1f} s", STYLES.get(action, ""), mark="green")]
             case Failed(resource, problem):
                 self._running.pop(resource, None)
                 return [self._line(f"✗ {resource}  {problem.what}", mark="bold red")]
@@ -112,18 +109,18 @@ class Progress:
                 return [self._line(f"◌ {resource}  left after {seconds:.1f} s, {state or 'waiting'}", "yellow")]
             case Stopping(why):
                 self._stopping = True
-                return self._stop_lines(why) if self._begun else []
+                return self._stop_lines(why) if self._has_started else []
             case Warned(message, mend, code=""):
                 return [self._line(f"! {message}" + (f": {mend}" if mend else ""), "yellow", mark="bold yellow")]
             case Warned():
-                pass  # a rule's: whoever read the workflow has told it on standard error
+                pass  # a warning of a rule, which the command has printed to standard error already
             case Finished():
-                pass  # what a person wants to know of the end is said by whoever ends it
+                pass  # the command prints its own summary
         return []
 
     def _stop_lines(self, why: str) -> list[Text]:
-        again = "once more" if why in WHY.values() else "Ctrl-C"  # a time limit comes but once
-        lines = [f"! {why}: nothing new begins; {again} ends it at once"]
+        again = "a second one" if why in REASONS.values() else "Ctrl-C"  # a time limit occurs only once
+        lines = [f"! {why}: nothing new is started; {again} ends the run at once"]
         lines += [
             f"! in flight: {resource}  {_elapsed(running.since)}  {running.state}".rstrip()
             for resource, running in self._running.items()
@@ -135,11 +132,11 @@ class Progress:
         if mark:
             line.stylize(mark, 0, 1)
         if not self._live:
-            line = Text(f"{time.monotonic() - self._began:6.1f} s  ").append(line)
+            line = Text(f"{time.monotonic() - self._started:6.1f} s  ").append(line)
         return line
 
     def _tree(self) -> Table:
-        """What runs, by room, with how long it has been running and its state."""
+        """The running resources by group, with running time and state."""
         tree = Table.grid(padding=(0, 1))
         with self._lock:
             running = sorted(self._running.items(), key=lambda item: room(item[0]))
@@ -149,13 +146,13 @@ class Progress:
                     label = Text(f"  {each.sign} {resource.partition('/')[2] or resource}")
                     tree.add_row(each.spinner, label, Text(_elapsed(each.since)), Text(each.state, style="dim"))
             if self._planned:
-                words = "stopping" if self._stopping else f"{self._done} of {self._planned}"
-                tree.add_row("", Text(words, style="dim"), Text(_elapsed(self._began), style="dim"), "")
+                summary = "stopping" if self._stopping else f"{self._done} of {self._planned}"
+                tree.add_row("", Text(summary, style="dim"), Text(_elapsed(self._started), style="dim"), "")
         return tree
 
 
 class _Running:
-    """What runs now. The spinner is kept, because it remembers how far it has turned."""
+    """A running resource. It keeps its spinner, which holds the animation's state."""
 
     def __init__(self, sign: str, since: float) -> None:
         self.sign = sign
@@ -165,26 +162,26 @@ class _Running:
 
 
 def _elapsed(since: float) -> str:
-    """`7 s`, or `2:05` from a minute on."""
+    """Time since then: `7 s`, or `2:05` from one minute on."""
     seconds = int(time.monotonic() - since)
     return f"{seconds} s" if seconds < 60 else f"{seconds // 60}:{seconds % 60:02}"
 
 
 def _sign(resource: str, action: Action | None) -> str:
-    return "…" if resource == SINGLE else SIGN[action]
+    return "…" if resource == ROLLOUT else SIGNS[action]
 
 
-class Report(Protocol):
-    """Takes events from any thread, between `with` and its end."""
+class EventOutput(Protocol):
+    """A context manager that takes events, from any thread."""
 
-    def __enter__(self) -> Report: ...
+    def __enter__(self) -> EventOutput: ...
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
     def show(self, event: Event) -> None:
-        """Take one event."""
+        """Write one event."""
 
 
 class JsonLines:
@@ -208,6 +205,6 @@ class JsonLines:
             sys.stdout.flush()
 
 
-def report(console: Console, *, json_lines: bool) -> Report:
-    """The one that was asked for."""
+def event_output(console: Console, *, json_lines: bool) -> EventOutput:
+    """The output for a command, with or without `--json`."""
     return JsonLines() if json_lines else Progress(console)

@@ -1,7 +1,4 @@
-"""Findings as text, JSON and GitHub annotations; `sarif` is the module beside this one.
-
-A format takes the report of a check, and gives what is printed.
-"""
+"""Formats the findings of `emflow validate`: text, JSON, GitHub annotations, and SARIF 2.1.0 for code scanning."""
 
 from __future__ import annotations
 
@@ -17,26 +14,23 @@ from emflow import __version__
 from emflow.problems import Finding, printable
 from emflow.workflow.schema_docs import Explanation, explanations
 
-# Findings as SARIF 2.1.0, which GitHub code scanning and many editors read.
-
-
-SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
+SARIF_SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 
 
 def sarif(findings: Sequence[Finding]) -> str:
-    """One run, with every rule that there is, and a result for each finding."""
+    """SARIF, which GitHub code scanning and many editors read: all rules, and a result for each finding."""
     rules = list(explanations())
-    numbers = {rule.code: number for number, rule in enumerate(rules)}
-    driver = {"name": "emflow", "semanticVersion": __version__, "rules": [_rule(rule) for rule in rules]}
+    rule_indices = {rule.code: number for number, rule in enumerate(rules)}
+    driver = {"name": "emflow", "semanticVersion": __version__, "rules": [_sarif_rule(rule) for rule in rules]}
     run = {
         "tool": {"driver": driver},
         "columnKind": "unicodeCodePoints",
-        "results": [_result(finding, numbers) for finding in findings],
+        "results": [_sarif_result(finding, rule_indices) for finding in findings],
     }
-    return json.dumps({"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2, ensure_ascii=False)
+    return json.dumps({"$schema": SARIF_SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2, ensure_ascii=False)
 
 
-def _rule(rule: Explanation) -> dict[str, Any]:
+def _sarif_rule(rule: Explanation) -> dict[str, Any]:
     return {
         "id": rule.code,
         "shortDescription": {"text": rule.title},
@@ -46,26 +40,26 @@ def _rule(rule: Explanation) -> dict[str, Any]:
     }
 
 
-def _result(finding: Finding, numbers: dict[str, int]) -> dict[str, Any]:
+def _sarif_result(finding: Finding, rule_indices: dict[str, int]) -> dict[str, Any]:
     message = f"{finding.message}\n{finding.mend}" if finding.mend else finding.message
-    place: dict[str, Any] = {"artifactLocation": {"uri": _uri(finding.path)}}
+    location: dict[str, Any] = {"artifactLocation": {"uri": _uri(finding.path)}}
     if finding.line:
-        place["region"] = {"startLine": finding.line, "startColumn": finding.column}
+        location["region"] = {"startLine": finding.line, "startColumn": finding.column}
     return {
         "ruleId": finding.code,
-        **({"ruleIndex": numbers[finding.code]} if finding.code in numbers else {}),
+        **({"ruleIndex": rule_indices[finding.code]} if finding.code in rule_indices else {}),
         "level": finding.severity,
         "message": {"text": message},
-        "locations": [{"physicalLocation": place}],
+        "locations": [{"physicalLocation": location}],
     }
 
 
 def _uri(path: str) -> str:
-    """Relative to where emflow runs, which in CI is the repository; so that the uploaded report fits its files."""
-    given = Path(path)
-    if given.is_absolute() and given.is_relative_to(Path.cwd()):
-        given = given.relative_to(Path.cwd())
-    return given.as_uri() if given.is_absolute() else quote(given.as_posix())
+    """The file's URI, relative to the working directory, which in CI is the repository that the report belongs to."""
+    file = Path(path)
+    if file.is_absolute() and file.is_relative_to(Path.cwd()):
+        file = file.relative_to(Path.cwd())
+    return file.as_uri() if file.is_absolute() else quote(file.as_posix())
 
 
 class Format(StrEnum):
@@ -76,12 +70,13 @@ class Format(StrEnum):
 
 
 @dataclass(frozen=True)
-class Report:
-    """What a check of several files found. A finding may lie in another file: one that a file imports.
+class CheckReport:
+    """The result of a check of several files.
 
-    Args:
-        files: those that were asked for, in this order.
-        wrong: those of them that are refused.
+    Attributes:
+        files: the checked files, in the order of the command line.
+        wrong: those of them that have errors.
+        findings: also those in files that a checked file imports.
     """
 
     files: tuple[str, ...]
@@ -93,16 +88,20 @@ class Report:
         return sum(finding.severity == "error" for finding in self.findings)
 
 
-def show(form: Format, report: Report) -> str:
-    """A report in one of the formats."""
+def format_report(form: Format, report: CheckReport) -> str:
+    """The report as text in one of the formats."""
     if form is Format.SARIF:
         return sarif(report.findings)
-    shown: dict[Format, Callable[[Report], str]] = {Format.TEXT: text, Format.JSON: as_json, Format.GITHUB: github}
-    return shown[form](report)
+    formatters: dict[Format, Callable[[CheckReport], str]] = {
+        Format.TEXT: text,
+        Format.JSON: as_json,
+        Format.GITHUB: github,
+    }
+    return formatters[form](report)
 
 
-def text(report: Report) -> str:
-    """For people: each finding with its line and a caret, and `ok` for a file without a mistake."""
+def text(report: CheckReport) -> str:
+    """For people: each finding with its line and a caret, and `ok` for each file without errors."""
     parts = []
     for file in report.files:
         parts += [str(finding) for finding in report.findings if finding.path == file]
@@ -112,35 +111,35 @@ def text(report: Report) -> str:
     return "\n".join(parts)
 
 
-def as_json(report: Report) -> str:
-    """For programs; docs/ci.md says what the keys are. `version` changes when they do."""
-    shown = {
+def as_json(report: CheckReport) -> str:
+    """For programs; docs/ci.md documents the keys. `version` changes when their meaning does."""
+    data = {
         "version": 1,
         "errors": report.errors,
         "warnings": len(report.findings) - report.errors,
         "files": [{"path": file, "ok": file not in report.wrong} for file in report.files],
         "findings": [asdict(finding) for finding in report.findings],
     }
-    return json.dumps(shown, indent=2, ensure_ascii=False)
+    return json.dumps(data, indent=2, ensure_ascii=False)
 
 
-def github(report: Report) -> str:
-    """GitHub's workflow commands: each finding shows beside its line in the pull request."""
+def github(report: CheckReport) -> str:
+    """GitHub's workflow commands: each finding is shown beside its line in the pull request."""
     return "\n".join(map(_annotation, report.findings))
 
 
 def _annotation(finding: Finding) -> str:
-    place = {"line": str(finding.line), "col": str(finding.column)} if finding.line else {}
-    properties = {"file": finding.path, **place, "title": finding.code}
-    told = ",".join(f"{name}={_property(value)}" for name, value in properties.items())
+    position = {"line": str(finding.line), "col": str(finding.column)} if finding.line else {}
+    properties = {"file": finding.path, **position, "title": finding.code}
+    parameters = ",".join(f"{name}={_escape_property(value)}" for name, value in properties.items())
     message = printable(finding.message) + (f"\n{finding.mend}" if finding.mend else "")
-    return f"::{finding.severity} {told}::{_data(message)}"
+    return f"::{finding.severity} {parameters}::{_escape_data(message)}"
 
 
-def _data(value: str) -> str:
-    """As GitHub's toolkit escapes what stands behind the `::`; the log is shown in terminals, too."""
+def _escape_data(value: str) -> str:
+    """Escape the text after `::` as GitHub's toolkit does; also for terminals, which may show the log."""
     return printable(value.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A"))
 
 
-def _property(value: str) -> str:
-    return _data(value).replace(":", "%3A").replace(",", "%2C")
+def _escape_property(value: str) -> str:
+    return _escape_data(value).replace(":", "%3A").replace(",", "%2C")

@@ -1,39 +1,66 @@
-"""Options that several commands share."""
+"""Arguments and options that several commands share, and what they are turned into."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from emflow.problems import UsageProblem
 
 if TYPE_CHECKING:
     from emflow.problems import Finding
     from emflow.workflow.load import Checked
     from emflow.workflow.model import Workflow
 
+File = Annotated[Path, typer.Argument(metavar="FILE", help="The workflow file.", show_default=False)]
 Var = Annotated[
     list[str] | None,
-    typer.Option("--var", metavar="NAME=VALUE", help="Set a variable of the workflow; may be given again."),
+    typer.Option("--var", metavar="NAME=VALUE", help="Set a variable of the workflow; may be repeated."),
 ]
 VarFile = Annotated[
     list[Path] | None,
     typer.Option(
         "--var-file",
         metavar="FILE",
-        help="Set variables from a YAML or JSON file; may be given again, the last goes first. --var goes before it.",
+        help="Set variables from a YAML or JSON file; may be repeated: a later file overrides an earlier one, --var "
+        "overrides all files.",
     ),
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
+RetryFailed = Annotated[
+    bool, typer.Option("--retry-failed", help="Repeat failed jobs with the same inputs, under a new name.")
+]
+Adopt = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--adopt",
+        metavar="ID",
+        help="Also change this resource, although this workflow did not make it; may be repeated.",
+    ),
+]
+Target = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--target",
+        metavar="ID",
+        help="Only this resource, such as model/package, or all of a group, such as model, and what they need; "
+        "may be repeated.",
+    ),
+]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print JSON to standard output; messages for people go to standard error.")
 ]
 
 
 def load_workflow(file: Path, var: Sequence[str] | None, var_file: Sequence[Path] | None) -> Workflow:
-    """The workflow with the variables of the command line and the environment.
+    """The workflow, with the variables of the command line and the environment.
 
     Raises:
-        WorkflowProblem: what is wrong with it, or with a file of variables.
-        UsageProblem: a `--var` is no assignment.
+        WorkflowProblem: the workflow, or a file of variables, is wrong.
+        UsageProblem: a `--var` is not an assignment.
     """
     return check_workflow(file, var, var_file).workflow
 
@@ -41,26 +68,26 @@ def load_workflow(file: Path, var: Sequence[str] | None, var_file: Sequence[Path
 def check_workflow(file: Path, var: Sequence[str] | None, var_file: Sequence[Path] | None) -> Checked:
     """As `load_workflow`, with the warnings. Raises as it does."""
     from emflow.workflow.load import check
-    from emflow.workflow.variables.resolve import assignments
+    from emflow.workflow.variables.overrides import parse_assignments
 
-    return check(file, assignments(var or []), var_file or ())
+    return check(file, parse_assignments(var or []), var_file or ())
 
 
-def tell(warnings: Iterable[Finding]) -> None:
-    """Warnings on standard error, as `emflow validate` prints them."""
+def print_warnings(warnings: Iterable[Finding]) -> None:
+    """Print warnings to standard error, in the format of `emflow validate`."""
     for warning in warnings:
         typer.echo(str(warning), err=True)
 
 
-@contextmanager
-def asking(otherwise: str) -> Iterator[None]:
-    """While a person is asked something. Ctrl-C ends the command with 130, the end of the input with 1.
+def parse_duration(text: str | None, option: str) -> float | None:
+    """Seconds of an option such as `--timeout 10m`; None when the option is absent.
 
-    Args:
-        otherwise: what is so when nobody answers, for people.
+    Raises:
+        UsageProblem: it is not a duration.
     """
+    from emflow_schema.units import seconds
+
     try:
-        yield
-    except typer.Abort as end:  # of both; only its context tells them apart
-        typer.echo(f"\nemflow: {otherwise}", err=True)
-        raise typer.Exit(130 if isinstance(end.__context__, KeyboardInterrupt) else 1) from None
+        return None if text is None else seconds(text)
+    except ValueError as error:
+        raise UsageProblem(str(error), where=option, mend="for example: 90s, 15m or 1h") from None

@@ -1,4 +1,4 @@
-"""`emflow plan`: what would change in AWS; nothing is changed."""
+"""`emflow plan`: shows what would change in AWS, and changes nothing."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from typing import Annotated
 
 import typer
 
-from emflow.cli.options import Var, VarFile, tell
-from emflow.cli.planning import Adopt, File, Json, RetryFailed, Target, show_plan
+from emflow.cli.options import Adopt, File, Json, RetryFailed, Target, Var, VarFile, print_warnings
 
-CHANGES = 3
+EXIT_CHANGES = 3
 """The exit code of `--detailed-exitcode` when something would change."""
 
 
@@ -20,7 +19,7 @@ def plan(
     var: Var = None,
     var_file: VarFile = None,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="PLAN", help="Also write the plan, for `emflow apply PLAN`.")
+        Path | None, typer.Option("--out", metavar="PLAN", help="Also save the plan, for `emflow apply PLAN`.")
     ] = None,
     as_json: Json = False,
     target: Target = None,
@@ -30,29 +29,31 @@ def plan(
     retry_failed: RetryFailed = False,
     adopt: Adopt = None,
 ) -> None:
-    """Show what `emflow apply` would change in AWS. Only reads.
+    """Show what `emflow apply` would change in AWS. It only reads.
 
-    Signs: + made, ~ changed, ± made anew beside the old, = left as it is, with something to know about it.
+    Signs: + create, ~ change, ± create anew beside the old one, - remove, = no change, but with a note.
     """
     from rich.console import Console
 
-    from emflow.cli.planning import Asked, as_text, write
-    from emflow.cli.signals import Interrupts
+    from emflow.cli.planning import PlanInput, plan_json, print_plan, save_plan
+    from emflow.cli.signals import SignalHandling
 
-    asked = Asked.of(file, var, var_file=var_file, retry_failed=retry_failed, adopt=adopt, target=target)
-    with Interrupts(lambda _: None) as interrupts:
-        found = asked.prepare()
-        tell(found.warnings)
-        made = asked.plan(found.resources, found.clients, interrupts.stop)
-        text = as_text(made, found, asked.request) if out or as_json else ""
+    plan_input = PlanInput.from_options(
+        file, var, var_file=var_file, retry_failed=retry_failed, adopt=adopt, target=target
+    )
+    with SignalHandling(lambda _: None) as signals:
+        loaded = plan_input.load()
+        print_warnings(loaded.warnings)
+        plan = plan_input.make_plan(loaded.resources, loaded.clients, signals.stop)
+        text = plan_json(plan, loaded, plan_input.request) if out or as_json else ""
     if out:
-        write(out, text)
+        save_plan(out, text)
     if as_json:
         sys.stdout.write(text)
     else:
         console = Console(highlight=False)
-        show_plan(console, made, details=True)
-        if out and made.changes:
-            console.print(f"To make exactly this true: emflow apply {out}", soft_wrap=True)
-    if detailed_exitcode and made.changes:
-        raise typer.Exit(CHANGES)
+        print_plan(console, plan, details=True)
+        if out and plan.changes:
+            console.print(f"To apply exactly this plan: emflow apply {out}", soft_wrap=True)
+    if detailed_exitcode and plan.changes:
+        raise typer.Exit(EXIT_CHANGES)

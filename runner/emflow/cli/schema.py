@@ -1,4 +1,4 @@
-"""`emflow schema`: the workflow's JSON Schema for editors and validators, or one of its keys explained."""
+"""`emflow schema`: prints the workflow's JSON Schema for editors and validators, or explains one of its keys."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def schema(
         typer.Argument(metavar="KEY.PATH", help="A key to explain, such as edge.streams.every.", show_default=False),
     ] = None,
     header: Annotated[
-        bool, typer.Option("--header", help="Print the comment that makes editors complete and check a workflow.")
+        bool, typer.Option("--header", help="Print the comment line that makes editors complete and check a workflow.")
     ] = False,
 ) -> None:
     """Print the JSON Schema (2020-12) of workflow files, or explain one key. No network, no credentials."""
     if header:
         if key:
-            raise UsageProblem("--header and a key exclude each other", mend="give one of them")
+            raise UsageProblem("--header and a key exclude each other", mend="use one of them")
         with resources.as_file(resources.files(emflow_schema) / f"{SCHEMA}.schema.json") as path:
             typer.echo(f"# yaml-language-server: $schema={Path(path).resolve().as_uri()}")
     elif key is None:
@@ -36,7 +36,7 @@ def schema(
 
 def explained(key: Key) -> str:
     """A key as text for a terminal."""
-    told = {
+    fields = {
         "type": key.kind,
         "limits": key.limits,
         "required": "yes" if key.required else "",
@@ -45,4 +45,4 @@ def explained(key: Key) -> str:
         "holds": ", ".join(key.holds),
     }
     lines = [f"{key.path}: {key.title}", "", f"  {key.description}", ""]
-    return "\n".join(lines + [f"  {f'{name}:':<10}{value}" for name, value in told.items() if value])
+    return "\n".join(lines + [f"  {f'{name}:':<10}{value}" for name, value in fields.items() if value])

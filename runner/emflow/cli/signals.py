@@ -1,11 +1,11 @@
-"""Ending well: what Ctrl-C, a supervisor's signal or a time limit does to a command that talks to AWS.
+"""Signals and time limits: Ctrl-C, a supervisor's signal or `--timeout` while a command talks to AWS.
 
-The first one asks the run to stop. It begins nothing new, brings to an end what it is doing, and says what it leaves.
-The second one ends the process at once. Either way nobody waits for threads that wait for an address that never
-answers: the process is ended here rather than by the interpreter, which would.
+The first one asks the run to stop: it starts nothing new, completes what it is doing, and lists what it leaves
+unfinished. The second one ends the process at once. In both cases the process is ended here and not by the
+interpreter, which would wait for threads that may be waiting for an address that never answers.
 
-Signals are heard in a thread, as they come over the wake-up descriptor: a Python signal handler runs in the main
-thread, between two of its steps, and may need a lock that this thread holds.
+Signals are received in a thread, through the wake-up descriptor. A Python signal handler would run in the main thread,
+between two of its instructions, and could need a lock that this thread holds.
 """
 
 from __future__ import annotations
@@ -23,38 +23,38 @@ import typer
 
 from emflow.engine.cancellation import Interrupted, Stop
 
-WHY = {
+REASONS = {
     signal.SIGINT: "interrupted by Ctrl-C",
     signal.SIGTERM: "asked to end (SIGTERM)",
     signal.SIGHUP: "the terminal was closed",
 }
 
 
-class Interrupts:
-    """Hears signals between `with` and its end; to be entered once, in the main thread.
+class SignalHandling:
+    """A context manager that handles signals; to be entered once, in the main thread.
 
     Args:
-        heard: is called from a thread with why the run is to stop, when that is asked for first.
-        timeout: seconds for everything in it; None is no limit.
-        limit: how the limit was put, for people.
+        on_stop: called once, from a thread, with the reason why the run has to stop.
+        timeout: seconds for the whole context; None is no limit.
+        limit: the timeout as the user wrote it, for messages.
     """
 
-    def __init__(self, heard: Callable[[str], object], timeout: float | None = None, limit: str = "") -> None:
+    def __init__(self, on_stop: Callable[[str], object], timeout: float | None = None, limit: str = "") -> None:
         self.stop = Stop()
-        self._heard = heard
+        self._on_stop = on_stop
         self._timeout = timeout
         self._limit = limit
-        self._asking = False
+        self._prompting = False
 
-    def __enter__(self) -> Interrupts:
+    def __enter__(self) -> SignalHandling:
         receiver, sender = os.pipe()
         os.set_blocking(sender, False)
         signal.set_wakeup_fd(sender, warn_on_full_buffer=False)
-        for number in (*WHY, signal.SIGALRM):
-            signal.signal(number, self._while_asking)
+        for number in (*REASONS, signal.SIGALRM):
+            signal.signal(number, self._during_prompt)
         if self._timeout is not None:
             signal.setitimer(signal.ITIMER_REAL, max(self._timeout, 0.001))
-        threading.Thread(target=self._listen, args=(receiver,), name="signals", daemon=True).start()
+        threading.Thread(target=self._receive, args=(receiver,), name="signals", daemon=True).start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
@@ -64,38 +64,38 @@ class Interrupts:
             _end(error.exit_code)
 
     @contextmanager
-    def asking(self) -> Iterator[None]:
-        """While a person is asked something: nothing is under way, so the first signal ends it right there."""
-        self._asking = True
+    def prompting(self) -> Iterator[None]:
+        """Around a prompt: nothing is in progress, so the first signal ends the command at once."""
+        self._prompting = True
         try:
             yield
         finally:
-            self._asking = self.stop.is_set()  # the same signal, still on its way to the thread, is no second one
+            self._prompting = self.stop.is_set()  # so that the thread does not count the same signal as a second one
 
     @property
-    def by_hand(self) -> bool:
-        """Whether Ctrl-C was what came first."""
+    def by_ctrl_c(self) -> bool:
+        """Whether the first signal was Ctrl-C."""
         return self.stop.exit_code == 128 + signal.SIGINT
 
     def end(self, code: int) -> NoReturn:
-        """End the process, whatever its threads are doing."""
+        """End the process without waiting for its threads."""
         _end(code)
 
-    def _listen(self, receiver: int) -> None:
+    def _receive(self, receiver: int) -> None:
         while True:
             for number in os.read(receiver, 64):
-                if not self._asking and number in (*WHY, signal.SIGALRM):
-                    self._take(number)
+                if not self._prompting and number in (*REASONS, signal.SIGALRM):
+                    self._handle(number)
 
-    def _take(self, number: int) -> None:
+    def _handle(self, number: int) -> None:
         why, code = self._reason(number)
         if self.stop.ask(why, code):
-            self._heard(why)
+            self._on_stop(why)
         elif number != signal.SIGALRM:
             _end(code)
 
-    def _while_asking(self, number: int, _: FrameType | None) -> None:
-        if self._asking:
+    def _during_prompt(self, number: int, _: FrameType | None) -> None:
+        if self._prompting:
             why, code = self._reason(number)
             self.stop.ask(why, code)
             raise Interrupted(self.stop, mend="Nothing was changed.")
@@ -103,13 +103,13 @@ class Interrupts:
     def _reason(self, number: int) -> tuple[str, int]:
         if number == signal.SIGALRM:
             return f"not done within {self._limit}", 1
-        return WHY[signal.Signals(number)], 128 + number
+        return REASONS[signal.Signals(number)], 128 + number
 
 
 def _end(code: int) -> NoReturn:
-    """End the process, whatever its threads are doing."""
+    """End the process without waiting for its threads."""
     if sys.stderr.isatty():
-        sys.stderr.write("\x1b[?25h")  # the cursor, which a live display hides
+        sys.stderr.write("\x1b[?25h")  # show the cursor, which a live display hides
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     os._exit(code)

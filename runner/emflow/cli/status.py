@@ -1,4 +1,4 @@
-"""`emflow status`: how the devices of a workflow are, what they run, and what became of its jobs."""
+"""`emflow status`: health and components of a workflow's devices, its deployment, and its jobs."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import json
 import select
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from emflow.cli.options import Var, VarFile, load_workflow
-from emflow.cli.planning import File, Json, duration
+from emflow.cli.options import File, Json, Var, VarFile, load_workflow, parse_duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from emflow.resources.status import Status
     from emflow.resources.status_queries import DeviceDeployment, DeviceStatus
 
-UNWELL = 3
-"""The exit code of `--detailed-exitcode` when something is not well."""
+EXIT_TROUBLE = 3
+"""The exit code of `--detailed-exitcode` when something is unhealthy, failed or not deployed."""
 
 GOOD = frozenset({"HEALTHY", "SUCCEEDED", "COMPLETED", "RUNNING", "FINISHED", "ACTIVE"})
 BAD = frozenset({"UNHEALTHY", "FAILED", "BROKEN", "ERRORED", "TIMED_OUT", "REJECTED", "CANCELED", "STOPPED"})
@@ -35,78 +35,80 @@ def status(
     var: Var = None,
     var_file: VarFile = None,
     as_json: Json = False,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Look again and again, until Ctrl-C.")] = False,
-    every: Annotated[str, typer.Option(metavar="DURATION", help="Between two looks of --watch.")] = "5s",
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Repeat until Ctrl-C.")] = False,
+    every: Annotated[str, typer.Option(metavar="DURATION", help="Time between two queries of --watch.")] = "5s",
     detailed_exitcode: Annotated[
-        bool, typer.Option("--detailed-exitcode", help="Exit with 3 when something is not well, or not deployed.")
+        bool,
+        typer.Option("--detailed-exitcode", help="Exit with 3 when something is unhealthy, failed or not deployed."),
     ] = False,
 ) -> None:
-    """Show device health, deployment with its errors, component states, jobs, and when results last came. Only reads.
+    """Show device health, deployment with its errors, component states, jobs, and the time of the last result.
 
-    With --watch, what is not on a terminal is shown again only when it changed; with --json that is one line each time.
+    It only reads. With --watch and no terminal, the status is printed again only when it has changed; with --json, as
+    one line each time.
     """
-    from emflow.cli.signals import Interrupts
+    from emflow.cli.signals import SignalHandling
     from emflow.engine.cancellation import Interrupted
     from emflow.engine.clients import Clients
     from emflow.resources.status import read_status
 
-    pause = duration(every, "--every") or 0.0
-    with Interrupts(lambda _: None) as interrupts:
+    interval = parse_duration(every, "--every") or 0.0
+    with SignalHandling(lambda _: None) as signals:
         workflow = load_workflow(file, var, var_file)
         clients = Clients(workflow.aws)
 
-        def look() -> Status:
-            return read_status(workflow, clients, interrupts.stop)
+        def query() -> Status:
+            return read_status(workflow, clients, signals.stop)
 
         try:
             if watch:
-                _watch(look, max(pause, 0.1), interrupts.stop, as_json=as_json)
-            found = look()
+                _watch(query, max(interval, 0.1), signals.stop, as_json=as_json)
+            found = query()
         except Interrupted:
-            if watch and interrupts.by_hand:
-                interrupts.end(0)
+            if watch and signals.by_ctrl_c:
+                signals.end(0)
             raise
     if as_json:
         sys.stdout.write(json.dumps(as_data(found), indent=2, ensure_ascii=False) + "\n")
     else:
         _console().print(as_text(found), soft_wrap=True)
     if detailed_exitcode and not found.well:
-        raise typer.Exit(UNWELL)
+        raise typer.Exit(EXIT_TROUBLE)
 
 
-def _watch(look: Callable[[], Status], pause: float, stop: Stop, *, as_json: bool) -> None:
-    """Look and show until asked to stop, which comes out as `Interrupted`."""
+def _watch(query: Callable[[], Status], interval: float, stop: Stop, *, as_json: bool) -> None:
+    """Query and print until a signal, which raises `Interrupted`."""
     from rich.live import Live
 
     from emflow.engine.cancellation import Interrupted, Stopped
 
     console = _console()
     live = Live(console=console, auto_refresh=False, screen=False) if console.is_terminal and not as_json else None
-    told: dict[str, Any] = {}
-    with live or _nothing():
+    printed: dict[str, Any] = {}
+    with live or nullcontext():
         while True:
-            found = look()
+            found = query()
             data = as_data(found)
-            news = {**data, "at": None}
+            without_time = {**data, "at": None}
             if live:
                 live.update(as_text(found), refresh=True)
-            elif news != told:
+            elif without_time != printed:
                 if as_json:
                     sys.stdout.write(json.dumps(data, ensure_ascii=False) + "\n")
                     sys.stdout.flush()
                 else:
                     console.print(as_text(found), soft_wrap=True)
-                told = news
+                printed = without_time
             try:
-                stop.pause(pause)
+                stop.pause(interval)
             except Stopped:
                 raise Interrupted(stop, mend="") from None
-            if _gone(sys.stdout.fileno()):  # it would be noticed only when there is news, perhaps never
+            if _reader_closed(sys.stdout.fileno()):  # a write would notice it, but only after the next change
                 raise BrokenPipeError
 
 
-def _gone(descriptor: int) -> bool:
-    """Whether whoever read a pipe, a socket or a terminal has closed it."""
+def _reader_closed(descriptor: int) -> bool:
+    """Whether the other end of a pipe, a socket or a terminal has been closed."""
     reader = select.poll()
     reader.register(descriptor, 0)
     return bool(reader.poll(0))
@@ -125,7 +127,7 @@ def as_data(status: Status) -> dict[str, Any]:
 
 
 def as_text(status: Status) -> Text:
-    """A status for people, in the colours of what is well and what is not."""
+    """A status for people: good states in green, bad ones in red."""
     from rich.text import Text
 
     from emflow.workflow.redaction import redacted
@@ -148,11 +150,11 @@ def _coloured(line: str) -> Text:
 
 def _lines(status: Status) -> Iterator[str]:
     deployment = status.deployment
-    what = f'"{deployment.name}"  {deployment.status}' if deployment else "not deployed: emflow apply does that"
-    since = f", made {_ago(deployment.created, status.at)}" if deployment and deployment.created else ""
+    what = f'"{deployment.name}"  {deployment.status}' if deployment else "not deployed yet: run emflow apply"
+    since = f", created {_ago(deployment.created, status.at)}" if deployment and deployment.created else ""
     yield f"{status.workflow}  {status.target}  {what}{since}"
     if not status.devices:
-        yield "  no core device is in it"
+        yield "  the target has no core device"
     for device in status.devices:
         yield from _device_lines(device, status.at)
     for job in status.jobs:
@@ -166,8 +168,8 @@ def _lines(status: Status) -> Iterator[str]:
 
 def _device_lines(device: DeviceStatus, at: datetime) -> Iterator[str]:
     facts = [f"nucleus {device.core_version}" if device.core_version else "", device.platform]
-    never = "never heard of: is it set up as a core device?"
-    facts.append(f"heard of {_ago(device.heard, at)}" if device.heard else never)
+    never = "never connected: is it set up as a core device?"
+    facts.append(f"last seen {_ago(device.heard, at)}" if device.heard else never)
     yield f"  device       {device.thing}  {device.health}  {', '.join(filter(None, facts))}"
     if device.deployment:
         yield from _deployment_lines(device.deployment, at)
@@ -181,7 +183,7 @@ def _device_lines(device: DeviceStatus, at: datetime) -> Iterator[str]:
 
 def _deployment_lines(deployment: DeviceDeployment, at: datetime) -> Iterator[str]:
     since = f", {_ago(deployment.since, at)}" if deployment.since else ""
-    older = "" if deployment.latest else "  (not the latest of its target: that has not arrived)"
+    older = "" if deployment.latest else "  (not the latest of its target, which has not arrived yet)"
     yield f"    deployment  {deployment.status}{since}{older}"
     if deployment.reason and deployment.status not in GOOD:
         yield f"      reason: {deployment.reason}"
@@ -206,9 +208,3 @@ def _console() -> Any:
     from rich.console import Console
 
     return Console(highlight=False)
-
-
-def _nothing() -> Any:
-    from contextlib import nullcontext
-
-    return nullcontext()

@@ -1,1 +1,1 @@
-"""What is sent to a device: the application's bundle, its recipe, the deployment and the configurations in it."""
+"""What is sent to devices: the components' files and recipes, the deployment, and the configurations in it."""

@@ -1,7 +1,8 @@
-"""What is uploaded: the application's bundle and the model's archive, the same bytes from the same content.
+"""The files that are uploaded: the zips of components and the model's archive. Same content, same bytes.
 
-Their SHA-256 names S3 keys, component versions and jobs. So nothing that differs between machines may get in: no
-times, owners, permissions or order of a file system, and no compression, whose output differs between zlib builds.
+Their SHA-256 is part of S3 keys, and decides about component versions and jobs. So they contain nothing that differs
+between machines: no times, owners, permissions or file system order, and no compression, because the output of zlib
+differs between builds.
 """
 
 from __future__ import annotations
@@ -26,25 +27,25 @@ from emflow.workflow.source.safe_open import read_regular
 from emflow_schema.installation import how_to_install
 
 PACKAGES = ("emflow_edge", "emflow_proto", "emflow_schema")
-"""What the application component runs: read as files, never imported here."""
+"""The packages of the application component: read as files, never imported here."""
 
 BUNDLE = "emflow-edge.zip"
 LABELS = "labels.txt"
 ARTIFACTS = "artifacts.zip"
-"""The zip of a component of the user's own. One dot only: what a device calls its folder is the name before it."""
-LARGEST = 2 * 1024**3
-"""Bytes: what Greengrass takes of all artifacts of one component version."""
+"""The zip of a component under `components`. With one dot only: the folder on the device has the name before it."""
+MAX_ARTIFACT_BYTES = 2 * 1024**3
+"""Greengrass's limit for all artifacts of one component version."""
 
-LONGEST_INNER = 100
-"""Bytes of a name in a USTAR archive; what the model is called in there is of no account."""
+MAX_USTAR_NAME = 100
+"""Bytes of a name in a USTAR archive. The model's name in the archive has no meaning."""
 
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
-"""The earliest time that a zip can say."""
+"""The earliest time that a zip can hold."""
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """The application component's artifact. `sha256` in hexadecimal."""
+    """The zip of a component. `sha256` in hexadecimal."""
 
     name: str
     data: bytes
@@ -53,7 +54,7 @@ class Bundle:
 
 @dataclass(frozen=True)
 class ModelArchive:
-    """What Neo compiles: a .tar.gz with exactly one .tflite. `sha256` in hexadecimal."""
+    """The model as Neo takes it: a .tar.gz with exactly one .tflite. `sha256` in hexadecimal."""
 
     name: str
     data: bytes
@@ -76,72 +77,73 @@ def application_bundle(workflow: Workflow) -> Bundle:
 
 
 def folder_bundle(workflow: Workflow, folder: str, key: str) -> Bundle:
-    """The zip of a folder beside the workflow, with who may execute what.
+    """The zip of a folder beside the workflow; files that are executable stay executable.
 
     Args:
-        key: the place in the workflow, for messages.
+        key: the key path in the workflow, for messages.
 
     Raises:
-        Problem: there is no such folder, nothing in it, too much, or what is no file or leads out of it.
+        Problem: the folder does not exist, is empty or too large, or holds something that is not a file, or a
+            symbolic link that leads out of it.
     """
     root = Path(workflow.folder, folder)
     if not root.is_dir():
-        raise Problem(f"{key}: there is no such folder", where=str(root), mend="make it, or change the path")
+        raise Problem(f"{key}: there is no such folder", where=str(root), mend="create it, or change the path")
     try:
         paths = list(_component_files(root, key))
         size = sum(path.stat().st_size for path in paths)
-        if size > LARGEST:
-            what = f"{key}: {size / 1e9:.1f} GB are in it, and Greengrass takes {LARGEST / 1e9:.1f}"
+        if size > MAX_ARTIFACT_BYTES:
+            what = f"{key}: the files have {size / 1e9:.1f} GB, and Greengrass accepts {MAX_ARTIFACT_BYTES / 1e9:.1f}"
             raise Problem(what, where=str(root), mend="let the component fetch large files itself")
-        runnable = {path.relative_to(root).as_posix() for path in paths if path.stat().st_mode & 0o100}
-        files = [(path.relative_to(root).as_posix(), read_regular(path, LARGEST)) for path in paths]
+        executable = {path.relative_to(root).as_posix() for path in paths if path.stat().st_mode & 0o100}
+        files = [(path.relative_to(root).as_posix(), read_regular(path, MAX_ARTIFACT_BYTES)) for path in paths]
     except OSError as error:
         raise Problem(f"{key}: cannot be read: {error.strerror}", where=error.filename or str(root)) from error
     if not files:
         raise Problem(f"{key}: the folder is empty", where=str(root), mend="put the component's files into it")
-    data = _zip(files, runnable)
+    data = _zip(files, executable)
     return Bundle(ARTIFACTS, data, hashlib.sha256(data).hexdigest())
 
 
 def _component_files(root: Path, key: str) -> Iterator[Path]:
-    """The files of a component's folder, in order; a link counts as what it leads to."""
+    """The files of a component's folder, in order; a symbolic link stands for the file that it leads to."""
     inside = root.resolve()
     for path in sorted(root.rglob("*")):
-        if _left_behind(path.relative_to(root)):
+        if _is_excluded(path.relative_to(root)):
             continue
         mode = path.lstat().st_mode
         if S_ISLNK(mode):
-            target = Path(os.path.realpath(path))  # not resolve(), which raises no OSError at a circle
+            target = Path(os.path.realpath(path))  # not resolve(), which raises no OSError for a cycle of links
             if not target.is_relative_to(inside):
                 what = f"{key}: a link leads out of the folder, to {path.readlink()}"
                 raise Problem(what, where=str(path), mend="put the file itself into the folder")
-            if _left_behind(target.relative_to(inside)):
-                what = f"{key}: a link leads to what stays behind, {path.readlink()}"
-                raise Problem(what, where=str(path), mend="hidden files do not go up: name the file otherwise")
+            if _is_excluded(target.relative_to(inside)):
+                what = f"{key}: a link leads to a hidden file, {path.readlink()}"
+                raise Problem(what, where=str(path), mend="hidden files are not uploaded: rename the file")
             if target.is_dir():
                 what = f"{key}: a link leads to a folder, {path.readlink()}"
-                raise Problem(what, where=str(path), mend="put a folder of its own there")
-            mode = path.stat().st_mode  # of one that leads nowhere: an error that names it
+                raise Problem(what, where=str(path), mend="copy the folder there")
+            mode = path.stat().st_mode  # raises an error that names the file when the link is broken
         if S_ISREG(mode):
             yield path
         elif not S_ISDIR(mode):
-            what = f"{key}: no file, but a device, a pipe or a socket"
-            raise Problem(what, where=str(path), mend="take it out of the folder")
+            what = f"{key}: not a file, but a device, a pipe or a socket"
+            raise Problem(what, where=str(path), mend="remove it from the folder")
 
 
 def names_in(bundle: Bundle) -> frozenset[str]:
-    """The names of the files in it."""
+    """The names of the files in a zip."""
     with zipfile.ZipFile(io.BytesIO(bundle.data)) as archive:
         return frozenset(archive.namelist())
 
 
 def bundle_key(component: str, bundle: Bundle) -> str:
-    """The bundle's S3 key. Content-addressed: an object that a component version points at is never overwritten."""
+    """The zip's S3 key. It contains the hash: an object that a component version refers to is never overwritten."""
     return f"artifacts/{component}/{bundle.sha256}/{bundle.name}"
 
 
 def model_archive(workflow: Workflow) -> ModelArchive:
-    """The model as Neo takes it: an archive as it was given, or one around the .tflite.
+    """The model as Neo takes it: the archive itself, or a new one around a .tflite.
 
     Raises:
         Problem: the file is missing, or is neither.
@@ -151,7 +153,7 @@ def model_archive(workflow: Workflow) -> ModelArchive:
     if is_archive(path.name):
         name, data = path.name, read_regular(path, MOST_BYTES)
     else:
-        inner = path.name if len(path.name.encode()) <= LONGEST_INNER else "model.tflite"
+        inner = path.name if len(path.name.encode()) <= MAX_USTAR_NAME else "model.tflite"
         name, data = f"{path.stem}.tar.gz", _tar_gz(inner, read_regular(path, MOST_BYTES))
     return ModelArchive(name, data, hashlib.sha256(data).hexdigest())
 
@@ -160,11 +162,11 @@ def _existing(workflow: Workflow, name: str, key: str) -> Path:
     path = Path(workflow.folder, name)
     if path.is_file():
         return path
-    raise Problem(f"{key}: there is no such file", where=str(path), mend="put it there, or change the path")
+    raise Problem(f"{key}: there is no such file", where=str(path), mend="add the file, or change the path")
 
 
 def _package_files(package: str) -> Iterator[tuple[str, bytes]]:
-    """Name and content of every file of an installed package, without what Python or an editor left there."""
+    """Name and content of every file of an installed package, without caches and hidden files."""
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         raise Problem(
@@ -173,22 +175,22 @@ def _package_files(package: str) -> Iterator[tuple[str, bytes]]:
     root = Path(spec.submodule_search_locations[0])
     for path in root.rglob("*"):
         inside = path.relative_to(root)
-        if path.is_file() and not _left_behind(inside):
+        if path.is_file() and not _is_excluded(inside):
             yield str(PurePosixPath(package, inside.as_posix())), path.read_bytes()
 
 
-def _left_behind(path: Path) -> bool:
-    """What Python, an editor or a version control system put there."""
+def _is_excluded(path: Path) -> bool:
+    """Whether a file is Python's cache, or hidden: those of editors and version control are."""
     return path.suffix == ".pyc" or any(part == "__pycache__" or part.startswith(".") for part in path.parts)
 
 
-def _zip(files: list[tuple[str, bytes]], runnable: Collection[str] = ()) -> bytes:
+def _zip(files: list[tuple[str, bytes]], executable: Collection[str] = ()) -> bytes:
     target = io.BytesIO()
     with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
         for name, content in sorted(files):
             info = zipfile.ZipInfo(name, _ZIP_EPOCH)
-            info.create_system = 3  # Unix, whatever made it: the permissions below are Unix's
-            info.external_attr = (0o100755 if name in runnable else 0o100644) << 16
+            info.create_system = 3  # Unix, on every system: the permissions below are those of Unix
+            info.external_attr = (0o100755 if name in executable else 0o100644) << 16
             archive.writestr(info, content)
     return target.getvalue()
 

@@ -1,4 +1,4 @@
-"""The components that a workflow makes: the application, and the user's own; each with its zip, recipe and settings."""
+"""The components that a workflow makes: the application, and those under `components`; each with zip and recipe."""
 
 from __future__ import annotations
 
@@ -11,18 +11,21 @@ from emflow.recipes.configuration import application_configuration
 from emflow.recipes.render import Artifact, application_recipe, component_recipe
 from emflow.workflow.model import OwnComponent, Workflow
 
+APPLICATION = "edge.component"
+"""The application component's key path in a workflow."""
+
 
 @dataclass(frozen=True)
-class Ours:
-    """One component of ours.
+class WorkflowComponent:
+    """A component that the workflow makes.
 
     Attributes:
-        key: where it stands in the workflow, such as `edge.component`.
-        version: as the workflow has it: `auto`, or three numbers.
-        bundle: its zip, None when it has none.
-        uri: where the zip is stored.
-        recipe: its recipe for a version. Raises Problem when it would not work.
-        configuration: what the deployment of a version sets.
+        key: its key path in the workflow, such as `edge.component`.
+        version: as in the workflow: `auto`, or three numbers.
+        bundle: its zip; None when it has no files.
+        uri: the S3 address of the zip; empty when there is none.
+        recipe: version → the recipe's text. Raises Problem when a device could not run it.
+        configuration: version → the configuration that the deployment sets.
     """
 
     key: str
@@ -34,7 +37,7 @@ class Ours:
     configuration: Callable[[str], Mapping[str, Any]] = field(repr=False, compare=False)
 
     @property
-    def application(self) -> bool:
+    def is_application(self) -> bool:
         return self.key == APPLICATION
 
     @property
@@ -43,24 +46,21 @@ class Ours:
         return bundle_key(self.name, self.bundle) if self.bundle else ""
 
 
-APPLICATION = "edge.component"
-
-
-def components_of_ours(workflow: Workflow) -> tuple[Ours, ...]:
-    """The application first, then the workflow's `components` in their order.
+def workflow_components(workflow: Workflow) -> tuple[WorkflowComponent, ...]:
+    """The application, then the workflow's `components` in their order.
 
     Raises:
-        Problem: a file that one of them is made of is missing or unusable.
+        Problem: a file of one of them is missing or unusable.
     """
     own = (own_component(workflow, each, f"components[{index}]") for index, each in enumerate(workflow.components))
-    return (application(workflow), *own)
+    return (application_component(workflow), *own)
 
 
-def application(workflow: Workflow) -> Ours:
-    """The application component."""
+def application_component(workflow: Workflow) -> WorkflowComponent:
+    """The application component. Raises Problem when a file of it is missing or unusable."""
     component, bundle = workflow.edge.component, application_bundle(workflow)
     uri, contents = _uri(workflow, component.name, bundle), names_in(bundle)
-    return Ours(
+    return WorkflowComponent(
         key=APPLICATION,
         name=component.name,
         version=component.version,
@@ -71,12 +71,12 @@ def application(workflow: Workflow) -> Ours:
     )
 
 
-def own_component(workflow: Workflow, component: OwnComponent, key: str) -> Ours:
-    """One of the workflow's `components`; `key` is its place there. Raises Problem for its folder."""
+def own_component(workflow: Workflow, component: OwnComponent, key: str) -> WorkflowComponent:
+    """One of the workflow's `components`, at the key path `key`. Raises Problem when its folder is unusable."""
     bundle = folder_bundle(workflow, component.artifacts, f"{key}.artifacts") if component.artifacts else None
     uri = _uri(workflow, component.name, bundle) if bundle else ""
     artifact, contents = (Artifact(uri, bundle.name), names_in(bundle)) if bundle else (None, frozenset[str]())
-    return Ours(
+    return WorkflowComponent(
         key=key,
         name=component.name,
         version=component.version,

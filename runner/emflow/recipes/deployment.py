@@ -1,4 +1,4 @@
-"""The deployment: which components at which version, each with its configuration. Plain data, as the API takes it."""
+"""The deployment: components with versions and configurations, as plain data for the API."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from emflow.recipes.configuration import agent_settings, application_configurati
 from emflow.workflow.model import AGENT_COMPONENT, Settings, Stream, Workflow
 
 SECRETS = "aws.greengrass.SecretManager"
-"""AWS's public component that brings secrets to a device."""
+"""AWS's public component that makes secrets available on a device."""
 
 
 def application_dependencies(workflow: Workflow) -> dict[str, str]:
-    """What the application cannot do without, each with the versions that will do."""
+    """The components that the application needs, each with its version requirement."""
     model = workflow.cloud.package.component
     return {
         model.name: f"={model.version}",
@@ -25,12 +25,12 @@ def application_dependencies(workflow: Workflow) -> dict[str, str]:
 
 
 def secrets(workflow: Workflow) -> tuple[str, ...]:
-    """The ARNs of the secrets that the application reads on the device, each once."""
+    """The ARNs of the secrets that the application reads on the device, without duplicates."""
     return tuple(dict.fromkeys(filter(None, map(_secret, workflow.edge.streams))))
 
 
 def public_components(workflow: Workflow) -> dict[str, str]:
-    """AWS's components of the deployment: the workflow's, and what the device needs to know of its secrets."""
+    """AWS's components in the deployment: those that the workflow lists, and the secret manager if needed."""
     implied = {SECRETS: "latest"} if secrets(workflow) else {}
     return {**implied, **workflow.cloud.deployment.components}
 
@@ -41,9 +41,9 @@ def deployment_components(
     """`components` of CreateDeployment: AWS's public ones, the model's, the application's, the user's own.
 
     Args:
-        versions: the version that each of AWS's components and of the user's own is to have; the workflow's own word
-            where it is missing.
-        application_version: the application component's.
+        versions: component → version, for AWS's components and the user's own; a component that is missing here has
+            the version in the workflow.
+        application_version: the version of the application component.
     """
     public = {
         name: {"componentVersion": versions.get(name, version)} for name, version in public_components(workflow).items()
@@ -54,42 +54,42 @@ def deployment_components(
         model.name: {"componentVersion": model.version},
         application.name: {
             "componentVersion": application_version,
-            "configurationUpdate": _exactly(application_configuration(workflow, application_version)),
+            "configurationUpdate": _replace_configuration(application_configuration(workflow, application_version)),
         },
     }
     for own in workflow.components:
         components[own.name] = {
             "componentVersion": versions.get(own.name, own.version),
-            "configurationUpdate": _exactly(own.configuration),
+            "configurationUpdate": _replace_configuration(own.configuration),
         }
-    for given in workflow.cloud.deployment.settings:
-        components[given.component].update(_settings(given))
+    for settings in workflow.cloud.deployment.settings:
+        components[settings.component].update(_component_settings(settings))
     if AGENT_COMPONENT in components:
-        components[AGENT_COMPONENT]["configurationUpdate"] = _exactly(agent_settings(workflow))
+        components[AGENT_COMPONENT]["configurationUpdate"] = _replace_configuration(agent_settings(workflow))
     if secrets(workflow):
-        components[SECRETS]["configurationUpdate"] = _exactly(secret_settings(workflow))
+        components[SECRETS]["configurationUpdate"] = _replace_configuration(secret_settings(workflow))
     return components
 
 
 def secret_settings(workflow: Workflow) -> dict[str, Any]:
-    """Which secrets the device keeps. References only: the values never leave Secrets Manager but for the device."""
+    """The configuration of the secret manager. It holds references; the device itself fetches the values."""
     return {"cloudSecrets": [{"arn": arn} for arn in secrets(workflow)]}
 
 
-def _settings(given: Settings) -> dict[str, Any]:
-    """`configurationUpdate` and `runWith` of one of AWS's components, as far as the workflow gives them."""
-    made: dict[str, Any] = {}
-    if given.configuration or given.reset:
-        merge = {"merge": json.dumps(given.configuration)} if given.configuration else {}
-        made["configurationUpdate"] = {**merge, **({"reset": list(given.reset)} if given.reset else {})}
-    if given.run_with:
-        limits = {"cpus": given.run_with.cpus, "memory": given.run_with.memory_kb}
+def _component_settings(settings: Settings) -> dict[str, Any]:
+    """`configurationUpdate` and `runWith` of one of AWS's components, if the workflow has them."""
+    update: dict[str, Any] = {}
+    if settings.configuration or settings.reset:
+        merge = {"merge": json.dumps(settings.configuration)} if settings.configuration else {}
+        update["configurationUpdate"] = {**merge, **({"reset": list(settings.reset)} if settings.reset else {})}
+    if settings.run_with:
+        limits = {"cpus": settings.run_with.cpus, "memory": settings.run_with.memory_kb}
         limits = {name: value for name, value in limits.items() if value is not None}
-        made["runWith"] = {
-            **({"posixUser": given.run_with.user} if given.run_with.user else {}),
+        update["runWith"] = {
+            **({"posixUser": settings.run_with.user} if settings.run_with.user else {}),
             **({"systemResourceLimits": limits} if limits else {}),
         }
-    return made
+    return update
 
 
 def _secret(stream: Stream) -> str | None:
@@ -97,6 +97,6 @@ def _secret(stream: Stream) -> str | None:
     return stream.credentials.arn if stream.credentials is not None else None
 
 
-def _exactly(configuration: Mapping[str, Any]) -> dict[str, Any]:
-    """A merge is a patch on what a device has, so a key that left the workflow would stay: reset everything first."""
+def _replace_configuration(configuration: Mapping[str, Any]) -> dict[str, Any]:
+    """A `configurationUpdate` that resets everything first: a merge alone would keep keys that left the workflow."""
     return {"reset": [""], "merge": json.dumps(configuration)}

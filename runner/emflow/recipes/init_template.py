@@ -1,4 +1,4 @@
-"""The workflow that `emflow init` begins with: answers to a few questions, as a commented YAML that validates."""
+"""The workflow that `emflow init` writes: a commented YAML, from the answers to a few questions."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from pathlib import Path
 from typing import get_args, get_type_hints
 
 from emflow.problems import Problem
-from emflow.recipes.render import fill
+from emflow.recipes.render import render_template
 from emflow.workflow.load import Checked, build
 from emflow.workflow.model import Agent
 from emflow.workflow.rules.files import check_model
 from emflow.workflow.source.document import parse
-from emflow.workflow.variables.overrides import Given
+from emflow.workflow.variables.overrides import Overrides
 
 TEMPLATE = "workflow.yaml.j2"
 PROVIDERS: tuple[str, ...] = get_args(get_type_hints(Agent)["provider"])
-INPUTS: Mapping[str, tuple[int, ...]] = {"input": (1, 224, 224, 3)}
-"""The workshop's model, for when there is no model to look into."""
+DEFAULT_INPUTS: Mapping[str, tuple[int, ...]] = {"input": (1, 224, 224, 3)}
+"""The inputs of the workshop's model, for a model file that does not exist yet."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Answers:
-    """What the workflow is to say. Paths start at the folder that it will lie in."""
+    """The values of the new workflow. Relative paths start at its folder."""
 
     name: str = "my-workflow"
     provider: str = "edge-manager"
@@ -42,14 +42,14 @@ class Answers:
     topic: str = "em/inference"
 
 
-def starting_workflow(answers: Answers, file: Path) -> str:
+def workflow_text(answers: Answers, file: Path) -> str:
     """The workflow as YAML text.
 
     Args:
-        file: where it is going to lie.
+        file: the path that it will be written to.
 
     Raises:
-        Problem: the model is there and is none.
+        Problem: the model file exists, and is not a model.
     """
     slug = _slug(answers.name)[:40].strip("-") or "workflow"
     values = {
@@ -60,32 +60,32 @@ def starting_workflow(answers: Answers, file: Path) -> str:
         "inputs": _inputs(Path(file.parent, answers.model)),
         "schema": _schema(file.parent),
     }
-    return fill(_template(), values, TEMPLATE)
+    return render_template(_template(), values, TEMPLATE)
 
 
-def check_start(text: str, file: Path) -> Checked:
-    """See that the text is a workflow without a mistake.
+def check_text(text: str, file: Path) -> Checked:
+    """Check the text of a new workflow.
 
     Raises:
-        WorkflowProblem: an answer breaks a rule; its place is the one in the text.
+        WorkflowProblem: an answer breaks a rule; positions are those in the text.
     """
-    return build(parse(str(file), text.encode()), Given(), file.parent)
+    return build(parse(str(file), text.encode()), Overrides(), file.parent)
 
 
 def _inputs(path: Path) -> Mapping[str, tuple[int, ...]]:
-    """What the model takes, when it is there: a size that it leaves open is one."""
+    """The inputs of the model, if the file exists; a size that the model leaves open becomes 1."""
     if not path.is_file():
-        return INPUTS
+        return DEFAULT_INPUTS
     return {tensor.name: tuple(max(size, 1) for size in tensor.shape) for tensor in check_model(path).inputs}
 
 
 def _slug(text: str) -> str:
-    """A text as a name that SageMaker takes: letters and digits with dashes between them."""
+    """A text as a name that SageMaker accepts: letters and digits with dashes between them."""
     return re.sub(r"[^a-zA-Z0-9]+", "-", text).strip("-")[:63].strip("-")
 
 
 def _schema(folder: Path) -> str:
-    """The schema's path from a folder, for editors; nothing where there is none, as on another drive."""
+    """The path from a folder to the JSON Schema, for editors; empty when there is none, as on another drive."""
     schema = Path(str(files("emflow_schema").joinpath("workflow.schema.json")))
     try:
         return Path(os.path.relpath(schema.resolve(), folder.resolve())).as_posix() if schema.is_file() else ""
@@ -98,4 +98,4 @@ def _template() -> str:
     try:
         return files("emflow.recipes").joinpath("templates", TEMPLATE).read_text(encoding="utf-8")
     except OSError as error:
-        raise Problem(f"emflow is not installed whole: {error}", mend="install it again") from error
+        raise Problem(f"emflow is not completely installed: {error}", mend="install it again") from error

@@ -1,4 +1,7 @@
-"""Recipes from templates, the built-in one and users' own; nothing leaves here that a device could not run."""
+"""Renders and checks recipes, from the built-in template and from the user's own.
+
+Templates are Jinja2: sandboxed, strict about unknown names, and deterministic.
+"""
 
 from __future__ import annotations
 
@@ -26,23 +29,32 @@ from emflow.workflow.model import OwnComponent, Workflow
 from emflow.workflow.source.safe_open import read_text
 from emflow.workflow.topic_grants import granted
 
-# Recipe templates: Jinja2, sandboxed and strict, and the same text from the same values every time.
+TEMPLATE = "application.recipe.yaml.j2"
+MAX_TEMPLATE_BYTES = 1024 * 1024
+"""Far more than a recipe may have."""
+
+RANDOM_FILTERS = ("random",)
+"""Jinja's filters whose output is random; they are removed."""
+GLOBALS = ("range", "dict", "namespace")
+"""Jinja's globals that stay available; others, such as `lipsum`, are removed."""
+
+MAX_SHOWN_FAULTS = 20
+"""Faults of one recipe that an error lists."""
+
+ARCHITECTURES = dict.fromkeys(
+    ("imx8mplus", "imx8qm", "jetson_nano", "jetson_tx1", "jetson_tx2", "jetson_xavier"), "aarch64"
+)
+"""The architecture of those of Neo's target devices that have only one."""
 
 
-NOT_THE_SAME_TWICE = ("random",)
-"""Filters of Jinja's that give another text each time."""
-KEPT = ("range", "dict", "namespace")
-"""Jinja's globals that are of use; `lipsum` is one that is not."""
-
-
-def fill(text: str, values: Mapping[str, Any], where: str) -> str:
-    """A template with its values.
+def render_template(text: str, values: Mapping[str, Any], where: str) -> str:
+    """Render a template.
 
     Args:
         where: the template's name, for messages.
 
     Raises:
-        Problem: with the template's line, what is wrong with it.
+        Problem: the template is wrong; it names the template's line.
     """
     environment = _environment()
     try:
@@ -50,21 +62,21 @@ def fill(text: str, values: Mapping[str, Any], where: str) -> str:
     except TemplateSyntaxError as error:
         raise Problem(f"the template is wrong: {error.message}", where=f"{where}:{error.lineno}") from None
     except TemplateError as error:
-        mend = f"a template knows: {', '.join(sorted(values))}"
+        mend = f"known names: {', '.join(sorted(values))}"
         raise Problem(f"the template fails: {error.message}", where=_line(where, error), mend=mend) from None
-    except Exception as error:  # whatever an expression can do wrong: 1 / 0, "a" + 1, …
+    except Exception as error:  # any error of an expression: 1 / 0, "a" + 1, …
         what = f"the template fails: {type(error).__name__}: {error}"
         raise Problem(what, where=_line(where, error)) from None
 
 
 def quoted(text: str) -> str:
     """A YAML double-quoted string on one line."""
-    made: str = yaml.safe_dump(str(text), default_style='"', allow_unicode=True, width=10**9)
-    return made.rstrip("\n")
+    dumped: str = yaml.safe_dump(str(text), default_style='"', allow_unicode=True, width=10**9)
+    return dumped.rstrip("\n")
 
 
 def plain(text: str) -> str:
-    """A YAML string, without quotes where nobody could take it for anything else."""
+    """A YAML string, without quotes if it is unambiguous without."""
     bare = re.fullmatch(r"[A-Za-z][A-Za-z0-9_./-]*(://[A-Za-z0-9_.:/-]*[A-Za-z0-9/])?", text)
     return text if bare and yaml.safe_load(text) == text else quoted(text)
 
@@ -79,48 +91,39 @@ def _environment() -> SandboxedEnvironment:
     environment = SandboxedEnvironment(
         loader=PackageLoader("emflow.recipes"), undefined=StrictUndefined, keep_trailing_newline=True
     )
-    for name in [name for name in environment.globals if name not in KEPT]:
+    for name in [name for name in environment.globals if name not in GLOBALS]:
         del environment.globals[name]
-    for name in NOT_THE_SAME_TWICE:
+    for name in RANDOM_FILTERS:
         del environment.filters[name]
     environment.filters.update(quoted=quoted, plain=plain, json=as_json)
     return environment
 
 
 def _line(where: str, error: BaseException) -> str:
-    """The template's line in which it failed, which stands in the traceback only."""
+    """The template's line that failed, which only the traceback contains."""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == "<template>"]
     return f"{where}:{lines[-1]}" if lines else where
 
 
-TEMPLATE = "application.recipe.yaml.j2"
-MOST_TEMPLATE_BYTES = 1024 * 1024
-"""Far more than the recipe that comes out of one may have."""
-
-SHOWN = 20
-"""How many faults of one recipe are told."""
-
-ARCHITECTURES = dict.fromkeys(
-    ("imx8mplus", "imx8qm", "jetson_nano", "jetson_tx1", "jetson_tx2", "jetson_xavier"), "aarch64"
-)
-"""What a recipe has to fit, of those of Neo's target devices that come in one architecture only."""
-
-
 class RecipeProblem(Problem):
-    """A recipe that no device could run; `faults` are all of its mistakes, `str` tells the first `SHOWN`."""
+    """A recipe that no device could run. `faults` holds all of its faults, the message the first `MAX_SHOWN_FAULTS`."""
 
     def __init__(self, faults: Sequence[Fault], component: str, where: str) -> None:
-        told = [f"  {fault}" for fault in faults[:SHOWN]]
-        if len(faults) > SHOWN:
-            told.append(f"  and {len(faults) - SHOWN} more")
-        what = "\n".join([f"the recipe of {component} would not work:", *told])
-        super().__init__(what, where=where, mend="The lines are those of the recipe as it comes out of the template.")
+        listed = [f"  {fault}" for fault in faults[:MAX_SHOWN_FAULTS]]
+        if len(faults) > MAX_SHOWN_FAULTS:
+            listed.append(f"  and {len(faults) - MAX_SHOWN_FAULTS} more")
+        what = "\n".join([f"the recipe of {component} would not work:", *listed])
+        super().__init__(
+            what,
+            where=where,
+            mend="Line numbers are those of the rendered recipe (emflow render), not of the template.",
+        )
         self.faults = tuple(faults)
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """What a template knows as `artifact`: a component's zip, and the folder that it becomes on the device."""
+    """`artifact` in a template: a component's zip, and the folder that a device unpacks it to."""
 
     uri: str
     name: str
@@ -135,15 +138,15 @@ def application_recipe(workflow: Workflow, version: str, bundle_uri: str, conten
     """The application component's recipe as YAML text.
 
     Args:
-        version: the component version, three numbers; `auto` has been decided by then.
+        version: the component version, three numbers; `auto` has to be resolved already.
         bundle_uri: `s3://bucket/key` of the application bundle.
-        contents: the names in it, when they are known.
+        contents: the names of the files in it, if known.
 
     Raises:
-        Problem: what comes out is no recipe that a device could run; a mistake in the template.
+        Problem: the template is wrong, or a device could not run the rendered recipe.
     """
     component = workflow.edge.component
-    dependencies = _hard(application_dependencies(workflow))
+    dependencies = _hard_dependencies(application_dependencies(workflow))
     topics = granted(workflow)
     text, where = _built_in(), TEMPLATE
     if component.recipe is not None:
@@ -156,7 +159,7 @@ def application_recipe(workflow: Workflow, version: str, bundle_uri: str, conten
         "topic": topics[0],
         "secrets": secrets(workflow),
     }
-    recipe = fill(text, values, where)
+    recipe = render_template(text, values, where)
     known = Known(
         name=component.name,
         version=version,
@@ -167,7 +170,7 @@ def application_recipe(workflow: Workflow, version: str, bundle_uri: str, conten
         reads=secrets(workflow),
         architecture=ARCHITECTURES.get(workflow.cloud.compile.target_device, ""),
     )
-    refuse(check(recipe, known), component.name, where)
+    refuse_faults(check(recipe, known), component.name, where)
     return recipe
 
 
@@ -182,20 +185,20 @@ def component_recipe(
     """The recipe of one of the workflow's `components` as YAML text.
 
     Args:
-        key: its place in the workflow, for messages.
-        artifact: its zip, when it has one.
-        contents: the names in it.
+        key: its key path in the workflow, for messages.
+        artifact: its zip, if it has one.
+        contents: the names of the files in it.
 
     Raises:
-        Problem: the template is missing or wrong, or what comes out is no recipe that a device could run.
+        Problem: the template is missing or wrong, or a device could not run the rendered recipe.
     """
     text, where = _template(workflow, component.recipe, f"{key}.recipe")
     values = {
         **_values(workflow, component, version, artifact),
-        "dependencies": _hard(component.dependencies),
+        "dependencies": _hard_dependencies(component.dependencies),
         "configuration": component.configuration,
     }
-    recipe = fill(text, values, where)
+    recipe = render_template(text, values, where)
     known = Known(
         name=component.name,
         version=version,
@@ -204,27 +207,26 @@ def component_recipe(
         archives={artifact.uri: contents} if artifact else {},
         architecture=ARCHITECTURES.get(workflow.cloud.compile.target_device, ""),
     )
-    refuse(check(recipe, known), component.name, where)
+    refuse_faults(check(recipe, known), component.name, where)
     return recipe
 
 
-def refuse(faults: Sequence[Fault], component: str, where: str) -> None:
-    """See that a recipe has no faults.
-
-    Raises:
-        RecipeProblem: it has; each is in it, with its place in the recipe.
-    """
+def refuse_faults(faults: Sequence[Fault], component: str, where: str) -> None:
+    """Raise RecipeProblem, with all faults, if there are any."""
     if faults:
         raise RecipeProblem(faults, component, where)
 
 
-def _hard(dependencies: Mapping[str, str]) -> dict[str, dict[str, str]]:
-    """Dependencies as a recipe has them; a component starts after those that it depends on, and again with them."""
-    return {name: {"VersionRequirement": it, "DependencyType": "HARD"} for name, it in dependencies.items()}
+def _hard_dependencies(dependencies: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """A recipe's `ComponentDependencies`. HARD: a component starts after its dependencies, and restarts with them."""
+    return {
+        name: {"VersionRequirement": requirement, "DependencyType": "HARD"}
+        for name, requirement in dependencies.items()
+    }
 
 
 def _values(workflow: Workflow, component: Any, version: str, artifact: Artifact | None) -> dict[str, Any]:
-    """What every template knows."""
+    """The names that every template has."""
     return {
         "component": component,
         "version": version,
@@ -243,11 +245,11 @@ def _template(workflow: Workflow, name: str, key: str) -> tuple[str, str]:
     """The text of a template beside the workflow, and its path."""
     path = Path(workflow.folder, name)
     try:
-        return read_text(path, MOST_TEMPLATE_BYTES), str(path)
+        return read_text(path, MAX_TEMPLATE_BYTES), str(path)
     except Problem as problem:
         raise Problem(f"{key}: {problem.what}", where=problem.where, mend=problem.mend) from None
     except FileNotFoundError:
-        mend = "put it there, or change the path"
+        mend = "add the file, or change the path"
         raise Problem(f"{key}: there is no such file", where=str(path), mend=mend) from None
     except UnicodeDecodeError:
         raise Problem(f"{key}: is not UTF-8 text", where=str(path)) from None

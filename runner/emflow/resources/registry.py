@@ -9,7 +9,7 @@ from dataclasses import replace
 from emflow.engine.resource import Removable, Resource
 from emflow.problems import UsageProblem
 from emflow.recipes.bundle import model_archive
-from emflow.recipes.components import Ours, components_of_ours
+from emflow.recipes.components import WorkflowComponent, workflow_components
 from emflow.resources import ownership
 from emflow.resources.greengrass.component_version import ComponentVersion, own_component_id
 from emflow.resources.greengrass.core_device import CoreDevices
@@ -272,16 +272,16 @@ def _model(workflow: Workflow, *, retry_failed: bool) -> tuple[Resource, ...]:
 def _components(workflow: Workflow, *, retry_failed: bool) -> tuple[Resource, ...]:
     """What stores each zip of ours, and what makes a component version of it."""
     resources: list[Resource] = []
-    for ours in components_of_ours(workflow):
-        component = ownership.COMPONENT if ours.application else own_component_id(ours.name)
-        stored = _bundle(workflow, ours, ownership.BUNDLE if ours.application else f"{component}/bundle")
+    for ours in workflow_components(workflow):
+        component = ownership.COMPONENT if ours.is_application else own_component_id(ours.name)
+        stored = _bundle(workflow, ours, ownership.BUNDLE if ours.is_application else f"{component}/bundle")
         needs = frozenset({stored.id} if stored else ())
         resources += [stored] if stored else []
         resources.append(ComponentVersion(ours, _mark(workflow, component), needs, retry_failed))
     return tuple(resources)
 
 
-def _bundle(workflow: Workflow, ours: Ours, resource: str) -> StoredObject | None:
+def _bundle(workflow: Workflow, ours: WorkflowComponent, resource: str) -> StoredObject | None:
     if ours.bundle is None:
         return None
     bucket, name = workflow.cloud.buckets.components.name, workflow.metadata.name

@@ -1,1 +1,1 @@
-"""What devices report: reading result messages, watching them arrive, showing them."""
+"""What devices send back: result messages over MQTT, and captured tensors."""

@@ -1,4 +1,4 @@
-"""Captured tensors as files for other programs: NumPy's .npz, and .png for inputs that are pictures."""
+"""Exports captured tensors: as .npz files for NumPy, and inputs that are pictures also as .png."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def statistics(part: Part) -> dict[str, float | int] | None:
-    """Smallest, largest and mean value, standard deviation, and the index of the largest; None for no numbers."""
+    """Minimum, maximum, mean, standard deviation, and the index of the maximum; None without numbers."""
     array = part.array()
     if array is None or array.size == 0:
         return None
@@ -32,13 +32,13 @@ def statistics(part: Part) -> dict[str, float | int] | None:
 
 
 def export(capture: Capture, parts: Sequence[Part], folder: Path, *, bgr: bool = False) -> Iterator[Path]:
-    """Write one capture's files into a folder; the paths as they are written.
+    """Write the files of one capture into a folder; yields each path after writing it.
 
     Args:
-        bgr: pictures have blue first; else red.
+        bgr: the channels of pictures are in the order blue, green, red; otherwise red, green, blue.
 
     Raises:
-        Problem: OpenCV is not there, which writes the pictures.
+        Problem: OpenCV, which writes the pictures, is not installed.
         OSError: a file cannot be written.
     """
     import numpy as np
@@ -50,16 +50,16 @@ def export(capture: Capture, parts: Sequence[Part], folder: Path, *, bgr: bool =
         if array is not None:
             arrays.setdefault(_file_name(f"{part.role}_{part.name}"), array)
     if arrays:
-        yield _written(folder / f"{stem}.npz", lambda path: np.savez_compressed(path, **arrays))
+        yield _write_file(folder / f"{stem}.npz", lambda path: np.savez_compressed(path, **arrays))
     for number, part in enumerate(parts):
         pixels = picture(part) if part.role == "input" else None
         if pixels is not None:
             suffix = f"-{number}" if number else ""
-            yield _written(folder / f"{stem}{suffix}.png", lambda path, shown=pixels: _png(path, shown, bgr))
+            yield _write_file(folder / f"{stem}{suffix}.png", lambda path, shown=pixels: _png(path, shown, bgr))
 
 
 def picture(part: Part) -> npt.NDArray[np.uint8] | None:
-    """A uint8 tensor with the shape of one picture as height x width x 3 or x 1; None for any other."""
+    """A uint8 tensor that has the shape of one picture, as height x width x 3 or x 1; None for any other."""
     array = part.array()
     if array is None or array.dtype != "u1" or array.ndim not in (3, 4):
         return None
@@ -69,7 +69,7 @@ def picture(part: Part) -> npt.NDArray[np.uint8] | None:
         array = array[0]
     if array.shape[2] not in (1, 3) and array.shape[0] in (1, 3):
         array = array.transpose(1, 2, 0)
-    # A list of boxes has the shape of a picture too, but nobody looks at one that is a few pixels high.
+    # A list of boxes may have the shape of a picture too, but then it is only a few pixels high.
     if array.shape[2] not in (1, 3) or min(array.shape[:2]) < 8:
         return None
     return cast("npt.NDArray[np.uint8]", array)
@@ -80,15 +80,15 @@ def _png(path: Path, pixels: npt.NDArray[np.uint8], bgr: bool) -> None:
         import cv2
     except ImportError as error:
         mend = f"Install it with: {how_to_install('emflow-device', 'edge')}"
-        raise Problem(f"pictures are written with OpenCV: {error}", mend=mend) from error
+        raise Problem(f"OpenCV, which writes the pictures, is not available: {error}", mend=mend) from error
     in_order = pixels if bgr or pixels.shape[2] == 1 else pixels[:, :, ::-1]
     done, data = cv2.imencode(".png", in_order)
     if not done:
-        raise Problem("OpenCV makes no PNG of it", where=str(path))
+        raise Problem("OpenCV cannot write this picture as PNG", where=str(path))
     path.write_bytes(data.tobytes())
 
 
-def _written(path: Path, write: Any) -> Path:
+def _write_file(path: Path, write: Any) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     write(path)
     return path

@@ -1,7 +1,7 @@
-"""Captured data, read back: lines of batches as captures, and tensors as arrays.
+"""Reads captured data: the lines of a batch as captures, and their tensors as arrays.
 
-What is read was written by agents, ours and the original, and may have come a long way: a line that is none is told
-and passed over.
+The data was written by `emflow-agent` or by Edge Manager's own agent, and may have been damaged since: a line that
+cannot be read becomes a `NotACapture`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from emflow.results.capture_places import Place
+from emflow.results.capture_stores import CaptureStore
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,7 +32,7 @@ DTYPES = {
     "FLOAT64": "<f8",
 }
 TENSOR = re.compile(r"Tensor\[(\w+); ([\d, ]+)\]")
-PLACES = {
+ROLES = {
     "deviceFleetInputs": "input",
     "deviceFleetOutputs": "output",
     "auxiliaryInputs": "auxiliary input",
@@ -45,8 +45,11 @@ REFERENCE = re.compile(r"(?:^|/)(raw-data/[\w-]+/[\w-]+)$")
 class Part:
     """One tensor, or one piece of auxiliary data, of a capture.
 
-    `role`: input, output, auxiliary input or auxiliary output; `shape`: None for what is no tensor; `data`: None where
-    the object that the line refers to is not there.
+    Attributes:
+        role: input, output, auxiliary input or auxiliary output.
+        kind: the content type, such as `Tensor[UINT8; 1, 224, 224, 3]`.
+        dtype, shape: of a tensor; empty and None for auxiliary data.
+        data: None when the object that the line refers to is missing.
     """
 
     role: str
@@ -57,7 +60,7 @@ class Part:
     data: bytes | None
 
     def array(self) -> npt.NDArray[np.generic] | None:
-        """The tensor; None for what is none, or is not there, or has not the bytes of its shape."""
+        """The tensor; None when this is not a tensor, its data is missing, or its size does not match the shape."""
         import numpy as np
 
         if self.shape is None or self.data is None or self.dtype not in DTYPES:
@@ -70,7 +73,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Capture:
-    """One line. `time`: of the inference, UTC; None where the line has none that can be read."""
+    """One line of a batch. `time`: of the inference, UTC; None when the line has no valid time."""
 
     id: str
     fleet: str
@@ -80,24 +83,24 @@ class Capture:
     key: str
     line: Mapping[str, Any]
 
-    def parts(self, place: Place) -> tuple[Part, ...]:
-        """All its tensors and auxiliary data, with their bytes."""
-        entries = ((role, entry) for key, role in PLACES.items() for entry in self.line.get(key) or ())
-        return tuple(_part(role, entry, self.key, place) for role, entry in entries if isinstance(entry, Mapping))
+    def parts(self, store: CaptureStore) -> tuple[Part, ...]:
+        """All tensors and auxiliary data, with their bytes."""
+        entries = ((role, entry) for key, role in ROLES.items() for entry in self.line.get(key) or ())
+        return tuple(_part(role, entry, self.key, store) for role, entry in entries if isinstance(entry, Mapping))
 
 
 @dataclass(frozen=True)
 class NotACapture:
-    """A line that could not be read, and why."""
+    """A line that could not be read, with the reason."""
 
     key: str
     number: int
     reason: str
 
 
-def read_batch(place: Place, key: str) -> Iterator[Capture | NotACapture]:
-    """The captures of one batch, newest first; nothing when it is gone."""
-    for number, line in reversed(list(enumerate((place.read(key) or b"").splitlines(), 1))):
+def read_batch(store: CaptureStore, key: str) -> Iterator[Capture | NotACapture]:
+    """The captures of one batch, newest first; none when the batch has been deleted."""
+    for number, line in reversed(list(enumerate((store.read(key) or b"").splitlines(), 1))):
         try:
             yield _capture(json.loads(line), key)
         except (ValueError, KeyError, TypeError) as error:
@@ -105,36 +108,36 @@ def read_batch(place: Place, key: str) -> Iterator[Capture | NotACapture]:
 
 
 def _capture(line: Any, key: str) -> Capture:
-    about = line["eventMetadata"]
-    # .../<fleet>/<model>/YYYY/MM/DD/HH/<name>: the original's lines do not tell the model.
+    metadata = line["eventMetadata"]
+    # The key is .../<fleet>/<model>/YYYY/MM/DD/HH/<name>. Lines of Edge Manager's own agent lack the model.
     folders = key.split("/")[:-5]
     try:
-        time = datetime.fromisoformat(str(about.get("inferenceTime")))
+        time = datetime.fromisoformat(str(metadata.get("inferenceTime")))
     except ValueError:
         time = None
     return Capture(
-        id=str(about["eventId"]),
-        fleet=str(about.get("deviceFleetName") or (folders[-2] if len(folders) > 1 else "")),
-        model=str(about.get("modelName") or (folders[-1] if folders else "")),
-        device=str(about.get("deviceId") or ""),
+        id=str(metadata["eventId"]),
+        fleet=str(metadata.get("deviceFleetName") or (folders[-2] if len(folders) > 1 else "")),
+        model=str(metadata.get("modelName") or (folders[-1] if folders else "")),
+        device=str(metadata.get("deviceId") or ""),
         time=time,
         key=key,
         line=line,
     )
 
 
-def _part(role: str, entry: Mapping[str, Any], key: str, place: Place) -> Part:
+def _part(role: str, entry: Mapping[str, Any], key: str, store: CaptureStore) -> Part:
     kind = str(entry.get("observedContentType", ""))
-    found = TENSOR.fullmatch(kind)
-    dtype, shape = (found[1], tuple(int(size) for size in found[2].split(","))) if found else ("", None)
-    return Part(role, str(entry.get("name", "")), kind, dtype, shape, _data(entry, key, place))
+    match = TENSOR.fullmatch(kind)
+    dtype, shape = (match[1], tuple(int(size) for size in match[2].split(","))) if match else ("", None)
+    return Part(role, str(entry.get("name", "")), kind, dtype, shape, _read_data(entry, key, store))
 
 
-def _data(entry: Mapping[str, Any], key: str, place: Place) -> bytes | None:
+def _read_data(entry: Mapping[str, Any], key: str, store: CaptureStore) -> bytes | None:
     if "dataRef" in entry:
-        # Beside its batch, wherever that was copied to since; nothing else that a line may name is opened.
-        where = REFERENCE.search(str(entry["dataRef"]))
-        return place.read(f"{key.rpartition('/')[0]}/{where[1]}") if where else None
+        # The object is beside its batch, which may have been copied. A reference to anything else is not followed.
+        reference = REFERENCE.search(str(entry["dataRef"]))
+        return store.read(f"{key.rpartition('/')[0]}/{reference[1]}") if reference else None
     text = str(entry.get("data", ""))
     if entry.get("encoding", "BASE64") != "BASE64":
         return text.encode()

@@ -1,4 +1,4 @@
-"""One result message: from JSON as it came over MQTT to typed data, or to the reason why it is no result."""
+"""One result message: reads its JSON into typed data, and formats it as a line for people."""
 
 from __future__ import annotations
 
@@ -13,11 +13,15 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 
 import emflow_schema
+from emflow.problems import printable
+
+MAX_SNIPPET = 60
+"""Bytes of a message that is not a result, in its line."""
 
 
 @dataclass(frozen=True)
 class Class:
-    """One class the model knows, and how likely it is. `index` counts without the background class."""
+    """One class of the model, with its confidence (0 to 1). `index` does not count a background class."""
 
     index: int
     label: str | None
@@ -26,7 +30,7 @@ class Class:
 
 @dataclass(frozen=True)
 class Box:
-    """Where a thing is: fractions of the frame's width and height, from its top left corner."""
+    """The position of an object, as fractions of the frame's width and height, from its top left corner."""
 
     x: float
     y: float
@@ -36,19 +40,22 @@ class Box:
 
 @dataclass(frozen=True)
 class Detection(Class):
-    """One thing that a detector found."""
+    """One object that a detector found."""
 
     box: Box
 
 
 @dataclass(frozen=True)
 class Result:
-    """What the model saw in one frame.
+    """The result of inference on one frame.
 
-    The first four are in every message; the others are None (or empty) in one from the workshop's own client.
-    `confidence` is 0 to 1, `predict_ms` the time of the Predict call, `detections` None unless the model
-    is a detector, `frame_time` UTC, `frame_age_ms` at publishing,
-    `payload` the message as it came, for whoever passes it on.
+    Attributes:
+        index, confidence, predict_ms, model_name: in every message. The others are None or empty in one from the
+            workshop's own client. `confidence` is 0 to 1, `predict_ms` the duration of the Predict call.
+        detections: None unless the model is a detector.
+        frame_time: when the frame was taken, UTC.
+        frame_age_ms: the frame's age when the result was published.
+        payload: the message as received.
     """
 
     index: int
@@ -69,14 +76,14 @@ class Result:
 
 @dataclass(frozen=True)
 class NotAResult:
-    """Something else came under the results' topic. `reason` is one sentence for people."""
+    """A message on a result topic that is not a result. `reason` says why, for people."""
 
     payload: bytes
     reason: str
 
 
 def read(payload: bytes) -> Result | NotAResult:
-    """Read one message against the result schema."""
+    """Read one message, and check it against the result schema."""
     try:
         data = json.loads(payload)
     except ValueError:
@@ -85,10 +92,10 @@ def read(payload: bytes) -> Result | NotAResult:
     if error is None:
         try:
             return _result(data, payload)
-        except ValueError as wrong:  # a day that no calendar has
+        except ValueError as wrong:  # a date that does not exist
             return NotAResult(payload, str(wrong))
-    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.absolute_path).lstrip(".")
-    return NotAResult(payload, f"{place}: {error.message}" if place else error.message)
+    key_path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.absolute_path).lstrip(".")
+    return NotAResult(payload, f"{key_path}: {error.message}" if key_path else error.message)
 
 
 @functools.cache
@@ -118,3 +125,25 @@ def _result(data: Mapping[str, Any], payload: bytes) -> Result:
 
 def _detections(listed: Sequence[Mapping[str, Any]]) -> tuple[Detection, ...]:
     return tuple(Detection(**{**one, "box": Box(**one["box"])}) for one in listed)
+
+
+def format_line(message: Result | NotAResult) -> str:
+    """One line for people: time (UTC), stream, label or index, confidence, duration of Predict, age of the frame.
+
+    For example `03:04:05.678Z  front  orange               81.6 %  predict  19.8 ms  age   45 ms`. Parts that a
+    message does not have are left out.
+    """
+    if isinstance(message, NotAResult):
+        snippet = message.payload[:MAX_SNIPPET].decode(errors="replace")
+        dots = "…" if len(message.payload) > MAX_SNIPPET else ""
+        return f"not a result ({message.reason}): {printable(snippet)}{dots}"
+    parts = []
+    if message.frame_time:
+        parts.append(f"{message.frame_time:%H:%M:%S}.{message.frame_time.microsecond // 1000:03d}Z")
+    if message.stream:
+        parts.append(printable(message.stream))
+    label = f"class {message.index}" if message.label is None else printable(message.label)
+    parts += [f"{label:<20}", f"{message.confidence:5.1%}".replace("%", " %"), f"predict {message.predict_ms:5.1f} ms"]
+    if message.frame_age_ms is not None:
+        parts.append(f"age {message.frame_age_ms:4.0f} ms")
+    return "  ".join(parts)

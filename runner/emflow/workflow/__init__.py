@@ -1,4 +1,4 @@
-"""The workflow language: one YAML file, its variables, its shape and rules, and the typed `Workflow` it becomes."""
+"""The workflow language: one YAML file with variables, schema and rules, and the typed `Workflow` that it becomes."""
 
 from emflow.workflow.load import load
 from emflow.workflow.model import Workflow

@@ -9,10 +9,10 @@ from pathlib import Path
 from emflow.problems import Problem
 from emflow.workflow.model import DEVICE_NAME, Workflow
 from emflow.workflow.rules.violation import Offence
-from emflow.workflow.source.positions import Place
+from emflow.workflow.source.positions import KeyPath
 from emflow.workflow.source.safe_open import read_text
 
-PLACE: Place = ("cloud", "fleet", "devices_file")
+PLACE: KeyPath = ("cloud", "fleet", "devices_file")
 
 MOST_BYTES = 16 * 1024 * 1024
 """A fleet of a quarter of a million devices, with the longest names that there are."""

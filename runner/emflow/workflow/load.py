@@ -1,4 +1,4 @@
-"""From a file to a `Workflow`: text, variables, shape, types, rules, in this order; each step needs the one before."""
+"""From a file to a `Workflow`, in five steps: YAML, variables, schema, types, rules. Each needs the one before."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ from emflow.workflow import schema_errors
 from emflow.workflow.model import Workflow
 from emflow.workflow.rules import registry
 from emflow.workflow.rules.secrets import passwords
-from emflow.workflow.source.document import MOST_FINDINGS, Document
-from emflow.workflow.source.imports import read_whole
-from emflow.workflow.variables.overrides import Given, read_values
-from emflow.workflow.variables.resolve import fill
+from emflow.workflow.source.document import MAX_FINDINGS, Document
+from emflow.workflow.source.imports import read_with_imports
+from emflow.workflow.source.positions import KeyPath
+from emflow.workflow.variables.overrides import Overrides, read_variable_file
+from emflow.workflow.variables.resolve import resolve_variables
 
 
 @dataclass(frozen=True)
 class Checked:
-    """A workflow without a mistake, the document it came from, and what is worth a word all the same."""
+    """A workflow without errors, the document it was read from, and the warnings."""
 
     workflow: Workflow
     document: Document
@@ -37,16 +38,17 @@ def load(
     var_files: Sequence[Path] = (),
     environ: Mapping[str, str] | None = None,
 ) -> Workflow:
-    """Read, fill in, check and type one workflow file.
+    """Read, check and type one workflow file.
 
     Args:
         path: the YAML file; relative paths in it, and in what it imports, start at its folder.
-        vars: what `--var` gives; goes before everything else.
-        var_files: YAML or JSON files of variables (`--var-file`), the last first; they go before the environment.
-        environ: for EMFLOW_VAR_* and `env`, the process's own when None; goes before the file's own `vars`.
+        vars: the assignments of `--var`; they override all other sources.
+        var_files: YAML or JSON files of variables (`--var-file`); a later one overrides an earlier one, and all of
+            them override the environment.
+        environ: for EMFLOW_VAR_* and `env`, the process's own when None; overrides the file's own `vars`.
 
     Raises:
-        WorkflowProblem: everything that is wrong with it, each with its place in its file.
+        WorkflowProblem: all errors of the workflow, each with its position in its file.
     """
     return check(path, vars, var_files, environ).workflow
 
@@ -57,41 +59,44 @@ def check(
     var_files: Sequence[Path] = (),
     environ: Mapping[str, str] | None = None,
 ) -> Checked:
-    """As `load`, with the warnings. Raises as `load` does; its findings hold the warnings then."""
-    files = tuple(read_values(file) for file in var_files)
-    given = Given(vars, files, os.environ if environ is None else environ)
-    return build(read_whole(path), given, path.parent)
+    """As `load`, with the warnings. Raises as `load` does; the error then holds the warnings too."""
+    files = tuple(read_variable_file(file) for file in var_files)
+    overrides = Overrides(vars, files, os.environ if environ is None else environ)
+    return build(read_with_imports(path), overrides, path.parent)
 
 
-def build(document: Document, given: Given, folder: Path) -> Checked:
-    """A document that has been read, as a `Workflow`. Raises as `load` does."""
-    values = fill(document, given)
-    shapes = schema_errors.findings(document, values)
-    broken = [finding for _, finding in shapes if finding.code != schema_errors.LIMIT]
-    if broken:
-        raise WorkflowProblem([finding for _, finding in shapes])
+def build(document: Document, overrides: Overrides, folder: Path) -> Checked:
+    """A parsed document as a `Workflow`. Raises as `load` does.
+
+    Args:
+        folder: where relative paths in the document start.
+    """
+    values = resolve_variables(document, overrides)
+    schema_findings = schema_errors.findings(document, values)
+    if any(finding.code != schema_errors.LIMIT for _, finding in schema_findings):
+        raise WorkflowProblem([finding for _, finding in schema_findings])
     try:
         workflow = msgspec.convert({**values, "folder": str(folder)}, Workflow)
-    except msgspec.ValidationError as error:  # the schema lets through what the classes do not: tell it at least
+    except msgspec.ValidationError as error:  # allowed by the schema, but not by the classes
         raise WorkflowProblem([Finding(document.path, 0, 0, "EM022", str(error))]) from None
-    warnings, errors = [], list(islice(passwords(document, workflow), MOST_FINDINGS))
-    told = set()
-    for code, (place, message, mend) in registry.check(workflow):
-        finding = document.finding(code, place, message + _came_from(document, place), mend)
+    warnings, errors = [], list(islice(passwords(document, workflow), MAX_FINDINGS))
+    reported = set()
+    for code, (key_path, message, mend) in registry.check(workflow):
+        finding = document.finding(code, key_path, message + _template_source(document, key_path), mend)
         if code in registry.WARNINGS:
             warnings.append(replace(finding, severity="warning"))
             continue
         errors.append(finding)
-        told.add(place)
-        if len(errors) >= MOST_FINDINGS:
+        reported.add(key_path)
+        if len(errors) >= MAX_FINDINGS:
             break
-    errors += [finding for place, finding in shapes if place not in told]
+    errors += [finding for key_path, finding in schema_findings if key_path not in reported]
     if errors:
-        raise WorkflowProblem([*errors, *warnings][:MOST_FINDINGS])
+        raise WorkflowProblem([*errors, *warnings][:MAX_FINDINGS])
     return Checked(workflow, document, tuple(sorted(warnings)))
 
 
-def _came_from(document: Document, place: tuple[str | int, ...]) -> str:
-    """The template that a wrong value came from: the mistake may be in the variable, not in this line."""
-    written = document.written(place)
-    return f" (from {written})" if "{{" in written else ""
+def _template_source(document: Document, key_path: KeyPath) -> str:
+    """The template that a wrong value came from: the error may be in the variable, not in this line."""
+    source_text = document.source_text(key_path)
+    return f" (from {source_text})" if "{{" in source_text else ""

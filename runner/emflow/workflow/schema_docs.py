@@ -13,7 +13,7 @@ from typing import Any
 import emflow_schema
 from emflow.problems import Severity, UsageProblem
 from emflow.workflow.rules.registry import CODES, WARNINGS
-from emflow.workflow.variables.resolve import close
+from emflow.workflow.suggestions import did_you_mean
 
 SCHEMA = "workflow"
 
@@ -104,7 +104,7 @@ def find(path: str) -> Key:
     if wanted in known:
         return known[wanted]
     ends = [other for other in known if other.endswith(f".{wanted}")]
-    mend = f"there is: {', '.join(ends)}" if ends else close(wanted, known) or "`emflow schema` prints all"
+    mend = f"there is: {', '.join(ends)}" if ends else did_you_mean(wanted, known) or "`emflow schema` prints all"
     raise UsageProblem(f"a workflow has no key `{path}`", where="emflow schema", mend=mend)
 
 

@@ -1,4 +1,4 @@
-"""The workflow's shape: what the JSON Schema says, told with the place in the file and what to do about it."""
+"""Checks a workflow's values against the JSON Schema; errors become findings with position and advice."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from jsonschema.validators import extend
 
 import emflow_schema
 from emflow.problems import Finding
-from emflow.workflow.source.document import MOST_FINDINGS, Document
-from emflow.workflow.source.positions import Place, spell
-from emflow.workflow.variables.resolve import close
+from emflow.workflow.source.document import MAX_FINDINGS, Document
+from emflow.workflow.source.positions import KeyPath, format_path
+from emflow.workflow.suggestions import did_you_mean
 
 SCHEMA = "workflow"
 
 LIMIT = "EM024"
-"""The code of values that have the right type and break a limit; a rule at the same place says it better."""
+"""The code of values that have the right type and exceed a limit. A rule's finding at the same key path replaces it."""
 
-MOST_ERRORS = 10 * MOST_FINDINGS
-"""Of jsonschema's, which may be several for one mistake."""
+MAX_ERRORS = 10 * MAX_FINDINGS
+"""Errors that are taken from jsonschema, which may report several for one mistake."""
 
 CREDENTIALS = "credentials"
-"""What stands at or under this key is not repeated in messages: people may have put the secret itself there."""
+"""Values at or below this key are not repeated in messages: somebody may have written the secret itself there."""
 
 _TYPES = {
     "string": "a text",
@@ -42,129 +42,137 @@ _TYPES = {
 
 
 @dataclass(frozen=True)
-class _Fault:
-    """One error of the schema, without jsonschema's wrapping: which keyword, what it wants, what is there."""
+class _SchemaError:
+    """One error of jsonschema, reduced to what a finding needs.
 
-    place: Place
+    Attributes:
+        keyword: the schema's keyword that the value breaks, such as `type`.
+        expected: that keyword's value.
+        found: the wrong value.
+        schema: the schema of the wrong value.
+    """
+
+    key_path: KeyPath
     keyword: str
-    wants: Any
+    expected: Any
     found: Any
     schema: Mapping[str, Any]
     message: str
 
 
-def findings(document: Document, values: Mapping[str, Any]) -> list[tuple[Place, Finding]]:
-    """What is wrong with the shape of the filled-in values, each with its place in them."""
+def findings(document: Document, values: Mapping[str, Any]) -> list[tuple[KeyPath, Finding]]:
+    """The findings for the resolved values, each with the key path of the wrong value."""
     schema = emflow_schema.load(SCHEMA)
-    told: list[tuple[Place, Finding]] = []
-    mistyped: set[Place] = set()
-    # What has the wrong type first: what else is wrong with such a value says nothing.
-    for error in sorted(islice(_Validator(schema).iter_errors(values), MOST_ERRORS), key=_kind_of_error):
-        parts: Any = error
-        place = tuple(parts.absolute_path)
-        if place in mistyped:
+    found: list[tuple[KeyPath, Finding]] = []
+    mistyped: set[KeyPath] = set()
+    # Wrong types first: other errors of a value with the wrong type follow from it.
+    errors = islice(_Validator(schema).iter_errors(values), MAX_ERRORS)
+    for raw in sorted(errors, key=lambda error: bool(error.validator != "type")):
+        fields: Any = raw
+        key_path = tuple(fields.absolute_path)
+        if key_path in mistyped:
             continue
-        if parts.validator == "type":
-            mistyped.add(place)
-        fault = _Fault(place, parts.validator, parts.validator_value, parts.instance, parts.schema, parts.message)
-        told += islice(_tell(document, schema, fault), MOST_FINDINGS)
-        if len(told) >= MOST_FINDINGS:
+        if fields.validator == "type":
+            mistyped.add(key_path)
+        error = _SchemaError(
+            key_path, fields.validator, fields.validator_value, fields.instance, fields.schema, fields.message
+        )
+        found += islice(_findings_of(document, schema, error), MAX_FINDINGS)
+        if len(found) >= MAX_FINDINGS:
             break
-    return told
-
-
-def _kind_of_error(error: Any) -> bool:
-    return bool(error.validator != "type")
+    return found
 
 
 def _pattern(_: Any, pattern: str, instance: Any, __: Any) -> Iterator[ValidationError]:
-    """JSON Schema's `$` is the end and nothing else; Python's also matches before a last line break."""
+    """JSON Schema's `pattern`, whose `$` matches at the end only; Python's also matches before a last line break."""
     if isinstance(instance, str) and not re.search(re.sub(r"\$$", r"\\Z", pattern), instance):
         yield ValidationError(f"{instance!r} does not match {pattern!r}")
 
 
-def _whole(_: Any, instance: Any) -> bool:
-    """To JSON Schema 3.0 is a whole number; to the classes, and to whoever reads the file, it is not."""
+def _is_integer(_: Any, instance: Any) -> bool:
+    """`integer` without 3.0, which JSON Schema accepts, but the workflow's classes do not."""
     return isinstance(instance, int) and not isinstance(instance, bool)
 
 
 _Validator: Any = extend(
     Draft202012Validator,
     {"pattern": _pattern},
-    type_checker=Draft202012Validator.TYPE_CHECKER.redefine("integer", _whole),
+    type_checker=Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_integer),
 )  # type: ignore[no-untyped-call]
 
 
-def _tell(document: Document, schema: Mapping[str, Any], fault: _Fault) -> Iterator[tuple[Place, Finding]]:
-    place, name = fault.place, spell(fault.place)
-    match fault.keyword:
+def _findings_of(
+    document: Document, schema: Mapping[str, Any], error: _SchemaError
+) -> Iterator[tuple[KeyPath, Finding]]:
+    key_path, name = error.key_path, format_path(error.key_path)
+    match error.keyword:
         case "additionalProperties":
-            known = fault.schema["properties"]
-            for key in fault.found:
+            known = error.schema["properties"]
+            for key in error.found:
                 if key not in known:
-                    at = (*place, key)
+                    at = (*key_path, key)
                     message = f"unknown key `{key}` in {name}"
-                    yield at, document.finding("EM020", at, message, _known(schema, key, known), key=True)
+                    yield at, document.finding("EM020", at, message, _unknown_key_hint(schema, key, known), key=True)
         case "required":
-            # jsonschema tells of each missing key by itself, and names it only in its message.
-            key = next(key for key in fault.wants if fault.message.startswith(repr(key)))
-            known = fault.schema["properties"]
-            others = islice((other for other in fault.found if other not in known), MOST_FINDINGS)
-            if any(close(other, known) == close(key, known) for other in others):
-                return  # it is there, misspelt, and told as an unknown key
+            # jsonschema reports each missing key by itself, and names it in the message only.
+            key = next(key for key in error.expected if error.message.startswith(repr(key)))
+            known = error.schema["properties"]
+            others = islice((other for other in error.found if other not in known), MAX_FINDINGS)
+            if any(did_you_mean(other, known) == did_you_mean(key, known) for other in others):
+                return  # a misspelt key, which is reported as unknown
             message = f"{name} needs the key `{key}`"
-            yield place, document.finding("EM021", place, message, known[key]["description"], key=True)
+            yield key_path, document.finding("EM021", key_path, message, known[key]["description"], key=True)
         case "type":
-            written = document.written(place) or str(fault.found)
-            yield place, document.finding("EM022", place, *_type(fault, written), key=fault.found is None)
+            written = document.source_text(key_path) or str(error.found)
+            yield key_path, document.finding("EM022", key_path, *_type_error(error, written), key=error.found is None)
         case "const" | "enum":
-            yield place, document.finding("EM023", place, *_allowed(fault))
+            yield key_path, document.finding("EM023", key_path, *_enum_error(error))
         case _:
-            yield place, document.finding(LIMIT, place, *_limit(fault))
+            yield key_path, document.finding(LIMIT, key_path, *_limit_error(error))
 
 
-def _known(schema: Mapping[str, Any], key: str, known: Mapping[str, Any]) -> str:
-    """What was meant by an unknown key: the nearest known one, its right place, or all that is known here."""
-    near = close(key, known)
-    elsewhere = [place[:-1] for place in _places(schema, ()) if place[-1] == key]
+def _unknown_key_hint(schema: Mapping[str, Any], key: str, known: Mapping[str, Any]) -> str:
+    """Advice for an unknown key: the nearest known key, the section that it belongs to, or all known keys."""
+    near = did_you_mean(key, known)
+    elsewhere = [key_path[:-1] for key_path in _schema_paths(schema, ()) if key_path[-1] == key]
     if near or len(elsewhere) != 1:
-        return near or f"known here: {', '.join(known)}"
-    return f"`{key}` belongs under `{spell(elsewhere[0])}`" if elsewhere[0] else f"`{key}` belongs at the top"
+        return near or f"known keys: {', '.join(known)}"
+    return f"`{key}` belongs under `{format_path(elsewhere[0])}`" if elsewhere[0] else f"`{key}` belongs at the top"
 
 
-def _places(schema: Mapping[str, Any], place: Place) -> Iterator[Place]:
+def _schema_paths(schema: Mapping[str, Any], key_path: KeyPath) -> Iterator[KeyPath]:
     for key, inner in schema.get("properties", {}).items():
-        yield (*place, key)
-        yield from _places(inner.get("items", inner), (*place, key))
+        yield (*key_path, key)
+        yield from _schema_paths(inner.get("items", inner), (*key_path, key))
 
 
-def _type(fault: _Fault, written: str) -> tuple[str, str]:
-    wanted = fault.wants if isinstance(fault.wants, list) else [fault.wants]
-    found, what = fault.found, " or ".join(_TYPES[kind] for kind in wanted if kind != "null")
+def _type_error(error: _SchemaError, written: str) -> tuple[str, str]:
+    types = error.expected if isinstance(error.expected, list) else [error.expected]
+    found, what = error.found, " or ".join(_TYPES[kind] for kind in types if kind != "null")
     shown = str(found) if "{{" in written else written
-    message = f"{spell(fault.place)} has to be {what}, this is {_kind(found, shown, fault.place)}"
+    message = f"{format_path(error.key_path)} has to be {what}, this is {_describe(found, shown, error.key_path)}"
     if found is None:
         return message, "write its value, or remove the line"
-    if "string" in wanted and isinstance(found, bool | int | float):
+    if "string" in types and isinstance(found, bool | int | float):
         if "{{" in written:
             return f"{message} (from {written})", "put the variable's value in quotes where it is set"
-        fits = re.search(fault.schema.get("pattern", ""), written)
-        return message, f'write "{written}", with quotes' if fits else _example(fault)
-    if "boolean" in wanted and isinstance(found, str) and found.lower() in ("yes", "no", "on", "off", "y", "n"):
+        fits = re.search(error.schema.get("pattern", ""), written)
+        return message, f'write "{written}", with quotes' if fits else _example(error)
+    if "boolean" in types and isinstance(found, str) and found.lower() in ("yes", "no", "on", "off", "y", "n"):
         meant = "true" if found.lower() in ("yes", "on", "y") else "false"
         return message, f"YAML 1.2 knows only true and false: write {meant}"
-    if "integer" in wanted and isinstance(found, str) and found.removeprefix("-").isdigit():
+    if "integer" in types and isinstance(found, str) and found.removeprefix("-").isdigit():
         return message, f"write {found}, without quotes"
-    if "integer" in wanted and isinstance(found, float) and found.is_integer() and "{{" not in written:
+    if "integer" in types and isinstance(found, float) and found.is_integer() and "{{" not in written:
         return message, f"write {found:.0f}, without a dot"
-    return message, _example(fault)
+    return message, _example(error)
 
 
-def _example(fault: _Fault) -> str:
-    return f"for example: {json.dumps(fault.schema['examples'][0])}" if "examples" in fault.schema else ""
+def _example(error: _SchemaError) -> str:
+    return f"for example: {json.dumps(error.schema['examples'][0])}" if "examples" in error.schema else ""
 
 
-def _kind(value: Any, written: str, place: Place) -> str:
+def _describe(value: Any, written: str, key_path: KeyPath) -> str:
     match value:
         case None:
             return "nothing"
@@ -175,7 +183,7 @@ def _kind(value: Any, written: str, place: Place) -> str:
         case str():
             return (
                 f"the text {value!r}"
-                if len(value) <= 20 and "@" not in value and CREDENTIALS not in place
+                if len(value) <= 20 and "@" not in value and CREDENTIALS not in key_path
                 else "a text"
             )
         case list():
@@ -184,32 +192,32 @@ def _kind(value: Any, written: str, place: Place) -> str:
             return "a mapping of keys"
 
 
-def _allowed(fault: _Fault) -> tuple[str, str]:
-    allowed = fault.wants if fault.keyword == "enum" else [fault.wants]
-    message = f"{spell(fault.place)} cannot be {fault.found!r}"
+def _enum_error(error: _SchemaError) -> tuple[str, str]:
+    allowed = error.expected if error.keyword == "enum" else [error.expected]
+    message = f"{format_path(error.key_path)} cannot be {error.found!r}"
     if len(allowed) == 1:
         return message, f"in this version it is always {allowed[0]}"
-    return message, close(
-        str(fault.found), dict.fromkeys(map(str, allowed))
+    return message, did_you_mean(
+        str(error.found), dict.fromkeys(map(str, allowed))
     ) or f"one of: {', '.join(map(str, allowed))}"
 
 
-def _limit(fault: _Fault) -> tuple[str, str]:
-    name, limit, found = spell(fault.place), fault.wants, fault.found
-    match fault.keyword:
+def _limit_error(error: _SchemaError) -> tuple[str, str]:
+    name, limit, found = format_path(error.key_path), error.expected, error.found
+    match error.keyword:
         case "minimum":
-            return f"{name} has to be at least {limit}, this is {found}", _example(fault)
+            return f"{name} has to be at least {limit}, this is {found}", _example(error)
         case "maximum":
-            return f"{name} has to be at most {limit}, this is {found}", _example(fault)
+            return f"{name} has to be at most {limit}, this is {found}", _example(error)
         case "minItems" | "maxItems" if limit > 1:
-            return f"{name} needs {limit} items, this has {len(found)}", _example(fault)
+            return f"{name} needs {limit} items, this has {len(found)}", _example(error)
         case "exclusiveMinimum":
-            return f"{name} has to be above {limit}, this is {found}", _example(fault)
+            return f"{name} has to be above {limit}, this is {found}", _example(error)
         case "minLength" | "minItems" | "minProperties":
-            return f"{name} is empty", _example(fault)
+            return f"{name} is empty", _example(error)
         case "maxLength":
             return f"{name} has {len(found)} characters, at most {limit} are possible", ""
-        case _ if CREDENTIALS in fault.place:  # it may be the secret itself
-            return f"{name} is none", fault.schema["patternErrorMessage"]
+        case _ if CREDENTIALS in error.key_path:  # it may be the secret itself
+            return f"{name} is not valid", error.schema["patternErrorMessage"]
         case _:
-            return f"{name} cannot be {found!r}", fault.schema.get("patternErrorMessage") or _example(fault)
+            return f"{name} cannot be {found!r}", error.schema.get("patternErrorMessage") or _example(error)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from emflow.engine.events import Event
     from emflow.results.message import NotAResult, Result
-    from emflow.results.watch import Watcher
+    from emflow.results.subscriber import ResultSubscriber
     from emflow.workflow.model import Workflow
     from emflow_emulator.highlights import Highlight
     from emflow_emulator.stack import Camera, Cloud, Stack
@@ -126,16 +126,16 @@ def _thing(workflow: Workflow) -> str:
     return thing
 
 
-def _watcher(cloud: Cloud, topics: tuple[str, ...]) -> Watcher:
-    from emflow.results.watch import Watcher
+def _watcher(cloud: Cloud, topics: tuple[str, ...]) -> ResultSubscriber:
+    from emflow.results.subscriber import ResultSubscriber
 
     user = cloud.access.broker
-    return Watcher(cloud.mqtt_host, cloud.mqtt_port, *topics, username=user.name, password=user.password)
+    return ResultSubscriber(cloud.mqtt_host, cloud.mqtt_port, *topics, username=user.name, password=user.password)
 
 
 def _apply(console: Console, stack: Stack, workflow: Workflow) -> None:
     from emflow.cli.event_output import Progress
-    from emflow.cli.planning import show_plan
+    from emflow.cli.planning import print_plan
     from emflow.engine.apply import apply_plan
     from emflow.engine.clients import Clients
     from emflow.engine.plan import make_plan
@@ -144,7 +144,7 @@ def _apply(console: Console, stack: Stack, workflow: Workflow) -> None:
     clients = Clients(workflow.aws)
     resources = build(workflow)
     plan = make_plan(resources, clients)
-    show_plan(console, plan)
+    print_plan(console, plan)
     with Progress(console) as progress:
 
         def show(event: Event) -> None:
@@ -163,18 +163,17 @@ def _show_highlight(console: Console, stack: Stack, line: Highlight) -> None:
 
 
 def _show_results(
-    console: Console, watcher: Watcher, camera: Camera | None, patience: float, wanted: int, as_json: bool
+    console: Console, watcher: ResultSubscriber, camera: Camera | None, patience: float, wanted: int, as_json: bool
 ) -> None:
     """Print results as they come, each beside what the camera showed at that frame's time."""
-    from emflow.results.message import NotAResult
-    from emflow.results.show import line
+    from emflow.results.message import NotAResult, format_line
     from emflow_emulator.camera.scenes import shown_at
 
     right = told = 0
     while not wanted or told < wanted:
         result = _next(console, watcher, patience, bool(wanted))
         if isinstance(result, NotAResult):
-            console.print(line(result), style="red", markup=False)
+            console.print(format_line(result), style="red", markup=False)
             continue
         told += 1
         beside = ""
@@ -186,12 +185,12 @@ def _show_results(
             sys.stdout.write(result.payload.decode() + "\n")
             sys.stdout.flush()
         else:
-            console.print(line(result) + beside, markup=False)
+            console.print(format_line(result) + beside, markup=False)
     if camera and camera.scenes:
         console.print(f"\n{right} of {told} results name the scene that the camera showed at the frame's time.")
 
 
-def _next(console: Console, watcher: Watcher, patience: float, must_come: bool) -> Result | NotAResult:
+def _next(console: Console, watcher: ResultSubscriber, patience: float, must_come: bool) -> Result | NotAResult:
     """The next message. After `patience` seconds without one: an end when results must come, else a word, once."""
     from emflow.problems import Problem
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from emflow.recipes.lint.faults import Fault, close, is_semver, keys, read, spelt
 from emflow.recipes.lint.lifecycle import lifecycle
-from emflow.workflow.source.positions import Place
+from emflow.workflow.source.positions import KeyPath
 
 # The artifacts of a manifest: spelt right, and there.
 
@@ -25,7 +25,7 @@ RIGHTS = ("Read", "Execute")
 
 def artifacts(
     found: Any,
-    place: Place,
+    place: KeyPath,
     bundles: Mapping[str, Collection[str]],
     archives: dict[str, Collection[str]],
     files: set[str],
@@ -68,7 +68,7 @@ def artifacts(
             yield Fault(place, f"does not name {uri}, which goes up with the component", mend)
 
 
-def _handling(artifact: Mapping[str, Any], place: Place) -> Iterator[Fault]:
+def _handling(artifact: Mapping[str, Any], place: KeyPath) -> Iterator[Fault]:
     if artifact.get("Unarchive", "NONE") not in ("NONE", "ZIP"):
         yield Fault((*place, "Unarchive"), f"{artifact['Unarchive']!r} is neither NONE nor ZIP")
     permission = artifact.get("Permission", {})
@@ -97,7 +97,7 @@ _VALUES = {
 }
 
 
-def platform(found: Any, place: Place) -> Iterator[Fault]:
+def platform(found: Any, place: KeyPath) -> Iterator[Fault]:
     """What is wrong with one manifest's Platform."""
     if found is None:
         found = {}
@@ -244,7 +244,7 @@ def _recipe(found: Mapping[Any, Any], known: Known) -> Iterator[Fault]:
         return
     named = {str(name) for each in manifests for name in _list(spelt(each, MANIFEST), "Selections")}
     for index, each in enumerate(manifests):
-        place: Place = ("Manifests", index)
+        place: KeyPath = ("Manifests", index)
         yield from keys(each, MANIFEST, place)
         manifest = spelt(each, MANIFEST)
         wanted = manifest.get("Platform")
@@ -284,7 +284,7 @@ def _identity(recipe: Mapping[str, Any], known: Known) -> Iterator[Fault]:
 
 
 def _dependencies(found: Any, known: Known) -> Iterator[Fault]:
-    top: Place = ("ComponentDependencies",)
+    top: KeyPath = ("ComponentDependencies",)
     if found is not None and not isinstance(found, dict):
         yield Fault(top, "has to be a map of component names to requirements")
         return
@@ -317,7 +317,7 @@ def _is_range(text: str) -> bool:
 
 def _access(defaults: Mapping[str, Any], component: str, known: Known) -> Iterator[Fault]:
     """accessControl: service, policy, operations and resources. What is misspelt here is refused on the device only."""
-    top: Place = ("ComponentConfiguration", "DefaultConfiguration", "accessControl")
+    top: KeyPath = ("ComponentConfiguration", "DefaultConfiguration", "accessControl")
     control = defaults.get("accessControl", {})
     granted: dict[tuple[str, str], list[str]] = {(MQTT, PUBLISH): [], (SECRETS, READ): []}
     if not isinstance(control, dict):

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from emflow.workflow.source.positions import Place, spell
+from emflow.workflow.source.positions import KeyPath, format_path
 
 LARGEST = 1_000_000
 """Characters of a recipe; Greengrass takes far fewer."""
@@ -20,7 +20,7 @@ LARGEST = 1_000_000
 class Fault:
     """One mistake. `line` counts from 1 in the recipe's text; 0 where there is none."""
 
-    place: Place
+    place: KeyPath
     message: str
     mend: str = ""
     line: int = 0
@@ -28,7 +28,7 @@ class Fault:
     @property
     def about(self) -> str:
         """Its place in words."""
-        return spell(self.place) if self.place else "recipe"
+        return format_path(self.place) if self.place else "recipe"
 
     def __str__(self) -> str:
         where = f"{self.about}{f' (line {self.line})' if self.line else ''}"
@@ -40,10 +40,10 @@ class Reading:
     """A recipe's text as plain values, with the line of each (keys in lower case). `faults`: why it was not read."""
 
     value: Any
-    lines: Mapping[Place, int]
+    lines: Mapping[KeyPath, int]
     faults: tuple[Fault, ...] = ()
 
-    def line(self, place: Place) -> int:
+    def line(self, place: KeyPath) -> int:
         """The line of a place, or of what would hold it."""
         place = _folded(place)
         while place and place not in self.lines:
@@ -64,11 +64,11 @@ def read(text: str) -> Reading:
         return Reading(None, {}, (Fault((), f"is no YAML: {what}", line=mark.line + 1 if mark else 0),))
     except RecursionError:
         return Reading(None, {}, (Fault((), "is nested too deeply"),))
-    lines: dict[Place, int] = {}
+    lines: dict[KeyPath, int] = {}
     return Reading(value, lines, tuple(_walk(root, (), lines, set())))
 
 
-def _walk(node: yaml.Node | None, place: Place, lines: dict[Place, int], seen: set[int]) -> Iterator[Fault]:
+def _walk(node: yaml.Node | None, place: KeyPath, lines: dict[KeyPath, int], seen: set[int]) -> Iterator[Fault]:
     """Note the line of everything; a key that is there twice would silently lose one of its values."""
     if node is None:
         return
@@ -91,7 +91,7 @@ def _walk(node: yaml.Node | None, place: Place, lines: dict[Place, int], seen: s
             yield from _walk(item, (*place, index), lines, seen)
 
 
-def _folded(place: Place) -> Place:
+def _folded(place: KeyPath) -> KeyPath:
     """A place as it is looked up: a key that is spelt in another case is still that key."""
     return tuple(step.lower() if isinstance(step, str) else step for step in place)
 
@@ -107,7 +107,7 @@ def spelt(found: Mapping[Any, Any], known: Collection[str]) -> dict[str, Any]:
     return {right.get(str(key).lower(), str(key)): value for key, value in found.items()}
 
 
-def keys(found: Mapping[Any, Any], known: Collection[str], place: Place) -> Iterator[Fault]:
+def keys(found: Mapping[Any, Any], known: Collection[str], place: KeyPath) -> Iterator[Fault]:
     """Keys that are unknown, or spelt in another case than the documented one."""
     right = {key.lower(): key for key in known}
     for key in map(str, found):

@@ -6,12 +6,12 @@ import dataclasses
 from collections.abc import Iterator
 
 from emflow.problems import Finding, Problem
-from emflow.recipes.components import Ours, application, own_component
+from emflow.recipes.components import WorkflowComponent, application_component, own_component
 from emflow.recipes.render import RecipeProblem
 from emflow.workflow.load import Checked
 from emflow.workflow.model import Workflow
 from emflow.workflow.rules import files
-from emflow.workflow.source.positions import Place
+from emflow.workflow.source.positions import KeyPath
 
 CODE = "EM076"
 
@@ -31,10 +31,10 @@ def findings(checked: Checked) -> Iterator[Finding]:
     missing = {offence.place for offence in files.missing(workflow)}
     if files.LABELS in missing:  # they go into the zip, not into the recipe
         workflow = _without_labels(workflow)
-    edge: Place = ("edge", "component")
+    edge: KeyPath = ("edge", "component")
     if (*edge, "recipe") not in missing:
         place = (*edge, "recipe") if workflow.edge.component.recipe is not None else edge
-        yield from _of_recipe(checked, application(workflow), place)
+        yield from _of_recipe(checked, application_component(workflow), place)
     for index, component in enumerate(workflow.components):
         place = ("components", index)
         if {(*place, "recipe"), (*place, "artifacts")} & missing:
@@ -47,7 +47,7 @@ def findings(checked: Checked) -> Iterator[Finding]:
         yield from _of_recipe(checked, ours, (*place, "recipe"))
 
 
-def _of_recipe(checked: Checked, ours: Ours, place: Place) -> Iterator[Finding]:
+def _of_recipe(checked: Checked, ours: WorkflowComponent, place: KeyPath) -> Iterator[Finding]:
     try:
         ours.recipe(ANY_VERSION if ours.version == "auto" else ours.version)
     except RecipeProblem as problem:
@@ -59,7 +59,7 @@ def _of_recipe(checked: Checked, ours: Ours, place: Place) -> Iterator[Finding]:
         yield _finding(checked, place, problem)
 
 
-def _finding(checked: Checked, place: Place, problem: Problem) -> Finding:
+def _finding(checked: Checked, place: KeyPath, problem: Problem) -> Finding:
     what = f"{problem.where}: {problem.what}" if problem.where else problem.what
     return checked.document.finding(CODE, place, what, problem.mend)
 

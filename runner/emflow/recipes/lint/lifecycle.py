@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from emflow.recipes.lint.faults import Fault, close, keys, spelt
-from emflow.workflow.source.positions import Place
+from emflow.workflow.source.positions import KeyPath
 
 STEPS = ("bootstrap", "install", "startup", "run", "shutdown", "recover")
 CLASSIC_ONLY = ("shutdown", "recover")
@@ -31,7 +31,7 @@ _PLAIN = re.compile(r"\{artifacts:path\}/(?P<file>[\w.-]+)")
 
 def lifecycle(
     found: Any,
-    place: Place,
+    place: KeyPath,
     selections: Collection[str],
     lite: bool,
     configuration: Mapping[str, Any],
@@ -80,7 +80,7 @@ def lifecycle(
                 yield from _step(inner, (*at, str(selection)) if selection else at, lite)
 
 
-def _step(body: Any, place: Place, lite: bool) -> Iterator[Fault]:
+def _step(body: Any, place: KeyPath, lite: bool) -> Iterator[Fault]:
     if isinstance(body, str):
         if not body.strip():
             yield Fault(place, "is empty")
@@ -104,7 +104,7 @@ def _step(body: Any, place: Place, lite: bool) -> Iterator[Fault]:
         yield Fault((*place, "Skipif"), "is something that the lite nucleus lacks", CLASSIC_MEND)
 
 
-def _texts(body: Any, place: Place, name: str) -> Iterator[tuple[Place, str]]:
+def _texts(body: Any, place: KeyPath, name: str) -> Iterator[tuple[KeyPath, str]]:
     """Every text in a step that variables are filled into, with its place."""
     if isinstance(body, str):
         yield place, body
@@ -115,7 +115,7 @@ def _texts(body: Any, place: Place, name: str) -> Iterator[tuple[Place, str]]:
 
 
 def _variables(
-    text: str, place: Place, lite: bool, configuration: Mapping[str, Any], dependencies: Collection[str]
+    text: str, place: KeyPath, lite: bool, configuration: Mapping[str, Any], dependencies: Collection[str]
 ) -> Iterator[Fault]:
     """Variables without a value stay in the script as they are, and fail there."""
     for found in _VARIABLE.finditer(text):
@@ -139,7 +139,7 @@ def _variables(
             yield Fault(place, f"{written} is no recipe variable", f"known: {known}")
 
 
-def _configured(written: str, pointer: str, place: Place, configuration: Mapping[str, Any]) -> Iterator[Fault]:
+def _configured(written: str, pointer: str, place: KeyPath, configuration: Mapping[str, Any]) -> Iterator[Fault]:
     if not pointer.startswith("/"):
         yield Fault(place, f"{written} is no JSON pointer", f"write {{configuration:/{pointer}}}")
         return
@@ -160,7 +160,9 @@ def _configured(written: str, pointer: str, place: Place, configuration: Mapping
         yield Fault(place, f"{written} is a number, and Greengrass turns {value} into {float(value)}", mend)
 
 
-def _files(text: str, place: Place, archives: Mapping[str, Collection[str]], files: Collection[str]) -> Iterator[Fault]:
+def _files(
+    text: str, place: KeyPath, archives: Mapping[str, Collection[str]], files: Collection[str]
+) -> Iterator[Fault]:
     """Paths into artifacts that will not be there."""
     for found in _UNPACKED.finditer(text):
         folder, file = found["folder"], (found["file"] or "").strip("/")

@@ -19,7 +19,7 @@ from emflow.engine.errors import missing
 from emflow.engine.resource import Action, Change, Diff, Inputs, Observed, Outputs, Run
 from emflow.engine.scheduler import together
 from emflow.problems import Problem
-from emflow.recipes.components import Ours
+from emflow.recipes.components import WorkflowComponent
 from emflow.resources.aws_calls import looks, unless_missing
 from emflow.resources.ownership import COMPONENT, DIGEST_TAG, Mark, digest_of
 
@@ -139,14 +139,14 @@ def own_component_id(name: str) -> str:
 class ComponentVersion:
     """The application component, or one of the workflow's `components`. `needs`: what stores its zip."""
 
-    ours: Ours
+    ours: WorkflowComponent
     mark: Mark
     needs: frozenset[str] = frozenset()
     retry_failed: bool = False
 
     @property
     def id(self) -> str:
-        return COMPONENT if self.ours.application else own_component_id(self.ours.name)
+        return COMPONENT if self.ours.is_application else own_component_id(self.ours.name)
 
     @property
     def name(self) -> str:

@@ -19,7 +19,7 @@ from emflow.engine.clients import Clients
 from emflow.engine.errors import as_problem, missing, status
 from emflow.engine.resource import Diff, Inputs, Observed, Outputs, Run
 from emflow.resources.ownership import COMPONENTS_BUCKET
-from emflow.results.capture_places import Children
+from emflow.results.capture_stores import Children
 
 STORED_BY = "emflow-workflow"
 """The key of the metadata that says which workflow stored an object."""

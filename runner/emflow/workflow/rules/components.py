@@ -9,10 +9,10 @@ from typing import Any
 from emflow.workflow.aws_regions import NEO_CLOUD, NEO_DEVICES, REGIONS
 from emflow.workflow.model import AGENT_COMPONENT, Workflow
 from emflow.workflow.rules.violation import Offence
-from emflow.workflow.source.positions import Place, spell
-from emflow.workflow.variables.resolve import close
+from emflow.workflow.source.positions import KeyPath, format_path
+from emflow.workflow.suggestions import did_you_mean
 
-COMPONENTS: Place = ("cloud", "deployment", "components")
+COMPONENTS: KeyPath = ("cloud", "deployment", "components")
 
 NEEDED = {AGENT_COMPONENT: (1, 0, 0), "aws.greengrass.TokenExchangeService": (2, 0, 0)}
 """What the application's recipe depends on, and from which version."""
@@ -55,16 +55,16 @@ def needs(workflow: Workflow) -> Iterator[Offence]:
     ours |= {component.name for component in workflow.components}
     for index, component in enumerate(workflow.components):
         for name, requirement in component.dependencies.items():
-            place: Place = ("components", index, "dependencies", name)
+            place: KeyPath = ("components", index, "dependencies", name)
             if name == component.name:
                 yield Offence(place, f"{name!r} depends on itself", "remove the line")
             elif name in deployed:
                 version = _numbers(deployed[name])
                 if version and not _satisfies(version, requirement):
                     message = f"{component.name!r} needs {name} {requirement}, {deployed[name]} would be deployed"
-                    yield Offence(place, message, f"change it here, or under {spell(COMPONENTS)}")
+                    yield Offence(place, message, f"change it here, or under {format_path(COMPONENTS)}")
             elif name not in ours and not name.startswith("aws.greengrass."):
-                mend = close(name, dict.fromkeys(ours)) or "add it under `components`"
+                mend = did_you_mean(name, dict.fromkeys(ours)) or "add it under `components`"
                 yield Offence(place, f"{component.name!r} needs {name!r}, which this workflow does not deploy", mend)
 
 
@@ -78,10 +78,10 @@ def settings(workflow: Workflow) -> Iterator[Offence]:
     deployed = workflow.cloud.deployment.components
     seen: set[str] = set()
     for index, given in enumerate(workflow.cloud.deployment.settings):
-        place: Place = ("cloud", "deployment", "settings", index, "component")
+        place: KeyPath = ("cloud", "deployment", "settings", index, "component")
         if given.component not in deployed:
-            mend = close(given.component, deployed) or f"add it under {spell(COMPONENTS)}"
-            yield Offence(place, f"{given.component!r} is not among {spell(COMPONENTS)}", mend)
+            mend = did_you_mean(given.component, deployed) or f"add it under {format_path(COMPONENTS)}"
+            yield Offence(place, f"{given.component!r} is not among {format_path(COMPONENTS)}", mend)
         elif given.component in CONFIGURED and (given.configuration or given.reset):
             yield Offence(place, f"{given.component} is configured by {CONFIGURED[given.component]}", "set it there")
         elif given.component in seen:
@@ -105,7 +105,7 @@ def one_socket(workflow: Workflow) -> Iterator[Offence]:
 def access(workflow: Workflow) -> Iterator[Offence]:
     """Access policies of components of the user's own: each grants topics that can be meant."""
     for index, component in enumerate(workflow.components):
-        place: Place = ("components", index, "configuration", "accessControl")
+        place: KeyPath = ("components", index, "configuration", "accessControl")
         granted = component.configuration.get("accessControl")
         proxy = granted.get("aws.greengrass.ipc.mqttproxy") if isinstance(granted, Mapping) else None
         for policy, body in proxy.items() if isinstance(proxy, Mapping) else ():
@@ -127,7 +127,7 @@ def region(workflow: Workflow) -> Iterator[Offence]:
     used = [service for service in REGIONS if service != "SageMaker Edge Manager" or _edge_manager(workflow)]
     for service in used:
         if name not in REGIONS[service]:
-            near = close(name, dict.fromkeys(REGIONS[service])) if not _known(name) else ""
+            near = did_you_mean(name, dict.fromkeys(REGIONS[service])) if not _known(name) else ""
             mend = near or f"{service} is in: {', '.join(sorted(REGIONS[service]))}"
             yield Offence(("aws", "region"), f"{service} is not in the region {name!r}", mend)
             return
@@ -135,11 +135,11 @@ def region(workflow: Workflow) -> Iterator[Offence]:
 
 def neo_target(workflow: Workflow) -> Iterator[Offence]:
     device, framework = workflow.cloud.compile.target_device, workflow.cloud.model.framework
-    place: Place = ("cloud", "compile", "target_device")
+    place: KeyPath = ("cloud", "compile", "target_device")
     if device in NEO_CLOUD:
         yield Offence(place, f"Neo does not compile {framework} for {device!r}, which is no edge device", _devices())
     elif device not in NEO_DEVICES:
-        mend = close(device, dict.fromkeys(NEO_DEVICES)) or _devices()
+        mend = did_you_mean(device, dict.fromkeys(NEO_DEVICES)) or _devices()
         yield Offence(place, f"Neo has no target device {device!r}", mend)
 
 

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Iterator
 from emflow.workflow.model import Workflow
 from emflow.workflow.rules import rollouts
 from emflow.workflow.rules.violation import Offence
-from emflow.workflow.source.positions import Place, spell
+from emflow.workflow.source.positions import KeyPath, format_path
 from emflow_schema.units import frames, seconds
 
 
 def target(workflow: Workflow) -> Iterator[Offence]:
     given = workflow.cloud.deployment.target
-    place: Place = ("cloud", "deployment", "target")
+    place: KeyPath = ("cloud", "deployment", "target")
     if given.thing is None and given.thing_group is None:
         yield Offence(place, "the deployment has no target", "write thing: … or thing_group: …")
     elif given.thing is not None and given.thing_group is not None:
@@ -59,7 +59,7 @@ def durations(workflow: Workflow) -> Iterator[Offence]:
     """Which durations there are, in what they have to lie, and whether whole seconds are needed."""
     cloud, edge, capture, day = workflow.cloud, workflow.edge, workflow.edge.capture, 86400.0
     year = 366 * day
-    given: list[tuple[Place, str, float, float, bool]] = [
+    given: list[tuple[KeyPath, str, float, float, bool]] = [
         (("cloud", "role", "credential_duration"), cloud.role.credential_duration, 900, 43200, True),
         (("cloud", "compile", "timeout"), cloud.compile.timeout, 60, 10 * day, True),
         (("edge", "capture", "push_period"), capture.push_period, 1, day, True),
@@ -71,9 +71,9 @@ def durations(workflow: Workflow) -> Iterator[Offence]:
         (("edge", "publish", "expiry"), edge.publish.expiry, 0, year, True),
         (("edge", "metrics", "every"), edge.metrics.every, 1, year, False),
     ]
-    paces: list[tuple[Place, str, float]] = [(("edge", "capture", "every"), capture.every, year)]
+    paces: list[tuple[KeyPath, str, float]] = [(("edge", "capture", "every"), capture.every, year)]
     for index, stream in enumerate(edge.streams):
-        place: Place = ("edge", "streams", index)
+        place: KeyPath = ("edge", "streams", index)
         paces.append(((*place, "every"), stream.every, day))
         given += [
             ((*place, "open_timeout"), stream.open_timeout, 0.1, year, False),
@@ -86,12 +86,16 @@ def durations(workflow: Workflow) -> Iterator[Offence]:
         try:
             value = seconds(text)
         except ValueError:
-            yield Offence(place, f"{spell(place)}: {text!r} is no duration", "write a number with ms, s, m, h or d")
+            yield Offence(
+                place, f"{format_path(place)}: {text!r} is no duration", "write a number with ms, s, m, h or d"
+            )
             continue
         if not least <= value <= most:
-            yield Offence(place, f"{spell(place)} has to lie between {least:g}s and {_long(most)}, this is {text}")
+            yield Offence(
+                place, f"{format_path(place)} has to lie between {least:g}s and {_long(most)}, this is {text}"
+            )
         elif whole and value != int(value):
-            yield Offence(place, f"{spell(place)} has to be whole seconds, this is {text}")
+            yield Offence(place, f"{format_path(place)} has to be whole seconds, this is {text}")
     yield from rollouts.durations(workflow)
 
 
@@ -129,7 +133,7 @@ def disk(workflow: Workflow) -> Iterator[Offence]:
         )
 
 
-def _twice(given: Iterable[tuple[Place, str]]) -> Iterator[Offence]:
+def _twice(given: Iterable[tuple[KeyPath, str]]) -> Iterator[Offence]:
     seen: set[str] = set()
     for place, name in given:
         if name in seen:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from emflow.problems import Finding
 from emflow.workflow.load import Checked
-from emflow.workflow.source.positions import Place
+from emflow.workflow.source.positions import KeyPath
 
 
 def findings(checked: Sequence[Checked]) -> Iterator[Finding]:
@@ -30,12 +30,12 @@ def findings(checked: Sequence[Checked]) -> Iterator[Finding]:
                 yield _warning(one, "EM048", place, message, mend)
 
 
-def _components(one: Checked) -> Iterator[tuple[Place, str]]:
+def _components(one: Checked) -> Iterator[tuple[KeyPath, str]]:
     yield ("edge", "component", "name"), one.workflow.edge.component.name
     yield ("cloud", "package", "component", "name"), one.workflow.cloud.package.component.name
     for index, component in enumerate(one.workflow.components):
         yield ("components", index, "name"), component.name
 
 
-def _warning(one: Checked, code: str, place: Place, message: str, mend: str) -> Finding:
+def _warning(one: Checked, code: str, place: KeyPath, message: str, mend: str) -> Finding:
     return replace(one.document.finding(code, place, message, mend), severity="warning")

@@ -17,9 +17,9 @@ from emflow.workflow import network
 from emflow.workflow.model import Workflow
 from emflow.workflow.network import Network, Tensor
 from emflow.workflow.rules.violation import Offence
-from emflow.workflow.source.positions import Place, spell
+from emflow.workflow.source.positions import KeyPath, format_path
 from emflow.workflow.source.safe_open import open_regular, read_regular, read_text
-from emflow.workflow.variables.resolve import close
+from emflow.workflow.suggestions import did_you_mean
 
 # The files beside a workflow: the model (a .tflite, or an archive that holds exactly one) and its labels.
 
@@ -109,10 +109,10 @@ def _network(data: bytes, where: str) -> Network:
         raise Problem(str(error), where=where, mend="give the .tflite that the converter wrote") from None
 
 
-ARTIFACT: Place = ("cloud", "model", "artifact")
-INPUTS: Place = ("cloud", "model", "inputs")
-TYPES: Place = ("cloud", "model", "input_types")
-LABELS: Place = ("edge", "model_io", "labels")
+ARTIFACT: KeyPath = ("cloud", "model", "artifact")
+INPUTS: KeyPath = ("cloud", "model", "inputs")
+TYPES: KeyPath = ("cloud", "model", "input_types")
+LABELS: KeyPath = ("edge", "model_io", "labels")
 
 Content = TypeVar("Content")
 
@@ -139,7 +139,7 @@ def labels(workflow: Workflow) -> Iterator[Offence]:
 
 
 def missing(workflow: Workflow) -> Iterator[Offence]:
-    given: list[tuple[Place, str | None]] = [
+    given: list[tuple[KeyPath, str | None]] = [
         (ARTIFACT, workflow.cloud.model.artifact),
         (LABELS, workflow.edge.model_io.labels),
         (("cloud", "fleet", "devices_file"), workflow.cloud.fleet.devices_file),
@@ -173,7 +173,7 @@ def inputs(workflow: Workflow) -> Iterator[Offence]:
     for name, shape in declared.items():
         if name not in has:
             yield Offence(
-                (*INPUTS, name), f"the model has no input {name!r}", close(name, has) or f"the model has {told}"
+                (*INPUTS, name), f"the model has no input {name!r}", did_you_mean(name, has) or f"the model has {told}"
             )
         elif min(shape, default=0) > 0 and not _fits(shape, has[name].shape):
             message = f"the model's input {_spell(has[name])} is declared as {list(shape)}"
@@ -190,8 +190,10 @@ def input_types(workflow: Workflow) -> Iterator[Offence]:
     has = {tensor.name: tensor for tensor in network.inputs} if isinstance(network, Network) else {}
     for name, kind in given.items():
         if name not in declared:
-            mend = close(name, declared) or f"cloud.model.inputs has: {', '.join(declared)}"
-            yield Offence((*TYPES, name), f"{spell(TYPES)} names {name!r}, which cloud.model.inputs does not", mend)
+            mend = did_you_mean(name, declared) or f"cloud.model.inputs has: {', '.join(declared)}"
+            yield Offence(
+                (*TYPES, name), f"{format_path(TYPES)} names {name!r}, which cloud.model.inputs does not", mend
+            )
         elif name in has and has[name].type != kind:
             message = f"the model's input {name!r} is {has[name].type}, declared as {kind}"
             yield Offence((*TYPES, name), message, f"write {has[name].type}, or take the model that was meant")
@@ -211,7 +213,7 @@ def labels_of_classes(workflow: Workflow) -> Iterator[Offence]:
     if classes < 1:
         return
     if offset >= classes:
-        place: Place = ("edge", "model_io", "class_offset")
+        place: KeyPath = ("edge", "model_io", "class_offset")
         yield Offence(place, f"an offset of {offset} leaves none of the model's {classes} classes")
     elif isinstance(found, tuple) and len(found) not in (classes, classes - offset):
         mend = "one line for each class" + (f", or for each after the first {offset}" if offset else "")

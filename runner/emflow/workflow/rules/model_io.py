@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 from emflow.workflow.model import Boxes, Workflow
 from emflow.workflow.rules.violation import Offence
-from emflow.workflow.source.positions import Place
+from emflow.workflow.source.positions import KeyPath
 
-MODEL_IO: Place = ("edge", "model_io")
-AGENT: Place = ("edge", "agent")
+MODEL_IO: KeyPath = ("edge", "model_io")
+AGENT: KeyPath = ("edge", "agent")
 
 
 def model_io(workflow: Workflow) -> Iterator[Offence]:
@@ -19,7 +19,7 @@ def model_io(workflow: Workflow) -> Iterator[Offence]:
     if given.boxes != Boxes() and not detection:
         yield Offence((*MODEL_IO, "boxes"), "only a detector has boxes", "write task: detection, or leave them out")
     if given.confidence == "workshop" and detection:
-        where: Place = (*MODEL_IO, "confidence")
+        where: KeyPath = (*MODEL_IO, "confidence")
         yield Offence(where, "the workshop's number is a classification's", "write confidence: probability")
     if given.margin and given.resize != "letterbox":
         message = f"{given.resize} leaves no margins"
@@ -31,7 +31,7 @@ def model_io(workflow: Workflow) -> Iterator[Offence]:
     yield from _number(("edge", "publish", "threshold"), workflow.edge.publish.threshold)
 
 
-def _number(place: Place, value: float | tuple[float, ...] | None) -> Iterator[Offence]:
+def _number(place: KeyPath, value: float | tuple[float, ...] | None) -> Iterator[Offence]:
     """YAML's `.nan` and `.inf` are numbers to the schema."""
     for number in value if isinstance(value, tuple) else (value,):
         if number is not None and not math.isfinite(number):
@@ -39,7 +39,7 @@ def _number(place: Place, value: float | tuple[float, ...] | None) -> Iterator[O
 
 
 def _outputs(boxes: Boxes) -> Iterator[Offence]:
-    place: Place = (*MODEL_IO, "boxes", "outputs")
+    place: KeyPath = (*MODEL_IO, "boxes", "outputs")
     if len(set(boxes.outputs)) < len(boxes.outputs):
         yield Offence(place, "an output's role is here twice", "name each once, in the order of the model's outputs")
     elif boxes.outputs and not {"boxes", "scores"} <= set(boxes.outputs):

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from emflow.workflow.devices import devices_file
 from emflow.workflow.model import Workflow
 from emflow.workflow.rules.violation import Offence
-from emflow.workflow.source.positions import Place, spell
+from emflow.workflow.source.positions import KeyPath, format_path
 
 SOCKET_PATH_BYTES = 107
 """sockaddr_un has 108 bytes, one of them the end."""
@@ -60,9 +60,9 @@ def fleet_and_role(workflow: Workflow) -> Iterator[Offence]:
         ("cloud", "role", "alias"), role.alias, r"[A-Za-z0-9=,@_-]", 128, "letters, digits and =,@_-"
     )
     if role.from_alias is not None:
-        where: Place = ("cloud", "role", "from_alias")
+        where: KeyPath = ("cloud", "role", "from_alias")
         yield from _characters(where, role.from_alias, r"[A-Za-z0-9=,@_-]", 128, "letters, digits and =,@_-")
-    groups: tuple[tuple[Place, str | None], ...] = (
+    groups: tuple[tuple[KeyPath, str | None], ...] = (
         (("cloud", "deployment", "target", "thing_group"), group),
         (("cloud", "fleet", "thing_group"), workflow.cloud.fleet.thing_group),
     )
@@ -84,7 +84,7 @@ def jobs(workflow: Workflow) -> Iterator[Offence]:
 
 
 def components(workflow: Workflow) -> Iterator[Offence]:
-    ours: tuple[tuple[Place, str], ...] = (
+    ours: tuple[tuple[KeyPath, str], ...] = (
         (("cloud", "package", "component", "name"), workflow.cloud.package.component.name),
         (("edge", "component", "name"), workflow.edge.component.name),
         *((("components", i, "name"), each.name) for i, each in enumerate(workflow.components)),
@@ -93,7 +93,7 @@ def components(workflow: Workflow) -> Iterator[Offence]:
         yield from _characters(place, name, r"[A-Za-z0-9._-]", 128, "letters, digits, dots, dashes and underscores")
         if not name.strip("."):  # in S3 keys and in folders such a name is a way out of them
             yield Offence(
-                place, f"{spell(place)} cannot be {name!r}: it has only dots", "for example: com.example.Camera"
+                place, f"{format_path(place)} cannot be {name!r}: it has only dots", "for example: com.example.Camera"
             )
         if name.startswith("aws.greengrass."):
             yield Offence(place, f"{name!r}: names that begin with aws.greengrass. are AWS's own", "choose another")
@@ -107,7 +107,7 @@ def components(workflow: Workflow) -> Iterator[Offence]:
 
 
 def versions(workflow: Workflow) -> Iterator[Offence]:
-    given: list[tuple[Place, str, str]] = [
+    given: list[tuple[KeyPath, str, str]] = [
         (("cloud", "package", "component", "version"), workflow.cloud.package.component.version, ""),
         (("edge", "component", "version"), workflow.edge.component.version, "auto"),
         *((("components", i, "version"), each.version, "auto") for i, each in enumerate(workflow.components)),
@@ -123,7 +123,7 @@ def versions(workflow: Workflow) -> Iterator[Offence]:
 
 
 def socket(workflow: Workflow) -> Iterator[Offence]:
-    place: Place = ("edge", "agent", "socket")
+    place: KeyPath = ("edge", "agent", "socket")
     path = workflow.edge.agent.socket
     if not path.startswith("/"):
         yield Offence(place, f"{path!r} is no absolute path", "for example: /tmp/sagemaker_edge_agent_example.sock")
@@ -133,7 +133,7 @@ def socket(workflow: Workflow) -> Iterator[Offence]:
         )
 
 
-def _edge_name(place: Place, name: str, who: str) -> Iterator[Offence]:
+def _edge_name(place: KeyPath, name: str, who: str) -> Iterator[Offence]:
     """Edge Manager's and SageMaker's rule: `[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}`."""
     bad = re.search(r"[^a-zA-Z0-9-]", name)
     if not name:
@@ -147,14 +147,14 @@ def _edge_name(place: Place, name: str, who: str) -> Iterator[Offence]:
     else:
         return
     better = re.sub(r"[^a-zA-Z0-9]+", "-", name).strip("-")[:63].strip("-")
-    yield Offence(place, f"{spell(place)} cannot be {name!r}: {why}", f"for example: {better}" if better else "")
+    yield Offence(place, f"{format_path(place)} cannot be {name!r}: {why}", f"for example: {better}" if better else "")
 
 
-def _characters(place: Place, name: str, allowed: str, most: int, told: str) -> Iterator[Offence]:
+def _characters(place: KeyPath, name: str, allowed: str, most: int, told: str) -> Iterator[Offence]:
     bad = re.search(f"(?!{allowed})[\\s\\S]", name)
     if bad or not 1 <= len(name) <= most:
         why = f"{_character(bad[0])} is at character {bad.start() + 1}" if bad else f"it has {len(name)} characters"
-        yield Offence(place, f"{spell(place)} cannot be {name!r}: {why}", f"1 to {most} {told}")
+        yield Offence(place, f"{format_path(place)} cannot be {name!r}: {why}", f"1 to {most} {told}")
 
 
 def _character(character: str) -> str:

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 from emflow.workflow.model import Workflow
 from emflow.workflow.rules.violation import Offence
-from emflow.workflow.source.positions import Place, spell
+from emflow.workflow.source.positions import KeyPath, format_path
 from emflow_schema.units import seconds
 
 MINUTE, DAY = 60.0, 86400.0
 UNITS = {1.0: "seconds", MINUTE: "minutes", DAY: "days"}
 
-DEPLOYMENT: Place = ("cloud", "deployment")
+DEPLOYMENT: KeyPath = ("cloud", "deployment")
 
 
 def rollout(workflow: Workflow) -> Iterator[Offence]:
@@ -20,7 +20,7 @@ def rollout(workflow: Workflow) -> Iterator[Offence]:
     given = workflow.cloud.deployment
     if given.rollout is None:
         return
-    place: Place = (*DEPLOYMENT, "rollout")
+    place: KeyPath = (*DEPLOYMENT, "rollout")
     if given.target.thing_group is None:
         yield Offence(
             place,
@@ -51,7 +51,7 @@ def durations(workflow: Workflow) -> Iterator[Offence]:
     """Durations that AWS takes in whole days, minutes or seconds."""
     results, given = workflow.cloud.buckets.inference_results, workflow.cloud.deployment
     timeout = given.rollout.timeout if given.rollout else None
-    wanted: list[tuple[Place, str | None, float, float, float]] = [
+    wanted: list[tuple[KeyPath, str | None, float, float, float]] = [
         (("cloud", "buckets", "inference_results", "expire_captures"), results.expire_captures, DAY, 1, 36500),
         ((*DEPLOYMENT, "rollout", "timeout"), timeout, MINUTE, 1, 10080),
         ((*DEPLOYMENT, "update", "timeout"), given.update.timeout, 1.0, 0, 86400),
@@ -63,10 +63,12 @@ def durations(workflow: Workflow) -> Iterator[Offence]:
         try:
             count = seconds(text) / unit
         except ValueError:
-            yield Offence(place, f"{spell(place)}: {text!r} is no duration", "write a number with ms, s, m, h or d")
+            yield Offence(
+                place, f"{format_path(place)}: {text!r} is no duration", "write a number with ms, s, m, h or d"
+            )
             continue
         if count != int(count):
-            yield Offence(place, f"{spell(place)} has to be whole {UNITS[unit]}, this is {text}")
+            yield Offence(place, f"{format_path(place)} has to be whole {UNITS[unit]}, this is {text}")
         elif not least <= count <= most:
             limits = f"between {least:g} and {most:g} {UNITS[unit]}"
-            yield Offence(place, f"{spell(place)} has to be {limits}, this is {text}")
+            yield Offence(place, f"{format_path(place)} has to be {limits}, this is {text}")

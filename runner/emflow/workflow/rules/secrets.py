@@ -12,7 +12,7 @@ from emflow.workflow.model import Workflow
 from emflow.workflow.redaction import STARS, has_password
 from emflow.workflow.rules.violation import Offence
 from emflow.workflow.source.document import Document
-from emflow.workflow.source.positions import Place, spell
+from emflow.workflow.source.positions import KeyPath, format_path
 
 _PASSWORD = re.compile(r"://[^:/@\s]*:([^@/\s]+)@")
 _IN_PIPELINE = re.compile(r"\b(?:user-pw|proxy-pw|passw(?:or)?d)\s*=\s*(?!\{\{)\S")
@@ -35,9 +35,9 @@ def passwords(document: Document, workflow: Workflow) -> Iterator[Finding]:
     for place, span in document.values.items():
         written = ("://" in span.text and _written(span.text)) or _in_pipeline(span.text)
         if written:
-            message = f"{spell(place)} has a password in it"
+            message = f"{format_path(place)} has a password in it"
         elif place[:1] == ("vars",) and span.text in used:
-            message = f"{spell(place)} is a camera's password"
+            message = f"{format_path(place)} is a camera's password"
         else:
             continue
         finding = document.finding("EM018", place, message, INSTEAD)
@@ -75,14 +75,14 @@ def references(workflow: Workflow) -> Iterator[Offence]:
     for index, stream in enumerate(workflow.edge.streams):
         if stream.credentials is None:
             continue
-        place: Place = ("edge", "streams", index, "credentials", "secret")
+        place: KeyPath = ("edge", "streams", index, "credentials", "secret")
         parts = stream.credentials.arn.split(":")
         region = parts[3] if len(parts) > 3 else ""
         if region and region != workflow.aws.region:
             message = f"the secret is in {region}, the devices are in {workflow.aws.region}"
             yield Offence(place, message, "replicate the secret into the devices' region, and name the replica")
         if _password(stream.url) is not None:
-            where: Place = ("edge", "streams", index, "url")
+            where: KeyPath = ("edge", "streams", index, "url")
             yield Offence(where, "a password in the address, and credentials beside it", "keep the credentials")
 
 

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 from emflow.workflow.model import Workflow
 from emflow.workflow.rules.violation import Offence
-from emflow.workflow.source.positions import Place
+from emflow.workflow.source.positions import KeyPath
+from emflow.workflow.suggestions import did_you_mean
 from emflow.workflow.topic_grants import ANY_THING, OF_ALL, OF_RESULTS, by_device, fill, places, without_places
-from emflow.workflow.variables.resolve import close
 
 LONGEST, MOST_SLASHES = 256, 7
 """Bytes and slashes of a topic: AWS IoT's."""
@@ -34,7 +34,7 @@ def topics(workflow: Workflow) -> Iterator[Offence]:
             continue
         why, mend = _fault(workflow, template, known)
         if why:
-            place: Place = ("edge", "publish", key)
+            place: KeyPath = ("edge", "publish", key)
             yield Offence(place, f"edge.publish.{key} cannot be {template!r}: {why}", mend)
     if publish.status_topic is not None and publish.status_topic in (publish.topic, publish.metrics_topic):
         yield Offence(
@@ -71,7 +71,9 @@ def _fault(workflow: Workflow, template: str, known: tuple[str, ...]) -> tuple[s
     for place in places(template):
         if place not in known:
             takes = ", ".join(f"{{{name}}}" for name in known)
-            return f"{{{place}}} is no place for a name", close(place, dict.fromkeys(known)) or f"it takes {takes}"
+            return f"{{{place}}} is no place for a name", did_you_mean(
+                place, dict.fromkeys(known)
+            ) or f"it takes {takes}"
     fixed = without_places(template)
     # Greengrass reads * and ? in an access policy's resource as wildcards, and $ as an escape: they would grant more.
     bad = next((sign for sign in fixed if sign in "#+*?${}" or _no_character(sign)), None)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from emflow.workflow.source.positions import Place
+from emflow.workflow.source.positions import KeyPath
 
 
 class Offence(NamedTuple):
-    place: Place
+    place: KeyPath
     message: str
     mend: str = ""

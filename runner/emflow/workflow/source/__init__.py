@@ -1,1 +1,1 @@
-"""YAML with positions: reading files, imports, places for messages."""
+"""Reads workflow files: YAML 1.2 with the position of every key and value, and imports."""

@@ -1,7 +1,7 @@
-"""YAML text to plain values, with the place of every key and value kept for messages.
+"""From YAML text to plain values, with the position of every key and value for messages.
 
-Duplicate keys, tags and values that contain themselves are refused; `<<` merges mappings, as YAML 1.1 had it; what
-plain scalars mean is `yaml12`'s business.
+Duplicate keys, tags and values that contain themselves are errors; `<<` merges mappings, as in YAML 1.1. The types of
+plain scalars are determined in `yaml12`.
 """
 
 from __future__ import annotations
@@ -16,54 +16,54 @@ from typing import Any
 import yaml
 
 from emflow.problems import Finding, Problem, WorkflowProblem
-from emflow.workflow.source.positions import Place, Source, Span, finding_at
+from emflow.workflow.source.positions import KeyPath, Source, Span, finding_at
 from emflow.workflow.source.safe_open import open_regular
 from emflow.workflow.source.yaml12 import (
-    DEEPEST,
-    MOST_VALUES,
-    QUOTE,
+    MAX_DEPTH,
+    MAX_VALUES,
+    QUOTE_TEMPLATE,
     TAG,
-    TOO_MANY,
-    UNQUOTED,
+    TOO_MANY_VALUES,
+    UNQUOTED_TEMPLATE,
     compose,
     convert,
     resolve,
     split_lines,
 )
 
-LARGEST = 4 * 1024 * 1024
-"""Bytes of one file; a list of ten thousand devices has 300,000."""
+MAX_FILE_BYTES = 4 * 1024 * 1024
+"""Bytes of one file; a list of ten thousand devices takes 300,000."""
 
-MOST_FINDINGS = 100
-"""Nobody reads on after so many, and each costs a snippet."""
+MAX_FINDINGS = 100
+"""Findings that are reported at once: more are of no use, and each costs time for its snippet."""
 
 MERGE = "<<"
 
 
 @dataclass(frozen=True)
 class Document:
-    """One YAML file, with what it imports, as plain values (`value`) and places (`keys`, `values`)."""
+    """One YAML file with what it imports: its plain value, and the positions of its keys and values by key path."""
 
     path: str
     lines: tuple[str, ...]
     value: dict[str, Any]
-    keys: dict[Place, Span]
-    values: dict[Place, Span]
+    keys: dict[KeyPath, Span]
+    values: dict[KeyPath, Span]
 
-    def written(self, place: Place) -> str:
-        """A scalar as it stands in the file, before variables; empty for anything else."""
-        span = self.values.get(place)
+    def source_text(self, key_path: KeyPath) -> str:
+        """A scalar as written in the file, before variables are resolved; empty for anything else."""
+        span = self.values.get(key_path)
         return span.text if span else ""
 
-    def finding(self, code: str, place: Place, message: str, mend: str = "", *, key: bool = False) -> Finding:
-        """A finding at a value (or at its key); at what holds it when the value itself is not in the file."""
+    def finding(self, code: str, key_path: KeyPath, message: str, mend: str = "", *, key: bool = False) -> Finding:
+        """A finding at a value, or at its key; when neither is in the file, at the nearest parent that is."""
         first, second = (self.keys, self.values) if key else (self.values, self.keys)
-        near = place
-        while near and near not in first and near not in second:
-            near = near[:-1]
-        if near != place:  # what is not there can only be shown at the key that would hold it
+        nearest = key_path
+        while nearest and nearest not in first and nearest not in second:
+            nearest = nearest[:-1]
+        if nearest != key_path:  # it is not in the file, so its parent's key is shown
             first, second = self.keys, self.values
-        span = first.get(near) or second.get(near) or Span(1, 1, 1)
+        span = first.get(nearest) or second.get(nearest) or Span(1, 1, 1)
         return finding_at(self.path, self.lines, span, code, message, mend)
 
 
@@ -71,15 +71,15 @@ def read(path: Path, *, tabs: bool = False) -> Document:
     """Read and parse one file, without what it imports.
 
     Args:
-        tabs: they may indent, as in JSON, where no text has one in it.
+        tabs: allow indentation with tabs, as in JSON.
 
     Raises:
-        WorkflowProblem: it is missing, not UTF-8, empty, not YAML, or uses what is refused here.
+        WorkflowProblem: it is missing, not UTF-8, empty, not YAML, or uses something that is refused here.
     """
     name = str(path)
     try:
-        with open_regular(path, sys.maxsize, piped=True) as file:
-            data = file.read(LARGEST + 1)
+        with open_regular(path, sys.maxsize, allow_pipe=True) as file:
+            data = file.read(MAX_FILE_BYTES + 1)
     except FileNotFoundError:
         raise _refused(name, "EM001", "there is no such file") from None
     except Problem as problem:
@@ -91,9 +91,9 @@ def read(path: Path, *, tabs: bool = False) -> Document:
 
 def parse(name: str, data: bytes) -> Document:
     """Parse the bytes of a workflow file; `name` is for messages. Raises as `read` does."""
-    if len(data) > LARGEST:
+    if len(data) > MAX_FILE_BYTES:
         mend = "share parts between workflows with `imports`; keep data in files of its own"
-        raise _refused(name, "EM009", f"larger than {LARGEST // 1024 // 1024} MiB", mend)
+        raise _refused(name, "EM009", f"is larger than {MAX_FILE_BYTES // 1024 // 1024} MiB", mend)
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -107,10 +107,10 @@ def parse(name: str, data: bytes) -> Document:
     if root is None or (isinstance(root, yaml.ScalarNode) and not root.value and not root.style):
         raise _refused(name, "EM003", "the file is empty", "`emflow init` writes one to start from")
     if not isinstance(root, yaml.MappingNode):
-        what = f"a workflow is a mapping of keys, this is {_kind(root)}"
+        what = f"a workflow is a mapping of keys, this is {_describe(root)}"
         span = _span(root, source)
         raise WorkflowProblem([finding_at(name, (), span, "EM007", what, "begin with `apiVersion: emflow/v1`")])
-    return _Walk(source).document(root)
+    return _NodeReader(source).document(root)
 
 
 def _refused(name: str, code: str, message: str, mend: str = "") -> WorkflowProblem:
@@ -124,53 +124,53 @@ def _span(node: yaml.Node, source: Source) -> Span:
     return Span(start.line + 1, start.column + 1, max(1, width), text, source)
 
 
-def _kind(node: yaml.Node) -> str:
+def _describe(node: yaml.Node) -> str:
     return "a list" if isinstance(node, yaml.SequenceNode) else "a single text"
 
 
-class _Walk:
-    """From nodes to values and places; goes on after a mistake, so that all are told at once."""
+class _NodeReader:
+    """Converts nodes to values and positions; continues after an error, so that all errors are reported at once."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
-        self._keys: dict[Place, Span] = {}
-        self._values: dict[Place, Span] = {}
+        self._keys: dict[KeyPath, Span] = {}
+        self._values: dict[KeyPath, Span] = {}
         self._findings: list[Finding] = []
-        self._open: set[int] = set()
+        self._entered: set[int] = set()
 
     def document(self, root: yaml.MappingNode) -> Document:
-        if self._size(root, {}) > MOST_VALUES:
+        if self._size(root, {}) > MAX_VALUES:
             mend = "values behind an anchor count as often as it is used"
-            raise _refused(self._source.path, "EM009", TOO_MANY, mend)
+            raise _refused(self._source.path, "EM009", TOO_MANY_VALUES, mend)
         value = self._value(root, ())
         if self._findings:
             raise WorkflowProblem(self._findings)
         return Document(self._source.path, self._source.lines, value, self._keys, self._values)
 
     def _size(self, node: yaml.Node, known: dict[int, int]) -> int:
-        """How many values there will be, keys included; an anchor, met before its aliases, is counted but once."""
+        """The number of values, keys included. What an anchor holds is counted once, then added for every alias."""
         if isinstance(node, yaml.ScalarNode):
             return 1
         if id(node) not in known:
-            known[id(node)] = 1  # for what contains itself, which is told later
+            known[id(node)] = 1  # for a value that contains itself, which is reported later
             inner = [part for item in node.value for part in (item if isinstance(item, tuple) else (item,))]
             known[id(node)] = 1 + sum(self._size(part, known) for part in inner)
         return known[id(node)]
 
-    def _value(self, node: yaml.Node, place: Place) -> Any:
-        self._values[place] = _span(node, self._source)
+    def _value(self, node: yaml.Node, key_path: KeyPath) -> Any:
+        self._values[key_path] = _span(node, self._source)
         if isinstance(node, yaml.ScalarNode):
             return self._scalar(node)
         with self._inside(node) as entered:
             if not entered:
                 return None
             if node.tag not in (TAG + "map", TAG + "seq"):
-                self._refuse("EM009", node, f"the tag {_tag_name(node)} means nothing here", "remove it")
+                self._refuse("EM009", node, f"the tag {_tag_name(node)} is not supported", "remove it")
             if not isinstance(node, yaml.MappingNode):
-                return [self._value(item, (*place, index)) for index, item in enumerate(node.value)]
-            return self._mapping(node, place)
+                return [self._value(item, (*key_path, index)) for index, item in enumerate(node.value)]
+            return self._mapping(node, key_path)
 
-    def _mapping(self, node: yaml.MappingNode, place: Place) -> dict[str, Any]:
+    def _mapping(self, node: yaml.MappingNode, key_path: KeyPath) -> dict[str, Any]:
         pairs = dict(self._pairs(node))
         inherited: dict[str, tuple[yaml.ScalarNode, yaml.Node]] = {}
         for merged in [item for key, item in node.value if _is_merge(key)]:
@@ -178,22 +178,22 @@ class _Walk:
                 inherited.setdefault(key.value, (key, item))
         value = {}
         for name, (key, item) in {**inherited, **pairs}.items():
-            self._keys[(*place, name)] = _span(key, self._source)
-            value[name] = self._value(item, (*place, name))
+            self._keys[(*key_path, name)] = _span(key, self._source)
+            value[name] = self._value(item, (*key_path, name))
         return value
 
     def _pairs(self, node: yaml.MappingNode) -> Iterator[tuple[str, tuple[yaml.ScalarNode, yaml.Node]]]:
-        """The keys that stand in a mapping itself, each once."""
+        """The mapping's own keys, without merged ones, each once."""
         seen: dict[str, int] = {}
         for key, item in node.value:
             if not isinstance(key, yaml.ScalarNode):
                 if _is_template(node, key):
-                    self._refuse("EM008", node, UNQUOTED, QUOTE)
+                    self._refuse("EM008", node, UNQUOTED_TEMPLATE, QUOTE_TEMPLATE)
                 else:
                     self._refuse("EM009", key, "a key has to be a text", "")
                 continue
             if key.value in seen:
-                what = f"the key `{key.value}` is here twice"
+                what = f"the key `{key.value}` is defined twice"
                 if _is_merge(key):
                     self._refuse("EM006", key, what, "merge several at once: <<: [*one, *other]")
                 else:
@@ -204,7 +204,7 @@ class _Walk:
                 yield key.value, (key, item)
 
     def _merged(self, node: yaml.Node) -> Iterator[tuple[yaml.ScalarNode, yaml.Node]]:
-        """What `<<: node` brings: its keys, and after them those that it merges itself; the first of a name counts."""
+        """The pairs that `<<: node` adds: its own, then those that it merges itself; the first of a name counts."""
         with self._inside(node) as entered:
             if not entered:
                 return
@@ -222,22 +222,22 @@ class _Walk:
 
     @contextmanager
     def _inside(self, node: yaml.Node) -> Iterator[bool]:
-        """Go into a list or mapping; False where it contains itself, which is told."""
-        if id(node) in self._open:
-            self._refuse("EM009", node, "an anchor that contains itself", "write the value out")
+        """Enter a list or mapping; False when it contains itself, which is reported."""
+        if id(node) in self._entered:
+            self._refuse("EM009", node, "the anchor contains itself", "write the value out")
             yield False
             return
-        if len(self._open) >= DEEPEST:  # through anchors: each by itself is no deeper than that
-            raise _refused(self._source.path, "EM009", f"nested more than {DEEPEST} levels deep")
-        self._open.add(id(node))
+        if len(self._entered) >= MAX_DEPTH:  # through anchors, each of which is less deep
+            raise _refused(self._source.path, "EM009", f"nested more than {MAX_DEPTH} levels deep")
+        self._entered.add(id(node))
         try:
             yield True
         finally:
-            self._open.remove(id(node))
+            self._entered.remove(id(node))
 
     def _scalar(self, node: yaml.ScalarNode) -> Any:
         tag = node.tag.removeprefix(TAG)
-        if "\0" in node.value:  # as "\0" in quotes: no path, name or address can have it
+        if "\0" in node.value:  # "\0" in double quotes: not possible in a path, name or address
             self._refuse("EM009", node, "a text with the character U+0000 in it", "remove it")
             return ""
         if tag == "str" or tag == resolve(node.value):
@@ -247,14 +247,14 @@ class _Walk:
                 self._refuse("EM009", node, f"a number of {len(node.value):,} digits", "put a text in quotes")
                 return 0
         mend = "remove the tag, or put the text in quotes"
-        self._refuse("EM009", node, f"the tag {_tag_name(node)} means nothing here", mend)
+        self._refuse("EM009", node, f"the tag {_tag_name(node)} is not supported", mend)
         return node.value
 
     def _refuse(self, code: str, node: yaml.Node, message: str, mend: str) -> None:
         finding = finding_at(self._source.path, (), _span(node, self._source), code, message, mend)
-        if finding not in self._findings:  # an anchor is walked as often as it is used
+        if finding not in self._findings:  # an anchor is read as often as it is used
             self._findings.append(finding)
-        if len(self._findings) >= MOST_FINDINGS:
+        if len(self._findings) >= MAX_FINDINGS:
             raise WorkflowProblem(self._findings)
 
 
@@ -267,6 +267,6 @@ def _tag_name(node: yaml.Node) -> str:
 
 
 def _is_template(node: yaml.MappingNode, key: yaml.Node) -> bool:
-    """`{{ x }}` without quotes: a flow mapping whose only key is a flow mapping that starts beside it."""
+    """Whether this is `{{ x }}` without quotes: a flow mapping whose only key is a flow mapping right after `{`."""
     beside = key.start_mark.index == node.start_mark.index + 1
     return bool(node.flow_style and isinstance(key, yaml.MappingNode) and beside)

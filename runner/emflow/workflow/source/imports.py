@@ -1,7 +1,7 @@
-"""`imports:` puts parts of a workflow into files of their own, read here into one document.
+"""`imports:`: parts of a workflow in files of their own, merged here into one document.
 
-Mappings merge, key by key; lists and everything else are replaced whole. A later import goes before an earlier one, the
-importing file before all that it imports. Every value keeps the place in the file that it came from.
+Mappings are merged key by key; lists and everything else are replaced as a whole. A later import overrides an earlier
+one, and the importing file overrides all its imports. Every value keeps its position in the file that it came from.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from typing import Any
 
 from emflow.problems import WorkflowProblem
 from emflow.workflow.source.document import Document, read
-from emflow.workflow.source.positions import Place, Span
-from emflow.workflow.source.yaml12 import MOST_VALUES, TOO_MANY
+from emflow.workflow.source.positions import KeyPath, Span
+from emflow.workflow.source.yaml12 import MAX_VALUES, TOO_MANY_VALUES
 
 KEY = "imports"
 
-MOST_FILES = 100
+MAX_FILES = 100
 
 
-def read_whole(path: Path) -> Document:
+def read_with_imports(path: Path) -> Document:
     """Read a workflow file and all that it imports, and what those import, as one document.
 
     Raises:
         WorkflowProblem: one of the files is missing or wrong, or they import each other.
     """
-    return _Reader().whole(path, ())
+    return _Reader().read_file(path, ())
 
 
 class _Reader:
@@ -38,88 +38,95 @@ class _Reader:
         self._done: dict[str, Document] = {}
         self._values = 0
 
-    def whole(self, path: Path, way: Sequence[tuple[str, Path]]) -> Document:
-        """One file with its imports; `way`: the files that led here, each with its real path."""
+    def read_file(self, path: Path, chain: Sequence[tuple[str, Path]]) -> Document:
+        """One file with its imports.
+
+        Args:
+            chain: the files whose imports lead here, each as its real path and its path as written.
+        """
         real = os.path.realpath(path)
         if real not in self._done:
             own = read(path)
             self._values += len(own.values)
-            self._done[real] = self._with_imports(own, path, [*way, (real, path)])
+            self._done[real] = self._with_imports(own, path, [*chain, (real, path)])
         return self._done[real]
 
-    def _with_imports(self, own: Document, path: Path, way: Sequence[tuple[str, Path]]) -> Document:
-        named = own.value.get(KEY)
-        if not isinstance(named, list):
-            return own  # there is none, or the schema says what is wrong with it
+    def _with_imports(self, own: Document, path: Path, chain: Sequence[tuple[str, Path]]) -> Document:
+        names = own.value.get(KEY)
+        if not isinstance(names, list):
+            return own  # no imports, or a wrong value, which the schema reports
         merged: Document | None = None
-        for index, name in enumerate(named):
+        for index, name in enumerate(names):
             if not isinstance(name, str):
                 continue
-            part = self._imported(own, (KEY, index), path.parent, name, way)
+            part = self._imported(own, (KEY, index), path.parent, name, chain)
             part = _without(part, KEY)
             merged = part if merged is None else merge(merged, part)
         return own if merged is None else merge(merged, own)
 
-    def _imported(self, own: Document, at: Place, folder: Path, name: str, way: Sequence[tuple[str, Path]]) -> Document:
+    def _imported(
+        self, own: Document, key_path: KeyPath, folder: Path, name: str, chain: Sequence[tuple[str, Path]]
+    ) -> Document:
         def refused(message: str, mend: str) -> WorkflowProblem:
-            return WorkflowProblem([own.finding("EM016", at, message, mend)])
+            return WorkflowProblem([own.finding("EM016", key_path, message, mend)])
 
         if "{{" in name or "{%" in name:
             raise refused(
-                "an import is no template", "variables are known only when all files are read: write the path"
+                "an import cannot be a template",
+                "variables are resolved after all files have been read: write the path itself",
             )
         path = Path(folder, name)
         try:
-            there = path.is_file()
-        except (OSError, ValueError):  # a name that is too long, or has a NUL in it
-            there = False
-        if not there:
+            exists = path.is_file()
+        except (OSError, ValueError):  # the name is too long, or has a NUL in it
+            exists = False
+        if not exists:
             raise refused(f"there is no file {path}", "an import's path starts at the folder of the file that names it")
         real = os.path.realpath(path)
-        known = [known for known, _ in way]
-        if real in known:
-            circle = [str(passed) for _, passed in way[known.index(real) :]]
+        importing = [ancestor for ancestor, _ in chain]
+        if real in importing:
+            cycle = [str(written) for _, written in chain[importing.index(real) :]]
             raise refused(
-                f"the files import each other: {' → '.join([*circle, str(path)])}", "remove one of the imports"
+                f"the files import each other: {' → '.join([*cycle, str(path)])}", "remove one of the imports"
             )
-        if len(self._done) + len(way) >= MOST_FILES and real not in self._done:
-            raise refused(f"more than {MOST_FILES} files", "put parts that belong together into one file")
-        part = self.whole(path, way)
-        if self._values > MOST_VALUES:
-            raise refused(f"{TOO_MANY} in all files together", "")
+        if len(self._done) + len(chain) >= MAX_FILES and real not in self._done:
+            raise refused(f"more than {MAX_FILES} files", "put parts that belong together into one file")
+        part = self.read_file(path, chain)
+        if self._values > MAX_VALUES:
+            raise refused(f"{TOO_MANY_VALUES} in all files together", "")
         return part
 
 
-def merge(below: Document, above: Document) -> Document:
-    """Two documents as one; `above` goes first. Its path and lines are those of the whole."""
-    keys: dict[Place, Span] = dict(above.keys)
-    values: dict[Place, Span] = dict(above.values)
+def merge(base: Document, override: Document) -> Document:
+    """Two documents as one: `override` overrides `base`, and gives the result its path and lines."""
+    keys: dict[KeyPath, Span] = dict(override.keys)
+    values: dict[KeyPath, Span] = dict(override.values)
 
-    def keep(place: Place, value: Any) -> None:
-        """Take over where a value of `below`, and all in it, stands."""
-        if place in below.keys:
-            keys[place] = below.keys[place]
-        values[place] = below.values[place]
+    def keep_positions(key_path: KeyPath, value: Any) -> None:
+        """Copy the positions of a value of `base`, and of all values in it."""
+        if key_path in base.keys:
+            keys[key_path] = base.keys[key_path]
+        values[key_path] = base.values[key_path]
         items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
         for step, item in items:
-            keep((*place, step), item)
+            keep_positions((*key_path, step), item)
 
-    def both(place: Place, low: dict[str, Any], high: dict[str, Any]) -> dict[str, Any]:
-        made = {}
+    def merged_value(key_path: KeyPath, low: dict[str, Any], high: dict[str, Any]) -> dict[str, Any]:
+        merged = {}
         for key, value in low.items():
-            here = (*place, key)
+            child_path = (*key_path, key)
             if key not in high:
-                keep(here, value)
-                made[key] = value
+                keep_positions(child_path, value)
+                merged[key] = value
             elif isinstance(value, dict) and isinstance(high[key], dict):
-                made[key] = both(here, value, high[key])
+                merged[key] = merged_value(child_path, value, high[key])
             else:
-                made[key] = high[key]
-        return {**made, **{key: value for key, value in high.items() if key not in low}}
+                merged[key] = high[key]
+        return {**merged, **{key: value for key, value in high.items() if key not in low}}
 
-    return replace(above, value=both((), below.value, above.value), keys=keys, values=values)
+    return replace(override, value=merged_value((), base.value, override.value), keys=keys, values=values)
 
 
 def _without(document: Document, key: str) -> Document:
-    """The document without one key at its top: what a part imports is its own business."""
+    """The document without one of its top-level keys: the imports of an imported file are not passed on."""
     return replace(document, value={name: value for name, value in document.value.items() if name != key})

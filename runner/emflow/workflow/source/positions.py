@@ -1,4 +1,4 @@
-"""Where things stand in a workflow's files, and how a finding shows it."""
+"""Positions of keys and values in a workflow's files, and how a finding shows them."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from os.path import commonprefix
 from emflow.problems import UNPRINTABLE, Finding
 from emflow.workflow.redaction import redacted
 
-Place = tuple[str | int, ...]
-"""The way to a value: keys and indices, from the top."""
+KeyPath = tuple[str | int, ...]
+"""The keys and indices that lead from the top of a document to a value."""
 
-WIDEST = 160
-"""Columns of a line that a finding shows; of a longer line, those around the place."""
+MAX_COLUMNS = 160
+"""Columns of a line that a finding shows; of a longer line, those around the position."""
 
-LONGEST = 1_000
-"""Characters of a message."""
+MAX_MESSAGE = 1_000
+"""Characters of a message; longer ones are shortened."""
 
-LONGEST_LINE = 10_000
-"""Of a line longer than that nothing is shown: no person wrote it, and looking for passwords in it would take long."""
+MAX_LINE = 10_000
+"""A longer line is not shown: it was generated, and the search for passwords in it would take long."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,13 @@ class Source:
 
 @dataclass(frozen=True)
 class Span:
-    """Where something stands: line and column from 1, and its width on that line. `text` is as written, unquoted.
+    """The position of a key or value.
 
-    `source` is the file, where it may be another than the document's own: a part may be imported.
+    Attributes:
+        line, column: counted from 1.
+        width: characters on that line.
+        text: a scalar as written, without quotes.
+        source: the file, which may be an imported one; None for the document's own.
     """
 
     line: int
@@ -43,42 +47,45 @@ class Span:
     source: Source | None = field(default=None, repr=False, compare=False)
 
 
-def spell(place: Place) -> str:
-    """`cloud.fleet.devices[0]`, as people write it."""
+def format_path(key_path: KeyPath) -> str:
+    """A key path as text, such as `cloud.fleet.devices[0]`."""
     text = ""
-    for step in place:
+    for step in key_path:
         text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
     return text or "the workflow"
 
 
 def finding_at(path: str, lines: tuple[str, ...], span: Span, code: str, message: str, mend: str = "") -> Finding:
-    """A finding with the line it is about and a caret under the place; passwords are stars."""
+    """A finding with the line that it is about and a caret under the position; passwords are masked."""
     if span.source:
         path, lines = span.source.path, span.source.lines
     snippet = ""
-    if 0 < span.line <= len(lines) and len(lines[span.line - 1]) <= LONGEST_LINE:
+    if 0 < span.line <= len(lines) and len(lines[span.line - 1]) <= MAX_LINE:
         written = lines[span.line - 1].replace("\t", " ").rstrip()
-        written = UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", written)  # one for one: the caret stays under its place
+        written = UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", written)  # one for one, so the caret stays in its column
         source = redacted(written)
-        start, end = (_moved(at, written, source) for at in (span.column - 1, span.column - 1 + span.width))
-        first = 0 if len(source) <= WIDEST else max(0, start - WIDEST // 2)
-        shown, column = source[first : first + WIDEST], start - first
+        start, end = (
+            _position_after_redaction(column, written, source)
+            for column in (span.column - 1, span.column - 1 + span.width)
+        )
+        first = 0 if len(source) <= MAX_COLUMNS else max(0, start - MAX_COLUMNS // 2)
+        shown, column = source[first : first + MAX_COLUMNS], start - first
         number = str(span.line)
         width = max(1, min(end - start, len(shown) - column))
         snippet = f"{number} | {shown}\n{' ' * len(number)} | {' ' * column}{'^' * width}"
-    return Finding(path, span.line, span.column, code, _short(message), _short(mend), snippet)
+    return Finding(path, span.line, span.column, code, _shortened(message), _shortened(mend), snippet)
 
 
-def _moved(at: int, written: str, shown: str) -> int:
-    """Where in a line with stars a place of the written line is; what lies among stars is at the first of them."""
+def _position_after_redaction(column: int, written: str, shown: str) -> int:
+    """The column in the redacted line for one in the written line; inside masked text, the first column of the mask."""
     begin = len(commonprefix([written, shown]))  # noqa: RUF071 of characters
     rest = len(commonprefix([written[begin:][::-1], shown[begin:][::-1]]))  # noqa: RUF071 of characters
-    if at <= begin or written == shown:
-        return at
-    return at + len(shown) - len(written) if at >= len(written) - rest else begin
+    if column <= begin or written == shown:
+        return column
+    return column + len(shown) - len(written) if column >= len(written) - rest else begin
 
 
-def _short(text: str) -> str:
-    """What somebody may want to read of a text, without passwords: a wrong value can be a megabyte."""
+def _shortened(text: str) -> str:
+    """A text without passwords and of limited length: a wrong value can be a megabyte."""
     text = redacted(text)
-    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} … {text[-LONGEST // 2 :]}"
+    return text if len(text) <= MAX_MESSAGE else f"{text[: MAX_MESSAGE // 2]} … {text[-MAX_MESSAGE // 2 :]}"

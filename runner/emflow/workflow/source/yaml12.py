@@ -1,6 +1,6 @@
-"""YAML text to nodes that know their place; plain scalars mean what YAML 1.2's core schema says.
+"""From YAML text to nodes with positions; plain scalars have the types of YAML 1.2's core schema.
 
-So `on`, `yes` and `12:30` are text, only `true` and `false` are booleans, and dates are text.
+So `on`, `yes`, `12:30` and dates are text, and only `true` and `false` are booleans.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ import yaml
 from emflow.problems import Finding, WorkflowProblem
 from emflow.workflow.source.positions import Span, finding_at
 
-UNQUOTED = "a template without quotes reads as a mapping in YAML"
-QUOTE = 'put the whole text in quotes: "{{ vars.name }}"'
+UNQUOTED_TEMPLATE = "a template without quotes is a mapping in YAML"
+QUOTE_TEMPLATE = 'put the whole text in quotes: "{{ vars.name }}"'
 
 TAG = "tag:yaml.org,2002:"
 
 BREAK = r"\r\n|[\n\r\x85\u2028\u2029]"
-"""What ends a line, to PyYAML and libyaml."""
+"""The line breaks of PyYAML and libyaml."""
 
 # YAML 1.2.2, 10.3.2: the tags of plain scalars, and the characters that they can begin with. PyYAML's own table is
-# YAML 1.1's, with its `on`, `012` and `1:30`.
+# that of YAML 1.1, where `on` is a boolean, `012` octal and `1:30` a number.
 _NUMBER = r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?"
 _CORE = (
     ("null", r"~|null|Null|NULL|", ("~", "n", "N", "")),
@@ -35,12 +35,12 @@ _CORE = (
 _PATTERNS = tuple((tag, re.compile(pattern)) for tag, pattern, _ in _CORE)
 
 
-LONGEST_NUMBER = 1_000
-"""Digits of a whole number. Python neither reads nor writes one of more than 4,300, but reads any in base 16."""
+MAX_DIGITS = 1_000
+"""Digits of an integer. Python refuses to convert decimal ones of more than 4,300, but reads any in base 16."""
 
 
 def scalar(text: str) -> Any:
-    """What a plain scalar means: null, bool, int, float or the text itself."""
+    """The value of a plain scalar: None, bool, int, float or the text itself."""
     return convert(text, resolve(text))
 
 
@@ -61,9 +61,9 @@ def convert(text: str, tag: str) -> Any:
         case "bool":
             return text.lower() == "true"
         case "int":
-            if len(text) > LONGEST_NUMBER:
+            if len(text) > MAX_DIGITS:
                 raise ValueError("a number of too many digits")
-            # Not int(text, 0): a leading zero is no base here, 0755 is seven hundred and fifty-five.
+            # Not int(text, 0), which refuses a leading zero: in YAML 1.2, 0755 is the decimal number 755.
             return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
         case "float":
             return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
@@ -71,24 +71,24 @@ def convert(text: str, tag: str) -> Any:
             return text
 
 
-DEEPEST = 50
-"""Levels of nesting; libyaml's composer ends the process, not the parse, when its stack runs out."""
+MAX_DEPTH = 50
+"""Levels of nesting. When libyaml's composer exhausts its stack, the whole process crashes."""
 
-MOST_VALUES = 200_000
-"""More than any rollout needs: ten thousand devices are ten thousand. A node is 300 bytes and 3 µs."""
+MAX_VALUES = 200_000
+"""Values of a file; ten thousand devices need ten thousand. A node takes 300 bytes and 3 µs."""
 
-TOO_MANY = f"more than {MOST_VALUES:,} values"
+TOO_MANY_VALUES = f"more than {MAX_VALUES:,} values"
 
-EXPLAINED = 50_000
-"""Characters up to which PyYAML's own parser is asked for its message: it reads a megabyte in four seconds."""
+MAX_EXPLAINED = 50_000
+"""Characters up to which a wrong text is parsed again by PyYAML's own parser, which takes four seconds a megabyte."""
 
 
 class _Limit(yaml.YAMLError):
-    """The text goes beyond a limit of ours; the argument says which."""
+    """The text exceeds one of this module's limits; the argument says which."""
 
 
 class _Core(yaml.resolver.BaseResolver):
-    """YAML 1.2's plain scalars, and an end to nesting and to values, for either parser."""
+    """YAML 1.2's plain scalars and the limits on depth and values, for either parser."""
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 as the base has it
     _depth = 0
@@ -97,21 +97,21 @@ class _Core(yaml.resolver.BaseResolver):
     def descend_resolver(self, *_: Any) -> None:
         self._depth += 1
         self._count += 1
-        if self._depth > DEEPEST:
-            raise _Limit(f"nested more than {DEEPEST} levels deep")
-        if self._count > MOST_VALUES:
-            raise _Limit(TOO_MANY)
+        if self._depth > MAX_DEPTH:
+            raise _Limit(f"nested more than {MAX_DEPTH} levels deep")
+        if self._count > MAX_VALUES:
+            raise _Limit(TOO_MANY_VALUES)
 
     def ascend_resolver(self) -> None:
         self._depth -= 1
 
 
-class _Slow(_Core, yaml.SafeLoader):
-    """PyYAML's own parser: its messages are better than libyaml's."""
+class _PythonLoader(_Core, yaml.SafeLoader):
+    """PyYAML's own parser, whose messages are better than libyaml's."""
 
 
-class _Fast(_Core, getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """libyaml's parser, ten times as fast, where PyYAML was built with it."""
+class _LibyamlLoader(_Core, getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """libyaml's parser, ten times as fast, if PyYAML was built with it."""
 
 
 for _tag, _pattern, _first in _CORE:
@@ -121,28 +121,31 @@ for _tag, _pattern, _first in _CORE:
 def compose(name: str, text: str, lines: tuple[str, ...]) -> yaml.Node | None:
     """The root node, or None for a file without content.
 
+    Args:
+        name: the file, for messages.
+
     Raises:
         WorkflowProblem: the text is not YAML, nested too deeply, or has too many values.
     """
     forbidden = yaml.reader.Reader.NON_PRINTABLE.search(text)
-    if forbidden:  # found here, because the parsers count characters, bytes or chunks on the way to it
+    if forbidden:  # found here, because the parsers do not agree on how to count its position
         raise WorkflowProblem([_forbidden(name, text, lines, forbidden.start())])
     try:
-        return yaml.compose(text, Loader=_Fast)
+        return yaml.compose(text, Loader=_LibyamlLoader)
     except yaml.YAMLError as error:
         why = error
     except RecursionError:
-        why = _Limit(f"nested more than {DEEPEST} levels deep")
-    if len(text) <= EXPLAINED and not isinstance(why, _Limit):
-        try:  # again, only for its message
-            yaml.compose(text, Loader=_Slow)
+        why = _Limit(f"nested more than {MAX_DEPTH} levels deep")
+    if len(text) <= MAX_EXPLAINED and not isinstance(why, _Limit):
+        try:  # parse again for the better message
+            yaml.compose(text, Loader=_PythonLoader)
         except (yaml.YAMLError, RecursionError) as error:
             why = error if isinstance(error, yaml.YAMLError) else why
     raise WorkflowProblem([_explain(name, text, lines, why)])
 
 
 def split_lines(text: str) -> tuple[str, ...]:
-    """The lines as a YAML parser counts them; `str.splitlines` knows of more line breaks."""
+    """The lines as a YAML parser counts them; `str.splitlines` also splits at other characters."""
     return tuple(re.split(BREAK, text))
 
 
@@ -154,16 +157,16 @@ def _forbidden(name: str, text: str, lines: tuple[str, ...], index: int) -> Find
 
 
 def _explain(name: str, text: str, lines: tuple[str, ...], error: yaml.YAMLError) -> Finding:
-    """A parser's error as a finding: where it is, and what people usually meant."""
+    """A parser's error as a finding: its position, and the usual mistake behind it."""
     if isinstance(error, _Limit):
         return Finding(name, 0, 0, "EM009", str(error))
     if not isinstance(error, yaml.MarkedYAMLError):
         return Finding(name, 0, 0, "EM004", f"not YAML: {error}")
     problem, mark, mend = error.problem or "", error.problem_mark or error.context_mark, ""
-    # A bracket that stays open swallows the lines below it, until one of them fits no longer.
-    swallows = mark and error.context_mark and error.context_mark.line < mark.line and "expected ',' or" in problem
-    if error.context_mark and ("end of stream" in problem or "<stream end>" in problem or swallows):
-        problem, mark = "this is never closed", error.context_mark  # where it began says more than where the file ends
+    # With a bracket left open, the error is found only lines later, where the text no longer fits.
+    left_open = mark and error.context_mark and error.context_mark.line < mark.line and "expected ',' or" in problem
+    if error.context_mark and ("end of stream" in problem or "<stream end>" in problem or left_open):
+        problem, mark = "this is never closed", error.context_mark  # show where it was opened
     if mark is None:
         return Finding(name, 0, 0, "EM004", f"not YAML: {problem}")
     span = Span(mark.line + 1, mark.column + 1, 1)
@@ -174,7 +177,7 @@ def _explain(name: str, text: str, lines: tuple[str, ...], error: yaml.YAMLError
     )
     if template:
         span = Span(mark.line + 1, template.start(1) + 1, 2)
-        return finding_at(name, lines, span, "EM008", UNQUOTED, QUOTE)
+        return finding_at(name, lines, span, "EM008", UNQUOTED_TEMPLATE, QUOTE_TEMPLATE)
     if "expected a single document" in (error.context or ""):
         mend = "one file holds one workflow: split the file, or remove the `---`"
         return finding_at(name, lines, span, "EM009", "a second document begins here", mend)

@@ -1,7 +1,7 @@
-"""What a workflow's variables are given from outside: `--var`, `--var-file`, `EMFLOW_VAR_*`; and `env`.
+"""Values for a workflow's variables from outside the file: `--var`, `--var-file` and `EMFLOW_VAR_*`.
 
-The file's own `vars` come last: EMFLOW_VAR_* goes before them, --var-file before that (a later file before an earlier
-one), --var before everything. Values from outside are taken as they are; they are no templates.
+Precedence, highest first: `--var`; `--var-file`, of which a later file overrides an earlier one; `EMFLOW_VAR_*`; the
+file's own `vars`. Values from outside are literal: templates in them are not evaluated.
 """
 
 from __future__ import annotations
@@ -15,102 +15,14 @@ from typing import Any
 from emflow.problems import Finding, UsageProblem, WorkflowProblem
 from emflow.workflow.source.document import Document, parse, read
 from emflow.workflow.source.yaml12 import scalar
-from emflow.workflow.variables.limits import SECRET, close
+from emflow.workflow.suggestions import did_you_mean
+from emflow.workflow.variables.limits import SECRET
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 PREFIX = "EMFLOW_VAR_"
 
 _KINDS = {str: "a text", bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "a mapping"}
-
-
-@dataclass(frozen=True)
-class Given:
-    """What comes from outside: `assignments` of --var, `files` of --var-file (the last first), the environment."""
-
-    assignments: Mapping[str, str] = field(default_factory=dict)
-    files: Sequence[Document] = ()
-    environ: Mapping[str, str] = field(default_factory=dict)
-
-
-def assignments(texts: Sequence[str]) -> dict[str, str]:
-    """`NAME=VALUE`, as `--var` gives them, as a mapping; the last of a name counts.
-
-    Raises:
-        UsageProblem: one is no `NAME=VALUE`.
-    """
-    given = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals or not NAME.fullmatch(name):
-            shown = text if not equals else f"{name}=…"  # a value may be a password
-            raise UsageProblem(f"{shown!r} is no NAME=VALUE", where="--var", mend="for example: --var prefix=my-prefix")
-        given[name] = value
-    return given
-
-
-def read_values(path: Path) -> Document:
-    """Read a file of variables: a YAML or JSON mapping of names to values.
-
-    Raises:
-        WorkflowProblem: it cannot be read, or is none.
-    """
-    try:
-        return read(path, tabs=path.suffix.lower() == ".json")
-    except WorkflowProblem as problem:
-        raise WorkflowProblem([_as_values(finding) for finding in problem.findings]) from None
-
-
-def _as_values(finding: Finding) -> Finding:
-    """A mistake told as one of a file of variables, not of a workflow."""
-    if finding.code not in ("EM003", "EM007"):
-        return finding
-    message = "the file is empty" if finding.code == "EM003" else "a file of variables is a mapping of names to values"
-    return replace(finding, message=message, mend="for example: prefix: my-prefix")
-
-
-def overrides(document: Document, declared: Mapping[str, Any], given: Given) -> tuple[dict[str, Any], list[Finding]]:
-    """The values from outside by name, each of the kind that the workflow's own value has; and what is wrong."""
-    values: dict[str, Any] = {}
-    findings: list[Finding] = []
-    for name, own in declared.items():
-        text = given.environ.get(PREFIX + name, given.environ.get(PREFIX + name.upper()))
-        if text is not None:
-            findings += _typed(document, values, name, text, own, f"the environment's {PREFIX}{name}")
-    for file in given.files:
-        for name, value in file.value.items():
-            if name not in declared:
-                message = f"the workflow has no variable `{name}`"
-                mend = close(name, declared) or "declare it under `vars`, with its usual value"
-                findings.append(file.finding("EM013", (name,), message, mend, key=True))
-            elif not _fits(value, declared[name]):
-                message = f"`{name}` has to be {_kind(declared[name])}, as it is in the workflow"
-                mend = "put it in quotes" if isinstance(value, bool | int | float) else ""
-                findings.append(file.finding("EM014", (name,), message, mend))
-            else:
-                values[name] = value
-    for name, text in given.assignments.items():
-        if name in declared:
-            findings += _typed(document, values, name, text, declared[name], f"--var {name}")
-            continue
-        message = f"--var {name}=…: this workflow has no variable `{name}`"
-        mend = close(name, declared) or "declare it under `vars`, with its usual value"
-        findings.append(document.finding("EM013", ("vars",), message, mend, key=True))
-    return values, findings
-
-
-def _typed(document: Document, values: dict[str, Any], name: str, text: str, own: Any, where: str) -> Sequence[Finding]:
-    """Put a text from outside into `values`, as what the workflow's own value is."""
-    try:
-        value = text if isinstance(own, str) else _read(text, own)
-    except (WorkflowProblem, ValueError):
-        value = None
-    if _fits(value, own) and not (value is None and own is not None):
-        values[name] = value
-        return ()
-    message = f"{where} has to be {_kind(own)}, as `{name}` is here"
-    return [document.finding("EM014", ("vars", name), message, _EXAMPLES.get(type(own), ""))]
-
 
 _EXAMPLES = {
     bool: "write true or false",
@@ -120,26 +32,131 @@ _EXAMPLES = {
     dict: "for example: {a: 1, b: 2}",
 }
 
+_DECLARE = "declare it under `vars`, with a default value"
 
-def _read(text: str, own: Any) -> Any:
-    """A text as YAML reads it; in one line, so that nothing comes after it."""
-    if isinstance(own, list | dict) or text.lstrip()[:1] in ("[", "{"):
+
+@dataclass(frozen=True)
+class Overrides:
+    """Values from outside the workflow file.
+
+    Attributes:
+        assignments: name → text, of `--var`.
+        files: the parsed files of `--var-file`; a later one overrides an earlier one.
+        environ: the environment, for `EMFLOW_VAR_*` and for `env` in templates.
+    """
+
+    assignments: Mapping[str, str] = field(default_factory=dict)
+    files: Sequence[Document] = ()
+    environ: Mapping[str, str] = field(default_factory=dict)
+
+
+def parse_assignments(texts: Sequence[str]) -> dict[str, str]:
+    """The `NAME=VALUE` texts of `--var` as a mapping; the last of several with one name counts.
+
+    Raises:
+        UsageProblem: a text is not of the form `NAME=VALUE`.
+    """
+    values = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not NAME.fullmatch(name):
+            shown = text if not equals else f"{name}=…"  # a value may be a password
+            raise UsageProblem(
+                f"{shown!r} is not NAME=VALUE", where="--var", mend="for example: --var prefix=my-prefix"
+            )
+        values[name] = value
+    return values
+
+
+def read_variable_file(path: Path) -> Document:
+    """Read a file of `--var-file`: a YAML or JSON mapping of variable names to values.
+
+    Raises:
+        WorkflowProblem: it cannot be read, or is not a mapping.
+    """
+    try:
+        return read(path, tabs=path.suffix.lower() == ".json")
+    except WorkflowProblem as problem:
+        raise WorkflowProblem([_for_variable_file(finding) for finding in problem.findings]) from None
+
+
+def _for_variable_file(finding: Finding) -> Finding:
+    """A finding with the wording for a file of variables instead of a workflow."""
+    if finding.code not in ("EM003", "EM007"):
+        return finding
+    message = "the file is empty" if finding.code == "EM003" else "a file of variables is a mapping of names to values"
+    return replace(finding, message=message, mend="for example: prefix: my-prefix")
+
+
+def resolve_overrides(
+    document: Document, declared: Mapping[str, Any], overrides: Overrides
+) -> tuple[dict[str, Any], list[Finding]]:
+    """The overridden values by variable name, and the findings.
+
+    A value must have the type of the value that the workflow declares; a text is converted to it.
+    """
+    values: dict[str, Any] = {}
+    findings: list[Finding] = []
+    for name, default in declared.items():
+        text = overrides.environ.get(PREFIX + name, overrides.environ.get(PREFIX + name.upper()))
+        if text is not None:
+            findings += _convert_text(document, values, name, text, default, f"the environment's {PREFIX}{name}")
+    for file in overrides.files:
+        for name, value in file.value.items():
+            if name not in declared:
+                message = f"the workflow has no variable `{name}`"
+                mend = did_you_mean(name, declared) or _DECLARE
+                findings.append(file.finding("EM013", (name,), message, mend, key=True))
+            elif not _has_type_of(declared[name], value):
+                message = f"`{name}` has to be {_type_name(declared[name])}, as it is in the workflow"
+                mend = "put it in quotes" if isinstance(value, bool | int | float) else ""
+                findings.append(file.finding("EM014", (name,), message, mend))
+            else:
+                values[name] = value
+    for name, text in overrides.assignments.items():
+        if name in declared:
+            findings += _convert_text(document, values, name, text, declared[name], f"--var {name}")
+            continue
+        message = f"--var {name}=…: this workflow has no variable `{name}`"
+        mend = did_you_mean(name, declared) or _DECLARE
+        findings.append(document.finding("EM013", ("vars",), message, mend, key=True))
+    return values, findings
+
+
+def _convert_text(
+    document: Document, values: dict[str, Any], name: str, text: str, default: Any, source: str
+) -> Sequence[Finding]:
+    """Put a text from outside into `values`, converted to the type of the workflow's own value."""
+    try:
+        value = text if isinstance(default, str) else _parse_value(text, default)
+    except (WorkflowProblem, ValueError):
+        value = None
+    if _has_type_of(default, value) and not (value is None and default is not None):
+        values[name] = value
+        return ()
+    message = f"{source} has to be {_type_name(default)}, as `{name}` is here"
+    return [document.finding("EM014", ("vars", name), message, _EXAMPLES.get(type(default), ""))]
+
+
+def _parse_value(text: str, default: Any) -> Any:
+    """A text as YAML reads it; joined to one line, so that no other keys can follow the value."""
+    if isinstance(default, list | dict) or text.lstrip()[:1] in ("[", "{"):
         return parse("value", f"value: {' '.join(text.splitlines())}".encode()).value["value"]
     return scalar(text)
 
 
-def _fits(value: Any, own: Any) -> bool:
-    """Whether a value from outside is of the kind that the workflow's own is; a template may become anything."""
-    if own is None or (isinstance(own, str) and "{{" in own):
+def _has_type_of(default: Any, value: Any) -> bool:
+    """Whether a value has the type of the workflow's own; a template there may evaluate to any type."""
+    if default is None or (isinstance(default, str) and "{{" in default):
         return True
-    if isinstance(own, str) or (isinstance(own, dict) and set(own) == {SECRET}):
+    if isinstance(default, str) or (isinstance(default, dict) and set(default) == {SECRET}):
         return isinstance(value, str) or (isinstance(value, dict) and set(value) == {SECRET})
-    if isinstance(own, bool) or isinstance(value, bool):
-        return isinstance(value, bool) and isinstance(own, bool)
-    if isinstance(own, int | float):
+    if isinstance(default, bool) or isinstance(value, bool):
+        return isinstance(value, bool) and isinstance(default, bool)
+    if isinstance(default, int | float):
         return isinstance(value, int | float)
-    return isinstance(value, type(own))
+    return isinstance(value, type(default))
 
 
-def _kind(own: Any) -> str:
-    return _KINDS.get(type(own), "a value")
+def _type_name(default: Any) -> str:
+    return _KINDS.get(type(default), "a value")

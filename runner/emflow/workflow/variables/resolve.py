@@ -1,7 +1,8 @@
-"""Variables: `{{ vars.x }}` and `{{ env.X }}` in any text of the workflow, worked out when first needed.
+"""Variables: `{{ vars.x }}` and `{{ env.X }}` in any text of the workflow, evaluated on first use.
 
-A variable may use others. A text that is one expression and nothing else keeps the type of what it names, so
-`"{{ vars.devices }}"` can be a list. Plain references, which is most, are answered here; the rest is `templates`'.
+A variable may use others. A text that is one expression and nothing else keeps the type of its value, so
+`"{{ vars.devices }}"` can be a list. Plain references, the usual case, are resolved here; other templates by
+`templates`.
 """
 
 from __future__ import annotations
@@ -11,64 +12,63 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from emflow.problems import Finding, WorkflowProblem
-from emflow.workflow.redaction import remember
-from emflow.workflow.source.document import MOST_FINDINGS, Document
-from emflow.workflow.source.positions import Place
-from emflow.workflow.variables.limits import Budget, Refused, as_text, close
-from emflow.workflow.variables.overrides import NAME, Given, assignments, overrides
+from emflow.workflow.redaction import remember_secret
+from emflow.workflow.source.document import MAX_FINDINGS, Document
+from emflow.workflow.source.positions import KeyPath
+from emflow.workflow.suggestions import did_you_mean
+from emflow.workflow.variables.limits import Budget, VariableError, as_text
+from emflow.workflow.variables.overrides import NAME, Overrides, resolve_overrides
 
 if TYPE_CHECKING:
     from emflow.workflow.variables.templates import Templates
 
-__all__ = ["Given", "assignments", "close", "fill"]
-
 _REFERENCE = re.compile(r"\{\{ *(vars|env)\.([A-Za-z][A-Za-z0-9_]*) *\}\}")
 _TEMPLATE = re.compile(r"\{[{%#]")
 
-DEEPEST_CHAIN = 100
-"""Variables that need each other in a row."""
+MAX_CHAIN = 100
+"""Length of a chain of variables, each of which uses the next."""
 
 
-def fill(document: Document, given: Given | None = None) -> dict[str, Any]:
-    """The workflow's values with every template in them worked out; what is given goes before the file's own `vars`.
+def resolve_variables(document: Document, overrides: Overrides | None = None) -> dict[str, Any]:
+    """The workflow's values with all templates evaluated; `overrides` override the file's own `vars`.
 
     Raises:
-        WorkflowProblem: a variable is unknown or of another kind, uses itself, or a template cannot be worked out.
+        WorkflowProblem: a variable is unknown, has the wrong type or uses itself, or a template cannot be evaluated.
     """
-    given = given or Given()
+    overrides = overrides or Overrides()
     declared = document.value.get("vars")
     declared = declared if isinstance(declared, dict) else {}
-    findings = _names(document, declared)
+    findings = _name_findings(document, declared)
     if not findings:
-        outside, findings = overrides(document, declared, given)
+        overridden, findings = resolve_overrides(document, declared, overrides)
     if findings:
-        raise WorkflowProblem(findings[:MOST_FINDINGS])
-    variables = _Variables(document, declared, outside, given.environ)
+        raise WorkflowProblem(findings[:MAX_FINDINGS])
+    variables = _Variables(document, declared, overridden, overrides.environ)
     resolved: dict[str, Any] = {}
     broken: set[str] = set()
 
-    def tell(refused: Refused, place: Place) -> None:
-        findings.append(document.finding(refused.code, place, refused.message, refused.mend))
-        if len(findings) >= MOST_FINDINGS:
+    def report(error: VariableError, key_path: KeyPath) -> None:
+        findings.append(document.finding(error.code, key_path, error.message, error.mend))
+        if len(findings) >= MAX_FINDINGS:
             raise WorkflowProblem(findings)
 
     for name in declared:
         try:
             resolved[name] = variables.value(name)
-        except Refused as refused:
-            if not broken & {refused.variable, *refused.circle}:
-                tell(refused, ("vars", name))
-            broken |= {name, *refused.circle}
+        except VariableError as error:
+            if not broken & {error.variable, *error.cycle}:
+                report(error, ("vars", name))
+            broken |= {name, *error.cycle}
 
-    def text(value: str, place: Place) -> Any:
+    def text(value: str, key_path: KeyPath) -> Any:
         try:
             return variables.render(value)
-        except Refused as refused:
-            if refused.variable not in broken:  # its own line has been told already
-                tell(refused, place)
+        except VariableError as error:
+            if error.variable not in broken:  # reported already, at the variable's own line
+                report(error, key_path)
             return value
 
-    filled = {key: _each(value, (key,), text) for key, value in document.value.items() if key != "vars"}
+    filled = {key: _map_texts(value, (key,), text) for key, value in document.value.items() if key != "vars"}
     if findings:
         raise WorkflowProblem(findings)
     if "vars" in document.value:
@@ -77,105 +77,107 @@ def fill(document: Document, given: Given | None = None) -> dict[str, Any]:
 
 
 class _Variables:
-    """The variables of one workflow, each worked out when it is first needed."""
+    """The variables of one workflow, each evaluated on first use."""
 
     def __init__(
-        self, document: Document, declared: Mapping[str, Any], outside: Mapping[str, Any], environ: Mapping[str, str]
+        self, document: Document, declared: Mapping[str, Any], overridden: Mapping[str, Any], environ: Mapping[str, str]
     ) -> None:
         self._document = document
         self._declared = declared
-        self._outside = outside
+        self._overridden = overridden
         self._environ = environ
-        self._done: dict[str, Any] = {}
+        self._resolved: dict[str, Any] = {}
         self._rendered: dict[str, Any] = {}
-        self._under_way: list[str] = []
+        self._evaluating: list[str] = []
         self._budget = Budget()
         self._templates: Templates | None = None
 
     def value(self, name: str) -> Any:
+        """The value of `vars.<name>`. Raises VariableError."""
         if name not in self._declared:
-            mend = close(name, self._declared) or "declare it under `vars`"
-            raise Refused("EM010", f"there is no variable `{name}`", mend)
-        if name in self._under_way:
-            circle = self._under_way[self._under_way.index(name) :]
-            message = f"the variables need each other: {' → '.join([*circle, name])}"
-            raise Refused("EM011", message, "give one of them a value", circle)
-        if len(self._under_way) >= DEEPEST_CHAIN:
-            raise Refused("EM012", f"a chain of more than {DEEPEST_CHAIN} variables", "give one of them a value")
-        if name not in self._done:
-            self._under_way.append(name)
+            mend = did_you_mean(name, self._declared) or "declare it under `vars`"
+            raise VariableError("EM010", f"there is no variable `{name}`", mend)
+        if name in self._evaluating:
+            cycle = self._evaluating[self._evaluating.index(name) :]
+            message = f"the variables depend on each other: {' → '.join([*cycle, name])}"
+            raise VariableError("EM011", message, "give one of them a value", cycle)
+        if len(self._evaluating) >= MAX_CHAIN:
+            raise VariableError("EM012", f"a chain of more than {MAX_CHAIN} variables", "give one of them a value")
+        if name not in self._resolved:
+            self._evaluating.append(name)
             try:
-                self._done[name] = self._work_out(name)
-                remember(name, self._done[name])
-            except Refused as refused:
-                refused.variable = refused.variable or name
+                self._resolved[name] = self._evaluate(name)
+                remember_secret(name, self._resolved[name])
+            except VariableError as error:
+                error.variable = error.variable or name
                 raise
             finally:
-                self._under_way.pop()
-        return self._done[name]
+                self._evaluating.pop()
+        return self._resolved[name]
 
     def environment(self, name: str) -> str:
+        """The value of `env.<name>`. Raises VariableError."""
         if name not in self._environ:
-            mend = close(name, self._environ) or f"set it, or write {{{{ env.{name} | default('…') }}}}"
-            raise Refused("EM015", f"the environment variable `{name}` is not set", mend)
-        remember(name, self._environ[name])
+            mend = did_you_mean(name, self._environ) or f"set it, or write {{{{ env.{name} | default('…') }}}}"
+            raise VariableError("EM015", f"the environment variable `{name}` is not set", mend)
+        remember_secret(name, self._environ[name])
         return self._environ[name]
 
-    def _work_out(self, name: str) -> Any:
-        if name in self._outside:
-            return self._outside[name]
-        return _each(self._declared[name], (), lambda text, _: self.render(text))
+    def _evaluate(self, name: str) -> Any:
+        if name in self._overridden:
+            return self._overridden[name]
+        return _map_texts(self._declared[name], (), lambda text, _: self.render(text))
 
     def render(self, text: str) -> Any:
-        """A text with its templates worked out."""
+        """A text with its templates evaluated. Raises VariableError."""
         if not _TEMPLATE.search(text):
             return text
-        sole = _REFERENCE.fullmatch(text)
-        if sole:
-            value = self._referred(sole)
+        single = _REFERENCE.fullmatch(text)
+        if single:
+            value = self._referenced_value(single)
         elif not _TEMPLATE.search(_REFERENCE.sub("", text)):
-            value = self._text(text)
+            value = self._substitute(text)
         else:
-            value = self._templated(text)
+            value = self._render_template(text)
         if isinstance(value, list | dict):
             self._budget.charge_values(value)
         return value
 
-    def _text(self, text: str) -> str:
-        """A text with nothing but references and words in it."""
+    def _substitute(self, text: str) -> str:
+        """A text that has plain references in it, and no other templates."""
         parts, end = [], 0
         for match in _REFERENCE.finditer(text):
-            value = as_text(self._referred(match))
-            self._lossless(match, value)
+            value = as_text(self._referenced_value(match))
+            self._refuse_lossy_number(match, value)
             self._budget.charge(len(value) + 1)
             parts += [text[end : match.start()], value]
             end = match.end()
         return "".join([*parts, text[end:]])
 
-    def _referred(self, match: re.Match[str]) -> Any:
+    def _referenced_value(self, match: re.Match[str]) -> Any:
         return self.environment(match[2]) if match[1] == "env" else self.value(match[2])
 
-    def _lossless(self, match: re.Match[str], value: str) -> None:
-        """1.10 is the number 1.1, and nobody who writes a version like that wants it in a text."""
-        if match[1] == "env" or match[2] in self._outside:
+    def _refuse_lossy_number(self, match: re.Match[str], value: str) -> None:
+        """Refuse a number that changes when it becomes text: 1.10 is the number 1.1, but was meant as a version."""
+        if match[1] == "env" or match[2] in self._overridden:
             return
-        written = self._document.written(("vars", match[2]))
-        if isinstance(self._declared[match[2]], int | float) and written.lower() != value:
-            mend = f'write "{written}", with quotes, where `{match[2]}` is defined'
-            raise Refused("EM012", f"the number {written} would become {value} in a text", mend)
+        source_text = self._document.source_text(("vars", match[2]))
+        if isinstance(self._declared[match[2]], int | float) and source_text.lower() != value:
+            mend = f'write "{source_text}", with quotes, where `{match[2]}` is defined'
+            raise VariableError("EM012", f"the number {source_text} would become {value} in a text", mend)
 
-    def _templated(self, text: str) -> Any:
+    def _render_template(self, text: str) -> Any:
         if text not in self._rendered:
             if self._templates is None:
                 from emflow.workflow.variables.templates import Templates
 
-                names = {"vars": _Names(self._paid), "env": _Names(self._environment_or_undefined)}
+                names = {"vars": _Namespace(self._charged_value), "env": _Namespace(self._environment_or_undefined)}
                 self._templates = Templates(names, self._budget)
             self._rendered[text] = self._templates.render(text)
         return self._rendered[text]
 
-    def _paid(self, name: str) -> Any:
-        """A variable inside a template, which may do to it what takes long for a long one."""
+    def _charged_value(self, name: str) -> Any:
+        """A variable inside a template, charged by its size: operations on a long value take long."""
         value = self.value(name)
         self._budget.charge(len(value) if isinstance(value, str) else self._budget.size(value))
         return value
@@ -185,12 +187,12 @@ class _Variables:
 
         try:
             return self.environment(name)
-        except Refused as refused:
-            return undefined(refused)  # `default` may take its place
+        except VariableError as error:
+            return undefined(error)  # the filter `default` may replace it
 
 
-class _Names:
-    """`vars` or `env` inside a template. No mapping: a variable may be called `items` or `keys`."""
+class _Namespace:
+    """`vars` or `env` inside a template. Not a mapping, because a variable may be named `items` or `keys`."""
 
     def __init__(self, get: Callable[[str], Any]) -> None:
         self.__get = get
@@ -204,21 +206,21 @@ class _Names:
         return self.__get(str(name))
 
 
-def _each(value: Any, place: Place, text: Callable[[str, Place], Any]) -> Any:
-    """The value with every text in it replaced by `text(it, its place)`."""
+def _map_texts(value: Any, key_path: KeyPath, text: Callable[[str, KeyPath], Any]) -> Any:
+    """The value with every text in it replaced by `text(<the text>, <its key path>)`."""
     if isinstance(value, str):
-        return text(value, place)
+        return text(value, key_path)
     if isinstance(value, dict):
-        return {key: _each(item, (*place, key), text) for key, item in value.items()}
+        return {key: _map_texts(item, (*key_path, key), text) for key, item in value.items()}
     if isinstance(value, list):
-        return [_each(item, (*place, index), text) for index, item in enumerate(value)]
+        return [_map_texts(item, (*key_path, index), text) for index, item in enumerate(value)]
     return value
 
 
-def _names(document: Document, declared: Mapping[str, Any]) -> list[Finding]:
+def _name_findings(document: Document, declared: Mapping[str, Any]) -> list[Finding]:
     mend = "begin with a letter; go on with letters, digits and underscores"
     return [
-        document.finding("EM010", ("vars", name), f"`{name}` is no name for a variable", mend, key=True)
+        document.finding("EM010", ("vars", name), f"`{name}` is not a valid name for a variable", mend, key=True)
         for name in declared
         if not NAME.fullmatch(name)
     ]

@@ -1,7 +1,7 @@
-"""One template to its value: Jinja2's expressions in a sandbox that ends soon, whatever the template asks for.
+"""Evaluates templates: Jinja2 expressions in a sandbox with limits on time and memory.
 
-Expressions and `{% if %}`; no loops, no macros, nothing that depends on chance or the machine. Everything that can grow
-is charged to a budget before it is made, so a few characters cannot ask for gigabytes.
+Expressions and `{% if %}`; no loops, no macros, nothing random or machine-dependent. Every value that can grow is
+charged to a budget before it is made, so a few characters cannot produce gigabytes.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from jinja2.filters import FILTERS
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.tests import TESTS
 
-from emflow.workflow.variables.limits import Budget, Refused, as_text
+from emflow.workflow.variables.limits import Budget, VariableError, as_text
 
-LONGEST = 4_000
-"""Characters of a template that is more than a text with plain references in it."""
+MAX_TEMPLATE = 4_000
+"""Characters of one template. Texts with only plain references do not count as templates."""
 
-MOST_TEMPLATES = 5_000
+MAX_TEMPLATES = 5_000
 """Compiling one takes a millisecond. References such as {{ vars.x }} are not compiled and do not count."""
 
-LARGEST_NUMBER = 10**30
+MAX_NUMBER = 10**30
 
 _NODES = (
     *(nodes.Template, nodes.Output, nodes.TemplateData, nodes.If, nodes.Name, nodes.Const, nodes.List, nodes.Tuple),
@@ -31,7 +31,7 @@ _NODES = (
     *(nodes.Keyword, nodes.CondExpr, nodes.Compare, nodes.Operand, nodes.And, nodes.Or, nodes.Not, nodes.Neg),
     *(nodes.Pos, nodes.Add, nodes.Sub, nodes.Mul, nodes.Div, nodes.FloorDiv, nodes.Mod, nodes.Concat),
 )
-_KEPT_FILTERS = (
+_FILTERS = (
     *("abs", "capitalize", "count", "d", "default", "dictsort", "first", "float", "int", "items", "last", "length"),
     *("list", "lower", "map", "max", "min", "reject", "rejectattr", "reverse", "select", "selectattr"),
     *("sort", "title", "trim", "unique", "upper"),
@@ -53,51 +53,57 @@ class Templates:
     """The templates of one workflow."""
 
     def __init__(self, names: Mapping[str, Any], budget: Budget) -> None:
-        """`names`: what templates know, by name."""
+        """`names`: the global names of every template, with their values."""
         self._names = names
         self._jinja = _Jinja(budget, tuple({type(value) for value in names.values()}))
         self._count = 0
 
     def render(self, text: str) -> Any:
-        """The value of a text with templates in it: a text, or of any type where it is one expression.
+        """The value of a text with templates in it: a text, or of any type when it is a single expression.
 
         Raises:
-            Refused: it cannot be worked out, or asks for too much.
+            VariableError: it cannot be evaluated, or exceeds a limit.
         """
-        if len(text) > LONGEST:
-            raise Refused("EM012", f"a template of more than {LONGEST:,} characters", "put parts of it into variables")
+        if len(text) > MAX_TEMPLATE:
+            raise VariableError(
+                "EM012", f"a template of more than {MAX_TEMPLATE:,} characters", "put parts of it into variables"
+            )
         self._count += 1
-        if self._count > MOST_TEMPLATES:
-            raise Refused("EM012", f"more than {MOST_TEMPLATES:,} different templates", "put what they share in `vars`")
+        if self._count > MAX_TEMPLATES:
+            raise VariableError(
+                "EM012", f"more than {MAX_TEMPLATES:,} different templates", "put what they share in `vars`"
+            )
         try:
             return self._render(text)
-        except Refused:
+        except VariableError:
             raise
         except TemplateSyntaxError as error:
-            raise Refused("EM012", f"the template is wrong: {error.message}") from None
+            raise VariableError("EM012", f"the template is wrong: {error.message}") from None
         except TemplateError as error:
             message = re.sub(r"^'(\w+)' is undefined$", r"there is no `\1`", error.message or "")
             mend = "templates know `vars` and `env`, as in {{ vars.x }}"
-            raise Refused("EM012", f"the template fails: {message}", mend) from None
+            raise VariableError("EM012", f"the template fails: {message}", mend) from None
         except (RecursionError, SyntaxError, MemoryError):  # Python's compiler has its own limits
-            raise Refused("EM012", "the template is nested too deeply", "put parts of it into variables") from None
-        except Exception as error:  # whatever an expression can do wrong: 1 / 0, "a" + 1, …
-            raise Refused("EM012", f"the template fails: {type(error).__name__}: {error}") from None
+            raise VariableError(
+                "EM012", "the template is nested too deeply", "put parts of it into variables"
+            ) from None
+        except Exception as error:  # any error of an expression: 1 / 0, "a" + 1, …
+            raise VariableError("EM012", f"the template fails: {type(error).__name__}: {error}") from None
 
     def _render(self, text: str) -> Any:
         tree = self._jinja.parse(text)
-        _look_through(tree)
-        sole = _sole_expression(tree)
-        if sole is None:
+        _refuse_unsupported(tree)
+        single = _single_expression(tree)
+        if single is None:
             return self._jinja.charged(self._run(tree))
         found: list[Any] = []
 
-        def keep(value: Any) -> str:
+        def capture(value: Any) -> str:
             found.append(value)
             return ""
 
-        tree.body = [nodes.Output([nodes.Filter(sole, "_keep", [], [], None, None)])]
-        self._jinja.filters["_keep"] = keep
+        tree.body = [nodes.Output([nodes.Filter(single, "_keep", [], [], None, None)])]
+        self._jinja.filters["_keep"] = capture
         self._run(tree)
         value = found[0]
         if isinstance(value, Undefined):
@@ -111,7 +117,7 @@ class Templates:
 
 
 class _Jinja(ImmutableSandboxedEnvironment):
-    """Jinja2 with nothing in it but what `_look_through` lets pass, and a budget."""
+    """Jinja2 reduced to the supported language (see `_refuse_unsupported`), with a budget."""
 
     intercepted_binops = frozenset({"+", "-", "*", "/", "//", "%"})
 
@@ -121,7 +127,7 @@ class _Jinja(ImmutableSandboxedEnvironment):
         )
         self.globals = {}
         self.tests = {name: TESTS[name] for name in TESTS if name not in {"filter", "test", "callable", "escaped"}}
-        self.filters = {name: self._charging(FILTERS[name]) for name in _KEPT_FILTERS}
+        self.filters = {name: self._charging(FILTERS[name]) for name in _FILTERS}
         self.filters |= {
             "join": self._join,
             "replace": self._replace,
@@ -134,25 +140,25 @@ class _Jinja(ImmutableSandboxedEnvironment):
         self._namespaces = namespaces
 
     def charged(self, value: Any) -> Any:
-        """The value, paid for."""
+        """The value, charged to the budget."""
         if isinstance(value, str | list | tuple | dict):
             self._charge(len(value))
-        if isinstance(value, int) and abs(value) > LARGEST_NUMBER:
-            raise Refused("EM012", "the template comes to a number beyond all use")
+        if isinstance(value, int) and abs(value) > MAX_NUMBER:
+            raise VariableError("EM012", f"the template's value is a number above {MAX_NUMBER:.0e}")
         return value
 
     def plain(self, value: Any) -> Any:
-        """A template's value as a YAML file could say it, paid for."""
+        """A template's value as plain YAML data, charged to the budget."""
         if value is None or isinstance(value, str | int | float):
             return self.charged(value)
         if isinstance(value, list | tuple):
             return [self.plain(item) for item in self.charged(value)]
         if isinstance(value, dict) and all(isinstance(key, str) for key in value):
             return {key: self.plain(item) for key, item in self.charged(value).items()}
-        raise Refused("EM012", "the template comes to nothing that a YAML file could say", "end it with | list")
+        raise VariableError("EM012", "the template's value is not a YAML value", "end it with | list")
 
     def getattr(self, obj: Any, attribute: str) -> Any:
-        """As Jinja's, but a mapping's own keys go before Python's methods."""
+        """As Jinja's, but a mapping's own keys have precedence over Python's methods."""
         if isinstance(obj, dict) and attribute in obj:
             return obj[attribute]
         return super().getattr(obj, attribute)
@@ -183,20 +189,20 @@ class _Jinja(ImmutableSandboxedEnvironment):
         value = super().call(context, obj, *args, **kwargs)
         return self.charged(value)
 
-    def _charging(self, made: Callable[..., Any]) -> Callable[..., Any]:
-        def charging(*args: Any, **kwargs: Any) -> Any:
+    def _charging(self, filter_function: Callable[..., Any]) -> Callable[..., Any]:
+        def charged_filter(*args: Any, **kwargs: Any) -> Any:
             for arg in args:
                 self.charged(arg)
-            return self.charged(made(*args, **kwargs))
+            return self.charged(filter_function(*args, **kwargs))
 
-        if hasattr(made, "jinja_pass_arg"):  # what else it wants: the environment, the context
-            charging.jinja_pass_arg = made.jinja_pass_arg  # type: ignore[attr-defined]
-        return charging
+        if hasattr(filter_function, "jinja_pass_arg"):  # it also takes the environment or the context
+            charged_filter.jinja_pass_arg = filter_function.jinja_pass_arg  # type: ignore[attr-defined]
+        return charged_filter
 
-    def _join(self, parts: Any, between: str = "") -> str:
+    def _join(self, parts: Any, separator: str = "") -> str:
         texts = [as_text(part) for part in self.charged(list(parts))]
-        self._charge(sum(map(len, texts)) + len(between) * len(texts))
-        return str(between).join(texts)
+        self._charge(sum(map(len, texts)) + len(separator) * len(texts))
+        return str(separator).join(texts)
 
     def _replace(self, text: str, old: str, new: str, count: int = -1) -> str:
         if not (isinstance(text, str) and isinstance(old, str) and isinstance(new, str) and old):
@@ -205,12 +211,12 @@ class _Jinja(ImmutableSandboxedEnvironment):
         return text.replace(old, new, -1 if count is None else count)
 
 
-def _look_through(tree: nodes.Template) -> None:
-    """Refuse what is not in the language; turn what Jinja would compile to bare Python into charged filters."""
+def _refuse_unsupported(tree: nodes.Template) -> None:
+    """Refuse unsupported nodes; rewrite `~` and slices, which Jinja compiles to plain Python, as charged filters."""
     for node in list(tree.find_all(nodes.Node)):
         if not isinstance(node, _NODES):
             word = re.sub(r"(?<!^)(?=[A-Z])", " ", type(node).__name__).lower()
-            _refuse(f"`{word}` is not part of the language", "templates are expressions, and {% if %}")
+            _refuse(f"`{word}` is not supported", "templates are expressions, and {% if %}")
         if isinstance(node, nodes.Filter | nodes.Test) and node.name.startswith("_"):
             _refuse(f"there is no filter `{node.name}`")
     _rewrite(tree)
@@ -237,21 +243,21 @@ def _charged_form(node: nodes.Node) -> nodes.Node:
     return node
 
 
-def _sole_expression(tree: nodes.Template) -> nodes.Expr | None:
-    """The expression of `{{ a }}`; None where the text has more in it than one."""
+def _single_expression(tree: nodes.Template) -> nodes.Expr | None:
+    """The expression of `{{ a }}`; None when the text holds anything besides."""
     if len(tree.body) != 1 or not isinstance(tree.body[0], nodes.Output) or len(tree.body[0].nodes) != 1:
         return None
     expression = tree.body[0].nodes[0]
     return None if isinstance(expression, nodes.TemplateData) else expression
 
 
-def undefined(refused: Refused) -> StrictUndefined:
-    """What `default` can replace, and every other use of which is refused."""
+def undefined(error: VariableError) -> StrictUndefined:
+    """A value that the filter `default` replaces; any other use raises `error` again."""
 
-    def again(_: str | None = None) -> Refused:
-        return Refused(refused.code, refused.message, refused.mend)
+    def again(_: str | None = None) -> VariableError:
+        return VariableError(error.code, error.message, error.mend)
 
-    return StrictUndefined(hint=refused.message, exc=again)  # type: ignore[arg-type]
+    return StrictUndefined(hint=error.message, exc=again)  # type: ignore[arg-type]
 
 
 def _round(value: Any, precision: int = 0) -> float:
@@ -261,4 +267,4 @@ def _round(value: Any, precision: int = 0) -> float:
 
 
 def _refuse(message: str, mend: str = "") -> NoReturn:
-    raise Refused("EM012", f"the template fails: {message}", mend)
+    raise VariableError("EM012", f"the template fails: {message}", mend)

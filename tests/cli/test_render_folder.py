@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from emflow.cli.output_files import LIST, write_rendered
+from emflow.cli.output_files import RENDER_LIST, write_render_folder
 from emflow.problems import Problem
 
 FIRST = {
@@ -40,19 +40,19 @@ def test_files_that_are_not_ours_stay(tmp_path: Path) -> None:
     (tmp_path / "recipes").mkdir()
     for name, data in mine.items():
         (tmp_path / name).write_bytes(data)
-    write_rendered(tmp_path, FIRST, (), None)
-    write_rendered(tmp_path, {"deployment.json": b"2"}, (), None)
-    assert files(tmp_path) == {**mine, "deployment.json": b"2", LIST: b"deployment.json\n"}
+    write_render_folder(tmp_path, FIRST, (), None)
+    write_render_folder(tmp_path, {"deployment.json": b"2"}, (), None)
+    assert files(tmp_path) == {**mine, "deployment.json": b"2", RENDER_LIST: b"deployment.json\n"}
     assert not (tmp_path / "artifacts").exists()
 
 
 def test_of_one_component_only_what_is_its_own_is_removed(tmp_path: Path) -> None:
-    write_rendered(tmp_path, FIRST, (), None)
+    write_render_folder(tmp_path, FIRST, (), None)
     second = {"recipes/com.A-1.0.1.yaml": b"2", "artifacts/com.A/bb/artifacts.zip": b"2"}
-    write_rendered(tmp_path, second, (), "com.A")
+    write_render_folder(tmp_path, second, (), "com.A")
     left = {name: FIRST[name] for name in ("deployment.json", "recipes/com.A-b-1.0.0.yaml")}
     listed = "".join(f"{name}\n" for name in sorted({**left, **second}))
-    assert files(tmp_path) == {**left, **second, LIST: listed.encode()}
+    assert files(tmp_path) == {**left, **second, RENDER_LIST: listed.encode()}
 
 
 def test_a_list_that_somebody_else_wrote_removes_nothing_outside(tmp_path: Path) -> None:
@@ -60,21 +60,21 @@ def test_a_list_that_somebody_else_wrote_removes_nothing_outside(tmp_path: Path)
     out = tmp_path / "out"
     out.mkdir()
     (out / "recipes").symlink_to(tmp_path)
-    (out / LIST).write_text("recipes/../../outside.json\n/etc/hostname\nrecipes/outside.json\nnotes.txt\n")
+    (out / RENDER_LIST).write_text("recipes/../../outside.json\n/etc/hostname\nrecipes/outside.json\nnotes.txt\n")
     (out / "notes.txt").write_text("theirs")
-    write_rendered(out, {"deployment.json": b"1"}, (), None)
+    write_render_folder(out, {"deployment.json": b"1"}, (), None)
     assert (tmp_path / "outside.json").read_text() == "theirs"
     assert (out / "notes.txt").exists()
 
 
 def test_after_a_render_that_failed_the_next_one_still_knows_what_is_old(tmp_path: Path) -> None:
-    write_rendered(tmp_path, FIRST, (), None)
+    write_render_folder(tmp_path, FIRST, (), None)
     (tmp_path / "configuration" / "taken").write_text("a file")
     with pytest.raises(Problem, match="cannot be written"):
-        write_rendered(tmp_path, {"recipes/com.B-1.0.0.yaml": b"2", "configuration/taken/x.json": b"2"}, (), None)
-    write_rendered(tmp_path, {"deployment.json": b"3"}, (), None)
+        write_render_folder(tmp_path, {"recipes/com.B-1.0.0.yaml": b"2", "configuration/taken/x.json": b"2"}, (), None)
+    write_render_folder(tmp_path, {"deployment.json": b"3"}, (), None)
     assert files(tmp_path) == {
         "deployment.json": b"3",
         "configuration/taken": b"a file",
-        LIST: b"deployment.json\n",
+        RENDER_LIST: b"deployment.json\n",
     }

@@ -17,23 +17,23 @@ STREAM = "    - {name: front, url: rtsp://camera/stream}"
         ("  capture:", "  §topic: x\n  capture:", "`topic` belongs under `edge.publish`"),
         ("  capture:", "  §fleet: x\n  capture:", "`fleet` belongs under `cloud`"),
         ("cloud:\n", "cloud:\n  §apiVersion: x\n", "`apiVersion` belongs at the top"),
-        ("    enabled: false", "    §zzz: 1", "known here: enabled, every, destination, disk_path"),
+        ("    enabled: false", "    §zzz: 1", "known keys: enabled, every, destination, disk_path"),
     ],
 )
-def test_an_unknown_key_is_told_at_the_key(broken, old: str, new: str, mend: str) -> None:
+def test_an_unknown_key_is_reported_at_the_key(broken, old: str, new: str, mend: str) -> None:
     wrong = broken(old, new)
     assert (wrong.finding.code, wrong.place) == ("EM020", wrong.marked)
     assert wrong.finding.message.startswith("unknown key `")
     assert wrong.finding.mend.startswith(mend)
 
 
-def test_a_missing_key_is_told_at_what_should_hold_it(broken) -> None:
+def test_a_missing_key_is_reported_at_what_should_hold_it(broken) -> None:
     wrong = broken("    artifact: scenes.tflite\n", "")
     assert (wrong.finding.code, wrong.place) == ("EM021", wrong.at("model:"))
     assert wrong.finding.message == "cloud.model needs the key `artifact`"
 
 
-def test_a_missing_section_is_told_at_the_top(broken_text) -> None:
+def test_a_missing_section_is_reported_at_the_top(broken_text) -> None:
     broken = broken_text("apiVersion: emflow/v1\nkind: Workflow\nmetadata: {name: x}\n")
     assert [(f.code, f.line, f.column) for f in broken.findings] == [("EM021", 1, 1)] * 2
     assert [f.message for f in broken.findings] == [
@@ -69,7 +69,7 @@ def test_a_missing_section_is_told_at_the_top(broken_text) -> None:
         ("  capture:\n    enabled: false\n", "  §capture:\n", "this is nothing", "remove the line"),
     ],
 )
-def test_a_wrong_type_is_told_at_the_value(broken, old: str, new: str, message: str, mend: str) -> None:
+def test_a_wrong_type_is_reported_at_the_value(broken, old: str, new: str, message: str, mend: str) -> None:
     wrong = broken(old, new)
     assert (wrong.finding.code, wrong.place) == ("EM022", wrong.marked)
     assert message in wrong.finding.message
@@ -86,7 +86,7 @@ def test_a_wrong_type_is_told_at_the_value(broken, old: str, new: str, message: 
         ("  capture:", "  agent: {provider: §other}\n  capture:", "in this version it is always edge-manager"),
     ],
 )
-def test_a_value_that_is_not_allowed_is_told_with_those_that_are(broken, old: str, new: str, mend: str) -> None:
+def test_a_value_that_is_not_allowed_is_reported_with_those_that_are(broken, old: str, new: str, mend: str) -> None:
     wrong = broken(old, new)
     assert (wrong.finding.code, wrong.place) == ("EM023", wrong.marked)
     assert wrong.finding.mend == mend
@@ -102,13 +102,13 @@ def test_a_value_that_is_not_allowed_is_told_with_those_that_are(broken, old: st
         ("cloud:\n", "aws:\n  region: §|\n    us-east-1\ncloud:\n", r"cannot be 'us-east-1\n'"),
     ],
 )
-def test_a_value_outside_its_limits_is_told(broken, old: str, new: str, message: str) -> None:
+def test_a_value_outside_its_limits_is_reported(broken, old: str, new: str, message: str) -> None:
     wrong = broken(old, new)
     assert (wrong.finding.code, wrong.place) == ("EM024", wrong.marked)
     assert message in wrong.finding.message
 
 
-def test_several_mistakes_are_told_at_once_in_the_order_of_the_file(broken) -> None:
+def test_several_mistakes_are_reported_at_once_in_the_order_of_the_file(broken) -> None:
     wrong = broken("cloud:\n", "clod: 1\naws: {region: 1}\ncloud:\n  zzz: 1\n")
     assert [f.code for f in wrong.findings] == ["EM020", "EM022", "EM020"]
     assert [f.line for f in wrong.findings] == sorted(f.line for f in wrong.findings)

@@ -1,4 +1,4 @@
-"""Watching results arrive over MQTT."""
+"""Receives results over MQTT."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from emflow.results.message import NotAResult, Result, read
 _TIMEOUT = 10.0
 
 
-class Watcher:
-    """Results on some topics, as they come; a context manager, and an iterator that ends with `close`.
+class ResultSubscriber:
+    """Receives the results on some topics; a context manager, and an iterator that ends with `close`.
 
-    A lost connection is taken up again by itself; what was published meanwhile is not caught up with.
+    It reconnects by itself after a lost connection; messages that were published meanwhile are lost.
 
     Args:
-        host: the broker's address, without TLS: this is for the embedded broker.
+        host: the broker's address. The connection has no TLS: this is for the embedded broker.
         port: its port.
-        topics: may have wildcards; where several stand for one topic, a broker may send its messages as often.
-        username, password: whom the broker lets in; None where it asks nobody.
+        topics: topic filters. When several match one topic, a broker may send its messages once for each.
+        username, password: of a user whom the broker lets in; None where it asks for none.
 
     Raises:
         Problem: no broker answers there, or it refuses the user or a topic.
@@ -64,7 +64,7 @@ class Watcher:
         for topic in topics:
             self._subscribe(topic, where)
 
-    def __enter__(self) -> Watcher:
+    def __enter__(self) -> ResultSubscriber:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
@@ -83,7 +83,7 @@ class Watcher:
         """The next message.
 
         Raises:
-            TimeoutError: nothing came in `timeout` seconds, or this watcher is closed.
+            TimeoutError: no message came within `timeout` seconds, or the subscriber is closed.
         """
         try:
             payload = None if self._closed else self._arrived.get(timeout=timeout)
@@ -94,13 +94,13 @@ class Watcher:
         return read(payload)
 
     def close(self) -> None:
-        """Leave the broker and wake whoever waits. A second call does nothing."""
+        """Disconnect, and end the iteration. A second call does nothing."""
         if self._closed:
             return
         self._closed = True
         self._arrived.put(None)
         disconnected: Future[Any] = self._connection.disconnect()
-        # Where the broker has gone, the SDK says so only after its next try to reconnect: not worth waiting for.
+        # When the broker is gone, the SDK completes this only at its next attempt to reconnect, so do not wait for it.
         with contextlib.suppress(TimeoutError):
             disconnected.result(1.0)
 
@@ -112,11 +112,11 @@ class Watcher:
             self.close()
             raise Problem(f"the broker refuses the topic {topic!r}: {error}", where=where) from error
 
-    def _message(self, topic: str, payload: bytes, **_: object) -> None:  # noqa: ARG002 the SDK names it
+    def _message(self, topic: str, payload: bytes, **_: object) -> None:  # noqa: ARG002 the SDK passes it by name
         self._arrived.put(payload)
 
 
 def _resubscribe(connection: mqtt.Connection, session_present: bool, **_: object) -> None:
-    """A clean session forgets its subscriptions with the connection."""
+    """Subscribe again: in a clean session, the broker drops the subscriptions with the connection."""
     if not session_present:
         connection.resubscribe_existing_topics()

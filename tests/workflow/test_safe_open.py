@@ -27,21 +27,21 @@ def made(path: Path, kind: str) -> Path:
 
 @pytest.mark.parametrize("kind", ["fifo", "device", "folder"])
 def test_what_is_no_regular_file_is_refused_without_waiting(tmp_path: Path, kind: str) -> None:
-    with pytest.raises(Problem, match="no file") as told:
+    with pytest.raises(Problem, match="not a file") as caught:
         read_regular(made(tmp_path / "it", kind), 100)
-    assert told.value.where == str(tmp_path / "it")
+    assert caught.value.where == str(tmp_path / "it")
 
 
 def test_a_file_larger_than_its_kind_can_be_is_not_read(tmp_path: Path) -> None:
     with (tmp_path / "large").open("wb") as file:
         file.truncate(3 * 2**20)
-    with pytest.raises(Problem, match="more than 2 MiB"):
+    with pytest.raises(Problem, match="larger than 2 MiB"):
         read_regular(tmp_path / "large", 2 * 2**20)
     assert len(read_regular(tmp_path / "large", 3 * 2**20)) == 3 * 2**20
 
 
 def test_a_file_that_does_not_say_how_large_it_is_is_read_no_further_than_it_may(tmp_path: Path) -> None:
-    with pytest.raises(Problem, match="more than 0 MiB"):
+    with pytest.raises(Problem, match="larger than 0 MiB"):
         read_regular(Path("/proc/self/status"), 10)
 
 
@@ -57,31 +57,31 @@ def test_a_pipe_of_the_shell_is_read_where_that_was_asked_for() -> None:
     path = Path(f"/dev/fd/{reader}")
     with pytest.raises(Problem, match="a pipe"):
         open_regular(path, 100)
-    with open_regular(path, 100, piped=True) as file:
+    with open_regular(path, 100, allow_pipe=True) as file:
         assert file.read() == b"a: 1\n"
     os.close(reader)
 
 
 def test_a_workflow_that_is_a_pipe_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(WorkflowProblem, match="no file, but a device or a pipe"):
+    with pytest.raises(WorkflowProblem, match="not a file, but a device or a pipe"):
         check(made(tmp_path / "workflow.yaml", "fifo"))
 
 
 @pytest.mark.parametrize("kind", ["fifo", "device", "folder"])
-def test_a_file_of_devices_that_is_none_is_told_at_its_key(small: Path, kind: str) -> None:
+def test_an_unusable_file_of_devices_is_reported_at_its_key(small: Path, kind: str) -> None:
     made(small.parent / "devices.txt", kind)
     small.write_text(small.read_text().replace("  fleet:\n", "  fleet:\n    devices_file: devices.txt\n"))
-    with pytest.raises(WorkflowProblem) as told:
+    with pytest.raises(WorkflowProblem) as caught:
         check(small)
-    (finding,) = [each for each in told.value.findings if each.severity == "error"]
+    (finding,) = [each for each in caught.value.findings if each.severity == "error"]
     assert "devices_file: devices.txt" in small.read_text().splitlines()[finding.line - 1]
     assert "devices.txt: the file of devices cannot be read: " in finding.message
-    assert "no file" in finding.message
+    assert "not a file" in finding.message
 
 
 @pytest.mark.parametrize("kind", ["fifo", "device", "folder"])
 @pytest.mark.parametrize("own", [False, True], ids=["edge.component", "components"])
-def test_a_recipe_that_is_no_file_is_told_at_its_key(small: Path, kind: str, own: bool) -> None:
+def test_a_recipe_that_is_not_a_file_is_reported_at_its_key(small: Path, kind: str, own: bool) -> None:
     made(small.parent / "recipe.j2", kind)
     text = small.read_text()
     small.write_text(
@@ -92,4 +92,4 @@ def test_a_recipe_that_is_no_file_is_told_at_its_key(small: Path, kind: str, own
     (finding,) = findings(check(small))
     assert "recipe: recipe.j2" in small.read_text().splitlines()[finding.line - 1]
     assert "recipe.j2: " in finding.message
-    assert "no file" in finding.message
+    assert "not a file" in finding.message

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from emflow.cli.output_files import write_whole
+from emflow.cli.output_files import write_atomically
 from emflow.problems import Problem
 
 
@@ -31,16 +31,16 @@ def no_room_beyond(size: int) -> Iterator[None]:
 def test_a_write_that_fails_leaves_what_was_there_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "plan.json"
     path.write_text("good\n")
-    with no_room_beyond(100), pytest.raises(Problem, match="cannot be written: File too large") as told:
-        write_whole(path, bytes(1000), mend="elsewhere")
-    assert (told.value.where, told.value.mend) == (str(path), "elsewhere")
+    with no_room_beyond(100), pytest.raises(Problem, match="cannot be written: File too large") as caught:
+        write_atomically(path, bytes(1000), mend="elsewhere")
+    assert (caught.value.where, caught.value.mend) == (str(path), "elsewhere")
     assert path.read_text() == "good\n"
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_first_write_that_fails_leaves_nothing(tmp_path: Path) -> None:
     with no_room_beyond(100), pytest.raises(Problem, match="cannot be written"):
-        write_whole(tmp_path / "plan.json", bytes(1000), mend="")
+        write_atomically(tmp_path / "plan.json", bytes(1000), mend="")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -48,15 +48,15 @@ def test_permissions_are_kept_and_a_private_file_is_for_its_owner_only(tmp_path:
     path = tmp_path / "it"
     path.write_text("old")
     path.chmod(0o640)
-    write_whole(path, b"new", mend="")
+    write_atomically(path, b"new", mend="")
     assert (path.read_bytes(), stat.S_IMODE(path.stat().st_mode)) == (b"new", 0o640)
-    write_whole(path, b"secret", mend="", private=True)
+    write_atomically(path, b"secret", mend="", private=True)
     assert (path.read_bytes(), stat.S_IMODE(path.stat().st_mode)) == (b"secret", 0o600)
 
 
 def test_a_new_file_has_the_permissions_that_any_would_have(tmp_path: Path) -> None:
     (tmp_path / "other").write_text("")
-    write_whole(tmp_path / "deep" / "it", b"", mend="", folder=True)
+    write_atomically(tmp_path / "deep" / "it", b"", mend="", folder=True)
     assert (tmp_path / "deep" / "it").stat().st_mode == (tmp_path / "other").stat().st_mode
 
 
@@ -67,14 +67,14 @@ def test_a_link_stays_one_and_the_file_behind_it_is_written(tmp_path: Path, ther
     if there:
         target.write_text("old")
     link.symlink_to(target)
-    write_whole(link, b"new", mend="")
+    write_atomically(link, b"new", mend="")
     assert link.is_symlink()
     assert target.read_bytes() == b"new"
 
 
 def test_what_is_no_file_is_written_into(tmp_path: Path) -> None:
     reader, writer = os.pipe()
-    write_whole(Path(f"/dev/fd/{writer}"), b"new", mend="")
+    write_atomically(Path(f"/dev/fd/{writer}"), b"new", mend="")
     os.close(writer)
     with os.fdopen(reader, "rb") as pipe:
         assert pipe.read() == b"new"

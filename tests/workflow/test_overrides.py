@@ -1,4 +1,4 @@
-"""Variables from outside: who goes before whom, what kind a value is, and where a mistake is told."""
+"""Variables from outside: precedence, types, and where errors are reported."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 from emflow.problems import Finding, UsageProblem, WorkflowProblem
 from emflow.workflow import load
 from emflow.workflow.source.document import parse
-from emflow.workflow.variables.overrides import Given, assignments, read_values
-from emflow.workflow.variables.resolve import fill
+from emflow.workflow.variables.overrides import Overrides, parse_assignments, read_variable_file
+from emflow.workflow.variables.resolve import resolve_variables
 
 Write = Callable[[str, str], Path]
 
@@ -26,22 +26,25 @@ def write(tmp_path: Path) -> Write:
     return made
 
 
-def values(text: str, given: Given) -> dict:
-    return fill(parse("test.yaml", text.encode()), given)["vars"]
+def values(text: str, given: Overrides) -> dict:
+    return resolve_variables(parse("test.yaml", text.encode()), given)["vars"]
 
 
-def refused(text: str, given: Given) -> Finding:
+def refused(text: str, given: Overrides) -> Finding:
     with pytest.raises(WorkflowProblem) as raised:
         values(text, given)
     (finding,) = raised.value.findings
     return finding
 
 
-def test_each_place_goes_before_the_one_below_it(write: Write) -> None:
+def test_each_source_overrides_those_below_it(write: Write) -> None:
     text = "vars: {a: file, b: file, c: file, d: file, e: file}"
-    given = Given(
+    given = Overrides(
         {"e": "--var"},
-        (read_values(write("one.yaml", "c: one\nd: one\ne: one\n")), read_values(write("two.yaml", "d: two\ne: two"))),
+        (
+            read_variable_file(write("one.yaml", "c: one\nd: one\ne: one\n")),
+            read_variable_file(write("two.yaml", "d: two\ne: two")),
+        ),
         {"EMFLOW_VAR_b": "env", "EMFLOW_VAR_c": "env", "EMFLOW_VAR_d": "env", "EMFLOW_VAR_e": "env"},
     )
     assert values(text, given) == {"a": "file", "b": "env", "c": "one", "d": "two", "e": "--var"}
@@ -61,8 +64,8 @@ def test_the_process_environment_is_taken_when_no_other_is_given(small: Path, mo
     assert load(small).cloud.buckets.components.name == "exact-components"
 
 
-def test_an_environment_variable_for_another_workflow_is_no_mistake() -> None:
-    assert values("vars: {a: x}", Given(environ={"EMFLOW_VAR_other": "y"})) == {"a": "x"}
+def test_an_environment_variable_for_another_workflow_is_no_error() -> None:
+    assert values("vars: {a: x}", Overrides(environ={"EMFLOW_VAR_other": "y"})) == {"a": "x"}
 
 
 @pytest.mark.parametrize(
@@ -84,7 +87,7 @@ def test_an_environment_variable_for_another_workflow_is_no_mistake() -> None:
     ],
 )
 def test_a_text_from_outside_is_read_as_what_the_workflows_own_value_is(own: str, text: str, meant: object) -> None:
-    for given in (Given({"v": text}), Given(environ={"EMFLOW_VAR_v": text})):
+    for given in (Overrides({"v": text}), Overrides(environ={"EMFLOW_VAR_v": text})):
         value = values(f"vars: {{v: {own}}}", given)["v"]
         assert value == meant
         assert type(value) is type(meant)
@@ -104,17 +107,17 @@ def test_a_text_from_outside_is_read_as_what_the_workflows_own_value_is(own: str
         ("{a: 1}", "[a]", "--var v has to be a mapping, as `v` is here"),
     ],
 )
-def test_a_text_of_another_kind_is_told_at_the_variable(own: str, text: str, message: str) -> None:
-    finding = refused(f"vars:\n  v: {own}\n", Given({"v": text}))
+def test_a_text_of_another_kind_is_reported_at_the_variable(own: str, text: str, message: str) -> None:
+    finding = refused(f"vars:\n  v: {own}\n", Overrides({"v": text}))
     assert (finding.code, finding.line, finding.column, finding.message) == ("EM014", 2, 6, message)
 
 
 def test_a_value_from_outside_is_not_repeated_in_messages() -> None:
-    finding = refused("vars: {port: 1}", Given(environ={"EMFLOW_VAR_port": "hunter2"}))
+    finding = refused("vars: {port: 1}", Overrides(environ={"EMFLOW_VAR_port": "hunter2"}))
     assert "hunter2" not in str(finding)
     assert "EMFLOW_VAR_port" in finding.message
     with pytest.raises(UsageProblem) as raised:
-        assignments(["pass word=hunter2"])
+        parse_assignments(["pass word=hunter2"])
     assert "hunter2" not in str(raised.value)
 
 
@@ -128,12 +131,12 @@ def test_a_value_from_outside_is_not_repeated_in_messages() -> None:
     ids=["yaml", "json", "json with tabs"],
 )
 def test_a_file_of_variables_is_yaml_or_json_and_keeps_types(write: Write, name: str, text: str) -> None:
-    given = Given(files=(read_values(write(name, text)),))
+    given = Overrides(files=(read_variable_file(write(name, text)),))
     assert values("vars: {list: [], port: 2}", given) == {"list": ["a", "b"], "port": 1}
 
 
-def test_a_value_from_a_file_is_no_template(write: Write) -> None:
-    given = Given(files=(read_values(write("v.yaml", 'a: "{{ 1 + 1 }}"\n')),))
+def test_a_template_in_a_file_of_variables_is_not_evaluated(write: Write) -> None:
+    given = Overrides(files=(read_variable_file(write("v.yaml", 'a: "{{ 1 + 1 }}"\n')),))
     assert values('vars: {a: x, b: "{{ vars.a }}"}', given) == {"a": "{{ 1 + 1 }}", "b": "{{ 1 + 1 }}"}
 
 
@@ -143,13 +146,13 @@ def test_a_value_from_a_file_is_no_template(write: Write) -> None:
         ("prefix: x\nprefx: y\n", "2:1", "EM013", "the workflow has no variable `prefx`"),
         ("prefix: 1.0\n", "1:9", "EM014", "`prefix` has to be a text, as it is in the workflow"),
         ("prefix: [a]\n", "1:9", "EM014", "`prefix` has to be a text, as it is in the workflow"),
-        ("prefix: x\nprefix: y\n", "2:1", "EM006", "the key `prefix` is here twice"),
+        ("prefix: x\nprefix: y\n", "2:1", "EM006", "the key `prefix` is defined twice"),
         ("prefix: [x\n", "1:9", "EM004", "not YAML: this is never closed"),
         ("- prefix\n", "1:1", "EM007", "a file of variables is a mapping of names to values"),
         ("", "", "EM003", "the file is empty"),
     ],
 )
-def test_a_mistake_in_a_file_of_variables_is_told_in_that_file(
+def test_an_error_in_a_file_of_variables_is_reported_in_that_file(
     small: Path, write: Write, text: str, where: str, code: str, message: str
 ) -> None:
     path = write("site.yaml", text)
@@ -160,6 +163,6 @@ def test_a_mistake_in_a_file_of_variables_is_told_in_that_file(
     assert (finding.code, finding.message) == (code, message)
 
 
-def test_a_file_of_variables_that_is_not_there_is_told(small: Path, tmp_path: Path) -> None:
+def test_a_missing_file_of_variables_is_reported(small: Path, tmp_path: Path) -> None:
     with pytest.raises(WorkflowProblem, match=r"none\.yaml: EM001 there is no such file"):
         load(small, {}, [tmp_path / "none.yaml"])

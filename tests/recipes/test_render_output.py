@@ -14,7 +14,7 @@ import yaml
 
 from emflow.problems import UsageProblem
 from emflow.recipes.bundle import application_bundle, bundle_key
-from emflow.recipes.render_output import documents
+from emflow.recipes.render_output import rendered_files
 from emflow.workflow import Workflow
 
 APPLICATION = "aws.sagemaker.edgeManagerClientCameraIntegration"
@@ -22,7 +22,7 @@ AGENT = "aws.greengrass.SageMakerEdgeManager"
 
 
 def test_everything_is_there(demo: Workflow) -> None:
-    made = documents(demo)
+    made = rendered_files(demo)
     key = bundle_key(APPLICATION, application_bundle(demo))
     assert set(made) == {
         f"recipes/{APPLICATION}-1.0.0.yaml",
@@ -41,22 +41,22 @@ def test_everything_is_there(demo: Workflow) -> None:
 
 
 def test_one_components_documents_are_the_same_ones(demo: Workflow) -> None:
-    made = documents(demo)
+    made = rendered_files(demo)
     for component, count in ((APPLICATION, 3), (AGENT, 1)):
-        some = documents(demo, component)
+        some = rendered_files(demo, component)
         assert len(some) == count
         assert some.items() <= made.items()
 
 
 def test_an_explicit_version_is_used(changed) -> None:
-    made = documents(changed(("version: auto", "version: 2.3.4")))
+    made = rendered_files(changed(("version: auto", "version: 2.3.4")))
     assert yaml.safe_load(made[f"recipes/{APPLICATION}-2.3.4.yaml"])["ComponentVersion"] == "2.3.4"
     assert json.loads(made["deployment.json"])["components"][APPLICATION]["componentVersion"] == "2.3.4"
 
 
-def test_an_unknown_component_is_told_with_the_known_ones(demo: Workflow) -> None:
+def test_an_unknown_component_is_reported_with_the_known_ones(demo: Workflow) -> None:
     with pytest.raises(UsageProblem) as raised:
-        documents(demo, "com.example.X")
+        rendered_files(demo, "com.example.X")
     assert APPLICATION in raised.value.mend
     assert AGENT in raised.value.mend
 
@@ -64,8 +64,8 @@ def test_an_unknown_component_is_told_with_the_known_ones(demo: Workflow) -> Non
 def test_the_same_bytes_in_processes_that_hash_differently(demo: Workflow) -> None:
     code = (
         "import hashlib, sys; from pathlib import Path\n"
-        "from emflow.recipes.render_output import documents; from emflow.workflow import load\n"
-        "for name, content in documents(load(Path(sys.argv[1]))).items():\n"
+        "from emflow.recipes.render_output import rendered_files; from emflow.workflow import load\n"
+        "for name, content in rendered_files(load(Path(sys.argv[1]))).items():\n"
         "    data = content if isinstance(content, bytes) else content.encode()\n"
         "    print(name, hashlib.sha256(data).hexdigest())\n"
     )
@@ -86,4 +86,4 @@ def test_the_same_bytes_in_processes_that_hash_differently(demo: Workflow) -> No
 
 def test_the_target_is_in_the_partition_of_the_region(demo: Workflow) -> None:
     workflow = replace(demo, aws=replace(demo.aws, region="cn-north-1"))
-    assert json.loads(documents(workflow)["deployment.json"])["targetArn"].startswith("arn:aws-cn:iot:cn-north-1:")
+    assert json.loads(rendered_files(workflow)["deployment.json"])["targetArn"].startswith("arn:aws-cn:iot:cn-north-1:")

@@ -14,7 +14,7 @@ from awscrt import mqtt
 
 from emflow.problems import Problem
 from emflow.results.message import NotAResult, Result
-from emflow.results.watch import Watcher
+from emflow.results.subscriber import ResultSubscriber
 from emflow_emulator.broker import Broker
 from support import until
 
@@ -31,8 +31,8 @@ def user_of(broker: Broker) -> dict[str, str]:
     return {"username": broker.user.name, "password": broker.user.password}
 
 
-def watching(broker: Broker, *topics: str) -> Watcher:
-    return Watcher(broker.host, broker.port, *topics, **user_of(broker))
+def watching(broker: Broker, *topics: str) -> ResultSubscriber:
+    return ResultSubscriber(broker.host, broker.port, *topics, **user_of(broker))
 
 
 def publish(broker: Broker, *payloads: bytes, topic: str = "em/inference") -> None:
@@ -112,19 +112,19 @@ def test_a_broker_that_went_away_and_came_back_is_watched_again(broker: Broker) 
     pytest.fail("it did not come back")
 
 
-def test_no_broker_is_told_with_the_way_out() -> None:
+def test_a_missing_broker_is_reported_with_advice() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    with pytest.raises(Problem, match="no MQTT broker answers") as told:
-        Watcher("127.0.0.1", port, "em/inference")
-    assert told.value.where == f"mqtt://127.0.0.1:{port}"
-    assert told.value.mend
+    with pytest.raises(Problem, match="no MQTT broker answers") as caught:
+        ResultSubscriber("127.0.0.1", port, "em/inference")
+    assert caught.value.where == f"mqtt://127.0.0.1:{port}"
+    assert caught.value.mend
 
 
 def test_a_broker_that_refuses_the_user_is_told_with_the_way_out(broker: Broker) -> None:
     for user in ({}, {"username": broker.user.name, "password": "wrong"}):
         with pytest.raises(Problem) as told:
-            Watcher(broker.host, broker.port, "em/inference", **user)
+            ResultSubscriber(broker.host, broker.port, "em/inference", **user)
         assert "password" in told.value.mend
         assert "wrong" not in str(told.value)
 

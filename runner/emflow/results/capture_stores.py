@@ -1,0 +1,114 @@
+"""Stores of captured data: a local folder or an S3 bucket, and their batches, newest first.
+
+Agents write batches as `<prefix>/<fleet>/<model>/YYYY/MM/DD/HH/<name>.jsonl`.
+"""
+
+from __future__ import annotations
+
+import heapq
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from emflow.problems import Problem
+
+HOUR = re.compile(r"\d{4}/\d\d/\d\d/\d\d")
+MAX_DEPTH = 12
+"""Levels of folders above the year: those of the prefix, fleet and model."""
+
+
+@dataclass(frozen=True)
+class Children:
+    """The content of one folder: names of folders, and names of files with their last change (Unix time)."""
+
+    folders: tuple[str, ...]
+    files: tuple[tuple[str, float], ...]
+
+
+class CaptureStore(Protocol):
+    """A tree of objects. Keys and prefixes are like those of S3: with slashes, but without a leading one."""
+
+    def children(self, prefix: str) -> Children:
+        """The content of the folder `prefix`, which ends with a slash."""
+
+    def read(self, key: str) -> bytes | None:
+        """An object's bytes; None when it does not exist."""
+
+    def __str__(self) -> str: ...
+
+
+class FolderStore:
+    """A local folder, such as an agent's CaptureDataDiskPath or a copy of it.
+
+    Raises:
+        Problem: it does not exist.
+    """
+
+    def __init__(self, root: Path) -> None:
+        if not root.is_dir():
+            raise Problem("there is no such folder", where=str(root), mend="Give a folder, a bucket or a workflow.")
+        self._root = root
+
+    def children(self, prefix: str) -> Children:
+        found = list((self._root / prefix).iterdir())
+        files = tuple((path.name, path.stat().st_mtime) for path in found if path.is_file())
+        return Children(tuple(path.name for path in found if path.is_dir()), files)
+
+    def read(self, key: str) -> bytes | None:
+        try:
+            return (self._root / key).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def __str__(self) -> str:
+        return str(self._root)
+
+
+def batches(store: CaptureStore, prefix: str = "", model: str | None = None) -> Iterator[str]:
+    """The keys of all batches below a prefix, newest first.
+
+    Args:
+        prefix: ends with a slash, or is empty.
+        model: only batches of this model.
+    """
+    by_model = [
+        _batches_of_model(store, each) for each in _model_prefixes(store, prefix) if model in (None, _last_folder(each))
+    ]
+    for _, _, key in heapq.merge(*by_model, reverse=True):
+        yield key
+
+
+def _model_prefixes(store: CaptureStore, prefix: str, depth: int = 0) -> Iterator[str]:
+    """The prefixes whose folders are years."""
+    folders = store.children(prefix).folders
+    if any(re.fullmatch(r"\d{4}", name) for name in folders):
+        yield prefix
+    elif depth < MAX_DEPTH:
+        for name in sorted(folders):
+            yield from _model_prefixes(store, f"{prefix}{name}/", depth + 1)
+
+
+def _batches_of_model(store: CaptureStore, prefix: str) -> Iterator[tuple[str, float, str]]:
+    for hour in _hour_folders(store, prefix, ""):
+        files = store.children(f"{prefix}{hour}/").files
+        lines = sorted(((changed, name) for name, changed in files if name.endswith(".jsonl")), reverse=True)
+        for changed, name in lines:
+            yield hour, changed, f"{prefix}{hour}/{name}"
+
+
+def _hour_folders(store: CaptureStore, prefix: str, so_far: str) -> Iterator[str]:
+    """The folders `YYYY/MM/DD/HH`, newest first."""
+    if HOUR.fullmatch(so_far):
+        yield so_far
+        return
+    if so_far.count("/") >= 3:
+        return
+    base = f"{prefix}{so_far}/" if so_far else prefix
+    for name in sorted(filter(str.isdigit, store.children(base).folders), reverse=True):
+        yield from _hour_folders(store, prefix, f"{so_far}/{name}" if so_far else name)
+
+
+def _last_folder(prefix: str) -> str:
+    return prefix.rstrip("/").rpartition("/")[2]
