@@ -37,7 +37,9 @@ def scratch() -> Iterator[Path]:
 
 
 @pytest.fixture
-def watch(python: Callable[..., Process], scratch: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., ResultSubscriber]:
+def watch(
+    python: Callable[..., Process], scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., ResultSubscriber]:
     """Watches topics of an `emflow local` with one core device; everything that the test starts goes there."""
     args = ("--port", "0", "--mqtt-port", "0", "--core", THING, "--job-seconds", "0.3")
     said = python("emflow", "local", *args, env={**os.environ, "TMPDIR": str(scratch)}).says("Ctrl-C ends it")
