@@ -25,8 +25,9 @@ def ours(url: str, results: int) -> float:
     from emflow_edge.camera.reader import Camera
     from emflow_edge.metrics.counters import Counters
     from emflow_schema.edge_config import Stream
+    from emflow_schema.units import Interval
 
-    camera = Camera(Stream("front", url, every=1.0), Counters(), threading.Event())
+    camera = Camera(Stream("front", url, every=Interval("1s")), Counters(), threading.Event())
     camera.start()
     used = 0.0
     for number in range(FIRST + results):

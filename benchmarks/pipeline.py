@@ -39,6 +39,7 @@ from emflow_edge.pipeline import Pipeline, Work
 from emflow_edge.results.message import Result
 from emflow_edge.settings.config import Settings
 from emflow_schema.edge_config import Stream
+from emflow_schema.units import Interval
 
 ROOT = Path(__file__).parents[1]
 SIZE = (480, 640, 3)
@@ -100,7 +101,7 @@ class Looping:
 
     def __init__(self, folder: Path, socket: Path) -> None:
         self._stop, self._counters, self._source = threading.Event(), Counters(), Still()
-        stream = Stream("memory", "", every=0)
+        stream = Stream("memory", "", every=Interval("0s"))
         settings = Settings("loop", folder, (stream,))
         self._agent = Agent(str(socket), "loop", folder, self._stop)
 

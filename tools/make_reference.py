@@ -1,5 +1,7 @@
 """Write docs/reference.md and docs/rules.md from the schema and the rules. Run it after every change of either.
 
+The schema itself is made by tools/make_schemas.py, which has to run first.
+
 A test compares the two, so neither can be wrong for long.
 """
 
@@ -20,7 +22,7 @@ NOTE = "<!-- Made by tools/make_reference.py: change {source}, not this file. --
 def reference(known: Iterable[Key]) -> str:
     """Every key of a workflow: what it means, its type, its limits, its default, an example."""
     lines = [
-        NOTE.format(source="schema/emflow_schema/workflow.schema.json"),
+        NOTE.format(source="the classes in runner/emflow/workflow/model and schema/emflow_schema/edge_config.py"),
         "",
         "# Workflow reference",
         "",

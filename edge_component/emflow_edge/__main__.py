@@ -35,7 +35,7 @@ from emflow_edge.results.mqtt import mqtt_outlet
 from emflow_edge.results.sinks import Destination, GreengrassOutlet, Outlet, StdoutOutlet, destination
 from emflow_edge.settings.config import Settings, settings, unknown_keys
 from emflow_edge.settings.flags import overlay, parse
-from emflow_schema import fields
+from emflow_schema import values
 from emflow_schema.errors import ConfigProblem, EdgeProblem
 from emflow_schema.installation import how_to_install
 from emflow_schema.signals import Signals
@@ -89,8 +89,8 @@ def run(flags: argparse.Namespace, signals: Signals) -> int:
     try:
         run = _Run(flags, to, nucleus, signals)
         wanted = run.read()
-        logs.set_up(sink, wanted.observing.log_format, wanted.observing.log_level)
-        return run.serve(wanted, lambda new: logs.set_up(sink, new.observing.log_format, new.observing.log_level))
+        logs.set_up(sink, wanted.log.format, wanted.log.level)
+        return run.serve(wanted, lambda new: logs.set_up(sink, new.log.format, new.log.level))
     except EdgeProblem:
         if nucleus:
             nucleus.report(ERRORED)
@@ -105,8 +105,11 @@ class _Run:
 
     def __init__(self, flags: argparse.Namespace, to: Destination, nucleus: Nucleus | None, signals: Signals) -> None:
         self._flags, self._to, self._nucleus, self._signals = flags, to, nucleus, signals
-        named = {"--thing": flags.thing or os.environ.get("AWS_IOT_THING_NAME") or socket.gethostname()}
-        self._thing = fields.text(named, "--thing")
+        self._thing = flags.thing or os.environ.get("AWS_IOT_THING_NAME") or socket.gethostname()
+        try:
+            values.text(self._thing)
+        except values.Unfit as error:
+            raise ConfigProblem(f"--thing: {error}") from None
         self._told: queue.SimpleQueue[Told] = queue.SimpleQueue()
         self._unknown: tuple[str, ...] = ()
         self._heard: Mapping[str, Any] | None = None

@@ -154,7 +154,7 @@ class Component:
                 self._loading.use(new)
             for pipeline in fresh:
                 pipeline.start()
-            self._watcher.observe(new.observing, new.publish)
+            self._watcher.use(new.metrics, new.publish)
             if old is not None:
                 log.info("configuration changed; %d of %d streams kept running", kept, len(new.streams))
 
@@ -195,7 +195,7 @@ class Component:
                 fresh.append(pipeline)
             elif pipeline.stream != stream:
                 pipeline.change_rate(stream)
-            pipeline.keep_seen(bool(settings.observing.port))
+            pipeline.keep_seen(bool(settings.metrics.port))
         return len(wanted) - len(fresh), fresh
 
     def _pipeline(self, stream: Stream) -> Pipeline:
@@ -293,4 +293,4 @@ class Component:
 
 def _same_camera(one: Stream, other: Stream) -> bool:
     """Whether two settings of a stream differ in nothing but its rate."""
-    return dataclasses.replace(one, every=other.every, every_frames=other.every_frames) == other
+    return dataclasses.replace(one, every=other.every) == other

@@ -116,7 +116,7 @@ class Pipeline:
         """Go on with the same camera as often as this stream's settings say."""
         self.stream = stream
         with self._taking:
-            self._cadence.change(stream.every, stream.every_frames)
+            self._cadence.change(stream.every.seconds, stream.every.frames)
 
     def keep_seen(self, keep: bool) -> None:
         """Whether the newest frame and its result are to be kept in `seen`."""

@@ -1,6 +1,6 @@
-"""The public contracts as JSON Schema: what a workflow says, and what a device sends.
+"""What host and device must agree on, once: the device's configuration, stream URLs, topics, units, result messages.
 
-Each is a file `<name>.schema.json` in this package.
+The public contracts are JSON Schemas, too: each is a file `<name>.schema.json` in this package.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ def text(name: str) -> str:
     """The schema file as it is, for printing and for editors.
 
     Args:
-        name: `workflow`; what devices send: `result`, `device-status`, `device-metrics`, `capture`; or what commands
-            say with --json: `plan`, `event`, `status`.
+        name: `workflow`; `edge-config`, the configuration of the edge component; what devices send: `result`,
+            `device-status`, `device-metrics`, `capture`; or what commands say with --json: `plan`, `event`, `status`.
 
     Raises:
         FileNotFoundError: there is no such schema.
@@ -27,8 +27,8 @@ def load(name: str) -> dict[str, Any]:
     """The schema as data, for a validator.
 
     Args:
-        name: `workflow`; what devices send: `result`, `device-status`, `device-metrics`, `capture`; or what commands
-            say with --json: `plan`, `event`, `status`.
+        name: `workflow`; `edge-config`, the configuration of the edge component; what devices send: `result`,
+            `device-status`, `device-metrics`, `capture`; or what commands say with --json: `plan`, `event`, `status`.
 
     Raises:
         FileNotFoundError: there is no such schema.

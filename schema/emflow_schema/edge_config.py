@@ -1,50 +1,177 @@
-"""Cameras as the configuration names them: the section `streams`, or the workshop's `rtspStreamURL`."""
+"""What the device does, key by key: sections of a workflow's `edge`, and of the configuration of the edge component.
 
-from __future__ import annotations
+One class is both: the host reads it from a workflow, and writes it with `to_configuration`; the component reads it back
+with `from_configuration`. What a key means, what it may be and how it is called is said at its field, by its `Key`.
+"""
 
-import re
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, Optional
 
-from emflow_schema import fields, topics
+from emflow_schema import topics
+from emflow_schema.configuration import Channels, Fault, from_configuration
 from emflow_schema.errors import ConfigProblem
-from emflow_schema.stream_url import RTSP, SCHEMES, Place, redacted, split
+from emflow_schema.key import Key, fields
+from emflow_schema.stream_url import GSTREAMER, HTTP, RTSP, Place, UnknownScheme, redacted, split, why_not
+from emflow_schema.units import DeviceDuration, Interval
 
-__all__ = ["BACKENDS", "PRESETS", "SCHEMES", "TRANSPORTS", "Stream", "read_streams", "redacted", "why_not"]
-
-TRANSPORTS = ("tcp", "udp")
-BACKENDS = ("auto", "ffmpeg", "opencv", "gstreamer")
 PRESETS = ("imx8mp", "imx8mp-h265", "decodebin")
-GSTREAMER = "gstreamer:"
-_SECRET = re.compile(r"arn:[^\s]+|[\w/+=.@-]+")
+"""Pipelines that the component knows by name; all of them read RTSP."""
+
+ARN = "arn:aws:secretsmanager:us-east-1:123456789012:secret:camera-AbCdEf"
+FILE = r"/[^\u0000]{1,255}"
+ANYTHING = r"[\s\S]+"
+
+DURATION = Key(
+    "Duration on the device",
+    "A number with a unit: ms, s, m or h.",
+    ("1s",),
+    message="A number with a unit: 250ms, 1s, 15m, 1h.",
+    definition="deviceDuration",
+)
+PACE = Key(
+    "Pace",
+    "A duration, or a number of frames.",
+    ("1s", "5 frames"),
+    message="A number with a unit, such as 1s or 250ms, or a number of frames, such as 5 frames.",
+    definition="pace",
+)
+Time = Annotated[DeviceDuration, DURATION]
+Pace = Annotated[Interval, PACE]
+
+
+@dataclass(frozen=True)
+class Secret:
+    """A reference to a secret in AWS Secrets Manager. Only the device asks for what it refers to."""
+
+    secret: Annotated[
+        str,
+        Key(
+            "ARN of the secret",
+            "As `aws secretsmanager describe-secret` shows it; never the secret itself.",
+            (ARN,),
+            pattern=r"arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:[A-Za-z0-9/_+=.@-]{1,512}",
+            message="The ARN of a secret: arn:aws:secretsmanager:REGION:ACCOUNT:secret:NAME.",
+            # The host grants access by the ARN; a device that has access may know it by its name.
+            device_pattern=r"arn:[^\s]+|[\w/+=.@-]+",
+            secret=True,
+        ),
+    ]
+
+    @property
+    def arn(self) -> str:
+        """The secret's ARN, with or without the six characters that AWS puts at its end; on a device, or its name."""
+        return self.secret
 
 
 @dataclass(frozen=True)
 class Stream:
-    """One camera and how it is read.
+    """One camera and how it is read."""
 
-    every: seconds between two inferences, 0 is as fast as it goes; every_frames: with n above 0, every n-th frame
-    instead. backend: `auto` is ours with PyAV where that is installed, else OpenCV's FFmpeg. pipeline: a preset's name,
-    or a GStreamer pipeline that may hold `{url}`. secret: name or ARN of one in Secrets Manager with `username` and
-    `password`. ca: file of certificates to trust for rtsps and https; the system's when empty. Timeouts in seconds;
-    frozen_after, black_after: seconds after which such a picture is reported, 0 never.
-    """
-
-    name: str
-    url: str = field(repr=False)
-    every: float = 1.0
-    every_frames: int = 0
-    transport: str = "tcp"
-    backend: str = "auto"
-    pipeline: str = field(default="", repr=False)
-    secret: str = ""
-    ca: str = ""
-    open_timeout: float = 5.0
-    read_timeout: float = 3.0
-    frozen_after: float = 30.0
-    black_after: float = 30.0
+    name: Annotated[
+        str,
+        Key(
+            "Stream name",
+            "Stands in every result as `stream`.",
+            ("front",),
+            pattern=r"[a-zA-Z0-9][a-zA-Z0-9_-]{0,62}",
+            message="Letters, digits, dashes and underscores; at most 63.",
+            device_pattern=ANYTHING,
+        ),
+    ]
+    url: Annotated[
+        str,
+        Key(
+            "Address",
+            "rtsp://…, rtspt://… (RTSP over TCP, the workshop's), rtsps://… (with TLS), http://… or https://… (MJPEG), "
+            "v4l2:///dev/video0, file:///path, or `gstreamer:` when `pipeline` is the whole source.",
+            ("rtspt://192.168.1.20/stream1",),
+            shortest=1,
+            secret=True,
+        ),
+    ] = field(repr=False)
+    every: Annotated[
+        Pace,
+        Key(
+            "Time between inferences",
+            "A duration, or every so many frames: `5 frames`. `0s` takes each newest frame as fast as inference goes.",
+            ("250ms", "5 frames"),
+            sent="always",
+        ),
+    ] = Interval("1s")
+    credentials: Annotated[
+        Optional[Secret],
+        Key(
+            "Credentials",
+            "A secret in AWS Secrets Manager, as JSON with `username` and `password`. The device asks for it; its "
+            "value is in no file, plan or deployment.",
+            ({"secret": ARN},),
+            closed=True,
+        ),
+    ] = None
+    transport: Annotated[
+        Literal["tcp", "udp"],
+        Key("Transport", "How RTSP carries the video; rtspt:// and rtsps:// are always over TCP.", ("udp",)),
+    ] = "tcp"
+    backend: Annotated[
+        Literal["auto", "ffmpeg", "opencv", "gstreamer"],
+        Key(
+            "Backend",
+            "Who reads the stream: `auto` is emflow's own client with FFmpeg's decoder where PyAV is installed, else "
+            "OpenCV; `gstreamer` runs `pipeline`.",
+            ("gstreamer",),
+        ),
+    ] = "auto"
+    pipeline: Annotated[
+        Optional[str],
+        Key(
+            "GStreamer pipeline",
+            "`imx8mp` (hardware decoding of H.264 on the i.MX 8M Plus), `imx8mp-h265`, `decodebin`, or a pipeline "
+            "whose elements are joined by `!`, in which `{url}` stands for the address.",
+            ("imx8mp",),
+            shortest=1,
+            secret=True,
+        ),
+    ] = field(default=None, repr=False)
+    ca: Annotated[
+        Optional[str],
+        Key(
+            "Certificates to trust",
+            "A PEM file on the device, for rtsps:// and https://; without it the system's. Certificates are always "
+            "verified.",
+            ("/etc/emflow/cameras.pem",),
+            pattern=FILE,
+            message="An absolute path, such as /etc/emflow/cameras.pem.",
+            device_pattern=ANYTHING,
+        ),
+    ] = None
+    open_timeout: Annotated[
+        Time,
+        Key(
+            "Time to open",
+            "After so long without an answer a camera is tried again; at least 100ms.",
+            ("10s",),
+            low=0.1,
+        ),
+    ] = DeviceDuration("5s")
+    read_timeout: Annotated[
+        Time,
+        Key(
+            "Time between frames",
+            "After so long without a frame the stream is opened anew; at least 100ms.",
+            ("10s",),
+            low=0.1,
+        ),
+    ] = DeviceDuration("3s")
+    frozen_after: Annotated[
+        Time,
+        Key("Frozen picture", "A picture that has not changed for so long is reported; `0s`: never.", ("5m",)),
+    ] = DeviceDuration("30s")
+    black_after: Annotated[
+        Time,
+        Key("Black picture", "A picture that has been black for so long is reported; `0s`: never.", ("0s",)),
+    ] = DeviceDuration("30s")
 
     @property
     def place(self) -> Place:
@@ -64,363 +191,552 @@ class Stream:
     @property
     def pace(self) -> str:
         """How often, in words."""
-        if self.every_frames:
-            return f"every {self.every_frames} frames"
-        return f"every {self.every:g} s" if self.every else "as fast as it goes"
+        if self.every.frames:
+            return f"every {self.every.frames} frames"
+        return f"every {self.every.seconds:g} s" if self.every.seconds else "as fast as it goes"
+
+    def faults(self) -> Iterator[Fault]:
+        """What is wrong with the address, and what does not fit it."""
+        wrong = why_not(self.url)
+        if wrong:
+            yield Fault("url", str(wrong), "" if isinstance(wrong, UnknownScheme) else _STREAM)
+            return
+        scheme = self.scheme
+        if self.transport == "udp" and scheme != "rtsp":
+            always = scheme in RTSP
+            why = f"{scheme}:// is always over TCP" if always else "the transport is for rtsp://"
+            yield Fault("transport", f"udp, and {why}", "leave it out, or write rtsp://", tolerated=not always)
+        if self.ca and scheme not in ("rtsps", "https"):
+            mend = "leave it out, or write rtsps://"
+            yield Fault("ca", f"{scheme}: has no certificates to check", mend, tolerated=True)
+        if self.credentials and scheme not in (*RTSP, *HTTP):
+            yield Fault("credentials", f"{scheme}: asks for no credentials", "leave them out", tolerated=True)
+        yield from self._pipeline_faults()
+
+    def _pipeline_faults(self) -> Iterator[Fault]:
+        pipeline, scheme = self.pipeline or "", self.scheme
+        if pipeline and "!" not in pipeline and pipeline not in PRESETS:
+            message = "neither a preset nor a pipeline, whose elements are joined by `!`"
+            yield Fault("pipeline", message, f"presets: {', '.join(PRESETS)}")
+        elif pipeline and self.backend not in ("auto", "gstreamer"):
+            yield Fault("backend", f"{self.backend} runs no pipeline", "write gstreamer, or leave it out")
+        elif pipeline in PRESETS and scheme not in RTSP:
+            message = f"{pipeline} is for RTSP, the address begins with {scheme}:"
+            yield Fault("pipeline", message, "write a pipeline of your own")
+        elif not pipeline and self.url.lower() == GSTREAMER:
+            mend = 'for example: pipeline: "videotestsrc ! videoconvert ! appsink"'
+            yield Fault("url", "gstreamer: is the pipeline's word, and there is no pipeline", mend)
+        elif not pipeline and self.backend == "gstreamer" and scheme not in RTSP:
+            yield Fault("backend", f"gstreamer needs a pipeline for {scheme}:", "add pipeline: …")
 
 
-def why_not(url: str) -> str | None:
-    """What is wrong with a stream URL, in words without the URL; None when nothing is."""
-    if url.lower() == GSTREAMER:
-        return None
-    try:
-        split(url)
-    except ValueError as error:
-        return str(error)
-    return None
-
-
-def read_streams(config: Mapping[str, Any]) -> tuple[Stream, ...]:
-    """Check `streams`, or the workshop's `rtspStreamURL`.
-
-    Raises:
-        ConfigProblem: there is none, or a value is wrong.
-    """
-    listed, url = config.get("streams"), fields.text(config, "rtspStreamURL")
-    if listed and url:
-        raise ConfigProblem("streams and rtspStreamURL are both given: keep one of them")
-    if url:
-        listed = [{"name": "camera", "url": url}]
-    if not listed:
-        raise ConfigProblem("streams: there is none; give at least one, or rtspStreamURL, or -s")
-    if not isinstance(listed, list):
-        raise ConfigProblem("streams: has to be a list")
-    streams = tuple(_stream(one, f"streams[{number}]" if not url else "") for number, one in enumerate(listed))
-    names = [stream.name for stream in streams]
-    for name in names:
-        if names.count(name) > 1:
-            raise ConfigProblem(f"streams: the name {name!r} is given twice")
-    return streams
-
-
-def _stream(one: Any, place: str) -> Stream:
-    if not isinstance(one, Mapping):
-        raise ConfigProblem(f"{place}: has to be an object with name, url and every")
-    prefix = f"{place}." if place else ""
-    url = fields.text(one, "url", required="-s", prefix=prefix)
-    wrong = why_not(url)
-    if wrong:
-        # Without the value: it may hold a password.
-        raise ConfigProblem(f"{f'{prefix}url' if place else 'rtspStreamURL'}: {wrong}")
-    every, every_frames = fields.every(one, "every", "1s", prefix)
-    stream = Stream(
-        name=fields.text(one, "name", required="name", prefix=prefix),
-        url=url,
-        every=every,
-        every_frames=every_frames,
-        transport=fields.choice(one, "transport", TRANSPORTS, prefix),
-        backend=fields.choice(one, "backend", BACKENDS, prefix),
-        pipeline=fields.text(one, "pipeline", prefix=prefix),
-        secret=_secret(one, f"{prefix}credentials"),
-        ca=fields.text(one, "ca", prefix=prefix),
-        open_timeout=_timeout(one, "openTimeout", "5s", prefix),
-        read_timeout=_timeout(one, "readTimeout", "3s", prefix),
-        frozen_after=fields.seconds(one, "frozenAfter", "30s", prefix),
-        black_after=fields.seconds(one, "blackAfter", "30s", prefix),
-    )
-    _check(stream, prefix)
-    return stream
-
-
-def _check(stream: Stream, prefix: str) -> None:
-    """Raise ConfigProblem where two values do not fit each other."""
-    pipeline, scheme = stream.pipeline, stream.scheme
-    if pipeline and "!" not in pipeline and pipeline not in PRESETS:
-        # Without the value: it may hold a URL with a password.
-        raise ConfigProblem(
-            f"{prefix}pipeline: is neither {' nor '.join(PRESETS)} nor a pipeline (elements joined by !)"
-        )
-    if scheme == "gstreamer" and "!" not in pipeline:
-        raise ConfigProblem(f"{prefix}pipeline: is missing; gstreamer: needs one, as in videotestsrc ! appsink")
-    if pipeline and stream.backend not in ("auto", "gstreamer"):
-        raise ConfigProblem(f"{prefix}backend: {stream.backend} runs no pipeline; leave it out, or say gstreamer")
-    if pipeline and scheme not in ("gstreamer", *RTSP) and pipeline in PRESETS:
-        raise ConfigProblem(f"{prefix}pipeline: {pipeline} is for RTSP; this stream's URL begins with {scheme}://")
-    if stream.backend == "gstreamer" and not pipeline and scheme not in RTSP:
-        raise ConfigProblem(f"{prefix}pipeline: is missing; backend gstreamer needs one for {scheme}://")
-    if scheme in ("rtspt", "rtsps") and stream.transport == "udp":
-        raise ConfigProblem(f"{prefix}transport: {scheme}:// is always over TCP; leave it out, or say rtsp://")
-    try:
-        if stream.ca and not Path(stream.ca).is_file():
-            raise ConfigProblem(f"{prefix}ca: there is no file {stream.ca}")
-    except OSError as error:
-        raise ConfigProblem(f"{prefix}ca: {stream.ca} cannot be read: {error.strerror}") from error
-
-
-def _secret(one: Mapping[str, Any], key: str) -> str:
-    given = one.get("credentials")
-    if given is None or given == {}:
-        return ""
-    if not isinstance(given, Mapping):
-        raise ConfigProblem(f"{key}: has to be an object with secret")
-    secret = fields.text(given, "secret", prefix=f"{key}.")
-    if set(given) - {"secret"} or not _SECRET.fullmatch(secret):
-        # Without the values: one of them may be a password.
-        raise ConfigProblem(f"{key}: has to hold secret, the name or ARN of one in Secrets Manager, and nothing else")
-    return secret
-
-
-def _timeout(one: Mapping[str, Any], key: str, default: str, prefix: str) -> float:
-    value = fields.seconds(one, key, default, prefix)
-    if value < 0.1:
-        raise ConfigProblem(f"{prefix}{key}: has to be 100ms or longer")
-    return value
-
-
-# How pixels become the model's input and its output becomes what people call it: the section `modelIO`.
-
-
-ROLES = ("boxes", "classes", "scores", "count")
+_STREAM = "for example: rtspt://192.168.1.20/stream1"
 
 
 @dataclass(frozen=True)
 class Boxes:
-    """How a detector's outputs are read.
+    """How a detector's outputs are read."""
 
-    outputs: the role of each output in the model's order; empty: told from their shapes and names. order: of a box's
-    four numbers: two corners from the top (`yxyx`) or from the left (`xyxy`), or centre and size (`cxcywh`). units:
-    `fraction` of the model's picture, or its `pixels`. most: how many detections a result has at most.
-    iou: of two boxes of a class that overlap by more than this (intersection over union) the weaker one goes; None: as
-    the model needs it, which is 0.5 where it does not do that itself. 1 leaves all.
-    """
+    outputs: Annotated[
+        tuple[Literal["boxes", "classes", "scores", "count"], ...],
+        Key(
+            "Roles of the outputs",
+            "What each of the model's outputs is, in its order: `boxes` and `scores`, perhaps `classes` and `count`. "
+            "Empty: told from their shapes and names.",
+            (["boxes", "classes", "scores", "count"],),
+        ),
+    ] = ()
+    order: Annotated[
+        Literal["yxyx", "xyxy", "cxcywh"],
+        Key(
+            "Order of a box",
+            "Its four numbers: two corners, from the top (`yxyx`) or from the left (`xyxy`), or centre and size "
+            "(`cxcywh`).",
+            ("cxcywh",),
+        ),
+    ] = "yxyx"
+    units: Annotated[
+        Literal["fraction", "pixels"],
+        Key("Units of a box", "Fractions of the model's picture, or its pixels.", ("pixels",)),
+    ] = "fraction"
+    most: Annotated[int, Key("Most detections", "How many things a result has at most.", (20,), low=1, high=10_000)] = (
+        100
+    )
+    iou: Annotated[
+        Optional[float],
+        Key(
+            "Overlap",
+            "Of two boxes of a class that overlap by more than this (intersection over union) the weaker one goes; 1 "
+            "leaves all. Without it 0.5, or nothing where the model does that itself.",
+            (0.45,),
+            low=0,
+            high=1,
+        ),
+    ] = None
 
-    outputs: tuple[str, ...] = ()
-    order: str = "yxyx"
-    units: str = "fraction"
-    most: int = 100
-    iou: float | None = None
+    def faults(self) -> Iterator[Fault]:
+        if len(set(self.outputs)) < len(self.outputs):
+            mend = "name each once, in the order of the model's outputs"
+            yield Fault("outputs", "an output's role is here twice", mend)
+        elif self.outputs and not {"boxes", "scores"} <= set(self.outputs):
+            mend = "name both, in the model's order"
+            yield Fault("outputs", "a detector has boxes and scores at least", mend)
 
 
 @dataclass(frozen=True)
 class ModelIO:
-    """How pixels become the model's input and its output becomes what people call it.
+    """How pixels become the model's input, and its output becomes what people call it.
 
-    task: `classification` names the whole picture, `detection` finds things in it.
-    color: the order of channels that the model was trained on. resize: see `vision.placement`; margin: the pixel value
-    of a letterbox' margins. mean, std: (pixel - mean) / std, in pixels; None: as the model's type has it.
-    activation: `softmax`, `sigmoid` or `none` is done to the dequantised output; `auto` goes by the model.
-    confidence: a `probability`, or the `workshop`'s number: the output's raw byte / 255.
-    class_offset: classes before index 0 of what is published (the background).
-    top_k: how many of the best classes are told. threshold: confidence under which a class or thing is not told.
+    `labels` is a path beside the workflow; in the configuration, one in the component's artifacts.
     """
 
-    task: str = "classification"
-    color: str = "rgb"
-    resize: str = "stretch"
-    margin: int = 0
-    mean: fields.Channels | None = None
-    std: fields.Channels | None = None
-    activation: str = "auto"
-    confidence: str = "probability"
-    labels: Path | None = None
-    class_offset: int = 0
-    top_k: int = 3
-    threshold: float = 0.0
-    boxes: Boxes = field(default_factory=Boxes)
+    task: Annotated[
+        Literal["classification", "detection"],
+        Key("Task", "`classification` names the whole picture, `detection` finds things in it.", ("detection",)),
+    ] = "classification"
+    color: Annotated[
+        Literal["rgb", "bgr"],
+        Key("Channel order", "What the model was trained on.", ("rgb",), sent="always"),
+    ] = "rgb"
+    resize: Annotated[
+        Literal["stretch", "letterbox", "crop"],
+        Key(
+            "Fitting the frame",
+            "`stretch`: the whole frame, without regard to its shape; `letterbox`: the whole frame in its shape, with "
+            "margins; `crop`: its middle part.",
+            ("letterbox",),
+            sent="always",
+        ),
+    ] = "stretch"
+    margin: Annotated[
+        int, Key("Margins", "Value of the margins' pixels, for `letterbox`.", (114,), low=0, high=255)
+    ] = 0
+    mean: Annotated[
+        Optional[Channels],
+        Key(
+            "Mean",
+            "What is taken off each pixel (0 to 255): one number, or one for each channel in the model's order. "
+            "Without it, as the model's type has it.",
+            (127.5, [123.675, 116.28, 103.53]),
+            low=-1_000_000,
+            high=1_000_000,
+        ),
+    ] = None
+    std: Annotated[
+        Optional[Channels],
+        Key(
+            "Standard deviation",
+            "By what that is divided: one number, or one for each channel.",
+            (127.5, [58.395, 57.12, 57.375]),
+            above=0,
+            high=1_000_000,
+        ),
+    ] = None
+    activation: Annotated[
+        Literal["auto", "softmax", "sigmoid", "none"],
+        Key(
+            "Activation",
+            "What is done to the output before it is a probability; `auto` goes by the model.",
+            ("softmax",),
+        ),
+    ] = "auto"
+    confidence: Annotated[
+        Literal["probability", "workshop"],
+        Key(
+            "Confidence",
+            "`probability`, or the `workshop`'s number: the output's raw byte / 255, for classification only.",
+            ("workshop",),
+        ),
+    ] = "probability"
+    labels: Annotated[
+        Optional[str],
+        Key(
+            "Labels",
+            "A text file beside this file: one label a line, in the order of the model's outputs.",
+            ("models/labels.txt",),
+            shortest=1,
+        ),
+    ] = None
+    class_offset: Annotated[
+        int,
+        Key(
+            "Classes before the first",
+            "How many outputs (a background class) come before index 0 of what is published.",
+            (1,),
+            low=0,
+            high=1_000_000,
+            sent="always",
+        ),
+    ] = 0
+    top_k: Annotated[
+        int,
+        Key("Top k", "How many of the best classes each result lists.", (5,), low=1, high=1000, sent="always"),
+    ] = 3
+    threshold: Annotated[
+        Optional[float],
+        Key(
+            "Threshold",
+            "Confidence under which a class or a thing is not told; without it 0 for classification, 0.5 for "
+            "detection.",
+            (0.6,),
+            low=0,
+            high=1,
+        ),
+    ] = None
+    boxes: Annotated[
+        Boxes,
+        Key(
+            "Boxes",
+            "How a detector's outputs are read; for `task: detection` only.",
+            ({"order": "cxcywh", "units": "pixels"},),
+        ),
+    ] = Boxes()
 
+    @property
+    def least_confidence(self) -> float:
+        """Confidence under which a class or a thing is not told: the threshold, or what it is for the task."""
+        if self.threshold is not None:
+            return self.threshold
+        return 0.5 if self.task == "detection" else 0.0
 
-def read_model_io(one: Mapping[str, Any], assets: Path | None) -> ModelIO:
-    """Check the section `modelIO`. Paths of labels are relative to `assets`.
-
-    Raises:
-        ConfigProblem: a value is wrong.
-    """
-    prefix = "modelIO."
-    labels = fields.text(one, "labels", prefix=prefix)
-    task = fields.choice(one, "task", ("classification", "detection"), prefix)
-    return ModelIO(
-        task=task,
-        color=fields.choice(one, "color", ("rgb", "bgr"), prefix),
-        resize=fields.choice(one, "resize", ("stretch", "letterbox", "crop"), prefix),
-        margin=fields.whole(one, "margin", 0, low=0, high=255, prefix=prefix),
-        mean=fields.channels(one, "mean", prefix),
-        std=fields.channels(one, "std", prefix, above=0.0),
-        activation=fields.choice(one, "activation", ("auto", "softmax", "sigmoid", "none"), prefix),
-        confidence=fields.choice(one, "confidence", ("probability", "workshop"), prefix),
-        labels=(assets or Path()) / labels if labels else None,
-        class_offset=fields.whole(one, "classOffset", 0, low=0, high=1_000_000, prefix=prefix),
-        top_k=fields.whole(one, "topK", 3, low=1, high=1000, prefix=prefix),
-        threshold=fields.number(one, "threshold", 0.5 if task == "detection" else 0.0, low=0, high=1, prefix=prefix),
-        boxes=_boxes(fields.section(one, "boxes")),
-    )
-
-
-def _boxes(one: Mapping[str, Any]) -> Boxes:
-    prefix = "modelIO.boxes."
-    outputs = tuple(part.strip() for part in fields.text(one, "outputs", prefix=prefix).split(",") if part.strip())
-    wrong = [role for role in outputs if role not in ROLES]
-    if wrong or len(set(outputs)) != len(outputs) or (outputs and not {"boxes", "scores"} <= set(outputs)):
-        raise ConfigProblem(f"{prefix}outputs: has to name boxes and scores, and may name classes and count, each once")
-    return Boxes(
-        outputs=outputs,
-        order=fields.choice(one, "order", ("yxyx", "xyxy", "cxcywh"), prefix),
-        units=fields.choice(one, "units", ("fraction", "pixels"), prefix),
-        most=fields.whole(one, "most", 100, low=1, high=10_000, prefix=prefix),
-        iou=fields.number(one, "iou", 0.5, low=0, high=1, prefix=prefix) if one.get("iou") not in (None, "") else None,
-    )
-
-
-# Where results go, how, and which: the section `publish`.
-
-
-MQTT = ("3.1.1", "5")
+    def faults(self) -> Iterator[Fault]:
+        detection = self.task == "detection"
+        if self.boxes != Boxes() and not detection:
+            mend = "write task: detection, or leave them out"
+            yield Fault("boxes", "only a detector has boxes", mend, tolerated=True)
+        if self.confidence == "workshop" and detection:
+            mend = "write confidence: probability"
+            yield Fault("confidence", "the workshop's number is a classification's", mend, tolerated=True)
+        if self.margin and self.resize != "letterbox":
+            mend = "write resize: letterbox, or leave it out"
+            yield Fault("margin", f"{self.resize} leaves no margins", mend, tolerated=True)
 
 
 @dataclass(frozen=True)
-class Publishing:
-    """How results, the status and metrics are published.
+class Publish:
+    """Where results go, which of them, and what else is told.
 
-    topic: of results, in which `{thing}`, `{stream}` and `{model}` stand for a result's. status_topic, metrics_topic:
-    filled in already, empty for none. qos: of all messages.
-    on_change: publish a stream's result only when its best class, or the set of classes that were detected, is another
-    than in the one published before; every: seconds after which one goes out all the same, 0 for never.
-    threshold: results whose best confidence is lower are not published.
-    mqtt: version of the protocol, where it is spoken directly. expiry: whole seconds for which a broker of MQTT 5 keeps
-    a result for who is away, 0 for as long as it likes.
+    In topics, `{thing}`, `{model}` and, for results, `{stream}` stand for names.
     """
 
-    topic: str = "em/inference"
-    qos: int = 1
-    status_topic: str = ""
-    metrics_topic: str = ""
-    on_change: bool = False
-    every: float = 60.0
-    threshold: float = 0.0
-    mqtt: str = MQTT[0]
-    expiry: int = 0
+    topic: Annotated[
+        str,
+        Key(
+            "MQTT topic",
+            "Of results. No wildcards; `{thing}`, `{stream}` and `{model}` stand for a result's own names. The "
+            "component may publish to exactly the topics that this makes.",
+            ("em/inference", "em/inference/{thing}/{stream}"),
+            shortest=1,
+            longest=topics.LONGEST,
+            sent="always",
+        ),
+    ] = "em/inference"
+    qos: Annotated[
+        Literal[0, 1],
+        Key(
+            "MQTT quality of service",
+            "0: at most once; 1: at least once, spooled by the nucleus while offline.",
+            (1,),
+            sent="always",
+        ),
+    ] = 1
+    status_topic: Annotated[
+        Optional[str],
+        Key(
+            "Topic of the status",
+            "Where the component says how it and its cameras are, as a retained message; `{thing}` and `{model}` stand "
+            "for names. The device's IoT policy has to allow iot:RetainPublish. Without it, no status.",
+            ("em/status/{thing}",),
+            shortest=1,
+            longest=topics.LONGEST,
+        ),
+    ] = None
+    metrics_topic: Annotated[
+        Optional[str],
+        Key(
+            "Topic of the metrics",
+            "Where the counters go, as often as `edge.metrics.every`; `{thing}` and `{model}` stand for names. Without "
+            "it, they are in the log only.",
+            ("em/metrics/{thing}",),
+            shortest=1,
+            longest=topics.LONGEST,
+        ),
+    ] = None
+    on_change: Annotated[
+        bool,
+        Key(
+            "Only changes",
+            "Publish a stream's result only when its best class, or the set of things found, is another than in the "
+            "one before.",
+            (True,),
+        ),
+    ] = False
+    every: Annotated[
+        Time,
+        Key("Sign of life", "With `on_change`: a result goes out after so long all the same; `0s`: never.", ("10m",)),
+    ] = DeviceDuration("1m")
+    threshold: Annotated[
+        float,
+        Key("Threshold", "Results whose best confidence is lower are not published.", (0.5,), low=0, high=1),
+    ] = 0.0
+    mqtt: Annotated[
+        Literal["3.1.1", "5"],
+        Key(
+            "MQTT version",
+            "Where the component talks to a broker itself (`emflow-edge --publish`); in Greengrass the nucleus has its "
+            "own.",
+            ("5",),
+        ),
+    ] = "3.1.1"
+    expiry: Annotated[
+        Time,
+        Key(
+            "Expiry",
+            "How long a broker of MQTT 5 keeps a result for who is away, in whole seconds; `0s`: as long as it likes.",
+            ("1h",),
+            unit="seconds",
+        ),
+    ] = DeviceDuration("0s")
 
-    def same_connection(self, other: Publishing) -> bool:
+    def faults(self) -> Iterator[Fault]:
+        try:
+            expires = self.expiry.seconds > 0
+        except ValueError:
+            return  # told as what it is
+        if expires and self.mqtt != "5":
+            message = f"messages expire in MQTT 5 only, the component speaks {self.mqtt}"
+            yield Fault("expiry", message, 'write mqtt: "5" beside it')
+
+    def topic_faults(self, thing: str, model: str, streams: Sequence[str]) -> Iterator[tuple[str, topics.TopicFault]]:
+        """What is wrong with the topics that these names make, each with the field of its template.
+
+        Args:
+            thing, model: the names of the device and of the model.
+            streams: those of all streams.
+        """
+        shared = {"thing": [thing], "model": [model]}
+        of_results = {"thing": [thing], "stream": streams, "model": [model]}
+        given = (("topic", of_results), ("status_topic", shared), ("metrics_topic", shared))
+        for key, names in given:
+            template = getattr(self, key)
+            wrong = topics.fault(template, names) if template is not None else None
+            if wrong:
+                yield key, wrong
+        filled = {"thing": thing, "model": model}
+        taken = {topics.fill(self.topic, {**filled, "stream": stream}) for stream in streams or ("",)}
+        taken |= {topics.fill(self.metrics_topic or "", filled)}
+        if self.status_topic is not None and topics.fill(self.status_topic, filled) in taken:
+            message = "the status has the topic of something else; it is retained, for whoever comes later"
+            yield "status_topic", topics.TopicFault(message, "give it a topic of its own")
+
+    def filled(self, thing: str, model: str) -> "Publish":
+        """With these names in the topics of the status and the metrics; that of results has one for each."""
+        names = {"thing": thing, "model": model}
+        return dataclasses.replace(
+            self,
+            status_topic=self.status_topic and topics.fill(self.status_topic, names),
+            metrics_topic=self.metrics_topic and topics.fill(self.metrics_topic, names),
+        )
+
+    def same_connection(self, other: "Publish") -> bool:
         """Whether both can be published over one connection: its last will names the status topic."""
-        mine = (self.mqtt, self.expiry, self.qos, self.status_topic)
-        return mine == (other.mqtt, other.expiry, other.qos, other.status_topic)
-
-
-def read_publishing(
-    one: Mapping[str, Any], thing: str = "", model: str = "", streams: Sequence[str] = ()
-) -> Publishing:
-    """Check the section `publish`.
-
-    Args:
-        one: the section.
-        thing, model, streams: the names that topics may be filled with.
-
-    Raises:
-        ConfigProblem: a value is wrong.
-    """
-    shared = {"thing": thing, "model": model}
-    names = {place: [name] for place, name in shared.items()}
-    results = fields.text(one, "topic", "em/inference", prefix="publish.")
-    topics.check(results, "publish.topic", {**names, "stream": streams})
-    others = {}
-    for key in ("statusTopic", "metricsTopic"):
-        template = fields.text(one, key, prefix="publish.")
-        topics.check(template, f"publish.{key}", names)
-        others[key] = topics.fill(template, shared)
-    taken = {topics.fill(results, {**shared, "stream": stream}) for stream in streams or ("",)}
-    if others["statusTopic"] and others["statusTopic"] in {*taken, others["metricsTopic"]}:
-        raise ConfigProblem("publish.statusTopic: results or metrics go there, too; give it a topic of its own")
-    mqtt = fields.choice(one, "mqtt", MQTT, "publish.")
-    expiry = fields.seconds(one, "expiry", "0s", prefix="publish.")
-    if expiry != int(expiry):
-        raise ConfigProblem("publish.expiry: has to be whole seconds")
-    if expiry and mqtt != "5":
-        raise ConfigProblem("publish.expiry: is for MQTT 5; say so in publish.mqtt")
-    return Publishing(
-        topic=results,
-        qos=fields.whole(one, "qos", 1, low=0, high=1, prefix="publish."),
-        status_topic=others["statusTopic"],
-        metrics_topic=others["metricsTopic"],
-        on_change=fields.truth({"publish.onChange": one.get("onChange") or "False"}, "publish.onChange"),
-        every=fields.seconds(one, "every", "1m", prefix="publish."),
-        threshold=fields.number(one, "threshold", 0.0, low=0.0, high=1.0, prefix="publish."),
-        mqtt=mqtt,
-        expiry=int(expiry),
-    )
-
-
-# What is to be seen of a run: the sections `log` and `metrics`.
-
-
-_LEAST = 1.0
+        mine = (self.mqtt, self.expiry.seconds, self.qos, self.status_topic)
+        return mine == (other.mqtt, other.expiry.seconds, other.qos, other.status_topic)
 
 
 @dataclass(frozen=True)
-class Observing:
-    """How a run can be watched.
+class Capture:
+    """Whether the agent is given the tensors of results, and of which."""
 
-    log_format: `text`, or `json` for one object a line; log_level: `info`, `debug` or `warning`; every: seconds between
-    two reports of the counters; port: of the metrics and pictures on 127.0.0.1, 0 for none.
-    """
-
-    log_format: str = "text"
-    log_level: str = "info"
-    every: float = 60.0
-    port: int = 0
-
-
-def read_observing(log: Mapping[str, Any], metrics: Mapping[str, Any]) -> Observing:
-    """Check the sections `log` and `metrics`.
-
-    Raises:
-        ConfigProblem: a value is wrong.
-    """
-    every = fields.seconds(metrics, "every", "1m", prefix="metrics.")
-    if every < _LEAST:
-        raise ConfigProblem("metrics.every: is shorter than a second")
-    return Observing(
-        log_format=fields.choice(log, "format", ("text", "json"), "log."),
-        log_level=fields.choice(log, "level", ("info", "debug", "warning"), "log."),
-        every=every,
-        port=fields.whole(metrics, "port", 0, low=0, high=65535, prefix="metrics."),
-    )
-
-
-# Which results are captured, tensors and all: the section `capture`, or the workshop's `captureData`.
-
-
-KEYS = frozenset(("enabled", "every"))
+    enabled: Annotated[
+        bool,
+        Key(
+            "Capture on",
+            "Hand input and output tensors of results to the agent, which stores them.",
+            (False,),
+            sent="always",
+        ),
+    ] = False
+    every: Annotated[
+        Pace,
+        Key(
+            "How often",
+            "Time between two captures of a stream, or every so many of its results: `50 frames`. `0s` captures all.",
+            ("10s", "50 frames"),
+            sent="always",
+        ),
+    ] = Interval("10s")
 
 
 @dataclass(frozen=True)
-class CaptureSettings:
-    """Whether the agent is given the tensors of results, and of which.
+class Log:
+    """The component's log."""
 
-    every: seconds between two captures of one stream, 0 for every result; every_frames: with n above 0, every n-th
-    result instead.
+    format: Annotated[
+        Literal["text", "json"], Key("Format", "`text` for people, `json` for one object a line.", ("json",))
+    ] = "text"
+    level: Annotated[Literal["info", "debug", "warning"], Key("Level", "The least that is logged.", ("debug",))] = (
+        "info"
+    )
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Counters of frames, results and reconnects, and how long things took."""
+
+    every: Annotated[
+        Time,
+        Key(
+            "How often",
+            "Between two reports in the log, and on `edge.publish.metrics_topic`; at least 1s.",
+            ("5m",),
+            low=1,
+        ),
+    ] = DeviceDuration("1m")
+    port: Annotated[
+        int,
+        Key(
+            "Port",
+            "Of 127.0.0.1, where Prometheus and people find them, with the newest pictures; 0: nowhere.",
+            (9464,),
+            low=0,
+            high=65_535,
+        ),
+    ] = 0
+
+
+AGENT_SOCKET = "/tmp/sagemaker_edge_agent_example.sock"  # noqa: S108 the workshop's path
+
+
+@dataclass(frozen=True)
+class EdgeConfiguration:
+    """The whole configuration of the edge component, as a deployment merges it.
+
+    The workshop's keys at its top level (`rtspStreamURL`, `captureData`, `quantization`) mean the same as ours, so that
+    a deployment made by hand works too.
     """
 
-    enabled: bool = False
-    every: float = 10.0
-    every_frames: int = 0
+    model_name: Annotated[
+        str,
+        Key(
+            "Model name",
+            "The name to load the model under.",
+            ("mobilenetv2-224-10-quant",),
+            pattern=r"[a-zA-Z0-9](-*[a-zA-Z0-9])*",
+            message="Letters, digits, and single dashes inside.",
+            flag="-m",
+        ),
+    ]
+    model_component: Annotated[
+        Optional[str],
+        Key(
+            "Model component",
+            "Component whose work folder holds the model; with a slash in it, that folder itself. The recipe of "
+            "`emflow render` gives it on the command line.",
+            ("mobilenetv2_224_quantized_model_component",),
+            wire="modelComponentName",
+            flag="-c",
+        ),
+    ] = None
+    agent_socket: Annotated[str, Key("Socket", "Path of the agent's Unix socket.", (AGENT_SOCKET,), sent="always")] = (
+        AGENT_SOCKET
+    )
+    capture_data: Annotated[
+        Optional[bool],
+        Key("Capture on", "The workshop's word for `capture.enabled`.", ("True",), flag="-a"),
+    ] = None
+    quantization: Annotated[
+        Optional[bool],
+        Key("Quantised", "Whether the model is quantised; the model says so itself.", ("True",), flag="-q"),
+    ] = None
+    rtsp_stream_url: Annotated[
+        Optional[str],
+        Key(
+            "Camera",
+            "The workshop's word for one stream, whose name is `camera`.",
+            ("rtspt://192.168.1.20/stream1",),
+            wire="rtspStreamURL",
+            secret=True,
+            flag="-s",
+        ),
+    ] = field(default=None, repr=False)
+    streams: Annotated[
+        tuple[Stream, ...],
+        Key(
+            "Cameras", "At least one, unless `rtspStreamURL` is one.", ([{"name": "front", "url": "rtsp://10.0.0.7/"}],)
+        ),
+    ] = ()
+    model_io: Annotated[
+        ModelIO,
+        Key(
+            "Into and out of the model",
+            "How pixels become the model's input, and its output becomes a label. `labels` is a path in the "
+            "component's artifacts.",
+            ({"color": "rgb", "labels": "labels.txt", "classOffset": "1"},),
+            wire="modelIO",
+            sent="always",
+        ),
+    ] = ModelIO()
+    publish: Annotated[
+        Publish,
+        Key(
+            "Results",
+            "Where results go, which of them, and what else is told.",
+            ({"topic": "em/inference"},),
+            sent="always",
+        ),
+    ] = Publish()
+    capture: Annotated[
+        Capture,
+        Key(
+            "Data capture",
+            "Which results' tensors the agent is given.",
+            ({"enabled": "false"},),
+            closed=True,
+            sent="always",
+        ),
+    ] = Capture()
+    log: Annotated[Log, Key("Log", "The component's log.", ({"format": "json"},))] = Log()
+    metrics: Annotated[
+        Metrics, Key("Metrics", "Counters, and how long things took.", ({"every": "1m", "port": "9464"},))
+    ] = Metrics()
+    version: Annotated[
+        str, Key("Component version", "Stands in every result as `version`.", ("1.0.0",), sent="always")
+    ] = "0.0.0"
+
+    def faults(self) -> Iterator[Fault]:
+        if not self.model_component:
+            yield Fault("model_component", "is missing (-c)")
+        wrong = why_not(self.rtsp_stream_url) if self.rtsp_stream_url else None
+        if wrong:
+            yield Fault("rtsp_stream_url", str(wrong))
+        names = [stream.name for stream in self.streams]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            yield Fault("streams", f"the name {twice!r} is given twice")
 
 
-def read_capture(config: Mapping[str, Any]) -> CaptureSettings:
-    """Check `capture` and `captureData`, which means `capture.enabled`.
+KNOWN = frozenset({"accessControl"}) | {field.wire for field in fields(EdgeConfiguration)}
+"""What may stand in a configuration; `accessControl` is for the nucleus."""
+
+
+def read_edge_configuration(config: Mapping[str, Any]) -> EdgeConfiguration:
+    """Check a whole configuration. In what is returned the workshop's keys have become ours.
 
     Raises:
-        ConfigProblem: a value is wrong, or the two contradict each other.
+        ConfigProblem: a value is missing or wrong, or two contradict each other; the message names the key.
     """
-    one = fields.section(config, "capture")
-    unknown = sorted(set(one) - KEYS)
-    if unknown:
-        raise ConfigProblem(f"capture.{unknown[0]}: means nothing; there are {' and '.join(sorted(KEYS))}")
-    enabled = _truth(one.get("enabled"), "capture.enabled")
-    workshop = _truth(config.get("captureData"), "captureData")
-    if enabled is not None and workshop is not None and enabled != workshop:
-        raise ConfigProblem("capture.enabled and captureData contradict each other: keep one of them")
-    every, every_frames = fields.every(one, "every", "10s", "capture.")
-    return CaptureSettings(bool(workshop if enabled is None else enabled), every, every_frames)
-
-
-def _truth(value: Any, key: str) -> bool | None:
-    return None if value in (None, "") else fields.truth({key: value}, key)
+    found = from_configuration(EdgeConfiguration, config, "")
+    streams, capture = found.streams, found.capture
+    if streams and found.rtsp_stream_url:
+        raise ConfigProblem("streams and rtspStreamURL are both given: keep one of them")
+    if not streams:
+        if not found.rtsp_stream_url:
+            raise ConfigProblem("streams: there is none; give at least one, or rtspStreamURL, or -s")
+        streams = (Stream("camera", found.rtsp_stream_url),)
+    if found.capture_data is not None:
+        said = (config.get("capture") or {}).get("enabled")
+        if said not in (None, "") and capture.enabled != found.capture_data:
+            raise ConfigProblem("capture.enabled and captureData contradict each other: keep one of them")
+        capture = dataclasses.replace(capture, enabled=found.capture_data)
+    return dataclasses.replace(found, streams=streams, capture=capture)

@@ -12,9 +12,14 @@ RTSP = ("rtsp", "rtspt", "rtsps")
 HTTP = ("http", "https")
 LOCAL = ("v4l2", "file")
 SCHEMES = (*RTSP, *HTTP, *LOCAL)
+GSTREAMER = "gstreamer:"
+"""Stands for the URL where a pipeline is the whole source."""
 PORTS = {"rtsp": 554, "rtspt": 554, "rtsps": 322, "http": 80, "https": 443}
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]{0,20}")
 # Host and port, then path segments of plain words only: `/user=admin_password=…` is a path on some cameras.
 _PLAIN = re.compile(r"[\w.:~%\[\]-]*(?:/[\w.~%-]*(?=[/?#]|$))*")
+_WITH_PORT = re.compile(r"(?:\[[^]/?#@]*\]|[^]\[:/?#@]*):[^/?#]*(?:[/?#].*)?", re.DOTALL)
+_EXAMPLES = {"v4l2": "v4l2:///dev/video0", "file": "file:///var/lib/video.mp4"}
 _AUTHORITY = re.compile(r"(?P<host>\[[^]/?#@]*\]|[^]\[:/?#@]*)(?::(?P<port>[0-9]{0,5}))?(?P<path>[/?#].*)?", re.DOTALL)
 
 
@@ -40,6 +45,27 @@ class Place:
         return host if self.port == PORTS.get(self.scheme) else f"{host}:{self.port}"
 
 
+class UnknownScheme(ValueError):
+    """A URL begins with what the component does not read; `scheme` is that, or empty where it is no scheme."""
+
+    def __init__(self, scheme: str) -> None:
+        what = f"an address with {scheme}:" if scheme else "a path"
+        known = ", ".join(f"{one}://" for one in SCHEMES)
+        super().__init__(f"is {what}, which the component cannot read; it reads {known} and {GSTREAMER}")
+        self.scheme = scheme
+
+
+def why_not(url: str) -> ValueError | None:
+    """What is wrong with a stream's URL, in words without the URL; None when nothing is."""
+    if url.lower() == GSTREAMER:
+        return None
+    try:
+        split(url)
+    except ValueError as error:
+        return error
+    return None
+
+
 def split(url: str) -> Place:
     """Take a URL apart. A password may hold `/`, `?`, `#` and `@` as they are, because people write it so.
 
@@ -49,16 +75,17 @@ def split(url: str) -> Place:
     scheme, colon, rest = url.partition("://")
     scheme = scheme.lower()
     if not colon or scheme not in SCHEMES:
-        raise ValueError(f"has to begin with {', '.join(f'{one}://' for one in SCHEMES)} or be gstreamer:")
+        raise UnknownScheme(scheme if colon and _SCHEME.fullmatch(scheme) else "")
     if scheme in LOCAL:
         path = unquote(rest)
         if not path.startswith("/"):
-            raise ValueError(f"names no path: three slashes, as in {scheme}:///dev/video0")
+            raise ValueError(f"names no path on the device, with three slashes: {_EXAMPLES[scheme]}")
         return Place(scheme, "", 0, path)
     readings = ((before, _AUTHORITY.fullmatch(place)) for before, place in _readings(rest))
     credentials, match = next((one for one in readings if one[1] and _is_port(one[1].group("port"))), ("", None))
     if match is None:
-        raise ValueError("is not a URL")
+        wrong_port = any(_WITH_PORT.fullmatch(place) for _, place in _readings(rest))
+        raise ValueError("has no valid port" if wrong_port else "is no address")
     host = match.group("host").strip("[]")
     try:
         # What looking it up does first, and stumbles over: an empty label, or one of over 63 characters.
@@ -66,7 +93,7 @@ def split(url: str) -> Place:
     except UnicodeError as error:
         raise ValueError("names a host that cannot be one") from error
     if not host:
-        raise ValueError("names no host")
+        raise ValueError("has no host")
     user, _, password = credentials.partition(":")
     port = int(match.group("port") or PORTS[scheme])
     return Place(scheme, host, port, match.group("path") or "", unquote(user), unquote(password))
@@ -89,7 +116,7 @@ def redacted(url: str) -> str:
     """The URL without whatever may be a secret: cameras take passwords before the host, in the query, in the path."""
     scheme, colon, rest = url.partition("://")
     if not colon:
-        return "gstreamer:" if url.lower() == "gstreamer:" else "***"
+        return GSTREAMER if url.lower() == GSTREAMER else "***"
     # Not urlsplit: people write passwords that hold `/`, `?` or `#` as they are, and it would show their end as a path.
     _, at, place = rest.rpartition("@")
     kept = _PLAIN.match(place)

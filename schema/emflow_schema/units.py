@@ -1,13 +1,65 @@
-"""Quantities with their unit: durations such as `250ms`, `1s`, `15m`, `1h`, and numbers of frames."""
+"""Quantities as people write them, with their unit: `250ms`, `1.5 h`, `5 frames`.
+
+Each type is the text itself, so it goes into files and messages as it was written, and knows what the text means.
+Nothing is checked when one is made: a workflow with a mistake in it is a workflow too, and is told about all of them.
+"""
 
 from __future__ import annotations
 
 import re
 
-DURATION = r"^[0-9]+(\.[0-9]+)?(ms|s|m|h|d)$"
-"""The same pattern as in the schema."""
-
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+YEAR = 366 * 86400.0
+"""The longest that anything waits, in seconds."""
+
+
+class Duration(str):
+    """A duration such as `250ms`, `15m` or `30d`."""
+
+    PATTERN = r"[0-9]+(\.[0-9]+)?(ms|s|m|h|d)"
+    __slots__ = ()
+
+    @property
+    def seconds(self) -> float:
+        """How long it is.
+
+        Raises:
+            ValueError: the text is no duration.
+        """
+        return seconds(self)
+
+
+class DeviceDuration(Duration):
+    """A duration as the device reads it: no days, a blank before the unit if one likes, and `0` needs no unit."""
+
+    PATTERN = r"0(\.0)?|[0-9]+(\.[0-9]+)?\s*(ms|s|m|h)"
+    __slots__ = ()
+
+    @property
+    def seconds(self) -> float:
+        return _read(self, self.PATTERN)
+
+
+class Interval(str):
+    """How often: a duration as the device reads it, or every so many frames, as in `5 frames`."""
+
+    PATTERN = rf"{DeviceDuration.PATTERN}|(?!0+\s*f)[0-9]{{1,9}}\s*frames?"
+    __slots__ = ()
+
+    @property
+    def frames(self) -> int:
+        """Every how many frames; 0 where it is a duration."""
+        return frames(self) or 0
+
+    @property
+    def seconds(self) -> float:
+        """The duration; 0 where it is a number of frames, or as often as can be.
+
+        Raises:
+            ValueError: the text is neither.
+        """
+        return 0.0 if self.frames else _read(self, DeviceDuration.PATTERN)
 
 
 def seconds(text: str) -> float:
@@ -16,13 +68,18 @@ def seconds(text: str) -> float:
     Raises:
         ValueError: it is no number with one of the units ms, s, m, h, d.
     """
-    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)", text)
-    if not match:
-        raise ValueError(f"{text!r} is no duration")
-    return float(match[1]) * _SECONDS[match[2]]
+    return _read(text, Duration.PATTERN)
 
 
 def frames(text: str) -> int | None:
     """How many frames `5 frames` are; None where the text is no number of frames."""
-    match = re.fullmatch(r"([1-9][0-9]{0,8}) frames?", text)
-    return int(match[1]) if match else None
+    match = re.fullmatch(r"([0-9]{1,9})\s*frames?", text)
+    return (int(match[1]) or None) if match else None
+
+
+def _read(text: str, pattern: str) -> float:
+    if not re.fullmatch(pattern, text):
+        raise ValueError(f"{str(text)!r} is no duration")
+    number = re.match(r"[0-9.]+", text)
+    unit = text[number.end() :].strip() if number else ""
+    return float(number[0]) * _SECONDS[unit or "s"] if number else 0.0

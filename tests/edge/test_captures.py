@@ -20,10 +20,11 @@ from emflow_edge.pipeline import Pipeline, Work
 from emflow_edge.results.message import Result
 from emflow_edge.settings.config import Settings
 from emflow_proto import messages as m
-from emflow_schema.edge_config import CaptureSettings, Stream
+from emflow_schema.edge_config import Capture, Stream
+from emflow_schema.units import Interval
 from support import until
 
-OFF, EACH = CaptureSettings(False), CaptureSettings(True, 0.0, 0)
+OFF, EACH = Capture(False), Capture(True, Interval("0s"))
 
 
 class Keeping(Answering):
@@ -48,7 +49,7 @@ class Run:
         self.keeping, self.counters, self.results = Keeping(), Counters(), list[Result]()
         self.stop, self._problems = threading.Event(), list[object]()
         self.source = Frames(self.counters)
-        stream = Stream("front", "rtsp://camera/1", every=0.0)
+        stream = Stream("front", "rtsp://camera/1", every=Interval("0s"))
         self._settings = Settings("net", folder, (stream,))
         self._agent = Agent(str(folder / "a.sock"), "net", folder, threading.Event())
         emit, lost, finished = self.results.append, threading.Event().set, self._problems.append
@@ -60,7 +61,7 @@ class Run:
         self.use(OFF)
         self._pipeline.start()
 
-    def use(self, capture: CaptureSettings) -> None:
+    def use(self, capture: Capture) -> None:
         settings = dataclasses.replace(self._settings, capture=capture)
         self._pipeline.use(Work(self._agent, fit(self._agent.ready(), settings), settings))
 
@@ -108,7 +109,7 @@ def test_a_capture_has_what_went_in_and_came_out_of_one_inference(run: Run) -> N
 
 def test_it_is_switched_on_and_off_while_the_loop_runs(run: Run) -> None:
     run.see(1)
-    run.use(CaptureSettings(True, 0.0, 2))
+    run.use(Capture(True, Interval("2 frames")))
     for brightness in (2, 3, 4):
         run.see(brightness)
         until(lambda: run.counted("captures") == len(run.keeping.captures))

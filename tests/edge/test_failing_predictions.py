@@ -17,6 +17,7 @@ from emflow_edge.vision.preprocess import Preprocess
 from emflow_proto import messages as m
 from emflow_schema.edge_config import Stream
 from emflow_schema.errors import EdgeProblem
+from emflow_schema.units import Interval
 from support import until
 
 FIVE = m.TensorMetadata(name=b"classes", data_type=m.DataType.FLOAT32, shape=[1, 5])
@@ -30,7 +31,7 @@ class Running:
         self.component = Component("thing", lambda _: StdoutOutlet(), lambda _: ("", ""), self.ended.append)
         self.source = Frames(self.component.counters.of("front"))
         monkeypatch.setattr("emflow_edge.component.Camera", lambda *_: self.source)
-        stream = Stream("front", "rtsp://camera/1", every=0.0)
+        stream = Stream("front", "rtsp://camera/1", every=Interval("0s"))
         self.component.start(Settings("net", folder, (stream,), agent_socket=str(folder / "a.sock")))
 
     def count(self, name: str) -> int:

@@ -18,6 +18,7 @@ from emflow_edge.settings.config import Settings
 from emflow_proto import messages as m
 from emflow_schema.edge_config import ModelIO, Stream
 from emflow_schema.errors import EdgeProblem
+from emflow_schema.units import Interval
 from support import until
 
 
@@ -50,7 +51,7 @@ def running(tmp_path: Path, absent_port: int) -> Iterator[Running]:
 
 
 def slower(settings: Settings) -> Settings:
-    return dataclasses.replace(settings, streams=(dataclasses.replace(settings.streams[0], every=5.0),))
+    return dataclasses.replace(settings, streams=(dataclasses.replace(settings.streams[0], every=Interval("5s")),))
 
 
 def mislabelled(settings: Settings, folder: Path) -> Settings:

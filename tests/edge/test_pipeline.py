@@ -20,6 +20,7 @@ from emflow_edge.results.message import Result
 from emflow_edge.settings.config import Settings
 from emflow_schema.edge_config import Stream
 from emflow_schema.errors import EdgeProblem
+from emflow_schema.units import Interval
 from support import until
 
 
@@ -30,8 +31,8 @@ class Run:
         self.answering, self.folder = answering, folder
         self.counters, self.timings = Counters(), Timings()
         self.source = Frames(self.counters)
-        self.stream = Stream("front", "rtsp://camera/1", **{"every": 0.0, **stream})
-        self.source.cadence.change(self.stream.every, self.stream.every_frames)
+        self.stream = Stream("front", "rtsp://camera/1", **{"every": Interval("0s"), **stream})
+        self.source.cadence.change(self.stream.every.seconds, self.stream.every.frames)
         self.results: list[Result] = []
         self.problems: list[EdgeProblem] = []
         self.lost = threading.Event()
@@ -175,7 +176,7 @@ def test_a_rate_in_frames_takes_every_so_manyth(run: Callable[..., Run]) -> None
         seen.append(brightness)
         return NUMBERS
 
-    one = run(answer, every_frames=5)
+    one = run(answer, every=Interval("5 frames"))
     for number in range(1, 21):
         one.source.put(number)
         until(lambda number=number: one.handled() == number)
@@ -183,12 +184,12 @@ def test_a_rate_in_frames_takes_every_so_manyth(run: Callable[..., Run]) -> None
 
 
 def test_a_rate_that_changes_counts_from_the_next_frame_on(run: Callable[..., Run]) -> None:
-    one = run(lambda _: NUMBERS, every=3600.0)
+    one = run(lambda _: NUMBERS, every=Interval("3600s"))
     one.source.put()
     until(lambda: one.now("inferred") == 1)
     one.source.put()
     until(lambda: one.now("skipped") == 1)
-    one.pipeline.change_rate(Stream("front", "rtsp://camera/1", every=0.0))
+    one.pipeline.change_rate(Stream("front", "rtsp://camera/1", every=Interval("0s")))
     for number in range(2, 5):
         one.source.put()
         until(lambda number=number: one.now("inferred") == number)

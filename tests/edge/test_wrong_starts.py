@@ -59,7 +59,7 @@ def test_labels_that_do_not_fit_the_model_end_it_with_one_line(edge: "Edge", tmp
     ("arguments", "message"),
     [
         (["-m", "net"], "modelComponentName: is missing (-c)"),
-        (["-s", "rtsp://u:secret@:99999/1", "-m", "net", "-c", "m"], "rtspStreamURL: is not a URL"),
+        (["-s", "rtsp://u:secret@:99999/1", "-m", "net", "-c", "m"], "rtspStreamURL: has no valid port"),
         (["--publish", "greengrass"], "--publish: greengrass works only in a component that Greengrass started"),
         (["--config", "/nowhere.json"], "--config: /nowhere.json cannot be read: No such file or directory"),
     ],

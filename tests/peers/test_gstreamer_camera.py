@@ -18,6 +18,7 @@ from emflow_edge.camera import gstreamer
 from emflow_edge.camera.reader import Camera, Frame
 from emflow_edge.metrics.counters import Counters
 from emflow_schema.edge_config import Stream
+from emflow_schema.units import DeviceDuration, Interval
 from support import Process, until
 
 pytestmark = pytest.mark.peer
@@ -47,7 +48,9 @@ class Told:
 class Watched(Camera):
     def __init__(self, url: str, **settings: Any) -> None:
         self.counters, self.stop, self.told = Counters(), threading.Event(), Told()
-        super().__init__(Stream("peer", url, **{"every": 0.0, **settings}), self.counters, self.stop, self.told)
+        super().__init__(
+            Stream("peer", url, **{"every": Interval("0s"), **settings}), self.counters, self.stop, self.told
+        )
 
     def __enter__(self) -> Watched:
         self.start()
@@ -116,7 +119,7 @@ def test_it_speaks_tls_and_its_certificate_is_verified(gstreamer_camera: Serve, 
 @pytest.mark.parametrize("transport", ["tcp", "udp"])
 def test_killed_and_restarted_with_another_size_it_is_seen_again(gstreamer_camera: Serve, transport: str) -> None:
     server, url = gstreamer_camera()
-    with Watched(url, transport=transport, read_timeout=1.0) as camera:
+    with Watched(url, transport=transport, read_timeout=DeviceDuration("1s")) as camera:
         camera.next()
         server.end(signal.SIGKILL)
         until(lambda: camera.told.reasons, what="its end noticed")
@@ -132,7 +135,7 @@ def test_killed_and_restarted_with_another_size_it_is_seen_again(gstreamer_camer
 @pytest.mark.parametrize("transport", ["tcp", "udp"])
 def test_stalled_with_its_connection_open_it_is_left_and_found_again(gstreamer_camera: Serve, transport: str) -> None:
     server, url = gstreamer_camera()
-    with Watched(url, transport=transport, read_timeout=1.0) as camera:
+    with Watched(url, transport=transport, read_timeout=DeviceDuration("1s")) as camera:
         camera.next()
         server.popen.send_signal(signal.SIGSTOP)
         try:
@@ -148,8 +151,8 @@ def test_stalled_with_its_connection_open_it_is_left_and_found_again(gstreamer_c
 
 def test_at_one_frame_a_second_only_its_key_frames_are_decoded(gstreamer_camera: Serve) -> None:
     _, url = gstreamer_camera("--keys", "15")
-    with Watched(url, every=1.0) as camera:
-        moments: list[Any] = []
+    with Watched(url, every=Interval("1s")) as camera:
+        moments = []
         while len(moments) < 6:
             frame = camera.next()
             camera.cadence.taken(frame.at, frame.number)
@@ -162,10 +165,11 @@ OPENCV = """
 import json, sys, threading
 from emflow_edge.camera.reader import Camera
 from emflow_schema.edge_config import Stream
+from emflow_schema.units import Interval
 from emflow_edge.metrics.counters import Counters
 
 stop = threading.Event()
-camera = Camera(Stream("peer", every=0.0, **json.loads(sys.argv[1])), Counters(), stop)
+camera = Camera(Stream("peer", every=Interval("0s"), **json.loads(sys.argv[1])), Counters(), stop)
 camera.start()
 for _ in range(5):
     print(camera.frames.take(20).image.shape, flush=True)

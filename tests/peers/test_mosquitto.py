@@ -1,4 +1,4 @@
-"""Publishing to Mosquitto in MQTT 3.1.1 and 5: restarted, slow, over TLS; last will and retained status."""
+"""Publish to Mosquitto in MQTT 3.1.1 and 5: restarted, slow, over TLS; last will and retained status."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ from emflow_edge.metrics.latencies import Timings
 from emflow_edge.results.mqtt import mqtt_outlet
 from emflow_edge.results.publisher import Publisher
 from emflow_edge.results.sinks import Destination
-from emflow_schema.edge_config import Publishing
+from emflow_schema.edge_config import Publish
+from emflow_schema.units import DeviceDuration
 from peers.mosquitto import LateAnswers, Listener, Mosquitto, listening, program
 from support import Process, until
 
@@ -53,7 +54,7 @@ def absent_port() -> int:
 class Out:
     """A publisher to a broker, and what it counted and said."""
 
-    def __init__(self, to: Destination, publishing: Publishing, **options: Any) -> None:
+    def __init__(self, to: Destination, publishing: Publish, **options: Any) -> None:
         self.counters, self.troubles = Counters(), list[str]()
         told = lambda what: self.troubles.append(str(what)) if what else None  # noqa: E731
         self.publisher = Publisher(
@@ -96,7 +97,7 @@ def test_a_broker_that_is_killed_and_comes_back_gets_the_newest_first(
     start: Start, tmp_path: Path, version: str
 ) -> None:
     broker = Mosquitto(start, tmp_path)
-    out = Out(plain(broker.port), Publishing(mqtt=version), depth=3)
+    out = Out(plain(broker.port), Publish(mqtt=version), depth=3)
     with listening(broker.port, "em/#") as before:
         for number in range(5):
             out.put(1)
@@ -118,7 +119,7 @@ def test_a_broker_that_is_killed_and_comes_back_gets_the_newest_first(
 @BOTH
 def test_what_was_kept_arrives_newest_first(start: Start, tmp_path: Path, absent_port: int, version: str) -> None:
     broker = Mosquitto(start, tmp_path)
-    out = Out(plain(absent_port), Publishing(mqtt=version), depth=4)
+    out = Out(plain(absent_port), Publish(mqtt=version), depth=4)
     until(lambda: out.troubles, what="it to notice that nobody is there")
     out.put(10)
     with listening(broker.port, "em/#") as listener:
@@ -136,7 +137,7 @@ def test_what_was_kept_arrives_newest_first(start: Start, tmp_path: Path, absent
 def test_a_broker_that_answers_late_gets_everything_in_order(start: Start, tmp_path: Path, version: str) -> None:
     broker = Mosquitto(start, tmp_path)
     late = LateAnswers(broker.port, 0.1)
-    out = Out(plain(late.port), Publishing(mqtt=version), depth=5)
+    out = Out(plain(late.port), Publish(mqtt=version), depth=5)
     with listening(broker.port, "em/#") as listener:
         out.put(1)
         out.published(1)
@@ -160,7 +161,7 @@ def test_over_tls_a_client_with_a_certificate_is_let_in_and_one_without_is_not(
     mine = certificates.client
     known = Destination("mqtt", "127.0.0.1", broker.port, True, mine.cert, mine.key, certificates.ca)
     stranger = Destination("mqtt", "127.0.0.1", broker.port, True, ca=certificates.ca)
-    publishing = Publishing(mqtt=version)
+    publishing = Publish(mqtt=version)
     with listening(broker.port, "em/#", certificates) as listener:
         kept_out = Out(stranger, publishing)
         kept_out.put(1)
@@ -181,7 +182,7 @@ def test_a_server_that_nobody_vouches_for_gets_nothing(start: Start, tmp_path: P
     broker = Mosquitto(start, tmp_path, theirs)
     client = theirs.client
     to = Destination("mqtt", "127.0.0.1", broker.port, True, client.cert, client.key, mine.ca)
-    out = Out(to, Publishing(mqtt=version))
+    out = Out(to, Publish(mqtt=version))
     out.put(1)
     until(lambda: out.troubles, what="it to be told")
     assert re.search("TLS|certificate", out.troubles[0])
@@ -191,7 +192,7 @@ def test_a_server_that_nobody_vouches_for_gets_nothing(start: Start, tmp_path: P
 
 def test_in_mqtt_5_a_result_is_json_that_expires(start: Start, tmp_path: Path) -> None:
     broker = Mosquitto(start, tmp_path)
-    out = Out(plain(broker.port), Publishing(mqtt="5", expiry=90))
+    out = Out(plain(broker.port), Publish(mqtt="5", expiry=DeviceDuration("90s")))
     with listening(broker.port, "em/#") as listener:
         out.put(1)
         arrived = listener.next()
@@ -201,7 +202,7 @@ def test_in_mqtt_5_a_result_is_json_that_expires(start: Start, tmp_path: Path) -
 
 def test_in_mqtt_5_a_topic_that_is_refused_is_counted_and_the_others_go_on(start: Start, tmp_path: Path) -> None:
     broker = Mosquitto(start, tmp_path, rules=("topic read em/#", "topic write em/front"))
-    out = Out(plain(broker.port), Publishing("em/{stream}", mqtt="5"))
+    out = Out(plain(broker.port), Publish("em/{stream}", mqtt="5"))
     with listening(broker.port, "em/#") as listener:
         out.put(1, stream="side")
         out.put(1, stream="front")
@@ -219,7 +220,7 @@ def test_whatever_becomes_of_the_broker_every_result_is_counted_once(
     chance = random.Random(4)
     broker = Mosquitto(start, tmp_path)
     late = LateAnswers(broker.port, 0.02)
-    out = Out(plain(late.port), Publishing(mqtt=version, threshold=0.5), depth=10)
+    out = Out(plain(late.port), Publish(mqtt=version, threshold=0.5), depth=10)
     for _ in range(3):
         for _ in range(60):
             out.put(1, confidence=chance.choice([0.4, 0.6, 0.8]))

@@ -18,7 +18,8 @@ from emflow.workflow import Workflow, load
 from emflow_agent.settings import config as of_agent
 from emflow_agent.settings.config import Layer
 from emflow_edge.settings.config import Settings, settings, unknown_keys
-from emflow_schema.edge_config import Boxes, ModelIO, Observing, Publishing, Stream
+from emflow_schema.edge_config import Boxes, Capture, Log, Metrics, ModelIO, Publish, Secret, Stream
+from emflow_schema.units import DeviceDuration, Duration, Interval
 
 WORKFLOWS = Path(__file__).parents[2] / "workflows"
 SECRET = "arn:aws:secretsmanager:us-east-1:123456789012:secret:camera-AbCdEf"
@@ -59,8 +60,8 @@ def test_what_the_workflow_leaves_out_is_as_the_component_has_it(with_edge) -> N
     workflow = with_edge()
     found = read(workflow)
     assert found.streams == (Stream(name="front", url="rtsp://camera/1"),)
-    assert (found.model_io, found.publish, found.observing) == (ModelIO(), Publishing(), Observing())
-    assert found.capture == type(found.capture)()
+    assert (found.model_io, found.publish, found.log, found.metrics) == (ModelIO(), Publish(), Log(), Metrics())
+    assert found.capture == Capture()
     # Only what was always there, so that a deployment shows what is special about it.
     assert set(application_configuration(workflow, "1.0.0")["publish"]) == {"topic", "qos"}
 
@@ -89,9 +90,12 @@ def test_every_setting_of_a_stream_arrives(with_edge) -> None:
     }
     workflow = with_edge(streams=[given])
     (stream,) = read(workflow).streams
-    plain: dict[str, Any] = {key: given[key] for key in ("name", "url", "transport", "backend", "pipeline")}
-    times: dict[str, Any] = {"open_timeout": 10.0, "read_timeout": 1.5, "frozen_after": 300.0, "black_after": 0.0}
-    assert stream == Stream(**plain, **times, every=0.0, every_frames=5, secret=SECRET)
+    plain = {key: given[key] for key in ("name", "url", "transport", "backend", "pipeline")}
+    names = ("open_timeout", "read_timeout", "frozen_after", "black_after")
+    times = {name: DeviceDuration(given[name]) for name in names}
+    assert stream == Stream(**plain, **times, every=Interval("5 frames"), credentials=Secret(SECRET))
+    assert [times[name].seconds for name in names] == [10.0, 1.5, 300.0, 0.0]
+    assert (stream.every.seconds, stream.every.frames) == (0.0, 5)
     assert {type(value) for value in texts(application_configuration(workflow, "1.0.0"))} == {str}
 
 
@@ -137,8 +141,8 @@ def test_every_setting_of_the_model_arrives(with_edge) -> None:
 
 
 def test_a_threshold_that_is_not_given_is_the_tasks(with_edge) -> None:
-    assert read(with_edge(model_io={"task": "detection"})).model_io.threshold == 0.5
-    assert read(with_edge(model_io={"task": "detection", "threshold": 0})).model_io.threshold == 0.0
+    assert read(with_edge(model_io={"task": "detection"})).model_io.least_confidence == 0.5
+    assert read(with_edge(model_io={"task": "detection", "threshold": 0})).model_io.least_confidence == 0.0
 
 
 def test_every_setting_of_publishing_and_watching_arrives(with_edge) -> None:
@@ -161,10 +165,11 @@ def test_every_setting_of_publishing_and_watching_arrives(with_edge) -> None:
             metrics={"every": "5m", "port": 9464},
         )
     )
-    filled: dict[str, Any] = {"status_topic": "em/status/Core-001", "metrics_topic": "em/metrics/scenes-224-quant"}
-    assert found.publish == Publishing(**{**publish, **filled, "every": 600.0, "expiry": 3600})
-    assert found.observing == Observing("json", "debug", 300.0, 9464)
-    assert (found.capture.enabled, found.capture.every_frames) == (True, 50)
+    filled = {"status_topic": "em/status/Core-001", "metrics_topic": "em/metrics/scenes-224-quant"}
+    assert found.publish == Publish(**{**publish, **filled})
+    assert (found.publish.every.seconds, found.publish.expiry.seconds) == (600.0, 3600.0)
+    assert (found.log, found.metrics.every.seconds, found.metrics.port) == (Log("json", "debug"), 300.0, 9464)
+    assert (found.capture.enabled, found.capture.every.frames) == (True, 50)
 
 
 def test_the_agents_own_settings_arrive_by_the_names_that_it_has(with_edge, tmp_path: Path) -> None:
@@ -224,12 +229,13 @@ def test_an_agent_without_special_settings_gets_the_workshops_twelve(demo: Workf
 
 def test_every_key_of_the_workflows_open_agent_is_a_setting_of_the_agent(demo: Workflow) -> None:
     """By setting each to something else than its default."""
-    other: dict[type, Any] = {bool: True, int: 2, str: "x", dict: {"A": "b"}, tuple: ("/x",), type(None): "vx"}
+    other: dict[type, Any] = {int: 2, str: "x", dict: {"A": "b"}, tuple: ("/x",), type(None): "vx"}
+    other[Duration] = Duration("2m")
     own = demo.edge.agent.open
     changes: dict[str, Any] = {
         field.name: not value if isinstance(value := getattr(own, field.name), bool) else other[type(value)]
         for field in dataclasses.fields(own)
-    } | {"threads": 2, "metrics_period": "2m"}
+    } | {"threads": 2}
     edge = dataclasses.replace(demo.edge, agent=dataclasses.replace(demo.edge.agent, open=type(own)(**changes)))
     extra = set(agent_settings(dataclasses.replace(demo, edge=edge))) - set(agent_settings(demo))
     assert len(extra) == len(changes)

@@ -68,7 +68,7 @@ BUCKET = '"{{ vars.prefix }}-components"'
         ("EM042", STREAM, f"{STREAM}\n{STREAM.replace('front', '§front')}", "'front' is here twice"),
         ("EM042", *edge("component: {name: §scenes_component}"), "here twice"),
         ("EM044", BUCKET, "§acme-sagemaker-results", "both buckets are"),
-        ("EM050", STREAM, f"{STREAM[:-1]}, every: §1 s}}", "'1 s' is no duration"),
+        ("EM050", STREAM, f"{STREAM[:-1]}, every: §1 x}}", "'1 x' is no duration"),
         ("EM050", *cloud("role: {credential_duration: §14m}"), "between 900s and 43200s, this is 14m"),
         ("EM050", *cloud("role: {credential_duration: §13h}"), "between 900s and 43200s, this is 13h"),
         ("EM050", CAPTURE, "    push_period: §1500ms", "has to be whole seconds"),

@@ -1,132 +1,128 @@
-"""The JSON Schema against the classes: the same keys, the same defaults, and help for every key."""
+"""The JSON Schemas: made from the classes, right in themselves, and with help for every key."""
 
 from __future__ import annotations
 
-import dataclasses
+import importlib.util
 import re
-import types
-import typing
-from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
 
-import msgspec
 import pytest
 from jsonschema import Draft202012Validator
 
 import emflow_schema
-from emflow.workflow import Workflow
-from emflow.workflow.model import DEVICE_NAME
-from emflow_schema import units
+from emflow.workflow.model import convert
+from emflow.workflow.schema_docs import Key, keys
 
-SCHEMA = emflow_schema.load("workflow")
-
-
-def resolved(node: Mapping[str, Any]) -> dict[str, Any]:
-    """A property with what it refers to; what stands beside the reference counts."""
-    definition = SCHEMA["$defs"][node["$ref"].rpartition("/")[2]] if "$ref" in node else {}
-    return {**definition, **node}
+ROOT = Path(__file__).parents[2]
+SCHEMAS = ("workflow", "edge-config")
 
 
-def inner_class(kind: Any) -> type | None:
-    """The dataclass in a type: itself, or the items of a list of it."""
-    if dataclasses.is_dataclass(kind):
-        return typing.cast(type, kind)
-    return next((inner for inner in map(inner_class, typing.get_args(kind)) if inner), None)
+def tool(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
-def sections(cls: type, schema: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, type, dict[str, Any]]]:
-    """Every class of the model with its schema, from the top down."""
-    yield path, cls, dict(schema)
-    hints = typing.get_type_hints(cls)
-    for name, node in schema["properties"].items():
-        inner = inner_class(hints[name])
-        if inner:
-            node = resolved(node)
-            yield from sections(inner, resolved(node.get("items", node)), f"{path}.{name}".lstrip("."))
+def nodes(value: Any) -> Iterator[dict[str, Any]]:
+    """Every node of a schema that has a title, from the top down."""
+    if isinstance(value, dict):
+        if isinstance(value.get("title"), str):
+            yield value
+        for item in value.values():
+            yield from nodes(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from nodes(item)
 
 
-SECTIONS = list(sections(Workflow, SCHEMA))
-FIELDS = [
-    pytest.param(field, typing.get_type_hints(cls)[field.name], schema, id=f"{path}.{field.name}".lstrip("."))
-    for path, cls, schema in SECTIONS
-    for field in dataclasses.fields(cls)
-    if field.name != "folder"
-]
+def test_the_schemas_are_those_of_the_classes() -> None:
+    for name, content in tool("make_schemas").schemas().items():
+        current = (ROOT / "schema" / "emflow_schema" / name).read_text(encoding="utf-8")
+        assert current == content, "run tools/make_schemas.py"
 
 
-def default_of(field: dataclasses.Field) -> Any:
-    if field.default_factory is not dataclasses.MISSING:
-        return field.default_factory()
-    return field.default
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_a_schema_is_one_of_draft_2020_12(name: str) -> None:
+    schema = emflow_schema.load(name)
+    Draft202012Validator.check_schema(schema)
+    assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
 
 
-def test_the_schema_is_a_schema() -> None:
-    Draft202012Validator.check_schema(SCHEMA)
-    assert SCHEMA["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_the_examples_and_defaults_of_every_key_keep_to_its_limits(name: str) -> None:
+    schema = emflow_schema.load(name)
+    wrong = []
+    for node in nodes(schema["properties"]):
+        # An example of a large section shows some of its keys.
+        partial = {"required", "properties"} <= set(node)
+        validator = Draft202012Validator({"$defs": schema["$defs"], **node})
+        for value in [*node.get("examples", ()), *([node["default"]] if "default" in node else ())]:
+            errors = [one for one in validator.iter_errors(value) if not (partial and one.validator == "required")]
+            wrong += [(node["title"], value, error.message) for error in errors]
+    assert wrong == []
 
 
-def test_every_section_of_the_design_is_there() -> None:
-    paths = {path for path, _, _ in SECTIONS}
-    assert {"aws", "cloud.buckets", "cloud.package.component", "edge.streams", "edge.capture"} <= paths
-    assert len(FIELDS) > 70
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_every_key_has_help_and_an_example(name: str) -> None:
+    schema = emflow_schema.load(name)
+    found = list(nodes(schema["properties"]))
+    assert len(found) > 40
+    assert [node["title"] for node in found if not node["description"].endswith(".") or not node["examples"]] == []
 
 
-@pytest.mark.parametrize(("path", "cls", "schema"), [pytest.param(*s, id=s[0] or "top") for s in SECTIONS])
-def test_a_section_has_the_same_keys_and_the_same_required_ones_as_its_class(
-    path: str, cls: type, schema: dict[str, Any]
-) -> None:
-    fields = [field for field in dataclasses.fields(cls) if field.name != "folder"]
-    assert list(schema["properties"]) == [field.name for field in fields]
-    assert set(schema.get("required", [])) == {f.name for f in fields if default_of(f) is dataclasses.MISSING}
-    assert schema["additionalProperties"] is False
+def test_defaults_of_the_schema_are_those_of_the_classes() -> None:
+    """A workflow that spells out every default is the one that says nothing."""
+    needed = {
+        "apiVersion": "emflow/v1",
+        "kind": "Workflow",
+        "metadata": {"name": "x"},
+        "cloud": {
+            "buckets": {"inference_results": {"name": "a"}, "components": {"name": "b"}},
+            "fleet": {},
+            "model": {"name": "m", "artifact": "m.tflite", "inputs": {"in": [1]}},
+            "compile": {"job": "c"},
+            "package": {"job": "p", "component": {"name": "n"}},
+            "deployment": {"target": {}},
+        },
+        "edge": {"streams": [{"name": "s", "url": "rtsp://camera/1"}]},
+    }
+    schema = emflow_schema.load("workflow")
+
+    def spelt_out(node: dict[str, Any], given: Any) -> Any:
+        node = {**schema["$defs"].get(node.get("$ref", "").rpartition("/")[2], {}), **node}
+        if isinstance(given, list):
+            return [spelt_out(node["items"], item) for item in given]
+        if not isinstance(given, dict) or "properties" not in node:
+            return given
+        inner = {name: key for name, key in node["properties"].items() if name in given or "default" in key}
+        return {name: spelt_out(key, given.get(name, key.get("default"))) for name, key in inner.items()}
+
+    whole = spelt_out(schema, needed)
+    assert whole["edge"]["streams"][0]["read_timeout"] == "3s"
+    assert convert(whole) == convert(needed)
 
 
-@pytest.mark.parametrize(("field", "kind", "schema"), FIELDS)
-def test_a_key_has_its_classs_default_and_help(field: dataclasses.Field, kind: Any, schema: dict[str, Any]) -> None:
-    node = resolved(schema["properties"][field.name])
-    for word in ("title", "description", "examples"):
-        assert node[word]
-    assert node["description"].endswith(".")
-    default = default_of(field)
-    if default is dataclasses.MISSING:
-        assert "default" not in node
-    else:
-        assert msgspec.convert(node["default"], kind) == default
-    if typing.get_origin(kind) is Literal:
-        assert set(node.get("enum") or [node["const"]]) == set(typing.get_args(kind))
-    if typing.get_origin(kind) is types.UnionType:
-        assert "null" in node["type"]
+def test_every_pattern_lets_a_template_stand_in_its_place() -> None:
+    """Editors check files whose variables are not filled in yet."""
+    patterns = [node["pattern"] for node in nodes(emflow_schema.load("workflow")) if "pattern" in node]
+    assert len(patterns) > 20
+    for pattern in patterns:
+        schema = {"type": "string", "pattern": pattern}
+        assert Draft202012Validator(schema).is_valid("{{ vars.prefix }}-x"), pattern
 
 
-@pytest.mark.parametrize(("field", "kind", "schema"), FIELDS)
-def test_the_examples_and_the_default_of_a_key_are_right(
-    field: dataclasses.Field, kind: Any, schema: dict[str, Any]
-) -> None:
-    node = schema["properties"][field.name]
-    partial = {"required", "properties"} <= set(resolved(node))  # an example shows some keys of a large section
-    validator = Draft202012Validator({"$defs": SCHEMA["$defs"], **node})
-    for value in [*resolved(node)["examples"], *([node["default"]] if "default" in node else [])]:
-        errors = [error for error in validator.iter_errors(value) if not (partial and error.validator == "required")]
-        assert errors == []
+def test_schema_and_reference_have_the_same_keys_in_the_same_order() -> None:
+    in_reference = re.findall(r"^#+ `([^`]+)`$", (ROOT / "docs" / "reference.md").read_text(), re.MULTILINE)
+    assert [key.path for key in keys()] == in_reference
+    assert len(in_reference) > 150
 
 
-def test_the_patterns_of_the_schema_are_those_of_the_code() -> None:
-    for name, pattern in (("edgeName", DEVICE_NAME), ("duration", units.DURATION)):
-        assert SCHEMA["$defs"][name]["pattern"].startswith(f"^(?:{pattern[1:-1]}|")
-
-
-def test_what_the_schema_calls_a_number_of_frames_the_code_can_read() -> None:
-    pattern = SCHEMA["$defs"]["pace"]["pattern"]
-    for text in ("1 frame", "5 frames", "999999999 frames"):
-        assert re.fullmatch(pattern, text)
-        assert units.frames(text) == int(text.split()[0])
-    for text in ("0 frames", "5frames", "05 frames", "1.5 frames", "5 frames ", "frames", "1234567890 frames"):
-        assert not re.fullmatch(pattern, text)
-        assert units.frames(text) is None
-
-
-def test_what_the_schema_calls_a_duration_the_code_can_read() -> None:
-    assert [units.seconds(text) for text in ("250ms", "1s", "1.5m", "2h", "1d", "0s")] == [0.25, 1, 90, 7200, 86400, 0]
-    for text in ("1", "s", "1 s", "-1s", "1S", "1s\n", "1h30m", ""):
-        with pytest.raises(ValueError, match="no duration"):
-            units.seconds(text)
+def test_a_key_is_needed_where_it_has_no_default() -> None:
+    listed: list[Key] = list(keys())
+    assert [key.path for key in listed if key.required != (key.default is None)] == []

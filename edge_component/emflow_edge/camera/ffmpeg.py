@@ -24,7 +24,7 @@ def open_rtsp(stream: Stream, credentials: tuple[str, str], stop: threading.Even
     """Open an RTSP stream; raises Lost when that fails."""
     place = stream.place
     # FFmpeg would find out too, but not tell why, and a host that is off would hold it for its whole timeout.
-    connect(place.host, place.port, stream.open_timeout, stop).close()
+    connect(place.host, place.port, stream.open_timeout.seconds, stop).close()
     url = with_credentials(stream, credentials)
 
     def opened(thorough: bool = False) -> cv2.VideoCapture | None:
@@ -33,7 +33,9 @@ def open_rtsp(stream: Stream, credentials: tuple[str, str], stop: threading.Even
             options += f"|ca_file;{stream.ca}|tls_verify;1"
         capture = cv2.VideoCapture()
         wanted = parameters(
-            OPEN_TIMEOUT_MSEC=stream.open_timeout * 1000, READ_TIMEOUT_MSEC=stream.read_timeout * 1000, N_THREADS=1
+            OPEN_TIMEOUT_MSEC=stream.open_timeout.seconds * 1000,
+            READ_TIMEOUT_MSEC=stream.read_timeout.seconds * 1000,
+            N_THREADS=1,
         )
         with environment(OPTIONS, options if thorough else options + _QUICK):
             if not capture.open(url, cv2.CAP_FFMPEG, wanted):

@@ -30,9 +30,9 @@ PIPELINES = {
 
 def text(stream: Stream, credentials: tuple[str, str]) -> str:
     """The pipeline, ready to run. Holds the camera's password where there is one."""
-    pipeline = PIPELINES.get(stream.pipeline or "decodebin", stream.pipeline)
+    pipeline = PIPELINES.get(stream.pipeline or "decodebin") or stream.pipeline or ""
     url = with_credentials(stream, credentials) if stream.scheme in RTSP else stream.url
-    values = {"url": url, "transport": stream.transport, "timeout": str(int(stream.read_timeout * 1e6))}
+    values = {"url": url, "transport": stream.transport, "timeout": str(int(stream.read_timeout.seconds * 1e6))}
     for name, value in values.items():
         pipeline = pipeline.replace(f"{{{name}}}", value)
     return pipeline if "appsink" in pipeline else f"{pipeline} ! {_BGR}"
@@ -50,12 +50,14 @@ def open_pipeline(stream: Stream, credentials: tuple[str, str], stop: threading.
             " python3-opencv, is built with it)"
         )
     if stream.scheme in RTSP:
-        connect(stream.place.host, stream.place.port, stream.open_timeout, stop).close()
+        connect(stream.place.host, stream.place.port, stream.open_timeout.seconds, stop).close()
     pipeline = text(stream, credentials)
 
     def opened() -> cv2.VideoCapture | None:
         capture = cv2.VideoCapture()
-        wanted = parameters(OPEN_TIMEOUT_MSEC=stream.open_timeout * 1000, READ_TIMEOUT_MSEC=stream.read_timeout * 1000)
+        wanted = parameters(
+            OPEN_TIMEOUT_MSEC=stream.open_timeout.seconds * 1000, READ_TIMEOUT_MSEC=stream.read_timeout.seconds * 1000
+        )
         try:
             found = capture.open(pipeline, cv2.CAP_GSTREAMER, wanted)
         except cv2.error:

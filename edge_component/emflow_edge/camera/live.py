@@ -26,9 +26,11 @@ class LiveCapture:
         if not decoding.AVAILABLE:
             raise Refused("cannot be decoded: PyAV is not installed (pip install av), which backend ffmpeg needs")
         place = stream.place
-        context = trust(stream.ca) if place.scheme == "rtsps" else None
-        self._timeout = stream.read_timeout
-        self._session = Session(place, stream.transport == "udp", credentials, context, stream.open_timeout, stop)
+        context = trust(stream.ca or "") if place.scheme == "rtsps" else None
+        self._timeout = stream.read_timeout.seconds
+        self._session = Session(
+            place, stream.transport == "udp", credentials, context, stream.open_timeout.seconds, stop
+        )
         video = self._session.video
         self.fps = video.fps
         self._units = AccessUnits(video)

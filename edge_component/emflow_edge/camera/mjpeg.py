@@ -37,7 +37,7 @@ class MjpegCapture:
         self.fps = 0.0
         self._stream, self._stop, self._credentials = stream, stop, credentials
         self._wire: Wire | None = None
-        self._deadline = time.monotonic() + stream.open_timeout
+        self._deadline = time.monotonic() + stream.open_timeout.seconds
         try:
             self._parts = Parts(self._ask(stream.place))
         except (TimeoutError, Malformed) as error:
@@ -76,7 +76,7 @@ class MjpegCapture:
     def _answer(self, place: Place, answers: Answers | None) -> Head:
         if self._wire is not None:
             self._wire.close()
-        context = trust(self._stream.ca) if place.scheme == "https" else None
+        context = trust(self._stream.ca or "") if place.scheme == "https" else None
         left = max(0.1, self._deadline - time.monotonic())
         wire = self._wire = Wire(place.host, place.port, left, self._stop, context)
         target = (place.path if place.path.startswith("/") else f"/{place.path}").partition("#")[0]
@@ -105,13 +105,13 @@ class MjpegCapture:
     def grab(self) -> Arrival:
         assert self._wire is not None
         try:
-            deadline = time.monotonic() + self._stream.read_timeout
+            deadline = time.monotonic() + self._stream.read_timeout.seconds
             self._parts.read(self._wire.buffer, time.monotonic())
             while not self._parts.whole:
                 self._wire.fill(deadline)
                 self._parts.read(self._wire.buffer, time.monotonic())
         except TimeoutError as error:
-            raise Lost(f"sent no whole picture for {self._stream.read_timeout:g} s") from error
+            raise Lost(f"sent no whole picture for {self._stream.read_timeout.seconds:g} s") from error
         except Malformed as error:
             raise Lost(f"sends {error}") from error
         part = self._part = self._parts.whole.popleft()
@@ -130,7 +130,7 @@ class MjpegCapture:
         if image is not None:
             self._decoded_at = now
             return [(self._arrival, Pixels(image))]
-        if now - self._decoded_at > 2 * self._stream.read_timeout:
+        if now - self._decoded_at > 2 * self._stream.read_timeout.seconds:
             raise Lost("sends what cannot be decoded")
         return []
 

@@ -128,7 +128,7 @@ class OpencvCapture:
         self._thread = threading.Thread(target=self._run, name=f"opencv-{stream.name}", daemon=True)
         self._thread.start()
         try:
-            capture = self._do(opened, stream.open_timeout + _GRACE, "be opened")
+            capture = self._do(opened, stream.open_timeout.seconds + _GRACE, "be opened")
             if capture is None:
                 raise Lost(refusal)
             self._open: cv2.VideoCapture = capture
@@ -138,7 +138,7 @@ class OpencvCapture:
             raise
 
     def grab(self) -> Arrival:
-        if not self._do(self._open.grab, self._stream.read_timeout + _GRACE, "be read"):
+        if not self._do(self._open.grab, self._stream.read_timeout.seconds + _GRACE, "be read"):
             raise Lost("stopped sending")
         taken, at = time.time(), time.monotonic()
         stamp = self._do(lambda: self._open.get(cv2.CAP_PROP_POS_MSEC), _GRACE, "be asked") if self._stamped else 0.0
@@ -146,7 +146,7 @@ class OpencvCapture:
         return self._arrival
 
     def decode(self, *, alone: bool) -> list[tuple[Arrival, Picture]]:  # noqa: ARG002 each can be had for itself
-        ok, image = self._do(self._open.retrieve, self._stream.read_timeout + _GRACE, "be read")
+        ok, image = self._do(self._open.retrieve, self._stream.read_timeout.seconds + _GRACE, "be read")
         if not ok or image is None:
             raise Lost("sends what cannot be decoded")
         return [(self._arrival, Pixels(image))]

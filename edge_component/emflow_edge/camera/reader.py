@@ -64,11 +64,11 @@ class Camera:
         credentials: Credentials | None = None,
     ) -> None:
         self.frames: Newest[Frame] = Newest()
-        self.cadence = Cadence(stream.every, stream.every_frames)
+        self.cadence = Cadence(stream.every.seconds, stream.every.frames)
         self._stream, self._counters, self._stop = stream, counters, stop
         self._health: Health = health or Unheard()
         self._credentials, self._known = credentials, ("", "")
-        self._eye = Eye(stream.frozen_after, stream.black_after)
+        self._eye = Eye(stream.frozen_after.seconds, stream.black_after.seconds)
         self._state = ""
         self._said: set[str] = set()
         self._reason = ""
@@ -128,13 +128,13 @@ class Camera:
 
     def _user_and_password(self) -> tuple[str, str]:
         stream = self._stream
-        if not stream.secret:
+        if stream.credentials is None:
             return registry.in_url(stream)
         if not any(self._known):
             if self._credentials is None:
                 raise Refused("has its user and password in a secret, which can be had in Greengrass only")
             try:
-                user, password = self._credentials(stream.secret)
+                user, password = self._credentials(stream.credentials.secret)
             except EdgeProblem as problem:
                 raise Refused(f"is not asked: its secret cannot be had ({problem})") from problem
             self._known = user, password
@@ -204,12 +204,12 @@ class Camera:
             self._health.clear()
         if state == "frozen":
             self._log.warning(
-                "camera %s: its picture has not changed for %g s", self._stream.name, self._stream.frozen_after
+                "camera %s: its picture has not changed for %g s", self._stream.name, self._stream.frozen_after.seconds
             )
             self._health.frozen()
         elif state == "black":
             self._log.warning(
-                "camera %s: its picture has been black for %g s", self._stream.name, self._stream.black_after
+                "camera %s: its picture has been black for %g s", self._stream.name, self._stream.black_after.seconds
             )
             self._health.black()
 

@@ -22,7 +22,7 @@ from emflow_edge.camera.latest_slot import Closed, Newest
 from emflow_proto import messages as m
 from emflow_proto.service import AgentStub
 from emflow_proto.shared_memory import SharedBuffer
-from emflow_schema.edge_config import CaptureSettings
+from emflow_schema.edge_config import Capture
 
 log = logging.getLogger(__name__)
 
@@ -57,21 +57,21 @@ class Capturing:
         self._stream, self._count = stream, count
         self._slot: Newest[tuple[AgentStub, Shot]] = Newest()
         self._put = self._taken = 0
-        self._settings = CaptureSettings()
+        self._settings = Capture()
         self._cadence = Cadence(0.0)
         self._results = 0
         self._told = ""
         self._told_at: dict[str, float] = {}
         self._thread: threading.Thread | None = None
 
-    def due(self, settings: CaptureSettings, at: float) -> bool:
+    def due(self, settings: Capture, at: float) -> bool:
         """Whether the next result is to be captured. at: its frame's moment on the monotonic clock.
 
         Settings may change between two calls. For one thread at a time.
         """
         if settings != self._settings:
             self._settings = settings
-            self._cadence.change(settings.every, settings.every_frames)
+            self._cadence.change(settings.every.seconds, settings.every.frames)
             self._results = 0
         number, self._results = self._results, self._results + 1
         if not settings.enabled or not self._cadence.wants(at, number):

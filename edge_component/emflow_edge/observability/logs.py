@@ -10,7 +10,7 @@ from concurrent.futures import InvalidStateError
 from datetime import datetime, timezone
 from typing import Any, TextIO
 
-from emflow_schema.edge_config import redacted
+from emflow_schema.stream_url import redacted
 
 ROOT = "emflow_edge"
 # Up to the blank: people write passwords with `/`, `?`, `#` and quotes in them, and `redacted` knows what to keep.

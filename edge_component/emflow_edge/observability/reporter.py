@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Callable, Optional
 
 from emflow_edge.observability.exposition import Metrics
 from emflow_edge.observability.status import Status
-from emflow_schema.edge_config import Observing, Publishing
+from emflow_schema import edge_config
 
 if TYPE_CHECKING:
     from emflow_edge.observability.http import Page
@@ -38,7 +38,7 @@ class Watcher:
         self._metrics, self._status = metrics, status
         self._announce, self._picture, self._began = announce, picture, began
         self._changed = threading.Condition()
-        self._observing, self._publishing = Observing(), Publishing()
+        self._reporting, self._publish = edge_config.Metrics(), edge_config.Publish()
         self._page: Page | None = None
         self._closed = self._status_changed = self._first = False
         self._thread = threading.Thread(target=self._run, name="watcher", daemon=True)
@@ -46,26 +46,26 @@ class Watcher:
     def start(self) -> None:
         self._thread.start()
 
-    def observe(self, observing: Observing, publishing: Publishing) -> None:
+    def use(self, reporting: edge_config.Metrics, publish: edge_config.Publish) -> None:
         """Go on as these settings say. A port that cannot be had is told in the log, and stops nothing."""
         with self._changed:
-            other = observing.port != self._observing.port
-            self._observing, self._publishing = observing, publishing
+            other = reporting.port != self._reporting.port
+            self._reporting, self._publish = reporting, publish
             self._status_changed = True
             self._changed.notify()
         if other and self._page is not None:
             self._page.close()
             self._page = None
-        if other and observing.port:
+        if other and reporting.port:
             # Only now: an HTTP server takes time and memory that most runs need not spend.
             from emflow_edge.observability.http import HOST, Page
 
             try:
-                self._page = Page(observing.port, self._metrics, self._picture)
+                self._page = Page(reporting.port, self._metrics, self._picture)
             except OSError as error:
-                log.error("metrics.port: %s:%d cannot be listened on: %s", HOST, observing.port, error.strerror)
+                log.error("metrics.port: %s:%d cannot be listened on: %s", HOST, reporting.port, error.strerror)
                 return
-            log.info("metrics and pictures on http://%s:%d", HOST, observing.port)
+            log.info("metrics and pictures on http://%s:%d", HOST, reporting.port)
 
     def status_changed(self) -> None:
         with self._changed:
@@ -90,22 +90,22 @@ class Watcher:
             with self._changed:
                 self._changed.wait_for(
                     lambda: self._closed or self._status_changed or self._first,
-                    max(0.0, before + self._observing.every - time.monotonic()),
+                    max(0.0, before + self._reporting.every.seconds - time.monotonic()),
                 )
                 if self._closed:
                     return
                 changed, first = self._status_changed, self._first
                 self._status_changed = self._first = False
-                observing, publishing = self._observing, self._publishing
+                reporting, publish = self._reporting, self._publish
             if first:
                 self._began()
-            due = time.monotonic() >= before + observing.every
+            due = time.monotonic() >= before + reporting.every.seconds
             if due:
                 before = time.monotonic()
                 log.info("so far: %s", self._metrics.line())
-                if publishing.metrics_topic:
-                    self._announce(publishing.metrics_topic, self._metrics.message(), False)
+                if publish.metrics_topic:
+                    self._announce(publish.metrics_topic, self._metrics.message(), False)
             # With each report too: one that could not be sent is not tried again.
-            if (changed or due) and publishing.status_topic:
+            if (changed or due) and publish.status_topic:
                 told = {"thing": self._metrics.thing, "version": self._metrics.version, **self._status.now()}
-                self._announce(publishing.status_topic, json.dumps(told, ensure_ascii=False), True)
+                self._announce(publish.status_topic, json.dumps(told, ensure_ascii=False), True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from emflow_edge.results.message import Result
-from emflow_schema.edge_config import Publishing
+from emflow_schema.edge_config import Publish
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Filter:
         self._clock = clock
         self._passed: dict[str, _Passed] = {}
 
-    def passes(self, result: Result, to: Publishing) -> bool:
+    def passes(self, result: Result, to: Publish) -> bool:
         top = result.outcome.top
         if (top[0].confidence if top else 0.0) < to.threshold:
             return False
@@ -40,7 +40,7 @@ class Filter:
             self._passed.clear()
             return True
         last, found, now = self._passed.get(result.stream), _found(result), self._clock()
-        if last and last.found == found and not 0 < to.every <= now - last.at:
+        if last and last.found == found and not 0 < to.every.seconds <= now - last.at:
             return False
         self._passed[result.stream] = _Passed(result.sequence, found, now)
         return True

@@ -11,7 +11,7 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any
 
 from emflow_edge.results.sinks import Destination, Message, Outlet, Refused, checked
-from emflow_schema.edge_config import Publishing
+from emflow_schema.edge_config import Publish
 from emflow_schema.errors import EdgeProblem
 
 _TIMEOUT, _GOODBYE = 5.0, 0.3
@@ -22,13 +22,13 @@ _JSON = "application/json"
 _FAILURE, _FOR_GOOD = 128, {135: "not authorized", 144: "the topic name is invalid", 153: "the payload is invalid"}
 
 
-def mqtt_outlet(to: Destination, client_id: str, publishing: Publishing) -> Outlet:
+def mqtt_outlet(to: Destination, client_id: str, publishing: Publish) -> Outlet:
     """The outlet for a broker, in the version of MQTT that the settings ask for."""
     # Used later; a missing package is told now, and not taken for a broker that is away.
     if publishing.mqtt == "5":
         import awscrt.mqtt5
 
-        return Mqtt5Outlet(to, client_id, publishing.expiry)
+        return Mqtt5Outlet(to, client_id, int(publishing.expiry.seconds))
     import awscrt.mqtt  # noqa: F401
 
     return Mqtt311Outlet(to, client_id)

@@ -23,7 +23,7 @@ from emflow_edge.results.message import Result
 from emflow_edge.results.queue import Entry, Item, Outbox
 from emflow_edge.results.sinks import LastWords, Message, Outlet, Refused
 from emflow_schema.backoff import Backoff
-from emflow_schema.edge_config import Publishing
+from emflow_schema.edge_config import Publish
 from emflow_schema.errors import EdgeProblem
 from emflow_schema.topics import fill
 
@@ -41,7 +41,7 @@ class Flight:
     answer: Future[Any]
 
 
-def launch(item: Item, to: Publishing, now: float, send: Callable[[Message], Future[Any]]) -> Flight:
+def launch(item: Item, to: Publish, now: float, send: Callable[[Message], Future[Any]]) -> Flight:
     """Begin to send an item.
 
     Args:
@@ -127,7 +127,7 @@ class Publisher:
     def __init__(
         self,
         outlet: Outlet,
-        to: Publishing,
+        to: Publish,
         counters: Counters,
         timings: Timings,
         finished: Callable[[EdgeProblem | None], object],
@@ -158,7 +158,7 @@ class Publisher:
     def start(self) -> None:
         self._thread.start()
 
-    def use(self, to: Publishing) -> bool:
+    def use(self, to: Publish) -> bool:
         """Go on with these settings; whether that can be done over the same connection."""
         with self._changed:
             same = self._box.to.same_connection(to)

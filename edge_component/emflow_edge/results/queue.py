@@ -12,7 +12,7 @@ from emflow_edge.metrics.counters import Counters
 from emflow_edge.results.filters import Filter
 from emflow_edge.results.message import Result
 from emflow_edge.results.sinks import Message
-from emflow_schema.edge_config import Publishing
+from emflow_schema.edge_config import Publish
 
 # Results that wait to be sent: in order as long as all goes well, the newest first after an outage.
 
@@ -82,7 +82,7 @@ class Outbox:
         limit: how many are to be published; 0 for all.
     """
 
-    def __init__(self, to: Publishing, counters: Counters, depth: int, limit: int) -> None:
+    def __init__(self, to: Publish, counters: Counters, depth: int, limit: int) -> None:
         self.changed = threading.Condition()
         self.to = to
         self._counters, self._limit = counters, limit

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from emflow_edge.ipc import Nucleus
 from emflow_edge.timestamps import utc_now
-from emflow_schema.edge_config import Publishing
+from emflow_schema.edge_config import Publish
 from emflow_schema.errors import ConfigProblem, EdgeProblem
 
 
@@ -221,7 +221,7 @@ OFFLINE = "offline"
 class LastWords:
     """Who is gone, and where it is told."""
 
-    to: Publishing
+    to: Publish
     thing: str
     version: str
 
@@ -237,9 +237,9 @@ class LastWords:
     def _message(self, **more: str) -> Message:
         told = {"thing": self.thing, "version": self.version, "status": OFFLINE, "streams": {}, **more}
         text = json.dumps(told, ensure_ascii=False)
-        return Message(self.to.status_topic, text, self.to.qos, retain=True, lasting=True)
+        return Message(self.to.status_topic or "", text, self.to.qos, retain=True, lasting=True)
 
 
-def last_words(to: Publishing, thing: str, version: str) -> LastWords | None:
+def last_words(to: Publish, thing: str, version: str) -> LastWords | None:
     """None where there is no status topic."""
     return LastWords(to, thing, version) if to.status_topic else None

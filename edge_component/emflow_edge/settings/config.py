@@ -1,65 +1,53 @@
 """The settings of one run: from the deployment's configuration and the command line to one frozen value.
 
-The configuration is JSON as a deployment merges it (`streams`, `modelIO`, `publish`, …); the workshop's keys at its top
-level (`rtspStreamURL`, `modelComponentName`, `modelName`, `quantization`, `captureData`) mean the same, so that a
-deployment made by hand works too. Numbers may come as text, because Greengrass turns numbers into floats.
+What a configuration may hold is `EdgeConfiguration`; this is what it comes to on this device.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from emflow_schema import fields
 from emflow_schema.edge_config import (
-    CaptureSettings,
+    AGENT_SOCKET,
+    KNOWN,
+    Capture,
+    Log,
+    Metrics,
     ModelIO,
-    Observing,
-    Publishing,
+    Publish,
     Stream,
-    read_capture,
-    read_model_io,
-    read_observing,
-    read_publishing,
-    read_streams,
+    read_edge_configuration,
 )
 from emflow_schema.errors import ConfigProblem
+from emflow_schema.key import field_of
 
 GREENGRASS_WORK = Path("/greengrass/v2/work")
-AGENT_SOCKET = "/tmp/sagemaker_edge_agent_example.sock"  # noqa: S108 the workshop's path
-# What may stand in a configuration beside our keys: `accessControl` is for the nucleus.
-KNOWN = frozenset({"accessControl", "agentSocket", "captureData", "modelComponentName", "modelIO", "modelName"}) | {
-    "capture",
-    "log",
-    "metrics",
-    "publish",
-    "quantization",
-    "rtspStreamURL",
-    "streams",
-    "version",
-}
 # sockaddr_un.sun_path has 108 bytes, one of them for the closing NUL.
 _LONGEST_SOCKET = 107
-_MODEL_NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9])*")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """All that a run needs to know, checked."""
+    """All that a run needs to know, checked.
+
+    model_io.labels is a path on this device, and the topics of the status and the metrics are filled in.
+    """
 
     model_name: str
     model_folder: Path
     streams: tuple[Stream, ...]
     model_io: ModelIO = field(default_factory=ModelIO)
-    publish: Publishing = field(default_factory=Publishing)
-    observing: Observing = field(default_factory=Observing)
+    publish: Publish = field(default_factory=Publish)
+    log: Log = field(default_factory=Log)
+    metrics: Metrics = field(default_factory=Metrics)
     agent_socket: str = AGENT_SOCKET
     quantized: bool | None = None
-    capture: CaptureSettings = field(default_factory=CaptureSettings)
+    capture: Capture = field(default_factory=Capture)
     version: str = "0.0.0"
 
 
@@ -74,29 +62,40 @@ def settings(config: Mapping[str, Any], assets: Path | None = None, thing: str =
     Raises:
         ConfigProblem: a value is missing or wrong; the message names its key.
     """
-    name = fields.text(config, "modelName", required="-m")
-    if not _MODEL_NAME.fullmatch(name):
-        raise ConfigProblem(f"modelName: {name!r} is no model name; letters, digits and single dashes inside are")
-    folder = model_folder(fields.text(config, "modelComponentName", required="-c"))
-    streams = read_streams(config)
+    found = read_edge_configuration(config)
+    streams, publish = found.streams, found.publish
+    for key, wrong in publish.topic_faults(thing, found.model_name, [stream.name for stream in streams]):
+        if not wrong.granted:
+            raise ConfigProblem(f"publish.{field_of(Publish, key).wire}: {getattr(publish, key)!r}: {wrong.message}")
+    for number, stream in enumerate(streams):
+        _check_certificates(stream, f"streams[{number}].ca")
+    model_io = found.model_io
+    if model_io.labels is not None:
+        model_io = dataclasses.replace(model_io, labels=str((assets or Path()) / model_io.labels))
     return Settings(
-        model_name=name,
-        model_folder=folder,
+        model_name=found.model_name,
+        model_folder=model_folder(found.model_component or ""),
         streams=streams,
-        model_io=read_model_io(fields.section(config, "modelIO"), assets),
-        publish=read_publishing(
-            fields.section(config, "publish"), thing, name, tuple(stream.name for stream in streams)
-        ),
-        observing=read_observing(fields.section(config, "log"), fields.section(config, "metrics")),
-        agent_socket=_agent_socket(config),
-        quantized=fields.truth(config, "quantization") if config.get("quantization") not in (None, "") else None,
-        capture=read_capture(config),
-        version=fields.text(config, "version", "0.0.0"),
+        model_io=model_io,
+        publish=publish.filled(thing, found.model_name),
+        log=found.log,
+        metrics=found.metrics,
+        agent_socket=_agent_socket(found.agent_socket),
+        quantized=found.quantization,
+        capture=found.capture,
+        version=found.version,
     )
 
 
-def _agent_socket(config: Mapping[str, Any]) -> str:
-    path = fields.text(config, "agentSocket", AGENT_SOCKET)
+def _check_certificates(stream: Stream, key: str) -> None:
+    try:
+        if stream.ca and not Path(stream.ca).is_file():
+            raise ConfigProblem(f"{key}: there is no file {stream.ca}")
+    except OSError as error:
+        raise ConfigProblem(f"{key}: {stream.ca} cannot be read: {error.strerror}") from error
+
+
+def _agent_socket(path: str) -> str:
     size = len(os.fsencode(Path(path).absolute()))
     if size > _LONGEST_SOCKET:
         raise ConfigProblem(f"agentSocket: the path has {size} bytes; a socket's can have {_LONGEST_SOCKET}")

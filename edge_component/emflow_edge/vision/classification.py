@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -45,9 +46,9 @@ class Classification:
         self._activation = "none" if workshop or not self.measured else model_io.activation
         if self._activation == "auto" and facts is not None:
             self._activation = "none" if facts.confidences else "softmax"
-        self._offset, self._threshold = model_io.class_offset, model_io.threshold
+        self._offset, self._threshold = model_io.class_offset, model_io.least_confidence
         self._top = min(model_io.top_k, classes)
-        lines = read_labels(model_io.labels, classes, model_io.class_offset) if model_io.labels else ()
+        lines = read_labels(Path(model_io.labels), classes, model_io.class_offset) if model_io.labels else ()
         self._label = Labels(lines, classes)
 
     def __call__(self, outputs: Sequence[bytes], placement: Placement | None = None) -> Outcome:  # noqa: ARG002

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emflow_edge.inference.model import Model, OtherModel
@@ -88,7 +89,7 @@ class Detections:
         self._raw = "classes" not in self._roles
         self._either = not model_io.boxes.outputs and model.outputs[self._roles["scores"]].name not in _NAMED
         self._activation, self._offset = model_io.activation, model_io.class_offset
-        self._threshold, self._top = model_io.threshold, model_io.top_k
+        self._threshold, self._top = model_io.least_confidence, model_io.top_k
         self._boxes = model_io.boxes
         self._iou = model_io.boxes.iou if model_io.boxes.iou is not None else (_DEFAULT_IOU if self._raw else 1.0)
         height, width = model.input.shape[1:3] if model.input.shape[-1] in (1, 3) else model.input.shape[2:4]
@@ -201,7 +202,7 @@ def _whole(values: Floats) -> bool:
 
 def _named(model_io: ModelIO, classes: int | None) -> Labels:
     """How many classes a detector has is not always in its outputs' shapes; the labels are then for those it tells."""
-    lines = read_lines(model_io.labels) if model_io.labels else ()
+    lines = read_lines(Path(model_io.labels)) if model_io.labels else ()
     if classes is None or len(lines) != classes:
         classes = len(lines) + model_io.class_offset
     return Labels(lines, classes)

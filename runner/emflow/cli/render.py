@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import msgspec
 import typer
 
 from emflow.cli.options import File, Var, VarFile, check_workflow, print_warnings
 from emflow.cli.output_files import write_render_folder
 from emflow.problems import UsageProblem
 from emflow.recipes.render_output import rendered_files
-from emflow.workflow.model import Workflow
+from emflow.workflow.model import Workflow, convert, plain_values
 from emflow.workflow.redaction import mask_secret_values, masked, without_passwords
 
 
@@ -59,10 +58,10 @@ def render(
 
 
 def _shown(workflow: Workflow, component: str | None) -> dict[str, bytes | str]:
-    """The files with passwords masked in the workflow's values: there, unlike in a text, it is clear where one ends."""
-    safe = msgspec.convert(masked(msgspec.to_builtins(workflow), variables=False), Workflow)
+    """The documents with stars for passwords: in a value it is known how far one goes, in a text it is not."""
+    safe = convert(masked(plain_values(workflow), variables=False))
     files = rendered_files(safe, component)
     for name, text in files.items():
-        if isinstance(text, str):  # a recipe template may contain a password in an address too
+        if isinstance(text, str):  # a recipe's template may have one in an address, too
             files[name] = without_passwords(text) if name.startswith("recipes/") else mask_secret_values(text)
     return files

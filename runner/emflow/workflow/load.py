@@ -13,7 +13,7 @@ import msgspec
 
 from emflow.problems import Finding, WorkflowProblem
 from emflow.workflow import schema_errors
-from emflow.workflow.model import Workflow
+from emflow.workflow.model import Workflow, convert
 from emflow.workflow.rules import registry
 from emflow.workflow.rules.secrets import passwords
 from emflow.workflow.source.document import MAX_FINDINGS, Document
@@ -76,8 +76,8 @@ def build(document: Document, overrides: Overrides, folder: Path) -> Checked:
     if any(finding.code != schema_errors.LIMIT for _, finding in schema_findings):
         raise WorkflowProblem([finding for _, finding in schema_findings])
     try:
-        workflow = msgspec.convert({**values, "folder": str(folder)}, Workflow)
-    except msgspec.ValidationError as error:  # allowed by the schema, but not by the classes
+        workflow = convert({**values, "folder": str(folder)})
+    except msgspec.ValidationError as error:  # the schema lets through what the classes do not: tell it at least
         raise WorkflowProblem([Finding(document.path, 0, 0, "EM022", str(error))]) from None
     warnings, errors = [], list(islice(passwords(document, workflow), MAX_FINDINGS))
     reported = set()

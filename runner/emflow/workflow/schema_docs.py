@@ -73,7 +73,8 @@ class Key:
         node = self.node
         told = []
         if "minimum" in node or ("maximum" in node and "exclusiveMinimum" not in node):
-            told.append(f"{node.get('minimum', '…')} to {node.get('maximum', '…')}")
+            unit = f" {node['unit']}" if "unit" in node else ""
+            told.append(f"{node.get('minimum', '…')} to {node.get('maximum', '…')}{unit}")
         if "maxLength" in node:
             told.append(f"at most {node['maxLength']} characters")
         if "exclusiveMinimum" in node:
@@ -87,9 +88,13 @@ class Key:
         return "; ".join(told)
 
 
-def keys() -> Iterator[Key]:
-    """Every key of a workflow, parents before what they hold."""
-    schema = emflow_schema.load(SCHEMA)
+def keys(schema: Mapping[str, Any] | None = None) -> Iterator[Key]:
+    """Every key of a workflow, parents before what they hold.
+
+    Args:
+        schema: that of workflows, when None.
+    """
+    schema = emflow_schema.load(SCHEMA) if schema is None else schema
     yield from _keys(schema, schema, "")
 
 

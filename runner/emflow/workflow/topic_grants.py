@@ -2,34 +2,14 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from emflow.workflow.model import Workflow
-
-OF_ALL = ("thing", "model")
-OF_RESULTS = ("thing", "stream", "model")
-"""The places that a topic may have, by whose it is."""
+from emflow_schema.topics import fill, places
 
 ANY_THING = "{iot:thingName}"
 """The device's name as a nucleus knows it: https://docs.aws.amazon.com/greengrass/v2/developerguide/
 interprocess-communication.html#ipc-authorization-policy-recipe-variables"""
-
-_PLACE = re.compile(r"\{([^{}]*)\}")
-
-
-def places(template: str) -> tuple[str, ...]:
-    """The names in braces, each once."""
-    return tuple(dict.fromkeys(_PLACE.findall(template)))
-
-
-def without_places(template: str) -> str:
-    return _PLACE.sub("", template)
-
-
-def fill(template: str, names: Mapping[str, str]) -> str:
-    """The template with each place of a known name filled; others stay."""
-    return _PLACE.sub(lambda place: names.get(place[1], place[0]), template)
 
 
 def by_device(workflow: Workflow) -> bool:

@@ -75,7 +75,6 @@ def _run(console: Console, path: Path, workflow: Workflow, stack: Stack, results
     from emflow.workflow.topic_grants import results as result_topics
     from emflow_emulator.highlights import Follower
     from emflow_emulator.stack import on_this_machine, use_embedded_credentials
-    from emflow_schema.units import frames, seconds
 
     started = time.monotonic()
     console.print(f"emflow up {path}", style="bold", markup=False)
@@ -98,8 +97,7 @@ def _run(console: Console, path: Path, workflow: Workflow, stack: Stack, results
     ):
         _apply(console, stack, workflow)
         console.print(f"\nResults on MQTT topic {', '.join(topics)}, Ctrl-C ends them:", markup=False)
-        durations = [stream.every for stream in workflow.edge.streams if frames(stream.every) is None]
-        patience = max([PATIENCE, *(3 * seconds(every) for every in durations)])
+        patience = max([PATIENCE, *(3 * stream.every.seconds for stream in workflow.edge.streams)])
         _show_results(console, watcher, camera, patience, results, as_json)
     took = time.monotonic() - started
     console.print(f"\nDone in {took:.0f} s: {path} from buckets to results, on this machine.", markup=False)

@@ -13,6 +13,7 @@ import pytest
 from emflow_edge.camera import gstreamer, registry
 from emflow_edge.rtsp.errors import Lost, Refused
 from emflow_schema.edge_config import Stream
+from emflow_schema.units import DeviceDuration
 
 NOBODY = ("", "")
 
@@ -90,7 +91,7 @@ def test_without_pyav_rtsp_goes_through_opencv(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_boards_pipeline_is_as_its_makers_have_it() -> None:
-    stream = Stream("x", "rtspt://camera:8554/live", pipeline="imx8mp", read_timeout=2.0)
+    stream = Stream("x", "rtspt://camera:8554/live", pipeline="imx8mp", read_timeout=DeviceDuration("2s"))
     assert gstreamer.text(stream, NOBODY) == (
         "rtspsrc location=rtsp://camera:8554/live protocols=tcp latency=0 drop-on-latency=true"
         " timeout=2000000 tcp-timeout=2000000 ! rtph264depay ! h264parse ! v4l2h264dec"

@@ -28,6 +28,7 @@ from emflow_edge.rtsp.rtp import Packet
 from emflow_edge.rtsp.sdp import Video
 from emflow_schema.edge_config import Stream
 from emflow_schema.stream_url import split
+from emflow_schema.units import DeviceDuration
 from support import until
 
 Start = Callable[..., Scripted]
@@ -144,7 +145,7 @@ def test_a_jpeg_that_says_to_be_enormous_is_left_out_and_told(scripted: Start, s
     part = b"--f\r\nContent-Length: %d\r\n\r\n" % len(data) + bytes(data) + b"\r\n"
     head = b"HTTP/1.0 200 OK\r\nContent-Type: multipart/x-mixed-replace;boundary=f\r\n\r\n"
     camera = scripted(lambda _: head + part * 20)
-    stream = Stream("front", f"http://127.0.0.1:{camera.port}/", read_timeout=0.1)
+    stream = Stream("front", f"http://127.0.0.1:{camera.port}/", read_timeout=DeviceDuration("0.1s"))
     capture = registry.open_capture(stream, ("", ""), threading.Event())
     capture.grab()
     assert capture.decode(alone=True) == []

@@ -14,6 +14,7 @@ from edge.camera.pieces import Scripted
 from emflow_edge.camera.mjpeg import MjpegCapture, Parts
 from emflow_edge.rtsp.errors import Lost, Refused
 from emflow_schema.edge_config import Stream
+from emflow_schema.units import DeviceDuration
 
 Start = Callable[..., Scripted]
 
@@ -31,7 +32,12 @@ def begun(*parts: bytes, kind: str = "multipart/x-mixed-replace;boundary=frame")
 
 
 def opened(camera: Scripted, credentials: tuple[str, str] = ("", ""), path: str = "/mjpeg") -> MjpegCapture:
-    stream = Stream("front", f"http://127.0.0.1:{camera.port}{path}", open_timeout=2.0, read_timeout=0.5)
+    stream = Stream(
+        "front",
+        f"http://127.0.0.1:{camera.port}{path}",
+        open_timeout=DeviceDuration("2s"),
+        read_timeout=DeviceDuration("0.5s"),
+    )
     return MjpegCapture(stream, credentials, threading.Event())
 
 

@@ -15,7 +15,9 @@ from edge.camera.pieces import Scripted, answered, tidy
 from edge.camera.watched import Watched
 from emflow_edge.rtsp.errors import Lost
 from emflow_edge.rtsp.socket import connect
+from emflow_schema.edge_config import Secret
 from emflow_schema.errors import EdgeProblem
+from emflow_schema.units import DeviceDuration
 from support import until
 
 if TYPE_CHECKING:
@@ -45,7 +47,7 @@ def test_a_camera_that_never_answers_is_waited_for_and_does_not_hold_up_others(
     silent_port: int, edge: Edge, caplog: pytest.LogCaptureFixture
 ) -> None:
     _, url = edge.camera("--dwell", "1")
-    with Watched(f"rtsp://admin:secret@127.0.0.1:{silent_port}/1", open_timeout=1.0):
+    with Watched(f"rtsp://admin:secret@127.0.0.1:{silent_port}/1", open_timeout=DeviceDuration("1s")):
         begin = time.monotonic()
         with Watched(url) as other:
             other.next()
@@ -83,7 +85,7 @@ def test_a_secret_is_asked_for_its_user_and_password_and_again_after_they_were_r
         asked.append(secret)
         return "admin", "s3cret"
 
-    with Watched(f"rtsp://127.0.0.1:{camera.port}/live", provider, secret="arn:x"):
+    with Watched(f"rtsp://127.0.0.1:{camera.port}/live", provider, credentials=Secret("arn:x")):
         until(lambda: len(asked) >= 2, what="the secret read again")
     assert set(asked) == {"arn:x"}
     assert "Authorization: Basic YWRtaW46czNjcmV0" in camera.heads[2]
@@ -94,9 +96,9 @@ def test_a_secret_that_cannot_be_had_is_told(absent_port: int) -> None:
         raise EdgeProblem("no such secret")
 
     url = f"rtsp://127.0.0.1:{absent_port}/live"
-    with Watched(url, provider, secret="x") as watched:
+    with Watched(url, provider, credentials=Secret("x")) as watched:
         until(lambda: watched.heard.told == ["absent: is not asked: its secret cannot be had (no such secret)"])
-    with Watched(url, secret="x") as watched:
+    with Watched(url, credentials=Secret("x")) as watched:
         until(lambda: "can be had in Greengrass only" in str(watched.heard.told))
 
 
@@ -128,7 +130,9 @@ def test_a_camera_of_another_codec_is_tried_again_after_a_while(
         heads = list(camera.heads)
         return sum(head.startswith("DESCRIBE") and ("Lavf" in head) == by_opencv for head in heads)
 
-    with Watched(f"rtsp://127.0.0.1:{camera.port}/live", open_timeout=1.0, read_timeout=0.5):
+    with Watched(
+        f"rtsp://127.0.0.1:{camera.port}/live", open_timeout=DeviceDuration("1s"), read_timeout=DeviceDuration("0.5s")
+    ):
         until(lambda: asked(by_opencv=True) and asked(by_opencv=False) >= 2, what="ours again after OpenCV's")
 
 

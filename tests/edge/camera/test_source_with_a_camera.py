@@ -16,6 +16,7 @@ from edge.camera.watched import Watched
 from emflow_edge.camera.decoding import Decoder
 from emflow_edge.camera.latest_slot import Closed
 from emflow_emulator.camera import scenes
+from emflow_schema.units import DeviceDuration, Interval
 from support import pairwise, until
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def test_frames_show_what_the_camera_showed_when_they_were_taken(edge: Edge) -> 
 @pytest.mark.e2e
 def test_only_frames_that_are_due_are_handed_out(edge: Edge) -> None:
     _, url = edge.camera()
-    with Watched(url, every=0.5) as camera:
+    with Watched(url, every=Interval("0.5s")) as camera:
         moments = [camera.next().at for _ in range(5)]
     gaps = [after - before for before, after in pairwise(moments)]
     assert all(0.3 < gap < 0.75 for gap in gaps)
@@ -51,14 +52,14 @@ def test_only_frames_that_are_due_are_handed_out(edge: Edge) -> None:
 @pytest.mark.e2e
 def test_every_tenth_frame_is_exactly_that(edge: Edge) -> None:
     _, url = edge.camera()
-    with Watched(url, every=0.0, every_frames=10) as camera:
+    with Watched(url, every=Interval("10 frames")) as camera:
         numbers = [camera.next().number for _ in range(8)]
     assert {after - before for before, after in pairwise(numbers)} == {10}
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize("settings", [{"transport": "udp"}, {"backend": "opencv"}, {"every": 1.0}])
-def test_a_camera_is_seen_each_way(edge: Edge, settings: dict[str, Any]) -> None:
+@pytest.mark.parametrize("settings", [{"transport": "udp"}, {"backend": "opencv"}, {"every": Interval("1s")}])
+def test_a_camera_is_seen_each_way(edge: Edge, settings: dict[str, object]) -> None:
     _, url = edge.camera("--size", "320x240")
     with Watched(url, **settings) as camera:
         for _ in range(3):
@@ -73,7 +74,7 @@ def test_a_camera_that_stops_with_its_connection_open_is_noticed_and_nothing_old
     edge: Edge,
 ) -> None:
     camera, url = edge.camera("--dwell", "1")
-    with Watched(url, read_timeout=0.5) as watched:
+    with Watched(url, read_timeout=DeviceDuration("0.5s")) as watched:
         watched.next()
         os.kill(camera.pid, signal.SIGSTOP)
         until(lambda: "absent: sent nothing for 0.5 s" in watched.heard.told, what="the silence noticed")
@@ -117,7 +118,7 @@ def test_a_frozen_and_a_black_picture_are_told_once_when_they_begin_and_once_whe
     picture = tmp_path / "still.png"
     cv2.imwrite(str(picture), still if state == "frozen" else np.full_like(still, 2))
     camera, url = edge.camera("--image", str(picture))
-    with Watched(url, frozen_after=1.0, black_after=1.0) as watched:
+    with Watched(url, frozen_after=DeviceDuration("1s"), black_after=DeviceDuration("1s")) as watched:
         until(lambda: watched.heard.told == ["present 320 x 240", state], what=f"the {state} picture told")
         told = watched.counters.now()["captured"]
         until(lambda: watched.counters.now()["captured"] > told + 50, what="two more seconds")

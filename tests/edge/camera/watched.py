@@ -8,6 +8,7 @@ from typing import Any
 from emflow_edge.camera.reader import Camera, Credentials, Frame
 from emflow_edge.metrics.counters import Counters
 from emflow_schema.edge_config import Stream
+from emflow_schema.units import Interval
 
 
 class Heard:
@@ -37,7 +38,7 @@ class Watched(Camera):
 
     def __init__(self, url: str, credentials: Credentials | None = None, **settings: Any) -> None:
         self.counters, self.stop, self.heard = Counters(), threading.Event(), Heard()
-        stream = Stream("front", url, **{"every": 0.0, **settings})
+        stream = Stream("front", url, **{"every": Interval("0s"), **settings})
         super().__init__(stream, self.counters, self.stop, self.heard, credentials)
 
     def __enter__(self) -> Watched:

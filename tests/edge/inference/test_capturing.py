@@ -16,10 +16,11 @@ from emflow_agent.tensors.shared_memory import attached
 from emflow_edge.inference.capture_sender import LARGE, Capturing, Shot
 from emflow_proto import messages as m
 from emflow_proto.service import AgentStub
-from emflow_schema.edge_config import CaptureSettings
+from emflow_schema.edge_config import Capture
+from emflow_schema.units import Interval
 from support import until
 
-EACH = CaptureSettings(True, 0.0, 0)
+EACH = Capture(True, Interval("0s"))
 Code = grpc.StatusCode
 
 
@@ -151,18 +152,18 @@ def test_what_is_refused_is_counted_and_told_once(
     ]
 
 
-def due(capturing: Capturing, settings: CaptureSettings, moments: list[float]) -> list[float]:
+def due(capturing: Capturing, settings: Capture, moments: list[float]) -> list[float]:
     return [at for at in moments if capturing.due(settings, at)]
 
 
 def test_captures_are_due_by_time_by_number_always_or_never(capturing: Capturing) -> None:
     seconds = [float(at) for at in range(100, 110)]
-    assert due(capturing, CaptureSettings(True, 3.0, 0), seconds) == [100, 103, 106, 109]
-    assert due(capturing, CaptureSettings(True, 0.0, 4), seconds) == [100, 104, 108]
+    assert due(capturing, Capture(True, Interval("3s")), seconds) == [100, 103, 106, 109]
+    assert due(capturing, Capture(True, Interval("4 frames")), seconds) == [100, 104, 108]
     assert due(capturing, EACH, seconds) == seconds
-    assert due(capturing, CaptureSettings(False, 0.0, 0), seconds) == []
+    assert due(capturing, Capture(False, Interval("0s")), seconds) == []
     # Turned on while it runs, the next result is captured at once.
-    assert due(capturing, CaptureSettings(True, 60.0, 0), seconds) == [100]
+    assert due(capturing, Capture(True, Interval("60s")), seconds) == [100]
 
 
 def test_ending_sends_what_is_in_the_slot(agent: Agent, capturing: Capturing, counts: Counter[str]) -> None:

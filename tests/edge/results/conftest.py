@@ -10,7 +10,7 @@ from edge.results.pieces import Make, Other
 from emflow_edge.metrics.counters import Counters
 from emflow_edge.metrics.latencies import Timings
 from emflow_edge.results.publisher import Publisher
-from emflow_schema.edge_config import Publishing
+from emflow_schema.edge_config import Publish
 
 
 @pytest.fixture
@@ -25,10 +25,10 @@ def counters() -> Counters:
 
 @pytest.fixture
 def publisher(other: Other, counters: Counters) -> Make:
-    def make(to: Publishing | None = None, **options: Any) -> Publisher:
+    def make(to: Publish | None = None, **options: Any) -> Publisher:
         finished = options.pop("finished", lambda _: None)
         timings = options.pop("timings", Timings())
-        publisher = Publisher(other, to or Publishing(), counters, timings, finished, **options)
+        publisher = Publisher(other, to or Publish(), counters, timings, finished, **options)
         publisher.start()
         return publisher
 

@@ -1,4 +1,4 @@
-"""Publishing through a nucleus: the virtual core's IPC with a component's own client."""
+"""Publish through a nucleus: the virtual core's IPC with a component's own client."""
 
 import json
 from collections.abc import Iterator
@@ -14,10 +14,10 @@ from emflow_edge.metrics.counters import Counters
 from emflow_edge.metrics.latencies import Timings
 from emflow_edge.results.publisher import Publisher
 from emflow_edge.results.sinks import GreengrassOutlet, Message, Refused, last_words
-from emflow_schema.edge_config import Publishing
+from emflow_schema.edge_config import Publish
 from support import until
 
-STATUS = Publishing(status_topic="em/status")
+STATUS = Publish(status_topic="em/status")
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def nucleus(core: Core) -> Iterator[Nucleus]:
     nucleus.close()
 
 
-def publisher(nucleus: Nucleus, counters: Counters, to: Publishing, **options: Any) -> Publisher:
+def publisher(nucleus: Nucleus, counters: Counters, to: Publish, **options: Any) -> Publisher:
     out = Publisher(GreengrassOutlet(nucleus), to, counters, Timings(), lambda _: None, **options)
     out.start()
     return out
@@ -65,7 +65,7 @@ def test_a_topic_that_access_control_does_not_allow_is_refused(core: Core, nucle
 def test_a_broker_that_refuses_is_tried_again(core: Core, nucleus: Nucleus) -> None:
     core.device.refuses = "away"
     counters, troubles = Counters(), list[str]()
-    out = publisher(nucleus, counters, Publishing(), failing=troubles.append)
+    out = publisher(nucleus, counters, Publish(), failing=troubles.append)
     out.put(result(0))
     until(lambda: troubles, what="the refusal")
     core.device.refuses = ""
@@ -76,7 +76,7 @@ def test_a_broker_that_refuses_is_tried_again(core: Core, nucleus: Nucleus) -> N
 
 def test_a_nucleus_that_goes_away_and_comes_back_gets_the_newest_first(core: Core, nucleus: Nucleus) -> None:
     counters, troubles = Counters(), list[str]()
-    out = publisher(nucleus, counters, Publishing(), failing=troubles.append, depth=3)
+    out = publisher(nucleus, counters, Publish(), failing=troubles.append, depth=3)
     out.put(result(0))
     until(lambda: counters.now()["published"] == 1, what="the first result")
     core.stop()

@@ -11,7 +11,7 @@ from emflow_edge.metrics.counters import Counters
 from emflow_edge.metrics.latencies import Timings
 from emflow_edge.results.publisher import UNDER_WAY
 from emflow_edge.results.sinks import Refused, last_words
-from emflow_schema.edge_config import Publishing
+from emflow_schema.edge_config import Publish
 from emflow_schema.errors import EdgeProblem
 from support import until
 
@@ -105,7 +105,7 @@ def test_an_outlet_that_cannot_even_be_closed_is_opened_again(
         raise OSError("no such connection")
 
     monkeypatch.setattr(other, "close", fails)
-    words = last_words(Publishing(status_topic="status"), "thing", "1.0.0")
+    words = last_words(Publish(status_topic="status"), "thing", "1.0.0")
     out = publisher(last_words=words)
     until(lambda: other.opened == 1, what="a connection")
     other.hang_up()
@@ -152,7 +152,7 @@ def test_what_is_refused_is_not_tried_again_and_other_topics_go_on(
 ) -> None:
     other.refuses["em/side"] = Refused("not authorized")
     troubles: list[str] = []
-    out = publisher(Publishing("em/{stream}"), failing=troubles.append)
+    out = publisher(Publish("em/{stream}"), failing=troubles.append)
     for number in range(5):
         out.put(result(number))
         out.put(result(number, stream="side"))

@@ -3,12 +3,12 @@
 from edge.results.pieces import Make, Other, counted, result
 from emflow_edge.metrics.counters import Counters
 from emflow_edge.results.sinks import Message, last_words
-from emflow_schema.edge_config import Publishing
+from emflow_schema.edge_config import Publish
 from support import until
 
 
 def test_results_that_are_not_wanted_are_counted_as_filtered(other: Other, publisher: Make, counters: Counters) -> None:
-    out = publisher(Publishing(threshold=0.5))
+    out = publisher(Publish(threshold=0.5))
     for number in range(6):
         out.put(result(number, confidence=0.4 if number % 3 else 0.6))
     assert out.close(grace=10)
@@ -17,7 +17,7 @@ def test_results_that_are_not_wanted_are_counted_as_filtered(other: Other, publi
 
 
 def test_topics_are_filled_with_what_a_result_knows(other: Other, publisher: Make) -> None:
-    out = publisher(Publishing("em/{thing}/{stream}/{model}"))
+    out = publisher(Publish("em/{thing}/{stream}/{model}"))
     out.put(result(0))
     out.put(result(1, stream="{thing}"))
     assert out.close(grace=10)
@@ -28,9 +28,9 @@ def test_topic_and_filter_change_over_the_same_connection_and_the_status_topic_d
     other: Other, publisher: Make
 ) -> None:
     out = publisher()
-    assert out.use(Publishing("other", threshold=0.5))
+    assert out.use(Publish("other", threshold=0.5))
     out.put(result(0))
-    assert not out.use(Publishing("other", status_topic="status"))
+    assert not out.use(Publish("other", status_topic="status"))
     assert out.close(grace=10)
     assert (other.opened, other.sequences("other")) == (1, [0])
 
@@ -38,7 +38,7 @@ def test_topic_and_filter_change_over_the_same_connection_and_the_status_topic_d
 def test_what_is_retained_is_sent_again_over_a_new_connection_and_the_rest_is_not(
     other: Other, publisher: Make
 ) -> None:
-    to = Publishing(status_topic="status", metrics_topic="metrics")
+    to = Publish(status_topic="status", metrics_topic="metrics")
     words = last_words(to, "thing", "1.0.0")
     assert words
     out = publisher(to, last_words=words)

@@ -14,7 +14,7 @@ from emflow_edge.metrics.latencies import Timings
 from emflow_edge.observability.exposition import Metrics
 from emflow_edge.observability.status import Status
 from emflow_edge.results.sinks import last_words
-from emflow_schema.edge_config import Publishing
+from emflow_schema.edge_config import Publish
 
 
 def valid(name: str, message: Any) -> None:
@@ -55,8 +55,8 @@ def test_a_status_in_every_way_that_a_run_can_be() -> None:
 
 
 def test_last_words() -> None:
-    assert last_words(Publishing(), "board", "1.0.0") is None
-    words = last_words(Publishing(status_topic="em/status", qos=0), "board", "1.0.0")
+    assert last_words(Publish(), "board", "1.0.0") is None
+    words = last_words(Publish(status_topic="em/status", qos=0), "board", "1.0.0")
     assert words
     for message in (words.will, words.farewell()):
         assert (message.topic, message.qos, message.retain) == ("em/status", 0, True)

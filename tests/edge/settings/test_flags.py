@@ -29,7 +29,7 @@ def test_the_workshops_command_line_is_enough() -> None:
         *("-m", "mobilenetv2-224-10-quant", "-q", "True", "-a", "False"),
     )
     (stream,) = found.streams
-    assert (stream.url, stream.every) == ("rtspt://192.168.1.20/stream1", 1.0)
+    assert (stream.url, stream.every.seconds) == ("rtspt://192.168.1.20/stream1", 1.0)
     assert found.model_folder == Path("/greengrass/v2/work/mobilenetv2_224_quantized_model_component")
     assert (found.model_name, found.quantized, found.capture.enabled) == ("mobilenetv2-224-10-quant", True, False)
 
@@ -37,7 +37,7 @@ def test_the_workshops_command_line_is_enough() -> None:
 def test_a_flag_wins_over_the_configuration_and_leaves_the_rest() -> None:
     found = settled("-m", "other", "--class-offset", "1", "--topic", "other/topic", config=DEPLOYED)
     assert (found.model_name, found.model_io.class_offset, found.publish.topic) == ("other", 1, "other/topic")
-    assert (found.model_io.color, found.model_io.labels) == ("bgr", Path("/assets/labels.txt"))
+    assert (found.model_io.color, found.model_io.labels) == ("bgr", "/assets/labels.txt")
     assert [stream.name for stream in found.streams] == ["front", "back"]
 
 
@@ -46,14 +46,14 @@ def test_a_stream_on_the_command_line_takes_the_place_of_all() -> None:
 
 
 def test_every_is_for_all_streams() -> None:
-    assert [stream.every for stream in settled("--every", "0", config=DEPLOYED).streams] == [0, 0]
+    assert [stream.every.seconds for stream in settled("--every", "0", config=DEPLOYED).streams] == [0, 0]
     found = settled("-s", "rtsp://other/1", "--every", "250ms", config=DEPLOYED)
-    assert [stream.every for stream in found.streams] == [0.25]
+    assert [stream.every.seconds for stream in found.streams] == [0.25]
 
 
 def test_labels_on_the_command_line_start_where_the_person_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert settled("--labels", "mine.txt", config=DEPLOYED).model_io.labels == tmp_path / "mine.txt"
+    assert settled("--labels", "mine.txt", config=DEPLOYED).model_io.labels == str(tmp_path / "mine.txt")
 
 
 @pytest.mark.parametrize("arguments", [["--nonsense"], ["--results", "0"], ["--results", "many"], ["-s"]])

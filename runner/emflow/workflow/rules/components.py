@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from emflow.workflow.aws_regions import NEO_CLOUD, NEO_DEVICES, REGIONS
-from emflow.workflow.model import AGENT_COMPONENT, Workflow
+from emflow.workflow.model import AGENT_COMPONENT, Aws, Workflow
 from emflow.workflow.rules.violation import Offence
 from emflow.workflow.source.positions import KeyPath, format_path
 from emflow.workflow.suggestions import did_you_mean
+from emflow_schema.key import field_of
 
 COMPONENTS: KeyPath = ("cloud", "deployment", "components")
 
@@ -122,7 +123,7 @@ def access(workflow: Workflow) -> Iterator[Offence]:
 def region(workflow: Workflow) -> Iterator[Offence]:
     """Edge Manager only where it was; a region that Greengrass has since been opened in needs a newer emflow."""
     name = workflow.aws.region
-    if not re.fullmatch(r"[a-z]{2}(-[a-z]+)+-[0-9]+", name):
+    if not re.fullmatch(field_of(Aws, "region").shape.pattern, name):
         return  # no region at all: the schema has said so
     used = [service for service in REGIONS if service != "SageMaker Edge Manager" or _edge_manager(workflow)]
     for service in used:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 
-from emflow.workflow.model import Workflow
-from emflow.workflow.rules import rollouts
+from emflow.workflow.model import Capture, Workflow
 from emflow.workflow.rules.violation import Offence
+from emflow.workflow.rules.walk import walk
 from emflow.workflow.source.positions import KeyPath, format_path
-from emflow_schema.units import frames, seconds
+from emflow_schema.configuration import limit
+from emflow_schema.key import field_of
+from emflow_schema.units import Duration, Interval
 
 
 def target(workflow: Workflow) -> Iterator[Offence]:
@@ -56,51 +59,19 @@ def two_buckets(workflow: Workflow) -> Iterator[Offence]:
 
 
 def durations(workflow: Workflow) -> Iterator[Offence]:
-    """Which durations there are, in what they have to lie, and whether whole seconds are needed."""
-    cloud, edge, capture, day = workflow.cloud, workflow.edge, workflow.edge.capture, 86400.0
-    year = 366 * day
-    given: list[tuple[KeyPath, str, float, float, bool]] = [
-        (("cloud", "role", "credential_duration"), cloud.role.credential_duration, 900, 43200, True),
-        (("cloud", "compile", "timeout"), cloud.compile.timeout, 60, 10 * day, True),
-        (("edge", "capture", "push_period"), capture.push_period, 1, day, True),
-        (("edge", "agent", "open", "metrics_period"), edge.agent.open.metrics_period, 0, day, True),
-        (("edge", "capture", "periodic_upload_period"), capture.periodic_upload_period, 1, 30 * day, True),
-    ]
-    given += [
-        (("edge", "publish", "every"), edge.publish.every, 0, year, False),
-        (("edge", "publish", "expiry"), edge.publish.expiry, 0, year, True),
-        (("edge", "metrics", "every"), edge.metrics.every, 1, year, False),
-    ]
-    paces: list[tuple[KeyPath, str, float]] = [(("edge", "capture", "every"), capture.every, year)]
-    for index, stream in enumerate(edge.streams):
-        place: KeyPath = ("edge", "streams", index)
-        paces.append(((*place, "every"), stream.every, day))
-        given += [
-            ((*place, "open_timeout"), stream.open_timeout, 0.1, year, False),
-            ((*place, "read_timeout"), stream.read_timeout, 0.1, year, False),
-            ((*place, "frozen_after"), stream.frozen_after, 0, year, False),
-            ((*place, "black_after"), stream.black_after, 0, year, False),
-        ]
-    given += [(place, text, 0, most, False) for place, text, most in paces if frames(text) is None]
-    for place, text, least, most, whole in given:
-        try:
-            value = seconds(text)
-        except ValueError:
-            yield Offence(
-                place, f"{format_path(place)}: {text!r} is no duration", "write a number with ms, s, m, h or d"
-            )
+    """Each duration within the limits of its key, and a whole number of the unit that AWS or the agent counts in."""
+    for place, value, key in walk(workflow):
+        if not isinstance(value, (Duration, Interval)):
             continue
-        if not least <= value <= most:
-            yield Offence(
-                place, f"{format_path(place)} has to lie between {least:g}s and {_long(most)}, this is {text}"
-            )
-        elif whole and value != int(value):
-            yield Offence(place, f"{format_path(place)} has to be whole seconds, this is {text}")
-    yield from rollouts.durations(workflow)
-
-
-def _long(most: float) -> str:
-    return f"{most:g}s" if most <= 30 * 86400 else f"{most / 86400:g}d"
+        try:
+            wrong = limit(value, key)
+        except ValueError as error:
+            # One in days, which the device does not count in, is a pattern's matter: the schema tells it.
+            if not re.fullmatch(Duration.PATTERN, value):
+                yield Offence(place, f"{format_path(place)}: {error}", "write a number with ms, s, m, h or d")
+            continue
+        if wrong:
+            yield Offence(place, f"{format_path(place)} {wrong}")
 
 
 def batch_in_buffer(workflow: Workflow) -> Iterator[Offence]:
@@ -114,12 +85,12 @@ def batch_in_buffer(workflow: Workflow) -> Iterator[Offence]:
 
 
 def embed_limit(workflow: Workflow) -> Iterator[Offence]:
-    limit = workflow.edge.capture.embed_limit
-    if limit > 3072:
+    given, most = workflow.edge.capture.embed_limit, int(field_of(Capture, "embed_limit").shape.key.high or 0)
+    if given > most:
         yield Offence(
             ("edge", "capture", "embed_limit"),
-            f"at most 3072 bytes can be embedded, this is {limit}",
-            "write 3072 or less",
+            f"at most {most} bytes can be embedded, this is {given}",
+            f"write {most} or less",
         )
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from emflow.workflow.model import Boxes, Workflow
+from emflow.workflow.model import Workflow
 from emflow.workflow.rules.violation import Offence
+from emflow.workflow.rules.walk import walk
 from emflow.workflow.source.positions import KeyPath
+from emflow_schema.configuration import Channels
 
 MODEL_IO: KeyPath = ("edge", "model_io")
 AGENT: KeyPath = ("edge", "agent")
@@ -15,35 +17,15 @@ AGENT: KeyPath = ("edge", "agent")
 
 def model_io(workflow: Workflow) -> Iterator[Offence]:
     given = workflow.edge.model_io
-    detection = given.task == "detection"
-    if given.boxes != Boxes() and not detection:
-        yield Offence((*MODEL_IO, "boxes"), "only a detector has boxes", "write task: detection, or leave them out")
-    if given.confidence == "workshop" and detection:
-        where: KeyPath = (*MODEL_IO, "confidence")
-        yield Offence(where, "the workshop's number is a classification's", "write confidence: probability")
-    if given.margin and given.resize != "letterbox":
-        message = f"{given.resize} leaves no margins"
-        yield Offence((*MODEL_IO, "margin"), message, "write resize: letterbox, or leave it out")
-    yield from _outputs(given.boxes)
-    for key, value in {"mean": given.mean, "std": given.std, "threshold": given.threshold}.items():
-        yield from _number((*MODEL_IO, key), value)
-    yield from _number((*MODEL_IO, "boxes", "iou"), given.boxes.iou)
-    yield from _number(("edge", "publish", "threshold"), workflow.edge.publish.threshold)
-
-
-def _number(place: KeyPath, value: float | tuple[float, ...] | None) -> Iterator[Offence]:
-    """YAML's `.nan` and `.inf` are numbers to the schema."""
-    for number in value if isinstance(value, tuple) else (value,):
-        if number is not None and not math.isfinite(number):
-            yield Offence(place, f"{number} is no number to calculate with", "write it out")
-
-
-def _outputs(boxes: Boxes) -> Iterator[Offence]:
-    place: KeyPath = (*MODEL_IO, "boxes", "outputs")
-    if len(set(boxes.outputs)) < len(boxes.outputs):
-        yield Offence(place, "an output's role is here twice", "name each once, in the order of the model's outputs")
-    elif boxes.outputs and not {"boxes", "scores"} <= set(boxes.outputs):
-        yield Offence(place, "a detector has boxes and scores at least", "name both, in the model's order")
+    for place, section in ((MODEL_IO, given), ((*MODEL_IO, "boxes"), given.boxes)):
+        for fault in section.faults():
+            yield Offence((*place, fault.key), fault.message, fault.mend)
+    for where, value, _ in walk(workflow.edge, ("edge",)):
+        # YAML's `.nan` and `.inf` are numbers to the schema.
+        numbers = value if isinstance(value, Channels) else (value,)
+        wrong = next((one for one in numbers if isinstance(one, float) and not math.isfinite(one)), None)
+        if wrong is not None:
+            yield Offence(where, f"{wrong} is no number to calculate with", "write it out")
 
 
 def agent(workflow: Workflow) -> Iterator[Offence]:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from emflow.workflow.devices import devices_file
 from emflow.workflow.model import Workflow
+from emflow.workflow.model.shared import THREE_NUMBERS
 from emflow.workflow.rules.violation import Offence
 from emflow.workflow.source.positions import KeyPath, format_path
 
@@ -117,7 +118,7 @@ def versions(workflow: Workflow) -> Iterator[Offence]:
         for name, version in workflow.cloud.deployment.components.items()
     ]
     for place, version, word in given:
-        if version != word and not re.fullmatch(r"(0|[1-9]\d{0,5})(\.(0|[1-9]\d{0,5})){2}", version):
+        if version != word and not re.fullmatch(THREE_NUMBERS, version):
             mend = f"write three numbers, such as 1.0.0{f', or {word}' if word else ''}"
             yield Offence(place, f"{version!r} is no component version", mend)
 
