@@ -1,7 +1,8 @@
-"""What a .tflite file says about its tensors that the agent's metadata cannot: quantisation, and a softmax at its end.
+"""What a .tflite file says of its inputs and outputs: name, type, shape, quantisation, and a softmax at its end.
 
-The wire has name, type and shape only, and one 8-bit type for both uint8 and int8. The file is a flatbuffer; the few
-fields needed are read here, so that a board needs no flatbuffers package. Field numbers: TensorFlow Lite's schema.fbs.
+The agent's wire has name, type and shape only, and one 8-bit type for both uint8 and int8; and the host has no runtime.
+The file is a flatbuffer; the few fields needed are read here, so that neither needs the flatbuffers package. A field's
+number is its place in the declaration in TensorFlow Lite's schema.fbs.
 """
 
 from __future__ import annotations
@@ -12,12 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-# schema.fbs: Model, SubGraph, Tensor, QuantizationParameters, Operator, OperatorCode; numbers in declaration order.
 _MODEL_CODES, _MODEL_SUBGRAPHS = 1, 2
 _GRAPH_TENSORS, _GRAPH_INPUTS, _GRAPH_OUTPUTS, _GRAPH_OPERATORS = 0, 1, 2, 3
-_TENSOR_TYPE, _TENSOR_QUANTIZATION = 1, 4
+_TENSOR_SHAPE, _TENSOR_TYPE, _TENSOR_NAME, _TENSOR_QUANTIZATION, _TENSOR_SIGNATURE = 0, 1, 3, 4, 7
 _QUANT_SCALE, _QUANT_ZERO_POINT = 2, 3
 _OPERATOR_CODE, _OPERATOR_INPUTS, _OPERATOR_OUTPUTS = 0, 1, 2
 _CODE_OLD_BUILTIN, _CODE_BUILTIN = 0, 3
@@ -25,51 +23,88 @@ _CODE_OLD_BUILTIN, _CODE_BUILTIN = 0, 3
 # SQUEEZE, QUANTIZE).
 _CONFIDENCES = frozenset((14, 25))
 _HANDS_ON = frozenset((6, 22, 43, 114))
-_TYPES = {0: "float32", 1: "float16", 2: "int32", 3: "uint8", 4: "int64", 7: "int16", 9: "int8", 10: "float64"}
+
+TYPES = {
+    0: "float32",
+    1: "float16",
+    2: "int32",
+    3: "uint8",
+    4: "int64",
+    6: "bool",
+    7: "int16",
+    9: "int8",
+    10: "float64",
+}
+"""TensorType, as far as inputs and outputs use it, by NumPy's names; any other is told as `type N`."""
 
 
 @dataclass(frozen=True)
 class TensorFacts:
-    """One tensor. real value = scale * (stored - zero_point); scale 0 means that it is not quantised."""
+    """One input or output. real value = scale * (stored - zero_point); scale 0 means that it is not quantised.
+
+    shape: -1 is a size that the model leaves open.
+    """
 
     dtype: str
     scale: float = 0.0
     zero_point: int = 0
+    name: str = ""
+    shape: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """A model's first input and its outputs, and whether the first is confidences already (softmax or sigmoid)."""
+    """A model's main graph, and whether its first output is confidences already (softmax or sigmoid)."""
 
-    input: TensorFacts
+    inputs: tuple[TensorFacts, ...]
     outputs: tuple[TensorFacts, ...]
     confidences: bool
 
+    @property
+    def input(self) -> TensorFacts:
+        """The first input, which pictures go into."""
+        return self.inputs[0]
+
 
 def model_facts(folder: Path) -> ModelFacts | None:
-    """Read the one .tflite in a model's folder; None where there is none (a compiled model) or it cannot be read."""
+    """Read the one .tflite in a model's folder.
+
+    None where there is none (a compiled model), where it cannot be read, or has a type that we do not know.
+    """
     try:
         files = sorted(folder.rglob("*.tflite"))
         if len(files) != 1:
             return None
         with files[0].open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            return _read(data)
-    except (OSError, ValueError, IndexError, KeyError, struct.error):
+            facts = read(data)
+    except (OSError, ValueError):
         return None
+    known = facts.inputs and all(tensor.dtype in TYPES.values() for tensor in (facts.input, *facts.outputs))
+    return facts if known else None
 
 
-def _read(data: Any) -> ModelFacts:
+def read(data: Any) -> ModelFacts:
+    """Read a model's bytes (or a memory map of its file).
+
+    Raises:
+        ValueError: these bytes are no TFLite model, or a damaged one.
+    """
+    # A flatbuffer's file identifier stands behind the offset of its root table.
     if data[4:8] != b"TFL3":
-        raise ValueError("no TensorFlow Lite file")
-    model = _Table(data, _at(data, "<I", 0))
-    graph = model.tables(_MODEL_SUBGRAPHS)[0]
-    tensors = graph.tables(_GRAPH_TENSORS)
-    outputs = graph.numbers(_GRAPH_OUTPUTS, "i")
-    return ModelFacts(
-        input=_tensor(tensors[graph.numbers(_GRAPH_INPUTS, "i")[0]]),
-        outputs=tuple(_tensor(tensors[output]) for output in outputs),
-        confidences=_made_by(model.tables(_MODEL_CODES), graph.tables(_GRAPH_OPERATORS), outputs[0]) in _CONFIDENCES,
-    )
+        raise ValueError("no TFLite model")
+    try:
+        model = _Table(data, _at(data, "<I", 0))
+        graph = model.tables(_MODEL_SUBGRAPHS)[0]
+        tensors = graph.tables(_GRAPH_TENSORS)
+        inputs, outputs = graph.numbers(_GRAPH_INPUTS, "i"), graph.numbers(_GRAPH_OUTPUTS, "i")
+        codes, operators = model.tables(_MODEL_CODES), graph.tables(_GRAPH_OPERATORS)
+        return ModelFacts(
+            inputs=tuple(_tensor(tensors[number]) for number in inputs),
+            outputs=tuple(_tensor(tensors[number]) for number in outputs),
+            confidences=bool(outputs) and _made_by(codes, operators, outputs[0]) in _CONFIDENCES,
+        )
+    except (struct.error, IndexError, ValueError):
+        raise ValueError("a damaged TFLite model") from None
 
 
 def _made_by(codes: list[_Table], operators: list[_Table], tensor: int) -> int:
@@ -88,12 +123,20 @@ def _made_by(codes: list[_Table], operators: list[_Table], tensor: int) -> int:
 
 
 def _tensor(tensor: _Table) -> TensorFacts:
-    dtype = _TYPES[tensor.number(_TENSOR_TYPE, "<b")]
+    shape, signature = tensor.numbers(_TENSOR_SHAPE, "i"), tensor.numbers(_TENSOR_SIGNATURE, "i")
+    number = tensor.number(_TENSOR_TYPE, "<b")
     quantization = tensor.table(_TENSOR_QUANTIZATION)
     scale = quantization.numbers(_QUANT_SCALE, "f") if quantization else []
     zero = quantization.numbers(_QUANT_ZERO_POINT, "q") if quantization else []
     # One scale for the whole tensor; activations have no other kind.
-    return TensorFacts(dtype, *((float(scale[0]), int(zero[0])) if len(scale) == len(zero) == 1 else ()))
+    known = len(scale) == len(zero) == 1
+    return TensorFacts(
+        dtype=TYPES.get(number, f"type {number}"),
+        scale=scale[0] if known else 0.0,
+        zero_point=zero[0] if known else 0,
+        name=tensor.text(_TENSOR_NAME),
+        shape=tuple(signature or shape),
+    )
 
 
 class _Table:
@@ -104,39 +147,46 @@ class _Table:
         self._vtable = position - _at(data, "<i", position)
         self._size = _at(data, "<H", self._vtable)
 
-    def _field(self, number: int) -> int:
-        """Where a field is; 0 when it is not written, so has its default."""
-        entry = 4 + 2 * number
-        offset = _at(self._data, "<H", self._vtable + entry) if entry < self._size else 0
-        return self._position + offset if offset else 0
-
     def number(self, field: int, form: str) -> int:
         place = self._field(field)
         return _at(self._data, form, place) if place else 0
+
+    def text(self, field: int) -> str:
+        start, length = self._vector(field, 1)
+        return bytes(self._data[start : start + length]).decode()
 
     def table(self, field: int) -> _Table | None:
         place = self._field(field)
         return _Table(self._data, place + _at(self._data, "<I", place)) if place else None
 
     def numbers(self, field: int, code: str) -> list[Any]:
-        start, length = self._vector(field)
-        return np.frombuffer(self._data, np.dtype(code).newbyteorder("<"), length, start).tolist() if length else []
+        start, length = self._vector(field, struct.calcsize(f"<{code}"))
+        return list(struct.unpack_from(f"<{length}{code}", self._data, start))
 
     def tables(self, field: int) -> list[_Table]:
-        start, length = self._vector(field)
-        places = [start + 4 * number for number in range(length)]
+        start, length = self._vector(field, 4)
+        places = range(start, start + 4 * length, 4)
         return [_Table(self._data, place + _at(self._data, "<I", place)) for place in places]
 
-    def _vector(self, field: int) -> tuple[int, int]:
-        """Where a vector's items begin and how many they are."""
+    def _field(self, number: int) -> int:
+        """Where a field is; 0 when it is not written, so has its default."""
+        entry = 4 + 2 * number
+        offset = _at(self._data, "<H", self._vtable + entry) if entry < self._size else 0
+        return self._position + offset if offset else 0
+
+    def _vector(self, field: int, width: int) -> tuple[int, int]:
+        """Where a vector's items begin, and how many they are."""
         place = self._field(field)
         if not place:
             return 0, 0
         place += _at(self._data, "<I", place)
-        return place + 4, _at(self._data, "<I", place)
+        length = _at(self._data, "<I", place)
+        if place + 4 + width * length > len(self._data):  # a damaged length would otherwise ask for gigabytes
+            raise ValueError
+        return place + 4, length
 
 
 def _at(data: Any, form: str, position: int) -> int:
     if position < 0:
-        raise ValueError("points out of the file")
+        raise ValueError
     return int(struct.unpack_from(form, data, position)[0])

@@ -10,7 +10,8 @@ import pytest
 from jsonschema import Draft202012Validator
 
 import emflow_schema
-from emflow.results.message import Box, Class, Detection, NotAResult, Result, format_line, read
+from emflow.results.message import NotAResult, Result, format_line, read
+from emflow_schema.result_message import Box, Class, Detection
 
 WHOLE: dict[str, Any] = {
     "index": "950",

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from emflow_schema.percentile import percentile
+
 # Of a minute, these are all of them up to 130 a second; beyond that, the newest.
 REMEMBERED = 8192
 
@@ -50,7 +52,7 @@ class Tally:
         took = time.perf_counter() - began
         with self._lock:
             self._calls += 1
-            self._took.append(took)
+            self._took.append(1000 * took)
 
     def take(self) -> Calls:
         """What came since the last time."""
@@ -59,9 +61,4 @@ class Tally:
             self._calls = self._failures = 0
             self._took.clear()
         took.sort()
-        return Calls(calls, failures, _quantile(took, 0.5), _quantile(took, 0.99))
-
-
-def _quantile(took: list[float], share: float) -> float | None:
-    """By the nearest rank, in milliseconds."""
-    return 1000 * took[min(int(share * len(took)), len(took) - 1)] if took else None
+        return Calls(calls, failures, percentile(took, 0.5), percentile(took, 0.99))

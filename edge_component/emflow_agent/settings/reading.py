@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]i?b|b)?", re.IGNORECASE)
-_UNITS = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
-_BINARY = {"kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40}
+from emflow_schema import values
+from emflow_schema.units import YEAR
+
 _LONGEST_SHOWN = 100
+_Value = TypeVar("_Value")
 
 
 class BadSetting(Exception):
@@ -41,17 +40,14 @@ class Said:
             return
         if isinstance(value, bool):
             value = str(value).lower()
-        elif isinstance(value, float) and value.is_integer():
-            value = str(int(value))  # Greengrass makes a float of every number
         elif isinstance(value, (int, float)):
-            value = str(value)
-        if not isinstance(value, str):
-            raise BadSetting(f"{key} in {place}: has to be text, not {_kind(value)}")
-        if not value.strip():
-            return
-        if "\0" in value or any("\ud800" <= sign <= "\udfff" for sign in value):
-            raise BadSetting(f"{key} in {place}: holds a NUL or what is no text")
-        self._values[name] = _One(value.strip(), key, place)
+            value = values.plain(value)  # Greengrass makes a float of every number
+        try:
+            text = values.text(value).strip()
+        except values.Unfit as error:
+            raise BadSetting(f"{key} in {place}: {error}") from None
+        if text:
+            self._values[name] = _One(text, key, place)
 
     def bad(self, name: str, problem: str, value: object = None) -> BadSetting:
         """The refusal of a value; without one that was given, of the default in the light of the others."""
@@ -72,59 +68,30 @@ class Said:
         return [part for part in map(str.strip, self.text(name).split(",")) if part]
 
     def truth(self, name: str, default: bool) -> bool:
-        written = self.text(name, str(default)).lower()
-        if written not in ("true", "false"):
-            raise self.bad(name, "is neither true nor false")
-        return written == "true"
+        return self._read(name, str(default), values.truth)
 
     def choice(self, name: str, choices: Sequence[str]) -> str:
         """One of several words, whatever its capitals; the first by default."""
-        written = self.text(name, choices[0])
-        found = [choice for choice in choices if choice.lower() == written.lower()]
-        if not found:
-            raise self.bad(name, f"is neither {' nor '.join(choices)}")
-        return found[0]
+        return self._read(name, choices[0], lambda text: values.choice(text, choices))
 
     def whole(self, name: str, default: int, *, low: int, high: int) -> int:
-        number = self._number(name, float(default))
-        if not low <= number <= high or number != int(number):
-            raise self.bad(name, f"is no whole number from {low} to {high}")
-        return int(number)
+        return self._read(name, str(default), lambda text: values.whole(text, low, high))
 
     def seconds(self, name: str, default: float, *, or_none: bool = False) -> float:
         """`or_none`: 0 is a value too."""
-        number = self._number(name, default)
+        number = self._read(name, str(default), values.number)
         if or_none and number == 0:
             return 0.0
-        if not 0 < number <= 366 * 86400:
+        if not 0 < number <= YEAR:
             raise self.bad(name, "is no number of seconds above 0, and up to a year")
         return number
 
     def size(self, name: str, default: int) -> int:
         """Bytes, or a number with a unit: 512 MiB, 1.5 GB."""
-        one = self._values.get(name)
-        if one is None:
-            return default
-        match = _SIZE.fullmatch(one.text)
-        if not match:
-            raise self.bad(name, "is no size, such as 512 MiB or a number of bytes")
-        size = float(match.group(1)) * {**_UNITS, **_BINARY}[(match.group(2) or "b").lower()]
-        if size > 1 << 60:
-            raise self.bad(name, "is more than any device has")
-        return int(size)
+        return self._read(name, str(default), values.size)
 
-    def _number(self, name: str, default: float) -> float:
-        one = self._values.get(name)
-        if one is None:
-            return default
+    def _read(self, name: str, default: str, read: Callable[[str], _Value]) -> _Value:
         try:
-            number = float(one.text)
-        except ValueError:
-            number = math.nan
-        if not math.isfinite(number):
-            raise self.bad(name, "is no number")
-        return number
-
-
-def _kind(value: object) -> str:
-    return "an object" if isinstance(value, dict) else "a list" if isinstance(value, list) else type(value).__name__
+            return read(self.text(name, default))
+        except values.Unfit as error:
+            raise self.bad(name, str(error)) from None

@@ -9,6 +9,8 @@ from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from emflow_schema.percentile import nearest_rank
+
 # Bounds grow by a twentieth, so a percentile is told within 5 %: from 0.05 ms to over an hour.
 _FIRST, _GROWTH = 0.05, 1.05
 _BUCKETS = 380
@@ -51,7 +53,9 @@ class Latencies:
             kept = [counts for counts, age in zip(self._counts, self._ages) if age > oldest]
             sums = [sum(column) for column in zip(*kept)]
         count = sum(sums)
-        return Spread(count, _percentile(sums, count * 0.5), _percentile(sums, count * 0.99)) if count else None
+        if not count:
+            return None
+        return Spread(count, *(_value(sums, nearest_rank(count, share)) for share in (0.5, 0.99)))
 
     def _current(self) -> array[int]:
         age = int(self._clock() / self._slice)
@@ -62,12 +66,12 @@ class Latencies:
         return self._counts[place]
 
 
-def _percentile(sums: list[int], rank: float) -> float:
+def _value(sums: list[int], rank: int) -> float:
     """The middle of the bucket that holds the value of a rank, counted from 1."""
     seen = 0
     for bucket, count in enumerate(sums):
         seen += count
-        if seen >= rank and count:
+        if seen >= rank:
             return round(_FIRST * math.pow(_GROWTH, bucket + 0.5), 3)
     return 0.0
 

@@ -6,35 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from emflow_schema.errors import ConfigProblem
+from emflow_schema.result_message import Box, Detection
+from emflow_schema.result_message import Class as Choice
 
-
-@dataclass(frozen=True)
-class Choice:
-    """One class. index: without the classes before the offset, so the background has -1; confidence: 0…1."""
-
-    index: int
-    label: str | None
-    confidence: float
-
-
-@dataclass(frozen=True)
-class Box:
-    """A place in the frame, as fractions of its width and height from the top left corner."""
-
-    x: float
-    y: float
-    width: float
-    height: float
-
-
-@dataclass(frozen=True)
-class Detection:
-    """One thing that was found."""
-
-    index: int
-    label: str | None
-    confidence: float
-    box: Box
+__all__ = ["Box", "Choice", "Detection", "Labels", "NoNumbers", "Outcome", "read_labels", "read_lines"]
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
@@ -22,6 +21,7 @@ from typing import NoReturn
 import typer
 
 from emflow.engine.cancellation import Interrupted, Stop
+from emflow_schema.signals import Signals
 
 REASONS = {
     signal.SIGINT: "interrupted by Ctrl-C",
@@ -47,14 +47,9 @@ class SignalHandling:
         self._prompting = False
 
     def __enter__(self) -> SignalHandling:
-        receiver, sender = os.pipe()
-        os.set_blocking(sender, False)
-        signal.set_wakeup_fd(sender, warn_on_full_buffer=False)
-        for number in (*REASONS, signal.SIGALRM):
-            signal.signal(number, self._during_prompt)
+        Signals((*REASONS, signal.SIGALRM), self._handle, self._during_prompt)
         if self._timeout is not None:
             signal.setitimer(signal.ITIMER_REAL, max(self._timeout, 0.001))
-        threading.Thread(target=self._receive, args=(receiver,), name="signals", daemon=True).start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
@@ -81,13 +76,9 @@ class SignalHandling:
         """End the process without waiting for its threads."""
         _end(code)
 
-    def _receive(self, receiver: int) -> None:
-        while True:
-            for number in os.read(receiver, 64):
-                if not self._prompting and number in (*REASONS, signal.SIGALRM):
-                    self._handle(number)
-
     def _handle(self, number: int) -> None:
+        if self._prompting:
+            return
         why, code = self._reason(number)
         if self.stop.ask(why, code):
             self._on_stop(why)

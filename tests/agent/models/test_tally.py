@@ -26,7 +26,7 @@ def test_calls_and_failures_are_counted_and_then_begin_anew(monkeypatch: pytest.
             now[0] += number / 1000
     with contextlib.suppress(KeyError), tally.counted():
         raise KeyError
-    assert str(tally.take()) == "101 calls, 1 failed, p50 51.0 ms, p99 100.0 ms"
+    assert str(tally.take()) == "101 calls, 1 failed, p50 50.0 ms, p99 99.0 ms"
     assert str(tally.take()) == "0 calls, 0 failed"
 
 

@@ -114,7 +114,7 @@ def test_numbers_that_greengrass_made_floats_are_whole_again() -> None:
         ({"CaptureDataBase64EmbedLimit": "3073"}, "'3073' is no whole number from 0 to 3072"),
         ({"CaptureDataPushPeriodSeconds": "0"}, "'0' is no number of seconds above 0"),
         ({"CaptureDataPushPeriodSeconds": "inf"}, "'inf' is no number"),
-        ({"CaptureDataDestination": "S3"}, "CaptureDataDestination in here: 'S3' is neither Cloud nor Disk"),
+        ({"CaptureDataDestination": "S3"}, "CaptureDataDestination in here: 'S3' is none of Cloud, Disk"),
         ({"CaptureDataPeriodicUpload": "yes"}, "'yes' is neither true nor false"),
         ({"CaptureDataDiskPath": "captures"}, "'captures' is not an absolute path"),
         ({"DeviceFleetName": "a/b"}, "cannot have a /"),

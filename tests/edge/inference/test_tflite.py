@@ -12,7 +12,8 @@ def said_by_litert(path: Path) -> tuple[TensorFacts, TensorFacts]:
 
     def facts(details: dict[str, Any]) -> TensorFacts:
         scale, zero = details["quantization"]
-        return TensorFacts(details["dtype"].__name__, scale, zero)
+        shape = tuple(int(size) for size in details["shape_signature"])
+        return TensorFacts(details["dtype"].__name__, scale, zero, details["name"], shape)
 
     return facts(interpreter.get_input_details()[0]), facts(interpreter.get_output_details()[0])
 

@@ -21,7 +21,7 @@ def model(dtype: str, classes: int) -> Model:
 
 
 def facts(dtype: str, scale: float = 0.0, zero: int = 0, *, confidences: bool = False) -> ModelFacts:
-    return ModelFacts(TensorFacts("uint8"), (TensorFacts(dtype, scale, zero),), confidences)
+    return ModelFacts((TensorFacts("uint8"),), (TensorFacts(dtype, scale, zero),), confidences)
 
 
 class Decode(Classification):

@@ -120,7 +120,7 @@ def test_centres_and_sizes_in_pixels_are_understood() -> None:
 def test_quantised_outputs_are_read_with_the_files_scales() -> None:
     outputs = [(b"boxes", np.array([[[0, 0, 128, 255]]], np.uint8)), (b"scores", np.array([[[20, 200]]], np.uint8))]
     scales = (TensorFacts("uint8", 1 / 255), TensorFacts("uint8", 1 / 256))
-    outcome = found(*outputs, facts=ModelFacts(TensorFacts("uint8"), scales, confidences=False))
+    outcome = found(*outputs, facts=ModelFacts((TensorFacts("uint8"),), scales, confidences=False))
     assert things(outcome) == [(1, 200 / 256)]
     assert outcome.detections[0].box.height == pytest.approx(128 / 255)  # type: ignore[index]
 

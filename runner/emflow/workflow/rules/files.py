@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import IO, TypeVar
 
 from emflow.problems import Problem
-from emflow.workflow import network
 from emflow.workflow.model import Workflow
-from emflow.workflow.network import Network, Tensor
 from emflow.workflow.rules.violation import Offence
 from emflow.workflow.source.positions import KeyPath, format_path
 from emflow.workflow.source.safe_open import open_regular, read_regular, read_text
 from emflow.workflow.suggestions import did_you_mean
+from emflow_schema import tflite
+from emflow_schema.tflite import ModelFacts, TensorFacts
 
 # The files beside a workflow: the model (a .tflite, or an archive that holds exactly one) and its labels.
 
@@ -44,7 +44,7 @@ def is_model(name: str) -> bool:
     return name.lower().endswith(".tflite")
 
 
-def check_model(path: Path) -> Network:
+def check_model(path: Path) -> ModelFacts:
     """Look into a model file that exists: its inputs and outputs.
 
     Raises:
@@ -53,7 +53,7 @@ def check_model(path: Path) -> Network:
     try:
         if is_archive(path.name):
             return _in_archive(path)
-        return _network(read_regular(path, MOST_BYTES), str(path))
+        return _facts(read_regular(path, MOST_BYTES), str(path))
     except (tarfile.TarError, EOFError, zlib.error) as error:
         raise Problem(
             f"no .tar.gz archive: {error}", where=str(path), mend="make it with: tar -czf … model.tflite"
@@ -79,8 +79,8 @@ def check_labels(path: Path) -> tuple[str, ...]:
     return tuple(text.rstrip().splitlines())
 
 
-def _in_archive(path: Path) -> Network:
-    found: dict[str, Network] = {}
+def _in_archive(path: Path) -> ModelFacts:
+    found: dict[str, ModelFacts] = {}
     size = 0
     with open_regular(path, MOST_BYTES) as file, tarfile.open(fileobj=file, mode="r:gz") as archive:
         for member, content in _files(archive):
@@ -88,7 +88,7 @@ def _in_archive(path: Path) -> Network:
             if size > MOST_BYTES:
                 raise Problem(f"unpacks to more than {MOST_BYTES // 2**20} MiB", where=str(path), mend=_MEND)
             if is_model(member.name):
-                found[member.name] = _network(content.read(), f"{path}: {member.name}")
+                found[member.name] = _facts(content.read(), f"{path}: {member.name}")
     if len(found) != 1:
         holds = f"{len(found)} .tflite files ({', '.join(found)})" if found else "no .tflite file"
         raise Problem(f"holds {holds}", where=str(path), mend=_MEND)
@@ -102,9 +102,9 @@ def _files(archive: tarfile.TarFile) -> Iterator[tuple[tarfile.TarInfo, IO[bytes
             yield member, content
 
 
-def _network(data: bytes, where: str) -> Network:
+def _facts(data: bytes, where: str) -> ModelFacts:
     try:
-        return network.read(data)
+        return tflite.read(data)
     except ValueError as error:
         raise Problem(str(error), where=where, mend="give the .tflite that the converter wrote") from None
 
@@ -164,11 +164,11 @@ def missing(workflow: Workflow) -> Iterator[Offence]:
 
 
 def inputs(workflow: Workflow) -> Iterator[Offence]:
-    network = _model(workflow)
-    if not isinstance(network, Network):
+    facts = _model(workflow)
+    if not isinstance(facts, ModelFacts):
         return
-    has = {tensor.name: tensor for tensor in network.inputs}
-    told = ", ".join(f"{_spell(tensor)} of type {tensor.type}" for tensor in network.inputs) or "no inputs"
+    has = {tensor.name: tensor for tensor in facts.inputs}
+    told = ", ".join(f"{_spell(tensor)} of type {tensor.dtype}" for tensor in facts.inputs) or "no inputs"
     declared = workflow.cloud.model.inputs
     for name, shape in declared.items():
         if name not in has:
@@ -186,17 +186,17 @@ def inputs(workflow: Workflow) -> Iterator[Offence]:
 
 def input_types(workflow: Workflow) -> Iterator[Offence]:
     given, declared = workflow.cloud.model.input_types, workflow.cloud.model.inputs
-    network = _model(workflow)
-    has = {tensor.name: tensor for tensor in network.inputs} if isinstance(network, Network) else {}
+    facts = _model(workflow)
+    has = {tensor.name: tensor for tensor in facts.inputs} if isinstance(facts, ModelFacts) else {}
     for name, kind in given.items():
         if name not in declared:
             mend = did_you_mean(name, declared) or f"cloud.model.inputs has: {', '.join(declared)}"
             yield Offence(
                 (*TYPES, name), f"{format_path(TYPES)} names {name!r}, which cloud.model.inputs does not", mend
             )
-        elif name in has and has[name].type != kind:
-            message = f"the model's input {name!r} is {has[name].type}, declared as {kind}"
-            yield Offence((*TYPES, name), message, f"write {has[name].type}, or take the model that was meant")
+        elif name in has and has[name].dtype != kind:
+            message = f"the model's input {name!r} is {has[name].dtype}, declared as {kind}"
+            yield Offence((*TYPES, name), message, f"write {has[name].dtype}, or take the model that was meant")
 
 
 def labels_of_classes(workflow: Workflow) -> Iterator[Offence]:
@@ -206,10 +206,10 @@ def labels_of_classes(workflow: Workflow) -> Iterator[Offence]:
     """
     if workflow.edge.model_io.task == "detection":
         return
-    network, found, offset = _model(workflow), _labels(workflow), workflow.edge.model_io.class_offset
-    if not isinstance(network, Network) or len(network.outputs) != 1:
+    facts, found, offset = _model(workflow), _labels(workflow), workflow.edge.model_io.class_offset
+    if not isinstance(facts, ModelFacts) or len(facts.outputs) != 1:
         return
-    classes = network.outputs[0].shape[-1] if network.outputs[0].shape else 0
+    classes = facts.outputs[0].shape[-1] if facts.outputs[0].shape else 0
     if classes < 1:
         return
     if offset >= classes:
@@ -225,11 +225,11 @@ def _fits(declared: tuple[int, ...], has: tuple[int, ...]) -> bool:
     return len(declared) == len(has) and all(there in (-1, size) for size, there in zip(declared, has, strict=True))
 
 
-def _spell(tensor: Tensor) -> str:
+def _spell(tensor: TensorFacts) -> str:
     return f"{tensor.name!r} {list(tensor.shape)}"
 
 
-def _model(workflow: Workflow) -> Network | Problem | None:
+def _model(workflow: Workflow) -> ModelFacts | Problem | None:
     name = workflow.cloud.model.artifact
     readable = "://" not in name and (is_archive(name) or is_model(name))
     return _once(check_model, Path(workflow.folder, name)) if readable else None
