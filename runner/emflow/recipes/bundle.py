@@ -29,6 +29,9 @@ from emflow_schema.installation import how_to_install
 PACKAGES = ("emflow_edge", "emflow_proto", "emflow_schema")
 """The packages of the application component: read as files, never imported here."""
 
+NOT_FOR_DEVICES = (".schema.json", "py.typed")
+"""Endings of files in these packages that no program on a device opens."""
+
 BUNDLE = "emflow-edge.zip"
 LABELS = "labels.txt"
 ARTIFACTS = "artifacts.zip"
@@ -175,7 +178,7 @@ def _package_files(package: str) -> Iterator[tuple[str, bytes]]:
     root = Path(spec.submodule_search_locations[0])
     for path in root.rglob("*"):
         inside = path.relative_to(root)
-        if path.is_file() and not _is_excluded(inside):
+        if path.is_file() and not _is_excluded(inside) and not path.name.endswith(NOT_FOR_DEVICES):
             yield str(PurePosixPath(package, inside.as_posix())), path.read_bytes()
 
 
