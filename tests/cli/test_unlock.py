@@ -20,7 +20,7 @@ from emflow.problems import Problem
 from emflow.resources import build
 from emflow.resources.s3.lock_store import LockObject, lock_of
 from emflow.workflow import load
-from resources.conftest import READS, client, embedded, endpoint, file, rollout, user  # noqa: F401 fixtures
+from resources.conftest import READS, client, embedded, endpoint, file, rollout, slow_jobs, user  # noqa: F401 fixtures
 from support import Process
 
 
@@ -63,20 +63,20 @@ def test_unlock_removes_the_lock_and_the_next_apply_succeeds(emflow, file, held)
     assert "there is no lock" in again.out
 
 
-def test_an_apply_that_waits_for_a_job_changes_nothing_after_unlock(emflow, file, rollout):  # noqa: F811
+def test_an_apply_that_waits_for_a_job_changes_nothing_after_unlock(emflow, file, slow_jobs):  # noqa: F811
     workflow = load(file)
-    clients = rollout.clients(workflow)
+    clients = slow_jobs.clients(workflow)
     calls: list[Any] = []
 
     def unlock_meanwhile(event):
         if isinstance(event, Waiting) and event.resource == "model/package" and not calls:
             assert "Unlocked." in emflow("unlock", file, "--yes").out
-            calls.append(len(rollout.calls))
+            calls.append(len(slow_jobs.calls))
 
     with pytest.raises(Problem, match="somebody took it away") as ended:
         apply_plan(make_plan(build(workflow), clients), clients, unlock_meanwhile, lock=lock_of(workflow, clients))
     assert "emflow plan" in ended.value.mend
-    after = [call.partition(":")[2] for call in rollout.calls[calls[0] :]]
+    after = [call.partition(":")[2] for call in slow_jobs.calls[calls[0] :]]
     assert after
     assert [call for call in after if not call.startswith(READS)] == []
 

@@ -143,6 +143,16 @@ def rollout(endpoint: str, user: Rollout) -> Rollout:
 
 
 @pytest.fixture
+def slow_jobs(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rollout]:
+    """One user of an AWS whose jobs take long enough to be seen at work by a slow machine too."""
+    with EmbeddedAws(port=0, job_seconds=1.0) as aws:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", aws.endpoint_url)
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", aws.credentials.id)
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", aws.credentials.secret)
+        yield Rollout()
+
+
+@pytest.fixture
 def report(embedded: EmbeddedAws, endpoint: str) -> Callable[..., None]:
     """What a core device says about itself, through the door that the virtual device uses."""
 

@@ -82,9 +82,9 @@ def test_after_a_mended_input_what_was_done_is_reused_and_the_rest_is_made(rollo
     assert rollout.plan(workflow).changes == ()
 
 
-def test_the_states_of_a_job_are_told_while_it_runs(rollout, workflow):
+def test_the_states_of_a_job_are_told_while_it_runs(slow_jobs, workflow):
     events: list[Any] = []
-    rollout.apply(workflow, events.append)
+    slow_jobs.apply(workflow, events.append)
     told = [event.state for event in events if isinstance(event, Waiting) and event.resource == "model/compilation"]
     assert told
     assert set(told) <= {"STARTING", "INPROGRESS"}
@@ -94,12 +94,13 @@ def test_a_job_that_runs_already_is_waited_for_and_not_made_again(rollout, workf
     class Killed(BaseException):
         pass
 
-    def kill(event):
-        if isinstance(event, Waiting) and event.resource == "model/compilation":
-            raise Killed
+    def kill(**_):
+        raise Killed
 
+    clients = rollout.clients(workflow)
+    clients("sagemaker").meta.events.register("after-call.sagemaker.CreateCompilationJob", kill)
     with pytest.raises(Killed):
-        rollout.apply(workflow, kill)
+        apply_plan(make_plan(build(workflow), clients), clients)
     rollout.apply(workflow)
     assert "sagemaker:CreateCompilationJob" not in rollout.calls
     assert rollout.plan(workflow).changes == ()

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from emflow.workflow.model import Workflow
 from emflow.workflow.rules.violation import Offence
-from emflow.workflow.topic_grants import ANY_THING, by_device
 from emflow.workflow.suggestions import did_you_mean
+from emflow.workflow.topic_grants import ANY_THING, by_device
 from emflow_schema.topics import OF_ALL, OF_RESULTS
 
 LONGEST_THING = 63
