@@ -16,9 +16,10 @@ from emflow.engine.resource import Action, Inputs
 from emflow.problems import Problem
 from emflow.recipes.components import application_component
 from emflow.resources import build, wait_for_deployment
-from emflow.resources.greengrass.component_version import ComponentVersion, next_patch, version_key
+from emflow.resources.greengrass.component_version import ComponentVersion, next_patch
 from emflow.resources.greengrass.revision import latest_deployment
 from emflow.resources.ownership import Mark
+from emflow.versions import sort_key
 from emflow.workflow.model import Abort, Growth, Rollout, Target, Update
 from resources.conftest import within
 
@@ -310,7 +311,7 @@ def test_the_next_version_is_the_next_patch(before, after):
 
 def test_versions_are_ordered_by_number_and_a_pre_release_comes_before_its_release():
     versions = ["1.10.0", "1.9.0", "1.10.0-rc.1", "odd"]
-    assert sorted(versions, key=version_key) == ["odd", "1.9.0", "1.10.0-rc.1", "1.10.0"]
+    assert sorted(versions, key=sort_key) == ["odd", "1.9.0", "1.10.0-rc.1", "1.10.0"]
 
 
 def test_a_component_version_that_failed_is_refused_with_its_reason_until_asked_to_repeat(workflow):

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from emflow_emulator.aws.greengrass.semver import Version, satisfies
+from emflow.versions import satisfies, sort_key
 from emflow_emulator.core.failure import DeploymentFailure
 from emflow_emulator.core.resolve import resolve
 from emulator.core.pieces import LINUX, recipe
@@ -30,10 +30,8 @@ class Shelf:
     ) -> bytes | None:
         self.asked += 1
         versions = self.recipes.get(name, {})
-        for each in sorted(versions, key=Version.parse, reverse=True):
-            if version in (None, each) and all(
-                satisfies(Version.parse(each), wanted) for wanted in requirements.values()
-            ):
+        for each in sorted(versions, key=sort_key, reverse=True):
+            if version in (None, each) and all(satisfies(each, wanted) for wanted in requirements.values()):
                 return versions[each]
         return None
 

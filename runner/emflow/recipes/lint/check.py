@@ -12,8 +12,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from emflow.recipes.lint.faults import Fault, close, is_semver, keys, read, spelt
+from emflow.recipes.lint.faults import Fault, close, keys, read, spelt
 from emflow.recipes.lint.lifecycle import lifecycle
+from emflow.versions import check_requirement, is_version
 from emflow.workflow.source.positions import KeyPath
 
 # The artifacts of a manifest: spelt right, and there.
@@ -182,8 +183,6 @@ POLICY = ("policyDescription", "operations", "resources")
 MQTT, PUBLISH = "aws.greengrass.ipc.mqttproxy", "aws.greengrass#PublishToIoTCore"
 SECRETS, READ = "aws.greengrass.SecretManager", "aws.greengrass#GetSecretValue"
 
-_RANGE = re.compile(r"(?:[<>]=?|=|\^|~)?\s*v?[0-9*xX]+(?:\.[0-9*xX]+){0,2}(?:[-+][0-9A-Za-z.+-]+)?")
-
 
 @dataclass(frozen=True)
 class Known:
@@ -273,7 +272,7 @@ def _identity(recipe: Mapping[str, Any], known: Known) -> Iterator[Fault]:
         yield Fault(("ComponentName",), f"is {name!r}, and the workflow says {known.name!r}")
     if not isinstance(version, str):
         yield Fault(("ComponentVersion",), f"{version!r} is no text", 'put it in quotes: "1.0.0"')
-    elif not is_semver(version):
+    elif not is_version(version):
         yield Fault(("ComponentVersion",), f"{version!r} is no semantic version", 'for example: "1.0.0"')
     elif known.version and version != known.version:
         yield Fault(("ComponentVersion",), f"is {version!r} and has to be {known.version!r}", "write {{ version }}")
@@ -296,7 +295,7 @@ def _dependencies(found: Any, known: Known) -> Iterator[Fault]:
         yield from keys(wanted, DEPENDENCY, place)
         dependency = spelt(wanted, DEPENDENCY)
         requirement = dependency.get("VersionRequirement", ">=0.0.0")
-        if not isinstance(requirement, str) or not _is_range(requirement):
+        if not isinstance(requirement, str) or not _is_requirement(requirement):
             mend = 'for example: ">=1.0.0 <2.0.0"'
             yield Fault((*place, "VersionRequirement"), f"{requirement!r} is no version range", mend)
         if dependency.get("DependencyType", "HARD") not in ("HARD", "SOFT"):
@@ -307,12 +306,12 @@ def _dependencies(found: Any, known: Known) -> Iterator[Fault]:
             yield Fault(top, f"does not name {name}, on which the workflow lets it depend", mend)
 
 
-def _is_range(text: str) -> bool:
-    """npm's way of writing ranges: comparators beside each other, `||` and hyphens between them."""
-    return all(
-        parts and all(_RANGE.fullmatch(part) for part in parts if part != "-")
-        for parts in (re.sub(r"([<>=^~])\s+", r"\1", each).split() for each in text.split("||"))
-    )
+def _is_requirement(text: str) -> bool:
+    try:
+        check_requirement(text)
+    except ValueError:
+        return False
+    return bool(text.strip())
 
 
 def _access(defaults: Mapping[str, Any], component: str, known: Known) -> Iterator[Fault]:

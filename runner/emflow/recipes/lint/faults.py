@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -120,8 +119,3 @@ def keys(found: Mapping[Any, Any], known: Collection[str], place: KeyPath) -> It
         near = close(key.lower(), right)
         mend = f"did you mean {right[near]}?" if near else f"known here: {', '.join(known)}"
         yield Fault((*place, key), "is an unknown key", mend)
-
-
-def is_semver(text: str) -> bool:
-    """Whether a text is a semantic version, as components have it."""
-    return bool(re.fullmatch(r"(0|[1-9]\d*)(\.(0|[1-9]\d*)){2}(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?", text))

@@ -22,6 +22,7 @@ from emflow.problems import Problem
 from emflow.recipes.components import WorkflowComponent
 from emflow.resources.aws_calls import looks, unless_missing
 from emflow.resources.ownership import COMPONENT, DIGEST_TAG, Mark, digest_of
+from emflow.versions import is_version, parse_version, sort_key
 
 # Greengrass component versions: how they are found, and how one becomes deployable.
 
@@ -65,7 +66,7 @@ def versions(clients: Clients, name: str) -> list[str]:
         if missing(error):
             return []
         raise
-    return sorted(found, key=version_key, reverse=True)
+    return sorted(found, key=sort_key, reverse=True)
 
 
 def ours(clients: Clients, name: str, mark: Mark) -> list[str]:
@@ -89,20 +90,9 @@ def name_and_version(arn: str) -> tuple[str, str]:
     return (match[1], match[2]) if match else ("", "")
 
 
-def version_key(version: str) -> tuple[int, int, int, bool]:
-    """For sorting semantic versions; a pre-release comes before its release, and what is no version before all."""
-    match = re.fullmatch(r"(\d+)\.(\d+)\.(\d+)(-.*)?(\+.*)?", version)
-    if not match:
-        return (-1, -1, -1, False)
-    return (int(match[1]), int(match[2]), int(match[3]), match[4] is None)
-
-
 def next_patch(version: str) -> str:
     """`1.2.4` after `1.2.3`; `1.0.0` after nothing."""
-    if not version:
-        return "1.0.0"
-    major, minor, patch, _ = version_key(version)
-    return f"{max(major, 0)}.{max(minor, 0)}.{patch + 1}"
+    return str(parse_version(version).finalize_version().bump_patch()) if is_version(version) else "1.0.0"
 
 
 def wait_deployable(clients: Clients, arn: str, run: Run, where: str) -> None:
@@ -175,12 +165,12 @@ class ComponentVersion:
     def diff(self, observed: Observed | None, inputs: Inputs) -> Diff:
         _ = self.digest  # a recipe that would not work is refused here, before anything of the workflow is made
         found: dict[str, Any] = observed["versions"] if observed else {}
-        newest = max(found, key=version_key, default="")
+        newest = max(found, key=sort_key, default="")
         if self.version != AUTO:
             return self._explicit(found, newest)
         same = [version for version, each in found.items() if self._same(each)]
         if same:
-            version = max(same, key=version_key)
+            version = max(same, key=sort_key)
             if found[version]["state"] != "FAILED":
                 return self._settled(version, found[version]["state"])
             self._refuse_failed(version, found[version])

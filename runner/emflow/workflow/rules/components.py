@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from emflow.versions import is_version, parse_version, satisfies
 from emflow.workflow.aws_regions import NEO_CLOUD, NEO_DEVICES, REGIONS
 from emflow.workflow.model import AGENT_COMPONENT, Aws, Workflow
 from emflow.workflow.rules.violation import Offence
@@ -15,7 +16,7 @@ from emflow_schema.key import field_of
 
 COMPONENTS: KeyPath = ("cloud", "deployment", "components")
 
-NEEDED = {AGENT_COMPONENT: (1, 0, 0), "aws.greengrass.TokenExchangeService": (2, 0, 0)}
+NEEDED = {AGENT_COMPONENT: "1.0.0", "aws.greengrass.TokenExchangeService": "2.0.0"}
 """What the application's recipe depends on, and from which version."""
 
 NAMED = {
@@ -47,11 +48,10 @@ def agent_deployed(workflow: Workflow) -> Iterator[Offence]:
 def needs(workflow: Workflow) -> Iterator[Offence]:
     deployed = workflow.cloud.deployment.components
     for name, least in NEEDED.items():
-        version = _numbers(deployed.get(name, ""))
-        if version and version < least:
-            wanted = ".".join(map(str, least))
-            message = f"the application needs {name} {wanted} or newer, {deployed[name]} would be deployed"
-            yield Offence((*COMPONENTS, name), message, f"write latest, or {wanted} or newer")
+        version = deployed.get(name, "")
+        if is_version(version) and parse_version(version) < parse_version(least):
+            message = f"the application needs {name} {least} or newer, {version} would be deployed"
+            yield Offence((*COMPONENTS, name), message, f"write latest, or {least} or newer")
     ours = {workflow.edge.component.name, workflow.cloud.package.component.name}
     ours |= {component.name for component in workflow.components}
     for index, component in enumerate(workflow.components):
@@ -60,8 +60,7 @@ def needs(workflow: Workflow) -> Iterator[Offence]:
             if name == component.name:
                 yield Offence(place, f"{name!r} depends on itself", "remove the line")
             elif name in deployed:
-                version = _numbers(deployed[name])
-                if version and not _satisfies(version, requirement):
+                if is_version(deployed[name]) and not _satisfies(deployed[name], requirement):
                     message = f"{component.name!r} needs {name} {requirement}, {deployed[name]} would be deployed"
                     yield Offence(place, message, f"change it here, or under {format_path(COMPONENTS)}")
             elif name not in ours and not name.startswith("aws.greengrass."):
@@ -170,25 +169,11 @@ def _path(text: str) -> str:
     return re.sub(r"^unix:(?://)?", "", text)
 
 
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(map(int, version.split("."))) if re.fullmatch(r"\d+(\.\d+){2}", version) else ()
-
-
-def _satisfies(version: tuple[int, ...], requirement: str) -> bool:
-    """Greengrass's requirements, as far as they are comparisons joined by blanks; anything else is AWS's to judge."""
-    for part in requirement.split():
-        match = re.fullmatch(r"(>=|<=|>|<|={0,2})(\d+\.\d+\.\d+)", part)
-        if not match:
-            return True
-        other = _numbers(match[2])
-        if not {
-            ">=": version >= other,
-            "<=": version <= other,
-            ">": version > other,
-            "<": version < other,
-        }.get(match[1], version == other):
-            return False
-    return True
+def _satisfies(version: str, requirement: str) -> bool:
+    try:
+        return satisfies(version, requirement)
+    except ValueError:  # told by the check of the recipe that the requirement goes into
+        return True
 
 
 def _topic_fault(topic: Any) -> str:

@@ -15,12 +15,12 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from emflow.versions import parse_version
 from emflow_emulator.aws import public_components
 from emflow_emulator.aws.account_region import Place
 from emflow_emulator.aws.errors import ApiError, invalid
 from emflow_emulator.aws.greengrass import recipe as recipes
 from emflow_emulator.aws.greengrass.recipe import Recipe
-from emflow_emulator.aws.greengrass.semver import Version
 from emflow_emulator.aws.internal_clients import Neighbours, S3Object
 from emflow_emulator.aws.paging import page
 from emflow_emulator.aws.protocol import Handler, Params
@@ -281,7 +281,7 @@ class Components:
 
 
 def _newest_first(components: Iterable[Component]) -> list[Component]:
-    return sorted(components, key=lambda each: Version.parse(each.recipe.version), reverse=True)
+    return sorted(components, key=lambda each: parse_version(each.recipe.version), reverse=True)
 
 
 def _summary(latest: Component) -> dict[str, Any]:

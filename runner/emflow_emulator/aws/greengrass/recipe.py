@@ -15,8 +15,8 @@ from typing import Any
 
 import yaml
 
+from emflow.versions import check_requirement, parse_version
 from emflow_emulator.aws.errors import ApiError, invalid
-from emflow_emulator.aws.greengrass import semver
 
 FORMAT = "2020-01-25"
 GENERIC = "aws.greengrass.generic"
@@ -133,7 +133,7 @@ def _findings(document: Document) -> Iterator[tuple[str, str]]:
         yield "ComponentVersion", f"{version!r} is not text; YAML reads 1.0 as a number, so put it in quotes: '1.0.0'"
     else:
         try:
-            semver.Version.parse(version)
+            parse_version(version)
         except ValueError as error:
             yield "ComponentVersion", str(error)
     kind = document.get("ComponentType", GENERIC)
@@ -165,7 +165,7 @@ def _dependencies(dependencies: Any) -> Iterator[tuple[str, str]]:
             continue
         dependencies[name] = dependency = _spelt(dependency, _DEPENDENCY)
         try:
-            semver.check(str(dependency.get("VersionRequirement") or ">=0.0.0"))
+            check_requirement(str(dependency.get("VersionRequirement") or ">=0.0.0"))
         except ValueError as error:
             yield f"{where}.VersionRequirement", str(error)
         if dependency.get("DependencyType", "HARD") not in ("HARD", "SOFT"):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from emflow.versions import satisfies
 from emflow_emulator.aws.errors import ApiError, invalid
 from emflow_emulator.aws.greengrass.components import Component, Components
-from emflow_emulator.aws.greengrass.semver import Version, satisfies
 from emflow_emulator.aws.protocol import Handler, Params
 
 
@@ -35,10 +35,9 @@ class Resolver:
         requirements: dict[str, str] = candidate.get("versionRequirements") or {}
         exact = candidate.get("componentVersion")
         for component in self._components.versions(name):
-            version = Version.parse(component.recipe.version)
             if exact not in (None, component.recipe.version) or not component.deployable:
                 continue
-            if component.recipe.fits(platform) and all(_fits(version, text) for text in requirements.values()):
+            if component.recipe.fits(platform) and all(_fits(component, text) for text in requirements.values()):
                 return component
         wanted = ", ".join(f"{who} requires {text}" for who, text in requirements.items()) or exact or "any version"
         raise ApiError(
@@ -49,9 +48,9 @@ class Resolver:
         )
 
 
-def _fits(version: Version, requirement: str) -> bool:
+def _fits(component: Component, requirement: str) -> bool:
     try:
-        return satisfies(version, requirement)
+        return satisfies(component.recipe.version, requirement)
     except ValueError as error:
         raise invalid(str(error), ("versionRequirements", str(error))) from error
 
