@@ -38,6 +38,8 @@ def is_version(text: str) -> bool:
     """Whether a text is a semantic version: three numbers, perhaps with a pre-release and build metadata."""
     if _PLAIN_VERSION.fullmatch(text):
         return True
+    if not text[:1].isdigit():  # `auto`, `latest`
+        return False
     from semver import Version
 
     return Version.is_valid(text)

@@ -78,8 +78,6 @@ def _serve() -> None:
     for package in PACKAGES:
         for module in pkgutil.iter_modules(importlib.import_module(package).__path__, f"{package}."):
             importlib.import_module(module.name)
-    with contextlib.suppress(ImportError):
-        importlib.import_module("typer._adapters")  # Typer imports it and, through it, Pydantic at the first command
     gc.freeze()  # a fork that ends would look through all that, and copy it by doing so
     link = socket.socket(fileno=os.dup(0))
     while True:

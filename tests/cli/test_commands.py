@@ -6,7 +6,6 @@ import importlib
 import re
 
 import pytest
-import typer
 
 from emflow import __version__
 from emflow.cli import COMMANDS, EMULATOR_COMMANDS, app, main
@@ -63,14 +62,14 @@ def test_a_part_that_is_not_installed_is_a_problem_and_no_traceback(
 ) -> None:
     monkeypatch.setitem(COMMANDS, "plan", (where, "Plan"))
     with pytest.raises(error, match=message):
-        typer.main.get_command(app)(["plan", "--help"], standalone_mode=False)
+        app(["plan", "--help"], standalone_mode=False)
 
 
 @pytest.mark.parametrize("name", EMULATOR_COMMANDS)
 def test_without_the_emulator_its_commands_say_what_to_install(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setattr("emflow.cli.extensions.entry_points", lambda group: ())
     with pytest.raises(UsageProblem, match=f"`emflow {name}` is a command of emflow-emulator") as caught:
-        typer.main.get_command(app)([name], standalone_mode=False)
+        app([name], standalone_mode=False)
     assert re.fullmatch(
         r"Install it with: pip install \S+/edge_component \S+ \S+/runner/emflow_emulator", caught.value.mend
     )

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import typer
 
 from emflow.cli.options import load_workflow
+from emflow.cli.parameters import command as make_command
 from emflow.problems import WorkflowProblem
 
 DEMO = Path(__file__).parents[2] / "workflows" / "demo.yaml"
@@ -28,9 +28,7 @@ def test_a_command_with_variables_takes_files_of_them(command: str) -> None:
     import importlib
 
     function = getattr(importlib.import_module(command), command.rpartition(".")[2])
-    app = typer.Typer()
-    app.command()(function)
-    options = {option for parameter in typer.main.get_command(app).params for option in parameter.opts}
+    options = {name for parameter in make_command("command", function).params for name in parameter.opts}
     assert {"--var", "--var-file"} <= options
 
 

@@ -88,9 +88,12 @@ def test_caret_and_tilde_let_the_version_itself_through_and_no_later_major(one: 
 
 
 def test_plain_versions_and_requirements_need_no_library() -> None:
-    code = (
-        "import sys; from emflow.versions import check_requirement, is_version;"
-        "assert is_version('1.20.3'); check_requirement('>=1.0.0 <2.0.0'); check_requirement('1.0.0');"
-        "sys.exit(not {'semver', 'nodesemver'}.isdisjoint(sys.modules))"
-    )
+    code = """
+import sys
+from emflow.versions import check_requirement, is_version
+assert is_version("1.20.3") and not is_version("latest")
+check_requirement(">=1.0.0 <2.0.0")
+check_requirement("1.0.0")
+sys.exit(not {"semver", "nodesemver"}.isdisjoint(sys.modules))
+"""
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

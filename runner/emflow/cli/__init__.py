@@ -10,10 +10,9 @@ import importlib
 import io
 import os
 import sys
-from typing import Annotated, Any, NoReturn
+from typing import Any, NoReturn
 
-import typer
-from typer.core import TyperCommand, TyperGroup
+import click
 
 from emflow import __version__
 from emflow.problems import Problem, UsageProblem, WorkflowProblem
@@ -34,82 +33,68 @@ EMULATOR_COMMANDS = ("up", "local")
 """Those that the distribution `emflow-emulator` adds, by the entry points of `emflow.cli.extensions`."""
 
 
-class _Lazy(TyperCommand):
+class _Lazy(click.Command):
     """A command of which only name and help are loaded; its module is imported when it is called."""
 
     def __init__(self, name: str, where: str, about: str) -> None:
-        super().__init__(name, callback=None, help=about, rich_markup_mode=None)
+        super().__init__(name, help=about)
         self._where = where
 
-    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> click.Context:
         # A group invokes the command of the context that this returns, which is the real command.
         return self._load().make_context(info_name, args, parent=parent, **extra)
 
-    def _load(self) -> Any:
+    def _load(self) -> click.Command:
+        from emflow.cli.parameters import command
+
         module, _, function = self._where.partition(":")
         try:
-            command = getattr(importlib.import_module(module), function)
+            found = getattr(importlib.import_module(module), function)
         except ModuleNotFoundError as error:
             if error.name and error.name.startswith("emflow"):
                 raise UsageProblem(f"`emflow {self.name}` is not part of this installation") from error
             raise Problem(f"`emflow {self.name}` needs the module {error.name}", mend=_install_emulator()) from error
-        if isinstance(command, typer.Typer):  # a group of commands
-            return typer.main.get_command(command)
-        app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-        app.command(self.name)(command)
-        return typer.main.get_command(app)
+        return found if isinstance(found, click.Command) else command(str(self.name), found)
 
 
-class _Commands(TyperGroup):
+class _Commands(click.Group):
     """The commands of the table, in its order, and those of other distributions, which are looked up when needed."""
 
-    def __init__(self, **attributes: Any) -> None:
-        super().__init__(**attributes)
-        self.commands = {name: _Lazy(name, *command) for name, command in COMMANDS.items()}
+    def __init__(self, *args: Any, **attributes: Any) -> None:
+        super().__init__(*args, **attributes)
+        self._added: dict[str, tuple[str, str]] | None = None
 
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002
-        if cmd_name not in self.commands:
-            self._look_up_added()
-        if cmd_name not in self.commands and cmd_name in EMULATOR_COMMANDS:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        command = COMMANDS.get(cmd_name) or self._look_up_added().get(cmd_name)
+        if command is None and cmd_name in EMULATOR_COMMANDS:
             what = f"`emflow {cmd_name}` is a command of emflow-emulator, which is not installed"
             raise UsageProblem(what, mend=_install_emulator())
-        return self.commands.get(cmd_name)
+        return _Lazy(cmd_name, *command) if command else None
 
-    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
-        self._look_up_added()
-        return list(self.commands)
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return [*COMMANDS, *self._look_up_added()]
 
-    def _look_up_added(self) -> None:
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise click.exceptions.Exit(130) from None
+
+    def _look_up_added(self) -> dict[str, tuple[str, str]]:
         from emflow.cli.extensions import added_commands
 
-        for name, command in added_commands().items():
-            self.commands.setdefault(name, _Lazy(name, *command))
+        if self._added is None:
+            self._added = {name: command for name, command in added_commands().items() if name not in COMMANDS}
+        return self._added
 
 
 DEBUG = "EMFLOW_DEBUG"
 """The environment variable that shows the traceback of an internal error."""
 
-app = typer.Typer(
-    cls=_Commands,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
 
-
-def _print_version(requested: bool) -> None:
-    if requested:
-        typer.echo(f"emflow {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def emflow(
-    _: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
-    ] = False,
-) -> None:
+@click.group(cls=_Commands, no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="%(prog)s %(version)s")
+def app() -> None:
     """From one YAML file to a model running on a fleet of NPU boards, and its results back."""
 
 
@@ -121,10 +106,10 @@ def main() -> NoReturn:
     try:
         app(prog_name="emflow")
     except WorkflowProblem as problem:
-        typer.echo(_without_passwords(str(problem)), err=True)
+        click.echo(_without_passwords(str(problem)), err=True)
         sys.exit(problem.exit_code)
     except Problem as problem:
-        typer.echo(f"emflow: {_without_passwords(str(problem))}", err=True)
+        click.echo(f"emflow: {_without_passwords(str(problem))}", err=True)
         sys.exit(problem.exit_code)
     except BrokenPipeError:
         # The reader of standard output is gone; drop what is still in the buffer.
@@ -132,18 +117,18 @@ def main() -> NoReturn:
         sys.exit(1)
     except OSError as error:
         file = f"{error.filename}: " if error.filename else ""
-        typer.echo(f"emflow: {file}{error.strerror or error}", err=True)
+        click.echo(f"emflow: {file}{error.strerror or error}", err=True)
         sys.exit(1)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("emflow"):
-            typer.echo(f"emflow: {_internal_error(error)}", err=True)
+            click.echo(f"emflow: {_internal_error(error)}", err=True)
             sys.exit(1)
-        typer.echo(f"emflow: {_needs(error.name)}", err=True)
+        click.echo(f"emflow: {_needs(error.name)}", err=True)
         sys.exit(1)
     except Exception as error:
         if os.environ.get(DEBUG):
             raise
-        typer.echo(f"emflow: {_internal_error(error)}", err=True)
+        click.echo(f"emflow: {_internal_error(error)}", err=True)
         sys.exit(1)
     sys.exit(0)
 

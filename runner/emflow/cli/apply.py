@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+import click
 
 from emflow.cli.options import (
     Adopt,
@@ -20,6 +20,7 @@ from emflow.cli.options import (
     parse_duration,
     print_warnings,
 )
+from emflow.cli.parameters import Argument, Option
 from emflow.cli.prompts import confirm, require_terminal
 
 if TYPE_CHECKING:
@@ -37,18 +38,16 @@ DEVICE_TIMEOUT = 900.0
 def apply(
     file: Annotated[
         Path,
-        typer.Argument(
-            metavar="FILE", help="The workflow file, or a plan saved by `emflow plan --out`.", show_default=False
-        ),
+        Argument(metavar="FILE", help="The workflow file, or a plan saved by `emflow plan --out`."),
     ],
     var: Var = None,
     var_file: VarFile = None,
     yes: Yes = False,
-    wait: Annotated[bool, typer.Option("--wait", help="Wait until the devices run the deployment.")] = False,
+    wait: Annotated[bool, Option("--wait", help="Wait until the devices run the deployment.")] = False,
     target: Target = None,
     timeout: Annotated[
         str | None,
-        typer.Option(
+        Option(
             metavar="DURATION",
             help="Time limit for the whole command, such as 10m. By default only --wait has one: 15m.",
         ),
@@ -127,7 +126,7 @@ def _apply(
     with signals.prompting():
         if plan.changes and not confirm("Apply this plan?", yes=yes):
             console.print("Nothing was changed.")
-            raise typer.Exit(1)
+            raise click.exceptions.Exit(1)
     with output:
         applied = apply_plan(plan, clients, output.show, signals.stop, lock)
         if wait:

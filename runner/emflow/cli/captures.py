@@ -10,32 +10,24 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+import click
 
 from emflow.cli.options import Json, Var, VarFile, load_workflow
+from emflow.cli.parameters import Argument, Option, command
 from emflow.problems import printable
 
 if TYPE_CHECKING:
     from emflow.results.capture_stores import CaptureStore
     from emflow.results.captures import Capture, Part
 
-captures = typer.Typer(
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    no_args_is_help=True,
-    help="List, show and export captured tensors. SOURCE is a workflow, a folder, or s3://BUCKET/PREFIX.",
-)
-
-Source = Annotated[str, typer.Argument(metavar="SOURCE", help="A workflow, a folder, or s3://BUCKET[/PREFIX].")]
-Model = Annotated[str | None, typer.Option("--model", metavar="NAME", help="Only captures of this model.")]
+Source = Annotated[str, Argument(metavar="SOURCE", help="A workflow, a folder, or s3://BUCKET[/PREFIX].")]
+Model = Annotated[str | None, Option("--model", metavar="NAME", help="Only captures of this model.")]
 
 
-@captures.command("list")
 def list_captures(
     source: Source,
     model: Model = None,
-    limit: Annotated[int, typer.Option(min=1, metavar="N", help="At most this many, the newest first.")] = 20,
+    limit: Annotated[int, Option(min=1, metavar="N", help="At most this many, the newest first.")] = 20,
     var: Var = None,
     var_file: VarFile = None,
     as_json: Json = False,
@@ -48,15 +40,14 @@ def list_captures(
         return
     for each in found:
         line = "  ".join(each[key] or "-" for key in ("time", "fleet", "model", "device", "id"))
-        typer.echo(printable(line))
+        click.echo(printable(line))
     if not found:
-        typer.echo(f"no captures in {store}", err=True)
+        click.echo(f"no captures in {store}", err=True)
 
 
-@captures.command("show")
 def show(
     source: Source,
-    capture_id: Annotated[str, typer.Argument(metavar="ID", help="An id from `list`, or `latest`.")],
+    capture_id: Annotated[str, Argument(metavar="ID", help="An id from `list`, or `latest`.")],
     model: Model = None,
     var: Var = None,
     var_file: VarFile = None,
@@ -71,27 +62,24 @@ def show(
         _print_json(details)
         return
     for key in ("id", "time", "fleet", "model", "device", "key"):
-        typer.echo(printable(f"{key:<7} {details[key] or '-'}"))
+        click.echo(printable(f"{key:<7} {details[key] or '-'}"))
     for part in parts:
-        typer.echo(printable(f"{part['role']:<7} {part['name']}  {part['kind']}  {_values(part)}"))
+        click.echo(printable(f"{part['role']:<7} {part['name']}  {part['kind']}  {_values(part)}"))
 
 
-@captures.command("export")
 def export(
     source: Source,
-    folder: Annotated[
-        Path, typer.Argument(metavar="FOLDER", help="The folder for the files; it is created if missing.")
-    ],
+    folder: Annotated[Path, Argument(metavar="FOLDER", help="The folder for the files; it is created if missing.")],
     capture_id: Annotated[
-        list[str] | None, typer.Option("--id", metavar="ID", help="Only this capture; may be repeated.")
+        list[str] | None, Option("--id", metavar="ID", help="Only this capture; may be repeated.")
     ] = None,
     model: Model = None,
     limit: Annotated[
-        int, typer.Option(min=1, metavar="N", help="At most this many, the newest first; ignored with --id.")
+        int, Option(min=1, metavar="N", help="At most this many, the newest first; ignored with --id.")
     ] = 100,
     bgr: Annotated[
         bool,
-        typer.Option("--bgr", help="The channels of pictures are in the order blue, green, red, as with `color: bgr`."),
+        Option("--bgr", help="The channels of pictures are in the order blue, green, red, as with `color: bgr`."),
     ] = False,
     var: Var = None,
     var_file: VarFile = None,
@@ -111,15 +99,15 @@ def export(
         parts = capture.parts(store)
         for part in parts:
             if part.data is None:
-                typer.echo(printable(f"{capture.id}: {part.role} {part.name} is not there any more"), err=True)
+                click.echo(printable(f"{capture.id}: {part.role} {part.name} is not there any more"), err=True)
         for path in write(capture, parts, folder, bgr=bgr):
             files.append(str(path))
             if not as_json:
-                typer.echo(path)
+                click.echo(path)
     if as_json:
         _print_json(files)
     if not files:
-        typer.echo(f"nothing to export in {store}", err=True)
+        click.echo(f"nothing to export in {store}", err=True)
 
 
 def describe(capture: Capture) -> dict[str, Any]:
@@ -195,7 +183,7 @@ def _captures(store: CaptureStore, prefix: str, model: str | None) -> Iterator[C
     for key in batches(store, prefix, model):
         for entry in read_batch(store, key):
             if isinstance(entry, NotACapture):
-                typer.echo(printable(f"{entry.key}, line {entry.number}: not a capture ({entry.reason})"), err=True)
+                click.echo(printable(f"{entry.key}, line {entry.number}: not a capture ({entry.reason})"), err=True)
             else:
                 yield entry
 
@@ -212,3 +200,11 @@ def _find(store: CaptureStore, prefix: str, model: str | None, capture_id: str) 
 
 def _print_json(data: Any) -> None:
     sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+
+
+captures = click.Group(
+    "captures",
+    {"list": command("list", list_captures), "show": command("show", show), "export": command("export", export)},
+    no_args_is_help=True,
+    help="List, show and export captured tensors. SOURCE is a workflow, a folder, or s3://BUCKET/PREFIX.",
+)

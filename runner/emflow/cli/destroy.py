@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import typer
+import click
 
 from emflow.cli.options import File, Var, VarFile, Yes
+from emflow.cli.parameters import Option
 from emflow.cli.prompts import confirm, require_terminal
 
 
@@ -16,11 +17,11 @@ def destroy(
     var_file: VarFile = None,
     yes: Yes = False,
     delete_data: Annotated[
-        bool, typer.Option("--delete-data", help="Also remove the buckets, with all versions of all objects.")
+        bool, Option("--delete-data", help="Also remove the buckets, with all versions of all objects.")
     ] = False,
     delete_core_device: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--delete-core-device",
             help="Also remove the target's core devices from Greengrass. Stop Greengrass on them first.",
         ),
@@ -60,7 +61,7 @@ def destroy(
         with signals.prompting():
             if not confirm("Remove everything that is marked with -?", yes=yes):
                 console.print("Nothing was removed.")
-                raise typer.Exit(1)
+                raise click.exceptions.Exit(1)
         with output:
             remove(removal, clients, output.show, signals.stop, lock_of(workflow, clients))
         console.print(f"Removed: {len(removal.going)}")

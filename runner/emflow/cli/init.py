@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
+import click
 
 from emflow.cli.output_files import write_atomically
+from emflow.cli.parameters import Option
 from emflow.cli.prompts import prompting
 from emflow.problems import Problem, UsageProblem, WorkflowProblem
 from emflow.recipes.init_template import PROVIDERS, Answers, check_text, workflow_text
@@ -29,34 +30,34 @@ DEFAULTS = Answers()
 
 
 def init(
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="The file to write.")] = Path(
+    output: Annotated[Path, Option("-o", "--output", metavar="FILE", help="The file to write.")] = Path(
         "workflow.yaml"
     ),
     name: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="The workflow's name, which is also the tag of all its resources."),
+        Option(metavar="NAME", help="The workflow's name, which is also the tag of all its resources."),
     ] = None,
     provider: Annotated[
-        str | None, typer.Option(metavar="PROVIDER", help=f"The agent that runs on the device: {', '.join(PROVIDERS)}.")
+        str | None, Option(metavar="PROVIDER", help=f"The agent that runs on the device: {', '.join(PROVIDERS)}.")
     ] = None,
     target: Annotated[
-        str | None, typer.Option(metavar="DEVICE", help=f"The board, by its Neo name. Default: {DEFAULTS.target}.")
+        str | None, Option(metavar="DEVICE", help=f"The board, by its Neo name. Default: {DEFAULTS.target}.")
     ] = None,
-    region: Annotated[str | None, typer.Option(metavar="REGION", help="The core device's AWS region.")] = None,
-    prefix: Annotated[str | None, typer.Option(metavar="PREFIX", help="Prefix of the bucket names.")] = None,
-    thing: Annotated[str | None, typer.Option(metavar="THING", help="The core device's thing name.")] = None,
-    camera: Annotated[str | None, typer.Option(metavar="URL", help="The camera's RTSP address.")] = None,
+    region: Annotated[str | None, Option(metavar="REGION", help="The core device's AWS region.")] = None,
+    prefix: Annotated[str | None, Option(metavar="PREFIX", help="Prefix of the bucket names.")] = None,
+    thing: Annotated[str | None, Option(metavar="THING", help="The core device's thing name.")] = None,
+    camera: Annotated[str | None, Option(metavar="URL", help="The camera's RTSP address.")] = None,
     model: Annotated[
-        str | None, typer.Option(metavar="PATH", help="The model; its inputs are read from the file if it exists.")
+        str | None, Option(metavar="PATH", help="The model; its inputs are read from the file if it exists.")
     ] = None,
-    labels: Annotated[str | None, typer.Option(metavar="PATH", help="The file of labels, one a line.")] = None,
+    labels: Annotated[str | None, Option(metavar="PATH", help="The file of labels, one a line.")] = None,
     class_offset: Annotated[
         int | None,
-        typer.Option(min=0, metavar="N", help="How many outputs come before index 0, such as a background class."),
+        Option(min=0, metavar="N", help="How many outputs come before index 0, such as a background class."),
     ] = None,
-    topic: Annotated[str | None, typer.Option(metavar="TOPIC", help="The MQTT topic for results.")] = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; use the defaults.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
+    topic: Annotated[str | None, Option(metavar="TOPIC", help="The MQTT topic for results.")] = None,
+    yes: Annotated[bool, Option("--yes", "-y", help="Do not ask; use the defaults.")] = False,
+    force: Annotated[bool, Option("--force", help="Overwrite an existing file.")] = False,
 ) -> None:
     """Write a commented workflow. Asks for every value that no option gives; without a terminal, use --yes.
 
@@ -96,29 +97,29 @@ def init(
     text = workflow_text(answers, output)
     checked = check_text(text, output)
     write_atomically(output, text.encode(), mend="use another file with --output", folder=True)
-    typer.echo(f"{output} is written. Next steps:")
+    click.echo(f"{output} is written. Next steps:")
     for key in (checked.workflow.cloud.model.artifact, checked.workflow.edge.model_io.labels):
         if key and not Path(output.parent, key).is_file():
-            typer.echo(f"  put the file {Path(output.parent, key)} there")
-    typer.echo(f"  emflow validate {output}")
-    typer.echo(f"  emflow up {output}       runs all of it on this machine")
-    typer.echo(f"  emflow plan {output}     shows what would change in your AWS account")
+            click.echo(f"  put the file {Path(output.parent, key)} there")
+    click.echo(f"  emflow validate {output}")
+    click.echo(f"  emflow up {output}       runs all of it on this machine")
+    click.echo(f"  emflow plan {output}     shows what would change in your AWS account")
 
 
 def _ask(answers: Answers, keys: list[str], output: Path) -> Answers:
     """Ask for each of the keys; after an answer that breaks a rule, print the reason and ask again."""
     for key in keys:
         while True:
-            answer = typer.prompt(QUESTIONS[key], default=getattr(answers, key))
+            answer = click.prompt(QUESTIONS[key], default=getattr(answers, key))
             candidate = dataclasses.replace(answers, **{key: answer.strip()})
             try:
                 check_text(workflow_text(candidate, output), output)
             except WorkflowProblem as problem:
                 # A value that is used several times has a finding for each use.
                 finding = next(each for each in problem.findings if each.severity == "error")
-                typer.echo(f"  {finding.message}" + (f"; {finding.mend}" if finding.mend else ""), err=True)
+                click.echo(f"  {finding.message}" + (f"; {finding.mend}" if finding.mend else ""), err=True)
             except Problem as problem:
-                typer.echo(f"  {problem}", err=True)
+                click.echo(f"  {problem}", err=True)
             else:
                 answers = candidate
                 break

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+import click
 
+from emflow.cli.parameters import Argument, Option
 from emflow.problems import UsageProblem
 
 if TYPE_CHECKING:
@@ -15,27 +16,27 @@ if TYPE_CHECKING:
     from emflow.workflow.load import Checked
     from emflow.workflow.model import Workflow
 
-File = Annotated[Path, typer.Argument(metavar="FILE", help="The workflow file.", show_default=False)]
+File = Annotated[Path, Argument(metavar="FILE", help="The workflow file.")]
 Var = Annotated[
     list[str] | None,
-    typer.Option("--var", metavar="NAME=VALUE", help="Set a variable of the workflow; may be repeated."),
+    Option("--var", metavar="NAME=VALUE", help="Set a variable of the workflow; may be repeated."),
 ]
 VarFile = Annotated[
     list[Path] | None,
-    typer.Option(
+    Option(
         "--var-file",
         metavar="FILE",
         help="Set variables from a YAML or JSON file; may be repeated: a later file overrides an earlier one, --var "
         "overrides all files.",
     ),
 ]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
+Yes = Annotated[bool, Option("--yes", "-y", help="Do not ask for confirmation.")]
 RetryFailed = Annotated[
-    bool, typer.Option("--retry-failed", help="Repeat failed jobs with the same inputs, under a new name.")
+    bool, Option("--retry-failed", help="Repeat failed jobs with the same inputs, under a new name.")
 ]
 Adopt = Annotated[
     list[str] | None,
-    typer.Option(
+    Option(
         "--adopt",
         metavar="ID",
         help="Also change this resource, although this workflow did not make it; may be repeated.",
@@ -43,7 +44,7 @@ Adopt = Annotated[
 ]
 Target = Annotated[
     list[str] | None,
-    typer.Option(
+    Option(
         "--target",
         metavar="ID",
         help="Only this resource, such as model/package, or all of a group, such as model, and what they need; "
@@ -51,7 +52,7 @@ Target = Annotated[
     ),
 ]
 Json = Annotated[
-    bool, typer.Option("--json", help="Print JSON to standard output; messages for people go to standard error.")
+    bool, Option("--json", help="Print JSON to standard output; messages for people go to standard error.")
 ]
 
 
@@ -76,7 +77,7 @@ def check_workflow(file: Path, var: Sequence[str] | None, var_file: Sequence[Pat
 def print_warnings(warnings: Iterable[Finding]) -> None:
     """Print warnings to standard error, in the format of `emflow validate`."""
     for warning in warnings:
-        typer.echo(str(warning), err=True)
+        click.echo(str(warning), err=True)
 
 
 def parse_duration(text: str | None, option: str) -> float | None:

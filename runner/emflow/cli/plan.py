@@ -6,9 +6,10 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import typer
+import click
 
 from emflow.cli.options import Adopt, File, Json, RetryFailed, Target, Var, VarFile, print_warnings
+from emflow.cli.parameters import Option
 
 EXIT_CHANGES = 3
 """The exit code of `--detailed-exitcode` when something would change."""
@@ -19,12 +20,12 @@ def plan(
     var: Var = None,
     var_file: VarFile = None,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="PLAN", help="Also save the plan, for `emflow apply PLAN`.")
+        Path | None, Option("--out", metavar="PLAN", help="Also save the plan, for `emflow apply PLAN`.")
     ] = None,
     as_json: Json = False,
     target: Target = None,
     detailed_exitcode: Annotated[
-        bool, typer.Option("--detailed-exitcode", help="Exit with 3 when something would change.")
+        bool, Option("--detailed-exitcode", help="Exit with 3 when something would change.")
     ] = False,
     retry_failed: RetryFailed = False,
     adopt: Adopt = None,
@@ -56,4 +57,4 @@ def plan(
         if out and plan.changes:
             console.print(f"To apply exactly this plan: emflow apply {out}", soft_wrap=True)
     if detailed_exitcode and plan.changes:
-        raise typer.Exit(EXIT_CHANGES)
+        raise click.exceptions.Exit(EXIT_CHANGES)

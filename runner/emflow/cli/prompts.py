@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import typer
+import click
 
 from emflow.problems import UsageProblem
 
@@ -20,9 +20,9 @@ def prompting(otherwise: str) -> Iterator[None]:
     """
     try:
         yield
-    except typer.Abort as end:  # raised for both; only its context distinguishes them
-        typer.echo(f"\nemflow: {otherwise}", err=True)
-        raise typer.Exit(130 if isinstance(end.__context__, KeyboardInterrupt) else 1) from None
+    except click.Abort as end:  # raised for both; only its context distinguishes them
+        click.echo(f"\nemflow: {otherwise}", err=True)
+        raise click.exceptions.Exit(130 if isinstance(end.__context__, KeyboardInterrupt) else 1) from None
 
 
 def require_terminal(command: str, *, yes: bool) -> None:
@@ -43,4 +43,4 @@ def confirm(question: str, *, yes: bool) -> bool:
     if yes:
         return True
     with prompting("nothing was changed"):
-        return typer.confirm(question)
+        return click.confirm(question)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
+import click
 
 from emflow.cli.options import File, Var, VarFile, check_workflow, print_warnings
 from emflow.cli.output_files import write_render_folder
+from emflow.cli.parameters import Option
 from emflow.problems import UsageProblem
 from emflow.recipes.render_output import rendered_files
 from emflow.workflow.model import Workflow, convert, plain_values
@@ -19,10 +20,10 @@ def render(
     file: File,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", metavar="DIR", help="The folder to write to. Default: build/<workflow's name>."),
+        Option("-o", "--output", metavar="DIR", help="The folder to write to. Default: build/<workflow's name>."),
     ] = None,
-    component: Annotated[str | None, typer.Option(metavar="NAME", help="Only the files of this component.")] = None,
-    stdout: Annotated[bool, typer.Option("--stdout", help="Print the text files instead of writing files.")] = False,
+    component: Annotated[str | None, Option(metavar="NAME", help="Only the files of this component.")] = None,
+    stdout: Annotated[bool, Option("--stdout", help="Print the text files instead of writing files.")] = False,
     var: Var = None,
     var_file: VarFile = None,
 ) -> None:
@@ -44,17 +45,17 @@ def render(
     secret = {name for name, text in shown.items() if text != files[name]}
     if stdout:
         for name, text in shown.items():
-            typer.echo(f"# {name}\n{text}")
+            click.echo(f"# {name}\n{text}")
         if secret:
-            typer.echo("emflow: passwords are shown as ***; files written with -o contain them", err=True)
+            click.echo("emflow: passwords are shown as ***; files written with -o contain them", err=True)
         return
     folder = output or Path("build", workflow.metadata.name)
     data = {name: content.encode() if isinstance(content, str) else content for name, content in files.items()}
     write_render_folder(folder, data, secret, component)
     for name in files:
-        typer.echo(folder / name)
+        click.echo(folder / name)
     if secret:
-        typer.echo(f"emflow: these files contain passwords, keep them secret: {', '.join(sorted(secret))}", err=True)
+        click.echo(f"emflow: these files contain passwords, keep them secret: {', '.join(sorted(secret))}", err=True)
 
 
 def _shown(workflow: Workflow, component: str | None) -> dict[str, bytes | str]:

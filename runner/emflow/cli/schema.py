@@ -6,9 +6,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated
 
-import typer
+import click
 
 import emflow_schema
+from emflow.cli.parameters import Argument, Option
 from emflow.problems import UsageProblem
 from emflow.workflow.schema_docs import SCHEMA, Key, find
 
@@ -16,10 +17,10 @@ from emflow.workflow.schema_docs import SCHEMA, Key, find
 def schema(
     key: Annotated[
         str | None,
-        typer.Argument(metavar="KEY.PATH", help="A key to explain, such as edge.streams.every.", show_default=False),
+        Argument(metavar="KEY.PATH", help="A key to explain, such as edge.streams.every."),
     ] = None,
     header: Annotated[
-        bool, typer.Option("--header", help="Print the comment line that makes editors complete and check a workflow.")
+        bool, Option("--header", help="Print the comment line that makes editors complete and check a workflow.")
     ] = False,
 ) -> None:
     """Print the JSON Schema (2020-12) of workflow files, or explain one key. No network, no credentials."""
@@ -27,11 +28,11 @@ def schema(
         if key:
             raise UsageProblem("--header and a key exclude each other", mend="use one of them")
         with resources.as_file(resources.files(emflow_schema) / f"{SCHEMA}.schema.json") as path:
-            typer.echo(f"# yaml-language-server: $schema={Path(path).resolve().as_uri()}")
+            click.echo(f"# yaml-language-server: $schema={Path(path).resolve().as_uri()}")
     elif key is None:
-        typer.echo(emflow_schema.text(SCHEMA), nl=False)
+        click.echo(emflow_schema.text(SCHEMA), nl=False)
     else:
-        typer.echo(explained(find(key)))
+        click.echo(explained(find(key)))
 
 
 def explained(key: Key) -> str:

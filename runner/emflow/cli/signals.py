@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import NoReturn
 
-import typer
+import click
 
 from emflow.engine.cancellation import Interrupted, Stop
 from emflow_schema.signals import Signals
@@ -55,7 +55,7 @@ class SignalHandling:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
         if isinstance(error, Interrupted):
-            typer.echo(f"emflow: {error}", err=True)
+            click.echo(f"emflow: {error}", err=True)
             _end(error.exit_code)
 
     @contextmanager

@@ -10,9 +10,10 @@ from contextlib import nullcontext
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+import click
 
 from emflow.cli.options import File, Json, Var, VarFile, load_workflow, parse_duration
+from emflow.cli.parameters import Option
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,11 +36,11 @@ def status(
     var: Var = None,
     var_file: VarFile = None,
     as_json: Json = False,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Repeat until Ctrl-C.")] = False,
-    every: Annotated[str, typer.Option(metavar="DURATION", help="Time between two queries of --watch.")] = "5s",
+    watch: Annotated[bool, Option("--watch", "-w", help="Repeat until Ctrl-C.")] = False,
+    every: Annotated[str, Option(metavar="DURATION", help="Time between two queries of --watch.")] = "5s",
     detailed_exitcode: Annotated[
         bool,
-        typer.Option("--detailed-exitcode", help="Exit with 3 when something is unhealthy, failed or not deployed."),
+        Option("--detailed-exitcode", help="Exit with 3 when something is unhealthy, failed or not deployed."),
     ] = False,
 ) -> None:
     """Show device health, deployment with its errors, component states, jobs, and the time of the last result.
@@ -73,7 +74,7 @@ def status(
     else:
         _console().print(as_text(found), soft_wrap=True)
     if detailed_exitcode and not found.well:
-        raise typer.Exit(EXIT_TROUBLE)
+        raise click.exceptions.Exit(EXIT_TROUBLE)
 
 
 def _watch(query: Callable[[], Status], interval: float, stop: Stop, *, as_json: bool) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import typer
+import click
 
 from emflow.cli.options import File, Var, VarFile, Yes, load_workflow
 from emflow.cli.prompts import confirm, require_terminal
@@ -23,15 +23,15 @@ def unlock(file: File, var: Var = None, var_file: VarFile = None, yes: Yes = Fal
     store = LockObject.of(workflow, Clients(workflow.aws))
     found = store.find()
     if found is None:
-        typer.echo(f"{store.where}: there is no lock.")
+        click.echo(f"{store.where}: there is no lock.")
         return
     require_terminal("unlock", yes=yes)
-    typer.echo(f"{store.where}: {described(found)}.")
+    click.echo(f"{store.where}: {described(found)}.")
     if not confirm("Remove the lock?", yes=yes):
-        typer.echo("Nothing was changed.")
-        raise typer.Exit(1)
+        click.echo("Nothing was changed.")
+        raise click.exceptions.Exit(1)
     if not store.remove(found.version):
         raise Problem(
             "the lock was taken by another run meanwhile", where=store.where, mend="Check again: emflow unlock."
         )
-    typer.echo("Unlocked.")
+    click.echo("Unlocked.")

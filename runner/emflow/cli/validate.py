@@ -7,10 +7,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
-import typer
+import click
 
 from emflow.cli.formats import CheckReport, Format, format_report
 from emflow.cli.options import Var, VarFile
+from emflow.cli.parameters import Argument, Option
 from emflow.problems import Finding, UsageProblem, WorkflowProblem
 from emflow.workflow.load import Checked, check
 from emflow.workflow.rules import cross_file
@@ -21,17 +22,15 @@ from emflow.workflow.variables.overrides import parse_assignments
 def validate(
     files: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="FILE", help="Workflow files, or patterns such as 'workflows/**/*.yaml'.", show_default=False
-        ),
+        Argument(metavar="FILE", help="Workflow files, or patterns such as 'workflows/**/*.yaml'."),
     ] = None,
     form: Annotated[
-        Format, typer.Option("--format", help="text for people, json for programs, github and sarif for CI.")
+        Format, Option("--format", help="text for people, json for programs, github and sarif for CI.")
     ] = Format.TEXT,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit with 2 on warnings too.")] = False,
+    strict: Annotated[bool, Option("--strict", help="Exit with 2 on warnings too.")] = False,
     explain: Annotated[
         str | None,
-        typer.Option("--explain", metavar="CODE", help="Explain a code such as EM030; `all` lists all codes."),
+        Option("--explain", metavar="CODE", help="Explain a code such as EM030; `all` lists all codes."),
     ] = None,
     var: Var = None,
     var_file: VarFile = None,
@@ -41,7 +40,7 @@ def validate(
     Exits with 2 when a file is wrong. No network, no credentials.
     """
     if explain is not None:
-        typer.echo(_explanation(explain))
+        click.echo(_explanation(explain))
         return
     if not files:
         raise UsageProblem("no file to check", where="emflow validate", mend="give one: emflow validate FILE…")
@@ -64,9 +63,9 @@ def validate(
     unique = tuple(sorted({*findings, *cross_file.findings(checked)}))
     text = format_report(form, CheckReport(tuple(names), frozenset(wrong), unique))
     if text:
-        typer.echo(text)
+        click.echo(text)
     if wrong or (strict and unique):
-        raise typer.Exit(2)
+        raise click.exceptions.Exit(2)
 
 
 def _check_recipes(checked: Checked) -> list[Finding]:

@@ -8,23 +8,25 @@ import threading
 from pathlib import Path
 from typing import Annotated
 
-import typer
+import click
+
+from emflow.cli.parameters import Option
 
 
 def local(
     port: Annotated[
-        int, typer.Option(min=0, max=65535, metavar="N", help="Port of the embedded AWS; 0 takes a free one.")
+        int, Option(min=0, max=65535, metavar="N", help="Port of the embedded AWS; 0 takes a free one.")
     ] = 4566,
     mqtt_port: Annotated[
-        int, typer.Option(min=0, max=65535, metavar="N", help="Port of the MQTT broker; 0 takes a free one.")
+        int, Option(min=0, max=65535, metavar="N", help="Port of the MQTT broker; 0 takes a free one.")
     ] = 1883,
     core: Annotated[
-        list[str] | None, typer.Option(metavar="THING", help="Also run a virtual core device of this thing name.")
+        list[str] | None, Option(metavar="THING", help="Also run a virtual core device of this thing name.")
     ] = None,
     job_seconds: Annotated[
-        float, typer.Option(min=0, metavar="N", help="How long compilation and packaging jobs take, in seconds.")
+        float, Option(min=0, metavar="N", help="How long compilation and packaging jobs take, in seconds.")
     ] = 1.0,
-    region: Annotated[str, typer.Option(metavar="REGION", help="Region of the core devices.")] = "us-east-1",
+    region: Annotated[str, Option(metavar="REGION", help="Region of the core devices.")] = "us-east-1",
 ) -> None:
     """Run the embedded AWS and the MQTT broker on 127.0.0.1, until Ctrl-C.
 
@@ -50,8 +52,8 @@ def local(
         shell_lines = access.shell_lines(aws.endpoint_url, region)
         shell_file = folder / "credentials.sh"
         write_private(shell_file, "\n".join([*shell_lines, ""]))
-        typer.echo(f"embedded AWS  {aws.endpoint_url}")
-        typer.echo(f"MQTT broker   {broker.host}:{broker.port}")
+        click.echo(f"embedded AWS  {aws.endpoint_url}")
+        click.echo(f"MQTT broker   {broker.host}:{broker.port}")
         if core:
             access_file = folder / "access.json"
             access.write(access_file)
@@ -66,12 +68,12 @@ def local(
                 children.append((child, thing, root))
             for child, thing, root in children:
                 child.ready()
-                typer.echo(f"core device   {thing}  {root}")
-        typer.echo(f"credentials   {shell_file}")
-        typer.echo("")
+                click.echo(f"core device   {thing}  {root}")
+        click.echo(f"credentials   {shell_file}")
+        click.echo("")
         for line in shell_lines:
-            typer.echo(f"  {line}")
-        typer.echo("")
-        typer.echo(f"Nobody gets in without these lines. In another shell, run them or: . {shell_file}")
-        typer.echo("Ctrl-C ends it.")
+            click.echo(f"  {line}")
+        click.echo("")
+        click.echo(f"Nobody gets in without these lines. In another shell, run them or: . {shell_file}")
+        click.echo("Ctrl-C ends it.")
         told.wait()

@@ -7,9 +7,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from emflow.cli.options import Var, VarFile, load_workflow
+from emflow.cli.parameters import Argument, Option
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,22 +26,20 @@ PATIENCE = 60.0
 
 def up(
     file: Annotated[
-        Path | None, typer.Argument(metavar="FILE", help="The workflow; without it, the demo that comes along.")
+        Path | None, Argument(metavar="FILE", help="The workflow; without it, the demo that comes along.")
     ] = None,
     var: Var = None,
     var_file: VarFile = None,
-    results: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Stop after so many results; 0 goes on until Ctrl-C.")
-    ] = 0,
+    results: Annotated[int, Option(min=0, metavar="N", help="Stop after so many results; 0 goes on until Ctrl-C.")] = 0,
     camera: Annotated[
         str,
-        typer.Option(
+        Option(
             metavar="SOURCE",
             help="What the streams show: `scenes`, the path of a picture, or `workflow` for the URLs in the workflow.",
         ),
     ] = "scenes",
     as_json: Annotated[
-        bool, typer.Option("--json", help="Results as JSON lines on standard output, everything else beside it.")
+        bool, Option("--json", help="Results as JSON lines on standard output, everything else beside it.")
     ] = False,
 ) -> None:
     """Run a workflow on this machine, for real: embedded AWS, broker, camera and device; no account, no board.
