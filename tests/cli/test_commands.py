@@ -10,6 +10,7 @@ import pytest
 from emflow import __version__
 from emflow.cli import COMMANDS, EMULATOR_COMMANDS, app, main
 from emflow.cli.extensions import added_commands
+from emflow.cli.log import stop_logging
 from emflow.problems import Problem, UsageProblem
 
 
@@ -92,7 +93,6 @@ def test_an_error_of_ours_is_one_line_and_shows_no_password(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("emflow.cli.app", lambda **_: _wrong())
-    monkeypatch.delenv("EMFLOW_DEBUG", raising=False)
     with pytest.raises(SystemExit) as left:
         main()
     printed = capsys.readouterr().err.splitlines()
@@ -116,8 +116,19 @@ def test_a_problem_shows_no_password(
     assert capsys.readouterr().err == "emflow: rtsp://user:***@camera: no answer\n"
 
 
-def test_whoever_looks_for_an_error_of_ours_gets_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("variable", ["EMFLOW_DEBUG", "EMFLOW_LOG"])
+def test_the_log_has_the_traceback_of_a_bug_of_ours_without_passwords(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], variable: str
+) -> None:
     monkeypatch.setattr("emflow.cli.app", lambda **_: _wrong())
-    monkeypatch.setenv("EMFLOW_DEBUG", "1")
-    with pytest.raises(RuntimeError):
-        main()
+    monkeypatch.setenv(variable, "debug")
+    try:
+        with pytest.raises(SystemExit) as left:
+            main()
+    finally:
+        stop_logging()
+    told = capsys.readouterr().err
+    assert left.value.code == 1
+    assert "Traceback (most recent call last)" in told
+    assert "in _wrong" in told
+    assert "hunter2" not in told

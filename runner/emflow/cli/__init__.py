@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import logging
 import os
 import sys
 from typing import Any, NoReturn
@@ -88,12 +89,27 @@ class _Commands(click.Group):
         return self._added
 
 
-DEBUG = "EMFLOW_DEBUG"
-"""The environment variable that shows the traceback of an internal error."""
+def _debug(_: click.Context, __: click.Parameter, on: bool) -> None:
+    if on:
+        from emflow.cli.log import log_to_standard_error
+
+        log_to_standard_error()
+
+
+debug_option = click.option(
+    "--debug",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_debug,
+    help="Show AWS calls, templates, rules and locks on standard error.",
+)
+"""Before the command and after it; EMFLOW_LOG does the same, see `emflow.cli.log`."""
 
 
 @click.group(cls=_Commands, no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, message="%(prog)s %(version)s")
+@debug_option
 def app() -> None:
     """From one YAML file to a model running on a fleet of NPU boards, and its results back."""
 
@@ -104,6 +120,10 @@ def main() -> NoReturn:
         if isinstance(stream, io.TextIOWrapper):  # print ? for characters that the terminal's encoding lacks
             stream.reconfigure(errors="replace")
     try:
+        if any(os.environ.get(name) for name in ("EMFLOW_LOG", "EMFLOW_DEBUG")):
+            from emflow.cli.log import configure_from_environment
+
+            configure_from_environment()
         app(prog_name="emflow")
     except WorkflowProblem as problem:
         click.echo(_without_passwords(str(problem)), err=True)
@@ -126,8 +146,7 @@ def main() -> NoReturn:
         click.echo(f"emflow: {_needs(error.name)}", err=True)
         sys.exit(1)
     except Exception as error:
-        if os.environ.get(DEBUG):
-            raise
+        logging.getLogger("emflow").debug("the traceback of this bug", exc_info=error)
         click.echo(f"emflow: {_internal_error(error)}", err=True)
         sys.exit(1)
     sys.exit(0)
@@ -148,7 +167,7 @@ def _internal_error(error: Exception) -> str:
 
     return redacted(
         f"this is a bug in emflow: {type(error).__name__}: {error}\n"
-        f"  Please report it, with the output of the same command run with {DEBUG}=1."
+        "  Please report it, with the output of the same command run with --debug."
     )
 
 

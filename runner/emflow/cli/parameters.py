@@ -18,6 +18,8 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import click
 
+from emflow.cli import debug_option
+
 _MISSING = inspect.Parameter.empty
 
 
@@ -99,9 +101,8 @@ def command(name: str, function: Callable[..., None]) -> click.Command:
         kind, many = _type_of(annotation)
         parameters.append(mark.parameter(each.name, _click_type(kind), many, each.default))
         convert[each.name] = list if many else kind if issubclass(kind, Enum) else None
-    return click.Command(
-        name, params=parameters, callback=_converting(function, convert), help=inspect.getdoc(function)
-    )
+    call = _converting(function, convert)
+    return debug_option(click.Command(name, params=parameters, callback=call, help=inspect.getdoc(function)))
 
 
 def _converting(

@@ -23,6 +23,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 
 from emflow import __version__
+from emflow.engine.call_log import log_calls
 from emflow.engine.errors import as_problem, name_calls, unlike_aws
 from emflow.problems import Problem
 from emflow.workflow.aws_regions import partition_of
@@ -65,6 +66,7 @@ class Clients:
         except BotoCoreError as error:
             raise as_problem(error) from error
         name_calls(self._session.events)
+        log_calls(self._session.events)
         self._lock = threading.Lock()
         self._clients: dict[str, Any] = {}
         self._account: str | Problem | None = None

@@ -6,6 +6,7 @@ Templates are Jinja2: sandboxed, strict about unknown names, and deterministic.
 from __future__ import annotations
 
 import json
+import logging
 import re
 import traceback
 from collections.abc import Collection, Mapping, Sequence
@@ -25,6 +26,7 @@ from emflow.recipes.configuration import application_configuration
 from emflow.recipes.deployment import application_dependencies, secrets
 from emflow.recipes.lint.check import Known, check
 from emflow.recipes.lint.faults import Fault
+from emflow.timing import timed
 from emflow.workflow.model import OwnComponent, Workflow
 from emflow.workflow.source.safe_open import read_text
 from emflow.workflow.topic_grants import granted
@@ -47,6 +49,9 @@ ARCHITECTURES = dict.fromkeys(
 """The architecture of those of Neo's target devices that have only one."""
 
 
+_log = logging.getLogger("emflow.templates")
+
+
 def render_template(text: str, values: Mapping[str, Any], where: str) -> str:
     """Render a template.
 
@@ -58,7 +63,8 @@ def render_template(text: str, values: Mapping[str, Any], where: str) -> str:
     """
     environment = _environment()
     try:
-        return environment.from_string(text).render(**values)
+        with timed(_log, "template %s rendered", where):
+            return environment.from_string(text).render(**values)
     except TemplateSyntaxError as error:
         raise Problem(f"the template is wrong: {error.message}", where=f"{where}:{error.lineno}") from None
     except TemplateError as error:

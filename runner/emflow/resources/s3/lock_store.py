@@ -7,6 +7,7 @@ answered with 412, and with 409 when another one is being worked on.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -19,6 +20,8 @@ from emflow.engine.errors import as_problem, code, status
 from emflow.engine.lock import Found, Holder, Lock, NoPlace
 from emflow.resources.ownership import COMPONENTS_BUCKET
 from emflow.workflow.model import Workflow
+
+_log = logging.getLogger("emflow.lock")
 
 
 def lock_of(workflow: Workflow, clients: Clients, holder: Holder | None = None) -> Lock:
@@ -55,6 +58,7 @@ class LockObject:
 
     def read(self) -> Found | None:
         answer = self._unless_late(lambda s3: s3.get_object(Bucket=self.bucket, Key=self.key))
+        _log.debug("%s read: %s", self.where, "there is one" if answer else "there is none")
         if answer is None:
             return None
         now = parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
@@ -67,10 +71,14 @@ class LockObject:
                 Bucket=self.bucket, Key=self.key, Body=body, ContentType="application/json", **condition
             )
         )
+        condition_in_words = "over the version that was read" if over else "where there was none"
+        _log.info("%s written %s: %s", self.where, condition_in_words, "done" if answer else "another run was faster")
         return str(answer["ETag"]) if answer else None
 
     def remove(self, version: str) -> bool:
-        return bool(self._unless_late(lambda s3: s3.delete_object(Bucket=self.bucket, Key=self.key, IfMatch=version)))
+        answer = self._unless_late(lambda s3: s3.delete_object(Bucket=self.bucket, Key=self.key, IfMatch=version))
+        _log.info("%s %s", self.where, "removed" if answer else "not removed: another one is there, or none")
+        return bool(answer)
 
     def _unless_late(self, call: Callable[[Any], dict[str, Any]]) -> dict[str, Any] | None:
         """The answer to a call; None when the object is not what, or where, the call supposed.

@@ -7,12 +7,16 @@ table, say why in `explanations.toml`, add a file to tests/workflow/broken, and 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from emflow.timing import timed
 from emflow.workflow.model import Workflow
 from emflow.workflow.rules import components, consistency, files, model_io, names, rollouts, secrets, streams, topics
 from emflow.workflow.rules.violation import Offence
+
+_log = logging.getLogger("emflow.rules")
 
 CODES: Final = {
     "EM001": "the file cannot be read",
@@ -137,5 +141,9 @@ RULES: Final[tuple[tuple[str, Rule], ...]] = (
 def check(workflow: Workflow) -> Iterator[tuple[str, Offence]]:
     """Every offence against every rule, with the rule's code."""
     for code, rule in RULES:
-        for offence in rule(workflow):
+        offences = rule(workflow)
+        if _log.isEnabledFor(logging.DEBUG):
+            with timed(_log, "rule %s, %s", code, CODES[code]):
+                offences = iter(list(offences))
+        for offence in offences:
             yield code, offence

@@ -7,20 +7,24 @@ A variable may use others. A text that is one expression and nothing else keeps 
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from emflow.problems import Finding, WorkflowProblem
+from emflow.timing import timed
 from emflow.workflow.redaction import remember_secret
 from emflow.workflow.source.document import MAX_FINDINGS, Document
-from emflow.workflow.source.positions import KeyPath
+from emflow.workflow.source.positions import KeyPath, format_path
 from emflow.workflow.suggestions import did_you_mean
 from emflow.workflow.variables.limits import Budget, VariableError, as_text
 from emflow.workflow.variables.overrides import NAME, Overrides, resolve_overrides
 
 if TYPE_CHECKING:
     from emflow.workflow.variables.templates import Templates
+
+_log = logging.getLogger("emflow.templates")
 
 _REFERENCE = re.compile(r"\{\{ *(vars|env)\.([A-Za-z][A-Za-z0-9_]*) *\}\}")
 _TEMPLATE = re.compile(r"\{[{%#]")
@@ -52,6 +56,12 @@ def resolve_variables(document: Document, overrides: Overrides | None = None) ->
         if len(findings) >= MAX_FINDINGS:
             raise WorkflowProblem(findings)
 
+    def render(value: str, key_path: KeyPath) -> Any:
+        if not _TEMPLATE.search(value):
+            return value
+        with timed(_log, "template at %s rendered", format_path(key_path)):
+            return variables.render(value)
+
     for name in declared:
         try:
             resolved[name] = variables.value(name)
@@ -62,7 +72,7 @@ def resolve_variables(document: Document, overrides: Overrides | None = None) ->
 
     def text(value: str, key_path: KeyPath) -> Any:
         try:
-            return variables.render(value)
+            return render(value, key_path)
         except VariableError as error:
             if error.variable not in broken:  # reported already, at the variable's own line
                 report(error, key_path)
@@ -106,7 +116,8 @@ class _Variables:
         if name not in self._resolved:
             self._evaluating.append(name)
             try:
-                self._resolved[name] = self._evaluate(name)
+                with timed(_log, "variable %s evaluated", name):
+                    self._resolved[name] = self._evaluate(name)
                 remember_secret(name, self._resolved[name])
             except VariableError as error:
                 error.variable = error.variable or name
