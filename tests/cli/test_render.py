@@ -124,7 +124,7 @@ def test_a_recipe_that_no_device_can_run_is_reported_and_nothing_is_written(emfl
     ran = emflow("render", "flows/own-component.yaml", "-o", "out")
     assert ran.code == 1
     assert f"emflow: {template.relative_to(tmp_path)}: the recipe of {OWN} would not work:" in ran.err
-    assert "Manifests[0].Lifecycle.Run (line 26): is spelt otherwise; write run" in ran.err
+    assert "Manifests[0].Lifecycle.Run (line 26): is in another case than documented; write run" in ran.err
     assert (
         "Lifecycle.run.Script (line 28): there is no hartbeat.py in artifacts.zip; did you mean heartbeat.py?"
         in ran.err

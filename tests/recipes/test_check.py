@@ -10,8 +10,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emflow.recipes.lint.check import Known, check
-from emflow.recipes.lint.faults import Fault
+from emflow.recipes.lint.check import check
+from emflow.recipes.lint.context import RecipeContext
+from emflow.recipes.lint.finding import RecipeFinding
 from emflow.workflow.source.positions import format_path
 
 URI = "s3://bucket/artifacts/com.example.X/abc/artifacts.zip"
@@ -56,7 +57,7 @@ Manifests:
         Unarchive: ZIP
         Permission: {{Read: OWNER, Execute: NONE}}
 """
-KNOWN = Known(
+KNOWN = RecipeContext(
     name="com.example.X",
     version="1.2.3",
     dependencies={"aws.greengrass.TokenExchangeService": ">=2.0.0"},
@@ -71,7 +72,7 @@ CONTROL = "ComponentConfiguration.DefaultConfiguration.accessControl"
 POLICY = f"{CONTROL}.aws.greengrass.ipc.mqttproxy.com.example.X:mqttproxy:1"
 MISTAKES: list[tuple[str, str, str, str]] = [
     ('"2020-01-25"', '"2021-01-25"', "RecipeFormatVersion", "has to be 2020-01-25"),
-    ("RecipeFormatVersion", "recipeFormatVersion", "recipeFormatVersion", "is spelt otherwise"),
+    ("RecipeFormatVersion", "recipeFormatVersion", "recipeFormatVersion", "is in another case than documented"),
     ("ComponentPublisher", "ComponentPublished", "ComponentPublished", "is an unknown key"),
     ("com.example.X\n", "com/example\n", "ComponentName", "cannot be 'com/example'"),
     ("com.example.X\n", "aws.greengrass.X\n", "ComponentName", "are AWS's"),
@@ -88,22 +89,22 @@ MISTAKES: list[tuple[str, str, str, str]] = [
     ("resources: [em/x]", 'resources: ["#"]', CONTROL, "publish to every topic"),
     ("resources: [em/x]", "resource: [em/x]", f"{POLICY}.resource", "unknown key"),
     ('"com.example.X:mqtt', '"mqtt', POLICY.replace("com.example.X:", ""), "call it com.example.X:mqttproxy:1"),
-    ("accessControl", "AccessControl", "ComponentConfiguration.DefaultConfiguration.AccessControl", "spelt otherwise"),
+    ("accessControl", "AccessControl", "ComponentConfiguration.DefaultConfiguration.AccessControl", "in another case"),
     ("      os: linux\n", "      os: windows\n", "Manifests", "has none for linux aarch64"),
     ("      os: linux\n", "      os: linux\n      architecture: amd64\n", "Manifests", "has none for linux aarch64"),
     ("      os: linux\n", "      os: Linux\n", "Manifests[0].Platform.os", "cannot be 'Linux'"),
     ("      os: linux\n", "      os: /linux|darwin/\n", "Manifests[0].Platform.os", "a regular expression"),
-    ("      os: linux\n", "      OS: linux\n", "Manifests[0].Platform.OS", "spelt otherwise"),
+    ("      os: linux\n", "      OS: linux\n", "Manifests[0].Platform.OS", "in another case"),
     ('      runtime: "*"\n', "", "Manifests[0].Platform", "has no `runtime`"),
-    ("      run:", "      Run:", "Manifests[0].Lifecycle.Run", "spelt otherwise"),
+    ("      run:", "      Run:", "Manifests[0].Lifecycle.Run", "in another case"),
     ("      run:", "      runs:", "Manifests[0].Lifecycle.runs", "unknown key"),
     ("      install:", "      startup:", "Manifests[0].Lifecycle.startup", "exclude each other"),
     ("      install:", "      shutdown:", "Manifests[0].Lifecycle.shutdown", LITE),
     ("      install:", "      recover:", "Manifests[0].Lifecycle.recover", LITE),
     ("        Timeout: 300", '        Timeout: "300"', "Manifests[0].Lifecycle.install.Timeout", "no number of"),
     ("        Timeout: 300", "        Skipif: onpath pip", "Manifests[0].Lifecycle.install.Skipif", LITE),
-    ("        Setenv:", "        setenv:", f"{RUN}.setenv", "spelt otherwise"),
-    ("RequiresPrivilege: false", "requiresPrivilege: false", f"{RUN}.requiresPrivilege", "spelt otherwise"),
+    ("        Setenv:", "        setenv:", f"{RUN}.setenv", "in another case"),
+    ("RequiresPrivilege: false", "requiresPrivilege: false", f"{RUN}.requiresPrivilege", "in another case"),
     ("RequiresPrivilege: false", 'RequiresPrivilege: "no"', f"{RUN}.RequiresPrivilege", "true or false"),
     ("{configuration:/topic}", "{configuration:/topics}", f"{RUN}.Setenv.TOPIC", "did you mean topic"),
     ("{configuration:/topic}", "{configuration:topic}", f"{RUN}.Setenv.TOPIC", "no JSON pointer"),
@@ -117,7 +118,7 @@ MISTAKES: list[tuple[str, str, str, str]] = [
     ("artifacts/main.py", "artefacts/main.py", f"{RUN}.Script", "nothing is unpacked to"),
     ('"{work:path}"', '"{artifacts:path}/model.bin"', f"{RUN}.Script", "there is no model.bin"),
     ("Unarchive: ZIP", "Unarchive: TAR", "Manifests[0].Artifacts[0].Unarchive", "neither NONE nor ZIP"),
-    ("      - URI:", "      - Uri:", "Manifests[0].Artifacts[0].Uri", "spelt otherwise"),
+    ("      - URI:", "      - Uri:", "Manifests[0].Artifacts[0].Uri", "in another case"),
     ("/abc/", "/other/", "Manifests[0].Artifacts", "which goes up with the component"),
     (f"URI: {URI}", "URI: artifacts.zip", "Manifests[0].Artifacts[0].URI", "is no artifact"),
     ("Read: OWNER", "Read: EVERYBODY", "Manifests[0].Artifacts[0].Permission.Read", "none of NONE, OWNER, ALL"),
@@ -126,7 +127,7 @@ MISTAKES: list[tuple[str, str, str, str]] = [
 ]  # fmt: skip
 
 
-def told(text: str, known: Known = KNOWN) -> list[str]:
+def told(text: str, known: RecipeContext = KNOWN) -> list[str]:
     return [str(fault) for fault in check(text, known)]
 
 
@@ -187,7 +188,7 @@ def test_a_manifest_behind_one_that_fits_everything_is_never_reached() -> None:
     special = {**recipe["Manifests"][0], "Platform": {"os": "linux", "architecture": "aarch64", "runtime": "*"}}
     recipe["Manifests"].append(special)
     (fault,) = check(yaml.safe_dump(recipe), KNOWN)
-    assert "is never reached: Manifests[0] fits it too" in str(fault)
+    assert "is never reached: Manifests[0] matches all its devices" in str(fault)
     recipe["Manifests"].reverse()
     assert told(yaml.safe_dump(recipe)) == []
 
@@ -204,8 +205,8 @@ def test_a_recipe_wide_lifecycle_is_looked_into_by_selection() -> None:
 
 def test_configuration_that_only_the_deployment_sets_is_configuration() -> None:
     text = GOOD.replace("{configuration:/topic}", "{configuration:/later}")
-    assert told(text, Known(configuration={"later": "x"})) == []
-    assert len(told(text, Known())) == 1
+    assert told(text, RecipeContext(configuration={"later": "x"})) == []
+    assert len(told(text, RecipeContext())) == 1
 
 
 def test_a_wildcard_resource_covers_a_topic() -> None:
@@ -244,7 +245,7 @@ def test_whatever_stands_anywhere_is_told_and_never_breaks_the_check(place: tupl
         holder = holder[step]
     holder[place[-1]] = value
     for fault in check(yaml.safe_dump(recipe), KNOWN):
-        assert isinstance(fault, Fault)
+        assert isinstance(fault, RecipeFinding)
         assert str(fault)
 
 

@@ -24,8 +24,9 @@ from emflow.problems import Problem
 from emflow.recipes.bundle import BUNDLE
 from emflow.recipes.configuration import application_configuration
 from emflow.recipes.deployment import application_dependencies, secrets
-from emflow.recipes.lint.check import Known, check
-from emflow.recipes.lint.faults import Fault
+from emflow.recipes.lint.check import check
+from emflow.recipes.lint.context import RecipeContext
+from emflow.recipes.lint.finding import RecipeFinding
 from emflow.timing import timed
 from emflow.workflow.model import OwnComponent, Workflow
 from emflow.workflow.source.safe_open import read_text
@@ -112,9 +113,9 @@ def _line(where: str, error: BaseException) -> str:
 
 
 class RecipeProblem(Problem):
-    """A recipe that no device could run. `faults` holds all of its faults, the message the first `MAX_SHOWN_FAULTS`."""
+    """A recipe that no device could run. `findings`: all of its faults; the message has the first `MAX_SHOWN_FAULTS`."""
 
-    def __init__(self, faults: Sequence[Fault], component: str, where: str) -> None:
+    def __init__(self, faults: Sequence[RecipeFinding], component: str, where: str) -> None:
         listed = [f"  {fault}" for fault in faults[:MAX_SHOWN_FAULTS]]
         if len(faults) > MAX_SHOWN_FAULTS:
             listed.append(f"  and {len(faults) - MAX_SHOWN_FAULTS} more")
@@ -124,7 +125,7 @@ class RecipeProblem(Problem):
             where=where,
             mend="Line numbers are those of the rendered recipe (emflow render), not of the template.",
         )
-        self.faults = tuple(faults)
+        self.findings = tuple(faults)
 
 
 @dataclass(frozen=True)
@@ -166,7 +167,7 @@ def application_recipe(workflow: Workflow, version: str, bundle_uri: str, conten
         "secrets": secrets(workflow),
     }
     recipe = render_template(text, values, where)
-    known = Known(
+    known = RecipeContext(
         name=component.name,
         version=version,
         dependencies=application_dependencies(workflow),
@@ -176,7 +177,7 @@ def application_recipe(workflow: Workflow, version: str, bundle_uri: str, conten
         reads=secrets(workflow),
         architecture=ARCHITECTURES.get(workflow.cloud.compile.target_device, ""),
     )
-    refuse_faults(check(recipe, known), component.name, where)
+    refuse_findings(check(recipe, known), component.name, where)
     return recipe
 
 
@@ -205,7 +206,7 @@ def component_recipe(
         "configuration": component.configuration,
     }
     recipe = render_template(text, values, where)
-    known = Known(
+    known = RecipeContext(
         name=component.name,
         version=version,
         dependencies=component.dependencies,
@@ -213,11 +214,11 @@ def component_recipe(
         archives={artifact.uri: contents} if artifact else {},
         architecture=ARCHITECTURES.get(workflow.cloud.compile.target_device, ""),
     )
-    refuse_faults(check(recipe, known), component.name, where)
+    refuse_findings(check(recipe, known), component.name, where)
     return recipe
 
 
-def refuse_faults(faults: Sequence[Fault], component: str, where: str) -> None:
+def refuse_findings(faults: Sequence[RecipeFinding], component: str, where: str) -> None:
     """Raise RecipeProblem, with all faults, if there are any."""
     if faults:
         raise RecipeProblem(faults, component, where)

@@ -1,1 +1,1 @@
-"""Checks of a Greengrass recipe."""
+"""Checks of a Greengrass component recipe. `check` is the check, `findings` runs it for a workflow."""

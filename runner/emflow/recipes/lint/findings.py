@@ -51,7 +51,7 @@ def _of_recipe(checked: Checked, ours: WorkflowComponent, place: KeyPath) -> Ite
     try:
         ours.recipe(ANY_VERSION if ours.version == "auto" else ours.version)
     except RecipeProblem as problem:
-        for fault in problem.faults:
+        for fault in problem.findings:
             where = f"line {fault.line} of its recipe" if fault.line else "its recipe"
             message = f"{ours.name} would not work: {fault.about}: {fault.message} ({where})"
             yield checked.document.finding(CODE, place, message, fault.mend)

@@ -9,7 +9,8 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from emflow.recipes.lint.faults import Fault, close, keys, spelt
+from emflow.recipes.lint.finding import RecipeFinding
+from emflow.recipes.lint.keys import closest, documented_keys, key_findings
 from emflow.workflow.source.positions import KeyPath
 
 STEPS = ("bootstrap", "install", "startup", "run", "shutdown", "recover")
@@ -38,7 +39,7 @@ def lifecycle(
     dependencies: Collection[str],
     archives: Mapping[str, Collection[str]],
     files: Collection[str],
-) -> Iterator[Fault]:
+) -> Iterator[RecipeFinding]:
     """What is wrong with a lifecycle.
 
     Args:
@@ -49,7 +50,7 @@ def lifecycle(
         files: names under artifacts:path.
     """
     if not isinstance(found, dict):
-        yield Fault(place, "has to be a map of steps", "for example: {run: python3 main.py}")
+        yield RecipeFinding(place, "has to be a map of steps", "for example: {run: python3 main.py}")
         return
     names = {*selections, "all"}
     if found and set(map(str, found)) <= names:  # the recipe-wide one, narrowed by its outermost keys
@@ -58,15 +59,17 @@ def lifecycle(
             yield from lifecycle(inner, at, (), lite, configuration, dependencies, archives, files)
         return
     known = (*STEPS, "Setenv")
-    yield from keys(found, known, place)
-    steps = spelt(found, known)
+    yield from key_findings(found, known, place)
+    steps = documented_keys(found, known)
     if not set(steps) & set(STEPS):
-        yield Fault(place, "has no step", f"one of: {', '.join(STEPS)}")
+        yield RecipeFinding(place, "has no step", f"one of: {', '.join(STEPS)}")
     if "run" in steps and "startup" in steps:
-        yield Fault((*place, "startup"), "and `run` exclude each other", "keep `run`, which may end when it likes")
+        yield RecipeFinding(
+            (*place, "startup"), "and `run` exclude each other", "keep `run`, which may end when it likes"
+        )
     for step in CLASSIC_ONLY:
         if lite and step in steps:
-            yield Fault((*place, step), "is a step that the lite nucleus lacks", CLASSIC_MEND)
+            yield RecipeFinding((*place, step), "is a step that the lite nucleus lacks", CLASSIC_MEND)
     for name, body in steps.items():
         if name not in known:
             continue
@@ -80,28 +83,30 @@ def lifecycle(
                 yield from _step(inner, (*at, str(selection)) if selection else at, lite)
 
 
-def _step(body: Any, place: KeyPath, lite: bool) -> Iterator[Fault]:
+def _step(body: Any, place: KeyPath, lite: bool) -> Iterator[RecipeFinding]:
     if isinstance(body, str):
         if not body.strip():
-            yield Fault(place, "is empty")
+            yield RecipeFinding(place, "is empty")
         return
     if not isinstance(body, dict):
-        yield Fault(place, "has to be a script, or a map with Script")
+        yield RecipeFinding(place, "has to be a script, or a map with Script")
         return
-    yield from keys(body, STEP, place)
-    step = spelt(body, STEP)
+    yield from key_findings(body, STEP, place)
+    step = documented_keys(body, STEP)
     script = step.get("Script")
     if not isinstance(script, str) or not script.strip():
-        yield Fault((*place, "Script"), "has to be a script", 'for example: python3 "{artifacts:path}/main.py"')
+        yield RecipeFinding((*place, "Script"), "has to be a script", 'for example: python3 "{artifacts:path}/main.py"')
     if not isinstance(step.get("RequiresPrivilege", False), bool):
-        yield Fault((*place, "RequiresPrivilege"), "has to be true or false")
+        yield RecipeFinding((*place, "RequiresPrivilege"), "has to be true or false")
     timeout = step.get("Timeout", 1)
     if isinstance(timeout, bool) or not isinstance(timeout, int) or timeout <= 0:
-        yield Fault((*place, "Timeout"), f"{timeout!r} is no number of seconds", "the lite nucleus takes no text here")
+        yield RecipeFinding(
+            (*place, "Timeout"), f"{timeout!r} is no number of seconds", "the lite nucleus takes no text here"
+        )
     if not isinstance(step.get("Setenv", {}), dict):
-        yield Fault((*place, "Setenv"), "has to be a map of names to texts")
+        yield RecipeFinding((*place, "Setenv"), "has to be a map of names to texts")
     if lite and "Skipif" in step:
-        yield Fault((*place, "Skipif"), "is something that the lite nucleus lacks", CLASSIC_MEND)
+        yield RecipeFinding((*place, "Skipif"), "is something that the lite nucleus lacks", CLASSIC_MEND)
 
 
 def _texts(body: Any, place: KeyPath, name: str) -> Iterator[tuple[KeyPath, str]]:
@@ -116,32 +121,36 @@ def _texts(body: Any, place: KeyPath, name: str) -> Iterator[tuple[KeyPath, str]
 
 def _variables(
     text: str, place: KeyPath, lite: bool, configuration: Mapping[str, Any], dependencies: Collection[str]
-) -> Iterator[Fault]:
+) -> Iterator[RecipeFinding]:
     """Variables without a value stay in the script as they are, and fail there."""
     for found in _VARIABLE.finditer(text):
         component, namespace, key = found["component"], found["namespace"], found["key"]
         written = found[0].removeprefix("$")
         if namespace not in _NAMESPACES:
-            near = "" if found["shell"] else close(namespace.lower(), _NAMESPACES)
+            near = "" if found["shell"] else closest(namespace.lower(), _NAMESPACES)
             if near:  # anything else is the shell's, or another program's
-                yield Fault(place, f"{written} is no recipe variable", f"did you mean {{{near}:{key}}}?")
+                yield RecipeFinding(place, f"{written} is no recipe variable", f"did you mean {{{near}:{key}}}?")
             continue
         if component is not None and component not in dependencies:
             mend = f"add {component} to ComponentDependencies"
-            yield Fault(place, f"{written} asks about a component on which this one does not depend", mend)
+            yield RecipeFinding(place, f"{written} asks about a component on which this one does not depend", mend)
         elif component is not None and lite:
-            yield Fault(place, f"{written} asks about another component, which the lite nucleus lacks", CLASSIC_MEND)
+            yield RecipeFinding(
+                place, f"{written} asks about another component, which the lite nucleus lacks", CLASSIC_MEND
+            )
         if namespace == "configuration":
             if component is None:
                 yield from _configured(written, key, place, configuration)
         elif key not in _WORDS[namespace]:
             known = ", ".join(f"{{{namespace}:{word}}}" for word in _WORDS[namespace])
-            yield Fault(place, f"{written} is no recipe variable", f"known: {known}")
+            yield RecipeFinding(place, f"{written} is no recipe variable", f"known: {known}")
 
 
-def _configured(written: str, pointer: str, place: KeyPath, configuration: Mapping[str, Any]) -> Iterator[Fault]:
+def _configured(
+    written: str, pointer: str, place: KeyPath, configuration: Mapping[str, Any]
+) -> Iterator[RecipeFinding]:
     if not pointer.startswith("/"):
-        yield Fault(place, f"{written} is no JSON pointer", f"write {{configuration:/{pointer}}}")
+        yield RecipeFinding(place, f"{written} is no JSON pointer", f"write {{configuration:/{pointer}}}")
         return
     value: Any = configuration
     for step in pointer[1:].split("/"):
@@ -151,32 +160,32 @@ def _configured(written: str, pointer: str, place: KeyPath, configuration: Mappi
         elif isinstance(value, list) and key.isdigit() and int(key) < len(value):
             value = value[int(key)]
         else:
-            near = close(key, list(value)) if isinstance(value, dict) else ""
+            near = closest(key, list(value)) if isinstance(value, dict) else ""
             mend = f"did you mean {near}?" if near else "add it to DefaultConfiguration"
-            yield Fault(place, f"{written} is in no configuration", mend)
+            yield RecipeFinding(place, f"{written} is in no configuration", mend)
             return
     if isinstance(value, int | float) and not isinstance(value, bool):
         mend = f'write "{value}" in the configuration, as a text'
-        yield Fault(place, f"{written} is a number, and Greengrass turns {value} into {float(value)}", mend)
+        yield RecipeFinding(place, f"{written} is a number, and Greengrass turns {value} into {float(value)}", mend)
 
 
 def _files(
     text: str, place: KeyPath, archives: Mapping[str, Collection[str]], files: Collection[str]
-) -> Iterator[Fault]:
+) -> Iterator[RecipeFinding]:
     """Paths into artifacts that will not be there."""
     for found in _UNPACKED.finditer(text):
         folder, file = found["folder"], (found["file"] or "").strip("/")
         if folder not in archives:
             mend = f"unpacked are: {', '.join(archives)}" if archives else "Unarchive: ZIP unpacks an artifact"
-            yield Fault(place, f"nothing is unpacked to {{artifacts:decompressedPath}}/{folder}", mend)
+            yield RecipeFinding(place, f"nothing is unpacked to {{artifacts:decompressedPath}}/{folder}", mend)
         elif file and archives[folder] and not _holds(archives[folder], file):
-            near = close(file, sorted(archives[folder]))
+            near = closest(file, sorted(archives[folder]))
             mend = f"did you mean {near}?" if near else "put it into the folder of artifacts"
-            yield Fault(place, f"there is no {file} in {folder}.zip", mend)
+            yield RecipeFinding(place, f"there is no {file} in {folder}.zip", mend)
     for found in _PLAIN.finditer(text):
         if found["file"] not in files:
             known = f"there are: {', '.join(sorted(files))}" if files else "the manifest has no artifacts"
-            yield Fault(place, f"there is no {found['file']} in {{artifacts:path}}", known)
+            yield RecipeFinding(place, f"there is no {found['file']} in {{artifacts:path}}", known)
 
 
 def _holds(names: Collection[str], path: str) -> bool:
