@@ -70,8 +70,8 @@ class Child:
         code = self._process.poll()
         how = "it still runs" if code is None else f"exit code {code}" if code >= 0 else signal.Signals(-code).name
         lines = self.log.read_text(errors="replace").strip().splitlines()
-        told = [line for line in lines if re.search(r"error|warning|critical", line, re.IGNORECASE)]
-        return f"{how}; {told[-1].strip()}" if told else how
+        messages = [line for line in lines if re.search(r"error|warning|critical", line, re.IGNORECASE)]
+        return f"{how}; {messages[-1].strip()}" if messages else how
 
     @property
     def running(self) -> bool:
@@ -123,20 +123,20 @@ def fail(problem: Problem) -> int:
     return problem.exit_code
 
 
-def until_told() -> threading.Event:
+def stop_event() -> threading.Event:
     """In a child: an event that is set by SIGTERM, SIGINT or SIGHUP, or when the parent is gone.
 
     Standard input counts as the parent's only when it is a pipe, so a person can start the module from a terminal.
     """
-    told = threading.Event()
-    on_end(lambda _: told.set())
+    stop = threading.Event()
+    on_end(lambda _: stop.set())
 
     def watch() -> None:
         with contextlib.suppress(OSError):
             while os.read(0, 4096):
                 pass
-        told.set()
+        stop.set()
 
     if stat.S_ISFIFO(os.fstat(0).st_mode):
         threading.Thread(target=watch, name="parent-watch", daemon=True).start()
-    return told
+    return stop

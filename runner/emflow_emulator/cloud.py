@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     asked = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    told = child.until_told()
+    stop = child.stop_event()
 
     # After the signal handlers: these imports take most of the start.
     from emflow_emulator.aws import ACCOUNT, REGION, EmbeddedAws
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 region=REGION,
                 account=ACCOUNT,
             )
-            told.wait()
+            stop.wait()
     except Problem as problem:
         return child.fail(problem)
     return 0

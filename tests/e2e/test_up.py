@@ -158,7 +158,7 @@ def test_a_process_that_dies_ends_it_with_its_name(scratch: Path, name: str) -> 
     up.communicate(timeout=60)
     assert up.returncode == 1
     assert f"the {name} process ended by itself: SIGKILL" in told(scratch)
-    # A killed core's guard outlives everybody, by a moment.
+    # A killed core's orphan_cleanup outlives everybody, by a moment.
     until(lambda: nothing_left(scratch), 10, "the end of every process and folder of the run")
 
 

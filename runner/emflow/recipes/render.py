@@ -113,7 +113,7 @@ def _line(where: str, error: BaseException) -> str:
 
 
 class RecipeProblem(Problem):
-    """A recipe that no device could run. `findings`: all of its faults; the message has the first `MAX_SHOWN_FAULTS`."""
+    """A recipe that no device could run. `findings`: all faults; the message has the first `MAX_SHOWN_FAULTS`."""
 
     def __init__(self, faults: Sequence[RecipeFinding], component: str, where: str) -> None:
         listed = [f"  {fault}" for fault in faults[:MAX_SHOWN_FAULTS]]

@@ -1,4 +1,4 @@
-"""Which account and region a call is about, and the ARNs that follow from it."""
+"""The account and the region of a call, and ARNs in them."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ ACCOUNT = "123456789012"
 """The only account that the embedded AWS has; moto's own default, so both sides agree."""
 
 REGION = "us-east-1"
-"""Where calls go that name no region."""
+"""The region of calls that name none."""
 
 
 @dataclass(frozen=True)
-class Place:
+class AccountRegion:
     """One account in one region."""
 
     region: str = REGION

@@ -1,6 +1,6 @@
 """The embedded AWS as its own client: how Greengrass and SageMaker reach the S3, IAM and IoT next to them.
 
-They go through the front door, with boto3 over HTTP, as the real services do; so nothing here depends on how moto
+They go through the gateway, with boto3 over HTTP, as the real services do; so nothing here depends on how moto
 keeps its state.
 """
 
@@ -17,7 +17,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from emflow_emulator.access import AccessKey
-from emflow_emulator.aws.account_region import Place
+from emflow_emulator.aws.account_region import AccountRegion
 from emflow_emulator.aws.errors import invalid
 
 if TYPE_CHECKING:
@@ -64,11 +64,11 @@ def folder(output_config: Mapping[str, Any]) -> S3Object:
         raise invalid(f"OutputConfig.S3OutputLocation: {error}") from error
 
 
-class Neighbours:
+class InternalClients:
     """Clients for the other services of the same embedded AWS, in one region, with the run's own access key."""
 
-    def __init__(self, endpoint_url: str, place: Place, key: AccessKey) -> None:
-        self.place = place
+    def __init__(self, endpoint_url: str, account_region: AccountRegion, key: AccessKey) -> None:
+        self.account_region = account_region
         self._endpoint_url = endpoint_url
         self._clients: dict[str, BaseClient] = {}
         self._lock = threading.Lock()
@@ -82,7 +82,7 @@ class Neighbours:
             if service not in self._clients:
                 self._clients[service] = self._session.create_client(
                     service,
-                    region_name=self.place.region,
+                    region_name=self.account_region.region,
                     endpoint_url=self._endpoint_url,
                     config=Config(proxies={}, s3={"addressing_style": "path"}, max_pool_connections=16),
                 )

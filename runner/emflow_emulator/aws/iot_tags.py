@@ -17,14 +17,14 @@ from emflow_emulator.aws.protocol import Answer, Params, answer
 _PATHS = {"/tags", "/untag"}
 _ALIAS = "/role-aliases/"
 
-Upstream = Callable[[str, dict[str, Any]], Answer]
+CallMoto = Callable[[str, dict[str, Any]], Answer]
 
 
 class IotTags:
     """Stands before moto's IoT: answers for tags, and listens to role aliases being made and removed."""
 
-    def __init__(self, upstream: Upstream) -> None:
-        self._upstream = upstream
+    def __init__(self, call_moto: CallMoto) -> None:
+        self._call_moto = call_moto
         self._tags: dict[str, dict[str, str]] = {}
         self._lock = threading.Lock()
         self._handlers = {
@@ -44,10 +44,10 @@ class IotTags:
         if path in _PATHS:
             return answer("iot", environ, self._handlers)
         if not path.startswith(_ALIAS) or method not in {"POST", "DELETE"}:
-            return self._upstream("iot", environ)
+            return self._call_moto("iot", environ)
         body = environ["wsgi.input"].read()
         arn = self._arn(environ) if method == "DELETE" else ""
-        answered = self._upstream("iot", {**environ, "wsgi.input": io.BytesIO(body)})
+        answered = self._call_moto("iot", {**environ, "wsgi.input": io.BytesIO(body)})
         if answered.status == 200:
             with self._lock:
                 if method == "DELETE":
@@ -58,7 +58,7 @@ class IotTags:
 
     def _arn(self, environ: dict[str, Any]) -> str:
         """The ARN of the alias that a request names: asked for while it is still there."""
-        described = self._upstream("iot", {**environ, "REQUEST_METHOD": "GET", "wsgi.input": io.BytesIO()})
+        described = self._call_moto("iot", {**environ, "REQUEST_METHOD": "GET", "wsgi.input": io.BytesIO()})
         if described.status != 200:
             return ""
         return str(json.loads(described.body)["roleAliasDescription"]["roleAliasArn"])

@@ -1,8 +1,7 @@
-"""moto's services behind our front door.
+"""The services that moto emulates; the gateway passes their requests on to it.
 
-moto's backends are plain dictionaries that requests of several threads would change under each other's feet, so one
-request a service goes in at a time. Their state is the process's: two embedded AWSs in one process see the same
-buckets and roles.
+moto's backends are dictionaries without locks, so each service handles one request at a time. Their state belongs to
+the process: two embedded AWSs in one process have the same buckets and roles.
 """
 
 from __future__ import annotations
@@ -24,11 +23,11 @@ SERVICES = ("iam", "iot", "kms", "s3", "secretsmanager", "sts")
 log = logging.getLogger(__name__)
 
 
-class Upstream:
+class MotoBackend:
     """moto's server applications, one request a service at a time.
 
-    One application a service, for the front door knows which one is meant. moto's own dispatcher would guess again, by
-    looking through its folder of services at every request, and find those that are not served here.
+    One application for each service, because the gateway already knows the service. moto's own dispatcher would search
+    all of moto's services at every request, and find some that are not served here.
     """
 
     def __init__(self) -> None:
@@ -73,7 +72,7 @@ def _count_loopback_as_secure() -> None:
     from moto.s3.models import FakeBucket
 
     ask = FakeBucket.get_permission
-    if ask.__module__ == __name__:  # an earlier EmbeddedAws of this process has seen to it
+    if ask.__module__ == __name__:  # an earlier EmbeddedAws of this process has done it
         return
 
     def get_permission(bucket: FakeBucket, action: str, resource: str) -> Any:

@@ -18,14 +18,14 @@ from emflow_emulator.aws.protocol import Answer
 _BUCKET = re.compile(r"/([^/]+)/?")
 _TAGS = re.compile(rb"<Tags>(.*)</Tags>", re.DOTALL)
 
-Upstream = Callable[[str, dict[str, Any]], Answer]
+CallMoto = Callable[[str, dict[str, Any]], Answer]
 
 
 class S3Tags:
     """Stands before moto's S3 and listens to buckets being made, tagged and removed."""
 
-    def __init__(self, upstream: Upstream) -> None:
-        self._upstream = upstream
+    def __init__(self, call_moto: CallMoto) -> None:
+        self._call_moto = call_moto
         self._tags: dict[str, dict[str, str]] = {}
         self._lock = threading.Lock()
 
@@ -34,16 +34,16 @@ class S3Tags:
         method, bucket = environ["REQUEST_METHOD"], _BUCKET.fullmatch(environ["PATH_INFO"])
         query = environ.get("QUERY_STRING") or ""
         if not bucket or method not in {"PUT", "DELETE"} or query.partition("&")[0].rstrip("=") not in {"", "tagging"}:
-            return self._upstream("s3", environ)
+            return self._call_moto("s3", environ)
         body = environ["wsgi.input"].read() if method == "PUT" else b""
-        answered = self._upstream("s3", _with(environ, body))
+        answered = self._call_moto("s3", _with(environ, body))
         if answered.status >= 300:
             return answered
         if method == "PUT" and not query:
             tags = _TAGS.search(body)
             body = b"<Tagging><TagSet>%b</TagSet></Tagging>" % tags[1] if tags else b""
             if tags:
-                refused = self._upstream("s3", {**_with(environ, body), "QUERY_STRING": "tagging"})
+                refused = self._call_moto("s3", {**_with(environ, body), "QUERY_STRING": "tagging"})
                 if refused.status >= 300:
                     return refused
         with self._lock:

@@ -129,17 +129,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         picture: Picture = read_still(options.image) if options.image else Scenes(options.dwell, width, height)
         facts = {"dwell": options.dwell, "scenes": [] if options.image else list(scenes.SCENES)}
         login = read_login(options.login) if options.login else None
-        asyncio.run(_until_told(showing(picture, options.fps, options.name, options.port, login), facts))
+        asyncio.run(_until_stopped(showing(picture, options.fps, options.name, options.port, login), facts))
     except Problem as problem:
         return child.fail(problem)
     return 0
 
 
-async def _until_told(show: AbstractAsyncContextManager[str], facts: dict[str, object]) -> None:
-    told = child.until_told()
+async def _until_stopped(show: AbstractAsyncContextManager[str], facts: dict[str, object]) -> None:
+    stop = child.stop_event()
     async with show as url:
         child.announce(url=url, **facts)
-        await asyncio.to_thread(told.wait)
+        await asyncio.to_thread(stop.wait)
 
 
 def _parser() -> argparse.ArgumentParser:

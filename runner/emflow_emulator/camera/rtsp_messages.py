@@ -1,6 +1,8 @@
-"""RTSP's text, both ways: requests and Transport headers in, responses and the session description out. No I/O.
+"""RTSP as text: requests, Transport headers and logins are parsed; responses and session descriptions are made. No I/O.
 
-RTSP 1.0 is RFC 2326, SDP is RFC 4566, H.264 over RTP is RFC 6184.
+RTSP 1.0 is RFC 2326, SDP is RFC 4566, H.264 over RTP is RFC 6184. Logins use digest authentication, as most cameras do:
+the client proves the password with an MD5 over it and a nonce of the server (RFC 2617, section 3.2, without `qop`, as
+RTSP clients do it).
 """
 
 from __future__ import annotations
@@ -191,12 +193,6 @@ def session_description(name: str, rate: int, sps: bytes, pps: bytes) -> str:
     return "\r\n".join([*lines, ""])
 
 
-# The test camera's door: who may see it, by RTSP's digest authentication, as most real cameras ask for it.
-#
-# RFC 2326 takes it over from HTTP: a nonce of the server's, and an MD5 that proves the password without saying it
-# (RFC 2617, section 3.2, without `qop`, as RTSP clients do it).
-
-
 _REALM = "emflow test camera"
 
 
@@ -219,15 +215,15 @@ class Login:
         if scheme.lower() != "digest":
             return False
         try:
-            given = parse_keqv_list(parse_http_list(text))
+            fields = parse_keqv_list(parse_http_list(text))
         except (ValueError, IndexError):
             return False
-        if (given.get("username"), given.get("nonce")) != (self.username, self.nonce):
+        if (fields.get("username"), fields.get("nonce")) != (self.username, self.nonce):
             return False
         who = _md5(f"{self.username}:{_REALM}:{self.password}")
-        what = _md5(f"{request.method}:{given.get('uri', '')}")
+        what = _md5(f"{request.method}:{fields.get('uri', '')}")
         proof = _md5(f"{who}:{self.nonce}:{what}")
-        return hmac.compare_digest(proof.encode(), given.get("response", "").encode())
+        return hmac.compare_digest(proof.encode(), fields.get("response", "").encode())
 
 
 def read_login(path: Path) -> Login:

@@ -38,8 +38,8 @@ def local(
     from emflow_emulator.child import Child
     from emflow_schema.signals import on_end
 
-    told = threading.Event()
-    on_end(lambda _: told.set())
+    stop = threading.Event()
+    on_end(lambda _: stop.set())
     # After the signal handlers: these imports take most of the start.
     from emflow_emulator.aws import EmbeddedAws
     from emflow_emulator.broker import Broker
@@ -76,4 +76,4 @@ def local(
         click.echo("")
         click.echo(f"Nobody gets in without these lines. In another shell, run them or: . {shell_file}")
         click.echo("Ctrl-C ends it.")
-        told.wait()
+        stop.wait()

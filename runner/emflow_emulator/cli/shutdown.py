@@ -1,4 +1,4 @@
-"""How `emflow up` ends from outside its own course: by a signal, or because one of its processes died."""
+"""How `emflow up` ends on a signal, or when one of its processes has died."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from emflow_emulator.stack import Stack
 
 
-class Ending:
-    """Takes everything down and ends the process, once, from whichever thread comes first.
+class Shutdown:
+    """Stops everything and ends the process, once, from whichever thread calls it first.
 
-    The main thread may be waiting for threads that wait for a cloud that has just gone; so nobody waits for it, and
-    what it would still say about that is not said.
+    The main thread may be waiting for calls to an embedded AWS that has just ended. So the process ends without waiting
+    for it, and without the errors that it would print.
     """
 
     def __init__(self, console: Console, stack: Stack) -> None:
@@ -27,7 +27,7 @@ class Ending:
         self._first = threading.Lock()
 
     def on_signal(self, number: int) -> None:
-        """Ctrl-C ends it well (exit code 0), SIGTERM and a closed terminal as they should (128 + number)."""
+        """Ctrl-C is the normal end (exit code 0); SIGTERM and a closed terminal are 128 + number."""
         self._now(0 if number == signal.SIGINT else 128 + number, "Stopping.")
 
     def on_death(self, name: str, why: str) -> None:

@@ -49,7 +49,7 @@ def up(
     from rich.console import Console
 
     from emflow.problems import UsageProblem
-    from emflow_emulator.cli.shutdown import Ending
+    from emflow_emulator.cli.shutdown import Shutdown
     from emflow_emulator.demo import demo_workflow
     from emflow_emulator.stack import FROM_WORKFLOW, SCENES, Stack
     from emflow_schema.signals import on_end
@@ -61,10 +61,10 @@ def up(
     # Everything that is for people goes to standard error when standard output carries JSON.
     console = Console(stderr=as_json, highlight=False, soft_wrap=True)
     stack = Stack(camera=camera)
-    ending = Ending(console, stack)
-    on_end(ending.on_signal)
+    shutdown = Shutdown(console, stack)
+    on_end(shutdown.on_signal)
     with stack:
-        stack.watch(ending.on_death)
+        stack.watch(shutdown.on_death)
         _run(console, path, workflow, stack, results, as_json)
 
 
@@ -164,13 +164,13 @@ def _show_results(
     from emflow.results.message import NotAResult, format_line
     from emflow_emulator.camera.scenes import shown_at
 
-    right = told = 0
-    while not wanted or told < wanted:
+    right = shown = 0
+    while not wanted or shown < wanted:
         result = _next(console, watcher, patience, bool(wanted))
         if isinstance(result, NotAResult):
             console.print(format_line(result), style="red", markup=False)
             continue
-        told += 1
+        shown += 1
         beside = ""
         if camera and camera.scenes and result.frame_time:
             truth = shown_at(result.frame_time.timestamp(), camera.dwell)
@@ -182,7 +182,7 @@ def _show_results(
         else:
             console.print(format_line(result) + beside, markup=False)
     if camera and camera.scenes:
-        console.print(f"\n{right} of {told} results name the scene that the camera showed at the frame's time.")
+        console.print(f"\n{right} of {shown} results name the scene that the camera showed at the frame's time.")
 
 
 def _next(console: Console, watcher: ResultSubscriber, patience: float, must_come: bool) -> Result | NotAResult:

@@ -32,7 +32,7 @@ def main() -> int:
     )
     options = parser.parse_args()
     # Signals are listened to before anything is started, so that none finds something half there.
-    told = child.until_told()
+    stop = child.stop_event()
     try:
         device = Nucleus(
             thing=options.thing,
@@ -49,7 +49,7 @@ def main() -> int:
         return child.fail(problem)
     try:
         child.announce(thing=options.thing, root=str(device.layout.root), thing_arn=arn)
-        told.wait()
+        stop.wait()
     finally:
         device.stop()
     return 0

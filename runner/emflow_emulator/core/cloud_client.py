@@ -40,7 +40,7 @@ _GROUPS_EVERY = 5.0
 
 
 @dataclass(frozen=True)
-class Wish:
+class DesiredComponent:
     """What a deployment says of one component."""
 
     version: str
@@ -60,7 +60,7 @@ class Deployment:
     id: str
     target: str
     created: datetime
-    components: Mapping[str, Wish]
+    components: Mapping[str, DesiredComponent]
     rollback: bool
     notify: bool = True
     update_timeout: float = 60.0
@@ -161,7 +161,7 @@ class CloudLink:
             id=deployment_id,
             target=answer["targetArn"],
             created=answer["creationTimestamp"],
-            components={name: _wish(name, asked) for name, asked in answer.get("components", {}).items()},
+            components={name: _desired_component(name, asked) for name, asked in answer.get("components", {}).items()},
             rollback=policies.get("failureHandlingPolicy", "ROLLBACK") == "ROLLBACK",
             notify=update.get("action", "NOTIFY_COMPONENTS") == "NOTIFY_COMPONENTS",
             update_timeout=float(update.get("timeoutInSeconds", Deployment.update_timeout)),
@@ -259,7 +259,7 @@ class CloudLink:
         return self._targets
 
 
-def _wish(name: str, asked: Mapping[str, Any]) -> Wish:
+def _desired_component(name: str, asked: Mapping[str, Any]) -> DesiredComponent:
     update = asked.get("configurationUpdate") or {}
     try:
         merge = json.loads(update.get("merge") or "{}")
@@ -271,7 +271,7 @@ def _wish(name: str, asked: Mapping[str, Any]) -> Wish:
         raise DeploymentFailure(
             f"The configuration to merge for {name} is not a JSON object", "DEPLOYMENT_DOCUMENT_NOT_VALID"
         )
-    return Wish(asked["componentVersion"], Update(tuple(update.get("reset") or ()), merge))
+    return DesiredComponent(asked["componentVersion"], Update(tuple(update.get("reset") or ()), merge))
 
 
 def _cloud_code(error: ClientError | BotoCoreError) -> str:

@@ -23,7 +23,7 @@ from emflow_emulator.core.logs import DeviceLog
 from emflow_emulator.core.plan import Plan
 from emflow_emulator.core.recipe import Recipe
 from emflow_emulator.core.resolve import Catalogue, resolve
-from emflow_emulator.core.secrets import SECRET_MANAGER, Held, Secrets
+from emflow_emulator.core.secrets import SECRET_MANAGER, FetchedSecrets, Secrets
 from emflow_emulator.core.status import Progress
 from emflow_emulator.core.supervisor import Supervisor, start_order
 
@@ -35,7 +35,7 @@ class Prepared:
     plans: Mapping[str, Plan]
     configurations: Mapping[str, Configuration]
     recipes: Mapping[str, Recipe]
-    held: Held
+    held: FetchedSecrets
 
 
 class Validate(Protocol):
@@ -60,7 +60,7 @@ class Deployer:
     Args:
         validate: asks the components that run about their new configuration.
         policy: asks them whether it suits them.
-        told: called with how far a deployment is.
+        on_progress: called with the progress of a deployment.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Deployer:
         validate: Validate,
         policy: UpdatePolicy,
         log: DeviceLog,
-        told: Callable[[Progress], None],
+        on_progress: Callable[[Progress], None],
     ) -> None:
         self._thing = thing
         self._layout = layout
@@ -90,16 +90,16 @@ class Deployer:
         self._validate = validate
         self._policy = policy
         self._log = log
-        self._told = told
+        self._on_progress = on_progress
         self._roots: dict[str, Mapping[str, str]] = {}
 
     def deploy(self, deployment: Deployment, given_up: threading.Event) -> None:
-        """Carry it out; how it ended is told, not raised.
+        """Carry it out; its end is reported, not raised.
 
         Args:
-            given_up: set when the device stops, and then nothing more is told.
+            given_up: set when the device stops, and then nothing more is reported.
         """
-        self._told(Progress(deployment.id, "IN_PROGRESS"))
+        self._on_progress(Progress(deployment.id, "IN_PROGRESS"))
         self._say("Received deployment in the queue", DeploymentId=deployment.id)
         before = Prepared(self._supervisor.plans, self._store.all(), {}, self._secrets.held)
         # Whatever goes wrong fails this deployment: the device has to be there for the next one.
@@ -162,9 +162,9 @@ class Deployer:
         }
         wrong = self._validate(deployment.id, proposed, deployment.validation_timeout, given_up)
         if wrong and not given_up.is_set():
-            told = "".join(f" {{ name = {name}, message = {message} }}" for name, message in wrong.items())
+            reasons = "".join(f" {{ name = {name}, message = {message} }}" for name, message in wrong.items())
             raise DeploymentFailure(
-                f"Components reported that their to-be-deployed configuration is invalid{told}",
+                f"Components reported that their to-be-deployed configuration is invalid{reasons}",
                 "COMPONENT_CONFIGURATION_NOT_VALID",
             )
 
@@ -221,7 +221,7 @@ class Deployer:
             ThingName=self._thing,
             JobId=deployment.id,
         )
-        self._told(progress)
+        self._on_progress(progress)
         self._policy.updated(deployment.id)
 
     def _say(self, text: str, *, level: str = "INFO", **context: Any) -> None:

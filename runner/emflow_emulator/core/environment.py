@@ -25,7 +25,7 @@ class Credentials:
 
 
 @dataclass(frozen=True)
-class Device:
+class DeviceIdentity:
     """What is the same for all components of a device."""
 
     thing: str
@@ -37,7 +37,7 @@ class Device:
 
 def environment(
     host: Mapping[str, str],
-    device: Device,
+    device: DeviceIdentity,
     token: str,
     credentials: Credentials | None,
     *setenv: Mapping[str, str],

@@ -150,15 +150,15 @@ class Bridge:
 
     def _connect(self) -> None:
         """Until it works: the library reconnects by itself only after the first time."""
-        told = False
+        reported = False
         while not self._stopping.is_set():
             error = self._result(self._connection.connect(), 10.0)
             if error is None:
                 self._now(True)
                 return
-            if not told:
+            if not reported:
                 self._say("Unable to connect to the MQTT broker; it is tried again", level="WARN", error=error)
-                told = True
+                reported = True
             self._stopping.wait(_AGAIN)
 
     def _next(self) -> Publication | None:

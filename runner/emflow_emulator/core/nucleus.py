@@ -15,7 +15,7 @@ from emflow_emulator.access import Access
 from emflow_emulator.core.cloud_client import CloudLink, CloudLost
 from emflow_emulator.core.configuration import ConfigurationStore
 from emflow_emulator.core.deploy import Deployer
-from emflow_emulator.core.environment import Credentials, Device
+from emflow_emulator.core.environment import Credentials, DeviceIdentity
 from emflow_emulator.core.failure import failure_of
 from emflow_emulator.core.ipc.components import Details
 from emflow_emulator.core.ipc.operations import Operations
@@ -23,7 +23,7 @@ from emflow_emulator.core.ipc.server import IpcServer
 from emflow_emulator.core.layout import Layout
 from emflow_emulator.core.logs import DeviceLog
 from emflow_emulator.core.mqtt_bridge import Bridge, Publication
-from emflow_emulator.core.process import Guard
+from emflow_emulator.core.process import OrphanCleanup
 from emflow_emulator.core.recipe import device_platform
 from emflow_emulator.core.secrets import Secret, Secrets
 from emflow_emulator.core.status import Progress, Reporter, report
@@ -81,12 +81,12 @@ class Nucleus:
             Problem: the folder, the socket or the cloud is not to be had.
         """
         with ExitStack() as undo:
-            guard = Guard(self._removes)
-            undo.callback(guard.close)
+            orphan_cleanup = OrphanCleanup(self._removes)
+            undo.callback(orphan_cleanup.close)
             self.layout.make()
             arn = self._link.make_thing()
             shutil.copyfile(str(get_cert_path(True)), self.layout.root_ca)
-            self._start_parts(guard, undo)
+            self._start_parts(orphan_cleanup, undo)
             self._undo = undo.pop_all()
         return arn
 
@@ -95,14 +95,16 @@ class Nucleus:
         self._stopping.set()
         self._undo.close()
 
-    def _start_parts(self, guard: Guard, undo: ExitStack) -> None:
+    def _start_parts(self, orphan_cleanup: OrphanCleanup, undo: ExitStack) -> None:
         """Start everything, in the order in which it is stopped again from the end."""
         tokens = TokenExchange(lambda token: self._supervisor.owner_of(token) is not None, self._credentials)
         undo.callback(tokens.stop)
         reporter = Reporter(self._report, self._link.report, self._log)
         self._changed = reporter.changed
-        device = Device(self.thing, self._region, self._link.endpoint_url, self.layout.socket, self.layout.root_ca)
-        self._supervisor = Supervisor(self.layout, device, Credentials(tokens.uri), guard, self._changed)
+        device = DeviceIdentity(
+            self.thing, self._region, self._link.endpoint_url, self.layout.socket, self.layout.root_ca
+        )
+        self._supervisor = Supervisor(self.layout, device, Credentials(tokens.uri), orphan_cleanup, self._changed)
         ipc = IpcServer(self.layout.socket, self._supervisor.owner_of, self._operations, self._log)
         ipc.start()
         undo.callback(ipc.stop)
@@ -165,7 +167,7 @@ class Nucleus:
             validate=self._operations.settings.validate,
             policy=self._operations.lifecycle,
             log=self._log,
-            told=self._told,
+            on_progress=self._on_progress,
         )
         seen: set[str] = set()
         lost = False
@@ -189,11 +191,13 @@ class Nucleus:
             raise
         except Exception as error:
             failure = failure_of(error)
-            self._told(Progress(deployment_id, "FAILED", str(failure), tuple(failure.stack), tuple(failure.types)))
+            self._on_progress(
+                Progress(deployment_id, "FAILED", str(failure), tuple(failure.stack), tuple(failure.types))
+            )
             return
         deployer.deploy(deployment, self._stopping)
 
-    def _told(self, progress: Progress) -> None:
+    def _on_progress(self, progress: Progress) -> None:
         self._progress = progress
         self._changed()
 

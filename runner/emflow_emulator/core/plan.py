@@ -1,4 +1,9 @@
-"""Components as a deployment wants them: recipes and configuration with variables filled in, nothing started yet."""
+"""The components of a deployment before they start: recipe, configuration, and scripts with variables filled in.
+
+Recipe variables, such as `{artifacts:decompressedPath}` or `{configuration:/topic}`:
+https://docs.aws.amazon.com/greengrass/v2/developerguide/component-recipe-reference.html#recipe-variables. An unknown
+one stays in the text, as with the real nucleus: a shell's own `${NAME}` and `{a,b}` have to stay as they are.
+"""
 
 from __future__ import annotations
 
@@ -14,26 +19,21 @@ from emflow_emulator.core.layout import Layout
 from emflow_emulator.core.recipe import GENERIC, NUCLEUS, Recipe, Step
 from emflow_emulator.core.token_exchange import TOKEN_EXCHANGE
 
-# Recipe variables in scripts, such as `{artifacts:decompressedPath}` or `{configuration:/topic}`.
-#
-# https://docs.aws.amazon.com/greengrass/v2/developerguide/component-recipe-reference.html#recipe-variables. What is
-# not
-# known stays in the text as it was, as the nucleus leaves it: a shell's own `${NAME}` and `{a,b}` have to survive.
-
-
 _VARIABLE = re.compile(r"\{(?:(?P<component>[\w.-]+):)?(?P<namespace>[\w-]+):(?P<key>[^:}]*)\}")
 
 
 @dataclass(frozen=True)
-class Subject:
-    """A component that variables can be about."""
+class ComponentValues:
+    """What recipe variables can refer to in one component."""
 
     name: str
     version: str
     configuration: Mapping[str, Any]
 
 
-def interpolate(text: str, me: Subject, dependencies: Mapping[str, Subject], layout: Layout, thing: str) -> str:
+def interpolate(
+    text: str, me: ComponentValues, dependencies: Mapping[str, ComponentValues], layout: Layout, thing: str
+) -> str:
     """Fill in the variables of one script.
 
     Args:
@@ -49,7 +49,7 @@ def interpolate(text: str, me: Subject, dependencies: Mapping[str, Subject], lay
     return _VARIABLE.sub(value, text)
 
 
-def _value(namespace: str, key: str, about: Subject, layout: Layout, thing: str) -> str | None:
+def _value(namespace: str, key: str, about: ComponentValues, layout: Layout, thing: str) -> str | None:
     match namespace, key:
         case "configuration", pointer:
             return _configured(about, pointer)
@@ -66,7 +66,7 @@ def _value(namespace: str, key: str, about: Subject, layout: Layout, thing: str)
     return None
 
 
-def _configured(about: Subject, pointer: str) -> str | None:
+def _configured(about: ComponentValues, pointer: str) -> str | None:
     """Text as it is, everything else as JSON."""
     if not pointer.startswith("/"):
         return None
@@ -115,11 +115,13 @@ def plans(
     Args:
         roots: the components that a deployment names; the others are here because these need them.
     """
-    subjects = {name: Subject(name, recipe.version, configurations[name].values) for name, recipe in recipes.items()}
+    subjects = {
+        name: ComponentValues(name, recipe.version, configurations[name].values) for name, recipe in recipes.items()
+    }
     return {name: _plan(recipe, subjects, name in roots, layout, thing) for name, recipe in recipes.items()}
 
 
-def _plan(recipe: Recipe, subjects: Mapping[str, Subject], root: bool, layout: Layout, thing: str) -> Plan:
+def _plan(recipe: Recipe, subjects: Mapping[str, ComponentValues], root: bool, layout: Layout, thing: str) -> Plan:
     me = subjects[recipe.name]
     dependencies = {name: subjects[name] for name in recipe.dependencies}
 

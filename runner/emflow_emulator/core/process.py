@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO
 
-from emflow_emulator.core import guard
+from emflow_emulator.core import orphan_cleanup
 
 Sink = Callable[[str, str], None]
 """Takes `stdout` or `stderr`, and a line without its end."""
@@ -25,18 +25,18 @@ _GRACE = 5.0
 """Seconds between SIGTERM and SIGKILL, as the nucleus has them."""
 
 _LONGEST_LINE = 64 * 1024
-"""Characters after which a line is told in pieces."""
+"""Characters after which a line is passed on in pieces."""
 
 _LAST_LINES = 0.3
 """Seconds in which what a script wrote before its end comes through."""
 
-# The script waits for one line before it begins. So its group is known to the guard before it can do anything, and if
+# The script waits for one line before it begins. So its group is known to the cleanup before it can do anything, and if
 # the core dies in between, it reads an end of file and never begins.
 _LAUNCHER = 'read -r _ || exit 125; exec sh -c "$0" </dev/null'
 
 
-class Guard:
-    """The process that kills what is left when this one is killed; one for a core device.
+class OrphanCleanup:
+    """The process that kills the component processes when this one is killed; one for each core device.
 
     Args:
         removes: a folder that is also removed when the process that started this one is gone. While that one lives,
@@ -48,7 +48,7 @@ class Guard:
         more = [] if removes is None else [str(removes)] + ([] if self._parent is None else [str(self._parent)])
         # In its own session, so that Ctrl-C and the death of a terminal pass it by.
         self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", guard.__file__, *more],
+            [sys.executable, "-I", "-S", orphan_cleanup.__file__, *more],
             pass_fds=() if self._parent is None else (self._parent,),
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
@@ -67,8 +67,8 @@ class Guard:
     def close(self) -> None:
         """Let it go; it kills what it still watches."""
         if self._parent is not None:
-            if not guard.ended(self._parent, 0):
-                self._order(guard.KEEP)
+            if not orphan_cleanup.ended(self._parent, 0):
+                self._order(orphan_cleanup.KEEP)
             os.close(self._parent)
         with contextlib.suppress(BrokenPipeError):
             assert self._process.stdin
@@ -116,10 +116,10 @@ class Process:
         env: Mapping[str, str],
         cwd: Path,
         sink: Sink,
-        guard: Guard,
+        orphan_cleanup: OrphanCleanup,
         on_exit: Callable[[], object] = lambda: None,
     ) -> None:
-        self._guard = guard
+        self._orphan_cleanup = orphan_cleanup
         self._on_exit = on_exit
         self._ended = threading.Event()
         self._process = subprocess.Popen(
@@ -133,7 +133,7 @@ class Process:
         )
         self.code: int | None = None
         self.group = self._process.pid
-        guard.watch(self.group)
+        orphan_cleanup.watch(self.group)
         self._pumps = [
             threading.Thread(target=_pump, args=(pipe, name, sink), name="Copier", daemon=True)
             for pipe, name in ((self._process.stdout, "stdout"), (self._process.stderr, "stderr"))
@@ -161,7 +161,7 @@ class Process:
             deadline = time.monotonic() + patience
             while self._any_left() and time.monotonic() < deadline:
                 time.sleep(0.01)
-        self._guard.forget(self.group)
+        self._orphan_cleanup.forget(self.group)
 
     def _watch(self) -> None:
         code = self._process.wait()

@@ -44,7 +44,7 @@ class Secret:
 
 
 @dataclass(frozen=True)
-class Held:
+class FetchedSecrets:
     """Version stages by secret as a deployment wants them, and what was fetched."""
 
     wanted: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -61,13 +61,13 @@ class Secrets:
     def __init__(self, client: Callable[[], Any]) -> None:
         self._client = client
         self._lock = threading.Lock()
-        self._held = Held()
+        self._held = FetchedSecrets()
 
     @property
-    def held(self) -> Held:
+    def held(self) -> FetchedSecrets:
         return self._held
 
-    def fetch(self, configuration: Mapping[str, Any]) -> Held:
+    def fetch(self, configuration: Mapping[str, Any]) -> FetchedSecrets:
         """What the component's configuration asks for, without holding it yet.
 
         Raises:
@@ -79,9 +79,9 @@ class Secrets:
             found = [_get(client, arn, stage) for arn, stages in wanted.items() for stage in stages]
         except CloudLost as error:
             raise DeploymentFailure(f"No credentials to fetch secrets with: {error}", "CLOUD_API_ERROR") from error
-        return Held(wanted, tuple(found))
+        return FetchedSecrets(wanted, tuple(found))
 
-    def hold(self, held: Held) -> None:
+    def hold(self, held: FetchedSecrets) -> None:
         """From now on exactly these."""
         with self._lock:
             self._held = held
@@ -121,7 +121,7 @@ class Secrets:
             return
         with self._lock:
             if self._held is held:
-                self._held = Held(held.wanted, tuple(fresh if each is old else each for each in held.secrets))
+                self._held = FetchedSecrets(held.wanted, tuple(fresh if each is old else each for each in held.secrets))
 
 
 def _wanted(configuration: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, ...]]]:

@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from emflow_emulator.core.component import READY, Component, State
-from emflow_emulator.core.environment import Credentials, Device, environment
+from emflow_emulator.core.environment import Credentials, DeviceIdentity, environment
 from emflow_emulator.core.failure import DeploymentFailure, broken
 from emflow_emulator.core.layout import Layout
 from emflow_emulator.core.logs import Log
 from emflow_emulator.core.plan import Plan
-from emflow_emulator.core.process import Guard, Process, Sink
+from emflow_emulator.core.process import OrphanCleanup, Process, Sink
 from emflow_emulator.core.recipe import Step
 from emflow_emulator.core.token_exchange import TOKEN_EXCHANGE
 
@@ -54,23 +54,23 @@ class Supervisor:
 
     Args:
         credentials: where a component gets AWS credentials when TokenExchangeService is deployed.
-        guard: kills what is left when this process is killed.
+        orphan_cleanup: kills what is left when this process is killed.
         on_change: called, from any thread, after a component's state changed.
     """
 
     def __init__(
         self,
         layout: Layout,
-        device: Device,
+        device: DeviceIdentity,
         credentials: Credentials,
-        guard: Guard,
+        orphan_cleanup: OrphanCleanup,
         on_change: Callable[[], object],
     ) -> None:
         self._layout = layout
         self._device = device
         self._credentials = credentials
         self._on_change = on_change
-        self._guard = guard
+        self._orphan_cleanup = orphan_cleanup
         self._components: dict[str, Component] = {}
         self._tokens: dict[str, str] = {}
         self._logs: dict[str, Log] = {}
@@ -92,7 +92,7 @@ class Supervisor:
         """The component that was given this token."""
         # As bytes: of text, only ASCII can be compared. A copy: deployments change the tokens meanwhile.
         asked, tokens = token.encode(errors="surrogatepass"), dict(self._tokens)
-        return next((name for name, given in tokens.items() if secrets.compare_digest(given.encode(), asked)), None)
+        return next((name for name, own in tokens.items() if secrets.compare_digest(own.encode(), asked)), None)
 
     def apply(self, plans: Mapping[str, Plan]) -> None:
         """From now on these components: stop what goes or changes, start what is new or changed.
@@ -155,7 +155,7 @@ class Supervisor:
         work.mkdir(parents=True, exist_ok=True)
         credentials = self._credentials if TOKEN_EXCHANGE in self._components else None
         env = environment(os.environ, self._device, self._tokens[plan.name], credentials, plan.setenv, step.setenv)
-        return Process(step.script, env=env, cwd=work, sink=sink, guard=self._guard, on_exit=on_exit)
+        return Process(step.script, env=env, cwd=work, sink=sink, orphan_cleanup=self._orphan_cleanup, on_exit=on_exit)
 
     def ready(self, name: str) -> bool:
         component = self._components.get(name)

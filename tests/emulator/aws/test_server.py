@@ -1,4 +1,4 @@
-"""The front door: found by AWS_ENDPOINT_URL alone, quick, tidy, and clear about what it does not have."""
+"""The gateway: found by AWS_ENDPOINT_URL alone, quick, tidy, and clear about what it does not have."""
 
 from __future__ import annotations
 
@@ -229,7 +229,7 @@ def test_asking_where_a_thing_is_may_ask_the_front_door_again() -> None:
             assert not request.is_alive()
             return True
 
-    regions = Regions(lambda place: Asking())  # type: ignore[arg-type, return-value]
+    regions = Regions(lambda account_region: Asking())  # type: ignore[arg-type, return-value]
     made = regions("eu-west-1")
     report = threading.Thread(target=lambda: found.append(regions.of("board")), daemon=True)
     report.start()

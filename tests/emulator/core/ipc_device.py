@@ -105,7 +105,7 @@ class Device:
         return self.secrets[secret_id]
 
 
-class Rig:
+class IpcTestServer:
     """A server with its device, and clients that are gone when it is closed. Everybody's token is his own name."""
 
     def __init__(self, folder: Path, configurations: Mapping[str, dict[str, Any]]) -> None:

@@ -6,9 +6,9 @@ import os
 import sys
 from pathlib import Path
 
-from emflow_emulator.core.environment import GGC_VERSION, Credentials, Device, environment
+from emflow_emulator.core.environment import GGC_VERSION, Credentials, DeviceIdentity, environment
 
-DEVICE = Device("board", "eu-west-1", "http://127.0.0.1:4566", Path("/r/ipc.socket"), Path("/r/rootCA.pem"))
+DEVICE = DeviceIdentity("board", "eu-west-1", "http://127.0.0.1:4566", Path("/r/ipc.socket"), Path("/r/rootCA.pem"))
 HOST = {
     "PATH": "/bin",
     "HOME": "/home/me",

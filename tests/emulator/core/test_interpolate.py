@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from emflow_emulator.core.layout import Layout
-from emflow_emulator.core.plan import Subject, interpolate
+from emflow_emulator.core.plan import ComponentValues, interpolate
 
 ROOT = Path("/greengrass/v2")
-ME = Subject(
+ME = ComponentValues(
     "app", "1.2.3", {"topic": "em/inference", "deep": {"a/b": "x", "list": ["p", "q"]}, "flag": True, "n": 1.5}
 )
-MODEL = Subject("model", "2.0.0", {"name": "net"})
+MODEL = ComponentValues("model", "2.0.0", {"name": "net"})
 
 
 def filled(text: str) -> str:
@@ -47,7 +47,7 @@ def test_documented_variables(variable: str, value: str) -> None:
     [
         "{configuration:/nothing}",
         "{configuration:topic}",
-        "{stranger:configuration:/name}",
+        "{unknown:configuration:/name}",
         "{unknown:thing}",
         "{artifacts:nonsense}",
         "${HOME} ${X:-1} {a,b} awk '{print $1}'",
@@ -59,6 +59,6 @@ def test_what_is_not_known_stays_as_it_is(text: str) -> None:
 
 
 def test_a_value_is_not_looked_through_again() -> None:
-    me = Subject("app", "1.0.0", {"a": "{work:path}"})
+    me = ComponentValues("app", "1.0.0", {"a": "{work:path}"})
 
     assert interpolate("{configuration:/a}", me, {}, Layout(ROOT), "board") == "{work:path}"

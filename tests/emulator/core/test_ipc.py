@@ -83,7 +83,7 @@ def test_configuration_whole_in_part_and_of_another_component(client: Any) -> No
     assert client.get_configuration(component_name="other").value == {"key": "value"}
 
 
-@pytest.mark.parametrize("request_", [{"key_path": ["nothing"]}, {"component_name": "stranger"}])
+@pytest.mark.parametrize("request_", [{"key_path": ["nothing"]}, {"component_name": "unknown"}])
 def test_configuration_that_is_not_there(client: Any, request_: dict[str, Any]) -> None:
     with pytest.raises(model.ResourceNotFoundError) as caught:
         client.get_configuration(**request_)
@@ -105,7 +105,7 @@ def test_an_operation_that_is_not_answered_here_says_so_and_the_connection_goes_
 
 
 @pytest.mark.parametrize("token", ["somebody else's", "app"])
-def test_a_stranger_is_not_let_in(path: Path, token: str) -> None:
+def test_a_wrong_token_is_refused(path: Path, token: str) -> None:
     with pytest.raises(AccessDeniedError):
         connect(ipc_socket=str(path), authtoken=token)
 

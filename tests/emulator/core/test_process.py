@@ -15,16 +15,16 @@ from pathlib import Path
 
 import pytest
 
-from emflow_emulator.core.process import Guard, Process
+from emflow_emulator.core.process import OrphanCleanup, Process
 from emulator.core.pieces import alive
 from support import until
 
 
 @pytest.fixture
-def guard() -> Iterator[Guard]:
-    guard = Guard()
-    yield guard
-    guard.close()
+def orphan_cleanup() -> Iterator[OrphanCleanup]:
+    orphan_cleanup = OrphanCleanup()
+    yield orphan_cleanup
+    orphan_cleanup.close()
 
 
 @pytest.fixture
@@ -33,12 +33,19 @@ def said() -> list[tuple[str, str]]:
 
 
 @pytest.fixture
-def run(guard: Guard, said: list[tuple[str, str]], tmp_path: Path) -> Iterator[Callable[..., Process]]:
+def run(orphan_cleanup: OrphanCleanup, said: list[tuple[str, str]], tmp_path: Path) -> Iterator[Callable[..., Process]]:
     started: list[Process] = []
 
     def run(script: str, **options: object) -> Process:
         env = {"PATH": os.environ["PATH"], "GREETING": "hello"}
-        process = Process(script, env=env, cwd=tmp_path, sink=lambda *line: said.append(line), guard=guard, **options)  # type: ignore[arg-type]
+        process = Process(
+            script,
+            env=env,
+            cwd=tmp_path,
+            sink=lambda *line: said.append(line),
+            orphan_cleanup=orphan_cleanup,
+            **options,
+        )  # type: ignore[arg-type]
         started.append(process)
         return process
 
@@ -117,10 +124,10 @@ def test_ending_what_has_ended_is_no_error(run: Callable[..., Process]) -> None:
 OWNER = """
 import sys, time
 from pathlib import Path
-from emflow_emulator.core.process import Guard, Process
-guard = Guard()
+from emflow_emulator.core.process import OrphanCleanup, Process
+orphan_cleanup = OrphanCleanup()
 process = Process("(sleep 60 & echo $! >> pids); echo $$ >> pids; sleep 60; true", env={"PATH": "/usr/bin:/bin"},
-                  cwd=Path(sys.argv[1]), sink=print, guard=guard)
+                  cwd=Path(sys.argv[1]), sink=print, orphan_cleanup=orphan_cleanup)
 time.sleep(60)
 """
 
@@ -161,7 +168,7 @@ def leftover() -> Iterator[Path]:
 
 
 def test_the_folder_stays_for_a_parent_that_lives(leftover: Path) -> None:
-    guard = Guard(removes=leftover)
-    guard.close()
+    orphan_cleanup = OrphanCleanup(removes=leftover)
+    orphan_cleanup.close()
 
     assert leftover.exists()

@@ -95,8 +95,8 @@ def test_credentials_that_are_about_to_end_are_not_given_out(uri: str, role: Rol
     assert role.asked == 2
 
 
-@pytest.mark.parametrize("token", ["", "stranger"])
-def test_a_stranger_gets_none(uri: str, token: str) -> None:
+@pytest.mark.parametrize("token", ["", "unknown"])
+def test_an_unknown_token_gets_none(uri: str, token: str) -> None:
     assert get(uri, token)[0] == 403
 
 

@@ -6,10 +6,10 @@ import threading
 from pathlib import Path
 
 from emflow_emulator.core.component import State
-from emflow_emulator.core.environment import Credentials, Device
+from emflow_emulator.core.environment import Credentials, DeviceIdentity
 from emflow_emulator.core.layout import Layout
 from emflow_emulator.core.plan import Plan
-from emflow_emulator.core.process import Guard
+from emflow_emulator.core.process import OrphanCleanup
 from emflow_emulator.core.supervisor import Supervisor
 from emulator.core.pieces import lines
 
@@ -23,9 +23,9 @@ class World:
         self.layout = Layout(root)
         self.layout.make()
         self.states: list[tuple[str, State]] = []
-        self._guard = Guard()
-        device = Device("board", "us-east-1", "http://127.0.0.1:1", self.layout.socket, self.layout.root_ca)
-        self.supervisor = Supervisor(self.layout, device, Credentials("http://x"), self._guard, self._note)
+        self._orphan_cleanup = OrphanCleanup()
+        device = DeviceIdentity("board", "us-east-1", "http://127.0.0.1:1", self.layout.socket, self.layout.root_ca)
+        self.supervisor = Supervisor(self.layout, device, Credentials("http://x"), self._orphan_cleanup, self._note)
 
     def apply(self, *plans: Plan) -> None:
         self.supervisor.apply({each.name: each for each in plans})
@@ -47,7 +47,7 @@ class World:
 
     def close(self) -> None:
         self.supervisor.stop()
-        self._guard.close()
+        self._orphan_cleanup.close()
 
     def _note(self) -> None:
         self.states += [(component.plan.name, component.state) for component in self.supervisor.components]

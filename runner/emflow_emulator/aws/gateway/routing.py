@@ -1,4 +1,4 @@
-"""Who may come in, which service a request is for, and what comes back: the front door's WSGI application.
+"""Who may come in, which service a request is for, and what comes back: the gateway's WSGI application.
 
 An SDK says which service it means in the credential scope of its signature, so one address serves them all. Whatever is
 not signed is refused, but for the health check.
@@ -18,7 +18,7 @@ from typing import Any
 from emflow_emulator import loopback
 from emflow_emulator.access import AccessKey
 from emflow_emulator.aws import moto_backend
-from emflow_emulator.aws.account_region import REGION, Place
+from emflow_emulator.aws.account_region import REGION, AccountRegion
 from emflow_emulator.aws.errors import ApiError
 from emflow_emulator.aws.gateway import refusals
 from emflow_emulator.aws.gateway.keys import Keys
@@ -46,7 +46,7 @@ _REPORT = re.compile(r"/_emflow/cores/(?P<thing>[a-zA-Z0-9:_-]{1,128})")
 class Regions:
     """The regions that somebody has called so far, each made at its first call."""
 
-    def __init__(self, make: Callable[[Place], Region]) -> None:
+    def __init__(self, make: Callable[[AccountRegion], Region]) -> None:
         self._make = make
         self._made: dict[str, Region] = {}
         self._things: dict[str, Region] = {}
@@ -55,7 +55,7 @@ class Regions:
     def __call__(self, name: str) -> Region:
         with self._lock:
             if name not in self._made:
-                self._made[name] = self._make(Place(name))
+                self._made[name] = self._make(AccountRegion(name))
             return self._made[name]
 
     def of(self, thing: str) -> Region:
@@ -83,11 +83,11 @@ class Router:
 
     def __init__(self, regions: Regions, credentials: AccessKey) -> None:
         self._regions = regions
-        self._upstream = moto_backend.Upstream()
-        self._keys = Keys(credentials, self._upstream.answer)
+        self._moto = moto_backend.MotoBackend()
+        self._keys = Keys(credentials, self._moto.answer)
         self._verifier = Verifier(self._keys)
-        self._iot = IotTags(self._upstream.answer)
-        self._s3 = S3Tags(self._upstream.answer)
+        self._iot = IotTags(self._moto.answer)
+        self._s3 = S3Tags(self._moto.answer)
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         try:
@@ -139,7 +139,7 @@ class Router:
             case "iam" | "sts":
                 return self._keys.answer(service, environ)
             case _ if service in moto_backend.SERVICES:
-                return self._upstream.answer(service, environ)
+                return self._moto.answer(service, environ)
         return _not_served(service, environ[HEADERS])
 
     def _own(self, environ: dict[str, Any]) -> Answer:

@@ -17,10 +17,10 @@ from werkzeug.test import run_wsgi_app
 from emflow.problems import Problem
 from emflow_emulator.access import AccessKey
 from emflow_emulator.aws import moto_backend
-from emflow_emulator.aws.account_region import ACCOUNT, REGION, Place
+from emflow_emulator.aws.account_region import ACCOUNT, REGION, AccountRegion
 from emflow_emulator.aws.gateway.region import Region
 from emflow_emulator.aws.gateway.routing import HEADERS, Regions, Router
-from emflow_emulator.aws.internal_clients import Neighbours
+from emflow_emulator.aws.internal_clients import InternalClients
 
 log = logging.getLogger(__name__)
 
@@ -116,8 +116,10 @@ class EmbeddedAws:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def _make_region(self, place: Place) -> Region:
-        return Region(place, Neighbours(self.endpoint_url, place, self.credentials), self._job_seconds)
+    def _make_region(self, account_region: AccountRegion) -> Region:
+        return Region(
+            account_region, InternalClients(self.endpoint_url, account_region, self.credentials), self._job_seconds
+        )
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -1,7 +1,8 @@
 """Component versions: created once from a recipe, never changed, listed, described, deleted.
 
-Semantics: https://docs.aws.amazon.com/greengrass/v2/APIReference/API_CreateComponentVersion.html. What S3 holds for
-each artifact at that moment is digested and becomes part of the recipe; a device refuses other bytes.
+Semantics: https://docs.aws.amazon.com/greengrass/v2/APIReference/API_CreateComponentVersion.html. The recipe gets the
+SHA-256 that each artifact in S3 has at that moment; a device refuses other bytes. A create that is sent again with the
+same client token returns the answer to the first one (`ClientTokens`).
 """
 
 from __future__ import annotations
@@ -17,19 +18,17 @@ from botocore.exceptions import ClientError
 
 from emflow.versions import parse_version
 from emflow_emulator.aws import public_components
-from emflow_emulator.aws.account_region import Place
+from emflow_emulator.aws.account_region import AccountRegion
 from emflow_emulator.aws.errors import ApiError, invalid
 from emflow_emulator.aws.greengrass import recipe as recipes
 from emflow_emulator.aws.greengrass.recipe import Recipe
-from emflow_emulator.aws.internal_clients import Neighbours, S3Object
+from emflow_emulator.aws.internal_clients import InternalClients, S3Object
 from emflow_emulator.aws.paging import page
 from emflow_emulator.aws.protocol import Handler, Params
 
-# Client tokens: a create that is sent twice happens once.
-
 
 class ClientTokens:
-    """Remembers what each client token was used for and what came of it."""
+    """The request and the answer of each client token."""
 
     def __init__(self) -> None:
         self._used: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {}
@@ -89,9 +88,9 @@ class Component:
 class Components:
     """The components of one region: the account's own and the public ones."""
 
-    def __init__(self, place: Place, neighbours: Neighbours, settle_seconds: float) -> None:
-        self._place = place
-        self._neighbours = neighbours
+    def __init__(self, account_region: AccountRegion, clients: InternalClients, settle_seconds: float) -> None:
+        self._account_region = account_region
+        self._clients = clients
         self._settle = timedelta(seconds=settle_seconds)
         self._own: dict[str, dict[str, Component]] = {}
         self._public: dict[str, dict[str, Component]] | None = None
@@ -158,7 +157,7 @@ class Components:
             state = self._own[name][version].status["componentState"]
             raise ApiError(
                 "ConflictException",
-                f"Component [{name} : {version}] for account [{self._place.account}] already exists "
+                f"Component [{name} : {version}] for account [{self._account_region.account}] already exists "
                 f"with state: [{state}]",
                 resourceId=self._arn(name, version),
                 resourceType="component",
@@ -177,7 +176,7 @@ class Components:
             if not artifact["URI"].startswith("s3://"):
                 continue
             try:
-                digest = self._neighbours.sha256(S3Object.at(artifact["URI"]))
+                digest = self._clients.sha256(S3Object.at(artifact["URI"]))
             except ClientError:
                 unreadable[artifact["URI"]] = "Specified artifact resource cannot be accessed"
                 continue
@@ -234,7 +233,7 @@ class Components:
             uri: str = artifact["URI"]
             if uri.startswith("s3://") and uri.rpartition("/")[2] == params["artifactName"].rpartition("/")[2]:
                 where = S3Object.at(uri)
-                url = self._neighbours("s3").generate_presigned_url(
+                url = self._clients("s3").generate_presigned_url(
                     "get_object", {"Bucket": where.bucket, "Key": where.key}
                 )
                 return {"preSignedUrl": url}
@@ -269,7 +268,7 @@ class Components:
 
     def _at(self, arn: str) -> Component:
         found = _ARN.fullmatch(arn)
-        if found and found["version"] and found["region"] == self._place.region:
+        if found and found["version"] and found["region"] == self._account_region.region:
             shelf = self.public if found["owner"] == "aws" else self._own
             component = shelf.get(found["name"], {}).get(found["version"])
             if component:
@@ -277,7 +276,7 @@ class Components:
         raise _missing(f"Component version {arn} does not exist.", arn)
 
     def _arn(self, name: str, version: str, owner: str | None = None) -> str:
-        return self._place.arn("greengrass", f"components:{name}:versions:{version}", owner)
+        return self._account_region.arn("greengrass", f"components:{name}:versions:{version}", owner)
 
 
 def _newest_first(components: Iterable[Component]) -> list[Component]:

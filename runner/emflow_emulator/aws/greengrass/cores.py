@@ -1,4 +1,7 @@
-"""Core devices: what they report about themselves, and the calls that read it."""
+"""Core devices: the status reports that they send (`parse`), and the API calls that return the reported (`Cores`).
+
+The real nucleus sends reports over MQTT to AWS's fleet status service; here it is POST `/_emflow/cores/<thing>`.
+"""
 
 from __future__ import annotations
 
@@ -9,17 +12,12 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from emflow_emulator.aws.account_region import Place
+from emflow_emulator.aws.account_region import AccountRegion
 from emflow_emulator.aws.errors import ApiError
 from emflow_emulator.aws.greengrass.deployments import Deployment, Deployments
-from emflow_emulator.aws.internal_clients import Neighbours
+from emflow_emulator.aws.internal_clients import InternalClients
 from emflow_emulator.aws.paging import page
 from emflow_emulator.aws.protocol import Handler, Params
-
-# The status report of a core device: JSON to typed facts.
-#
-# The real nucleus says this over MQTT to AWS's fleet status service; here it is a POST to `/_emflow/cores/<thing>`.
-
 
 LIFECYCLE_STATES = ("NEW", "INSTALLED", "STARTING", "RUNNING", "STOPPING", "ERRORED", "BROKEN", "FINISHED")
 EXECUTION_STATES = (
@@ -54,7 +52,7 @@ class ReportedDeployment:
 
 
 @dataclass(frozen=True)
-class Report:
+class StatusReport:
     """All that a core device says about itself at one moment."""
 
     core_version: str
@@ -65,7 +63,7 @@ class Report:
     deployment: ReportedDeployment | None = None
 
 
-def parse(document: Any) -> Report:
+def parse(document: Any) -> StatusReport:
     """Read a report.
 
     Raises:
@@ -74,7 +72,7 @@ def parse(document: Any) -> Report:
     top = _map(document, "the report")
     components = [_component(_map(each, "components[]")) for each in _list(top, "components")]
     deployment = top.get("deployment")
-    return Report(
+    return StatusReport(
         core_version=_text(top, "coreVersion"),
         platform=_text(top, "platform"),
         architecture=_text(top, "architecture"),
@@ -133,7 +131,7 @@ def _choice(document: dict[str, Any], name: str, choices: tuple[str, ...]) -> st
 
 
 @dataclass
-class Installed:
+class InstalledComponent:
     """A component on a device: as last reported, and since when it is so."""
 
     reported: ReportedComponent
@@ -143,7 +141,7 @@ class Installed:
 
 
 @dataclass
-class Effective:
+class EffectiveDeployment:
     """A deployment on a device: as last reported, when it came, when it changed."""
 
     deployment: Deployment
@@ -157,10 +155,10 @@ class Core:
     """A core device, as far as its reports go."""
 
     thing: str
-    report: Report
+    report: StatusReport
     seen: datetime
-    installed: dict[str, Installed] = field(default_factory=dict)
-    effective: dict[str, Effective] = field(default_factory=dict)
+    installed: dict[str, InstalledComponent] = field(default_factory=dict)
+    effective: dict[str, EffectiveDeployment] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -178,9 +176,9 @@ class Core:
 class Cores:
     """The core devices of one region."""
 
-    def __init__(self, place: Place, neighbours: Neighbours, deployments: Deployments) -> None:
-        self._place = place
-        self._neighbours = neighbours
+    def __init__(self, account_region: AccountRegion, clients: InternalClients, deployments: Deployments) -> None:
+        self._account_region = account_region
+        self._clients = clients
         self._deployments = deployments
         self._all: dict[str, Core] = {}
 
@@ -199,7 +197,7 @@ class Cores:
         core = self._all.get(thing)
         return core.tags if core else None
 
-    def take(self, thing: str, report: Report) -> None:
+    def take(self, thing: str, report: StatusReport) -> None:
         """Take in a report, which is complete: a component that it does not name is no longer there.
 
         Raises:
@@ -222,19 +220,23 @@ class Cores:
         if deployment is None:
             raise ApiError("ValidationException", f"deployment {reported.id} does not exist")
         if known is None:
-            core.effective[reported.id] = Effective(deployment, reported, now, now)
+            core.effective[reported.id] = EffectiveDeployment(deployment, reported, now, now)
         elif known.reported != reported:
             known.reported, known.modified = reported, now
         self._deployments.reported(deployment, reported.status)
 
-    def _install(self, core: Core, before: Installed | None, reported: ReportedComponent, now: datetime) -> Installed:
+    def _install(
+        self, core: Core, before: InstalledComponent | None, reported: ReportedComponent, now: datetime
+    ) -> InstalledComponent:
         same = before is not None and before.reported.state == reported.state
         sources = [
             each.deployment.id
             for each in sorted(core.effective.values(), key=lambda each: each.created)
             if reported.name in each.deployment.components
         ]
-        return Installed(reported, before.changed if before and same else now, now, sources[-1] if sources else None)
+        return InstalledComponent(
+            reported, before.changed if before and same else now, now, sources[-1] if sources else None
+        )
 
     def _get(self, params: Params) -> dict[str, Any]:
         core = self._at(params)
@@ -287,7 +289,7 @@ class Cores:
                 {
                     "deploymentId": each.deployment.id,
                     "deploymentName": each.deployment.name or "",
-                    **each.deployment.iot_job(self._place),
+                    **each.deployment.iot_job(self._account_region),
                     "targetArn": each.deployment.target,
                     "coreDeviceExecutionStatus": each.reported.status,
                     "reason": each.reported.reason,
@@ -306,7 +308,7 @@ class Cores:
     def _members(self, group: str) -> set[str]:
         try:
             pages: Iterable[dict[str, Any]] = (
-                self._neighbours("iot").get_paginator("list_things_in_thing_group").paginate(thingGroupName=group)
+                self._clients("iot").get_paginator("list_things_in_thing_group").paginate(thingGroupName=group)
             )
             return {thing for each in pages for thing in each["things"]}
         except ClientError:

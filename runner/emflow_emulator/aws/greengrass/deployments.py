@@ -15,10 +15,10 @@ from uuid import uuid4
 
 from botocore.exceptions import ClientError
 
-from emflow_emulator.aws.account_region import Place
+from emflow_emulator.aws.account_region import AccountRegion
 from emflow_emulator.aws.errors import ApiError, invalid
 from emflow_emulator.aws.greengrass.components import ClientTokens, Components
-from emflow_emulator.aws.internal_clients import Neighbours
+from emflow_emulator.aws.internal_clients import InternalClients
 from emflow_emulator.aws.paging import page
 from emflow_emulator.aws.protocol import Handler, Params
 
@@ -52,17 +52,17 @@ class Deployment:
     def to_thing(self) -> bool:
         return ":thing/" in self.target
 
-    def iot_job(self, place: Place) -> dict[str, str]:
+    def iot_job(self, account_region: AccountRegion) -> dict[str, str]:
         """Group deployments ride on an IoT job; those to one thing on its shadow."""
-        return {} if self.to_thing else {"iotJobId": self.id, "iotJobArn": place.arn("iot", f"job/{self.id}")}
+        return {} if self.to_thing else {"iotJobId": self.id, "iotJobArn": account_region.arn("iot", f"job/{self.id}")}
 
 
 class Deployments:
     """The deployments of one region."""
 
-    def __init__(self, place: Place, neighbours: Neighbours, components: Components) -> None:
-        self._place = place
-        self._neighbours = neighbours
+    def __init__(self, account_region: AccountRegion, clients: InternalClients, components: Components) -> None:
+        self._account_region = account_region
+        self._clients = clients
         self._components = components
         self._all: dict[str, Deployment] = {}
         self._latest: dict[str, Deployment] = {}
@@ -84,7 +84,10 @@ class Deployments:
 
     def tagged(self) -> dict[str, dict[str, str]]:
         """The tags of every deployment, by ARN."""
-        return {self._place.arn("greengrass", f"deployments:{each.id}"): dict(each.tags) for each in self._all.values()}
+        return {
+            self._account_region.arn("greengrass", f"deployments:{each.id}"): dict(each.tags)
+            for each in self._all.values()
+        }
 
     def reported(self, deployment: Deployment, execution: str) -> None:
         """A core device says how far it is; for a deployment to one thing that is the deployment's own status."""
@@ -123,14 +126,18 @@ class Deployments:
         if before and before.status != "CANCELED":
             before.status = "INACTIVE"
         self._all[deployment.id] = self._latest[target] = deployment
-        return {"deploymentId": deployment.id, **deployment.iot_job(self._place)}
+        return {"deploymentId": deployment.id, **deployment.iot_job(self._account_region)}
 
     def _check_target(self, arn: str) -> None:
         found = _TARGET.fullmatch(arn)
-        if not found or found["region"] != self._place.region or found["account"] != self._place.account:
-            where = f"{self._place.region}, account {self._place.account}"
+        if (
+            not found
+            or found["region"] != self._account_region.region
+            or found["account"] != self._account_region.account
+        ):
+            where = f"{self._account_region.region}, account {self._account_region.account}"
             raise invalid(f"Target {arn} is not in {where}.", ("targetArn", f"is not in {where}"))
-        iot = self._neighbours("iot")
+        iot = self._clients("iot")
         try:
             if found["kind"] == "thing":
                 iot.describe_thing(thingName=found["name"])
@@ -172,7 +179,7 @@ class Deployments:
         deployment = self._at(params)
         return {
             **self._summary(deployment),
-            **deployment.iot_job(self._place),
+            **deployment.iot_job(self._account_region),
             "components": deployment.components,
             "deploymentPolicies": deployment.policies,
             "iotJobConfiguration": deployment.job,
@@ -230,9 +237,9 @@ class Deployments:
         }
 
 
-def _over(defaults: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """The given values, and the defaults where nothing is given."""
-    merged = {**defaults, **given}
+def _over(defaults: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    """The values, and the defaults of the keys that they do not have."""
+    merged = {**defaults, **values}
     return {
         key: {**defaults[key], **value} if isinstance(value, dict) and isinstance(defaults.get(key), dict) else value
         for key, value in merged.items()

@@ -6,14 +6,14 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-from emflow_emulator.aws.account_region import Place
+from emflow_emulator.aws.account_region import AccountRegion
 from emflow_emulator.aws.errors import ApiError
 from emflow_emulator.aws.greengrass import cores
 from emflow_emulator.aws.greengrass.components import Component, Components
 from emflow_emulator.aws.greengrass.cores import Cores
 from emflow_emulator.aws.greengrass.deployments import Deployments
 from emflow_emulator.aws.greengrass.resolve import Resolver
-from emflow_emulator.aws.internal_clients import Neighbours
+from emflow_emulator.aws.internal_clients import InternalClients
 from emflow_emulator.aws.protocol import Handler, Params
 
 
@@ -21,16 +21,16 @@ class Greengrass:
     """Greengrass V2.
 
     Args:
-        place: the account and the region.
-        neighbours: how it reaches S3 and IoT.
+        account_region: the account and the region.
+        clients: how it reaches S3 and IoT.
         settle_seconds: how long a new component version takes until it is DEPLOYABLE.
     """
 
-    def __init__(self, place: Place, neighbours: Neighbours, settle_seconds: float) -> None:
+    def __init__(self, account_region: AccountRegion, clients: InternalClients, settle_seconds: float) -> None:
         self.lock = threading.RLock()
-        self._components = Components(place, neighbours, settle_seconds)
-        self._deployments = Deployments(place, neighbours, self._components)
-        self._cores = Cores(place, neighbours, self._deployments)
+        self._components = Components(account_region, clients, settle_seconds)
+        self._deployments = Deployments(account_region, clients, self._components)
+        self._cores = Cores(account_region, clients, self._deployments)
         self.handlers: dict[str, Handler] = {
             **self._components.handlers,
             **Resolver(self._components).handlers,

@@ -13,9 +13,9 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from emflow_emulator.aws.account_region import Place
+from emflow_emulator.aws.account_region import AccountRegion
 from emflow_emulator.aws.errors import ApiError, invalid
-from emflow_emulator.aws.internal_clients import Neighbours, S3Object, folder
+from emflow_emulator.aws.internal_clients import InternalClients, S3Object, folder
 from emflow_emulator.aws.paging import page
 from emflow_emulator.aws.protocol import Handler, Params
 from emflow_emulator.aws.sagemaker import neo
@@ -44,12 +44,12 @@ class CompilationJob:
         return self.job
 
 
-class Compilations:
+class CompilationJobs:
     """The compilation jobs of one region."""
 
-    def __init__(self, place: Place, neighbours: Neighbours, tags: Tags, job_seconds: float) -> None:
-        self._place = place
-        self._neighbours = neighbours
+    def __init__(self, account_region: AccountRegion, clients: InternalClients, tags: Tags, job_seconds: float) -> None:
+        self._account_region = account_region
+        self._clients = clients
         self._tags = tags
         self._seconds = job_seconds
         self._all: dict[str, CompilationJob] = {}
@@ -77,7 +77,7 @@ class Compilations:
 
     def _create(self, params: Params) -> dict[str, Any]:
         name = params["CompilationJobName"]
-        arn = self._place.arn("sagemaker", f"compilation-job/{name}")
+        arn = self._account_region.arn("sagemaker", f"compilation-job/{name}")
         if name in self._used:
             raise ApiError(
                 "ResourceInUse",
@@ -86,7 +86,7 @@ class Compilations:
             )
         _check_input(params)
         _check_target(params["OutputConfig"])
-        self._neighbours.check_role(params["RoleArn"])
+        self._clients.check_role(params["RoleArn"])
         compilation = CompilationJob(arn, params)
         self._used.add(name)
         self._all[name] = compilation
@@ -99,7 +99,7 @@ class Compilations:
         source = asked["InputConfig"]["S3Uri"]
         where = S3Object.at(source)
         try:
-            archive = self._neighbours.read(where)
+            archive = self._clients.read(where)
         except ClientError as error:
             raise JobFailed(f"ClientError: cannot read {source}: {_s3(error)}") from error
         network = neo.read(archive, source)
@@ -113,7 +113,7 @@ class Compilations:
         result = folder(asked["OutputConfig"]).child(f"{stem}-{'_'.join(target.values())}.tar.gz")
         compiled = neo.output(network, target)
         try:
-            self._neighbours.write(result, compiled)
+            self._clients.write(result, compiled)
         except ClientError as error:
             raise JobFailed(f"ClientError: cannot write {result}: {_s3(error)}") from error
         compilation.digest = sha256(compiled).hexdigest()

@@ -1,6 +1,6 @@
 """Device fleets and the devices registered in them.
 
-Semantics: https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateDeviceFleet.html and its neighbours.
+Semantics: https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateDeviceFleet.html and related pages.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from emflow_emulator.aws.account_region import Place
+from emflow_emulator.aws.account_region import AccountRegion
 from emflow_emulator.aws.errors import ApiError, invalid
-from emflow_emulator.aws.internal_clients import Neighbours
+from emflow_emulator.aws.internal_clients import InternalClients
 from emflow_emulator.aws.paging import page
 from emflow_emulator.aws.protocol import Handler, Params
 from emflow_emulator.aws.sagemaker.jobs import pick, sort
@@ -49,9 +49,9 @@ class Fleet:
 class Fleets:
     """The fleets of one region."""
 
-    def __init__(self, place: Place, neighbours: Neighbours, tags: Tags) -> None:
-        self._place = place
-        self._neighbours = neighbours
+    def __init__(self, account_region: AccountRegion, clients: InternalClients, tags: Tags) -> None:
+        self._account_region = account_region
+        self._clients = clients
         self._tags = tags
         self._all: dict[str, Fleet] = {}
 
@@ -72,11 +72,11 @@ class Fleets:
 
     def _create(self, params: Params) -> None:
         name = params["DeviceFleetName"]
-        arn = self._place.arn("sagemaker", f"device-fleet/{name}")
+        arn = self._account_region.arn("sagemaker", f"device-fleet/{name}")
         if name in self._all:
             raise ApiError("ResourceInUse", f"Device fleet {name} already exists ({arn})")
         if "RoleArn" in params:
-            self._neighbours.check_role(params["RoleArn"])
+            self._clients.check_role(params["RoleArn"])
         now = datetime.now(UTC)
         self._all[name] = Fleet(
             name=name,
@@ -95,7 +95,7 @@ class Fleets:
         role = params.get("RoleArn")
         if not role:
             raise invalid("EnableIotRoleAlias needs a RoleArn for the alias to point at.")
-        iot, alias = self._neighbours("iot"), f"SageMakerEdge-{fleet}"
+        iot, alias = self._clients("iot"), f"SageMakerEdge-{fleet}"
         try:
             return str(iot.create_role_alias(roleAlias=alias, roleArn=role)["roleAliasArn"])
         except ClientError as error:
@@ -111,7 +111,7 @@ class Fleets:
     def _update(self, params: Params) -> None:
         fleet = self._at(params)
         if "RoleArn" in params:
-            self._neighbours.check_role(params["RoleArn"])
+            self._clients.check_role(params["RoleArn"])
         alias = (
             self._role_alias(fleet.name, {"RoleArn": fleet.role, **params})
             if params.get("EnableIotRoleAlias")
@@ -174,7 +174,7 @@ class Fleets:
         now = datetime.now(UTC)
         for device in params["Devices"]:
             name = device["DeviceName"]
-            arn = self._place.arn("sagemaker", f"device-fleet/{fleet.name}/device/{name}")
+            arn = self._account_region.arn("sagemaker", f"device-fleet/{fleet.name}/device/{name}")
             fleet.devices[name] = Device(name, arn, now, device.get("IotThingName"), device.get("Description"))
             self._tags.new(arn, params)
 

@@ -1,4 +1,8 @@
-"""Jobs: they take time, do their work in a thread of their own, and end with a reason when they fail."""
+"""What compilation and packaging jobs have in common: how they run, and how SageMaker lists them.
+
+A job takes time, works in a thread of its own, and has a reason when it fails. The List calls have filters by time,
+name and status, and an order.
+"""
 
 from __future__ import annotations
 
@@ -77,9 +81,6 @@ class Job:
     def _move(self, status: str) -> None:
         self.modified = datetime.now(UTC)
         self.status = status
-
-
-# What SageMaker's List calls have in common: filters by time, name and status, and an order.
 
 
 Summary = dict[str, Any]

@@ -1,7 +1,8 @@
 """Edge packaging jobs: the compiled model, signed, in S3, and as a Greengrass component.
 
 Semantics: https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateEdgePackagingJob.html and
-…/API_EdgeOutputConfig.html for PresetDeploymentConfig. A name is used once and for ever.
+…/API_EdgeOutputConfig.html for PresetDeploymentConfig. The name of a job cannot be used again. A package is signed by a
+manifest of its files' digests; the key is made when the embedded AWS starts.
 """
 
 from __future__ import annotations
@@ -21,19 +22,16 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from emflow_emulator.aws.account_region import Place
+from emflow_emulator.aws.account_region import AccountRegion
 from emflow_emulator.aws.errors import ApiError, invalid
 from emflow_emulator.aws.greengrass.components import Component
-from emflow_emulator.aws.internal_clients import Neighbours, S3Object, folder
+from emflow_emulator.aws.internal_clients import InternalClients, S3Object, folder
 from emflow_emulator.aws.paging import page
 from emflow_emulator.aws.protocol import Handler, Params
 from emflow_emulator.aws.sagemaker import archives
-from emflow_emulator.aws.sagemaker.compilation import Compilations
+from emflow_emulator.aws.sagemaker.compilation import CompilationJobs
 from emflow_emulator.aws.sagemaker.jobs import ENDED, Job, JobFailed, pick, sort
 from emflow_emulator.aws.sagemaker.tags import Tags
-
-# Signatures of model packages: a manifest of digests, signed with a key that this AWS made for itself.
-
 
 MANIFEST, SIGNATURE, CERTIFICATE = "manifest.json", "manifest.sig", "certificate.pem"
 
@@ -107,22 +105,22 @@ class PackagingJob:
         return self.job
 
 
-class Packagings:
+class PackagingJobs:
     """The packaging jobs of one region."""
 
     def __init__(
         self,
-        place: Place,
-        neighbours: Neighbours,
+        account_region: AccountRegion,
+        clients: InternalClients,
         tags: Tags,
-        compilations: Compilations,
+        compilations: CompilationJobs,
         create_component: CreateComponent,
         job_seconds: float,
     ) -> None:
-        self._place = place
-        self._neighbours = neighbours
+        self._account_region = account_region
+        self._clients = clients
         self._tags = tags
-        self._compilations = compilations
+        self._compilation_jobs = compilations
         self._create_component = create_component
         self._seconds = job_seconds
         self._signer: Signer | None = None
@@ -145,8 +143,8 @@ class Packagings:
             each.run.join()
 
     def _create(self, params: Params) -> None:
-        name, compilation = params["EdgePackagingJobName"], self._compilations.find(params["CompilationJobName"])
-        arn = self._place.arn("sagemaker", f"edge-packaging-job/{name}")
+        name, compilation = params["EdgePackagingJobName"], self._compilation_jobs.find(params["CompilationJobName"])
+        arn = self._account_region.arn("sagemaker", f"edge-packaging-job/{name}")
         if name in self._all:
             raise ApiError(
                 "ResourceInUse",
@@ -162,7 +160,7 @@ class Packagings:
             )
         _preset(params)
         folder(params["OutputConfig"])
-        self._neighbours.check_role(params["RoleArn"])
+        self._clients.check_role(params["RoleArn"])
         self._signer = self._signer or Signer()
         packaging = self._all[name] = PackagingJob(arn, params)
         self._tags.new(arn, params)
@@ -174,7 +172,7 @@ class Packagings:
         output = asked["OutputConfig"]
         model, version = asked["ModelName"], asked["ModelVersion"]
         try:
-            files = archives.unpack(self._neighbours.read(source))
+            files = archives.unpack(self._clients.read(source))
         except (ClientError, ValueError) as error:
             raise JobFailed(f"ClientError: cannot read the compiled model {source}: {error}") from error
         facts = {"model_name": model, "model_version": version, "compilation_job": asked["CompilationJobName"]}
@@ -182,7 +180,7 @@ class Packagings:
         signed = self._signer.sign(facts, files)
         result = folder(output).child(f"{model}-{version}.tar.gz")
         try:
-            self._neighbours.write(result, archives.pack({**files, **signed.files}))
+            self._clients.write(result, archives.pack({**files, **signed.files}))
         except ClientError as error:
             raise JobFailed(f"ClientError: cannot write {result}: {error}") from error
         packaging.artifact = str(result)
@@ -297,15 +295,15 @@ def _preset(params: Params) -> dict[str, str]:
     if "PresetDeploymentConfig" in output and "PresetDeploymentType" not in output:
         raise invalid("PresetDeploymentConfig needs a PresetDeploymentType.")
     try:
-        given = json.loads(output.get("PresetDeploymentConfig") or "{}")
+        preset = json.loads(output.get("PresetDeploymentConfig") or "{}")
     except ValueError as error:
         raise invalid(f"PresetDeploymentConfig is not JSON: {error}") from error
     known = ("ComponentName", "ComponentVersion", "ComponentDescription", "PlatformOS", "PlatformArchitecture")
-    if not isinstance(given, dict) or any(not isinstance(value, str) for value in given.values()):
+    if not isinstance(preset, dict) or any(not isinstance(value, str) for value in preset.values()):
         raise invalid(f"PresetDeploymentConfig must be a JSON object of texts, with {', '.join(known)}.")
     return {
         "ComponentName": f"SagemakerEdgeManager{params['EdgePackagingJobName']}",
         "ComponentVersion": "1.0.0",
         "ComponentDescription": f"Model {params['ModelName']} {params['ModelVersion']}",
-        **given,
+        **preset,
     }

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 
-from emflow_emulator.aws.account_region import Place
-from emflow_emulator.aws.internal_clients import Neighbours
+from emflow_emulator.aws.account_region import AccountRegion
+from emflow_emulator.aws.internal_clients import InternalClients
 from emflow_emulator.aws.protocol import Handler
-from emflow_emulator.aws.sagemaker.compilation import Compilations
+from emflow_emulator.aws.sagemaker.compilation import CompilationJobs
 from emflow_emulator.aws.sagemaker.fleets import Fleets
-from emflow_emulator.aws.sagemaker.packaging import CreateComponent, Packagings
+from emflow_emulator.aws.sagemaker.packaging import CreateComponent, PackagingJobs
 from emflow_emulator.aws.sagemaker.tags import Tags
 
 
@@ -17,23 +17,29 @@ class SageMaker:
     """SageMaker's edge half.
 
     Args:
-        place: the account and the region.
-        neighbours: how it reaches S3, IAM and IoT.
+        account_region: the account and the region.
+        clients: how it reaches S3, IAM and IoT.
         create_component: makes a Greengrass component version from a recipe and tags.
         job_seconds: how long a job takes at least.
     """
 
     def __init__(
-        self, place: Place, neighbours: Neighbours, create_component: CreateComponent, job_seconds: float
+        self,
+        account_region: AccountRegion,
+        clients: InternalClients,
+        create_component: CreateComponent,
+        job_seconds: float,
     ) -> None:
         self.lock = threading.RLock()
         tags = self._tags = Tags()
-        self._compilations = Compilations(place, neighbours, tags, job_seconds)
-        self._packagings = Packagings(place, neighbours, tags, self._compilations, create_component, job_seconds)
+        self._compilation_jobs = CompilationJobs(account_region, clients, tags, job_seconds)
+        self._packaging_jobs = PackagingJobs(
+            account_region, clients, tags, self._compilation_jobs, create_component, job_seconds
+        )
         self.handlers: dict[str, Handler] = {
-            **Fleets(place, neighbours, tags).handlers,
-            **self._compilations.handlers,
-            **self._packagings.handlers,
+            **Fleets(account_region, clients, tags).handlers,
+            **self._compilation_jobs.handlers,
+            **self._packaging_jobs.handlers,
             **tags.handlers,
         }
 
@@ -45,5 +51,5 @@ class SageMaker:
     def stop(self) -> None:
         """End all jobs, and wait for them."""
         with self.lock:
-            self._compilations.stop()
-            self._packagings.stop()
+            self._compilation_jobs.stop()
+            self._packaging_jobs.stop()

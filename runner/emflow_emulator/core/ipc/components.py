@@ -35,7 +35,9 @@ class Details:
         }
 
 
-class Device(Protocol):
+class ComponentHost(Protocol):
+    """The device's components, and their metrics."""
+
     thing: str
 
     def configuration(self, component: str) -> Mapping[str, Any] | None: ...
@@ -48,7 +50,7 @@ class Device(Protocol):
 
 
 class Components:
-    def __init__(self, device: Device) -> None:
+    def __init__(self, device: ComponentHost) -> None:
         self._device = device
         self.handlers = {
             "ListComponents": self._list,

@@ -9,11 +9,13 @@ import threading
 from typing import Protocol
 
 from emflow_emulator.core.ipc.errors import Document, IpcError, invalid, optional_text
-from emflow_emulator.core.ipc.replies import Answers
+from emflow_emulator.core.ipc.replies import PendingReplies
 from emflow_emulator.core.ipc.streams import Stream, Subscriptions
 
 
-class Device(Protocol):
+class LifecycleHost(Protocol):
+    """The states of the device's components."""
+
     def reported(self, component: str, state: str) -> None:
         """A component says what state it is in."""
 
@@ -21,10 +23,10 @@ class Device(Protocol):
 class Lifecycle:
     """The operations, and the device's side of asking components whether an update suits them."""
 
-    def __init__(self, device: Device) -> None:
+    def __init__(self, device: LifecycleHost) -> None:
         self._device = device
         self._listeners: Subscriptions[None] = Subscriptions()
-        self._deferrals: Answers[float] = Answers()
+        self._deferrals: PendingReplies[float] = PendingReplies()
         self.handlers = {"UpdateState": self._update_state, "DeferComponentUpdate": self._defer}
         self.streams = {"SubscribeToComponentUpdates": self._subscribe}
 

@@ -18,14 +18,16 @@ _MODES = ("RECEIVE_ALL_MESSAGES", _OTHERS)
 _KINDS = ("jsonMessage", "binaryMessage")
 
 
-class Device(Protocol):
+class TopicHost(Protocol):
+    """The device, as local publish/subscribe needs it."""
+
     thing: str
 
     def configuration(self, component: str) -> Mapping[str, Any] | None: ...
 
 
 class LocalTopics:
-    def __init__(self, device: Device) -> None:
+    def __init__(self, device: TopicHost) -> None:
         self._device = device
         self._listeners: Subscriptions[tuple[str, str]] = Subscriptions()
         self.handlers = {"PublishToTopic": self._publish}

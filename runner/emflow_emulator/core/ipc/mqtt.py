@@ -16,7 +16,9 @@ from emflow_emulator.core.mqtt_bridge import PublishRefused
 from emflow_emulator.core.topics import SubscribeRefused
 
 
-class Device(Protocol):
+class MqttHost(Protocol):
+    """The device's connection to the MQTT broker."""
+
     thing: str
 
     def configuration(self, component: str) -> Mapping[str, Any] | None: ...
@@ -29,7 +31,7 @@ class Device(Protocol):
 
 
 class Mqtt:
-    def __init__(self, device: Device) -> None:
+    def __init__(self, device: MqttHost) -> None:
         self._device = device
         self.handlers = {"PublishToIoTCore": self._publish}
         self.streams = {"SubscribeToIoTCore": self._subscribe}

@@ -16,25 +16,25 @@ Handler = Callable[[str, Document], Document]
 StreamHandler = Callable[[str, Document, Stream], Document]
 
 
-class Device(
-    settings.Device,
-    mqtt.Device,
-    lifecycle.Device,
-    local_topics.Device,
-    components.Device,
-    secret_values.Device,
+class IpcHost(
+    settings.ConfigurationHost,
+    mqtt.MqttHost,
+    lifecycle.LifecycleHost,
+    local_topics.TopicHost,
+    components.ComponentHost,
+    secret_values.SecretHost,
     Protocol,
 ):
-    """What the operations need of the device."""
+    """All that the operations need from the device."""
 
 
 class Operations:
-    """The operations that this device answers, each a function of who asks and what.
+    """The operations that this device supports, each a function of the calling component and its request.
 
-    `settings` and `lifecycle` are also the device's way to ask components.
+    `settings` and `lifecycle` also send requests of the device to components.
     """
 
-    def __init__(self, device: Device) -> None:
+    def __init__(self, device: IpcHost) -> None:
         self.settings = settings.Settings(device)
         self.lifecycle = lifecycle.Lifecycle(device)
         local, asked = local_topics.LocalTopics(device), components.Components(device)
@@ -56,7 +56,7 @@ class Operations:
         self._slow = {*broker.streams, *secrets.slow}
 
     def is_slow(self, operation: str) -> bool:
-        """Whether it may have to wait for somebody outside the device."""
+        """Whether it may have to wait for AWS or the broker."""
         return operation in self._slow
 
     def is_stream(self, operation: str) -> bool:

@@ -1,4 +1,4 @@
-"""Answers that components owe the device: one a component and deployment, waited for with a limit."""
+"""Replies that the device waits for: at most one for each component and deployment, with a timeout."""
 
 from __future__ import annotations
 
@@ -9,40 +9,40 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 _LOOK = 0.2
-"""Seconds between looks whether waiting is still wanted."""
+"""Seconds between two checks whether the caller has given up."""
 
 
-class Answers(Generic[T]):
-    """Questions that are open, and what came back."""
+class PendingReplies(Generic[T]):
+    """Requests to components without a reply yet, and the replies."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._open: set[tuple[str, str]] = set()
-        self._given: dict[tuple[str, str], T] = {}
+        self._replies: dict[tuple[str, str], T] = {}
 
     def ask(self, component: str, deployment: str) -> None:
-        """From now on an answer is waited for. Ask before the component hears of it."""
+        """Expect a reply. Call this before the component gets the request."""
         with self._changed:
             self._open.add((component, deployment))
 
     def answer(self, component: str, deployment: str, what: T) -> bool:
-        """Whether anybody waits for this answer."""
+        """Store a reply; False when none is expected."""
         with self._changed:
             asked = (component, deployment) in self._open
             if asked:
                 self._open.discard((component, deployment))
-                self._given[component, deployment] = what
+                self._replies[component, deployment] = what
                 self._changed.notify_all()
         return asked
 
     def give_up(self, component: str) -> None:
-        """No answer of this component will come: it is gone."""
+        """Expect no reply of this component any more: it has ended."""
         with self._changed:
             self._open = {each for each in self._open if each[0] != component}
             self._changed.notify_all()
 
     def wait(self, deployment: str, timeout: float, given_up: threading.Event) -> dict[str, T]:
-        """Answers by component, when all are there, `timeout` seconds are over, or nobody wants to know any more."""
+        """The replies by component, once all are there, after `timeout` seconds, or once `given_up` is set."""
         deadline = time.monotonic() + timeout
         with self._changed:
             while not given_up.is_set() and any(about == deployment for _, about in self._open):
@@ -51,6 +51,6 @@ class Answers(Generic[T]):
                     break
                 self._changed.wait(min(rest, _LOOK))
             self._open = {each for each in self._open if each[1] != deployment}
-            found = {component: given for (component, about), given in self._given.items() if about == deployment}
-            self._given.clear()
+            found = {component: reply for (component, about), reply in self._replies.items() if about == deployment}
+            self._replies.clear()
         return found

@@ -23,7 +23,9 @@ from emflow_emulator.core.ipc.errors import (
 from emflow_emulator.core.secrets import SECRET_MANAGER, NoSecret, Secret
 
 
-class Device(Protocol):
+class SecretHost(Protocol):
+    """The secrets that the device has."""
+
     thing: str
 
     def configuration(self, component: str) -> Mapping[str, Any] | None: ...
@@ -36,7 +38,7 @@ class Device(Protocol):
 
 
 class SecretValues:
-    def __init__(self, device: Device) -> None:
+    def __init__(self, device: SecretHost) -> None:
         self._device = device
         self.slow = {"GetSecretValue": self._get}
 

@@ -12,13 +12,15 @@ from typing import Any, Protocol
 
 from emflow_emulator.core.configuration import Stale, changes, find
 from emflow_emulator.core.ipc.errors import Document, IpcError, invalid, key_path, not_found, optional_text
-from emflow_emulator.core.ipc.replies import Answers
+from emflow_emulator.core.ipc.replies import PendingReplies
 from emflow_emulator.core.ipc.streams import Stream, Subscriptions
 
 _STATUSES = ("ACCEPTED", "REJECTED")
 
 
-class Device(Protocol):
+class ConfigurationHost(Protocol):
+    """The configurations of the device's components."""
+
     def configuration(self, component: str) -> Mapping[str, Any] | None:
         """A component's configuration, None when there is no such component."""
 
@@ -43,11 +45,11 @@ class Report:
 class Settings:
     """The operations, and the device's side of those that are streams."""
 
-    def __init__(self, device: Device) -> None:
+    def __init__(self, device: ConfigurationHost) -> None:
         self._device = device
         self._listeners: Subscriptions[tuple[str, list[str]]] = Subscriptions()
         self._validators: Subscriptions[None] = Subscriptions()
-        self._reports: Answers[Report] = Answers()
+        self._reports: PendingReplies[Report] = PendingReplies()
         self.handlers = {
             "GetConfiguration": self._get,
             "UpdateConfiguration": self._update,

@@ -1,4 +1,4 @@
-"""Ends what a core device leaves behind when it is killed without a chance to clean up.
+"""Kills the processes that a core device leaves behind when it is killed itself.
 
 A process of its own, in its own session, with nothing but a pipe from the core device. The core writes `+ID` for every
 process group that it starts and `-ID` when the group is gone; when the pipe closes, for whatever reason, the groups
@@ -8,7 +8,7 @@ it does not reach the children of a script's shell.
 With a folder as its argument it also removes that, once the program that started the core is gone and cannot do so
 itself; the second argument is a file descriptor (a pidfd) of that program. After `keep` it leaves the folder alone.
 
-Started as a plain file by `Guard` in `process`, so it imports nothing of the package.
+Started as a plain file by `OrphanCleanup` in `process`, so it imports nothing of the package.
 """
 
 from __future__ import annotations
