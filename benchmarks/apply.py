@@ -33,10 +33,10 @@ import boto3
 from botocore.exceptions import ClientError
 from embedded import embedded_aws, environment, far_away, settle
 
-from emflow.engine.apply import Telling, apply_plan
+from emflow.engine.apply import ResourceRun, apply_plan
 from emflow.engine.clients import Clients
 from emflow.engine.plan import make_plan
-from emflow.resources import build
+from emflow.resources import desired_resources
 from emflow.resources.s3.lock_store import lock_of
 from emflow.workflow import Workflow, load
 
@@ -119,7 +119,7 @@ def clients_of(workflow: Workflow) -> tuple[Clients, Calls]:
 def rollout(workflow: Workflow, clients: Clients) -> float:
     """Plan and apply, as the command does; seconds."""
     started = time.monotonic()
-    resources = build(workflow)
+    resources = desired_resources(workflow)
     apply_plan(make_plan(resources, clients), clients, lock=lock_of(workflow, clients))
     return time.monotonic() - started
 
@@ -181,18 +181,18 @@ def first_apply(place: Place, names: Iterator[str]) -> Measured:
 def pauses() -> Iterator[list[float]]:
     """How long resources paused meanwhile; only jobs do, and one comes after the other."""
     taken: list[float] = []
-    pause = Telling.pause
+    pause = ResourceRun.pause
 
-    def timed(self: Telling, seconds: float) -> None:
+    def timed(self: ResourceRun, seconds: float) -> None:
         started = time.monotonic()
         pause(self, seconds)
         taken.append(time.monotonic() - started)
 
-    Telling.pause = timed  # type: ignore[method-assign]
+    ResourceRun.pause = timed  # type: ignore[method-assign]
     try:
         yield taken
     finally:
-        Telling.pause = pause  # type: ignore[method-assign]
+        ResourceRun.pause = pause  # type: ignore[method-assign]
 
 
 def second_apply(place: Place, name: str, runs: int) -> tuple[float, float, list[str], int]:

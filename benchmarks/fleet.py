@@ -20,7 +20,7 @@ from apply import Place, clients_of
 from embedded import embedded_aws, environment
 
 from emflow.engine.plan import make_plan
-from emflow.resources import build
+from emflow.resources import desired_resources
 from emflow.workflow import load
 
 
@@ -52,7 +52,7 @@ def calls_of_a_plan(place: Place, path: Path) -> Counter[str]:
     place.work_against(place.endpoint)
     workflow = load(path)
     clients, calls = clients_of(workflow)
-    assert not make_plan(build(workflow), clients).changes
+    assert not make_plan(desired_resources(workflow), clients).changes
     return Counter(f"{service}:{name}" for service, name, _ in calls.made)
 
 

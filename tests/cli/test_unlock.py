@@ -17,7 +17,7 @@ from emflow.engine.events import Waiting
 from emflow.engine.lock import Holder
 from emflow.engine.plan import make_plan
 from emflow.problems import Problem
-from emflow.resources import build
+from emflow.resources import desired_resources
 from emflow.resources.s3.lock_store import LockObject, lock_of
 from emflow.workflow import load
 from resources.conftest import READS, client, embedded, endpoint, file, rollout, slow_jobs, user  # noqa: F401 fixtures
@@ -74,7 +74,9 @@ def test_an_apply_that_waits_for_a_job_changes_nothing_after_unlock(emflow, file
             calls.append(len(slow_jobs.calls))
 
     with pytest.raises(Problem, match="somebody took it away") as ended:
-        apply_plan(make_plan(build(workflow), clients), clients, unlock_meanwhile, lock=lock_of(workflow, clients))
+        apply_plan(
+            make_plan(desired_resources(workflow), clients), clients, unlock_meanwhile, lock=lock_of(workflow, clients)
+        )
     assert "emflow plan" in ended.value.mend
     after = [call.partition(":")[2] for call in slow_jobs.calls[calls[0] :]]
     assert after

@@ -10,7 +10,7 @@ import pytest
 from botocore.exceptions import ClientError, ParamValidationError
 
 from emflow.engine.clients import Clients
-from emflow.engine.errors import as_problem, missing
+from emflow.engine.errors import as_problem, is_missing
 from emflow.engine.plan import make_plan
 from emflow.problems import Problem
 from emflow.workflow.model import Aws
@@ -127,7 +127,7 @@ def test_a_value_that_aws_does_not_take_is_named(signed_in):
 )
 def test_what_aws_does_not_have_is_told_from_what_it_refuses(operation, code, words, there_is_none):
     refused = ClientError({"Error": {"Code": code, "Message": words}}, operation)
-    assert missing(refused) is there_is_none
+    assert is_missing(refused) is there_is_none
 
 
 def test_an_address_that_is_none_is_told_with_an_example_of_one(monkeypatch, signed_in):

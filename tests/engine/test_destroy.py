@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from emflow.engine.cancellation import Interrupted, Stop
+from emflow.engine.cancellation import Cancellation, Interrupted
 from emflow.engine.destroy import plan_removal, remove
 from emflow.engine.events import Done, Failed, Left, Skipped
 from emflow.engine.resource import InUse
@@ -27,8 +27,8 @@ def test_what_needs_goes_before_what_is_needed():
 
 def test_what_is_not_there_is_not_mentioned():
     removal = plan_removal([thing("a"), thing("b")], everything("a"))
-    assert [each.id for each in removal.going] == ["a"]
-    assert removal.staying == ()
+    assert [each.id for each in removal.to_remove] == ["a"]
+    assert removal.to_keep == ()
 
 
 def test_what_is_kept_is_kept_with_its_reason_and_data_goes_only_when_told():
@@ -40,7 +40,7 @@ def test_what_is_kept_is_kept_with_its_reason_and_data_goes_only_when_told():
         "Plan: 1 to remove",
     ]
     removal = plan_removal(things, everything("bucket", "fleet"), delete_data=True)
-    assert [each.id for each in removal.going] == ["fleet", "bucket"]
+    assert [each.id for each in removal.to_remove] == ["fleet", "bucket"]
 
 
 def test_what_is_kept_for_one_reason_is_said_in_one_line():
@@ -81,37 +81,37 @@ def test_a_failure_leaves_the_rest_as_it_is():
 
 
 def test_asked_to_stop_it_says_what_is_left_half_way_and_what_was_not_begun():
-    world, stop = everything("a", "b", "c"), Stop()
+    world, cancellation = everything("a", "b", "c"), Cancellation()
     events: list[Any] = []
 
     def slowly(run):
         run.waiting("emptying", "1000 objects removed")
-        stop.ask("interrupted by Ctrl-C", 130)
+        cancellation.request("interrupted by Ctrl-C", 130)
         run.pause(0)
 
     removal = plan_removal([thing("a"), thing("b", "a", on_apply=slowly), thing("c", "b")], world)
     with pytest.raises(Interrupted) as stopped:
-        remove(removal, world, events.append, stop)
+        remove(removal, world, events.append, cancellation)
     assert str(stopped.value).splitlines() == [
         "interrupted by Ctrl-C",
         "  left half-way: b (emptying)",
         "  not begun: a",
-        "  Run it again: it goes on from there.",
+        "  RunContext it again: it goes on from there.",
     ]
     assert [event.resource for event in events if isinstance(event, Left)] == ["b"]
     assert list(world.there) == ["a", "b"]
 
 
 def test_looking_for_what_there_is_does_not_wait_for_an_answer_that_never_comes():
-    stop, answered = Stop(), threading.Event()
+    cancellation, answered = Cancellation(), threading.Event()
 
     class Silent(World):
         def note(self, what):
-            stop.ask("interrupted by Ctrl-C", 130)
+            cancellation.request("interrupted by Ctrl-C", 130)
             answered.wait(60)
 
     with pytest.raises(Interrupted, match=r"Nothing was removed"):
-        plan_removal([thing("a"), thing("b")], Silent(), stop=stop)
+        plan_removal([thing("a"), thing("b")], Silent(), cancellation=cancellation)
     answered.set()
 
 
@@ -123,8 +123,8 @@ def test_what_others_use_stays_with_what_it_needs_and_says_why():
         thing("alias", "role"),
     ]
     removal = plan_removal(things, everything("role", "bucket", "fleet", "alias"))
-    assert {each.id for each in removal.going} == {"bucket", "alias"}
-    assert {each.id: why for each, why in removal.staying} == {
+    assert {each.id for each in removal.to_remove} == {"bucket", "alias"}
+    assert {each.id: why for each, why in removal.to_keep} == {
         "fleet": "others use it",
         "role": "fleet stays, and needs it",
     }

@@ -20,7 +20,7 @@ from emflow.engine.events import (
     Stopping,
     Waiting,
     Warned,
-    as_json,
+    event_as_json,
 )
 from emflow.engine.plan import make_plan
 from emflow.engine.resource import Action
@@ -52,7 +52,7 @@ def test_every_kind_of_event_is_here():
 
 @pytest.mark.parametrize("event", EVENTS, ids=lambda event: type(event).__name__)
 def test_each_is_what_the_schema_says(event):
-    line = json.loads(json.dumps(as_json(event, AT)))
+    line = json.loads(json.dumps(event_as_json(event, AT)))
     Draft202012Validator(load("event")).validate(line)
     assert line["time"] == "2026-01-02T03:04:05.678Z"
     assert line["event"] == type(event).__name__.lower()
@@ -60,7 +60,7 @@ def test_each_is_what_the_schema_says(event):
 
 def test_the_schema_refuses_what_is_no_event():
     validator = Draft202012Validator(load("event"))
-    line = as_json(Started("a", Action.CREATE), AT)
+    line = event_as_json(Started("a", Action.CREATE), AT)
     assert not validator.is_valid({**line, "event": "exploded"})
     assert not validator.is_valid({**line, "action": "explode"})
     assert not validator.is_valid({key: value for key, value in line.items() if key != "resource"})
@@ -68,4 +68,4 @@ def test_the_schema_refuses_what_is_no_event():
 
 def test_passwords_become_stars():
     problem = Problem("cannot open rtsp://admin:s3cret@10.0.0.7/1")
-    assert "s3cret" not in json.dumps(as_json(Failed("a", problem), AT))
+    assert "s3cret" not in json.dumps(event_as_json(Failed("a", problem), AT))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from emflow.engine.scheduler import ordered
+from emflow.engine.scheduler import in_dependency_order
 from engine.things import thing
 
 
 def names(*things):
-    return [each.id for each in ordered(things)]
+    return [each.id for each in in_dependency_order(things)]
 
 
 def test_each_comes_after_what_it_needs():

@@ -12,15 +12,15 @@ from jsonschema import Draft202012Validator
 from emflow.engine.plan import make_plan
 from emflow.engine.resource import Action
 from emflow.engine.saved_plan import (
-    Account,
-    Request,
-    document,
+    AccountRegion,
+    PlanRequest,
     observed_digests,
-    plain,
-    read,
-    refuse_other_workflow,
-    refuse_other_world,
-    request_of,
+    plan_document,
+    read_plan,
+    refuse_changed_workflow,
+    refuse_changed_world,
+    request_from_plan,
+    to_json_data,
     workflow_parts,
 )
 from emflow.problems import Problem, UsageProblem
@@ -28,7 +28,7 @@ from emflow.workflow import load
 from emflow_schema import load as schema
 from engine.things import World, thing
 
-AWS = Account("123456789012", "us-east-1")
+AWS = AccountRegion("123456789012", "us-east-1")
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def things(**values):
 
 def made(workflow, world, resources=None, **request):
     plan = make_plan(resources or things(), world)
-    return document(plan, workflow, Request("demo.yaml", **{"options": options(), **request}), AWS)
+    return plan_document(plan, workflow, PlanRequest("demo.yaml", **{"options": options(), **request}), AWS)
 
 
 def options(**values):
@@ -85,15 +85,15 @@ def test_passwords_are_in_none_of_it(workflow):
 def test_a_variable_with_a_password_has_to_be_given_again_and_no_other(workflow):
     planned = made(workflow, World(), vars={"camera": "rtspt://admin:s3cret@10.0.0.7/1", "prefix": "acme"})
     with pytest.raises(UsageProblem, match=r"--var camera=…"):
-        request_of(planned, {})
+        request_from_plan(planned, {})
     with pytest.raises(UsageProblem, match="prefix was settled"):
-        request_of(planned, {"camera": "x", "prefix": "other"})
-    assert request_of(planned, {"camera": "x"}).vars == {"camera": "x", "prefix": "acme"}
+        request_from_plan(planned, {"camera": "x", "prefix": "other"})
+    assert request_from_plan(planned, {"camera": "x"}).vars == {"camera": "x", "prefix": "acme"}
 
 
 def test_the_same_world_is_let_through(workflow):
     world = World({"bucket": {"value": 1}})
-    refuse_other_world(made(workflow, world), make_plan(things(), world), AWS)
+    refuse_changed_world(made(workflow, world), make_plan(things(), world), AWS)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_the_same_world_is_let_through(workflow):
 def test_a_world_that_moved_is_refused_with_resource_and_field(workflow, before, after, words):
     planned = made(workflow, World(before))
     with pytest.raises(Problem) as refused:
-        refuse_other_world(planned, make_plan(things(), World(after)), AWS)
+        refuse_changed_world(planned, make_plan(things(), World(after)), AWS)
     assert words in refused.value.what
     assert "Plan again" in refused.value.mend
 
@@ -123,33 +123,35 @@ def test_a_world_that_moved_is_refused_with_resource_and_field(workflow, before,
 def test_other_content_than_planned_is_refused_though_the_world_is_the_same(workflow):
     planned = made(workflow, World())
     with pytest.raises(Problem, match="bucket: would be changed to other values now"):
-        refuse_other_world(planned, make_plan(things(model="other"), World()), AWS)
+        refuse_changed_world(planned, make_plan(things(model="other"), World()), AWS)
     with pytest.raises(Problem, match="bucket: no longer part of it"):
-        refuse_other_world(planned, make_plan(things()[:2], World()), AWS)
+        refuse_changed_world(planned, make_plan(things()[:2], World()), AWS)
 
 
 def test_another_account_is_refused(workflow):
     with pytest.raises(Problem, match="account 123456789012 in us-east-1, this is 999999999999 in us-east-1"):
-        refuse_other_world(made(workflow, World()), make_plan(things(), World()), Account("9" * 12, "us-east-1"))
+        refuse_changed_world(
+            made(workflow, World()), make_plan(things(), World()), AccountRegion("9" * 12, "us-east-1")
+        )
 
 
 def test_another_workflow_is_refused_with_the_part_that_differs(workflow):
     planned = made(workflow, World())
-    refuse_other_workflow(planned, dataclasses.replace(workflow, folder="/elsewhere"))
+    refuse_changed_workflow(planned, dataclasses.replace(workflow, folder="/elsewhere"))
     publish = dataclasses.replace(workflow.edge.publish, topic="other/topic")
     other = dataclasses.replace(workflow, edge=dataclasses.replace(workflow.edge, publish=publish))
     with pytest.raises(Problem, match=r"differs in: edge\.publish\n") as refused:
-        refuse_other_workflow(planned, other)
+        refuse_changed_workflow(planned, other)
     assert refused.value.where == "demo.yaml"
     assert set(workflow_parts(other)) >= {"cloud.model", "edge.streams", "aws.region"}
 
 
 def test_a_workflow_is_no_plan_and_neither_is_other_json(tmp_path, request):
-    assert read(request.config.rootpath / "workflows" / "demo.yaml") is None
+    assert read_plan(request.config.rootpath / "workflows" / "demo.yaml") is None
     other = tmp_path / "other.json"
     other.write_text('{"apiVersion": "emflow/v1"}')
-    assert read(other) is None
-    assert read(tmp_path / "missing") is None
+    assert read_plan(other) is None
+    assert read_plan(tmp_path / "missing") is None
 
 
 @pytest.mark.parametrize(
@@ -164,10 +166,10 @@ def test_a_plan_of_another_version_or_half_a_plan_is_refused(workflow, tmp_path,
     file = tmp_path / "plan.json"
     file.write_text(json.dumps({**made(workflow, World()), **spoil}))
     with pytest.raises(UsageProblem, match=words):
-        read(file)
+        read_plan(file)
 
 
 def test_what_an_answer_says_about_itself_does_not_count():
     there = {"name": "x", "when": datetime(2026, 1, 2, tzinfo=UTC), "kinds": {Action.NONE}}
     assert observed_digests({**there, "ResponseMetadata": {"RequestId": "1"}}) == observed_digests(there)
-    assert plain(there) == {"name": "x", "when": "2026-01-02T00:00:00+00:00", "kinds": ["="]}
+    assert to_json_data(there) == {"name": "x", "when": "2026-01-02T00:00:00+00:00", "kinds": ["="]}

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from emflow.engine.clients import Clients
-from emflow.engine.resource import Diff, Inputs, Observed, Outputs, Run
+from emflow.engine.resource import Diff, Inputs, Observed, Outputs, RunContext
 
 
 @dataclass
@@ -33,7 +33,7 @@ class Thing:
     value: Any = 1
     uses: str = ""
     keep: str | None = None
-    on_apply: Callable[[Run], object] = lambda run: None
+    on_apply: Callable[[RunContext], object] = lambda run: None
     on_diff: Callable[[], object] = lambda: None
 
     @property
@@ -49,7 +49,7 @@ class Thing:
         want = {"value": self.value} | ({"used": inputs(self.uses, "made")} if self.uses else {})
         return Diff.between(want, observed, outputs={"made": f"{self.id}!"} if observed else {})
 
-    def apply(self, clients: Any, diff: Diff, inputs: Inputs, run: Run) -> Outputs:
+    def apply(self, clients: Any, diff: Diff, inputs: Inputs, run: RunContext) -> Outputs:
         self.on_apply(run)
         clients.note(f"apply {self.id}")
         clients.there[self.id] = {**(clients.there.get(self.id) or {}), **{c.field: c.new for c in diff.changes}}
@@ -58,7 +58,7 @@ class Thing:
     def kept(self, observed: Mapping[str, Any], *, delete_data: bool) -> str | None:
         return None if delete_data else self.keep
 
-    def delete(self, clients: Any, run: Run) -> None:
+    def delete(self, clients: Any, run: RunContext) -> None:
         self.on_apply(run)
         clients.note(f"delete {self.id}")
         clients.there.pop(self.id, None)

@@ -15,10 +15,10 @@ from typing import Any
 import boto3
 import pytest
 
-from emflow.engine.apply import Applied, apply_plan
+from emflow.engine.apply import ApplyResult, apply_plan
 from emflow.engine.clients import Clients
 from emflow.engine.plan import Plan, make_plan
-from emflow.resources import build
+from emflow.resources import desired_resources
 from emflow.workflow import Workflow, load
 from emflow_emulator.aws import REGION, EmbeddedAws
 from emulator.aws.pieces import signed
@@ -121,9 +121,9 @@ class Rollout:
 
     def plan(self, workflow: Workflow, **how: Any) -> Plan:
         self.calls.clear()
-        return make_plan(build(workflow, **how), self.own(workflow))
+        return make_plan(desired_resources(workflow, **how), self.own(workflow))
 
-    def apply(self, workflow: Workflow, emit: Callable[[Any], None] = lambda event: None, **how: Any) -> Applied:
+    def apply(self, workflow: Workflow, emit: Callable[[Any], None] = lambda event: None, **how: Any) -> ApplyResult:
         return apply_plan(self.plan(workflow, **how), self.own(workflow), emit)
 
     @property

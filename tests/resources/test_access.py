@@ -11,11 +11,11 @@ from botocore.exceptions import ClientError
 from emflow.engine.destroy import plan_removal, remove
 from emflow.engine.resource import Action, Inputs
 from emflow.problems import Problem
-from emflow.resources import removable
-from emflow.resources.aws_calls import when_assumable
+from emflow.resources import removable_resources
+from emflow.resources.aws_calls import retry_until_assumable
 from emflow.resources.iam import policy_documents
 from emflow.resources.iam.role_alias import RoleAlias
-from emflow.resources.ownership import Mark, by_key
+from emflow.resources.ownership import Ownership, tags_as_mapping
 from emflow.resources.sagemaker.fleet import Fleet
 from resources.conftest import another, within
 
@@ -34,11 +34,11 @@ class Waits:
     """A run in which waiting does something, and time passes at once."""
 
     def __init__(self, on_waiting=lambda: None):
-        self.told = []
+        self.reported_steps = []
         self.on_waiting = on_waiting
 
     def waiting(self, state, reason=""):
-        self.told.append((state, reason))
+        self.reported_steps.append((state, reason))
         self.on_waiting()
 
     def pause(self, seconds):
@@ -91,8 +91,8 @@ def test_the_role_of_an_existing_alias_is_taken_and_what_is_missing_is_added(rol
     assert fleet["RoleArn"] == arn
     assert rollout.plan(taken).changes == ()
 
-    removal = plan_removal(removable(taken), rollout.own(taken))
-    assert {each.id for each, _ in removal.staying} >= {"access/role", "access/role_alias"}
+    removal = plan_removal(removable_resources(taken), rollout.own(taken))
+    assert {each.id for each, _ in removal.to_keep} >= {"access/role", "access/role_alias"}
     remove(removal, rollout.own(taken))
     assert iam.list_role_policies(RoleName=name)["PolicyNames"] == []
     assert iot.describe_role_alias(roleAlias=alias)["roleAliasDescription"]["credentialDurationSeconds"] == 900
@@ -103,7 +103,7 @@ def test_an_alias_that_is_not_there_is_named_and_does_not_stand_in_the_way_of_de
     with pytest.raises(Problem, match="IoT knows no role alias nobodys") as refused:
         rollout.plan(taken)
     assert "iotRoleAlias" in refused.value.mend
-    assert plan_removal(removable(taken), rollout.own(taken)).text() == "Nothing to remove."
+    assert plan_removal(removable_resources(taken), rollout.own(taken)).text() == "Nothing to remove."
 
 
 def test_everything_that_takes_tags_has_the_users_and_follows_them(rollout, workflow, client):
@@ -117,15 +117,17 @@ def test_everything_that_takes_tags_has_the_users_and_follows_them(rollout, work
         jobs = f"arn:aws:sagemaker:{account}"
         alias = iot.describe_role_alias(roleAlias=cloud.role.alias)["roleAliasDescription"]["roleAliasArn"]
         return {
-            "bucket": by_key(client("s3").get_bucket_tagging(Bucket=cloud.buckets.components.name)["TagSet"]),
-            "role": by_key(client("iam").list_role_tags(RoleName=cloud.role.name)["Tags"]),
-            "alias": by_key(iot.list_tags_for_resource(resourceArn=alias)["tags"]),
-            "fleet": by_key(sagemaker.list_tags(ResourceArn=fleet)["Tags"]),
-            "device": by_key(sagemaker.list_tags(ResourceArn=f"{fleet}/device/{cloud.fleet.devices[0]}")["Tags"]),
-            "compilation": by_key(
+            "bucket": tags_as_mapping(client("s3").get_bucket_tagging(Bucket=cloud.buckets.components.name)["TagSet"]),
+            "role": tags_as_mapping(client("iam").list_role_tags(RoleName=cloud.role.name)["Tags"]),
+            "alias": tags_as_mapping(iot.list_tags_for_resource(resourceArn=alias)["tags"]),
+            "fleet": tags_as_mapping(sagemaker.list_tags(ResourceArn=fleet)["Tags"]),
+            "device": tags_as_mapping(
+                sagemaker.list_tags(ResourceArn=f"{fleet}/device/{cloud.fleet.devices[0]}")["Tags"]
+            ),
+            "compilation": tags_as_mapping(
                 sagemaker.list_tags(ResourceArn=f"{jobs}:compilation-job/{cloud.compile.job}")["Tags"]
             ),
-            "packaging": by_key(
+            "packaging": tags_as_mapping(
                 sagemaker.list_tags(ResourceArn=f"{jobs}:edge-packaging-job/{cloud.package.job}")["Tags"]
             ),
             **{
@@ -235,12 +237,12 @@ def test_a_role_that_sagemaker_does_not_know_yet_is_waited_for_with_the_reason(r
             RoleName=name, AssumeRolePolicyDocument=json.dumps(policy_documents.trusting(None)), Tags=[]
         )
     )
-    fleet = Fleet(workflow.cloud.fleet.name, "", "s3://somewhere", Mark("w", "fleet/fleet"))
+    fleet = Fleet(workflow.cloud.fleet.name, "", "s3://somewhere", Ownership("w", "fleet/fleet"))
     inputs = Inputs({"access/role": {"arn": arn}})
     clients = rollout.own(workflow)
     fleet.apply(clients, fleet.diff(None, inputs), inputs, waits)
     assert (fleet.observe(clients) or {})["role"] == arn
-    ((state, reason),) = waits.told
+    ((state, reason),) = waits.reported_steps
     assert state == "role not known yet"
     assert "Could not assume role" in reason
 
@@ -253,7 +255,7 @@ def test_any_other_refusal_is_not_waited_out():
         raise ClientError({"Error": {"Code": "ValidationException", "Message": "bad name"}}, "CreateDeviceFleet")
 
     with pytest.raises(ClientError, match="bad name"):
-        when_assumable(refused, Waits())
+        retry_until_assumable(refused, Waits())
     assert len(calls) == 1
 
 
@@ -266,9 +268,9 @@ def test_an_alias_without_a_role_is_read_and_given_one():
             return self
 
         def paginate(self, **_):
-            return [{"tags": Mark("w", "access/role_alias").tag_list()}]
+            return [{"tags": Ownership("w", "access/role_alias").tag_list()}]
 
-    alias = RoleAlias("a", 3600, Mark("w", "access/role_alias"))
+    alias = RoleAlias("a", 3600, Ownership("w", "access/role_alias"))
     clients: Any = {"iot": Iot()}.__getitem__
     found = alias.observe(clients)
     assert found

@@ -12,7 +12,7 @@ from emflow.engine.apply import apply_plan
 from emflow.engine.plan import make_plan
 from emflow.engine.resource import Action
 from emflow.problems import Problem
-from emflow.resources import build
+from emflow.resources import desired_resources
 from emflow.resources.s3.bucket import versioning
 from emflow.workflow.model import Encryption
 from resources.conftest import another, within
@@ -76,7 +76,7 @@ def test_a_bucket_whose_creation_was_not_answered_is_found(rollout, workflow):
         raise ReadTimeoutError(endpoint_url="https://aws.example")
 
     clients("s3").meta.events.register("after-call.s3.CreateBucket", lose)
-    apply_plan(make_plan(build(workflow)[:2], clients), clients)
+    apply_plan(make_plan(desired_resources(workflow)[:2], clients), clients)
     assert rollout.calls.count("s3:CreateBucket") == 2
 
 

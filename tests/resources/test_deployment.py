@@ -15,10 +15,10 @@ from emflow.engine.plan import make_plan
 from emflow.engine.resource import Action, Inputs
 from emflow.problems import Problem
 from emflow.recipes.components import application_component
-from emflow.resources import build, wait_for_deployment
+from emflow.resources import desired_resources, wait_for_deployment
 from emflow.resources.greengrass.component_version import ComponentVersion, next_patch
 from emflow.resources.greengrass.revision import latest_deployment
-from emflow.resources.ownership import Mark
+from emflow.resources.ownership import Ownership
 from emflow.versions import sort_key
 from emflow.workflow.model import Abort, Growth, Rollout, Target, Update
 from resources.conftest import within
@@ -170,7 +170,7 @@ def test_a_deployment_whose_answer_was_lost_is_found(rollout, workflow, greengra
         raise ReadTimeoutError(endpoint_url="https://aws.example")
 
     clients("greengrassv2").meta.events.register("after-call.greengrassv2.CreateDeployment", lose)
-    apply_plan(make_plan(build(workflow), clients), clients)
+    apply_plan(make_plan(desired_resources(workflow), clients), clients)
     assert len(greengrass.list_deployments(targetArn=target, historyFilter="ALL")["deployments"]) == 1
     assert rollout.plan(workflow).changes == ()
 
@@ -316,10 +316,10 @@ def test_versions_are_ordered_by_number_and_a_pre_release_comes_before_its_relea
 
 def test_a_component_version_that_failed_is_refused_with_its_reason_until_asked_to_repeat(workflow):
     ours = application_component(workflow)
-    component = ComponentVersion(ours, Mark("w", "application/component"))
+    component = ComponentVersion(ours, Ownership("w", "application/component"))
     broken = {"state": "FAILED", "message": "bad recipe", "tags": {"emflow:digest": component.digest}}
     observed = {"versions": {"1.0.0": broken}}
     with pytest.raises(Problem, match=r"1\.0\.0 FAILED: bad recipe"):
         component.diff(observed, Inputs({}))
-    again = ComponentVersion(ours, component.mark, retry_failed=True)
+    again = ComponentVersion(ours, component.ownership, retry_failed=True)
     assert again.diff(observed, Inputs({})).outputs == {"version": "1.0.1"}

@@ -9,11 +9,11 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from emflow.engine.cancellation import Interrupted, Stop
+from emflow.engine.cancellation import Cancellation, Interrupted
 from emflow.engine.clients import Clients
 from emflow.engine.destroy import plan_removal, remove
 from emflow.engine.events import Done
-from emflow.resources import core_devices, removable
+from emflow.resources import core_devices, removable_resources
 from emflow.workflow import load
 from emflow.workflow.model import Target
 from resources.conftest import another, within
@@ -22,9 +22,9 @@ from resources.faults import Faults, Killed
 
 def destroy(rollout, workflow, **how):
     clients = rollout.own(workflow)
-    removal = plan_removal(removable(workflow), clients, **how)
+    removal = plan_removal(removable_resources(workflow), clients, **how)
     remove(removal, clients)
-    return [resource.id for resource in removal.going], {resource.id: why for resource, why in removal.staying}
+    return [resource.id for resource in removal.to_remove], {resource.id: why for resource, why in removal.to_keep}
 
 
 def gone(call, **arguments):
@@ -98,13 +98,13 @@ def test_another_workflow_takes_nothing_of_this_one(rollout, workflow, client):
 def test_the_second_time_there_is_nothing_to_remove(rollout, workflow):
     rollout.apply(workflow)
     destroy(rollout, workflow)
-    removal = plan_removal(removable(workflow), rollout.own(workflow))
+    removal = plan_removal(removable_resources(workflow), rollout.own(workflow))
     assert removal.text().splitlines() == [
         "  = kept: bucket/components, bucket/inference_results (data; --delete-data removes it)",
         "Nothing to remove.",
     ]
     destroy(rollout, workflow, delete_data=True)
-    removal = plan_removal(removable(workflow), rollout.own(workflow), delete_data=True)
+    removal = plan_removal(removable_resources(workflow), rollout.own(workflow), delete_data=True)
     assert removal.text() == "Nothing to remove."
 
 
@@ -126,11 +126,11 @@ def test_the_core_device_goes_only_when_told_and_last(rollout, workflow, client,
     destroy(rollout, workflow)
     client("greengrassv2").get_core_device(coreDeviceThingName=thing)
     clients = rollout.own(workflow)
-    removal = plan_removal((*core_devices(workflow), *removable(workflow)), clients, delete_data=True)
-    assert [(each.id, each.name) for each in removal.going][-1] == ("device/core", thing)
+    removal = plan_removal((*core_devices(workflow), *removable_resources(workflow)), clients, delete_data=True)
+    assert [(each.id, each.name) for each in removal.to_remove][-1] == ("device/core", thing)
     remove(removal, clients)
     assert gone(client("greengrassv2").get_core_device, coreDeviceThingName=thing)
-    removal = plan_removal((*core_devices(workflow), *removable(workflow)), clients, delete_data=True)
+    removal = plan_removal((*core_devices(workflow), *removable_resources(workflow)), clients, delete_data=True)
     assert removal.text() == "Nothing to remove."
 
 
@@ -200,7 +200,7 @@ def befallen(rollout, workflow):
 
     def run(workflow, faults):
         current[0] = Faults()
-        removal = plan_removal(removable(workflow), clients, delete_data=True)
+        removal = plan_removal(removable_resources(workflow), clients, delete_data=True)
         current[0] = faults
         remove(removal, clients)
 
@@ -228,17 +228,17 @@ def test_with_the_answer_to_every_call_lost_it_takes_down_the_same(rollout, work
 
 def test_a_destroy_that_was_stopped_goes_on_with_what_is_left(rollout, workflow):
     rollout.apply(workflow)
-    clients, stop = rollout.own(workflow), Stop()
-    removal = plan_removal(removable(workflow), clients)
+    clients, cancellation = rollout.own(workflow), Cancellation()
+    removal = plan_removal(removable_resources(workflow), clients)
 
     def after_the_first(event):
         if isinstance(event, Done):
-            stop.ask("interrupted by Ctrl-C", 130)
+            cancellation.request("interrupted by Ctrl-C", 130)
 
     with pytest.raises(Interrupted) as stopped:
-        remove(removal, clients, after_the_first, stop)
+        remove(removal, clients, after_the_first, cancellation)
     assert stopped.value.exit_code == 130
-    assert stopped.value.undone == tuple(each.id for each in removal.going[1:])
+    assert stopped.value.undone == tuple(each.id for each in removal.to_remove[1:])
     going, _ = destroy(rollout, workflow)
     assert going == list(stopped.value.undone)
 

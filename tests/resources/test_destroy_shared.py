@@ -6,7 +6,7 @@ import json
 import time
 from typing import Any
 
-from emflow.resources import build
+from emflow.resources import desired_resources
 from emflow.workflow.model import Target
 from resources.conftest import another, within
 from resources.test_destroy import destroy, gone
@@ -95,7 +95,7 @@ def test_a_fleet_that_another_workflow_uses_keeps_its_devices_when_its_maker_goe
 def test_an_object_that_somebody_else_stored_in_their_bucket_stays_and_ours_beside_it_goes(rollout, workflow, client):
     s3, bucket = client("s3"), workflow.cloud.buckets.components.name
     s3.create_bucket(Bucket=bucket)
-    model: Any = next(each for each in build(workflow) if each.id == "model/artifact")
+    model: Any = next(each for each in desired_resources(workflow) if each.id == "model/artifact")
     s3.put_object(Bucket=bucket, Key=model.key, Body=model.data, ChecksumAlgorithm="SHA256")
     rollout.apply(workflow, adopt={"bucket/components"})
     going, staying = destroy(rollout, workflow, delete_data=True)

@@ -9,7 +9,7 @@ from botocore.exceptions import ReadTimeoutError
 
 from emflow.engine.resource import Action
 from emflow.problems import Problem, WorkflowProblem
-from emflow.resources.ownership import Mark
+from emflow.resources.ownership import Ownership
 from emflow.resources.sagemaker.devices import LONGEST_DESCRIPTION, Devices
 from emflow.workflow import load
 from resources.conftest import within
@@ -185,11 +185,11 @@ class Quiet:
 
 @pytest.mark.parametrize("name", ["demo", "w" * 63])
 def test_whose_a_registration_is_fits_into_a_description(name):
-    description = Devices("fleet", (), Mark(name, DEVICES)).description
+    description = Devices("fleet", (), Ownership(name, DEVICES)).description
     assert description.startswith(f"emflow {name[:20]}")
     assert len(description) <= LONGEST_DESCRIPTION
 
 
 def test_two_long_names_are_told_apart():
-    first, second = (Devices("fleet", (), Mark("w" * 62 + end, DEVICES)).description for end in "ab")
+    first, second = (Devices("fleet", (), Ownership("w" * 62 + end, DEVICES)).description for end in "ab")
     assert first != second

@@ -20,13 +20,13 @@ from typing import Any
 import boto3
 import pytest
 
-from emflow.engine.apply import Applied, apply_plan
+from emflow.engine.apply import ApplyResult, apply_plan
 from emflow.engine.clients import Clients
 from emflow.engine.lock import Holder
 from emflow.engine.plan import make_plan
 from emflow.engine.resource import Resource
 from emflow.problems import Problem
-from emflow.resources import build
+from emflow.resources import desired_resources
 from emflow.resources.s3.lock_store import lock_of
 from emflow.workflow import Workflow, load
 from emflow.workflow.model import Aws
@@ -61,7 +61,7 @@ class User:
         events.register("before-send", lambda **call: self._faults(**call))
         self._clients = Clients(Aws(region=REGION), self._session)
 
-    def apply(self, case: Case, faults: Faults, holder: Holder) -> Applied:
+    def apply(self, case: Case, faults: Faults, holder: Holder) -> ApplyResult:
         self._faults = faults
         plan = make_plan(case.resources, self._clients)
         return apply_plan(plan, self._clients, lock=lock_of(case.workflow, self._clients, holder))
@@ -89,17 +89,17 @@ class World:
         path.write_text(TEXT.format(number=number, model="scenes.tflite"))
         self.client("iot").create_thing(thingName=f"core-{number}")
         workflow = load(path)
-        return Case(number, workflow, build(workflow), names(self.client))
+        return Case(number, workflow, desired_resources(workflow), names(self.client))
 
-    def apply(self, case: Case, faults: Faults | None = None) -> Applied:
+    def apply(self, case: Case, faults: Faults | None = None) -> ApplyResult:
         """One process that plans and applies; it is gone afterwards."""
         return self._one.apply(case, faults or Faults(), dataclasses.replace(Holder.here(), process=self._dead))
 
-    def apply_while_it_lives(self, case: Case, faults: Faults) -> Applied:
+    def apply_while_it_lives(self, case: Case, faults: Faults) -> ApplyResult:
         """The same, and its process is there for whoever comes after it."""
         return self._one.apply(case, faults, Holder.here())
 
-    def apply_beside(self, case: Case, faults: Faults) -> Applied:
+    def apply_beside(self, case: Case, faults: Faults) -> ApplyResult:
         """A second one, at the same time."""
         return self._other.apply(case, faults, Holder.here())
 
@@ -239,13 +239,13 @@ def test_a_second_apply_is_told_who_is_at_it_and_leaves_everything_as_it_is(worl
     case = world.case()
     arrived, go_on = threading.Event(), threading.Event()
 
-    def stop(point: Point) -> None:
+    def cancellation(point: Point) -> None:
         if point == ("sagemaker:CreateCompilationJob", 1):
             arrived.set()
             assert go_on.wait(20)
 
     with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(world.apply_while_it_lives, case, Faults(before=stop))
+        first = pool.submit(world.apply_while_it_lives, case, Faults(before=cancellation))
         assert arrived.wait(20)
         second = Faults()
         try:

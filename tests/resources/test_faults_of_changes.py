@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from emflow.problems import Problem
-from emflow.resources import build
+from emflow.resources import desired_resources
 from emflow.workflow import load
 from emflow.workflow.model import Target
 from resources.conftest import within
@@ -54,8 +54,8 @@ class Changes:
     def case(self):
         plain = self.world.case()
         earlier, now = self.change(self.world, self.world.path(plain.number), plain.workflow)
-        self.world.apply(Case(plain.number, earlier, build(earlier), plain.before))
-        return Case(plain.number, now, build(now), plain.before)
+        self.world.apply(Case(plain.number, earlier, desired_resources(earlier), plain.before))
+        return Case(plain.number, now, desired_resources(now), plain.before)
 
 
 @pytest.fixture(scope="module", params=[moved, slimmed], ids=lambda change: change.__name__)

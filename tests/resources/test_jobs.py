@@ -14,7 +14,7 @@ from emflow.engine.events import Failed, Skipped, Waiting
 from emflow.engine.plan import make_plan
 from emflow.engine.resource import Action
 from emflow.problems import Problem
-from emflow.resources import build, removable
+from emflow.resources import desired_resources, removable_resources
 from emflow.resources.sagemaker import jobs
 from emflow.resources.sagemaker.jobs import Job
 from resources.conftest import another, within
@@ -100,7 +100,7 @@ def test_a_job_that_runs_already_is_waited_for_and_not_made_again(rollout, workf
     clients = rollout.clients(workflow)
     clients("sagemaker").meta.events.register("after-call.sagemaker.CreateCompilationJob", kill)
     with pytest.raises(Killed):
-        apply_plan(make_plan(build(workflow), clients), clients)
+        apply_plan(make_plan(desired_resources(workflow), clients), clients)
     rollout.apply(workflow)
     assert "sagemaker:CreateCompilationJob" not in rollout.calls
     assert rollout.plan(workflow).changes == ()
@@ -117,7 +117,7 @@ def test_a_create_whose_answer_was_lost_is_looked_for_before_it_is_believed_to_h
         raise ReadTimeoutError(endpoint_url="https://aws.example")
 
     clients(service).meta.events.register(f"after-call.{service}.{operation}", lose)
-    apply_plan(make_plan(build(workflow), clients), clients)
+    apply_plan(make_plan(desired_resources(workflow), clients), clients)
     assert rollout.calls.count(f"{service}:{operation}") == 1
     assert rollout.plan(workflow).changes == ()
 
@@ -185,9 +185,9 @@ def test_a_component_is_ours_by_its_job_before_our_tags_are_on_it(rollout, workf
 
     clients("greengrassv2").meta.events.register("before-call.greengrassv2.TagResource", kill)
     with pytest.raises(Killed):
-        apply_plan(make_plan(build(workflow), clients), clients)
-    removal = plan_removal(removable(workflow), rollout.own(workflow))
-    assert "model/package" in [each.id for each in removal.going]
+        apply_plan(make_plan(desired_resources(workflow), clients), clients)
+    removal = plan_removal(removable_resources(workflow), rollout.own(workflow))
+    assert "model/package" in [each.id for each in removal.to_remove]
     plan = rollout.plan(workflow)
     assert "tags.emflow:workflow: (none) →" in plan.text()
     rollout.apply(workflow)
@@ -199,8 +199,8 @@ def test_a_component_that_another_workflows_job_made_stays_theirs(rollout, workf
     rollout.apply(workflow)
     other = another(workflow)
     assert step(rollout.plan(other), "model/package").diff.action is Action.NONE
-    removal = plan_removal(removable(other), rollout.own(other))
-    assert "model/package" not in [each.id for each in removal.going]
+    removal = plan_removal(removable_resources(other), rollout.own(other))
+    assert "model/package" not in [each.id for each in removal.to_remove]
 
 
 def test_names_are_taken_in_order_and_fit_into_63_characters():

@@ -10,7 +10,7 @@ from botocore.stub import Stubber
 from emflow.engine.destroy import plan_removal
 from emflow.engine.plan import make_plan
 from emflow.engine.resource import Action
-from emflow.resources import build, removable
+from emflow.resources import desired_resources, removable_resources
 from emflow.workflow import load
 from emflow.workflow.model import Target
 from resources.conftest import another, within
@@ -149,7 +149,7 @@ def test_renamed_fleet_role_alias_and_buckets(rollout, workflow, client):
     assert rollout.changing_calls == []
     _, staying = destroy(rollout, renamed)
     assert "--delete-data" in staying["leftover/buckets"]
-    shown = plan_removal(removable(renamed), rollout.own(renamed), delete_data=True).text()
+    shown = plan_removal(removable_resources(renamed), rollout.own(renamed), delete_data=True).text()
     assert f"      bucket {cloud.buckets.inference_results.name}: the bucket" in shown.splitlines()
     going, _ = destroy(rollout, renamed, delete_data=True)
     assert "leftover/buckets" in going
@@ -173,8 +173,8 @@ def test_what_others_made_under_such_names_is_no_leftover(rollout, workflow):
     rollout.apply(another(workflow))
     plan = rollout.plan(workflow)
     assert all(each.diff.action is not Action.REMOVE for each in plan.steps)
-    removal = plan_removal(removable(workflow), rollout.own(workflow))
-    assert not any(each.id.startswith("leftover/") for each in removal.going)
+    removal = plan_removal(removable_resources(workflow), rollout.own(workflow))
+    assert not any(each.id.startswith("leftover/") for each in removal.to_remove)
 
 
 def test_whoever_may_not_look_for_leftovers_is_told_and_can_do_the_rest(rollout, workflow):
@@ -183,7 +183,7 @@ def test_whoever_may_not_look_for_leftovers_is_told_and_can_do_the_rest(rollout,
     with Stubber(tagging) as refusing:
         for _ in range(5):
             refusing.add_client_error("get_resources", "AccessDeniedException", "no", 400)
-        plan = make_plan(build(workflow), clients)
+        plan = make_plan(desired_resources(workflow), clients)
     notes = step(plan, "leftover/targets").diff.notes
     assert notes == ("cannot be looked for: allow tag:GetResources (AccessDeniedException)",)
     assert step(plan, "deployment/target").diff.action is Action.CREATE

@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 
 from emflow.engine.destroy import plan_removal, remove
 from emflow.problems import Problem
-from emflow.resources import removable
+from emflow.resources import removable_resources
 from emflow.workflow import load
 
 RECIPE = """\
@@ -104,8 +104,8 @@ def test_destroy_takes_every_version_of_it_even_when_its_recipe_would_not_work_a
     rollout.apply(workflow)
     (file.parent / "recipe.j2").write_text("{{ nothing }}")
     clients = rollout.own(workflow)
-    removal = plan_removal(removable(workflow), clients)
-    assert component(name) in {resource.id for resource in removal.going}
+    removal = plan_removal(removable_resources(workflow), clients)
+    assert component(name) in {resource.id for resource in removal.to_remove}
     remove(removal, clients)
     with pytest.raises(ClientError, match="NotFound"):
         client("greengrassv2").list_component_versions(

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from emflow.resources.greengrass.revision import pointers, revised
+from emflow.resources.greengrass.revision import pointers, revised_configuration
 from emflow.workflow.model import RunWith, Settings
 from resources.conftest import within
 from resources.test_access import step
@@ -91,9 +91,9 @@ def test_what_somebody_else_configured_stays_until_the_workflow_says_something_o
     ],
 )
 def test_what_is_reset(there, wanted, reset):
-    made = revised({"configurationUpdate": there}, {"configurationUpdate": wanted})
+    made = revised_configuration({"configurationUpdate": there}, {"configurationUpdate": wanted})
     assert made.get("configurationUpdate", {}).get("reset", []) == reset
-    assert revised(made, {"configurationUpdate": wanted}) == made
+    assert revised_configuration(made, {"configurationUpdate": wanted}) == made
 
 
 def test_an_empty_mapping_is_something_that_is_set():

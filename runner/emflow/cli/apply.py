@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from emflow.cli.event_output import EventOutput
     from emflow.cli.planning import PlanInput
     from emflow.cli.signals import SignalHandling
-    from emflow.engine.apply import Applied
+    from emflow.engine.apply import ApplyResult
 
 DEVICE_TIMEOUT = 900.0
 """Seconds that `--wait` waits for the devices when there is no `--timeout`."""
@@ -101,7 +101,7 @@ def _apply(
     yes: bool,
     wait: bool,
     limit: float | None,
-) -> Applied:
+) -> ApplyResult:
     from emflow.cli.planning import print_plan
     from emflow.engine.apply import apply_plan
     from emflow.engine.events import Warned
@@ -118,7 +118,7 @@ def _apply(
         raise UsageProblem(
             f"--wait waits for {DEPLOYMENT}, which --target leaves out", mend=f"Add --target {DEPLOYMENT}."
         )
-    plan = plan_input.make_plan(resources, clients, signals.stop)
+    plan = plan_input.make_plan(resources, clients, signals.cancellation)
     print_plan(console, plan, details=True)
     lock = lock_of(workflow, clients)
     if plan.changes:
@@ -128,8 +128,10 @@ def _apply(
             console.print("Nothing was changed.")
             raise click.exceptions.Exit(1)
     with output:
-        applied = apply_plan(plan, clients, output.show, signals.stop, lock)
+        applied = apply_plan(plan, clients, output.show, signals.cancellation, lock)
         if wait:
             device_timeout = DEVICE_TIMEOUT if limit is None else math.inf
-            wait_for_deployment(workflow, clients, output.show, timeout=device_timeout, stop=signals.stop)
+            wait_for_deployment(
+                workflow, clients, output.show, timeout=device_timeout, cancellation=signals.cancellation
+            )
     return applied

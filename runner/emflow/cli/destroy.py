@@ -23,7 +23,7 @@ def destroy(
         bool,
         Option(
             "--delete-core-device",
-            help="Also remove the target's core devices from Greengrass. Stop Greengrass on them first.",
+            help="Also remove the target's core devices from Greengrass. Cancellation Greengrass on them first.",
         ),
     ] = False,
 ) -> None:
@@ -41,7 +41,7 @@ def destroy(
     from emflow.engine.clients import Clients
     from emflow.engine.destroy import plan_removal, remove
     from emflow.engine.events import Stopping
-    from emflow.resources import core_devices, removable
+    from emflow.resources import core_devices, removable_resources
     from emflow.resources.s3.lock_store import lock_of
     from emflow.workflow import load
     from emflow.workflow.variables.overrides import parse_assignments
@@ -51,17 +51,17 @@ def destroy(
     output = event_output(console, json_lines=False)
     with SignalHandling(lambda why: output.show(Stopping(why))) as signals:
         workflow = load(file, parse_assignments(var or []), var_file or ())
-        clients, resources = Clients(workflow.aws), removable(workflow)
+        clients, resources = Clients(workflow.aws), removable_resources(workflow)
         if delete_core_device:
             resources = (*core_devices(workflow), *resources)
-        removal = plan_removal(resources, clients, delete_data=delete_data, stop=signals.stop)
+        removal = plan_removal(resources, clients, delete_data=delete_data, cancellation=signals.cancellation)
         print_plan_text(console, removal.text())
-        if not removal.going:
+        if not removal.to_remove:
             return
         with signals.prompting():
             if not confirm("Remove everything that is marked with -?", yes=yes):
                 console.print("Nothing was removed.")
                 raise click.exceptions.Exit(1)
         with output:
-            remove(removal, clients, output.show, signals.stop, lock_of(workflow, clients))
-        console.print(f"Removed: {len(removal.going)}")
+            remove(removal, clients, output.show, signals.cancellation, lock_of(workflow, clients))
+        console.print(f"Removed: {len(removal.to_remove)}")

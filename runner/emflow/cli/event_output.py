@@ -34,9 +34,9 @@ from emflow.engine.events import (
     Stopping,
     Waiting,
     Warned,
-    as_json,
+    event_as_json,
 )
-from emflow.engine.plan_text import room
+from emflow.engine.plan_text import group_of
 from emflow.engine.resource import Action
 from emflow.problems import printable
 from emflow.workflow.redaction import redacted
@@ -139,8 +139,8 @@ class Progress:
         """The running resources by group, with running time and state."""
         tree = Table.grid(padding=(0, 1))
         with self._lock:
-            running = sorted(self._running.items(), key=lambda item: room(item[0]))
-            for name, members in groupby(running, key=lambda item: room(item[0])):
+            running = sorted(self._running.items(), key=lambda item: group_of(item[0]))
+            for name, members in groupby(running, key=lambda item: group_of(item[0])):
                 tree.add_row("", Text(name, style="bold"), "", "")
                 for resource, each in members:
                     label = Text(f"  {each.sign} {resource.partition('/')[2] or resource}")
@@ -199,7 +199,7 @@ class JsonLines:
         pass
 
     def show(self, event: Event) -> None:
-        line = json.dumps(as_json(event, datetime.now(UTC)), ensure_ascii=False)
+        line = json.dumps(event_as_json(event, datetime.now(UTC)), ensure_ascii=False)
         with self._lock:
             sys.stdout.write(line + "\n")
             sys.stdout.flush()

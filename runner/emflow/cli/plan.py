@@ -45,7 +45,7 @@ def plan(
     with SignalHandling(lambda _: None) as signals:
         loaded = plan_input.load()
         print_warnings(loaded.warnings)
-        plan = plan_input.make_plan(loaded.resources, loaded.clients, signals.stop)
+        plan = plan_input.make_plan(loaded.resources, loaded.clients, signals.cancellation)
         text = plan_json(plan, loaded, plan_input.request) if out or as_json else ""
     if out:
         save_plan(out, text)

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from emflow.cli.output_files import write_atomically
 from emflow.engine.clients import Clients
 from emflow.engine.plan import Plan, make_plan
-from emflow.engine.plan_text import room
+from emflow.engine.plan_text import group_of
 from emflow.engine.saved_plan import (
-    Account,
-    Request,
-    document,
-    read,
-    refuse_other_workflow,
-    refuse_other_world,
-    request_of,
+    AccountRegion,
+    PlanRequest,
+    plan_document,
+    read_plan,
+    refuse_changed_workflow,
+    refuse_changed_world,
+    request_from_plan,
 )
-from emflow.engine.scheduler import only
+from emflow.engine.scheduler import with_dependencies
 from emflow.problems import UsageProblem
 from emflow.workflow.suggestions import did_you_mean
 from emflow.workflow.variables.overrides import parse_assignments
@@ -29,7 +29,7 @@ from emflow.workflow.variables.overrides import parse_assignments
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from emflow.engine.cancellation import Stop
+    from emflow.engine.cancellation import Cancellation
     from emflow.engine.resource import Resource
     from emflow.problems import Finding
     from emflow.workflow.model import Workflow
@@ -61,12 +61,12 @@ def load_resources(
     Raises:
         Problem: the workflow is wrong, a file that it names is missing, or the AWS profile does not exist.
     """
-    from emflow.resources import build
+    from emflow.resources import desired_resources
     from emflow.workflow.load import check
 
     checked = check(file, assignments, [Path(each) for each in var_file])
     workflow = checked.workflow
-    resources = build(workflow, retry_failed=retry_failed, adopt=adopt)
+    resources = desired_resources(workflow, retry_failed=retry_failed, adopt=adopt)
     if target:
         resources = select_resources(resources, target)
     return LoadedWorkflow(workflow, Clients(workflow.aws), resources, checked.warnings)
@@ -82,19 +82,19 @@ def select_resources(resources: tuple[Resource, ...], target: Collection[str]) -
     selected = []
     for name in target:
         # A plan prints the groups as headings, so a person may name one of them.
-        matching = [name] if name in ids else [each for each in ids if room(each) == name.rstrip("/")]
+        matching = [name] if name in ids else [each for each in ids if group_of(each) == name.rstrip("/")]
         if not matching:
-            mend = did_you_mean(name, [*ids, *map(room, ids)]) or f"one of: {', '.join(ids)}"
+            mend = did_you_mean(name, [*ids, *map(group_of, ids)]) or f"one of: {', '.join(ids)}"
             raise UsageProblem(f"this workflow has no {name}", where="--target", mend=mend)
         selected += matching
-    return only(resources, selected)
+    return with_dependencies(resources, selected)
 
 
 @dataclass(frozen=True)
 class PlanInput:
     """The file and options of `plan` or `apply`, and the saved plan when the file is one."""
 
-    request: Request
+    request: PlanRequest
     saved_plan: dict[str, Any] | None = None
 
     @classmethod
@@ -120,35 +120,37 @@ class PlanInput:
             "adopt": sorted(adopt or ()),
             "target": sorted(target or ()),
         }
-        saved_plan = read(file)
+        saved_plan = read_plan(file)
         if saved_plan is None:
-            return cls(Request(str(file), assignments, options))
+            return cls(PlanRequest(str(file), assignments, options))
         if repeated := [f"--{name.replace('_', '-')}" for name, value in options.items() if value]:
             raise UsageProblem(
                 f"{', '.join(repeated)} cannot be given with the plan {file}, which contains it",
                 mend="Leave it out, or make a new plan with it.",
             )
-        return cls(request_of(saved_plan, assignments), saved_plan)
+        return cls(request_from_plan(saved_plan, assignments), saved_plan)
 
     def load(self) -> LoadedWorkflow:
         """Load the workflow. Raises `Problem`, also when it differs from the one of the saved plan."""
         loaded = load_resources(Path(self.request.file), self.request.vars, **self.request.options)
         if self.saved_plan is not None:
-            refuse_other_workflow(self.saved_plan, loaded.workflow)
+            refuse_changed_workflow(self.saved_plan, loaded.workflow)
         return loaded
 
-    def make_plan(self, resources: Sequence[Resource], clients: Clients, stop: Stop) -> Plan:
+    def make_plan(self, resources: Sequence[Resource], clients: Clients, cancellation: Cancellation) -> Plan:
         """Observe AWS and compare. Raises `Problem`, also when AWS differs from what the saved plan observed."""
-        plan = make_plan(resources, clients, stop)
+        plan = make_plan(resources, clients, cancellation)
         if self.saved_plan is not None:
-            refuse_other_world(self.saved_plan, plan, Account(clients.account, clients.region))
+            refuse_changed_world(self.saved_plan, plan, AccountRegion(clients.account, clients.region))
         return plan
 
 
-def plan_json(plan: Plan, loaded: LoadedWorkflow, request: Request) -> str:
+def plan_json(plan: Plan, loaded: LoadedWorkflow, request: PlanRequest) -> str:
     """A plan as JSON text, for `--json` and `--out`."""
     clients = loaded.clients
-    data = document(plan, loaded.workflow, request, Account(clients.account, clients.region), loaded.warnings)
+    data = plan_document(
+        plan, loaded.workflow, request, AccountRegion(clients.account, clients.region), loaded.warnings
+    )
     return json.dumps(data, indent=2, ensure_ascii=False) + "\n"
 
 

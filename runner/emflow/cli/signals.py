@@ -1,6 +1,6 @@
 """Signals and time limits: Ctrl-C, a supervisor's signal or `--timeout` while a command talks to AWS.
 
-The first one asks the run to stop: it starts nothing new, completes what it is doing, and lists what it leaves
+The first one asks the run to cancellation: it starts nothing new, completes what it is doing, and lists what it leaves
 unfinished. The second one ends the process at once. In both cases the process is ended here and not by the
 interpreter, which would wait for threads that may be waiting for an address that never answers.
 
@@ -20,7 +20,7 @@ from typing import NoReturn
 
 import click
 
-from emflow.engine.cancellation import Interrupted, Stop
+from emflow.engine.cancellation import Cancellation, Interrupted
 from emflow_schema.signals import Signals
 
 REASONS = {
@@ -40,7 +40,7 @@ class SignalHandling:
     """
 
     def __init__(self, on_stop: Callable[[str], object], timeout: float | None = None, limit: str = "") -> None:
-        self.stop = Stop()
+        self.cancellation = Cancellation()
         self._on_stop = on_stop
         self._timeout = timeout
         self._limit = limit
@@ -65,12 +65,14 @@ class SignalHandling:
         try:
             yield
         finally:
-            self._prompting = self.stop.is_set()  # so that the thread does not count the same signal as a second one
+            self._prompting = (
+                self.cancellation.is_set()
+            )  # so that the thread does not count the same signal as a second one
 
     @property
     def by_ctrl_c(self) -> bool:
         """Whether the first signal was Ctrl-C."""
-        return self.stop.exit_code == 128 + signal.SIGINT
+        return self.cancellation.exit_code == 128 + signal.SIGINT
 
     def end(self, code: int) -> NoReturn:
         """End the process without waiting for its threads."""
@@ -80,7 +82,7 @@ class SignalHandling:
         if self._prompting:
             return
         why, code = self._reason(number)
-        if self.stop.ask(why, code):
+        if self.cancellation.request(why, code):
             self._on_stop(why)
         elif number != signal.SIGALRM:
             _end(code)
@@ -88,8 +90,8 @@ class SignalHandling:
     def _during_prompt(self, number: int, _: FrameType | None) -> None:
         if self._prompting:
             why, code = self._reason(number)
-            self.stop.ask(why, code)
-            raise Interrupted(self.stop, mend="Nothing was changed.")
+            self.cancellation.request(why, code)
+            raise Interrupted(self.cancellation, mend="Nothing was changed.")
 
     def _reason(self, number: int) -> tuple[str, int]:
         if number == signal.SIGALRM:

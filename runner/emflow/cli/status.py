@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from rich.text import Text
 
-    from emflow.engine.cancellation import Stop
+    from emflow.engine.cancellation import Cancellation
     from emflow.resources.status import Status
     from emflow.resources.status_queries import DeviceDeployment, DeviceStatus
 
@@ -59,11 +59,11 @@ def status(
         clients = Clients(workflow.aws)
 
         def query() -> Status:
-            return read_status(workflow, clients, signals.stop)
+            return read_status(workflow, clients, signals.cancellation)
 
         try:
             if watch:
-                _watch(query, max(interval, 0.1), signals.stop, as_json=as_json)
+                _watch(query, max(interval, 0.1), signals.cancellation, as_json=as_json)
             found = query()
         except Interrupted:
             if watch and signals.by_ctrl_c:
@@ -77,11 +77,11 @@ def status(
         raise click.exceptions.Exit(EXIT_TROUBLE)
 
 
-def _watch(query: Callable[[], Status], interval: float, stop: Stop, *, as_json: bool) -> None:
+def _watch(query: Callable[[], Status], interval: float, cancellation: Cancellation, *, as_json: bool) -> None:
     """Query and print until a signal, which raises `Interrupted`."""
     from rich.live import Live
 
-    from emflow.engine.cancellation import Interrupted, Stopped
+    from emflow.engine.cancellation import Cancelled, Interrupted
 
     console = _console()
     live = Live(console=console, auto_refresh=False, screen=False) if console.is_terminal and not as_json else None
@@ -101,9 +101,9 @@ def _watch(query: Callable[[], Status], interval: float, stop: Stop, *, as_json:
                     console.print(as_text(found), soft_wrap=True)
                 printed = without_time
             try:
-                stop.pause(interval)
-            except Stopped:
-                raise Interrupted(stop, mend="") from None
+                cancellation.pause(interval)
+            except Cancelled:
+                raise Interrupted(cancellation, mend="") from None
             if _reader_closed(sys.stdout.fileno()):  # a write would notice it, but only after the next change
                 raise BrokenPipeError
 
@@ -117,10 +117,10 @@ def _reader_closed(descriptor: int) -> bool:
 
 def as_data(status: Status) -> dict[str, Any]:
     """A status as JSON data, as `status.schema.json` describes it."""
-    from emflow.engine.saved_plan import plain
+    from emflow.engine.saved_plan import to_json_data
     from emflow.workflow.redaction import masked
 
-    data: dict[str, Any] = masked(plain(status))
+    data: dict[str, Any] = masked(to_json_data(status))
     data["well"] = status.well
     for device, each in zip(data["devices"], status.devices, strict=True):
         device["well"] = each.well

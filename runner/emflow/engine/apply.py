@@ -12,14 +12,26 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from emflow.engine.cancellation import Interrupted, Stop, Stopped
+from emflow.engine.cancellation import Cancellation, Cancelled, Interrupted
 from emflow.engine.clients import Clients
 from emflow.engine.errors import AWS_ERRORS
-from emflow.engine.events import Done, Emit, Event, Failed, Left, Planned, Skipped, Started, Waiting, Warned, ignore
+from emflow.engine.events import (
+    Done,
+    Emit,
+    Event,
+    Failed,
+    Left,
+    Planned,
+    Skipped,
+    Started,
+    Waiting,
+    Warned,
+    ignore_events,
+)
 from emflow.engine.lock import Lock
 from emflow.engine.plan import Plan, Step, make_plan
 from emflow.engine.resource import LATER, Action, Inputs, Outputs
-from emflow.engine.scheduler import problem_of, sorter, through
+from emflow.engine.scheduler import run_graph, to_problem, topological_sorter
 from emflow.problems import Problem
 
 # Between agreeing to a plan and making it true: the lock, and a second look at the world.
@@ -32,7 +44,7 @@ from emflow.problems import Problem
 
 
 def secure(
-    plan: Plan, clients: Clients, lock: Lock, make: Callable[[str], bool], stop: Stop | None = None
+    plan: Plan, clients: Clients, lock: Lock, make: Callable[[str], bool], cancellation: Cancellation | None = None
 ) -> Plan | None:
     """Take the lock, and look again: the plan as it is now, None when `make` failed; `plan` itself without a lock.
 
@@ -43,7 +55,7 @@ def secure(
 
     Raises:
         Problem: somebody else holds the lock, or something else would have to be done now than was agreed to.
-        Interrupted: `stop` was asked for.
+        Interrupted: `cancellation` was asked for.
     """
     agreed = {step.resource.id: step for step in plan.steps}
     if not lock.acquire():
@@ -54,7 +66,7 @@ def secure(
             return None
         if not lock.acquire():
             raise Problem(f"there is no place for the lock, although {lock.needs} is there", mend="Run it again.")
-    now = make_plan([step.resource for step in plan.steps], clients, stop)
+    now = make_plan([step.resource for step in plan.steps], clients, cancellation)
     moved = [step for step in now.changes if not _within(step, agreed[step.resource.id])]
     if moved:
         raise Problem(
@@ -66,7 +78,7 @@ def secure(
 
 def _within(now: Step, agreed: Step) -> bool:
     """Whether what is to be done now is part of what was agreed to: something of it may be done, or a job be over."""
-    if now.diff.wanted and now.diff.wanted != agreed.diff.wanted:
+    if now.diff.parameters and now.diff.parameters != agreed.diff.parameters:
         return False
     known = {change.field: change.new for change in agreed.diff.changes}
     return all(
@@ -76,7 +88,7 @@ def _within(now: Step, agreed: Step) -> bool:
 
 
 @dataclass(frozen=True)
-class Applied:
+class ApplyResult:
     """A plan that has become true. `actions`: what was done to each resource; `seconds`: how long all of it took."""
 
     actions: dict[str, Action]
@@ -98,13 +110,13 @@ class Applied:
         return f"Applied: {', '.join(parts)} in {self.seconds:.1f} s"
 
 
-class Telling:
-    """A `Run` for one resource: what it says becomes events. Whoever waits under a lock stops when it is lost."""
+class ResourceRun:
+    """A `RunContext` of one resource: reports become events. A wait under a lock ends when the lock is lost."""
 
-    def __init__(self, resource: str, emit: Emit, stop: threading.Event, lock: Lock | None = None) -> None:
+    def __init__(self, resource: str, emit: Emit, cancellation: threading.Event, lock: Lock | None = None) -> None:
         self._resource = resource
         self._emit = emit
-        self._stop = stop
+        self._stop = cancellation
         self._lock = lock
         self.state = ""
 
@@ -114,15 +126,19 @@ class Telling:
 
     def pause(self, seconds: float) -> None:
         if self._stop.wait(seconds):
-            raise Stopped
+            raise Cancelled
         if self._lock:
             # What was waited for may be followed by a change.
             self._lock.check()
 
 
 def apply_plan(
-    plan: Plan, clients: Clients, emit: Emit = ignore, stop: Stop | None = None, lock: Lock | None = None
-) -> Applied:
+    plan: Plan,
+    clients: Clients,
+    emit: Emit = ignore_events,
+    cancellation: Cancellation | None = None,
+    lock: Lock | None = None,
+) -> ApplyResult:
     """Make the changes of a plan. Events come from several threads, but one at a time.
 
     Args:
@@ -132,31 +148,33 @@ def apply_plan(
     Raises:
         Problem: the first thing that failed; what was under way has been finished, nothing else was begun. Or somebody
             else holds the lock, or has changed what was planned from.
-        Interrupted: `stop` was asked for before everything was done.
+        Interrupted: `cancellation` was asked for before everything was done.
     """
     if lock is None:
-        return _apply_plan(plan, clients, emit, stop, None)
+        return _apply_plan(plan, clients, emit, cancellation, None)
     with lock:
         if not plan.changes:
             lock.sweep()
-        return _apply_plan(plan, clients, emit, stop, lock)
+        return _apply_plan(plan, clients, emit, cancellation, lock)
 
 
-def _apply_plan(plan: Plan, clients: Clients, emit: Emit, stop: Stop | None, lock: Lock | None) -> Applied:
+def _apply_plan(
+    plan: Plan, clients: Clients, emit: Emit, cancellation: Cancellation | None, lock: Lock | None
+) -> ApplyResult:
     started = time.monotonic()
-    work = _Work(plan, clients, one_at_a_time(emit), stop or Stop(), lock)
+    work = _ApplyRun(plan, clients, one_at_a_time(emit), cancellation or Cancellation(), lock)
     work.emit(Planned(plan))
     begun: set[str] = set()
     if lock is None or not plan.changes or work.secure(plan, lock):
-        begun = through(sorter(step.resource for step in plan.steps), work.do, work.stop)
+        begun = run_graph(topological_sorter(step.resource for step in plan.steps), work.do, work.cancellation)
     undone = tuple(step.resource.id for step in plan.changes if step.resource.id not in begun)
-    if stop is not None and stop.is_set() and (undone or work.left):
-        raise Interrupted(stop, left=work.left, undone=undone, failed=tuple(work.failures))
+    if cancellation is not None and cancellation.is_set() and (undone or work.left):
+        raise Interrupted(cancellation, left=work.left, undone=undone, failed=tuple(work.failures))
     if work.failures:
         for name in undone:
             work.emit(Skipped(name, work.in_the_way_of(name)))
         raise next(iter(work.failures.values()))
-    return Applied(work.actions, work.outputs, time.monotonic() - started)
+    return ApplyResult(work.actions, work.outputs, time.monotonic() - started)
 
 
 def one_at_a_time(emit: Emit) -> Emit:
@@ -170,15 +188,15 @@ def one_at_a_time(emit: Emit) -> Emit:
     return locked
 
 
-class _Work:
+class _ApplyRun:
     """One run of a plan; `do` is called from several threads, for different resources."""
 
-    def __init__(self, plan: Plan, clients: Clients, emit: Emit, stop: Stop, lock: Lock | None) -> None:
+    def __init__(self, plan: Plan, clients: Clients, emit: Emit, cancellation: Cancellation, lock: Lock | None) -> None:
         self._steps = {step.resource.id: step for step in plan.steps}
         self._clients = clients
         self._lock = lock
         self.emit = emit
-        self.stop = stop
+        self.cancellation = cancellation
         self.outputs = plan.outputs
         self.actions: dict[str, Action] = {}
         self.failures: dict[str, Problem] = {}
@@ -187,10 +205,10 @@ class _Work:
     def secure(self, plan: Plan, lock: Lock) -> bool:
         """Take the lock, and go on with the plan as it is under it; False when its place could not be made."""
         try:
-            now = secure(plan, self._clients, lock, self.do, self.stop)
+            now = secure(plan, self._clients, lock, self.do, self.cancellation)
         except Interrupted:
             undone = tuple(step.resource.id for step in plan.changes if step.resource.id not in self.actions)
-            raise Interrupted(self.stop, undone=undone) from None
+            raise Interrupted(self.cancellation, undone=undone) from None
         if now is None:
             return False
         if now is plan:
@@ -204,15 +222,15 @@ class _Work:
         """Apply one resource if it has to change; False when that failed."""
         step = self._steps[name]
         started = time.monotonic()
-        run = Telling(name, self.emit, self.stop, self._lock)
+        run = ResourceRun(name, self.emit, self.cancellation, self._lock)
         try:
             action = self._apply(step, run)
-        except Stopped:
+        except Cancelled:
             self.left[name] = run.state
             self.emit(Left(name, run.state, time.monotonic() - started))
             return False
         except (Problem, *AWS_ERRORS) as error:
-            problem = problem_of(error)
+            problem = to_problem(error)
             self.failures[name] = problem
             self.emit(Failed(name, problem))
             return False
@@ -221,7 +239,7 @@ class _Work:
             self.emit(Done(name, action, time.monotonic() - started))
         return True
 
-    def _apply(self, step: Step, run: Telling) -> Action | None:
+    def _apply(self, step: Step, run: ResourceRun) -> Action | None:
         """Apply one resource and say what was done to it; None when nothing was ever to be done."""
         resource = step.resource
         inputs = Inputs(self.outputs)

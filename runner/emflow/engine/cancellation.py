@@ -1,8 +1,8 @@
 """Asking a run to stop: by Ctrl-C, by a supervisor, or because its time is over.
 
-A run that is asked to stop begins nothing new. What it is doing is brought to an end, what it only waits for is left:
-jobs go on in AWS, and the next run finds them. So `Stop` is an event that every pause watches, and a future that the
-main thread can wait for beside the work of others.
+A cancelled run begins nothing new. It finishes the call that it is making, and stops waiting for jobs: they go on in
+AWS, and the next run finds them. `Cancellation` is an event that every pause watches, and a future that the main thread
+can wait for together with the work of others.
 """
 
 from __future__ import annotations
@@ -14,36 +14,36 @@ from concurrent.futures import Future
 from emflow.problems import Problem
 
 
-class Stopped(Exception):
+class Cancelled(Exception):
     """The whole run is being stopped, so this part of it ends where it is."""
 
 
-class Stop(threading.Event):
+class Cancellation(threading.Event):
     """Asked for once, seen by all threads.
 
-    `why`: in words, such as `interrupted by Ctrl-C`; `exit_code`: what the process should end with.
+    `reason`: in words, such as `interrupted by Ctrl-C`; `exit_code`: what the process should end with.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.why = "interrupted"
+        self.reason = "interrupted"
         self.exit_code = 1
-        self.asked: Future[None] = Future()
+        self.requested: Future[None] = Future()
         self._first = threading.Lock()
 
-    def ask(self, why: str, exit_code: int) -> bool:
+    def request(self, reason: str, exit_code: int) -> bool:
         """Ask to stop; False when somebody has asked before."""
         with self._first:
             if self.is_set():
                 return False
-            self.why, self.exit_code = why, exit_code
+            self.reason, self.exit_code = reason, exit_code
             self.set()
         return True
 
     def set(self) -> None:
         super().set()
-        if not self.asked.done():
-            self.asked.set_result(None)
+        if not self.requested.done():
+            self.requested.set_result(None)
 
     def pause(self, seconds: float) -> None:
         """Let time pass.
@@ -52,7 +52,7 @@ class Stop(threading.Event):
             Stopped: the run is being stopped.
         """
         if self.wait(seconds):
-            raise Stopped
+            raise Cancelled
 
 
 class Interrupted(Problem):
@@ -67,7 +67,7 @@ class Interrupted(Problem):
 
     def __init__(
         self,
-        stop: Stop,
+        cancellation: Cancellation,
         *,
         left: Mapping[str, str] | None = None,
         halfway: Mapping[str, str] | None = None,
@@ -79,7 +79,7 @@ class Interrupted(Problem):
         self.halfway = dict(halfway or {})
         self.undone = tuple(undone)
         self.failed = tuple(failed)
-        lines = [stop.why]
+        lines = [cancellation.reason]
         if self.left:
             lines.append(f"  in flight, and going on in AWS: {_states(self.left)}")
         if self.halfway:
@@ -89,7 +89,7 @@ class Interrupted(Problem):
         if self.undone:
             lines.append(f"  not begun: {', '.join(self.undone)}")
         super().__init__("\n".join(lines), mend=mend)
-        self.exit_code = stop.exit_code
+        self.exit_code = cancellation.exit_code
 
 
 def _states(resources: Mapping[str, str]) -> str:

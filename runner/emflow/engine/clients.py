@@ -24,7 +24,7 @@ from botocore.parsers import ResponseParserError
 
 from emflow import __version__
 from emflow.engine.call_log import log_calls
-from emflow.engine.errors import as_problem, name_calls, unlike_aws
+from emflow.engine.errors import as_problem, name_calls, not_an_aws_answer
 from emflow.problems import Problem
 from emflow.workflow.aws_regions import partition_of
 from emflow.workflow.model import Aws
@@ -105,7 +105,7 @@ class Clients:
             except (BotoCoreError, ClientError) as error:
                 self._account = as_problem(error)
             except (KeyError, ResponseParserError) as error:  # any page of the web, with whatever status
-                self._account = unlike_aws(error)
+                self._account = not_an_aws_answer(error)
             except Problem as problem:
                 self._account = problem
         if isinstance(self._account, Problem):
@@ -114,7 +114,7 @@ class Clients:
 
     def _ask_account(self, attempts: int) -> str:
         try:
-            return str(self._make("sts", attempts).get_caller_identity()["Account"])
+            return str(self._make("sts", attempts).get_caller_identity()["AccountRegion"])
         except ClientError as error:
             # Whoever gets an answer is connected and signed in: then patience is worth it.
             if attempts < ATTEMPTS and (error.response["ResponseMetadata"].get("RetryAttempts") or 0) > 0:

@@ -45,44 +45,57 @@ def _call(error: Exception) -> str:
     return str(getattr(error, "aws_call", ""))
 
 
-def code(error: aws.ClientError) -> str:
+def error_code(error: aws.ClientError) -> str:
     """AWS's error code, such as `ResourceNotFoundException`."""
     found: str = error.response.get("Error", {}).get("Code", "")
     return found
 
 
-def message(error: aws.ClientError) -> str:
+def error_message(error: aws.ClientError) -> str:
     """AWS's own words."""
     found: str = error.response.get("Error", {}).get("Message", "")
     return found
 
 
-def status(error: aws.ClientError) -> int:
+def http_status(error: aws.ClientError) -> int:
     """The HTTP status of the answer; 0 where there is none."""
     found: int = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     return found
 
 
-def missing(error: aws.ClientError) -> bool:
+def is_missing(error: aws.ClientError) -> bool:
     """Whether AWS says that what was asked for does not exist."""
-    if code(error) in {"ResourceNotFoundException", "ResourceNotFound", "NoSuchEntity", "NoSuchKey", "NoSuchBucket"}:
+    if error_code(error) in {
+        "ResourceNotFoundException",
+        "ResourceNotFound",
+        "NoSuchEntity",
+        "NoSuchKey",
+        "NoSuchBucket",
+    }:
         return True
     # S3's Head answers without any code; SageMaker has a ValidationException for what it looked for in vain.
-    return status(error) == 404 or (code(error) == "ValidationException" and _sought_in_vain(error))
+    return http_status(error) == 404 or (error_code(error) == "ValidationException" and _says_not_found(error))
 
 
-LOOKS = ("Describe", "List", "Get", "Delete", "Deregister")
+LOOKUP_PREFIXES = ("Describe", "List", "Get", "Delete", "Deregister")
 """How the operations begin that are about one thing: only there is "could not find" about the thing itself."""
 
-IN_VAIN = ("no devicefleet with name", "no device with name", "could not find", "requested resource not found")
+NOT_FOUND_PHRASES = (
+    "no devicefleet with name",
+    "no device with name",
+    "could not find",
+    "requested resource not found",
+)
 
 
-def _sought_in_vain(error: aws.ClientError) -> bool:
-    words = message(error).lower()
-    return "not exist" in words or (error.operation_name.startswith(LOOKS) and any(each in words for each in IN_VAIN))
+def _says_not_found(error: aws.ClientError) -> bool:
+    words = error_message(error).lower()
+    return "not exist" in words or (
+        error.operation_name.startswith(LOOKUP_PREFIXES) and any(each in words for each in NOT_FOUND_PHRASES)
+    )
 
 
-def unlike_aws(error: Exception) -> Problem:
+def not_an_aws_answer(error: Exception) -> Problem:
     """For an answer that nobody can read, or an address that is none."""
     what = f"this endpoint does not answer like AWS: {' '.join(str(error).split())[:200]}"
     return Problem(what, where=_call(error), mend="Check AWS_ENDPOINT_URL, and what listens there.")
@@ -94,7 +107,7 @@ def as_problem(error: AwsError) -> Problem:
     if isinstance(error, aws.ClientError):
         return _answered(error, where)
     if isinstance(error, ResponseParserError):
-        return unlike_aws(error)
+        return not_an_aws_answer(error)
     match error:
         case aws.NoCredentialsError():
             what, mend = "no AWS credentials found", _CREDENTIALS
@@ -122,16 +135,16 @@ _CREDENTIALS = (
 
 
 def _answered(error: aws.ClientError, where: str) -> Problem:
-    what = f"{message(error) or 'no reason given'} ({code(error)})"
-    if status(error) >= 500 and code(error) in {"", "Unknown", str(status(error))}:
+    what = f"{error_message(error) or 'no reason given'} ({error_code(error)})"
+    if http_status(error) >= 500 and error_code(error) in {"", "Unknown", str(http_status(error))}:
         # Not the service itself spoke, but what stands before it: then there is only the status to tell.
         about: dict[str, Any] = {**error.response["ResponseMetadata"]}
         return Problem(
-            f"HTTP {status(error)} from {about.get('Endpoint', 'AWS')}",
+            f"HTTP {http_status(error)} from {about.get('Endpoint', 'AWS')}",
             where=where,
             mend="The service is out of order, for longer than we retried. Run it again: it goes on where it was.",
         )
-    match code(error):
+    match error_code(error):
         case "AccessDenied" | "AccessDeniedException" | "UnauthorizedOperation" | "Forbidden" | "403":
             mend = f"Allow {where} to the user or role that runs emflow."
         case "ExpiredToken" | "ExpiredTokenException" | "RequestExpired":

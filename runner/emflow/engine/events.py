@@ -116,7 +116,7 @@ Event = Warned | Planned | Started | Waiting | Done | Failed | Skipped | Stoppin
 Emit = Callable[[Event], None]
 
 
-def ignore(_: Event) -> None:
+def ignore_events(_: Event) -> None:
     """For whoever does not want to hear of it."""
 
 
@@ -128,7 +128,7 @@ REMOVE = "remove"
 """What `Started` and `Done` without an action are about."""
 
 
-def as_json(event: Event, at: datetime) -> dict[str, Any]:
+def event_as_json(event: Event, at: datetime) -> dict[str, Any]:
     """An event that happened at a time, as JSON data without any password."""
     time = at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     facts: dict[str, Any] = masked(_facts(event))

@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from emflow.engine.cancellation import Interrupted, Stop, Stopped
+from emflow.engine.cancellation import Cancellation, Cancelled, Interrupted
 from emflow.engine.clients import Clients
 from emflow.engine.plan_text import tree
 from emflow.engine.resource import Action, Diff, Inputs, Observed, Outputs, Resource
-from emflow.engine.scheduler import each, ordered
+from emflow.engine.scheduler import in_dependency_order, run_parallel
 from emflow.problems import Problem
 
 
@@ -34,7 +34,7 @@ class Plan:
         return tuple(step for step in self.steps if step.diff.action is not Action.NONE)
 
     @property
-    def told(self) -> tuple[Step, ...]:
+    def reported_steps(self) -> tuple[Step, ...]:
         """The steps that people are told of: what is not there and is not wanted either is none of them."""
         return tuple(step for step in self.steps if step.observed is not None or step.diff.action is not Action.NONE)
 
@@ -45,7 +45,7 @@ class Plan:
 
     def summary(self) -> str:
         """`Plan: 12 to create, 0 to change, 0 to replace, 0 unchanged`; where there is any, also what is to remove."""
-        count = Counter(step.diff.action for step in self.told)
+        count = Counter(step.diff.action for step in self.reported_steps)
         removed = f"{count[Action.REMOVE]} to remove, " if count[Action.REMOVE] else ""
         return (
             f"Plan: {count[Action.CREATE]} to create, {count[Action.UPDATE]} to change, "
@@ -62,7 +62,7 @@ class Plan:
         return "\n".join([*lines, self.summary()])
 
 
-def make_plan(resources: Iterable[Resource], clients: Clients, stop: Stop | None = None) -> Plan:
+def make_plan(resources: Iterable[Resource], clients: Clients, cancellation: Cancellation | None = None) -> Plan:
     """Look at AWS and compare.
 
     Args:
@@ -70,18 +70,18 @@ def make_plan(resources: Iterable[Resource], clients: Clients, stop: Stop | None
 
     Raises:
         Problem: something could not be read, or cannot be done. All that went wrong is in it.
-        Interrupted: `stop` was asked for.
+        Interrupted: `cancellation` was asked for.
     """
-    order = ordered(resources)
+    order = in_dependency_order(resources)
     observed: dict[str, Observed | None] = {}
 
     def observe(resource: Resource) -> None:
         observed[resource.id] = resource.observe(clients)
 
     try:
-        refuse(each(observe, order, stop))
-    except Stopped:
-        raise Interrupted(stop or Stop(), mend="Nothing was changed.") from None
+        raise_problems(run_parallel(observe, order, cancellation))
+    except Cancelled:
+        raise Interrupted(cancellation or Cancellation(), mend="Nothing was changed.") from None
     return compare(order, observed)
 
 
@@ -98,11 +98,11 @@ def compare(order: Iterable[Resource], observed: dict[str, Observed | None]) -> 
             continue
         outputs[resource.id] = diff.outputs
         steps.append(Step(resource, observed[resource.id], diff))
-    refuse(problems)
+    raise_problems(problems)
     return Plan(tuple(steps))
 
 
-def refuse(problems: list[Problem]) -> None:
+def raise_problems(problems: list[Problem]) -> None:
     """Raise what went wrong, if anything did, as one problem."""
     match problems:
         case []:

@@ -36,7 +36,7 @@ def tree(steps: Iterable[tuple[str, str, Diff]], *, details: bool = False) -> It
     width = max((len(name) for name, _, _ in shown_steps), default=0)
     rooms: dict[str, list[tuple[str, str, Diff]]] = {}
     for step in shown_steps:
-        rooms.setdefault(room(step[0]), []).append(step)
+        rooms.setdefault(group_of(step[0]), []).append(step)
     for name, members in rooms.items():
         yield name
         for resource, called, diff in members:
@@ -45,7 +45,7 @@ def tree(steps: Iterable[tuple[str, str, Diff]], *, details: bool = False) -> It
             yield from (f"      {printable(note)}" for note in diff.notes)
 
 
-def room(resource: str) -> str:
+def group_of(resource: str) -> str:
     """The part of an id before the slash."""
     return resource.partition("/")[0]
 

@@ -79,14 +79,14 @@ class Diff:
         outputs: what the resource gives to others, as far as it is known before it is applied; everything of it when
             nothing has to change.
         notes: what people should know although nothing is done about it.
-        wanted: what `apply` needs beyond the changes, in the resource's own vocabulary.
+        parameters: what `apply` needs beyond the changes, in the resource's own vocabulary.
     """
 
     action: Action
     changes: tuple[Change, ...] = ()
     outputs: Outputs = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-    wanted: Mapping[str, Any] = field(default_factory=dict)
+    parameters: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def between(
@@ -108,7 +108,7 @@ class Diff:
         return cls(action, changes, outputs or {}, notes)
 
 
-class Run(Protocol):
+class RunContext(Protocol):
     """What a resource may do while it is being applied, besides calling AWS."""
 
     def waiting(self, state: str, reason: str = "") -> None:
@@ -122,7 +122,7 @@ DETAILS = "details"
 """In what is observed of several things at once: lines for people that say what each of them is."""
 
 
-class Known(Protocol):
+class Observable(Protocol):
     """One thing, or several of a kind, in AWS: how it is called, and what AWS has of it."""
 
     @property
@@ -141,7 +141,7 @@ class Known(Protocol):
         """What AWS has, in the resource's own vocabulary; None if there is nothing. Reads only."""
 
 
-class Resource(Known, Protocol):
+class Resource(Observable, Protocol):
     """What a workflow wants to be there, or, of what it once wanted, to be gone."""
 
     def diff(self, observed: Observed | None, inputs: Inputs) -> Diff:
@@ -151,11 +151,11 @@ class Resource(Known, Protocol):
             Problem: it cannot be done, or not without the user's word.
         """
 
-    def apply(self, clients: Clients, diff: Diff, inputs: Inputs, run: Run) -> Outputs:
+    def apply(self, clients: Clients, diff: Diff, inputs: Inputs, run: RunContext) -> Outputs:
         """Make exactly the changes of `diff`. Safe to call again after a crash."""
 
 
-class Removable(Known, Protocol):
+class Removable(Observable, Protocol):
     """What `destroy` may take down."""
 
     def kept(self, observed: Observed, *, delete_data: bool) -> str | None:
@@ -164,5 +164,5 @@ class Removable(Known, Protocol):
         An `InUse` holds what it needs, too.
         """
 
-    def delete(self, clients: Clients, run: Run) -> None:
+    def delete(self, clients: Clients, run: RunContext) -> None:
         """Remove it. Nothing to do is success."""

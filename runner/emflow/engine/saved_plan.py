@@ -81,7 +81,7 @@ PLANNED: Mapping[str, str] = {
 }
 
 
-def moved(name: str, before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> list[str]:
+def differences(name: str, before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> list[str]:
     """What is different about one resource, a line each. Both as they are in a plan's document."""
     if before is None:
         return [f"{name}: was not part of it"]
@@ -120,7 +120,7 @@ BETWEEN_ANSWERS = "ResponseMetadata"
 
 
 @dataclass(frozen=True)
-class Request:
+class PlanRequest:
     """What was asked for, so that an apply of the plan asks for the same.
 
     Args:
@@ -135,19 +135,19 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Account:
+class AccountRegion:
     """Whose AWS it is about."""
 
     account: str
     region: str
 
 
-def document(
-    plan: Plan, workflow: Workflow, request: Request, aws: Account, warnings: Sequence[Finding] = ()
+def plan_document(
+    plan: Plan, workflow: Workflow, request: PlanRequest, aws: AccountRegion, warnings: Sequence[Finding] = ()
 ) -> dict[str, Any]:
     """The plan as JSON data, as `plan.schema.json` describes it. `warnings` are those of the workflow."""
     parts = workflow_parts(workflow)
-    resources = [_resource(step) for step in plan.told]
+    resources = [_resource(step) for step in plan.reported_steps]
     counts = {word: sum(each["action"] == word for each in resources) for word in WORDS.values()}
     return {
         "format": FORMAT,
@@ -184,8 +184,8 @@ def _resource(step: Step) -> dict[str, Any]:
 def _change(change: Change) -> dict[str, Any]:
     return {
         "field": change.field,
-        "old": masked(plain(change.old)),
-        "new": masked(plain(change.new)),
+        "old": masked(to_json_data(change.old)),
+        "new": masked(to_json_data(change.new)),
         "known_after_apply": _later(change.new),
     }
 
@@ -203,7 +203,7 @@ def _later(value: Any) -> bool:
             return False
 
 
-def read(path: Path) -> dict[str, Any] | None:
+def read_plan(path: Path) -> dict[str, Any] | None:
     """The plan in a file; None when the file is something else, such as a workflow.
 
     Raises:
@@ -248,7 +248,7 @@ def _validate(found: dict[str, Any], path: Path) -> None:
         raise UsageProblem(f"this is no whole plan: {error.json_path}: {error.message}", where=str(path), mend=MEND)
 
 
-def request_of(planned: Mapping[str, Any], given: Mapping[str, str]) -> Request:
+def request_from_plan(planned: Mapping[str, Any], given: Mapping[str, str]) -> PlanRequest:
     """What was asked for when the plan was made. `given`: variables that the plan does not carry.
 
     Raises:
@@ -266,10 +266,10 @@ def request_of(planned: Mapping[str, Any], given: Mapping[str, str]) -> Request:
         raise UsageProblem(
             f"{', '.join(extra)} was settled when the plan was made", where="--var", mend="Leave it out, or plan again."
         )
-    return Request(planned["workflow"]["file"], {**carried, **given}, planned["options"])
+    return PlanRequest(planned["workflow"]["file"], {**carried, **given}, planned["options"])
 
 
-def refuse_other_workflow(planned: Mapping[str, Any], workflow: Workflow) -> None:
+def refuse_changed_workflow(planned: Mapping[str, Any], workflow: Workflow) -> None:
     """See that the workflow says what it said when the plan was made.
 
     Raises:
@@ -285,7 +285,7 @@ def refuse_other_workflow(planned: Mapping[str, Any], workflow: Workflow) -> Non
         )
 
 
-def refuse_other_world(planned: Mapping[str, Any], now: Plan, aws: Account) -> None:
+def refuse_changed_world(planned: Mapping[str, Any], now: Plan, aws: AccountRegion) -> None:
     """See that AWS is as it was when the plan was made, and that the same would be done.
 
     Raises:
@@ -298,8 +298,8 @@ def refuse_other_world(planned: Mapping[str, Any], now: Plan, aws: Account) -> N
             mend="Sign in there, or plan again here.",
         )
     before = {each["id"]: each for each in planned["resources"]}
-    present = {step.resource.id: _resource(step) for step in now.told}
-    lines = [line for name, each in present.items() for line in moved(name, before.get(name), each)]
+    present = {step.resource.id: _resource(step) for step in now.reported_steps}
+    lines = [line for name, each in present.items() for line in differences(name, before.get(name), each)]
     lines += [f"{name}: no longer part of it" for name in before if name not in present]
     if lines:
         told = "\n".join(f"  {line}" for line in lines)
@@ -308,7 +308,7 @@ def refuse_other_world(planned: Mapping[str, Any], now: Plan, aws: Account) -> N
 
 def workflow_parts(workflow: Workflow) -> dict[str, str]:
     """Digests of the workflow's values after variables, by part: `aws.region`, `cloud.model`, `edge.streams`, …"""
-    values = plain(workflow)
+    values = to_json_data(workflow)
     # Where the file lies is not what it says; and what variables are used for stands where they are used.
     values = {key: value for key, value in values.items() if key not in {"folder", "vars"}}
     return {name: _digest(value) for name, value in _flat(values)}
@@ -316,7 +316,7 @@ def workflow_parts(workflow: Workflow) -> dict[str, str]:
 
 def observed_digests(observed: Mapping[str, Any]) -> dict[str, str]:
     """Digests of what AWS has of a resource, by field."""
-    return {name: _digest(value) for name, value in _flat(plain(observed))}
+    return {name: _digest(value) for name, value in _flat(to_json_data(observed))}
 
 
 def _flat(values: Mapping[str, Any]) -> list[tuple[str, Any]]:
@@ -330,17 +330,17 @@ def _flat(values: Mapping[str, Any]) -> list[tuple[str, Any]]:
     return pairs
 
 
-def plain(value: Any) -> Any:
+def to_json_data(value: Any) -> Any:
     """A value of a resource's vocabulary as JSON data."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {each.name: plain(getattr(value, each.name)) for each in dataclasses.fields(value)}
+        return {each.name: to_json_data(getattr(value, each.name)) for each in dataclasses.fields(value)}
     match value:
         case Mapping():
-            return {str(key): plain(item) for key, item in value.items() if key != BETWEEN_ANSWERS}
+            return {str(key): to_json_data(item) for key, item in value.items() if key != BETWEEN_ANSWERS}
         case list() | tuple():
-            return [plain(item) for item in value]
+            return [to_json_data(item) for item in value]
         case set() | frozenset():
-            return sorted((plain(item) for item in value), key=str)
+            return sorted((to_json_data(item) for item in value), key=str)
         case datetime():
             return value.astimezone(UTC).isoformat()
         case Enum():

@@ -8,15 +8,15 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from graphlib import CycleError, TopologicalSorter
 from typing import Any, TypeVar
 
-from emflow.engine.cancellation import Stop, Stopped
+from emflow.engine.cancellation import Cancellation, Cancelled
 from emflow.engine.errors import AWS_ERRORS, AwsError, as_problem
-from emflow.engine.resource import Known
+from emflow.engine.resource import Observable
 from emflow.problems import Problem
 
-NodeT = TypeVar("NodeT", bound=Known)
+NodeT = TypeVar("NodeT", bound=Observable)
 
 
-def sorter(resources: Iterable[Known]) -> TopologicalSorter[str]:
+def topological_sorter(resources: Iterable[Observable]) -> TopologicalSorter[str]:
     """A prepared sorter over the ids of the resources, for whoever works through them as they become ready.
 
     Raises:
@@ -32,10 +32,10 @@ def sorter(resources: Iterable[Known]) -> TopologicalSorter[str]:
     return order
 
 
-def ordered(resources: Iterable[NodeT]) -> list[NodeT]:
-    """The resources, each after everything that it needs, else as they came. Raises as `sorter` does."""
+def in_dependency_order(resources: Iterable[NodeT]) -> list[NodeT]:
+    """The resources, each after everything that it needs, else as they came. Raises as `topological_sorter` does."""
     resources = list(resources)
-    order = sorter(resources)
+    order = topological_sorter(resources)
     place = {resource.id: number for number, resource in enumerate(resources)}
     result: list[NodeT] = []
     while order.is_active():
@@ -45,7 +45,7 @@ def ordered(resources: Iterable[NodeT]) -> list[NodeT]:
     return result
 
 
-def only(resources: Iterable[NodeT], wanted: Iterable[str]) -> tuple[NodeT, ...]:
+def with_dependencies(resources: Iterable[NodeT], wanted: Iterable[str]) -> tuple[NodeT, ...]:
     """The resources with these ids, and all that they need, directly or not; as they came.
 
     Raises:
@@ -62,7 +62,7 @@ def only(resources: Iterable[NodeT], wanted: Iterable[str]) -> tuple[NodeT, ...]
     return tuple(resource for resource in resources if resource.id in kept)
 
 
-def _graph(resources: Iterable[Known]) -> Mapping[str, frozenset[str]]:
+def _graph(resources: Iterable[Observable]) -> Mapping[str, frozenset[str]]:
     graph: dict[str, frozenset[str]] = {}
     for resource in resources:
         if resource.id in graph:
@@ -77,8 +77,6 @@ def _graph(resources: Iterable[Known]) -> Mapping[str, frozenset[str]]:
 # Working side by side: a graph's resources, or several reads of one resource.
 
 
-__all__ = ["THREADS", "Stopped", "each", "problem_of", "through", "together"]
-
 T = TypeVar("T")
 THREADS = 24
 """Enough to begin all of a workflow at once, which hides the latency of AWS; few enough not to be throttled."""
@@ -87,7 +85,7 @@ READS = 16
 """How many reads of one resource are under way at once."""
 
 
-def together(reads: Mapping[str, Callable[[], T]]) -> dict[str, T]:
+def read_parallel(reads: Mapping[str, Callable[[], T]]) -> dict[str, T]:
     """Call several readers side by side, `READS` at a time; raises what the first of them in order raises."""
     if len(reads) < 2:
         return {name: read() for name, read in reads.items()}
@@ -96,19 +94,21 @@ def together(reads: Mapping[str, Callable[[], T]]) -> dict[str, T]:
         return {name: future.result() for name, future in running.items()}
 
 
-def each(work: Callable[[T], object], items: Iterable[T], stop: Stop | None = None) -> list[Problem]:
+def run_parallel(
+    work: Callable[[T], object], items: Iterable[T], cancellation: Cancellation | None = None
+) -> list[Problem]:
     """Do the same for every item, `THREADS` at a time; returns what went wrong, each problem once, in order.
 
-    Only for what may be left half-way, such as reads: once `stop` is asked for, nobody waits for what is under way. It
-    may be a call to an address that never answers.
+    Only for what may be left half-way, such as reads: once `cancellation` is requested, nobody waits for what is under
+    way. It may be a call to an address that never answers.
 
     Raises:
-        Stopped: `stop` was asked for first.
+        Stopped: `cancellation` was asked for first.
     """
     pool = ThreadPoolExecutor(THREADS, thread_name_prefix="each")
     try:
         futures = [pool.submit(work, item) for item in items]
-        _wait_all(futures, stop or Stop())
+        _wait_all(futures, cancellation or Cancellation())
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
         raise
@@ -118,21 +118,21 @@ def each(work: Callable[[T], object], items: Iterable[T], stop: Stop | None = No
         try:
             future.result()
         except (Problem, *AWS_ERRORS) as error:
-            problem = problem_of(error)
+            problem = to_problem(error)
             problems.setdefault(str(problem), problem)
     return list(problems.values())
 
 
-def _wait_all(futures: Iterable[Future[Any]], stop: Stop) -> None:
+def _wait_all(futures: Iterable[Future[Any]], cancellation: Cancellation) -> None:
     pending: set[Future[Any]] = set(futures)
     while pending:
-        finished, _ = wait({*pending, stop.asked}, return_when=FIRST_COMPLETED)
-        if stop.is_set():
-            raise Stopped
+        finished, _ = wait({*pending, cancellation.requested}, return_when=FIRST_COMPLETED)
+        if cancellation.is_set():
+            raise Cancelled
         pending -= finished
 
 
-def through(order: TopologicalSorter[str], work: Callable[[str], bool], stop: threading.Event) -> set[str]:
+def run_graph(order: TopologicalSorter[str], work: Callable[[str], bool], cancellation: threading.Event) -> set[str]:
     """Work through a prepared graph as parallel as it allows; returns the ids that were begun.
 
     Args:
@@ -147,7 +147,7 @@ def through(order: TopologicalSorter[str], work: Callable[[str], bool], stop: th
     with ThreadPoolExecutor(THREADS, thread_name_prefix="apply") as pool:
         try:
             while True:
-                if well and not stop.is_set():
+                if well and not cancellation.is_set():
                     for name in order.get_ready():
                         begun.add(name)
                         running[pool.submit(work, name)] = name
@@ -161,12 +161,12 @@ def through(order: TopologicalSorter[str], work: Callable[[str], bool], stop: th
                     else:
                         well = False
         except BaseException:
-            stop.set()
+            cancellation.set()
             for future in running:
                 future.cancel()
             raise
     return begun
 
 
-def problem_of(error: Problem | AwsError) -> Problem:
+def to_problem(error: Problem | AwsError) -> Problem:
     return error if isinstance(error, Problem) else as_problem(error)

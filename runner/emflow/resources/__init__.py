@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from emflow.resources.greengrass.rollout import wait_for_deployment
-from emflow.resources.registry import build, core_devices, removable
+from emflow.resources.registry import core_devices, desired_resources, removable_resources
 
-__all__ = ["build", "core_devices", "removable", "wait_for_deployment"]
+__all__ = ["core_devices", "desired_resources", "removable_resources", "wait_for_deployment"]

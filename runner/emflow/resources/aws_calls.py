@@ -8,8 +8,8 @@ from typing import TypeVar
 
 from botocore.exceptions import ClientError
 
-from emflow.engine.errors import code, message, missing
-from emflow.engine.resource import Run
+from emflow.engine.errors import error_code, error_message, is_missing
+from emflow.engine.resource import RunContext
 
 T = TypeVar("T")
 
@@ -20,7 +20,7 @@ IAM_PATIENCE = 120.0
 """Seconds. IAM is eventually consistent: a new role is known to SageMaker after some seconds, seldom after a minute."""
 
 
-def looks(run: Run, timeout: float) -> Iterator[float]:
+def poll(run: RunContext, timeout: float) -> Iterator[float]:
     """A round for each look, with pauses between them, until `timeout` seconds are over; gives the seconds so far."""
     started = time.monotonic()
     pause = FIRST
@@ -30,21 +30,21 @@ def looks(run: Run, timeout: float) -> Iterator[float]:
         pause = min(pause * 1.4, SLOWEST)
 
 
-def when_assumable(call: Callable[[], T], run: Run, patience: float = IAM_PATIENCE) -> T:
+def retry_until_assumable(call: Callable[[], T], run: RunContext, patience: float = IAM_PATIENCE) -> T:
     """Make a call that hands a role to SageMaker, again as long as SageMaker does not know the role yet.
 
     Raises:
         ClientError: it is refused for another reason, or for this one after `patience` seconds.
     """
     told = False
-    for _ in looks(run, patience):
+    for _ in poll(run, patience):
         try:
             return call()
         except ClientError as error:
-            if code(error) != "ValidationException" or "Could not assume role" not in message(error):
+            if error_code(error) != "ValidationException" or "Could not assume role" not in error_message(error):
                 raise
             if not told:
-                run.waiting("role not known yet", message(error))
+                run.waiting("role not known yet", error_message(error))
                 told = True
     return call()
 
@@ -52,11 +52,11 @@ def when_assumable(call: Callable[[], T], run: Run, patience: float = IAM_PATIEN
 # Reading AWS's answers where "there is none" is an answer too.
 
 
-def unless_missing(call: Callable[[], T]) -> T | None:
+def none_if_missing(call: Callable[[], T]) -> T | None:
     """What a call gives; None where AWS says that what it is about does not exist."""
     try:
         return call()
     except ClientError as error:
-        if missing(error):
+        if is_missing(error):
             return None
         raise

@@ -47,12 +47,12 @@ USER_TAGS_TAG = "emflow:tags"
 LONGEST_VALUE = 256
 """Characters of a tag's value."""
 
-NOT_OURS = "it was not made by this workflow"
+NOT_OWNED = "it was not made by this workflow"
 DATA = "data; --delete-data removes it"
 
 
 @dataclass(frozen=True)
-class Mark:
+class Ownership:
     """Says which part of which workflow made a thing. `user_tags` are the workflow's own."""
 
     workflow: str
@@ -71,31 +71,31 @@ class Mark:
 
     def tag_list(self, digest: str = "") -> list[dict[str, str]]:
         """For APIs that take a list."""
-        return listed(self.tags(digest))
+        return tags_as_list(self.tags(digest))
 
-    def is_on(self, tags: Mapping[str, str]) -> bool:
+    def owns(self, tags: Mapping[str, str]) -> bool:
         """Whether the workflow made the thing that has these tags."""
         return tags.get(WORKFLOW_TAG) == self.workflow
 
-    def over(self, tags: Mapping[str, str] | None) -> dict[str, str]:
+    def merged_with(self, tags: Mapping[str, str] | None) -> dict[str, str]:
         """The tags that a thing should have, which has these now; None if it does not exist yet.
 
         Somebody else's keeps its own. Ours keeps what others put beside, and loses what the workflow no longer says.
         """
         if tags is None:
             return self.tags()
-        if not self.is_on(tags):
+        if not self.owns(tags):
             return dict(tags)
         dropped = {*tags.get(USER_TAGS_TAG, "").split(" "), USER_TAGS_TAG} - self.tags().keys()
         return {**{key: value for key, value in tags.items() if key not in dropped}, **self.tags()}
 
 
-def listed(tags: Mapping[str, str]) -> list[dict[str, str]]:
+def tags_as_list(tags: Mapping[str, str]) -> list[dict[str, str]]:
     """A mapping of tags as a list, as most APIs want it."""
     return [{"Key": key, "Value": value} for key, value in tags.items()]
 
 
-def put_and_removed(change: Change) -> tuple[dict[str, str], list[str]]:
+def added_and_removed(change: Change) -> tuple[dict[str, str], list[str]]:
     """What a change of tags puts, and the keys that it removes."""
     old: Mapping[str, str] = change.old or {}
     new: Mapping[str, str] = change.new
@@ -112,12 +112,14 @@ def _keys(tags: Mapping[str, str]) -> str:
     return kept
 
 
-def by_key(tags: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+def tags_as_mapping(tags: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """A list of tags as a mapping; IoT may leave out the value."""
     return {tag["Key"]: tag.get("Value", "") for tag in tags}
 
 
-def refuse_foreign(what: str, mark: Mark, tags: Mapping[str, str], changes: Sequence[Change], *, adopted: bool) -> None:
+def refuse_unowned_change(
+    what: str, ownership: Ownership, tags: Mapping[str, str], changes: Sequence[Change], *, adopted: bool
+) -> None:
     """See that only what is ours is changed, or what the user gave us.
 
     Raises:
@@ -125,11 +127,11 @@ def refuse_foreign(what: str, mark: Mark, tags: Mapping[str, str], changes: Sequ
     """
     # What is known only after apply may turn out to be what is there: then there is nothing to refuse.
     fields = ", ".join(change.field for change in changes if change.new is not LATER)
-    if fields and not adopted and not mark.is_on(tags):
+    if fields and not adopted and not ownership.owns(tags):
         raise Problem(
-            f"{what} exists, {NOT_OURS}, and differs in: {fields}",
-            where=mark.resource,
-            mend=f"Choose another name in the workflow, or let emflow change it: --adopt {mark.resource}",
+            f"{what} exists, {NOT_OWNED}, and differs in: {fields}",
+            where=ownership.resource,
+            mend=f"Choose another name in the workflow, or let emflow change it: --adopt {ownership.resource}",
         )
 
 

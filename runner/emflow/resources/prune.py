@@ -17,10 +17,10 @@ from typing import Any, Protocol
 from botocore.exceptions import ClientError, ConnectTimeoutError, EndpointConnectionError
 
 from emflow.engine.clients import Clients
-from emflow.engine.errors import code, status
-from emflow.engine.resource import DETAILS, Action, Change, Diff, Inputs, Observed, Outputs, Run
-from emflow.engine.scheduler import together
-from emflow.resources.aws_calls import unless_missing
+from emflow.engine.errors import error_code, http_status
+from emflow.engine.resource import DETAILS, Action, Change, Diff, Inputs, Observed, Outputs, RunContext
+from emflow.engine.scheduler import read_parallel
+from emflow.resources.aws_calls import none_if_missing
 from emflow.resources.greengrass import component_version, revision
 from emflow.resources.iam.role import Role, RoleName
 from emflow.resources.iam.role_alias import RoleAlias
@@ -33,8 +33,8 @@ from emflow.resources.ownership import (
     RESULTS_BUCKET,
     ROLE_ALIAS,
     WORKFLOW_TAG,
-    Mark,
-    by_key,
+    Ownership,
+    tags_as_mapping,
 )
 from emflow.resources.s3.bucket import Bucket
 from emflow.resources.sagemaker.devices import Devices
@@ -69,7 +69,7 @@ class Kind(Protocol):
     def find(self, clients: Clients) -> Mapping[str, Left]:
         """What there is, by name."""
 
-    def remove(self, clients: Clients, name: str, run: Run) -> None:
+    def remove(self, clients: Clients, name: str, run: RunContext) -> None:
         """Remove one of them. Nothing to do is success."""
 
 
@@ -92,7 +92,7 @@ class Leftovers:
         except ClientError as error:
             if not cannot_look(error):
                 raise
-            return {"found": {}, "unseen": f"cannot be looked for: allow {self.kind.right} ({code(error)})"}
+            return {"found": {}, "unseen": f"cannot be looked for: allow {self.kind.right} ({error_code(error)})"}
         details = [f"{name}: {left.was}" for name, left in found.items() if left.kept is None]
         return {"found": dict(found), "unseen": "", DETAILS: details} if found else None
 
@@ -108,7 +108,7 @@ class Leftovers:
         changes = tuple(Change(name, left.was, None) for name, left in going.items())
         return Diff(Action.REMOVE if going else Action.NONE, changes, notes=tuple(notes))
 
-    def apply(self, clients: Clients, diff: Diff, inputs: Inputs, run: Run) -> Outputs:
+    def apply(self, clients: Clients, diff: Diff, inputs: Inputs, run: RunContext) -> Outputs:
         for change in diff.changes:
             run.pause(0)
             run.waiting("removing", change.field)
@@ -121,7 +121,7 @@ class Leftovers:
             return None if delete_data or not self.data else DATA
         return "; ".join(f"{name}: {left.kept}" for name, left in found.items()) or observed["unseen"]
 
-    def delete(self, clients: Clients, run: Run) -> None:
+    def delete(self, clients: Clients, run: RunContext) -> None:
         for name, left in self.kind.find(clients).items():
             if left.kept is None:
                 run.pause(0)
@@ -131,12 +131,14 @@ class Leftovers:
 
 def cannot_look(error: ClientError) -> bool:
     """Whether somebody may not, or an endpoint cannot, list what is tagged."""
-    return code(error) in REFUSED or status(error) == 501
+    return error_code(error) in REFUSED or http_status(error) == 501
 
 
-def tagged(clients: Clients, service: str, mark: Mark, resources: Sequence[str] = ()) -> dict[str, dict[str, str]]:
+def tagged(
+    clients: Clients, service: str, ownership: Ownership, resources: Sequence[str] = ()
+) -> dict[str, dict[str, str]]:
     """What carries the workflow's mark: ARN → tags. `resources`: for which parts of the workflow; none is all."""
-    filters = {WORKFLOW_TAG: [mark.workflow], **({RESOURCE_TAG: list(resources)} if resources else {})}
+    filters = {WORKFLOW_TAG: [ownership.workflow], **({RESOURCE_TAG: list(resources)} if resources else {})}
     return with_tags(clients, service, filters)
 
 
@@ -145,19 +147,24 @@ def with_tags(clients: Clients, service: str, tags: Mapping[str, Sequence[str]])
     filters: list[dict[str, Any]] = [{"Key": key, "Values": list(values)} for key, values in tags.items()]
     pages = clients("resourcegroupstaggingapi").get_paginator("get_resources")
     listed = pages.paginate(TagFilters=filters, ResourceTypeFilters=[service], ResourcesPerPage=100)
-    return {each["ResourceARN"]: by_key(each["Tags"]) for page in listed for each in page["ResourceTagMappingList"]}
+    return {
+        each["ResourceARN"]: tags_as_mapping(each["Tags"]) for page in listed for each in page["ResourceTagMappingList"]
+    }
 
 
-def used_by_others(clients: Clients, mark: Mark, names: Collection[str]) -> dict[str, str]:
+def used_by_others(clients: Clients, ownership: Ownership, names: Collection[str]) -> dict[str, str]:
     """Which of these components other workflows deploy, as far as they say so: name → workflow."""
     made = with_tags(clients, "greengrass", {revision.COMPONENTS_TAG: ()})
     targets = {
         tags[revision.TARGET_TAG]
         for tags in made.values()
-        if revision.TARGET_TAG in tags and not mark.is_on(tags) and revision.recorded(tags) & set(names)
+        if revision.TARGET_TAG in tags and not ownership.owns(tags) and revision.names_in_tags(tags) & set(names)
     }
-    found = together(
-        {each: partial(revision.others_put, clients, clients.arn("iot", each), mark) for each in sorted(targets)}
+    found = read_parallel(
+        {
+            each: partial(revision.components_of_others, clients, clients.arn("iot", each), ownership)
+            for each in sorted(targets)
+        }
     )
     return {name: workflow for put in found.values() for name, workflow in put.items() if name in names}
 
@@ -173,28 +180,28 @@ class OldTargets:
     """Targets that the workflow was deployed to earlier. `target`: today's, such as `thing/core-1`."""
 
     target: str
-    mark: Mark
+    ownership: Ownership
 
     @property
     def right(self) -> str:
         return RIGHT
 
     def find(self, clients: Clients) -> Mapping[str, Left]:
-        made = tagged(clients, "greengrass", self.mark, [DEPLOYMENT])
+        made = tagged(clients, "greengrass", self.ownership, [DEPLOYMENT])
         targets = {tags.get(revision.TARGET_TAG, self.target) for tags in made.values()} - {self.target}
-        found = together({target: partial(self._left, clients, target) for target in sorted(targets)})
+        found = read_parallel({target: partial(self._left, clients, target) for target in sorted(targets)})
         return {target: left for target, left in found.items() if left}
 
-    def remove(self, clients: Clients, name: str, run: Run) -> None:
-        revision.take_out(clients, name, self.mark)
+    def remove(self, clients: Clients, name: str, run: RunContext) -> None:
+        revision.remove_owned_components(clients, name, self.ownership)
 
     def _left(self, clients: Clients, target: str) -> Left | None:
         arn = clients.arn("iot", target)
         latest = revision.latest_deployment(clients, arn)
         there = latest["components"] if latest else {}
-        put = revision.components_we_put(clients, arn, latest, self.mark) & there.keys()
+        put = revision.owned_components(clients, arn, latest, self.ownership) & there.keys()
         # A thing that is gone takes no deployment, and runs nothing.
-        if not put or not revision.known(clients, target):
+        if not put or not revision.target_exists(clients, target):
             return None
         versions = {name: there[name]["componentVersion"] for name in sorted(put)}
         notes = [f"removes {name} {version} from the devices of {target}" for name, version in versions.items()]
@@ -207,30 +214,35 @@ class OldComponents:
     """Components whose names the workflow no longer has. `names`: those that it has."""
 
     names: frozenset[str]
-    mark: Mark
+    ownership: Ownership
 
     @property
     def right(self) -> str:
         return RIGHT
 
     def find(self, clients: Clients) -> Mapping[str, Left]:
-        listed = [component_version.name_and_version(arn) for arn in tagged(clients, "greengrass", self.mark)]
+        listed = [component_version.name_and_version(arn) for arn in tagged(clients, "greengrass", self.ownership)]
         versions: dict[str, list[str]] = {}
         for name, version in listed:
             if name and name not in self.names:
                 versions.setdefault(name, []).append(version)
         if not versions:
             return {}
-        ours = together({name: partial(component_version.ours, clients, name, self.mark) for name in sorted(versions)})
-        used = used_by_others(clients, self.mark, ours)
+        ours = read_parallel(
+            {
+                name: partial(component_version.owned_versions, clients, name, self.ownership)
+                for name in sorted(versions)
+            }
+        )
+        used = used_by_others(clients, self.ownership, ours)
         return {
             name: Left(", ".join(found), kept=f"{used[name]} deploys it too" if name in used else None)
             for name, found in ours.items()
             if found
         }
 
-    def remove(self, clients: Clients, name: str, run: Run) -> None:
-        component_version.delete_ours(clients, name, self.mark)
+    def remove(self, clients: Clients, name: str, run: RunContext) -> None:
+        component_version.delete_owned_versions(clients, name, self.ownership)
 
 
 # Leftovers beside the devices: fleets, role aliases, roles and buckets that the workflow no longer names.
@@ -248,11 +260,11 @@ class OldFleets:
         return RIGHT
 
     def find(self, clients: Clients) -> Mapping[str, Left]:
-        made = {_name(arn) for arn in tagged(clients, "sagemaker", self.fleet.mark, [FLEET])} - {self.fleet.name}
-        found = together({name: partial(self._left, clients, name) for name in sorted(made)})
+        made = {_name(arn) for arn in tagged(clients, "sagemaker", self.fleet.ownership, [FLEET])} - {self.fleet.name}
+        found = read_parallel({name: partial(self._left, clients, name) for name in sorted(made)})
         return {name: left for name, left in found.items() if left}
 
-    def remove(self, clients: Clients, name: str, run: Run) -> None:
+    def remove(self, clients: Clients, name: str, run: RunContext) -> None:
         fleet, devices = self._at(name)
         devices.delete(clients, run)
         if not devices.of_others(clients):
@@ -264,7 +276,7 @@ class OldFleets:
     def _left(self, clients: Clients, name: str) -> Left | None:
         fleet, devices = self._at(name)
         found = fleet.observe(clients)
-        if not found or not fleet.mark.is_on(found["tags"]):
+        if not found or not fleet.ownership.owns(found["tags"]):
             return None
         listed = devices.registered(clients)
         ours = sum(each["ours"] for each in listed.values())
@@ -286,17 +298,17 @@ class OldRoleAliases:
         return RIGHT
 
     def find(self, clients: Clients) -> Mapping[str, Left]:
-        made = {_name(arn) for arn in tagged(clients, "iot", self.alias.mark, [ROLE_ALIAS])} - {self.alias.name}
-        found = together({name: partial(self._left, clients, name) for name in sorted(made)})
+        made = {_name(arn) for arn in tagged(clients, "iot", self.alias.ownership, [ROLE_ALIAS])} - {self.alias.name}
+        found = read_parallel({name: partial(self._left, clients, name) for name in sorted(made)})
         return {name: left for name, left in found.items() if left}
 
-    def remove(self, clients: Clients, name: str, run: Run) -> None:
+    def remove(self, clients: Clients, name: str, run: RunContext) -> None:
         replace(self.alias, name=name).delete(clients, run)
 
     def _left(self, clients: Clients, name: str) -> Left | None:
         alias = replace(self.alias, name=name)
         found = alias.observe(clients)
-        if not found or not alias.mark.is_on(found["tags"]):
+        if not found or not alias.ownership.owns(found["tags"]):
             return None
         notes = (f"devices that are configured with role alias {name} lose their credentials",)
         return Left(f"the alias of {found['role']}", notes, alias.kept(found, delete_data=False))
@@ -321,10 +333,10 @@ class OldRoles:
             if role.get("Description") == self.role.description
         }
         listed -= {self.role.role.find(clients)}
-        found = together({name: partial(self._left, clients, name) for name in sorted(listed)})
+        found = read_parallel({name: partial(self._left, clients, name) for name in sorted(listed)})
         return {name: left for name, left in found.items() if left}
 
-    def remove(self, clients: Clients, name: str, run: Run) -> None:
+    def remove(self, clients: Clients, name: str, run: RunContext) -> None:
         self._at(name).delete(clients, run)
 
     def _at(self, name: str) -> Role:
@@ -333,7 +345,7 @@ class OldRoles:
     def _left(self, clients: Clients, name: str) -> Left | None:
         role = self._at(name)
         found = role.observe(clients)
-        if not found or not role.mark.is_on(found["tags"]):
+        if not found or not role.ownership.owns(found["tags"]):
             return None
         return Left("the role", kept=role.kept(found, delete_data=False))
 
@@ -350,19 +362,21 @@ class OldBuckets:
 
     def find(self, clients: Clients) -> Mapping[str, Left]:
         s3, one = clients("s3"), self.buckets[0]
-        made = tagged(clients, "s3", one.mark, [COMPONENTS_BUCKET, RESULTS_BUCKET])
+        made = tagged(clients, "s3", one.ownership, [COMPONENTS_BUCKET, RESULTS_BUCKET])
         names = {arn.rpartition(":")[2] for arn in made} - {bucket.name for bucket in self.buckets}
-        tags = together(
+        tags = read_parallel(
             {
-                name: partial(unless_missing, partial(lambda name: s3.get_bucket_tagging(Bucket=name)["TagSet"], name))
+                name: partial(none_if_missing, partial(lambda name: s3.get_bucket_tagging(Bucket=name)["TagSet"], name))
                 for name in sorted(names)
             }
         )
         return {
-            f"bucket {name}": Left("the bucket") for name, has in tags.items() if has and one.mark.is_on(by_key(has))
+            f"bucket {name}": Left("the bucket")
+            for name, has in tags.items()
+            if has and one.ownership.owns(tags_as_mapping(has))
         }
 
-    def remove(self, clients: Clients, name: str, run: Run) -> None:
+    def remove(self, clients: Clients, name: str, run: RunContext) -> None:
         replace(self.buckets[0], name=name.removeprefix("bucket ")).delete(clients, run)
 
 

@@ -18,7 +18,7 @@ from emflow.resources.iam import policy_documents
 from emflow.resources.iam.role import Role, RoleName
 from emflow.resources.iam.role_alias import RoleAlias
 from emflow.resources.iam.role_policies import Permissions
-from emflow.resources.ownership import Mark
+from emflow.resources.ownership import Ownership
 from emflow.resources.prune import (
     Kind,
     Leftovers,
@@ -46,7 +46,7 @@ ADOPTABLE = (ownership.COMPONENTS_BUCKET, ownership.RESULTS_BUCKET, ownership.RO
 """What may be changed although somebody else made it, when the user says so."""
 
 
-def build(
+def desired_resources(
     workflow: Workflow, *, retry_failed: bool = False, adopt: Collection[str] = frozenset()
 ) -> tuple[Resource, ...]:
     """All resources of a workflow. Reads the model and the labels; does not talk to AWS.
@@ -76,7 +76,7 @@ def build(
     )
 
 
-def removable(workflow: Workflow) -> tuple[Removable, ...]:
+def removable_resources(workflow: Workflow) -> tuple[Removable, ...]:
     """What `destroy` looks at: all that this workflow, or an earlier form of it, may have made.
 
     Reads no file beside the workflow.
@@ -162,8 +162,8 @@ def core_devices(workflow: Workflow) -> tuple[Removable, ...]:
     return (CoreDevices(workflow.cloud.deployment.target),)
 
 
-def _mark(workflow: Workflow, resource: str) -> Mark:
-    return Mark(workflow.metadata.name, resource, workflow.aws.tags)
+def _mark(workflow: Workflow, resource: str) -> Ownership:
+    return Ownership(workflow.metadata.name, resource, workflow.aws.tags)
 
 
 def _buckets(workflow: Workflow, adopt: Collection[str]) -> tuple[Bucket, ...]:
@@ -177,7 +177,7 @@ def _buckets(workflow: Workflow, adopt: Collection[str]) -> tuple[Bucket, ...]:
             name=bucket.name,
             region=region,
             partition=partition,
-            mark=_mark(workflow, resource),
+            ownership=_mark(workflow, resource),
             adopted=resource in adopt,
             kms_key=bucket.encryption.kms_key,
             versioning=bucket.versioning,
@@ -227,7 +227,7 @@ def _fleet(workflow: Workflow, adopt: Collection[str], *, named: bool = True) ->
             name=fleet.name,
             description=fleet.description,
             location=f"s3://{results.name}",
-            mark=_mark(workflow, ownership.FLEET),
+            ownership=_mark(workflow, ownership.FLEET),
             adopted=ownership.FLEET in adopt,
             kms_key=results.encryption.kms_key,
             devices=None if named else devices,
@@ -251,7 +251,7 @@ def _model(workflow: Workflow, *, retry_failed: bool) -> tuple[Resource, ...]:
         target_device=cloud.compile.target_device,
         bucket=bucket,
         timeout=seconds(cloud.compile.timeout),
-        mark=_mark(workflow, ownership.COMPILATION),
+        ownership=_mark(workflow, ownership.COMPILATION),
         retry_failed=retry_failed,
         kms_key=cloud.buckets.components.encryption.kms_key,
     )
@@ -262,7 +262,7 @@ def _model(workflow: Workflow, *, retry_failed: bool) -> tuple[Resource, ...]:
         component=cloud.package.component,
         content=compilation.digest,
         bucket=bucket,
-        mark=_mark(workflow, ownership.PACKAGE),
+        ownership=_mark(workflow, ownership.PACKAGE),
         retry_failed=retry_failed,
         kms_key=cloud.buckets.components.encryption.kms_key,
     )

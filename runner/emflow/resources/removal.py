@@ -14,12 +14,12 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from emflow.engine.clients import Clients
-from emflow.engine.errors import missing
-from emflow.engine.resource import InUse, Observed, Run
-from emflow.engine.scheduler import together
-from emflow.resources.aws_calls import unless_missing
+from emflow.engine.errors import is_missing
+from emflow.engine.resource import InUse, Observed, RunContext
+from emflow.engine.scheduler import read_parallel
+from emflow.resources.aws_calls import none_if_missing
 from emflow.resources.greengrass import component_version
-from emflow.resources.ownership import COMPONENTS_BUCKET, NOT_OURS, Mark, by_key
+from emflow.resources.ownership import COMPONENTS_BUCKET, NOT_OWNED, Ownership, tags_as_mapping
 from emflow.resources.prune import cannot_look, used_by_others
 from emflow.resources.s3.objects import STORED_BY
 
@@ -43,7 +43,7 @@ class _Removable:
 class Versions(_Removable):
     """Every version of a component that carries our mark. `after`: resources that go after it."""
 
-    mark: Mark
+    ownership: Ownership
     after: frozenset[str] = frozenset()
 
     @property
@@ -51,28 +51,28 @@ class Versions(_Removable):
         return self.after
 
     def observe(self, clients: Clients) -> Observed | None:
-        if not component_version.versions(clients, self.name):
+        if not component_version.list_versions(clients, self.name):
             return None
         ours = self._ours(clients)
         return {"ours": ours, "user": self._user(clients) if ours else ""}
 
     def kept(self, observed: Observed, *, delete_data: bool) -> str | None:
         if not observed["ours"]:
-            return NOT_OURS
+            return NOT_OWNED
         return InUse(f"{observed['user']} deploys it too") if observed["user"] else None
 
-    def delete(self, clients: Clients, run: Run) -> None:
+    def delete(self, clients: Clients, run: RunContext) -> None:
         for version in self._ours(clients):
             arn = component_version.component_arn(clients, self.name, version)
-            unless_missing(partial(clients("greengrassv2").delete_component, arn=arn))
+            none_if_missing(partial(clients("greengrassv2").delete_component, arn=arn))
 
     def _ours(self, clients: Clients) -> list[str]:
-        return component_version.ours(clients, self.name, self.mark)
+        return component_version.owned_versions(clients, self.name, self.ownership)
 
     def _user(self, clients: Clients) -> str:
         """Another workflow that deploys it; empty when there is none, or nobody may look."""
         try:
-            return used_by_others(clients, self.mark, [self.name]).get(self.name, "")
+            return used_by_others(clients, self.ownership, [self.name]).get(self.name, "")
         except ClientError as error:
             if cannot_look(error):
                 return ""
@@ -87,9 +87,9 @@ class PackagedVersions(Versions):
 
     def _ours(self, clients: Clients) -> list[str]:
         made = {component_version.name_and_version(arn) for arn in self._made(clients)}
-        there = component_version.versions(clients, self.name)
+        there = component_version.list_versions(clients, self.name)
         unmarked = [version for version in there if (self.name, version) in made]
-        return list(dict.fromkeys([*component_version.ours(clients, self.name, self.mark), *unmarked]))
+        return list(dict.fromkeys([*component_version.owned_versions(clients, self.name, self.ownership), *unmarked]))
 
     def _made(self, clients: Clients) -> list[str]:
         """The ARNs of the components that packaging jobs of ours have made."""
@@ -99,7 +99,7 @@ class PackagedVersions(Versions):
             job["EdgePackagingJobName"]: partial(self._made_by, clients, job["EdgePackagingJobName"])
             for job in listed["EdgePackagingJobSummaries"]
         }
-        return [arn for arn in together(reads).values() if arn]
+        return [arn for arn in read_parallel(reads).values() if arn]
 
     def _made_by(self, clients: Clients, name: str) -> str:
         sagemaker = clients("sagemaker")
@@ -109,7 +109,7 @@ class PackagedVersions(Versions):
             return ""
         arn = job.get("EdgePackagingJobArn") or clients.arn("sagemaker", f"edge-packaging-job/{name}")
         pages = sagemaker.get_paginator("list_tags").paginate(ResourceArn=arn)
-        return made if self.mark.is_on(by_key([tag for page in pages for tag in page["Tags"]])) else ""
+        return made if self.ownership.owns(tags_as_mapping([tag for page in pages for tag in page["Tags"]])) else ""
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ class StoredObjects(_Removable):
 
     bucket: str
     prefixes: tuple[str, ...]
-    mark: Mark
+    ownership: Ownership
 
     @property
     def needs(self) -> frozenset[str]:
@@ -133,8 +133,8 @@ class StoredObjects(_Removable):
 
     def observe(self, clients: Clients) -> Observed | None:
         s3 = clients("s3")
-        tags = unless_missing(lambda: s3.get_bucket_tagging(Bucket=self.bucket)["TagSet"])
-        if self.mark.is_on(by_key(tags or ())):
+        tags = none_if_missing(lambda: s3.get_bucket_tagging(Bucket=self.bucket)["TagSet"])
+        if self.ownership.owns(tags_as_mapping(tags or ())):
             return None
         pages = s3.get_paginator("list_objects_v2")
         try:
@@ -145,23 +145,23 @@ class StoredObjects(_Removable):
                 for each in page.get("Contents", [])
             ]
         except ClientError as error:
-            if missing(error):
+            if is_missing(error):
                 return None
             raise
-        stored = together({key: partial(self._stored_by, s3, key) for key in keys})
-        ours = [key for key, workflow in stored.items() if workflow == self.mark.workflow]
+        stored = read_parallel({key: partial(self._stored_by, s3, key) for key in keys})
+        ours = [key for key, workflow in stored.items() if workflow == self.ownership.workflow]
         return {"ours": ours, "others": len(keys) - len(ours)} if keys else None
 
     def kept(self, observed: Observed, *, delete_data: bool) -> str | None:
         if not delete_data:
             return ""  # its bucket stays too, and says so
-        return None if observed["ours"] else NOT_OURS
+        return None if observed["ours"] else NOT_OWNED
 
-    def delete(self, clients: Clients, run: Run) -> None:
+    def delete(self, clients: Clients, run: RunContext) -> None:
         found = self.observe(clients)
         for key in found["ours"] if found else ():
-            unless_missing(partial(clients("s3").delete_object, Bucket=self.bucket, Key=key))
+            none_if_missing(partial(clients("s3").delete_object, Bucket=self.bucket, Key=key))
 
     def _stored_by(self, s3: Any, key: str) -> str | None:
-        found = unless_missing(lambda: s3.head_object(Bucket=self.bucket, Key=key))
+        found = none_if_missing(lambda: s3.head_object(Bucket=self.bucket, Key=key))
         return (found.get("Metadata") or {}).get(STORED_BY) if found else None

@@ -14,10 +14,10 @@ from typing import Any, TypeVar
 
 from botocore.exceptions import ClientError
 
-from emflow.engine.cancellation import Interrupted, Stop, Stopped
+from emflow.engine.cancellation import Cancellation, Cancelled, Interrupted
 from emflow.engine.clients import Clients
-from emflow.engine.errors import missing
-from emflow.engine.scheduler import each, together
+from emflow.engine.errors import is_missing
+from emflow.engine.scheduler import read_parallel, run_parallel
 from emflow.problems import Problem
 from emflow.resources import status_queries
 from emflow.resources.greengrass.revision import latest_deployment
@@ -70,7 +70,7 @@ class Status:
         return deployed and bool(self.devices) and all(device.well for device in self.devices)
 
 
-def read_status(workflow: Workflow, clients: Clients, stop: Stop | None = None) -> Status:
+def read_status(workflow: Workflow, clients: Clients, cancellation: Cancellation | None = None) -> Status:
     """Look at AWS.
 
     Args:
@@ -78,7 +78,7 @@ def read_status(workflow: Workflow, clients: Clients, stop: Stop | None = None) 
 
     Raises:
         Problem: something could not be read.
-        Interrupted: `stop` was asked for.
+        Interrupted: `cancellation` was asked for.
     """
     target = workflow.cloud.deployment.target
     found: dict[str, Any] = {}
@@ -92,7 +92,7 @@ def read_status(workflow: Workflow, clients: Clients, stop: Stop | None = None) 
         "jobs": lambda: status_queries.read(workflow, clients),
         "results": lambda: last_results(workflow, clients),
     }
-    _each(lambda name: look(name, reads[name]), reads, stop)
+    _each(lambda name: look(name, reads[name]), reads, cancellation)
     latest = found["deployment"]
     devices: list[DeviceStatus] = found["devices"]
     ailing_first = sorted(devices, key=lambda device: device.health == "HEALTHY")
@@ -101,7 +101,7 @@ def read_status(workflow: Workflow, clients: Clients, stop: Stop | None = None) 
     def detail(device: DeviceStatus) -> None:
         details[device.thing] = detailed(clients, device, latest["deploymentId"] if latest else "")
 
-    _each(detail, ailing_first[:MOST], stop)
+    _each(detail, ailing_first[:MOST], cancellation)
     return Status(
         workflow=workflow.metadata.name,
         target=target.arn_suffix,
@@ -113,11 +113,11 @@ def read_status(workflow: Workflow, clients: Clients, stop: Stop | None = None) 
     )
 
 
-def _each(read: Callable[[T], object], items: Iterable[T], stop: Stop | None) -> None:
+def _each(read: Callable[[T], object], items: Iterable[T], cancellation: Cancellation | None) -> None:
     try:
-        problems = each(read, items, stop)
-    except Stopped:
-        raise Interrupted(stop or Stop(), mend="Nothing was changed.") from None
+        problems = run_parallel(read, items, cancellation)
+    except Cancelled:
+        raise Interrupted(cancellation or Cancellation(), mend="Nothing was changed.") from None
     if problems:
         raise Problem("\n".join(str(problem) for problem in problems))
 
@@ -139,7 +139,7 @@ def _healths(workflow: Workflow, clients: Clients) -> list[DeviceStatus]:
     if target.thing:
         return [read_device(clients, target.thing)]
     group = target.thing_group or ""
-    found: dict[str, Any] = together(
+    found: dict[str, Any] = read_parallel(
         {"members": partial(_members, clients, group), "cores": partial(_cores, clients, target.arn_suffix)}
     )
     cores: dict[str, DeviceStatus] = found["cores"]
@@ -151,7 +151,7 @@ def _members(clients: Clients, group: str) -> list[str]:
     try:
         return [thing for page in pages for thing in page["things"]]
     except ClientError as error:
-        if missing(error):
+        if is_missing(error):
             return []
         raise
 

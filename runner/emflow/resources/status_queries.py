@@ -11,8 +11,8 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from emflow.engine.clients import Clients
-from emflow.engine.errors import code, missing, status
-from emflow.engine.scheduler import together
+from emflow.engine.errors import error_code, http_status, is_missing
+from emflow.engine.scheduler import read_parallel
 from emflow.resources.greengrass.rollout import SUCCEEDED
 from emflow.resources.sagemaker.jobs import LONGEST_NAME
 from emflow.workflow.model import Workflow
@@ -76,7 +76,7 @@ def read_device(clients: Clients, thing: str) -> DeviceStatus:
     try:
         core = clients("greengrassv2").get_core_device(coreDeviceThingName=thing)
     except ClientError as error:
-        if missing(error):
+        if is_missing(error):
             return DeviceStatus(thing, UNKNOWN, detailed=False)
         raise
     return DeviceStatus(
@@ -97,7 +97,7 @@ def detailed(clients: Clients, device: DeviceStatus, latest: str) -> DeviceStatu
     """The same device, with its deployment and components."""
     if device.health == UNKNOWN:
         return DeviceStatus(device.thing, UNKNOWN)
-    found: dict[str, Any] = together(
+    found: dict[str, Any] = read_parallel(
         {
             "deployment": partial(_effective, clients, device.thing, latest),
             "components": partial(_components, clients, device.thing),
@@ -138,7 +138,7 @@ def _components(clients: Clients, thing: str) -> tuple[ComponentStatus, ...]:
     try:
         listed = [component for page in pages for component in page["installedComponents"]]
     except ClientError as error:
-        if missing(error):
+        if is_missing(error):
             return ()
         raise
     return tuple(
@@ -180,7 +180,7 @@ def read(workflow: Workflow, clients: Clients) -> tuple[JobStatus, ...]:
         COMPILATION: lambda: _compilation(clients, workflow.cloud.compile.job),
         PACKAGING: lambda: _packaging(clients, workflow.cloud.package.job),
     }
-    return tuple(job for job in together(reads).values() if job)
+    return tuple(job for job in read_parallel(reads).values() if job)
 
 
 def stem(base: str) -> str:
@@ -258,7 +258,7 @@ def last_results(workflow: Workflow, clients: Clients) -> LastResults | None:
         "captures": lambda: _captured(workflow, clients),
         "fleet": lambda: _inferred(workflow, clients),
     }
-    known = [found for found in together(reads).values() if found]
+    known = [found for found in read_parallel(reads).values() if found]
     return max(known, key=lambda found: found.time, default=None)
 
 
@@ -278,7 +278,7 @@ def _captured(workflow: Workflow, clients: Clients) -> LastResults | None:
         pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
         times = [each["LastModified"] for page in pages for each in page.get("Contents", [])]
     except ClientError as error:
-        if missing(error) or status(error) == 403:
+        if is_missing(error) or http_status(error) == 403:
             return None
         raise
     return LastResults(max(times), f"captures in s3://{bucket}/{top}") if times else None
@@ -293,7 +293,7 @@ def _inferred(workflow: Workflow, clients: Clients) -> LastResults | None:
     try:
         device: dict[str, Any] = clients("sagemaker").describe_device(DeviceName=thing, DeviceFleetName=fleet)
     except ClientError as error:
-        if missing(error) or code(error) in {"UnknownOperationException", "AccessDeniedException"}:
+        if is_missing(error) or error_code(error) in {"UnknownOperationException", "AccessDeniedException"}:
             return None
         raise
     times = [model["LatestInference"] for model in device.get("Models") or () if model.get("LatestInference")]

@@ -134,10 +134,10 @@ def _apply(console: Console, stack: Stack, workflow: Workflow) -> None:
     from emflow.engine.apply import apply_plan
     from emflow.engine.clients import Clients
     from emflow.engine.plan import make_plan
-    from emflow.resources import build, wait_for_deployment
+    from emflow.resources import desired_resources, wait_for_deployment
 
     clients = Clients(workflow.aws)
-    resources = build(workflow)
+    resources = desired_resources(workflow)
     plan = make_plan(resources, clients)
     print_plan(console, plan)
     with Progress(console) as progress:

@@ -15,13 +15,13 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from emflow.engine.clients import Clients
-from emflow.engine.errors import missing
-from emflow.engine.resource import Action, Change, Diff, Inputs, Observed, Outputs, Run
-from emflow.engine.scheduler import together
+from emflow.engine.errors import is_missing
+from emflow.engine.resource import Action, Change, Diff, Inputs, Observed, Outputs, RunContext
+from emflow.engine.scheduler import read_parallel
 from emflow.problems import Problem
 from emflow.recipes.components import WorkflowComponent
-from emflow.resources.aws_calls import looks, unless_missing
-from emflow.resources.ownership import COMPONENT, DIGEST_TAG, Mark, digest_of
+from emflow.resources.aws_calls import none_if_missing, poll
+from emflow.resources.ownership import COMPONENT, DIGEST_TAG, Ownership, digest_of
 from emflow.versions import is_version, parse_version, sort_key
 
 # Greengrass component versions: how they are found, and how one becomes deployable.
@@ -44,7 +44,7 @@ def describe(clients: Clients, arn: str) -> dict[str, Any] | None:
     try:
         found = clients("greengrassv2").describe_component(arn=arn)
     except ClientError as error:
-        if missing(error):
+        if is_missing(error):
             return None
         raise
     status = found.get("status", {})
@@ -56,32 +56,32 @@ def describe(clients: Clients, arn: str) -> dict[str, Any] | None:
     }
 
 
-def versions(clients: Clients, name: str) -> list[str]:
+def list_versions(clients: Clients, name: str) -> list[str]:
     """The versions there are of a component of this account, the newest first."""
     greengrass = clients("greengrassv2")
     pages = greengrass.get_paginator("list_component_versions").paginate(arn=component_arn(clients, name))
     try:
         found = [each["componentVersion"] for page in pages for each in page["componentVersions"]]
     except ClientError as error:
-        if missing(error):
+        if is_missing(error):
             return []
         raise
     return sorted(found, key=sort_key, reverse=True)
 
 
-def ours(clients: Clients, name: str, mark: Mark) -> list[str]:
+def owned_versions(clients: Clients, name: str, ownership: Ownership) -> list[str]:
     """The versions of a component that carry a workflow's mark, however far back, the newest first."""
-    found = together(
-        {each: partial(describe, clients, component_arn(clients, name, each)) for each in versions(clients, name)}
+    found = read_parallel(
+        {each: partial(describe, clients, component_arn(clients, name, each)) for each in list_versions(clients, name)}
     )
-    return [version for version, each in found.items() if each and mark.is_on(each["tags"])]
+    return [version for version, each in found.items() if each and ownership.owns(each["tags"])]
 
 
-def delete_ours(clients: Clients, name: str, mark: Mark) -> None:
+def delete_owned_versions(clients: Clients, name: str, ownership: Ownership) -> None:
     """Delete every version of a component that carries a workflow's mark."""
-    for version in ours(clients, name, mark):
+    for version in owned_versions(clients, name, ownership):
         arn = component_arn(clients, name, version)
-        unless_missing(partial(clients("greengrassv2").delete_component, arn=arn))
+        none_if_missing(partial(clients("greengrassv2").delete_component, arn=arn))
 
 
 def name_and_version(arn: str) -> tuple[str, str]:
@@ -95,14 +95,14 @@ def next_patch(version: str) -> str:
     return str(parse_version(version).finalize_version().bump_patch()) if is_version(version) else "1.0.0"
 
 
-def wait_deployable(clients: Clients, arn: str, run: Run, where: str) -> None:
+def wait_deployable(clients: Clients, arn: str, run: RunContext, where: str) -> None:
     """Wait until a component version can be deployed.
 
     Raises:
         Problem: it never will, or not within `PATIENCE` seconds.
     """
     told = ""
-    for _ in looks(run, PATIENCE):
+    for _ in poll(run, PATIENCE):
         found = describe(clients, arn)
         state = found["state"] if found else "not known yet"
         if state == "DEPLOYABLE":
@@ -112,7 +112,7 @@ def wait_deployable(clients: Clients, arn: str, run: Run, where: str) -> None:
         if state != told:
             run.waiting(state)
             told = state
-    raise Problem(f"{arn} is still {told} after {PATIENCE:.0f} s", where=where, mend="Run it again: it goes on.")
+    raise Problem(f"{arn} is still {told} after {PATIENCE:.0f} s", where=where, mend="RunContext it again: it goes on.")
 
 
 AUTO = "auto"
@@ -130,7 +130,7 @@ class ComponentVersion:
     """The application component, or one of the workflow's `components`. `needs`: what stores its zip."""
 
     ours: WorkflowComponent
-    mark: Mark
+    ownership: Ownership
     needs: frozenset[str] = frozenset()
     retry_failed: bool = False
 
@@ -153,11 +153,13 @@ class ComponentVersion:
         return digest_of(self.ours.recipe("0.0.0"))
 
     def observe(self, clients: Clients) -> Observed | None:
-        there = versions(clients, self.name)
+        there = list_versions(clients, self.name)
         look = {version: partial(self._describe, clients, version) for version in there[:1]}
-        found: dict[str, Any] = together(look)
+        found: dict[str, Any] = read_parallel(look)
         if not self._recognised(found):
-            found |= together({version: partial(self._describe, clients, version) for version in there[1:LOOK_BACK]})
+            found |= read_parallel(
+                {version: partial(self._describe, clients, version) for version in there[1:LOOK_BACK]}
+            )
         if self.version != AUTO and self.version in there and self.version not in found:
             found[self.version] = self._describe(clients, self.version)
         return {"versions": {version: each for version, each in found.items() if each}} if there else None
@@ -176,13 +178,13 @@ class ComponentVersion:
             self._refuse_failed(version, found[version])
         return self._new(newest, next_patch(newest))
 
-    def apply(self, clients: Clients, diff: Diff, inputs: Inputs, run: Run) -> Outputs:
+    def apply(self, clients: Clients, diff: Diff, inputs: Inputs, run: RunContext) -> Outputs:
         version = diff.outputs["version"]
-        if diff.wanted["create"]:
+        if diff.parameters["create"]:
             recipe = self.ours.recipe(version)
             try:
                 clients("greengrassv2").create_component_version(
-                    inlineRecipe=recipe.encode(), tags=self.mark.tags(self.digest)
+                    inlineRecipe=recipe.encode(), tags=self.ownership.tags(self.digest)
                 )
             except (ClientError, BotoCoreError):
                 # Perhaps an earlier try went through and its answer was lost.
@@ -193,7 +195,7 @@ class ComponentVersion:
                     raise Problem(
                         f"{self.name} {version} has just been made by somebody else",
                         where=self.id,
-                        mend="Run it again.",
+                        mend="RunContext it again.",
                     ) from None
         wait_deployable(clients, component_arn(clients, self.name, version), run, self.id)
         return diff.outputs
@@ -234,13 +236,13 @@ class ComponentVersion:
         outputs = {"version": version}
         if state in BECOMING:
             change = Change("state", state, "DEPLOYABLE")
-            return Diff(Action.UPDATE, (change,), outputs, wanted={"create": False})
+            return Diff(Action.UPDATE, (change,), outputs, parameters={"create": False})
         return Diff(Action.NONE, outputs=outputs)
 
     def _new(self, newest: str, version: str) -> Diff:
         action = Action.UPDATE if newest else Action.CREATE
         change = Change("version", newest or None, version)
-        return Diff(action, (change,), {"version": version}, wanted={"create": True})
+        return Diff(action, (change,), {"version": version}, parameters={"create": True})
 
     def _refuse_failed(self, version: str, found: dict[str, Any]) -> None:
         if not self.retry_failed:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from functools import partial
 
 from emflow.engine.clients import Clients
-from emflow.engine.resource import Observed, Run
-from emflow.engine.scheduler import together
-from emflow.resources.aws_calls import unless_missing
+from emflow.engine.resource import Observed, RunContext
+from emflow.engine.scheduler import read_parallel
+from emflow.resources.aws_calls import none_if_missing
 from emflow.workflow.model import Target
 
 
@@ -37,9 +37,9 @@ class CoreDevices:
 
     def observe(self, clients: Clients) -> Observed | None:
         greengrass = clients("greengrassv2")
-        there = together(
+        there = read_parallel(
             {
-                thing: partial(unless_missing, partial(greengrass.get_core_device, coreDeviceThingName=thing))
+                thing: partial(none_if_missing, partial(greengrass.get_core_device, coreDeviceThingName=thing))
                 for thing in self._things(clients)
             }
         )
@@ -49,10 +49,10 @@ class CoreDevices:
     def kept(self, observed: Observed, *, delete_data: bool) -> str | None:
         return None
 
-    def delete(self, clients: Clients, run: Run) -> None:
+    def delete(self, clients: Clients, run: RunContext) -> None:
         greengrass, found = clients("greengrassv2"), self.observe(clients)
         for thing in found["cores"] if found else ():
-            unless_missing(partial(greengrass.delete_core_device, coreDeviceThingName=thing))
+            none_if_missing(partial(greengrass.delete_core_device, coreDeviceThingName=thing))
 
     def _things(self, clients: Clients) -> list[str]:
         if self.target.thing:
@@ -60,4 +60,4 @@ class CoreDevices:
         pages = (
             clients("iot").get_paginator("list_things_in_thing_group").paginate(thingGroupName=self.target.thing_group)
         )
-        return unless_missing(lambda: [thing for page in pages for thing in page["things"]]) or []
+        return none_if_missing(lambda: [thing for page in pages for thing in page["things"]]) or []

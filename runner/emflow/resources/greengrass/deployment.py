@@ -15,15 +15,15 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from emflow.engine.clients import Clients
-from emflow.engine.errors import missing
-from emflow.engine.resource import Action, Change, Diff, Inputs, Observed, Outputs, Run
-from emflow.engine.scheduler import together
+from emflow.engine.errors import is_missing
+from emflow.engine.resource import Action, Change, Diff, Inputs, Observed, Outputs, RunContext
+from emflow.engine.scheduler import read_parallel
 from emflow.problems import Problem
 from emflow.recipes.deployment import SECRETS, deployment_components, public_components
 from emflow.resources.greengrass import revision
 from emflow.resources.greengrass.component_version import own_component_id
-from emflow.resources.greengrass.revision import revised
-from emflow.resources.ownership import COMPONENT, DEPLOYMENT, DEVICES, PACKAGE, PERMISSIONS, ROLE_ALIAS, Mark
+from emflow.resources.greengrass.revision import revised_configuration
+from emflow.resources.ownership import COMPONENT, DEPLOYMENT, DEVICES, PACKAGE, PERMISSIONS, ROLE_ALIAS, Ownership
 from emflow.workflow import model
 from emflow.workflow.model import AGENT_COMPONENT, Workflow
 
@@ -37,7 +37,7 @@ class Deployment:
     """What one thing or thing group is to run. `after`: resources that it needs besides what it deploys."""
 
     workflow: Workflow
-    mark: Mark
+    ownership: Ownership
     retry_failed: bool = False
     after: frozenset[str] = frozenset()
 
@@ -60,20 +60,20 @@ class Deployment:
 
         def revisions() -> dict[str, Any]:
             latest = revision.latest_deployment(clients, target)
-            tags = revision.tags_of_ours(clients, target, latest, self.mark)
-            put = revision.recorded(tags)
+            tags = revision.tags_of_last_owned(clients, target, latest, self.ownership)
+            put = revision.names_in_tags(tags)
             return {
                 "latest": latest,
                 "put": sorted(put),
-                "configured": sorted(revision.recorded(tags, revision.SETTINGS_TAG)),
-                "gone": revision.gone(clients, latest, put),
+                "configured": sorted(revision.names_in_tags(tags, revision.SETTINGS_TAG)),
+                "gone": revision.missing_versions(clients, latest, put),
             }
 
-        found: dict[str, Any] = together(
+        found: dict[str, Any] = read_parallel(
             {
                 "revisions": revisions,
                 "public": lambda: self._newest(clients),
-                "known": lambda: revision.known(clients, self.name),
+                "known": lambda: revision.target_exists(clients, self.name),
             }
         )
         return {**found.pop("revisions"), **found}
@@ -95,15 +95,15 @@ class Deployment:
         wanted = {
             "deploymentName": given.name,
             "components": {**ours, **others},
-            "deploymentPolicies": revision.policies(given),
+            "deploymentPolicies": revision.desired_policies(given),
             "tags": {
-                **self.mark.tags(),
-                **revision.record(record),
-                **revision.record(configured & ours.keys(), revision.SETTINGS_TAG),
+                **self.ownership.tags(),
+                **revision.names_as_tags(record),
+                **revision.names_as_tags(configured & ours.keys(), revision.SETTINGS_TAG),
                 revision.TARGET_TAG: self.name,
             },
         }
-        if job := revision.job(given):
+        if job := revision.desired_job(given):
             wanted["iotJobConfiguration"] = job
         if latest and latest.get("parentTargetArn"):
             wanted["parentTargetArn"] = latest["parentTargetArn"]
@@ -119,12 +119,12 @@ class Deployment:
         action = Action.UPDATE if changes else Action.NONE
         return Diff(action, changes, outputs, notes, {"request": wanted, "before": identity})
 
-    def apply(self, clients: Clients, diff: Diff, inputs: Inputs, run: Run) -> Outputs:
+    def apply(self, clients: Clients, diff: Diff, inputs: Inputs, run: RunContext) -> Outputs:
         target = self._target(clients)
         try:
-            made = clients("greengrassv2").create_deployment(targetArn=target, **diff.wanted["request"])
+            made = clients("greengrassv2").create_deployment(targetArn=target, **diff.parameters["request"])
         except ClientError as error:
-            if not missing(error):
+            if not is_missing(error):
                 raise
             raise Problem(
                 f"IoT knows no {self.name}",
@@ -135,7 +135,7 @@ class Deployment:
             # Perhaps it was made and the answer was lost.
             found = self.observe(clients)
             latest = found and found["latest"]
-            if not latest or latest["deploymentId"] == diff.wanted["before"] or self.diff(found, inputs).changes:
+            if not latest or latest["deploymentId"] == diff.parameters["before"] or self.diff(found, inputs).changes:
                 raise
             made = latest
         return {"id": made["deploymentId"]}
@@ -146,9 +146,9 @@ class Deployment:
         ours = latest is not None and observed["known"] and set(observed["put"]) & latest["components"].keys()
         return None if ours else ""
 
-    def delete(self, clients: Clients, run: Run) -> None:
+    def delete(self, clients: Clients, run: RunContext) -> None:
         """Take our components off the devices."""
-        revision.take_out(clients, self.name, self.mark)
+        revision.remove_owned_components(clients, self.name, self.ownership)
 
     @property
     def _given(self) -> model.Deployment:
@@ -190,7 +190,7 @@ class Deployment:
         for name in public:
             before, spec = there.get(name, {}), ours[name]
             if name in configured:
-                ours[name] = {"componentVersion": spec["componentVersion"], **revised(before, spec)}
+                ours[name] = {"componentVersion": spec["componentVersion"], **revised_configuration(before, spec)}
             else:
                 # How it is configured stays as somebody made it: the workflow never said anything of it.
                 ours[name] = {**before, **spec}
@@ -224,8 +224,8 @@ class Deployment:
             old, new = revision.comparable(there.get(component)), revision.comparable(spec)
             changes.append(Change(component, old, new if old else spec["componentVersion"]))
         changes += [
-            Change("policies", revision.policies_of(latest), revision.policies(given)),
-            Change("rollout", revision.job_of(latest, group=group), revision.job(given)),
+            Change("policies", revision.observed_policies(latest), revision.desired_policies(given)),
+            Change("rollout", revision.observed_job(latest, group=group), revision.desired_job(given)),
         ]
         status = latest["deploymentStatus"]
         if status == "CANCELED" or (status == "FAILED" and self.retry_failed):

@@ -12,10 +12,10 @@ from functools import partial
 from typing import Any
 
 from emflow.engine.clients import Clients
-from emflow.engine.scheduler import together
-from emflow.resources.aws_calls import unless_missing
+from emflow.engine.scheduler import read_parallel
+from emflow.resources.aws_calls import none_if_missing
 from emflow.resources.greengrass import component_version
-from emflow.resources.ownership import LONGEST_VALUE, WORKFLOW_TAG, Mark
+from emflow.resources.ownership import LONGEST_VALUE, WORKFLOW_TAG, Ownership
 from emflow.workflow.model import Deployment, Growth, Rollout
 from emflow_schema.units import seconds
 
@@ -42,7 +42,7 @@ FAST = 1000
 """Devices a minute: AWS's most, and its default."""
 
 
-def record(names: Iterable[str], tag: str = COMPONENTS_TAG) -> dict[str, str]:
+def names_as_tags(names: Iterable[str], tag: str = COMPONENTS_TAG) -> dict[str, str]:
     """Names of components as tags: what a deployment of ours has of ours in it."""
     values = [""]
     for name in sorted(names):
@@ -52,12 +52,12 @@ def record(names: Iterable[str], tag: str = COMPONENTS_TAG) -> dict[str, str]:
     return {f"{tag}:{number}" if number > 1 else tag: value for number, value in enumerate(values, 1)}
 
 
-def recorded(tags: Mapping[str, str], tag: str = COMPONENTS_TAG) -> set[str]:
-    """The names that `record` put into the tags."""
+def names_in_tags(tags: Mapping[str, str], tag: str = COMPONENTS_TAG) -> set[str]:
+    """The names that `names_as_tags` put into the tags."""
     return {name for key, value in tags.items() if key.startswith(tag) for name in value.split()}
 
 
-def policies(deployment: Deployment) -> dict[str, Any]:
+def desired_policies(deployment: Deployment) -> dict[str, Any]:
     """`deploymentPolicies`, whole."""
     return {
         "failureHandlingPolicy": {"rollback": "ROLLBACK", "nothing": "DO_NOTHING"}[deployment.on_failure],
@@ -69,7 +69,7 @@ def policies(deployment: Deployment) -> dict[str, Any]:
     }
 
 
-def job(deployment: Deployment) -> dict[str, Any]:
+def desired_job(deployment: Deployment) -> dict[str, Any]:
     """`iotJobConfiguration`; empty for a deployment to one thing, which is no job."""
     if deployment.target.thing_group is None:
         return {}
@@ -110,7 +110,7 @@ def _growth(growth: Growth) -> dict[str, Any]:
     }
 
 
-def policies_of(latest: Mapping[str, Any]) -> dict[str, Any]:
+def observed_policies(latest: Mapping[str, Any]) -> dict[str, Any]:
     """The policies of a deployment that is there."""
     found = latest.get("deploymentPolicies") or {}
     return {
@@ -119,7 +119,7 @@ def policies_of(latest: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def job_of(latest: Mapping[str, Any], *, group: bool) -> dict[str, Any]:
+def observed_job(latest: Mapping[str, Any], *, group: bool) -> dict[str, Any]:
     """The job configuration of a deployment that is there."""
     if not group:
         return {}
@@ -146,55 +146,63 @@ def comparable(spec: Mapping[str, Any] | None) -> dict[str, Any] | None:
 def latest_deployment(clients: Clients, target: str) -> dict[str, Any] | None:
     """The target's latest deployment, whole; None when it never had one."""
     listed = clients("greengrassv2").list_deployments(targetArn=target, historyFilter="LATEST_ONLY")["deployments"]
-    return _whole(clients, listed[0]["deploymentId"]) if listed else None
+    return _deployment_details(clients, listed[0]["deploymentId"]) if listed else None
 
 
-def tags_of_ours(clients: Clients, target: str, latest: Mapping[str, Any] | None, mark: Mark) -> Mapping[str, str]:
+def tags_of_last_owned(
+    clients: Clients, target: str, latest: Mapping[str, Any] | None, ownership: Ownership
+) -> Mapping[str, str]:
     """The tags of a target's last deployment of ours: the latest, or an earlier one if somebody revised ours since."""
     if latest is None:
         return {}
-    if mark.is_on(latest.get("tags") or {}):
+    if ownership.owns(latest.get("tags") or {}):
         tags: Mapping[str, str] = latest["tags"]
         return tags
-    return _last_tags(clients, target).get(mark.workflow, {})
+    return _last_tags_by_workflow(clients, target).get(ownership.workflow, {})
 
 
-def components_we_put(clients: Clients, target: str, latest: Mapping[str, Any] | None, mark: Mark) -> set[str]:
+def owned_components(clients: Clients, target: str, latest: Mapping[str, Any] | None, ownership: Ownership) -> set[str]:
     """The names that the last deployment of ours recorded."""
-    return recorded(tags_of_ours(clients, target, latest, mark))
+    return names_in_tags(tags_of_last_owned(clients, target, latest, ownership))
 
 
-def others_put(clients: Clients, target: str, mark: Mark) -> dict[str, str]:
+def components_of_others(clients: Clients, target: str, ownership: Ownership) -> dict[str, str]:
     """The names that other workflows' last deployments to a target recorded, with the workflow's name."""
-    last = {workflow: tags for workflow, tags in _last_tags(clients, target).items() if workflow != mark.workflow}
-    return {name: workflow for workflow, tags in last.items() for name in recorded(tags)}
+    last = {
+        workflow: tags
+        for workflow, tags in _last_tags_by_workflow(clients, target).items()
+        if workflow != ownership.workflow
+    }
+    return {name: workflow for workflow, tags in last.items() for name in names_in_tags(tags)}
 
 
-def _last_tags(clients: Clients, target: str) -> dict[str, Mapping[str, str]]:
+def _last_tags_by_workflow(clients: Clients, target: str) -> dict[str, Mapping[str, str]]:
     """The tags of each workflow's last deployment to a target, by the workflow's name."""
     pages = clients("greengrassv2").get_paginator("list_deployments")
     listed = pages.paginate(targetArn=target, historyFilter="ALL", PaginationConfig={"MaxItems": LOOK_BACK})
     found = [each for page in listed for each in page["deployments"]]
     found.sort(key=lambda each: each["creationTimestamp"])
-    whole = together({each["deploymentId"]: partial(_whole, clients, each["deploymentId"]) for each in found})
+    whole = read_parallel(
+        {each["deploymentId"]: partial(_deployment_details, clients, each["deploymentId"]) for each in found}
+    )
     tags = [each.get("tags") or {} for each in whole.values() if each]
     return {each[WORKFLOW_TAG]: each for each in tags if WORKFLOW_TAG in each}
 
 
-def gone(clients: Clients, latest: Mapping[str, Any] | None, put: Collection[str]) -> list[str]:
+def missing_versions(clients: Clients, latest: Mapping[str, Any] | None, put: Collection[str]) -> list[str]:
     """Those of others' components in a deployment whose version is no more: a next revision with them would fail.
 
     AWS's own are not asked for where their names tell: such versions stay.
     """
     asked = {
-        name: partial(_there, clients, name, spec["componentVersion"])
+        name: partial(_version_exists, clients, name, spec["componentVersion"])
         for name, spec in (latest["components"] if latest else {}).items()
         if name not in put and not name.startswith("aws.")
     }
-    return sorted(name for name, there in together(asked).items() if not there)
+    return sorted(name for name, there in read_parallel(asked).items() if not there)
 
 
-def take_out(clients: Clients, target: str, mark: Mark) -> None:
+def remove_owned_components(clients: Clients, target: str, ownership: Ownership) -> None:
     """Take our components off the devices of a target, such as `thing/core-1`.
 
     Deleting or cancelling a deployment leaves devices as they are; what takes components off them is a next revision
@@ -205,35 +213,35 @@ def take_out(clients: Clients, target: str, mark: Mark) -> None:
     latest = latest_deployment(clients, arn)
     if latest is None:
         return
-    put = components_we_put(clients, arn, latest, mark)
+    put = owned_components(clients, arn, latest, ownership)
     if not put & latest["components"].keys():
         return
-    left = {*(put - others_put(clients, arn, mark).keys()), *gone(clients, latest, put)}
+    left = {*(put - components_of_others(clients, arn, ownership).keys()), *missing_versions(clients, latest, put)}
     settings = ("deploymentName", "deploymentPolicies", "iotJobConfiguration", "parentTargetArn")
     clients("greengrassv2").create_deployment(
         targetArn=arn,
         components={name: spec for name, spec in latest["components"].items() if name not in left},
-        tags={**mark.tags(), **record(()), TARGET_TAG: target},
+        tags={**ownership.tags(), **names_as_tags(()), TARGET_TAG: target},
         **{key: latest[key] for key in settings if latest.get(key)},
     )
 
 
-def known(clients: Clients, target: str) -> bool:
+def target_exists(clients: Clients, target: str) -> bool:
     """Whether IoT knows a target such as `thing/core-1` or `thinggroup/hall-3`."""
     iot, (kind, _, name) = clients("iot"), target.partition("/")
     if kind == "thing":
-        return unless_missing(lambda: iot.describe_thing(thingName=name)) is not None
-    return unless_missing(lambda: iot.describe_thing_group(thingGroupName=name)) is not None
+        return none_if_missing(lambda: iot.describe_thing(thingName=name)) is not None
+    return none_if_missing(lambda: iot.describe_thing_group(thingGroupName=name)) is not None
 
 
-def _there(clients: Clients, name: str, version: str) -> bool:
+def _version_exists(clients: Clients, name: str, version: str) -> bool:
     private = component_version.component_arn(clients, name, version)
     public = f"arn:{clients.partition}:greengrass:{clients.region}:aws:components:{name}:versions:{version}"
     return any(component_version.describe(clients, arn) for arn in (private, public))
 
 
-def _whole(clients: Clients, identity: str) -> dict[str, Any] | None:
-    found = unless_missing(lambda: clients("greengrassv2").get_deployment(deploymentId=identity))
+def _deployment_details(clients: Clients, identity: str) -> dict[str, Any] | None:
+    found = none_if_missing(lambda: clients("greengrassv2").get_deployment(deploymentId=identity))
     return {**found, "components": found.get("components") or {}} if found else None
 
 
@@ -250,7 +258,7 @@ EVERYTHING = ""
 """The JSON pointer to the whole configuration."""
 
 
-def revised(there: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
+def revised_configuration(there: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
     """`configurationUpdate` and `runWith` of a component, as far as it has them.
 
     Args:

@@ -9,11 +9,11 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from emflow.engine.cancellation import Interrupted, Stop, Stopped
+from emflow.engine.cancellation import Cancellation, Cancelled, Interrupted
 from emflow.engine.clients import Clients
-from emflow.engine.errors import missing
-from emflow.engine.events import Done, Emit, Failed, Left, Started, Waiting, ignore
-from emflow.engine.scheduler import each
+from emflow.engine.errors import is_missing
+from emflow.engine.events import Done, Emit, Failed, Left, Started, Waiting, ignore_events
+from emflow.engine.scheduler import run_parallel
 from emflow.problems import Problem
 from emflow.resources.greengrass.revision import latest_deployment
 from emflow.resources.ownership import DEPLOYMENT
@@ -27,7 +27,12 @@ ROLLOUT = "deployment/rollout"
 
 
 def wait_for_deployment(
-    workflow: Workflow, clients: Clients, emit: Emit = ignore, *, timeout: float = 900.0, stop: Stop | None = None
+    workflow: Workflow,
+    clients: Clients,
+    emit: Emit = ignore_events,
+    *,
+    timeout: float = 900.0,
+    cancellation: Cancellation | None = None,
 ) -> None:
     """Wait until every core device of the workflow's target has taken its latest deployment.
 
@@ -38,17 +43,19 @@ def wait_for_deployment(
     Raises:
         Problem: a device failed (its reason is in it), the deployment was cancelled or replaced, there is none, or
             devices have not said anything for too long.
-        Interrupted: `stop` was asked for.
+        Interrupted: `cancellation` was asked for.
     """
-    stop = stop or Stop()
+    cancellation = cancellation or Cancellation()
     started = time.monotonic()
     emit(Started(ROLLOUT, None))
-    following = _Following(workflow, clients, emit, started + timeout, stop)
+    following = _Following(workflow, clients, emit, started + timeout, cancellation)
     try:
-        problems = each(lambda follow: follow(), [following], stop)
-    except Stopped:
+        problems = run_parallel(lambda follow: follow(), [following], cancellation)
+    except Cancelled:
         emit(Left(ROLLOUT, following.state, time.monotonic() - started))
-        raise Interrupted(stop, left={ROLLOUT: following.state}, mend="The devices go on: see emflow status.") from None
+        raise Interrupted(
+            cancellation, left={ROLLOUT: following.state}, mend="The devices go on: see emflow status."
+        ) from None
     if problems:
         emit(Failed(ROLLOUT, problems[0]))
         raise problems[0]
@@ -58,12 +65,14 @@ def wait_for_deployment(
 class _Following:
     """Looks at the devices until they are done; `state` is what was told last."""
 
-    def __init__(self, workflow: Workflow, clients: Clients, emit: Emit, deadline: float, stop: Stop) -> None:
+    def __init__(
+        self, workflow: Workflow, clients: Clients, emit: Emit, deadline: float, cancellation: Cancellation
+    ) -> None:
         self._target = workflow.cloud.deployment.target
         self._clients = clients
         self._emit = emit
         self._deadline = deadline
-        self._stop = stop
+        self._stop = cancellation
         self.state = ""
 
     def __call__(self) -> None:
@@ -117,7 +126,7 @@ def _state(clients: Clients, thing: str, deployment: str) -> Mapping[str, Any]:
                     found: Mapping[str, Any] = each
                     return found
     except ClientError as error:
-        if not missing(error):  # a core device is known to Greengrass from its first message on
+        if not is_missing(error):  # a core device is known to Greengrass from its first message on
             raise
     return {"coreDeviceExecutionStatus": UNKNOWN}
 

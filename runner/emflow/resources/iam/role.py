@@ -15,12 +15,12 @@ from typing import Any
 from botocore.exceptions import BotoCoreError
 
 from emflow.engine.clients import Clients
-from emflow.engine.resource import Diff, Inputs, InUse, Observed, Outputs, Run
-from emflow.engine.scheduler import together
+from emflow.engine.resource import Diff, Inputs, InUse, Observed, Outputs, RunContext
+from emflow.engine.scheduler import read_parallel
 from emflow.problems import Problem
-from emflow.resources.aws_calls import unless_missing
+from emflow.resources.aws_calls import none_if_missing
 from emflow.resources.iam import policy_documents
-from emflow.resources.ownership import NOT_OURS, ROLE, Mark, by_key, listed, put_and_removed
+from emflow.resources.ownership import NOT_OWNED, ROLE, Ownership, added_and_removed, tags_as_list, tags_as_mapping
 
 # Who uses a role, and who put what on it, so that several workflows can share one.
 #
@@ -55,7 +55,7 @@ def attached(iam: Any, role: str) -> list[str]:
 def tags(iam: Any, role: str) -> dict[str, str]:
     """The tags of a role."""
     pages = iam.get_paginator("list_role_tags").paginate(RoleName=role)
-    return by_key([tag for page in pages for tag in page["Tags"]])
+    return tags_as_mapping([tag for page in pages for tag in page["Tags"]])
 
 
 def note_key(workflow: str) -> str:
@@ -63,20 +63,20 @@ def note_key(workflow: str) -> str:
     return f"{NOTE_TAG}{workflow}"
 
 
-def noted(role_tags: Mapping[str, str]) -> dict[str, set[str]]:
+def notes_on(role_tags: Mapping[str, str]) -> dict[str, set[str]]:
     """The notes on a role: workflow → names of managed policies."""
     return {
         key.removeprefix(NOTE_TAG): set(value.split()) for key, value in role_tags.items() if key.startswith(NOTE_TAG)
     }
 
 
-def to_note(wanted: Iterable[str], there: Collection[str], notes: Mapping[str, set[str]]) -> str:
+def note_for(wanted: Iterable[str], there: Collection[str], notes: Mapping[str, set[str]]) -> str:
     """What a workflow notes of the managed policies that it wants (ARNs), with those that are on the role (ARNs)."""
     shared = set[str]().union(*notes.values())
     return " ".join(sorted(short(arn) for arn in wanted if arn not in there or short(arn) in shared))
 
 
-def own_alone(workflow: str, notes: Mapping[str, set[str]]) -> set[str]:
+def noted_only_by(workflow: str, notes: Mapping[str, set[str]]) -> set[str]:
     """Names of the managed policies that this workflow noted and no other did."""
     others = set[str]().union(*(names for name, names in notes.items() if name != workflow))
     return notes.get(workflow, set()) - others
@@ -87,13 +87,13 @@ def short(arn: str) -> str:
     return arn.rpartition("/")[2]
 
 
-def by_others(clients: Clients, role: str, workflow: str) -> list[str]:
+def policies_of_others(clients: Clients, role: str, workflow: str) -> list[str]:
     """What shows that others than this workflow use a role: their inline policies, and workflows' notes."""
     iam = clients("iam")
-    found: dict[str, Any] = together(
+    found: dict[str, Any] = read_parallel(
         {
-            "inline": lambda: unless_missing(lambda: inline(iam, role)) or [],
-            "noted": lambda: noted(unless_missing(lambda: tags(iam, role)) or {}),
+            "inline": lambda: none_if_missing(lambda: inline(iam, role)) or [],
+            "noted": lambda: notes_on(none_if_missing(lambda: tags(iam, role)) or {}),
         }
     )
     names = [name for name in found["inline"] if name != inline_name(workflow)]
@@ -128,7 +128,7 @@ class RoleName:
         if not self.from_alias:
             return self.name
         iot = clients("iot")
-        found = unless_missing(lambda: iot.describe_role_alias(roleAlias=self.from_alias)["roleAliasDescription"])
+        found = none_if_missing(lambda: iot.describe_role_alias(roleAlias=self.from_alias)["roleAliasDescription"])
         return str(found["roleArn"]).rpartition("/")[2] if found else None
 
 
@@ -137,7 +137,7 @@ class Role:
     """A role. `session_seconds`: what the role alias needs; its credentials may not outlast the role's session."""
 
     role: RoleName
-    mark: Mark
+    ownership: Ownership
     session_seconds: int
 
     @property
@@ -154,11 +154,11 @@ class Role:
 
     @property
     def description(self) -> str:
-        return f"{DESCRIPTION} {self.mark.workflow}"
+        return f"{DESCRIPTION} {self.ownership.workflow}"
 
     def observe(self, clients: Clients) -> Observed | None:
         name = self.role.find(clients)
-        role = unless_missing(lambda: clients("iam").get_role(RoleName=name)["Role"]) if name else None
+        role = none_if_missing(lambda: clients("iam").get_role(RoleName=name)["Role"]) if name else None
         if role is None:
             return None
         return {
@@ -166,8 +166,8 @@ class Role:
             "arn": role["Arn"],
             "trust": role["AssumeRolePolicyDocument"],
             "session": role.get("MaxSessionDuration", SHORTEST_SESSION),
-            "tags": by_key(role.get("Tags", [])),
-            "others": by_others(clients, role["RoleName"], self.mark.workflow),
+            "tags": tags_as_mapping(role.get("Tags", [])),
+            "others": policies_of_others(clients, role["RoleName"], self.ownership.workflow),
         }
 
     def diff(self, observed: Observed | None, inputs: Inputs) -> Diff:
@@ -182,16 +182,16 @@ class Role:
         want = {
             "trust": policy_documents.trusting(have.get("trust")),
             "session": max(self.session_seconds, have.get("session", SHORTEST_SESSION)),
-            "tags": self.mark.over(have.get("tags")),
+            "tags": self.ownership.merged_with(have.get("tags")),
         }
         needed, session = max(self.session_seconds, SHORTEST_SESSION), have.get("session", 0)
         # The core device's own role has a session of its own.
-        longer = bool(have) and self.mark.is_on(have["tags"]) and session > needed
+        longer = bool(have) and self.ownership.owns(have["tags"]) and session > needed
         notes = (f"its sessions may last {session} s; the workflow needs {needed} s",) if longer else ()
         outputs = {key: have[key] for key in ("arn", "name")} if have else {}
         return Diff.between(want, observed, outputs=outputs, notes=notes)
 
-    def apply(self, clients: Clients, diff: Diff, inputs: Inputs, run: Run) -> Outputs:
+    def apply(self, clients: Clients, diff: Diff, inputs: Inputs, run: RunContext) -> Outputs:
         iam = clients("iam")
         if "arn" not in diff.outputs:
             try:
@@ -210,26 +210,26 @@ class Role:
                 case "session":
                     iam.update_role(RoleName=name, MaxSessionDuration=change.new)
                 case "tags":
-                    put, removed = put_and_removed(change)
+                    put, removed = added_and_removed(change)
                     if put:
-                        iam.tag_role(RoleName=name, Tags=listed(put))
+                        iam.tag_role(RoleName=name, Tags=tags_as_list(put))
                     if removed:
                         iam.untag_role(RoleName=name, TagKeys=removed)
         return diff.outputs
 
     def kept(self, observed: Observed, *, delete_data: bool) -> str | None:
-        return reason(observed["others"]) if self.mark.is_on(observed["tags"]) else NOT_OURS
+        return reason(observed["others"]) if self.ownership.owns(observed["tags"]) else NOT_OWNED
 
-    def delete(self, clients: Clients, run: Run) -> None:
+    def delete(self, clients: Clients, run: RunContext) -> None:
         """Remove it with all policies on it: IAM deletes a bare role only."""
         iam, name = clients("iam"), self.role.find(clients)
         if name is None:
             return
-        for policy in unless_missing(lambda: attached(iam, name)) or ():
-            unless_missing(partial(iam.detach_role_policy, RoleName=name, PolicyArn=policy))
-        for policy in unless_missing(lambda: inline(iam, name)) or ():
-            unless_missing(partial(iam.delete_role_policy, RoleName=name, PolicyName=policy))
-        unless_missing(lambda: iam.delete_role(RoleName=name))
+        for policy in none_if_missing(lambda: attached(iam, name)) or ():
+            none_if_missing(partial(iam.detach_role_policy, RoleName=name, PolicyArn=policy))
+        for policy in none_if_missing(lambda: inline(iam, name)) or ():
+            none_if_missing(partial(iam.delete_role_policy, RoleName=name, PolicyName=policy))
+        none_if_missing(lambda: iam.delete_role(RoleName=name))
 
     def _create(self, iam: Any) -> Outputs:
         made = iam.create_role(
@@ -237,6 +237,6 @@ class Role:
             AssumeRolePolicyDocument=json.dumps(policy_documents.trusting(None)),
             MaxSessionDuration=max(self.session_seconds, SHORTEST_SESSION),
             Description=self.description,
-            Tags=self.mark.tag_list(),
+            Tags=self.ownership.tag_list(),
         )
         return {"arn": made["Role"]["Arn"], "name": made["Role"]["RoleName"]}

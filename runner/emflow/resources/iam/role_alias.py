@@ -12,11 +12,20 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from emflow.engine.clients import Clients
-from emflow.engine.errors import code
-from emflow.engine.resource import Diff, Inputs, Observed, Outputs, Run
-from emflow.resources.aws_calls import unless_missing
-from emflow.resources.iam.role import by_others, reason
-from emflow.resources.ownership import NOT_OURS, ROLE, ROLE_ALIAS, Mark, by_key, listed, put_and_removed, refuse_foreign
+from emflow.engine.errors import error_code
+from emflow.engine.resource import Diff, Inputs, Observed, Outputs, RunContext
+from emflow.resources.aws_calls import none_if_missing
+from emflow.resources.iam.role import policies_of_others, reason
+from emflow.resources.ownership import (
+    NOT_OWNED,
+    ROLE,
+    ROLE_ALIAS,
+    Ownership,
+    added_and_removed,
+    refuse_unowned_change,
+    tags_as_list,
+    tags_as_mapping,
+)
 
 
 @dataclass(frozen=True)
@@ -25,7 +34,7 @@ class RoleAlias:
 
     name: str
     seconds: int | None
-    mark: Mark
+    ownership: Ownership
     adopted: bool = False
 
     @property
@@ -38,7 +47,7 @@ class RoleAlias:
 
     def observe(self, clients: Clients) -> Observed | None:
         iot = clients("iot")
-        found = unless_missing(lambda: iot.describe_role_alias(roleAlias=self.name)["roleAliasDescription"])
+        found = none_if_missing(lambda: iot.describe_role_alias(roleAlias=self.name)["roleAliasDescription"])
         if found is None:
             return None
         role = found.get("roleArn")
@@ -47,7 +56,7 @@ class RoleAlias:
             "arn": found["roleAliasArn"],
             "role": role,
             "seconds": found.get("credentialDurationSeconds"),
-            "others": by_others(clients, name, self.mark.workflow) if name else [],
+            "others": policies_of_others(clients, name, self.ownership.workflow) if name else [],
             "tags": _tags(iot, found["roleAliasArn"]),
         }
 
@@ -56,21 +65,23 @@ class RoleAlias:
         want = {
             "role": inputs(ROLE, "arn"),
             "seconds": have.get("seconds") if self.seconds is None else self.seconds,
-            "tags": self.mark.over(have.get("tags")),
+            "tags": self.ownership.merged_with(have.get("tags")),
         }
         diff = Diff.between(want, observed, outputs={"arn": observed["arn"]} if observed else {})
         if observed is not None:
-            refuse_foreign(f"role alias {self.name}", self.mark, observed["tags"], diff.changes, adopted=self.adopted)
+            refuse_unowned_change(
+                f"role alias {self.name}", self.ownership, observed["tags"], diff.changes, adopted=self.adopted
+            )
         return diff
 
-    def apply(self, clients: Clients, diff: Diff, inputs: Inputs, run: Run) -> Outputs:
+    def apply(self, clients: Clients, diff: Diff, inputs: Inputs, run: RunContext) -> Outputs:
         iot = clients("iot")
         asked: dict[str, Any] = {"roleAlias": self.name, "roleArn": inputs(ROLE, "arn")}
         if self.seconds is not None:
             asked["credentialDurationSeconds"] = self.seconds
         if "arn" not in diff.outputs:
             try:
-                return {"arn": iot.create_role_alias(**asked, tags=self.mark.tag_list())["roleAliasArn"]}
+                return {"arn": iot.create_role_alias(**asked, tags=self.ownership.tag_list())["roleAliasArn"]}
             except (iot.exceptions.ResourceAlreadyExistsException, BotoCoreError):
                 # Made since we looked, perhaps by a call of ours whose answer was lost.
                 found = self.observe(clients)
@@ -81,26 +92,26 @@ class RoleAlias:
         if new.keys() & {"role", "seconds"}:
             iot.update_role_alias(**asked)
         if "tags" in new:
-            put, removed = put_and_removed(new["tags"])
+            put, removed = added_and_removed(new["tags"])
             if put:
-                iot.tag_resource(resourceArn=diff.outputs["arn"], tags=listed(put))
+                iot.tag_resource(resourceArn=diff.outputs["arn"], tags=tags_as_list(put))
             if removed:
                 iot.untag_resource(resourceArn=diff.outputs["arn"], tagKeys=removed)
         return diff.outputs
 
     def kept(self, observed: Observed, *, delete_data: bool) -> str | None:
-        return reason(observed["others"]) if self.mark.is_on(observed["tags"]) else NOT_OURS
+        return reason(observed["others"]) if self.ownership.owns(observed["tags"]) else NOT_OWNED
 
-    def delete(self, clients: Clients, run: Run) -> None:
-        unless_missing(lambda: clients("iot").delete_role_alias(roleAlias=self.name))
+    def delete(self, clients: Clients, run: RunContext) -> None:
+        none_if_missing(lambda: clients("iot").delete_role_alias(roleAlias=self.name))
 
 
 def _tags(iot: Any, arn: str) -> dict[str, str]:
     pages = iot.get_paginator("list_tags_for_resource").paginate(resourceArn=arn)
     try:
-        return by_key([tag for page in pages for tag in page["tags"]])
+        return tags_as_mapping([tag for page in pages for tag in page["tags"]])
     except ClientError as error:
         # Some endpoints that stand in for AWS keep no tags here; then nothing shows that the alias is ours.
-        if code(error) == "UnknownOperationException":
+        if error_code(error) == "UnknownOperationException":
             return {}
         raise

@@ -16,13 +16,13 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from emflow.engine.clients import Clients
-from emflow.engine.errors import code, status
-from emflow.engine.resource import Diff, Inputs, Observed, Outputs, Run
-from emflow.engine.scheduler import together
+from emflow.engine.errors import error_code, http_status
+from emflow.engine.resource import Diff, Inputs, Observed, Outputs, RunContext
+from emflow.engine.scheduler import read_parallel
 from emflow.problems import Problem
-from emflow.resources.aws_calls import unless_missing
+from emflow.resources.aws_calls import none_if_missing
 from emflow.resources.iam.policy_documents import as_list
-from emflow.resources.ownership import DATA, NOT_OURS, Mark, by_key, listed, refuse_foreign
+from emflow.resources.ownership import DATA, NOT_OWNED, Ownership, refuse_unowned_change, tags_as_list, tags_as_mapping
 
 # What a bucket can be set to: how each setting is read, what it should be, how it is written.
 #
@@ -107,18 +107,18 @@ def with_statement(policy: Mapping[str, Any] | None, statement: Mapping[str, Any
     return {**policy, "Statement": [*others, statement]}
 
 
-def _unless_missing(read: Callable[[], Any]) -> Any:
+def _none_if_404(read: Callable[[], Any]) -> Any:
     """S3 answers 404 for a setting that was never made; that is None, not an error."""
     try:
         return read()
     except ClientError as error:
-        if status(error) == 404:
+        if http_status(error) == 404:
             return None
         raise
 
 
 def _read_encryption(s3: Any, bucket: str) -> dict[str, Any] | None:
-    answer = _unless_missing(lambda: s3.get_bucket_encryption(Bucket=bucket))
+    answer = _none_if_404(lambda: s3.get_bucket_encryption(Bucket=bucket))
     if answer is None:
         return None
     default = answer["ServerSideEncryptionConfiguration"]["Rules"][0]["ApplyServerSideEncryptionByDefault"]
@@ -143,22 +143,22 @@ def _write_lifecycle(s3: Any, bucket: str, rules: list[dict[str, Any]] | None) -
 
 
 READERS: dict[str, Callable[[Any, str], Any]] = {
-    "tags": lambda s3, b: _unless_missing(lambda: by_key(s3.get_bucket_tagging(Bucket=b)["TagSet"])) or {},
-    "public_access": lambda s3, b: _unless_missing(
+    "tags": lambda s3, b: _none_if_404(lambda: tags_as_mapping(s3.get_bucket_tagging(Bucket=b)["TagSet"])) or {},
+    "public_access": lambda s3, b: _none_if_404(
         lambda: s3.get_public_access_block(Bucket=b)["PublicAccessBlockConfiguration"]
     ),
-    "ownership": lambda s3, b: _unless_missing(
+    "ownership": lambda s3, b: _none_if_404(
         lambda: s3.get_bucket_ownership_controls(Bucket=b)["OwnershipControls"]["Rules"][0]["ObjectOwnership"]
     ),
     "encryption": _read_encryption,
-    "policy": lambda s3, b: _unless_missing(lambda: json.loads(s3.get_bucket_policy(Bucket=b)["Policy"])),
-    "versioning": lambda s3, b: _unless_missing(lambda: s3.get_bucket_versioning(Bucket=b).get("Status")),
-    "lifecycle": lambda s3, b: _unless_missing(lambda: s3.get_bucket_lifecycle_configuration(Bucket=b)["Rules"]),
+    "policy": lambda s3, b: _none_if_404(lambda: json.loads(s3.get_bucket_policy(Bucket=b)["Policy"])),
+    "versioning": lambda s3, b: _none_if_404(lambda: s3.get_bucket_versioning(Bucket=b).get("Status")),
+    "lifecycle": lambda s3, b: _none_if_404(lambda: s3.get_bucket_lifecycle_configuration(Bucket=b)["Rules"]),
 }
 
 WRITERS: dict[str, Callable[[Any, str, Any], Any]] = {
     # All tags of a bucket are written at once; what others put is among the new ones.
-    "tags": lambda s3, b, v: s3.put_bucket_tagging(Bucket=b, Tagging={"TagSet": listed(v)}),
+    "tags": lambda s3, b, v: s3.put_bucket_tagging(Bucket=b, Tagging={"TagSet": tags_as_list(v)}),
     "public_access": lambda s3, b, v: s3.put_public_access_block(Bucket=b, PublicAccessBlockConfiguration=v),
     "ownership": lambda s3, b, v: s3.put_bucket_ownership_controls(
         Bucket=b, OwnershipControls={"Rules": [{"ObjectOwnership": v}]}
@@ -249,7 +249,7 @@ class Bucket:
     name: str
     region: str
     partition: str
-    mark: Mark
+    ownership: Ownership
     adopted: bool = False
     kms_key: str | None = None
     versioning: bool | None = None
@@ -257,7 +257,7 @@ class Bucket:
 
     @property
     def id(self) -> str:
-        return self.mark.resource
+        return self.ownership.resource
 
     @property
     def needs(self) -> frozenset[str]:
@@ -271,27 +271,29 @@ class Bucket:
         s3 = clients("s3")
         reads: dict[str, Callable[[], Any]] = {"exists": partial(self._exists, s3)}
         reads |= {name: partial(read, s3, self.name) for name, read in READERS.items()}
-        found = together(reads)
+        found = read_parallel(reads)
         return found if found.pop("exists") else None
 
     def diff(self, observed: Observed | None, inputs: Inputs) -> Diff:
         have = observed or {}
         want = {
-            "tags": self.mark.over(have.get("tags")),
+            "tags": self.ownership.merged_with(have.get("tags")),
             "public_access": PRIVATE,
             "ownership": "BucketOwnerEnforced",
             "encryption": encryption(have.get("encryption"), self.kms_key),
             "policy": with_statement(have.get("policy"), tls_only(self.arn)),
             "versioning": versioning(have.get("versioning"), self.versioning),
-            "lifecycle": with_expiry(have.get("lifecycle"), self.mark.workflow, self.expiry),
+            "lifecycle": with_expiry(have.get("lifecycle"), self.ownership.workflow, self.expiry),
         }
         told = notes(have, self.kms_key)
         diff = Diff.between(want, observed, outputs={"name": self.name, "arn": self.arn}, notes=told)
         if observed is not None:
-            refuse_foreign(f"bucket {self.name}", self.mark, have["tags"], diff.changes, adopted=self.adopted)
+            refuse_unowned_change(
+                f"bucket {self.name}", self.ownership, have["tags"], diff.changes, adopted=self.adopted
+            )
         return diff
 
-    def apply(self, clients: Clients, diff: Diff, inputs: Inputs, run: Run) -> Outputs:
+    def apply(self, clients: Clients, diff: Diff, inputs: Inputs, run: RunContext) -> Outputs:
         s3 = clients("s3")
         made = self._create(s3, run)
         for change in diff.changes:
@@ -301,24 +303,24 @@ class Bucket:
         return diff.outputs
 
     def kept(self, observed: Observed, *, delete_data: bool) -> str | None:
-        if not self.mark.is_on(observed["tags"]):
-            return NOT_OURS
+        if not self.ownership.owns(observed["tags"]):
+            return NOT_OWNED
         return None if delete_data else DATA
 
-    def delete(self, clients: Clients, run: Run) -> None:
+    def delete(self, clients: Clients, run: RunContext) -> None:
         """Remove it and everything in it, every version. Devices may go on writing meanwhile: empty it again then."""
         s3 = clients("s3")
         for attempt in range(TRIES):
-            unless_missing(lambda: self._empty(s3, run))
+            none_if_missing(lambda: self._empty(s3, run))
             try:
-                unless_missing(lambda: s3.delete_bucket(Bucket=self.name))
+                none_if_missing(lambda: s3.delete_bucket(Bucket=self.name))
                 return
             except ClientError as error:
-                if code(error) != "BucketNotEmpty" or attempt == TRIES - 1:
+                if error_code(error) != "BucketNotEmpty" or attempt == TRIES - 1:
                     raise
                 run.pause(1.0)
 
-    def _empty(self, s3: Any, run: Run) -> None:
+    def _empty(self, s3: Any, run: RunContext) -> None:
         gone = 0
         # Always the first page of what is left. Without versions, objects are listed there too, as version "null".
         while listed := _versions(s3.list_object_versions(Bucket=self.name)):
@@ -338,7 +340,7 @@ class Bucket:
         try:
             region = s3.head_bucket(Bucket=self.name).get("BucketRegion", self.region)
         except ClientError as error:
-            match status(error):
+            match http_status(error):
                 case 404:
                     return False
                 case 403:
@@ -353,26 +355,28 @@ class Bucket:
             )
         return True
 
-    def _create(self, s3: Any, run: Run) -> bool:
+    def _create(self, s3: Any, run: RunContext) -> bool:
         """Create it unless it is there, with its tags in the same call; whether that was needed."""
-        if unless_missing(lambda: s3.head_bucket(Bucket=self.name)) is not None:
+        if none_if_missing(lambda: s3.head_bucket(Bucket=self.name)) is not None:
             return False
         place = {} if self.region == "us-east-1" else {"LocationConstraint": self.region}
         for attempt in range(TRIES):
             try:
-                s3.create_bucket(Bucket=self.name, CreateBucketConfiguration={**place, "Tags": self.mark.tag_list()})
+                s3.create_bucket(
+                    Bucket=self.name, CreateBucketConfiguration={**place, "Tags": self.ownership.tag_list()}
+                )
                 return True
             except (s3.exceptions.BucketAlreadyOwnedByYou, BotoCoreError):
                 # By an earlier try whose answer was lost; or by somebody else of this account, this very moment.
-                tags = unless_missing(lambda: by_key(s3.get_bucket_tagging(Bucket=self.name)["TagSet"]))
-                if tags is None or not self.mark.is_on(tags):
+                tags = none_if_missing(lambda: tags_as_mapping(s3.get_bucket_tagging(Bucket=self.name)["TagSet"]))
+                if tags is None or not self.ownership.owns(tags):
                     raise
                 return True
             except s3.exceptions.BucketAlreadyExists as error:
                 raise self._taken() from error
             except ClientError as error:
                 # S3 is still busy with an earlier change of this name, often its deletion.
-                if code(error) != "OperationAborted" or attempt == TRIES - 1:
+                if error_code(error) != "OperationAborted" or attempt == TRIES - 1:
                     raise
                 run.waiting("busy", "S3 has another change of this bucket under way")
                 run.pause(6.0)

@@ -16,7 +16,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from emflow.engine.clients import Clients
-from emflow.engine.errors import as_problem, code, status
+from emflow.engine.errors import as_problem, error_code, http_status
 from emflow.engine.lock import Found, Holder, Lock, NoPlace
 from emflow.resources.ownership import COMPONENTS_BUCKET
 from emflow.workflow.model import Workflow
@@ -90,9 +90,9 @@ class LockObject:
         try:
             return call(self.clients("s3"))
         except ClientError as error:
-            if code(error) == "NoSuchBucket":
+            if error_code(error) == "NoSuchBucket":
                 raise NoPlace from error
-            if status(error) in {404, 409, 412}:
+            if http_status(error) in {404, 409, 412}:
                 return None
             raise as_problem(error) from error
         except BotoCoreError as error:

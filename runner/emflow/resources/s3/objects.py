@@ -16,8 +16,8 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from emflow.engine.clients import Clients
-from emflow.engine.errors import as_problem, missing, status
-from emflow.engine.resource import Diff, Inputs, Observed, Outputs, Run
+from emflow.engine.errors import as_problem, http_status, is_missing
+from emflow.engine.resource import Diff, Inputs, Observed, Outputs, RunContext
 from emflow.resources.ownership import COMPONENTS_BUCKET
 from emflow.results.capture_stores import Children
 
@@ -53,7 +53,7 @@ class StoredObject:
         try:
             found = clients("s3").head_object(Bucket=self.bucket, Key=self.key, ChecksumMode="ENABLED")
         except ClientError as error:
-            if status(error) == 404:
+            if http_status(error) == 404:
                 return None
             raise
         checksum = found.get("ChecksumSHA256")
@@ -65,7 +65,7 @@ class StoredObject:
     def diff(self, observed: Observed | None, inputs: Inputs) -> Diff:
         return Diff.between({"sha256": self.sha256}, observed, outputs={"uri": self.uri})
 
-    def apply(self, clients: Clients, diff: Diff, inputs: Inputs, run: Run) -> Outputs:
+    def apply(self, clients: Clients, diff: Diff, inputs: Inputs, run: RunContext) -> Outputs:
         run.waiting("uploading", f"{len(self.data) / 1e6:.1f} MB")
         clients("s3").put_object(
             Bucket=self.bucket,
@@ -106,7 +106,7 @@ class Bucket:
         try:
             data: bytes = self._s3.get_object(Bucket=self._name, Key=key)["Body"].read()
         except ClientError as error:
-            if missing(error):
+            if is_missing(error):
                 return None
             raise as_problem(error) from error
         except BotoCoreError as error:

@@ -13,9 +13,9 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from emflow.engine.clients import Clients
-from emflow.engine.errors import missing, status
-from emflow.engine.resource import Diff, Inputs, Observed, Outputs, Run
-from emflow.resources.ownership import COMPILATION, MODEL, PERMISSIONS, ROLE, Mark, digest_of
+from emflow.engine.errors import http_status, is_missing
+from emflow.engine.resource import Diff, Inputs, Observed, Outputs, RunContext
+from emflow.resources.ownership import COMPILATION, MODEL, PERMISSIONS, ROLE, Ownership, digest_of
 from emflow.resources.sagemaker import jobs
 
 
@@ -41,7 +41,7 @@ class Compilation:
     target_device: str
     bucket: str
     timeout: float
-    mark: Mark
+    ownership: Ownership
     retry_failed: bool = False
     kms_key: str | None = None
     packaged: Callable[[Clients], bool] = field(default=lambda _: False, compare=False)
@@ -80,8 +80,8 @@ class Compilation:
         there = observed["jobs"] if observed else ()
         return jobs.compare(self.id, self.base, self.digest, there, self.inputs, retry_failed=self.retry_failed)
 
-    def apply(self, clients: Clients, diff: Diff, inputs: Inputs, run: Run) -> Outputs:
-        name = diff.wanted["job"]
+    def apply(self, clients: Clients, diff: Diff, inputs: Inputs, run: RunContext) -> Outputs:
+        name = diff.parameters["job"]
 
         def create() -> None:
             clients("sagemaker").create_compilation_job(
@@ -99,7 +99,7 @@ class Compilation:
                     **({"KmsKeyId": self.kms_key} if self.kms_key else {}),
                 },
                 StoppingCondition={"MaxRuntimeInSeconds": max(1, round(self.timeout))},
-                Tags=self.mark.tag_list(self.digest),
+                Tags=self.ownership.tag_list(self.digest),
             )
 
         job = jobs.run(
@@ -111,7 +111,7 @@ class Compilation:
         try:
             found = clients("sagemaker").describe_compilation_job(CompilationJobName=name)
         except ClientError as error:
-            if missing(error):
+            if is_missing(error):
                 return None
             raise
         source, output = found.get("InputConfig", {}), found["OutputConfig"]
@@ -139,7 +139,7 @@ def _there(clients: Clients, uri: str) -> bool:
     try:
         clients("s3").head_object(Bucket=bucket, Key=key)
     except ClientError as error:
-        return status(error) == 403 if status(error) in {403, 404} else _raise(error)
+        return http_status(error) == 403 if http_status(error) in {403, 404} else _raise(error)
     return True
 
 

@@ -17,11 +17,11 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from emflow.engine.clients import Clients
-from emflow.engine.resource import Action, Change, Diff, Inputs, Observed, Outputs, Run
-from emflow.engine.scheduler import together
+from emflow.engine.resource import Action, Change, Diff, Inputs, Observed, Outputs, RunContext
+from emflow.engine.scheduler import read_parallel
 from emflow.problems import Problem
-from emflow.resources.aws_calls import unless_missing
-from emflow.resources.ownership import DEVICES, FLEET, NOT_OURS, Mark, by_key
+from emflow.resources.aws_calls import none_if_missing
+from emflow.resources.ownership import DEVICES, FLEET, NOT_OWNED, Ownership, tags_as_mapping
 from emflow.workflow.model import DEVICE_NAME
 
 BATCH = 100
@@ -42,7 +42,7 @@ class Devices:
 
     fleet: str
     named: tuple[str, ...]
-    mark: Mark
+    ownership: Ownership
     thing_group: str | None = None
 
     @property
@@ -67,20 +67,22 @@ class Devices:
     @property
     def description(self) -> str:
         """What a registration of ours says: the workflow's name, shortened where it has to be."""
-        text = f"emflow {self.mark.workflow}"
+        text = f"emflow {self.ownership.workflow}"
         if len(text) <= LONGEST_DESCRIPTION:
             return text
         digest = hashlib.sha256(text.encode()).hexdigest()[:8]
         return f"{text[: LONGEST_DESCRIPTION - 9]}-{digest}"
 
     def observe(self, clients: Clients) -> Observed | None:
-        found: dict[str, Any] = together(
+        found: dict[str, Any] = read_parallel(
             {"listed": partial(self._listed, clients), "members": partial(self._members, clients)}
         )
         listed = found["listed"] or {}
         odd = [name for name in (*self.named, *(found["members"] or ())) if name in listed and not listed[name]["ours"]]
-        for name, tags in together({name: partial(_tags, clients, listed[name]["arn"]) for name in odd[:ODD]}).items():
-            listed[name]["ours"] = self.mark.is_on(tags)
+        for name, tags in read_parallel(
+            {name: partial(_tags, clients, listed[name]["arn"]) for name in odd[:ODD]}
+        ).items():
+            listed[name]["ours"] = self.ownership.owns(tags)
         return found
 
     def diff(self, observed: Observed | None, inputs: Inputs) -> Diff:
@@ -107,23 +109,23 @@ class Devices:
         if changes:
             action = Action.UPDATE if any(device["ours"] for device in listed.values()) else Action.CREATE
         work = {"register": tuple(register), "deregister": tuple(deregister), "update": tuple(changed)}
-        return Diff(action, tuple(changes), notes=tuple(note for note in notes if note), wanted=work)
+        return Diff(action, tuple(changes), notes=tuple(note for note in notes if note), parameters=work)
 
-    def apply(self, clients: Clients, diff: Diff, inputs: Inputs, run: Run) -> Outputs:
+    def apply(self, clients: Clients, diff: Diff, inputs: Inputs, run: RunContext) -> Outputs:
         sagemaker = clients("sagemaker")
-        self._register(clients, diff.wanted["register"], run)
-        for batch in _batches(diff.wanted["update"]):
+        self._register(clients, diff.parameters["register"], run)
+        for batch in _batches(diff.parameters["update"]):
             sagemaker.update_devices(DeviceFleetName=self.fleet, Devices=self._registrations(batch))
-        self._deregister(clients, diff.wanted["deregister"], run)
+        self._deregister(clients, diff.parameters["deregister"], run)
         return {}
 
     def kept(self, observed: Observed, *, delete_data: bool) -> str | None:
         listed = observed["listed"] or {}
         if any(device["ours"] for device in listed.values()):
             return None
-        return NOT_OURS if listed else ""
+        return NOT_OWNED if listed else ""
 
-    def delete(self, clients: Clients, run: Run) -> None:
+    def delete(self, clients: Clients, run: RunContext) -> None:
         listed = self.registered(clients)
         self._deregister(clients, [name for name, device in listed.items() if device["ours"]], run)
 
@@ -141,7 +143,7 @@ class Devices:
         pages = sagemaker.get_paginator("list_devices").paginate(
             DeviceFleetName=self.fleet, PaginationConfig={"PageSize": BATCH}
         )
-        return unless_missing(
+        return none_if_missing(
             lambda: {
                 device["DeviceName"]: {
                     "thing": device.get("IotThingName"),
@@ -163,7 +165,7 @@ class Devices:
             .get_paginator("list_things_in_thing_group")
             .paginate(thingGroupName=self.thing_group, PaginationConfig={"PageSize": 250})
         )
-        return unless_missing(lambda: sorted(thing for page in pages for thing in page["things"]))
+        return none_if_missing(lambda: sorted(thing for page in pages for thing in page["things"]))
 
     def _fitting(self, members: Sequence[str] | None) -> Sequence[str]:
         """The members, all of which can be devices.
@@ -192,7 +194,7 @@ class Devices:
     def _registrations(self, names: Iterable[str]) -> list[dict[str, str]]:
         return [{"DeviceName": name, "IotThingName": name, "Description": self.description} for name in names]
 
-    def _register(self, clients: Clients, names: Sequence[str], run: Run) -> None:
+    def _register(self, clients: Clients, names: Sequence[str], run: RunContext) -> None:
         done = 0
         for batch in _batches(names):
             try:
@@ -212,10 +214,10 @@ class Devices:
 
     def _register_batch(self, clients: Clients, names: Sequence[str]) -> None:
         clients("sagemaker").register_devices(
-            DeviceFleetName=self.fleet, Devices=self._registrations(names), Tags=self.mark.tag_list()
+            DeviceFleetName=self.fleet, Devices=self._registrations(names), Tags=self.ownership.tag_list()
         )
 
-    def _deregister(self, clients: Clients, names: Sequence[str], run: Run) -> None:
+    def _deregister(self, clients: Clients, names: Sequence[str], run: RunContext) -> None:
         done = 0
         for batch in _batches(names):
             try:
@@ -232,7 +234,7 @@ class Devices:
 
 def _tags(clients: Clients, arn: str) -> dict[str, str]:
     pages = clients("sagemaker").get_paginator("list_tags").paginate(ResourceArn=arn)
-    return by_key([tag for page in pages for tag in page["Tags"]])
+    return tags_as_mapping([tag for page in pages for tag in page["Tags"]])
 
 
 def _few(names: Sequence[str]) -> list[str]:

@@ -12,20 +12,20 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from emflow.engine.clients import Clients
-from emflow.engine.errors import code
-from emflow.engine.resource import Diff, Inputs, InUse, Observed, Outputs, Run
+from emflow.engine.errors import error_code
+from emflow.engine.resource import Diff, Inputs, InUse, Observed, Outputs, RunContext
 from emflow.problems import Problem
-from emflow.resources.aws_calls import unless_missing, when_assumable
+from emflow.resources.aws_calls import none_if_missing, retry_until_assumable
 from emflow.resources.ownership import (
     FLEET,
-    NOT_OURS,
+    NOT_OWNED,
     RESULTS_BUCKET,
     ROLE,
-    Mark,
-    by_key,
-    listed,
-    put_and_removed,
-    refuse_foreign,
+    Ownership,
+    added_and_removed,
+    refuse_unowned_change,
+    tags_as_list,
+    tags_as_mapping,
 )
 from emflow.resources.sagemaker.devices import Devices
 
@@ -43,7 +43,7 @@ class Fleet:
     name: str
     description: str
     location: str
-    mark: Mark
+    ownership: Ownership
     adopted: bool = False
     kms_key: str | None = None
     devices: Devices | None = None
@@ -58,7 +58,7 @@ class Fleet:
 
     def observe(self, clients: Clients) -> Observed | None:
         sagemaker = clients("sagemaker")
-        found = unless_missing(lambda: sagemaker.describe_device_fleet(DeviceFleetName=self.name))
+        found = none_if_missing(lambda: sagemaker.describe_device_fleet(DeviceFleetName=self.name))
         if found is None:
             return None
         pages = sagemaker.get_paginator("list_tags").paginate(ResourceArn=found["DeviceFleetArn"])
@@ -68,7 +68,7 @@ class Fleet:
             "location": found["OutputConfig"]["S3OutputLocation"].rstrip("/"),
             "kms_key": found["OutputConfig"].get("KmsKeyId") or None,
             "description": found.get("Description", "").strip(),
-            "tags": by_key([tag for page in pages for tag in page["Tags"]]),
+            "tags": tags_as_mapping([tag for page in pages for tag in page["Tags"]]),
             **({"others": self.devices.of_others(clients)} if self.devices else {}),
         }
 
@@ -78,14 +78,16 @@ class Fleet:
             "location": self.location,
             "kms_key": self.kms_key,
             "description": self.description.strip(),
-            "tags": self.mark.over(observed["tags"] if observed else None),
+            "tags": self.ownership.merged_with(observed["tags"] if observed else None),
         }
         diff = Diff.between(want, observed, outputs={"name": self.name})
         if observed is not None:
-            refuse_foreign(f"device fleet {self.name}", self.mark, observed["tags"], diff.changes, adopted=self.adopted)
+            refuse_unowned_change(
+                f"device fleet {self.name}", self.ownership, observed["tags"], diff.changes, adopted=self.adopted
+            )
         return diff
 
-    def apply(self, clients: Clients, diff: Diff, inputs: Inputs, run: Run) -> Outputs:
+    def apply(self, clients: Clients, diff: Diff, inputs: Inputs, run: RunContext) -> Outputs:
         sagemaker = clients("sagemaker")
         asked: dict[str, Any] = {
             "DeviceFleetName": self.name,
@@ -99,42 +101,42 @@ class Fleet:
         }
 
         def create() -> None:
-            sagemaker.create_device_fleet(**asked, EnableIotRoleAlias=False, Tags=self.mark.tag_list())
+            sagemaker.create_device_fleet(**asked, EnableIotRoleAlias=False, Tags=self.ownership.tag_list())
 
         found = self.observe(clients)
         if found is None:
             try:
-                when_assumable(create, run)
+                retry_until_assumable(create, run)
                 return diff.outputs
             except (ClientError, BotoCoreError) as error:
                 # Perhaps an earlier try went through and its answer was lost.
-                if isinstance(error, ClientError) and code(error) != "ResourceInUse":
+                if isinstance(error, ClientError) and error_code(error) != "ResourceInUse":
                     raise
                 found = self.observe(clients)
                 if found is None:
                     raise
         changes = {change.field: change for change in self.diff(found, inputs).changes}
         if "tags" in changes:
-            put, removed = put_and_removed(changes.pop("tags"))
+            put, removed = added_and_removed(changes.pop("tags"))
             if put:
-                sagemaker.add_tags(ResourceArn=found["arn"], Tags=listed(put))
+                sagemaker.add_tags(ResourceArn=found["arn"], Tags=tags_as_list(put))
             if removed:
                 sagemaker.delete_tags(ResourceArn=found["arn"], TagKeys=removed)
         if changes:
-            when_assumable(lambda: sagemaker.update_device_fleet(**asked), run)
+            retry_until_assumable(lambda: sagemaker.update_device_fleet(**asked), run)
         return diff.outputs
 
     def kept(self, observed: Observed, *, delete_data: bool) -> str | None:
-        if not self.mark.is_on(observed["tags"]):
-            return NOT_OURS
+        if not self.ownership.owns(observed["tags"]):
+            return NOT_OWNED
         others: list[str] = observed.get("others", [])
         some = ", ".join(others[:5]) + (f" and {len(others) - 5} more" if len(others) > 5 else "")
         return InUse(f"others registered devices in it: {some}") if others else None
 
-    def delete(self, clients: Clients, run: Run) -> None:
+    def delete(self, clients: Clients, run: RunContext) -> None:
         sagemaker = clients("sagemaker")
         try:
-            unless_missing(lambda: sagemaker.delete_device_fleet(DeviceFleetName=self.name))
+            none_if_missing(lambda: sagemaker.delete_device_fleet(DeviceFleetName=self.name))
         except ClientError as error:
             left = sagemaker.list_devices(DeviceFleetName=self.name, MaxResults=5)["DeviceSummaries"]
             if not left:

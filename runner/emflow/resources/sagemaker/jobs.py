@@ -15,10 +15,10 @@ from itertools import count, islice
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from emflow.engine.resource import Action, Change, Diff, Outputs, Run
-from emflow.engine.scheduler import together
+from emflow.engine.resource import Action, Change, Diff, Outputs, RunContext
+from emflow.engine.scheduler import read_parallel
 from emflow.problems import Problem
-from emflow.resources.aws_calls import looks, when_assumable
+from emflow.resources.aws_calls import poll, retry_until_assumable
 
 LONGEST_NAME = 63
 RUNNING = frozenset({"STARTING", "INPROGRESS", "STOPPING"})
@@ -61,7 +61,7 @@ def names(base: str, digest: str) -> Iterator[str]:
 def find(describe: Describe, base: str, digest: str) -> tuple[Job, ...]:
     """All jobs there are under these names. The usual ones are asked for side by side."""
     first = tuple(islice(names(base, digest), 3))
-    found = list(together({name: partial(describe, name) for name in first}).values())
+    found = list(read_parallel({name: partial(describe, name) for name in first}).values())
     if found[-1]:
         for name in islice(names(base, digest), len(first), None):
             job = describe(name)
@@ -84,14 +84,14 @@ def compare(what: str, base: str, digest: str, jobs: Sequence[Job], inputs: Fact
             return Diff(Action.NONE, outputs={"job": job.name, **job.outputs})
         if job.status in RUNNING:
             change = Change("status", job.status, "COMPLETED")
-            return Diff(Action.UPDATE, (change,), {"job": job.name}, wanted={"job": job.name, "create": False})
+            return Diff(Action.UPDATE, (change,), {"job": job.name}, parameters={"job": job.name, "create": False})
         if job.status != "COMPLETED" and not retry_failed:
             raise failed(what, job)
     taken = {job.name for job in jobs}
     name = next(name for name in names(base, digest) if name not in taken)
     wanted = {"job": name, "create": True}
     if not jobs:
-        return Diff(Action.CREATE, _changes({}, inputs), {"job": name}, wanted=wanted)
+        return Diff(Action.CREATE, _changes({}, inputs), {"job": name}, parameters=wanted)
     before = jobs[-1]
     gone = ["what it made is gone"] if before.inputs == inputs and not before.usable else []
     changes = (Change("job", before.name, name), *_changes(before.inputs, inputs))
@@ -99,17 +99,23 @@ def compare(what: str, base: str, digest: str, jobs: Sequence[Job], inputs: Fact
 
 
 def run(
-    what: str, describe: Describe, create: Callable[[], object], diff: Diff, inputs: Facts, say: Run, timeout: float
+    what: str,
+    describe: Describe,
+    create: Callable[[], object],
+    diff: Diff,
+    inputs: Facts,
+    say: RunContext,
+    timeout: float,
 ) -> Job:
     """Make the job of a diff if need be, and wait for its end.
 
     Raises:
         Problem: it failed, its name is taken by another job, or it takes longer than `timeout` seconds.
     """
-    name = diff.wanted["job"]
-    if diff.wanted["create"]:
+    name = diff.parameters["job"]
+    if diff.parameters["create"]:
         try:
-            when_assumable(create, say)
+            retry_until_assumable(create, say)
         except (ClientError, BotoCoreError):
             # The answer to an earlier try may have been lost, so look before believing that it failed.
             job = describe(name)
@@ -120,7 +126,7 @@ def run(
                     f"the name {name} has just been taken by another job", where=what, mend="Run it again."
                 ) from None
     told = ""
-    for _ in looks(say, timeout + QUEUE):
+    for _ in poll(say, timeout + QUEUE):
         job = describe(name)
         if job and job.status not in RUNNING:
             if job.status == "COMPLETED":

@@ -15,13 +15,22 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from emflow.engine.clients import Clients
-from emflow.engine.errors import missing
-from emflow.engine.resource import Action, Change, Diff, Inputs, Observed, Outputs, Run
-from emflow.engine.scheduler import together
+from emflow.engine.errors import is_missing
+from emflow.engine.resource import Action, Change, Diff, Inputs, Observed, Outputs, RunContext
+from emflow.engine.scheduler import read_parallel
 from emflow.problems import Problem
 from emflow.resources.greengrass import component_version
 from emflow.resources.greengrass.component_version import name_and_version
-from emflow.resources.ownership import COMPILATION, DIGEST_TAG, PACKAGE, PERMISSIONS, ROLE, Mark, by_key, digest_of
+from emflow.resources.ownership import (
+    COMPILATION,
+    DIGEST_TAG,
+    PACKAGE,
+    PERMISSIONS,
+    ROLE,
+    Ownership,
+    digest_of,
+    tags_as_mapping,
+)
 from emflow.resources.sagemaker import jobs
 from emflow.workflow.model import ModelComponent
 
@@ -47,7 +56,7 @@ class Packaging:
     component: ModelComponent
     content: str
     bucket: str
-    mark: Mark
+    ownership: Ownership
     retry_failed: bool = False
     kms_key: str | None = None
 
@@ -74,7 +83,7 @@ class Packaging:
         return digest_of([self.content, self.model, self.version, self.preset])
 
     def observe(self, clients: Clients) -> Observed | None:
-        found: dict[str, Any] = together(
+        found: dict[str, Any] = read_parallel(
             {
                 "jobs": lambda: jobs.find(lambda name: _describe(clients, name), self.base, self.digest),
                 "component": lambda: component_version.describe(clients, self._arn(clients)),
@@ -101,7 +110,7 @@ class Packaging:
             # Which of several compilations of the same inputs it was made of makes no difference.
             wanted |= next(({"compilation": job.inputs["compilation"]} for job in there if self._yielded(job)), {})
         diff = jobs.compare(self.id, self.base, self.digest, there, wanted, retry_failed=self.retry_failed)
-        if component is not None and diff.wanted.get("create"):
+        if component is not None and diff.parameters.get("create"):
             raise Problem(
                 f"{self.name} exists already, made of another model, compiled otherwise or kept in another bucket; "
                 "a component version never changes",
@@ -116,15 +125,15 @@ class Packaging:
         if runs or (diff.action is Action.NONE and observed and observed["ours"]):
             # SageMaker makes the component, for us: we were stopped before our mark was on it, or somebody took it off.
             tags = component["tags"] if component else {}
-            if not self.mark.is_on(tags):
-                changes.append(Change("tags", tags, self.mark.tags(self.digest)))
+            if not self.ownership.owns(tags):
+                changes.append(Change("tags", tags, self.ownership.tags(self.digest)))
         if tuple(changes) == diff.changes:
             return diff
         wanted_job = {"job": diff.outputs["job"], "create": False}
         return Diff(Action.UPDATE, tuple(changes), diff.outputs, diff.notes, wanted_job)
 
-    def apply(self, clients: Clients, diff: Diff, inputs: Inputs, run: Run) -> Outputs:
-        name, wanted = diff.wanted["job"], self._inputs(inputs)
+    def apply(self, clients: Clients, diff: Diff, inputs: Inputs, run: RunContext) -> Outputs:
+        name, wanted = diff.parameters["job"], self._inputs(inputs)
 
         def create() -> None:
             clients("sagemaker").create_edge_packaging_job(
@@ -139,15 +148,15 @@ class Packaging:
                     "PresetDeploymentConfig": json.dumps(self.preset),
                     **({"KmsKeyId": self.kms_key} if self.kms_key else {}),
                 },
-                Tags=self.mark.tag_list(self.digest),
+                Tags=self.ownership.tag_list(self.digest),
             )
 
         job = jobs.run(self.id, lambda name: _describe(clients, name), create, diff, wanted, run, TIMEOUT)
         arn = self._arn(clients)
         component_version.wait_deployable(clients, arn, run, self.id)
-        if diff.wanted["create"] or self._made_by_us(clients, job):
+        if diff.parameters["create"] or self._made_by_us(clients, job):
             # SageMaker made the component, for us: with our mark on it, everybody sees whose it is.
-            clients("greengrassv2").tag_resource(resourceArn=arn, tags=self.mark.tags(self.digest))
+            clients("greengrassv2").tag_resource(resourceArn=arn, tags=self.ownership.tags(self.digest))
         return {"job": job.name, **job.outputs}
 
     def _of_these_inputs(self, component: Mapping[str, Any] | None) -> bool:
@@ -159,7 +168,7 @@ class Packaging:
 
     def _ours(self, clients: Clients, component: dict[str, Any] | None, there: tuple[jobs.Job, ...]) -> bool:
         """Whether the component is ours: by its own tags or, as SageMaker makes it without any, by its job's."""
-        if component is None or self.mark.is_on(component["tags"]):
+        if component is None or self.ownership.owns(component["tags"]):
             return component is not None
         arn = self._arn(clients)
         return any(self._made_by_us(clients, job) for job in there if job.outputs.get("component") == arn)
@@ -167,7 +176,7 @@ class Packaging:
     def _made_by_us(self, clients: Clients, job: jobs.Job) -> bool:
         arn = clients.arn("sagemaker", f"edge-packaging-job/{job.name}")
         pages = clients("sagemaker").get_paginator("list_tags").paginate(ResourceArn=arn)
-        return self.mark.is_on(by_key([tag for page in pages for tag in page["Tags"]]))
+        return self.ownership.owns(tags_as_mapping([tag for page in pages for tag in page["Tags"]]))
 
     def _arn(self, clients: Clients) -> str:
         return component_version.component_arn(clients, self.component.name, self.component.version)
@@ -185,7 +194,7 @@ def _describe(clients: Clients, name: str) -> jobs.Job | None:
     try:
         found = clients("sagemaker").describe_edge_packaging_job(EdgePackagingJobName=name)
     except ClientError as error:
-        if missing(error):
+        if is_missing(error):
             return None
         raise
     output, preset = found.get("OutputConfig", {}), found.get("PresetDeploymentOutput", {})
