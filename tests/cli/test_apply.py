@@ -221,7 +221,7 @@ def test_only_a_target_and_what_it_needs(emflow, file):  # noqa: F811
     assert applied.code == 0
     assert "✓ access/role " in applied.out
     assert "✓ access/role_alias" in applied.out
-    assert "! bucket/components is not there yet and no part of this, so there is no lock" in applied.out
+    assert "! bucket/components does not exist yet and is not part of this plan, so there is no lock" in applied.out
     assert "bucket/inference_results" not in applied.out
     refused = emflow("apply", file, "--yes", "--target", "access/roll")
     assert refused.code == 2
@@ -275,7 +275,7 @@ def test_an_interrupted_apply_ends_soon_says_what_is_in_flight_and_the_next_goes
     assert "nothing new is started; a second one ends the run at once" in shown
     assert "! in flight: model/compilation" in shown
     assert "◌ model/compilation  left after" in shown
-    assert "in flight, and going on in AWS: model/compilation (INPROGRESS)" in shown
+    assert "in flight, and continuing in AWS: model/compilation (INPROGRESS)" in shown
     assert "not begun: model/package" in shown
     assert "Traceback" not in shown
     planned = emflow("plan", slow.file)
@@ -299,7 +299,7 @@ def test_waiting_for_devices_can_be_interrupted_while_they_go_on(start, emflow, 
     process = start(sys.executable, "-m", "emflow", "apply", str(file), "--yes", "--wait")
     process.says("not heard of yet")
     assert process.end(signal.SIGINT) == 130
-    assert "in flight, and going on in AWS: deployment/rollout (not heard of yet)" in process.text()
+    assert "in flight, and continuing in AWS: deployment/rollout (not heard of yet)" in process.text()
 
 
 @pytest.mark.parametrize("command", ["plan", "apply", "status"])

@@ -14,11 +14,11 @@ import pytest
 from emflow.engine.apply import apply_plan
 from emflow.engine.clients import Clients
 from emflow.engine.events import Waiting
-from emflow.engine.lock import Holder
+from emflow.engine.lock import LockRecord
 from emflow.engine.plan import make_plan
 from emflow.problems import Problem
 from emflow.resources import desired_resources
-from emflow.resources.s3.lock_store import LockObject, lock_of
+from emflow.resources.s3.lock_store import S3LockStore, lock_of
 from emflow.workflow import load
 from resources.conftest import READS, client, embedded, endpoint, file, rollout, slow_jobs, user  # noqa: F401 fixtures
 from support import Process
@@ -35,7 +35,7 @@ def bucket(client, file):  # noqa: F811
 def held(file, bucket):  # noqa: F811
     """The lock of the workflow, held by somebody else."""
     workflow = load(file)
-    somebody = dataclasses.replace(Holder.here(), owner="anna@laptop", process=4711, machine="another")
+    somebody = dataclasses.replace(LockRecord.of_this_process(), owner="anna@laptop", process=4711, machine="another")
     with lock_of(workflow, Clients(workflow.aws), somebody) as lock:
         assert lock.acquire()
         yield lock
@@ -73,7 +73,7 @@ def test_an_apply_that_waits_for_a_job_changes_nothing_after_unlock(emflow, file
             assert "Unlocked." in emflow("unlock", file, "--yes").out
             calls.append(len(slow_jobs.calls))
 
-    with pytest.raises(Problem, match="somebody took it away") as ended:
+    with pytest.raises(Problem, match="somebody removed it") as ended:
         apply_plan(
             make_plan(desired_resources(workflow), clients), clients, unlock_meanwhile, lock=lock_of(workflow, clients)
         )
@@ -91,7 +91,7 @@ def test_before_the_first_apply_nobody_holds_the_lock(emflow, file):  # noqa: F8
 
 def test_a_lock_is_written_only_over_what_was_read(file, bucket):  # noqa: F811
     workflow = load(file)
-    store = LockObject.of(workflow, Clients(workflow.aws))
+    store = S3LockStore.of(workflow, Clients(workflow.aws))
     first = store.write(b"first", None)
     assert first
     assert store.write(b"second", None) is None
@@ -108,11 +108,11 @@ def test_a_lock_is_written_only_over_what_was_read(file, bucket):  # noqa: F811
 
 
 def test_an_object_that_is_not_a_lock_is_reported_and_can_be_removed(emflow, file, bucket, client):  # noqa: F811
-    key = LockObject.of(load(file), Clients(load(file).aws)).key
+    key = S3LockStore.of(load(file), None).key
     client("s3").put_object(Bucket=bucket, Key=key, Body=b"no lock at all")
     refused = emflow("apply", file, "--yes", "--adopt", "bucket/components")
     assert refused.code == 1
-    assert "does not say by whom" in refused.err
+    assert "does not say who" in refused.err
     assert emflow("unlock", file, "--yes").code == 0
 
 
@@ -153,8 +153,7 @@ def test_the_lock_that_a_second_ctrl_c_leaves_keeps_nobody_out(emflow, file, buc
         process.popen.kill()
         process.popen.wait()
     workflow = load(file)
-    left = LockObject.of(workflow, Clients(workflow.aws)).read()
-    assert left
-    assert (Holder.read(left.body) or Holder.here()).process == process.popen.pid
+    left = S3LockStore.of(workflow, Clients(workflow.aws)).read()
+    assert LockRecord.parse(left.body).process == process.popen.pid
     assert emflow("apply", file, "--yes", "--adopt", "bucket/components").code == 0
     assert "there is no lock" in emflow("unlock", file, "--yes").out

@@ -7,7 +7,7 @@ import itertools
 import threading
 import time
 
-from emflow.engine.lock import Found, Holder, NoPlace
+from emflow.engine.lock import LockPlaceMissing, LockRecord, StoredLock
 from emflow.problems import Problem
 
 
@@ -15,7 +15,7 @@ class Shelf:
     """A store in memory: one document, written only over the version that was read. Safe for several threads."""
 
     where = "shelf/lock.json"
-    needs = "bucket"
+    kept_in = "bucket"
 
     def __init__(self, there=True):
         self.there = there
@@ -27,17 +27,17 @@ class Shelf:
 
     def read(self):
         if not self.there:
-            raise NoPlace
+            raise LockPlaceMissing
         if self.found is None:
             return None
         body, version, written = self.found
-        return Found(body, version, time.monotonic() - written)
+        return StoredLock(body, version, time.monotonic() - written)
 
-    def write(self, body, over):
+    def write(self, body, expected):
         if not self.there:
-            raise NoPlace
+            raise LockPlaceMissing
         with self._lock:
-            if (self.found and self.found[1]) != over:
+            if (self.found and self.found[1]) != expected:
                 return None
             version = f"v{next(self._versions)}"
             self.found = (body, version, time.monotonic())
@@ -55,12 +55,12 @@ class Shelf:
             return True
 
     @property
-    def holder(self) -> Holder:
-        """Whose document is there."""
+    def record(self) -> LockRecord:
+        """The record of whoever holds the lock."""
         assert self.found
-        holder = Holder.read(self.found[0])
-        assert holder
-        return holder
+        record = LockRecord.parse(self.found[0])
+        assert record
+        return record
 
     def put(self, holder, age=0.0):
         self.found = (holder.document(), "v0", time.monotonic() - age)
@@ -68,7 +68,9 @@ class Shelf:
 
 def other(**facts):
     """Somebody on another machine."""
-    return dataclasses.replace(Holder.here(), owner="anna@laptop", process=4711, machine="another", **facts)
+    return dataclasses.replace(
+        LockRecord.of_this_process(), owner="anna@laptop", process=4711, machine="another", **facts
+    )
 
 
 def lost(lock):

@@ -10,7 +10,7 @@ import pytest
 from emflow.engine.cancellation import Cancellation, Interrupted
 from emflow.engine.destroy import plan_removal, remove
 from emflow.engine.events import Done, Failed, Left, Skipped
-from emflow.engine.resource import InUse
+from emflow.engine.resource import Retention
 from emflow.problems import Problem
 from engine.things import World, thing
 
@@ -32,7 +32,7 @@ def test_what_is_not_there_is_not_mentioned():
 
 
 def test_what_is_kept_is_kept_with_its_reason_and_data_goes_only_when_told():
-    things = [thing("bucket", keep="it holds data"), thing("fleet", "bucket")]
+    things = [thing("bucket", keep=Retention.because("it holds data")), thing("fleet", "bucket")]
     removal = plan_removal(things, everything("bucket", "fleet"))
     assert removal.text().splitlines() == [
         "  - fleet  FLEET",
@@ -44,7 +44,11 @@ def test_what_is_kept_is_kept_with_its_reason_and_data_goes_only_when_told():
 
 
 def test_what_is_kept_for_one_reason_is_said_in_one_line():
-    things = [thing("a", keep="it holds data"), thing("b", keep="it holds data"), thing("c", keep="not ours")]
+    things = [
+        thing("a", keep=Retention.because("it holds data")),
+        thing("b", keep=Retention.because("it holds data")),
+        thing("c", keep=Retention.because("not ours")),
+    ]
     assert plan_removal(things, everything("a", "b", "c")).text().splitlines() == [
         "  = kept: c (not ours)",
         "  = kept: b, a (it holds data)",
@@ -94,9 +98,9 @@ def test_asked_to_stop_it_says_what_is_left_half_way_and_what_was_not_begun():
         remove(removal, world, events.append, cancellation)
     assert str(stopped.value).splitlines() == [
         "interrupted by Ctrl-C",
-        "  left half-way: b (emptying)",
+        "  left unfinished: b (emptying)",
         "  not begun: a",
-        "  RunContext it again: it goes on from there.",
+        "  Run it again: it continues from there.",
     ]
     assert [event.resource for event in events if isinstance(event, Left)] == ["b"]
     assert list(world.there) == ["a", "b"]
@@ -119,7 +123,7 @@ def test_what_others_use_stays_with_what_it_needs_and_says_why():
     things = [
         thing("role"),
         thing("bucket"),
-        thing("fleet", "role", keep=InUse("others use it")),
+        thing("fleet", "role", keep=Retention.used_by_others("others use it")),
         thing("alias", "role"),
     ]
     removal = plan_removal(things, everything("role", "bucket", "fleet", "alias"))

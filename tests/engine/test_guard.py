@@ -10,7 +10,7 @@ import pytest
 from emflow.engine.apply import apply_plan
 from emflow.engine.destroy import plan_removal, remove
 from emflow.engine.events import Warned
-from emflow.engine.lock import Holder, Lock
+from emflow.engine.lock import Lock, LockRecord
 from emflow.engine.plan import make_plan
 from emflow.problems import Problem
 from engine.shelf import Shelf, lost, other
@@ -71,7 +71,7 @@ def test_a_part_of_a_workflow_before_its_first_apply_needs_no_lock_and_says_so()
     apply_plan(make_plan([thing("a")], world), world, events.append, lock=Lock(shelf))
     assert "a" in world.there
     (warned,) = [event for event in events if isinstance(event, Warned)]
-    assert warned.message == "bucket is not there yet and no part of this, so there is no lock"
+    assert warned.message == "bucket does not exist yet and is not part of this plan, so there is no lock"
 
 
 def test_a_run_without_a_lock_ends_where_somebody_else_has_begun():
@@ -82,11 +82,11 @@ def test_a_run_without_a_lock_ends_where_somebody_else_has_begun():
         shelf.put(other())
 
     plan = make_plan([thing("a", on_apply=begin), thing("b", "a")], world)
-    with pytest.raises(Problem, match="bucket has been made meanwhile") as ended:
+    with pytest.raises(Problem, match="bucket has been created in the meantime") as ended:
         apply_plan(plan, world, lock=Lock(shelf))
     assert "Run it again" in ended.value.mend
     assert list(world.there) == ["a"]
-    assert shelf.holder.owner == "anna@laptop"
+    assert shelf.record.owner == "anna@laptop"
 
 
 def test_an_apply_that_finds_something_else_to_do_than_was_agreed_changes_nothing():
@@ -110,7 +110,7 @@ def test_what_somebody_else_has_done_of_the_plan_meanwhile_is_not_done_again():
 
 def test_an_apply_that_loses_its_lock_changes_nothing_more():
     shelf, world = Shelf(), World()
-    lock = Lock(shelf, dataclasses.replace(Holder.here(), lasts=0.1))
+    lock = Lock(shelf, dataclasses.replace(LockRecord.of_this_process(), lasts=0.1))
 
     def lose(_):
         shelf.put(other())
@@ -130,7 +130,7 @@ def test_an_apply_whose_lock_is_taken_away_stops_before_its_next_change_even_wit
         if waiting:
             run.pause(0)
 
-    with pytest.raises(Problem, match="somebody took it away"):
+    with pytest.raises(Problem, match="somebody removed it"):
         apply_plan(make_plan([thing("a", on_apply=unlocked), thing("b", "a")], world), world, lock=Lock(shelf))
     assert list(world.there) == ([] if waiting else ["a"])
 
@@ -145,6 +145,6 @@ def test_a_destroy_whose_lock_is_taken_away_stops_but_may_remove_the_place_of_it
     removal = plan_removal([thing("bucket", on_apply=unlocked)], world)
     remove(removal, world, lock=Lock(shelf))
     removal = plan_removal([thing("a"), thing("b", "a", on_apply=unlocked)], world)
-    with pytest.raises(Problem, match="somebody took it away"):
+    with pytest.raises(Problem, match="somebody removed it"):
         remove(removal, world, lock=Lock(shelf))
     assert list(world.there) == ["a", "b"]

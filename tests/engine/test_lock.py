@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from emflow.engine.lock import Holder, Lock
+from emflow.engine.lock import Lock, LockRecord
 from emflow.problems import Problem
 from engine.shelf import Shelf, lost, other
 from support import until
@@ -23,7 +23,7 @@ def test_a_lock_is_held_until_it_is_let_go_and_leaves_nothing():
     shelf = Shelf()
     with Lock(shelf) as lock:
         assert lock.acquire()
-        assert shelf.holder.process == os.getpid()
+        assert shelf.record.process == os.getpid()
     assert shelf.found is None
 
 
@@ -45,7 +45,7 @@ def test_whoever_comes_second_is_told_who_holds_it_since_when_and_how_to_go_on()
         words = str(refused.value)
         assert "anna@laptop (process 4711) holds the lock since 20" in words
         assert "UTC" in words
-        assert "it lapses in 90 s unless renewed" in words
+        assert "it expires in 90 s unless it is renewed" in words
         assert "emflow unlock" in words
 
 
@@ -79,13 +79,13 @@ def test_one_that_nobody_renews_is_taken_over():
     Lock(shelf).refuse_if_held()
     with Lock(shelf) as lock:
         assert lock.acquire()
-        assert shelf.holder.owner != "anna@laptop"
+        assert shelf.record.owner != "anna@laptop"
 
 
 def test_one_whose_process_has_ended_on_this_machine_is_taken_over_at_once():
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    here = Holder.here()
+    here = LockRecord.of_this_process()
     if not here.machine:
         pytest.skip("this system does not tell one machine from another")
     shelf = Shelf()
@@ -105,19 +105,17 @@ def test_one_whose_process_has_ended_on_this_machine_is_taken_over_at_once():
 
 def test_a_process_that_nobody_has_buried_is_gone():
     ended = subprocess.Popen([sys.executable, "-c", ""])
-    here = dataclasses.replace(Holder.here(), process=ended.pid, born="")
+    here = dataclasses.replace(LockRecord.of_this_process(), process=ended.pid, born="")
     if not here.machine:
         pytest.skip("this system does not tell one machine from another")
-    until(here.gone)
+    until(here.process_has_ended)
     ended.wait()
 
 
 def test_a_lock_without_the_start_of_its_process_is_read_all_the_same():
-    facts = json.loads(Holder.here().document())
+    facts = json.loads(LockRecord.of_this_process().document())
     del facts["born"]
-    holder = Holder.read(json.dumps(facts).encode())
-    assert holder
-    assert not holder.gone()
+    assert not LockRecord.parse(json.dumps(facts).encode()).process_has_ended()
 
 
 def test_one_whose_answer_was_lost_is_known_as_ones_own():
@@ -131,7 +129,7 @@ def test_one_whose_answer_was_lost_is_known_as_ones_own():
 
 def test_it_is_renewed_as_long_as_it_is_held_even_when_an_answer_is_lost():
     shelf = Shelf()
-    with Lock(shelf, dataclasses.replace(Holder.here(), lasts=0.2)) as lock:
+    with Lock(shelf, dataclasses.replace(LockRecord.of_this_process(), lasts=0.2)) as lock:
         lock.acquire()
         until(lambda: shelf.writes >= 3)
         shelf.lost_answers = 1
@@ -143,12 +141,12 @@ def test_it_is_renewed_as_long_as_it_is_held_even_when_an_answer_is_lost():
 
 def test_one_that_was_taken_over_is_lost_and_stays_with_the_new_holder():
     shelf = Shelf()
-    with Lock(shelf, dataclasses.replace(Holder.here(), lasts=0.1)) as lock:
+    with Lock(shelf, dataclasses.replace(LockRecord.of_this_process(), lasts=0.1)) as lock:
         lock.acquire()
         shelf.put(other())
         until(lambda: lost(lock))
         assert "anna@laptop (process 4711) took it over" in lost(lock)
-    assert shelf.holder.owner == "anna@laptop"
+    assert shelf.record.owner == "anna@laptop"
 
 
 def test_one_that_was_taken_away_is_lost_at_the_next_look_not_at_the_next_renewal():
@@ -157,9 +155,9 @@ def test_one_that_was_taken_away_is_lost_at_the_next_look_not_at_the_next_renewa
         lock.acquire()
         lock.check()
         shelf.found = None
-        assert "the lock was lost: somebody took it away (emflow unlock does that)" in lost(lock)
+        assert "the lock was lost: somebody removed it, as emflow unlock does" in lost(lock)
         shelf.put(other())
-        assert "somebody took it away" in lost(lock)  # once lost, it stays so
+        assert "somebody removed it" in lost(lock)  # once lost, it stays so
     assert shelf.found
     with Lock(Shelf()) as lock:
         lock.acquire()
@@ -168,7 +166,7 @@ def test_one_that_was_taken_away_is_lost_at_the_next_look_not_at_the_next_renewa
     with Lock(Shelf()) as lock:
         lock.acquire()
         lock._store.there = False
-        assert "the place where it was is gone" in lost(lock)
+        assert "the place that it was kept in was removed" in lost(lock)
 
 
 def test_while_the_store_is_out_of_reach_it_counts_as_held_as_long_as_it_lasts(monkeypatch):
@@ -198,7 +196,7 @@ def test_what_is_no_lock_is_held_by_nobody_knows_whom():
     for body in (b"", b"{}", b"[1]", b'{"id": 1}', b"\xff\xfe"):
         shelf = Shelf()
         shelf.found = (body, "v0", time.monotonic() - 1e6)
-        with pytest.raises(Problem, match="does not say by whom") as refused:
+        with pytest.raises(Problem, match="does not say who") as refused:
             Lock(shelf).acquire()
         assert "emflow unlock" in refused.value.mend
 
@@ -209,7 +207,7 @@ def test_however_long_a_lock_says_that_it_lasts_it_keeps_nobody_out_for_more_tha
     body = json.dumps({**facts, "lasts": 0}).replace('"lasts": 0', f'"lasts": {lasts}').encode()
     shelf = Shelf()
     shelf.found = (body, "v0", time.monotonic())
-    with pytest.raises(Problem, match=r"it lapses in (3600|120) s unless renewed"):
+    with pytest.raises(Problem, match=r"it expires in (3600|120) s unless it is renewed"):
         Lock(shelf).acquire()
     shelf.found = (body, "v0", time.monotonic() - 3601)
     with Lock(shelf) as lock:
@@ -234,7 +232,22 @@ def test_what_a_lock_says_of_its_owner_cannot_steer_a_terminal():
 
 
 def test_a_lock_says_what_people_and_other_machines_need():
-    facts = json.loads(Holder.here().document())
+    facts = json.loads(LockRecord.of_this_process().document())
     assert set(facts) == {"id", "owner", "process", "machine", "born", "started", "lasts", "expires"}
     assert "@" in facts["owner"]
     assert facts["started"].endswith("+00:00")
+
+
+def test_a_lock_can_be_removed_by_somebody_else_but_only_the_one_that_was_found():
+    shelf = Shelf()
+    shelf.put(other())
+    lock = Lock(shelf)
+    found = lock.current()
+    assert str(found).startswith("anna@laptop (process 4711) holds the lock since 20")
+    shelf.found = (other().document(), "v9", shelf.found[2])
+    with pytest.raises(Problem, match="was released, or taken over by another run, in the meantime"):
+        lock.remove(found)
+    lock.remove(lock.current())
+    assert lock.current() is None
+    shelf.there = False
+    assert lock.current() is None

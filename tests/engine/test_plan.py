@@ -8,7 +8,7 @@ import pytest
 
 from emflow.engine.plan import make_plan
 from emflow.engine.plan_text import describe, shown
-from emflow.engine.resource import LATER, Action, Change, Diff
+from emflow.engine.resource import KNOWN_AFTER_APPLY, Action, Change, Diff
 from emflow.problems import Problem
 from engine.things import World, thing
 
@@ -50,7 +50,7 @@ def test_everything_is_observed_at_the_same_time():
 def test_an_output_that_does_not_exist_yet_is_known_after_apply():
     plan = make_plan([thing("role"), thing("alias", "role", uses="role")], World({"alias": {"value": 1, "used": "x"}}))
     alias = plan.steps[1].diff
-    assert alias.changes == (Change("used", "x", LATER),)
+    assert alias.changes == (Change("used", "x", KNOWN_AFTER_APPLY),)
     assert "used: x → (known after apply)" in plan.text()
 
 

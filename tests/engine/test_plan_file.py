@@ -10,7 +10,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from emflow.engine.plan import make_plan
-from emflow.engine.resource import Action
+from emflow.engine.resource import KNOWN_AFTER_APPLY, Action, FieldLabel
 from emflow.engine.saved_plan import (
     AccountRegion,
     PlanRequest,
@@ -36,8 +36,16 @@ def workflow(request):
     return load(request.config.rootpath / "workflows" / "demo.yaml", environ={})
 
 
+LABELS = {
+    "policy": FieldLabel("the policy"),
+    "tags": FieldLabel("the set of tags", named_items=True),
+    "latest": FieldLabel("the target's latest deployment"),
+}
+
+
 def things(**values):
-    return [thing("role"), thing("alias", "role", uses="role"), thing("bucket", value={"name": "b", **values})]
+    bucket = thing("bucket", value={"name": "b", **values})
+    return [thing("role", labels=LABELS), thing("alias", "role", uses="role"), bucket]
 
 
 def made(workflow, world, resources=None, **request):
@@ -86,7 +94,7 @@ def test_a_variable_with_a_password_has_to_be_given_again_and_no_other(workflow)
     planned = made(workflow, World(), vars={"camera": "rtspt://admin:s3cret@10.0.0.7/1", "prefix": "acme"})
     with pytest.raises(UsageProblem, match=r"--var camera=…"):
         request_from_plan(planned, {})
-    with pytest.raises(UsageProblem, match="prefix was settled"):
+    with pytest.raises(UsageProblem, match="prefix was set when"):
         request_from_plan(planned, {"camera": "x", "prefix": "other"})
     assert request_from_plan(planned, {"camera": "x"}).vars == {"camera": "x", "prefix": "acme"}
 
@@ -108,8 +116,8 @@ def test_the_same_world_is_let_through(workflow):
             "planned, so nothing was done\n  role: the target's latest deployment has changed",
         ),
         ({"role": {"value": 1}}, {"role": {"value": 2}}, "role: value has changed"),
-        ({}, {"role": {"value": 1}}, "role: did not exist, and does now"),
-        ({"role": {"value": 1}}, {}, "role: existed, and does no longer"),
+        ({}, {"role": {"value": 1}}, "role: did not exist, and exists now"),
+        ({"role": {"value": 1}}, {}, "role: existed, and does not exist any more"),
     ],
 )
 def test_a_world_that_moved_is_refused_with_resource_and_field(workflow, before, after, words):
@@ -124,7 +132,7 @@ def test_other_content_than_planned_is_refused_though_the_world_is_the_same(work
     planned = made(workflow, World())
     with pytest.raises(Problem, match="bucket: would be changed to other values now"):
         refuse_changed_world(planned, make_plan(things(model="other"), World()), AWS)
-    with pytest.raises(Problem, match="bucket: no longer part of it"):
+    with pytest.raises(Problem, match="bucket: no longer in the plan"):
         refuse_changed_world(planned, make_plan(things()[:2], World()), AWS)
 
 
@@ -159,7 +167,7 @@ def test_a_workflow_is_no_plan_and_neither_is_other_json(tmp_path, request):
     [
         ({"format": "emflow.plan/v9"}, "another version"),
         ({"emflow": "99.0"}, "made by emflow 99.0"),
-        ({"resources": [{}]}, r"no whole plan: \$\.resources\[0\]"),
+        ({"resources": [{}]}, r"damaged or incomplete: \$\.resources\[0\]"),
     ],
 )
 def test_a_plan_of_another_version_or_half_a_plan_is_refused(workflow, tmp_path, spoil, words):
@@ -173,3 +181,18 @@ def test_what_an_answer_says_about_itself_does_not_count():
     there = {"name": "x", "when": datetime(2026, 1, 2, tzinfo=UTC), "kinds": {Action.NONE}}
     assert observed_digests({**there, "ResponseMetadata": {"RequestId": "1"}}) == observed_digests(there)
     assert to_json_data(there) == {"name": "x", "when": "2026-01-02T00:00:00+00:00", "kinds": ["="]}
+
+
+def test_a_text_that_reads_like_known_after_apply_is_not_taken_for_it(workflow):
+    text = str(KNOWN_AFTER_APPLY)
+    assert text != KNOWN_AFTER_APPLY
+    planned = made(workflow, World(), [thing("bucket", value=text)])
+    assert change(planned, "bucket", "value") == {
+        "field": "value",
+        "old": None,
+        "new": text,
+        "known_after_apply": False,
+    }
+    within = made(workflow, World(), [thing("bucket", value={"list": [KNOWN_AFTER_APPLY]})])
+    assert change(within, "bucket", "value")["known_after_apply"]
+    assert change(within, "bucket", "value")["new"] == {"list": [text]}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -36,11 +36,11 @@ def test_what_is_being_done_is_finished_and_nothing_new_begins():
     assert isinstance(stopped, Interrupted)
     assert list(world.there) == ["a"]
     assert stopped.exit_code == 130
-    assert stopped.undone == ("b", "c")
+    assert stopped.not_begun == ("b", "c")
     assert str(stopped).splitlines() == [
         "interrupted by Ctrl-C",
         "  not begun: b, c",
-        "  RunContext it again: it goes on from there.",
+        "  Run it again: it continues from there.",
     ]
 
 
@@ -53,8 +53,8 @@ def test_what_is_only_waited_for_is_left_with_the_state_it_had():
         run.pause(60)
 
     events, stopped = run(cancellation, world, thing("job", on_apply=job), thing("after", "job"))
-    assert stopped.left == {"job": "INPROGRESS"}
-    assert "in flight, and going on in AWS: job (INPROGRESS)" in str(stopped)
+    assert stopped.in_flight == {"job": "INPROGRESS"}
+    assert "in flight, and continuing in AWS: job (INPROGRESS)" in str(stopped)
     assert [event.state for event in events if isinstance(event, Left)] == ["INPROGRESS"]
     assert not [event for event in events if isinstance(event, Skipped)]
     assert not world.there
@@ -143,7 +143,7 @@ def test_the_second_look_under_the_lock_does_not_wait_for_an_answer_that_never_c
 
     released: list[Any] = []
     with pytest.raises(Interrupted) as stopped:
-        apply_plan(planned, Silent(), cancellation=cancellation, lock=cast("Any", Open()))
-    assert stopped.value.undone == ("bucket", "after")
+        apply_plan(planned, Silent(), cancellation=cancellation, lock=Open())
+    assert stopped.value.not_begun == ("bucket", "after")
     assert released == [True]
     answered.set()

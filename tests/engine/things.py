@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from emflow.engine.clients import Clients
-from emflow.engine.resource import Diff, Inputs, Observed, Outputs, RunContext
+from emflow.engine.resource import REMOVABLE, Diff, FieldLabel, Inputs, Observed, Outputs, Retention, RunContext
 
 
 @dataclass
@@ -32,9 +32,11 @@ class Thing:
     needs: frozenset[str] = frozenset()
     value: Any = 1
     uses: str = ""
-    keep: str | None = None
+    keep: Retention = REMOVABLE
     on_apply: Callable[[RunContext], object] = lambda run: None
     on_diff: Callable[[], object] = lambda: None
+    releases: frozenset[str] = frozenset()
+    labels: Mapping[str, FieldLabel] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -46,7 +48,7 @@ class Thing:
 
     def diff(self, observed: Observed | None, inputs: Inputs) -> Diff:
         self.on_diff()
-        want = {"value": self.value} | ({"used": inputs(self.uses, "made")} if self.uses else {})
+        want = {"value": self.value} | ({"used": inputs.planned(self.uses, "made")} if self.uses else {})
         return Diff.between(want, observed, outputs={"made": f"{self.id}!"} if observed else {})
 
     def apply(self, clients: Any, diff: Diff, inputs: Inputs, run: RunContext) -> Outputs:
@@ -55,8 +57,8 @@ class Thing:
         clients.there[self.id] = {**(clients.there.get(self.id) or {}), **{c.field: c.new for c in diff.changes}}
         return {"made": f"{self.id}!"}
 
-    def kept(self, observed: Mapping[str, Any], *, delete_data: bool) -> str | None:
-        return None if delete_data else self.keep
+    def retention(self, observed: Mapping[str, Any], *, delete_data: bool) -> Retention:
+        return REMOVABLE if delete_data else self.keep
 
     def delete(self, clients: Any, run: RunContext) -> None:
         self.on_apply(run)

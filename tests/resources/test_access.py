@@ -9,7 +9,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from emflow.engine.destroy import plan_removal, remove
-from emflow.engine.resource import Action, Inputs
+from emflow.engine.resource import REMOVABLE, Action, Inputs
 from emflow.problems import Problem
 from emflow.resources import removable_resources
 from emflow.resources.aws_calls import retry_until_assumable
@@ -234,7 +234,7 @@ def test_a_role_that_sagemaker_does_not_know_yet_is_waited_for_with_the_reason(r
     arn = f"arn:aws:iam::123456789012:role/{name}"
     waits = Waits(
         lambda: client("iam").create_role(
-            RoleName=name, AssumeRolePolicyDocument=json.dumps(policy_documents.trusting(None)), Tags=[]
+            RoleName=name, AssumeRolePolicyDocument=json.dumps(policy_documents.with_trusted_services(None)), Tags=[]
         )
     )
     fleet = Fleet(workflow.cloud.fleet.name, "", "s3://somewhere", Ownership("w", "fleet/fleet"))
@@ -276,7 +276,7 @@ def test_an_alias_without_a_role_is_read_and_given_one():
     assert found
     diff = alias.diff(found, Inputs({"access/role": {"arn": "arn:aws:iam::1:role/r"}}))
     assert [change.field for change in diff.changes] == ["role", "seconds"]
-    assert alias.kept(found, delete_data=False) is None
+    assert alias.retention(found, delete_data=False) == REMOVABLE
 
 
 def attached_to(client, role):
@@ -297,7 +297,7 @@ def test_from_the_workshops_policies_to_the_fewest_a_role_of_ours_loses_them_and
 
 def test_a_role_of_others_keeps_its_wide_policies_and_the_plan_says_so(rollout, workflow, client):
     iam, role = client("iam"), workflow.cloud.role.name
-    iam.create_role(RoleName=role, AssumeRolePolicyDocument=json.dumps(policy_documents.trusting(None)))
+    iam.create_role(RoleName=role, AssumeRolePolicyDocument=json.dumps(policy_documents.with_trusted_services(None)))
     iam.attach_role_policy(RoleName=role, PolicyArn="arn:aws:iam::aws:policy/AmazonS3FullAccess")
     assert "keeps policies that it does not need: AmazonS3FullAccess" in rollout.plan(workflow).text()
     rollout.apply(workflow)

@@ -16,7 +16,8 @@ from emflow.engine.resource import Action, Inputs
 from emflow.problems import Problem
 from emflow.recipes.components import application_component
 from emflow.resources import desired_resources, wait_for_deployment
-from emflow.resources.greengrass.component_version import ComponentVersion, next_patch
+from emflow.resources.greengrass.component_queries import next_patch
+from emflow.resources.greengrass.component_version import ComponentVersion
 from emflow.resources.greengrass.revision import latest_deployment
 from emflow.resources.ownership import Ownership
 from emflow.versions import sort_key
@@ -275,7 +276,7 @@ def test_waiting_ends_when_somebody_cancels_or_replaces_the_deployment(
 
 
 def test_a_device_that_says_nothing_is_waited_for_so_long_and_no_longer(rollout, workflow, deployed):
-    with pytest.raises(Problem, match="has not arrived in time: not heard of yet"):
+    with pytest.raises(Problem, match="has not arrived on every device in time: not heard of yet"):
         wait_for_deployment(workflow, rollout.own(workflow), timeout=0.1)
 
 

@@ -13,7 +13,8 @@ from emflow.engine.cancellation import Cancellation, Interrupted
 from emflow.engine.clients import Clients
 from emflow.engine.destroy import plan_removal, remove
 from emflow.engine.events import Done
-from emflow.resources import core_devices, removable_resources
+from emflow.resources import removable_resources
+from emflow.resources.greengrass.core_device import CoreDevices
 from emflow.workflow import load
 from emflow.workflow.model import Target
 from resources.conftest import another, within
@@ -126,11 +127,11 @@ def test_the_core_device_goes_only_when_told_and_last(rollout, workflow, client,
     destroy(rollout, workflow)
     client("greengrassv2").get_core_device(coreDeviceThingName=thing)
     clients = rollout.own(workflow)
-    removal = plan_removal((*core_devices(workflow), *removable_resources(workflow)), clients, delete_data=True)
+    removal = plan_removal(removable_resources(workflow, delete_core_devices=True), clients, delete_data=True)
     assert [(each.id, each.name) for each in removal.to_remove][-1] == ("device/core", thing)
     remove(removal, clients)
     assert gone(client("greengrassv2").get_core_device, coreDeviceThingName=thing)
-    removal = plan_removal((*core_devices(workflow), *removable_resources(workflow)), clients, delete_data=True)
+    removal = plan_removal(removable_resources(workflow, delete_core_devices=True), clients, delete_data=True)
     assert removal.text() == "Nothing to remove."
 
 
@@ -145,7 +146,7 @@ def test_every_core_device_of_a_thing_group_goes(rollout, workflow, client, repo
         iot.add_thing_to_thing_group(thingGroupName=group, thingName=member)
         report(member, identity, "SUCCEEDED")
     clients = rollout.own(workflow)
-    remove(plan_removal(core_devices(grouped), clients), clients)
+    remove(plan_removal([CoreDevices(grouped.cloud.deployment.target)], clients), clients)
     for member in members:
         assert gone(client("greengrassv2").get_core_device, coreDeviceThingName=member)
 
@@ -238,9 +239,9 @@ def test_a_destroy_that_was_stopped_goes_on_with_what_is_left(rollout, workflow)
     with pytest.raises(Interrupted) as stopped:
         remove(removal, clients, after_the_first, cancellation)
     assert stopped.value.exit_code == 130
-    assert stopped.value.undone == tuple(each.id for each in removal.to_remove[1:])
+    assert stopped.value.not_begun == tuple(each.id for each in removal.to_remove[1:])
     going, _ = destroy(rollout, workflow)
-    assert going == list(stopped.value.undone)
+    assert going == list(stopped.value.not_begun)
 
 
 def test_after_destroy_the_same_workflow_can_be_applied_again(rollout, workflow):

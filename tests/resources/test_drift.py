@@ -220,7 +220,7 @@ def longer_sessions(hand):
 
 KEY_NOT_NAMED = (
     "encryption is aws:kms, not set by emflow, with the key alias/theirs; "
-    "the workflow does not name it, and gives devices and jobs no right to it"
+    "the workflow does not name it, and gives devices and jobs no right to use it"
 )
 
 LEFT_ALONE = {

@@ -22,7 +22,7 @@ import pytest
 
 from emflow.engine.apply import ApplyResult, apply_plan
 from emflow.engine.clients import Clients
-from emflow.engine.lock import Holder
+from emflow.engine.lock import LockRecord
 from emflow.engine.plan import make_plan
 from emflow.engine.resource import Resource
 from emflow.problems import Problem
@@ -61,7 +61,7 @@ class User:
         events.register("before-send", lambda **call: self._faults(**call))
         self._clients = Clients(Aws(region=REGION), self._session)
 
-    def apply(self, case: Case, faults: Faults, holder: Holder) -> ApplyResult:
+    def apply(self, case: Case, faults: Faults, holder: LockRecord) -> ApplyResult:
         self._faults = faults
         plan = make_plan(case.resources, self._clients)
         return apply_plan(plan, self._clients, lock=lock_of(case.workflow, self._clients, holder))
@@ -93,15 +93,17 @@ class World:
 
     def apply(self, case: Case, faults: Faults | None = None) -> ApplyResult:
         """One process that plans and applies; it is gone afterwards."""
-        return self._one.apply(case, faults or Faults(), dataclasses.replace(Holder.here(), process=self._dead))
+        return self._one.apply(
+            case, faults or Faults(), dataclasses.replace(LockRecord.of_this_process(), process=self._dead)
+        )
 
     def apply_while_it_lives(self, case: Case, faults: Faults) -> ApplyResult:
         """The same, and its process is there for whoever comes after it."""
-        return self._one.apply(case, faults, Holder.here())
+        return self._one.apply(case, faults, LockRecord.of_this_process())
 
     def apply_beside(self, case: Case, faults: Faults) -> ApplyResult:
         """A second one, at the same time."""
-        return self._other.apply(case, faults, Holder.here())
+        return self._other.apply(case, faults, LockRecord.of_this_process())
 
     def left(self, case: Case) -> Facts:
         """What it has made of AWS."""

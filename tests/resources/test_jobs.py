@@ -128,7 +128,7 @@ def test_a_job_whose_result_somebody_deleted_is_made_again_under_another_name(ro
     client("s3").delete_object(Bucket=bucket, Key=key)
     diff = step(rollout.plan(within_next(workflow)), "model/compilation").diff
     assert diff.action is Action.REPLACE
-    assert diff.notes == ("what it made is gone",)
+    assert diff.notes == ("what it made does not exist any more",)
 
 
 def gone(client, artifact):

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from emflow.resources.status import MOST, read_status
+from emflow.resources.status import MAX_DETAILED, read_status
 from emflow.workflow.model import Target
 from resources.conftest import within
 
-MANY = MOST + 12
+MANY = MAX_DETAILED + 12
 
 
 def test_of_a_large_group_every_health_is_read_and_of_the_ailing_the_details(rollout, workflow, client, report):
@@ -26,8 +24,8 @@ def test_of_a_large_group_every_health_is_read_and_of_the_ailing_the_details(rol
         report(member, identity, "FAILED" if failed else "SUCCEEDED", health="UNHEALTHY" if failed else "HEALTHY")
     status = read_status(grouped, rollout.own(grouped))
     assert sorted(device.thing for device in status.devices) == members
-    known: dict[str, Any] = {device.thing: device for device in status.devices}
-    assert sum(device.detailed for device in status.devices) == MOST
+    known = {device.thing: device for device in status.devices}
+    assert sum(device.detailed for device in status.devices) == MAX_DETAILED
     assert (known[silent].health, known[silent].detailed) == ("UNKNOWN", True)
     assert (known[broken].health, known[broken].deployment.status) == ("UNHEALTHY", "FAILED")
     assert not status.well

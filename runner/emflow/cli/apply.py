@@ -107,7 +107,7 @@ def _apply(
     from emflow.engine.events import Warned
     from emflow.problems import UsageProblem
     from emflow.resources import wait_for_deployment
-    from emflow.resources.ownership import DEPLOYMENT
+    from emflow.resources.greengrass.deployment import DEPLOYMENT
     from emflow.resources.s3.lock_store import lock_of
 
     workflow, clients, resources, warnings = plan_input.load()

@@ -171,9 +171,9 @@ def _open_store(source: str, var: Any, var_file: Any) -> tuple[CaptureStore, str
 
 def _bucket(aws: Any, name: str) -> CaptureStore:
     from emflow.engine.clients import Clients
-    from emflow.resources.s3.objects import Bucket
+    from emflow.resources.s3.captures import CaptureBucket
 
-    return Bucket(Clients(aws)("s3"), name)
+    return CaptureBucket(Clients(aws)("s3"), name)
 
 
 def _captures(store: CaptureStore, prefix: str, model: str | None) -> Iterator[Capture]:

@@ -41,7 +41,7 @@ def destroy(
     from emflow.engine.clients import Clients
     from emflow.engine.destroy import plan_removal, remove
     from emflow.engine.events import Stopping
-    from emflow.resources import core_devices, removable_resources
+    from emflow.resources import removable_resources
     from emflow.resources.s3.lock_store import lock_of
     from emflow.workflow import load
     from emflow.workflow.variables.overrides import parse_assignments
@@ -51,9 +51,8 @@ def destroy(
     output = event_output(console, json_lines=False)
     with SignalHandling(lambda why: output.show(Stopping(why))) as signals:
         workflow = load(file, parse_assignments(var or []), var_file or ())
-        clients, resources = Clients(workflow.aws), removable_resources(workflow)
-        if delete_core_device:
-            resources = (*core_devices(workflow), *resources)
+        clients = Clients(workflow.aws)
+        resources = removable_resources(workflow, delete_core_devices=delete_core_device)
         removal = plan_removal(resources, clients, delete_data=delete_data, cancellation=signals.cancellation)
         print_plan_text(console, removal.text())
         if not removal.to_remove:

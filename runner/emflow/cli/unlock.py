@@ -15,23 +15,18 @@ def unlock(file: File, var: Var = None, var_file: VarFile = None, yes: Yes = Fal
     for runs on the same machine, otherwise within two minutes. A run that is still active stops before its next change.
     """
     from emflow.engine.clients import Clients
-    from emflow.engine.lock import described
-    from emflow.problems import Problem
-    from emflow.resources.s3.lock_store import LockObject
+    from emflow.resources.s3.lock_store import lock_of
 
     workflow = load_workflow(file, var, var_file)
-    store = LockObject.of(workflow, Clients(workflow.aws))
-    found = store.find()
+    lock = lock_of(workflow, Clients(workflow.aws))
+    found = lock.current()
     if found is None:
-        click.echo(f"{store.where}: there is no lock.")
+        click.echo(f"{lock.where}: there is no lock.")
         return
     require_terminal("unlock", yes=yes)
-    click.echo(f"{store.where}: {described(found)}.")
+    click.echo(f"{lock.where}: {found}.")
     if not confirm("Remove the lock?", yes=yes):
         click.echo("Nothing was changed.")
         raise click.exceptions.Exit(1)
-    if not store.remove(found.version):
-        raise Problem(
-            "the lock was taken by another run meanwhile", where=store.where, mend="Check again: emflow unlock."
-        )
+    lock.remove(found)
     click.echo("Unlocked.")

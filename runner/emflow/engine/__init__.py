@@ -1,12 +1,13 @@
-"""How a workflow becomes true, whatever it is made of.
+"""The engine: how a workflow is planned, applied and destroyed, whatever kinds of resources it consists of.
 
-A rollout passes through four modules, each with one job:
+A workflow passes through four modules, each with one task:
 
-1. `graph` puts resources into an order in which each comes after what it needs.
-2. `plan` lets every resource *observe* what AWS has, all side by side, and then *compare*; the second half is pure.
-3. `apply` makes the differences of a plan true, as parallel as the graph allows, and tells of it in `events`.
-4. `destroy` takes down, in reverse order, what carries our mark.
+1. `scheduler` puts resources into an order in which each comes after what it needs.
+2. `plan` lets every resource *observe* what AWS has, all in parallel, and then *compare*; the second half is pure.
+3. `apply` makes the changes of a plan, as parallel as the graph allows, and reports what happens as `events`.
+4. `destroy` removes, in reverse order, what the workflow made.
 
-None of them knows a bucket from a fleet: all that they know is the protocol in `resource`. `clients` and `errors` are
+`lock` keeps two runs of a workflow apart, `cancellation` ends one early, and `saved_plan` lets a plan be applied later.
+None of them knows any kind of resource: all that they know is the protocols in `resource`. `clients` and `errors` are
 the only modules here that know boto3.
 """

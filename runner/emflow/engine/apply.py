@@ -1,20 +1,23 @@
-"""Making a plan true: what is ready goes side by side, and the first failure ends it where it stands.
+"""Applying a plan: resources that are ready are applied in parallel, and the first failure ends the run.
 
-Whatever was done stays done, and the next apply goes on from there: there is nothing to roll back, because every
-resource is either as the workflow says or will be observed again. The same holds for a run that is asked to stop: what
-is being done is finished, what AWS works on by itself is left.
+Whatever was done stays done, and the next apply continues from there. There is nothing to roll back, because every
+resource is either as the workflow says or will be observed again. The same holds for a run that is cancelled: the calls
+that are being made are finished, and jobs that AWS works on are left to it.
+
+A plan is made, shown and agreed to without the lock: a second apply that has nothing to do must not write anything, and
+nobody is to be locked out while a person reads. So somebody else may have done or changed what was planned. Under the
+lock everything is observed once more, and what is left to do has to be part of what was agreed to.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from emflow.engine.cancellation import Cancellation, Cancelled, Interrupted
 from emflow.engine.clients import Clients
-from emflow.engine.errors import AWS_ERRORS
+from emflow.engine.errors import AWS_ERRORS, to_problem
 from emflow.engine.events import (
     Done,
     Emit,
@@ -29,67 +32,15 @@ from emflow.engine.events import (
     ignore_events,
 )
 from emflow.engine.lock import Lock
-from emflow.engine.plan import Plan, Step, make_plan
-from emflow.engine.resource import LATER, Action, Inputs, Outputs
-from emflow.engine.scheduler import run_graph, to_problem, topological_sorter
+from emflow.engine.plan import Plan, Step, make_plan, refuse_unplanned_changes
+from emflow.engine.resource import Action, Inputs, Outputs
+from emflow.engine.scheduler import apply_graph, run_graph, topological_sorter
 from emflow.problems import Problem
-
-# Between agreeing to a plan and making it true: the lock, and a second look at the world.
-#
-# A plan is made, shown and agreed to without the lock: a second apply, which has nothing to do, must not write
-# anything,
-# and nobody is to be locked out while a person reads. So what was planned may have been done, or spoilt, by somebody
-# else since. Under the lock everything is observed once more, and what is left to do has to be part of what was
-# agreed.
-
-
-def secure(
-    plan: Plan, clients: Clients, lock: Lock, make: Callable[[str], bool], cancellation: Cancellation | None = None
-) -> Plan | None:
-    """Take the lock, and look again: the plan as it is now, None when `make` failed; `plan` itself without a lock.
-
-    Args:
-        make: makes one resource of the plan. It is called for the one that the lock is kept in, when that is not
-            there yet; two that do this at once make the same thing, and one of them gets the lock.
-        stop: ends the second look early when asked, without waiting for answers.
-
-    Raises:
-        Problem: somebody else holds the lock, or something else would have to be done now than was agreed to.
-        Interrupted: `cancellation` was asked for.
-    """
-    agreed = {step.resource.id: step for step in plan.steps}
-    if not lock.acquire():
-        if lock.needs not in agreed:
-            lock.go_without()  # a part of a workflow, before its first apply: nobody can have the lock
-            return plan
-        if not make(lock.needs):
-            return None
-        if not lock.acquire():
-            raise Problem(f"there is no place for the lock, although {lock.needs} is there", mend="Run it again.")
-    now = make_plan([step.resource for step in plan.steps], clients, cancellation)
-    moved = [step for step in now.changes if not _within(step, agreed[step.resource.id])]
-    if moved:
-        raise Problem(
-            "somebody has changed AWS since this was planned: " + ", ".join(step.resource.id for step in moved),
-            mend="Look again (emflow plan), then apply that.",
-        )
-    return now
-
-
-def _within(now: Step, agreed: Step) -> bool:
-    """Whether what is to be done now is part of what was agreed to: something of it may be done, or a job be over."""
-    if now.diff.parameters and now.diff.parameters != agreed.diff.parameters:
-        return False
-    known = {change.field: change.new for change in agreed.diff.changes}
-    return all(
-        change.field in known and (known[change.field] == change.new or known[change.field] is LATER)
-        for change in now.diff.changes
-    )
 
 
 @dataclass(frozen=True)
 class ApplyResult:
-    """A plan that has become true. `actions`: what was done to each resource; `seconds`: how long all of it took."""
+    """What an apply did. `actions`: what was done to each resource; `seconds`: how long all of it took."""
 
     actions: dict[str, Action]
     outputs: dict[str, Outputs]
@@ -128,7 +79,7 @@ class ResourceRun:
         if self._stop.wait(seconds):
             raise Cancelled
         if self._lock:
-            # What was waited for may be followed by a change.
+            # A change may follow what was waited for.
             self._lock.check()
 
 
@@ -146,15 +97,15 @@ def apply_plan(
         lock: is taken when there is anything to change, and let go of at the end.
 
     Raises:
-        Problem: the first thing that failed; what was under way has been finished, nothing else was begun. Or somebody
-            else holds the lock, or has changed what was planned from.
-        Interrupted: `cancellation` was asked for before everything was done.
+        Problem: the first thing that failed; what was under way has been finished, nothing else was begun. Or another
+            run holds the lock, or AWS is no longer as it was planned from.
+        Interrupted: `cancellation` was requested before everything was done.
     """
     if lock is None:
         return _apply_plan(plan, clients, emit, cancellation, None)
     with lock:
         if not plan.changes:
-            lock.sweep()
+            lock.remove_stale()
         return _apply_plan(plan, clients, emit, cancellation, lock)
 
 
@@ -165,14 +116,15 @@ def _apply_plan(
     work = _ApplyRun(plan, clients, one_at_a_time(emit), cancellation or Cancellation(), lock)
     work.emit(Planned(plan))
     begun: set[str] = set()
-    if lock is None or not plan.changes or work.secure(plan, lock):
-        begun = run_graph(topological_sorter(step.resource for step in plan.steps), work.do, work.cancellation)
-    undone = tuple(step.resource.id for step in plan.changes if step.resource.id not in begun)
-    if cancellation is not None and cancellation.is_set() and (undone or work.left):
-        raise Interrupted(cancellation, left=work.left, undone=undone, failed=tuple(work.failures))
+    if lock is None or not plan.changes or work.acquire_lock(plan, lock):
+        graph = apply_graph(step.resource for step in plan.steps)
+        begun = run_graph(topological_sorter(graph), work.do, work.cancellation)
+    not_begun = tuple(step.resource.id for step in plan.changes if step.resource.id not in begun)
+    if cancellation is not None and cancellation.is_set() and (not_begun or work.in_flight):
+        raise Interrupted(cancellation, in_flight=work.in_flight, not_begun=not_begun, failed=tuple(work.failures))
     if work.failures:
-        for name in undone:
-            work.emit(Skipped(name, work.in_the_way_of(name)))
+        for name in not_begun:
+            work.emit(Skipped(name, work.blocked_by(name)))
         raise next(iter(work.failures.values()))
     return ApplyResult(work.actions, work.outputs, time.monotonic() - started)
 
@@ -200,20 +152,39 @@ class _ApplyRun:
         self.outputs = plan.outputs
         self.actions: dict[str, Action] = {}
         self.failures: dict[str, Problem] = {}
-        self.left: dict[str, str] = {}
+        self.in_flight: dict[str, str] = {}
 
-    def secure(self, plan: Plan, lock: Lock) -> bool:
-        """Take the lock, and go on with the plan as it is under it; False when its place could not be made."""
+    def acquire_lock(self, plan: Plan, lock: Lock) -> bool:
+        """Acquire the lock, and continue with the plan as it is under it.
+
+        The resource that the lock is kept in is applied first where it does not exist yet. Two runs that do this at
+        once make the same thing, and one of them gets the lock.
+
+        Returns:
+            False when that resource could not be made.
+
+        Raises:
+            Problem: another run holds the lock, or something would have to be done now that was not planned.
+            Interrupted: the run was cancelled.
+        """
+        if not lock.acquire():
+            if lock.kept_in not in self._steps:
+                # A part of a workflow, before its first apply: no run can have the lock.
+                lock.continue_without()
+                mend = "make sure that nobody else applies this workflow in the meantime"
+                message = f"{lock.kept_in} does not exist yet and is not part of this plan, so there is no lock"
+                self.emit(Warned(message, mend))
+                return True
+            if not self.do(lock.kept_in):
+                return False
+            if not lock.acquire():
+                raise Problem(f"the lock cannot be written although {lock.kept_in} exists", mend="Run it again.")
         try:
-            now = secure(plan, self._clients, lock, self.do, self.cancellation)
+            now = make_plan([step.resource for step in plan.steps], self._clients, self.cancellation)
         except Interrupted:
-            undone = tuple(step.resource.id for step in plan.changes if step.resource.id not in self.actions)
-            raise Interrupted(self.cancellation, undone=undone) from None
-        if now is None:
-            return False
-        if now is plan:
-            mend = "see that nobody else applies this workflow meanwhile"
-            self.emit(Warned(f"{lock.needs} is not there yet and no part of this, so there is no lock", mend))
+            not_begun = tuple(step.resource.id for step in plan.changes if step.resource.id not in self.actions)
+            raise Interrupted(self.cancellation, not_begun=not_begun) from None
+        refuse_unplanned_changes(plan, now)
         self._steps = {step.resource.id: step for step in now.steps}
         self.outputs = now.outputs
         return True
@@ -226,7 +197,7 @@ class _ApplyRun:
         try:
             action = self._apply(step, run)
         except Cancelled:
-            self.left[name] = run.state
+            self.in_flight[name] = run.state
             self.emit(Left(name, run.state, time.monotonic() - started))
             return False
         except (Problem, *AWS_ERRORS) as error:
@@ -243,7 +214,7 @@ class _ApplyRun:
         """Apply one resource and say what was done to it; None when nothing was ever to be done."""
         resource = step.resource
         inputs = Inputs(self.outputs)
-        # What was known only "after apply" is known now, and can make a difference or do away with one.
+        # Values that were known only after apply are known now: a difference may have come or gone.
         diff = resource.diff(step.observed, inputs)
         if diff.action is step.diff.action is Action.NONE:
             self.outputs[resource.id] = diff.outputs
@@ -257,14 +228,15 @@ class _ApplyRun:
             self.outputs[resource.id] = resource.apply(self._clients, diff, inputs, run)
         return diff.action
 
-    def in_the_way_of(self, resource: str) -> str:
-        """The failure that a resource needs, directly or not; else the first one, which stopped everything."""
-        ahead, seen = list(self._steps[resource].resource.needs), set[str]()
-        while ahead:
-            name = ahead.pop()
+    def blocked_by(self, resource: str) -> str:
+        """The failed resource that this one depends on, directly or not; else the first failure of the run."""
+        graph = apply_graph(step.resource for step in self._steps.values())
+        pending, seen = list(graph[resource]), set[str]()
+        while pending:
+            name = pending.pop()
             if name in self.failures:
                 return name
             if name not in seen:
                 seen.add(name)
-                ahead += self._steps[name].resource.needs
+                pending += graph[name]
         return next(iter(self.failures))

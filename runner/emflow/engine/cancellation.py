@@ -1,4 +1,4 @@
-"""Asking a run to stop: by Ctrl-C, by a supervisor, or because its time is over.
+"""Cancellation of a run: by Ctrl-C, by a supervisor, or because its time is over.
 
 A cancelled run begins nothing new. It finishes the call that it is making, and stops waiting for jobs: they go on in
 AWS, and the next run finds them. `Cancellation` is an event that every pause watches, and a future that the main thread
@@ -15,11 +15,11 @@ from emflow.problems import Problem
 
 
 class Cancelled(Exception):
-    """The whole run is being stopped, so this part of it ends where it is."""
+    """The whole run is being cancelled, so this part of it ends where it is."""
 
 
 class Cancellation(threading.Event):
-    """Asked for once, seen by all threads.
+    """Requested once, seen by all threads.
 
     `reason`: in words, such as `interrupted by Ctrl-C`; `exit_code`: what the process should end with.
     """
@@ -32,7 +32,7 @@ class Cancellation(threading.Event):
         self._first = threading.Lock()
 
     def request(self, reason: str, exit_code: int) -> bool:
-        """Ask to stop; False when somebody has asked before."""
+        """Cancel the run; False when it has been cancelled before."""
         with self._first:
             if self.is_set():
                 return False
@@ -49,19 +49,19 @@ class Cancellation(threading.Event):
         """Let time pass.
 
         Raises:
-            Stopped: the run is being stopped.
+            Cancelled: the run is being cancelled.
         """
         if self.wait(seconds):
             raise Cancelled
 
 
 class Interrupted(Problem):
-    """A run that was asked to stop has stopped.
+    """A run ended because it was cancelled.
 
     Args:
-        left: what AWS still works on: resource → its last state.
-        halfway: what was begun, and is not finished: resource → how far it got.
-        undone: what was not begun.
+        in_flight: what AWS still works on: resource → its last state.
+        unfinished: what was begun, and is not finished: resource → how far it got.
+        not_begun: what was not begun.
         failed: what failed on the way.
     """
 
@@ -69,25 +69,25 @@ class Interrupted(Problem):
         self,
         cancellation: Cancellation,
         *,
-        left: Mapping[str, str] | None = None,
-        halfway: Mapping[str, str] | None = None,
-        undone: Sequence[str] = (),
+        in_flight: Mapping[str, str] | None = None,
+        unfinished: Mapping[str, str] | None = None,
+        not_begun: Sequence[str] = (),
         failed: Sequence[str] = (),
-        mend: str = "Run it again: it goes on from there.",
+        mend: str = "Run it again: it continues from there.",
     ) -> None:
-        self.left = dict(left or {})
-        self.halfway = dict(halfway or {})
-        self.undone = tuple(undone)
+        self.in_flight = dict(in_flight or {})
+        self.unfinished = dict(unfinished or {})
+        self.not_begun = tuple(not_begun)
         self.failed = tuple(failed)
         lines = [cancellation.reason]
-        if self.left:
-            lines.append(f"  in flight, and going on in AWS: {_states(self.left)}")
-        if self.halfway:
-            lines.append(f"  left half-way: {_states(self.halfway)}")
+        if self.in_flight:
+            lines.append(f"  in flight, and continuing in AWS: {_states(self.in_flight)}")
+        if self.unfinished:
+            lines.append(f"  left unfinished: {_states(self.unfinished)}")
         if self.failed:
             lines.append(f"  failed: {', '.join(self.failed)}")
-        if self.undone:
-            lines.append(f"  not begun: {', '.join(self.undone)}")
+        if self.not_begun:
+            lines.append(f"  not begun: {', '.join(self.not_begun)}")
         super().__init__("\n".join(lines), mend=mend)
         self.exit_code = cancellation.exit_code
 

@@ -1,14 +1,14 @@
-"""One boto3 client a service, configured once, for all threads of a run.
+"""Boto3 clients: one for each service, configured once, for all threads of a run.
 
-Where the calls go and who makes them is boto3's business: environment, profiles, SSO, AWS_ENDPOINT_URL. The first call
-of a run asks STS who we are. It fails within seconds where credentials or the network are missing, and then everything
-else fails with the same words instead of retrying for a minute.
+Credentials and endpoints are left to boto3: environment, profiles, SSO, AWS_ENDPOINT_URL. The first call of a run asks
+STS for the identity. It fails within seconds where credentials or the network are missing, and then every other call
+fails with the same message instead of retrying for a minute.
 
-What AWS answers with "slow down", with a server error or not at all is tried again by botocore's standard mode: after
-pauses that grow and are cut at random, `ATTEMPTS` times at most, and only as long as the client's budget of retries
-lasts, which what goes well fills again; so a service in trouble is not beaten further
-(https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html). Besides, what a service refuses because
-another change of the same thing is under way is tried again; botocore takes that for final.
+A call that is throttled, that gets a server error or that gets no answer is retried by botocore's standard mode: after
+pauses that grow and are randomised, at most `ATTEMPTS` times, and only as long as the client's budget of retries lasts,
+which successful calls fill again; so a service in trouble does not get more load
+(https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html). A call that a service refuses because
+another change of the same thing is under way is retried too; botocore does not do that.
 """
 
 from __future__ import annotations
@@ -42,18 +42,18 @@ BUSY = frozenset(
         "RequestAlreadyInProgressException",
     }
 )
-"""Error codes of IAM, S3 and Greengrass for: another change of this is under way, ask again."""
+"""Error codes for: another change of this is under way, try again."""
 
-SLOWEST = 10.0
-"""Seconds between two tries of a busy thing at most."""
+MAX_BUSY_PAUSE = 10.0
+"""Seconds between two attempts at most, while something is busy."""
 
 
 class Clients:
-    """Hands out clients; safe to use from several threads.
+    """The clients of a run; safe to use from several threads.
 
     Args:
         aws: region and profile.
-        session: for whoever wants to see each call (`session.events`); None makes one.
+        session: to observe each call with `session.events`; None makes one.
 
     Raises:
         Problem: there is no such profile.
@@ -75,7 +75,7 @@ class Clients:
         """The client of a service, such as `s3`.
 
         Raises:
-            Problem: nobody is signed in, or AWS is out of reach.
+            Problem: there are no valid credentials, or AWS is out of reach.
         """
         with self._lock:
             self._identify()
@@ -85,7 +85,7 @@ class Clients:
 
     @property
     def account(self) -> str:
-        """The number of the account that pays. Raises as a call does."""
+        """The number of the AWS account. Raises as a call does."""
         with self._lock:
             return self._identify()
 
@@ -95,7 +95,7 @@ class Clients:
         return partition_of(self.region)
 
     def arn(self, service: str, name: str) -> str:
-        """The ARN of something regional of ours, such as `arn("iot", "thing/camera-1")`."""
+        """The ARN of something in this account and region, such as `arn("iot", "thing/camera-1")`."""
         return f"arn:{self.partition}:{service}:{self.region}:{self.account}:{name}"
 
     def _identify(self) -> str:
@@ -104,7 +104,7 @@ class Clients:
                 self._account = self._ask_account(2)
             except (BotoCoreError, ClientError) as error:
                 self._account = as_problem(error)
-            except (KeyError, ResponseParserError) as error:  # any page of the web, with whatever status
+            except (KeyError, ResponseParserError) as error:  # the answer is not of AWS
                 self._account = not_an_aws_answer(error)
             except Problem as problem:
                 self._account = problem
@@ -116,7 +116,7 @@ class Clients:
         try:
             return str(self._make("sts", attempts).get_caller_identity()["AccountRegion"])
         except ClientError as error:
-            # Whoever gets an answer is connected and signed in: then patience is worth it.
+            # There was an answer, so the network and the credentials are there: then longer retries make sense.
             if attempts < ATTEMPTS and (error.response["ResponseMetadata"].get("RetryAttempts") or 0) > 0:
                 return self._ask_account(ATTEMPTS)
             raise
@@ -130,7 +130,7 @@ class Clients:
                     retries={"mode": "standard", "total_max_attempts": attempts},
                     user_agent_extra=f"emflow/{__version__}",
                     connect_timeout=5,
-                    # Several resources may talk to one service at a time, each with several reads side by side.
+                    # Several resources may call one service at a time, each with several reads in parallel.
                     max_pool_connections=32,
                 ),
             )
@@ -145,9 +145,9 @@ class Clients:
 
 
 def _when_busy(response: Any, attempts: int, operation: Any, **_: Any) -> float | None:
-    """For botocore: seconds until the next try where something is busy, None where that is not the matter."""
+    """For botocore: seconds until the next attempt where something is busy, None where it is not."""
     if response is None or attempts >= ATTEMPTS or response[1].get("Error", {}).get("Code") not in BUSY:
         return None
-    if operation.name == "CreateBucket":  # can take minutes after a deletion: whoever calls tells people of it
+    if operation.name == "CreateBucket":  # can take minutes after a deletion: the caller reports that it waits
         return None
-    return random.uniform(0, min(0.25 * 2**attempts, SLOWEST))  # noqa: S311 only to part those who collided
+    return random.uniform(0, min(0.25 * 2**attempts, MAX_BUSY_PAUSE))  # noqa: S311 only to separate those that collided

@@ -1,4 +1,7 @@
-"""Taking down what a workflow made, in reverse order: only what carries its mark, and data only when told."""
+"""Destroying a workflow: what it made is removed in reverse order; what others made or use stays, and so does data.
+
+Data is removed only on request. What cannot be removed keeps what it needs; everything else is removed nevertheless.
+"""
 
 from __future__ import annotations
 
@@ -9,40 +12,44 @@ from dataclasses import dataclass, field
 from emflow.engine.apply import ResourceRun, one_at_a_time
 from emflow.engine.cancellation import Cancellation, Cancelled, Interrupted
 from emflow.engine.clients import Clients
-from emflow.engine.errors import AWS_ERRORS
+from emflow.engine.errors import AWS_ERRORS, to_problem
 from emflow.engine.events import Done, Emit, Failed, Left, Skipped, Started, ignore_events
 from emflow.engine.lock import Lock
 from emflow.engine.plan import raise_problems
-from emflow.engine.resource import DETAILS, InUse, Observed, Removable
-from emflow.engine.scheduler import in_dependency_order, run_parallel, to_problem
+from emflow.engine.resource import DETAILS, Observed, Removable
+from emflow.engine.scheduler import Graph, in_dependency_order, removal_graph, run_parallel
 from emflow.problems import Problem
 
 
 @dataclass(frozen=True)
 class RemovalPlan:
-    """What goes, in the order in which it goes, and what stays, each with the reason.
+    """What is removed, in this order, and what is kept.
 
-    `details`: what exactly goes, where the name of a resource does not say it; by id.
+    Args:
+        to_keep: resources with the reason why they stay.
+        details: lines that say what exactly is removed, where the name of a resource does not; by id.
+        graph: what is removed after each resource, and stays when that cannot be removed.
     """
 
     to_remove: tuple[Removable, ...]
     to_keep: tuple[tuple[Removable, str], ...]
     details: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    graph: Graph = field(default_factory=dict)
 
     def text(self) -> str:
-        """For people: a line for each that goes, a line for each reason why something stays, and the summary."""
+        """For people: a line for each that is removed, a line for each reason why something stays, and the summary."""
         width = max((len(resource.id) for resource in self.to_remove), default=0)
         lines: list[str] = []
         for resource in self.to_remove:
             lines.append(f"  - {resource.id:<{width}}  {resource.name}")
             lines += [f"      {line}" for line in self.details.get(resource.id, ())]
-        lines += [f"  = kept: {', '.join(names)} ({why})" for why, names in self._kept()]
+        lines += [f"  = kept: {', '.join(names)} ({reason})" for reason, names in self._by_reason()]
         return "\n".join([*lines, f"Plan: {len(self.to_remove)} to remove" if self.to_remove else "Nothing to remove."])
 
-    def _kept(self) -> Iterator[tuple[str, list[str]]]:
+    def _by_reason(self) -> Iterator[tuple[str, list[str]]]:
         """Every reason, and the ids of what stays because of it."""
-        for reason in dict.fromkeys(why for _, why in self.to_keep):
-            yield reason, [resource.id for resource, why in self.to_keep if why == reason]
+        for reason in dict.fromkeys(reason for _, reason in self.to_keep):
+            yield reason, [resource.id for resource, each in self.to_keep if each == reason]
 
 
 def plan_removal(
@@ -52,16 +59,18 @@ def plan_removal(
     delete_data: bool = False,
     cancellation: Cancellation | None = None,
 ) -> RemovalPlan:
-    """Look at AWS for what is there and may go.
+    """Look at AWS for what exists and may be removed.
 
     Args:
-        stop: ends it early when asked, without waiting for answers.
+        cancellation: ends it early when requested, without waiting for answers.
 
     Raises:
         Problem: something could not be read.
-        Interrupted: `cancellation` was asked for.
+        Interrupted: `cancellation` was requested.
     """
-    order = in_dependency_order(resources)[::-1]
+    resources = tuple(resources)
+    graph = removal_graph(resources)
+    order = in_dependency_order(resources, graph)[::-1]
     observed: dict[str, Observed | None] = {}
 
     def observe(resource: Removable) -> None:
@@ -73,23 +82,25 @@ def plan_removal(
         raise Interrupted(cancellation or Cancellation(), mend="Nothing was removed.") from None
     to_remove: list[Removable] = []
     to_keep: list[tuple[Removable, str]] = []
-    held: dict[str, InUse] = {}
+    needed_by: dict[str, str] = {}
     for resource in order:
         found = observed[resource.id]
         if found is None:
             continue
-        why = resource.kept(found, delete_data=delete_data)
-        if why is None:
-            why = held.get(resource.id)
-        if why is None:
+        retention = resource.retention(found, delete_data=delete_data)
+        reason, in_use = retention.reason, retention.in_use
+        if not retention.kept and resource.id in needed_by:
+            reason, in_use = f"{needed_by[resource.id]} stays, and needs it", True
+        elif not retention.kept:
             to_remove.append(resource)
-        elif why:
-            to_keep.append((resource, why))
-        if isinstance(why, InUse):
+            continue
+        if reason:
+            to_keep.append((resource, reason))
+        if in_use:
             for name in resource.needs:
-                held.setdefault(name, InUse(f"{resource.id} stays, and needs it"))
+                needed_by.setdefault(name, resource.id)
     details = {name: found[DETAILS] for name, found in observed.items() if found and DETAILS in found}
-    return RemovalPlan(tuple(to_remove), tuple(to_keep), details)
+    return RemovalPlan(tuple(to_remove), tuple(to_keep), details, graph)
 
 
 def remove(
@@ -99,60 +110,63 @@ def remove(
     cancellation: Cancellation | None = None,
     lock: Lock | None = None,
 ) -> None:
-    """Remove what goes, one after the other. What cannot be removed keeps what it needs; the rest goes nevertheless.
+    """Remove what the plan says, one after the other.
+
+    What cannot be removed keeps what it needs; everything else is removed nevertheless.
 
     Args:
-        stop: ends it early when asked: the call that is being made is finished, and what takes few of them; nothing
-            else is begun.
-        lock: is taken first, and let go of at the end.
+        cancellation: ends it early when requested: the call that is being made is finished, and nothing else is begun.
+        lock: is acquired first, and released at the end.
 
     Raises:
-        Problem: all that could not be removed; or somebody else holds the lock.
-        Interrupted: `cancellation` was asked for before everything was gone.
+        Problem: all that could not be removed; or another run holds the lock.
+        Interrupted: `cancellation` was requested before everything was removed.
     """
+    emit, cancellation = one_at_a_time(emit), cancellation or Cancellation()
     if lock is None:
-        return _remove(removal, clients, one_at_a_time(emit), cancellation or Cancellation(), None)
+        return _remove(removal, clients, emit, cancellation, None)
     with lock:
-        lock.acquire()  # where its place is not there, neither is anything that another run could be working on
-        return _remove(removal, clients, one_at_a_time(emit), cancellation or Cancellation(), lock)
+        lock.acquire()  # where its place does not exist, there is nothing that another run could be changing either
+        return _remove(removal, clients, emit, cancellation, lock)
 
 
 def _remove(removal: RemovalPlan, clients: Clients, emit: Emit, cancellation: Cancellation, lock: Lock | None) -> None:
     problems: dict[str, Problem] = {}
-    needed: dict[str, str] = {}
+    kept_because_of: dict[str, str] = {}
+
+    def keep_what_follows(resource: Removable, because: str) -> None:
+        for name in removal.graph.get(resource.id, ()):
+            kept_because_of.setdefault(name, because)
+
     for number, resource in enumerate(removal.to_remove):
         if cancellation.is_set():
-            undone = tuple(later.id for later in removal.to_remove[number:])
-            raise Interrupted(cancellation, undone=undone, failed=tuple(problems))
-        if resource.id in needed:
-            _keep_needed(needed, resource, needed[resource.id])
-            emit(Skipped(resource.id, needed[resource.id]))
+            not_begun = tuple(later.id for later in removal.to_remove[number:])
+            raise Interrupted(cancellation, not_begun=not_begun, failed=tuple(problems))
+        if resource.id in kept_because_of:
+            keep_what_follows(resource, kept_because_of[resource.id])
+            emit(Skipped(resource.id, kept_because_of[resource.id]))
             continue
         started = time.monotonic()
         emit(Started(resource.id, None))
-        # Whatever empties the bucket that the lock is in removes it too.
-        run = ResourceRun(resource.id, emit, cancellation, lock if lock and resource.id != lock.needs else None)
+        # Whatever empties the place that the lock is kept in removes the lock too.
+        run = ResourceRun(resource.id, emit, cancellation, lock if lock and resource.id != lock.kept_in else None)
         try:
             if lock:
                 lock.check()
             resource.delete(clients, run)
         except Cancelled:
             emit(Left(resource.id, run.state, time.monotonic() - started))
-            undone = tuple(later.id for later in removal.to_remove[number + 1 :])
-            halfway = {resource.id: run.state}
-            raise Interrupted(cancellation, halfway=halfway, undone=undone, failed=tuple(problems)) from None
+            not_begun = tuple(later.id for later in removal.to_remove[number + 1 :])
+            unfinished = {resource.id: run.state}
+            raise Interrupted(
+                cancellation, unfinished=unfinished, not_begun=not_begun, failed=tuple(problems)
+            ) from None
         except (Problem, *AWS_ERRORS) as error:
             problems[resource.id] = to_problem(error)
-            _keep_needed(needed, resource, resource.id)
+            keep_what_follows(resource, resource.id)
             emit(Failed(resource.id, problems[resource.id]))
         else:
             emit(Done(resource.id, None, time.monotonic() - started))
-            if lock and resource.id == lock.needs:
-                lock = None  # it has gone with the bucket that it was in
+            if lock and resource.id == lock.kept_in:
+                lock = None  # it was removed with the place that it was kept in
     raise_problems(list({str(problem): problem for problem in problems.values()}.values()))
-
-
-def _keep_needed(needed: dict[str, str], resource: Removable, because: str) -> None:
-    """Note that what a resource needs has to stay as long as it is there."""
-    for name in resource.needs:
-        needed.setdefault(name, because)

@@ -1,7 +1,7 @@
-"""What botocore raises, as a `Problem` that names the AWS call and says what to do.
+"""Errors of AWS calls as `Problem`s that name the call and say what to do.
 
-Neither an error answer nor a call that never got one (no credentials, no network) says which service it was for; so
-clients write it onto both, by botocore's own events, and this module reads it there.
+Neither an error answer nor a call that got no answer (no credentials, no network) says which service it was for. So
+clients write it into both, with botocore's own events, and this module reads it there.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from emflow.problems import Problem
 
 AwsError: TypeAlias = aws.BotoCoreError | aws.ClientError | ResponseParserError
 AWS_ERRORS = (aws.BotoCoreError, aws.ClientError, ResponseParserError)
-"""All that botocore raises of a call: an answer that it cannot read is no BotoCoreError."""
+"""All that botocore raises for a call: for an answer that it cannot parse that is no BotoCoreError."""
 
 
 def name_calls(events: BaseEventHooks) -> None:
@@ -52,7 +52,7 @@ def error_code(error: aws.ClientError) -> str:
 
 
 def error_message(error: aws.ClientError) -> str:
-    """AWS's own words."""
+    """The message of AWS."""
     found: str = error.response.get("Error", {}).get("Message", "")
     return found
 
@@ -73,12 +73,12 @@ def is_missing(error: aws.ClientError) -> bool:
         "NoSuchBucket",
     }:
         return True
-    # S3's Head answers without any code; SageMaker has a ValidationException for what it looked for in vain.
+    # S3's Head answers have no code; SageMaker answers with a ValidationException for what it did not find.
     return http_status(error) == 404 or (error_code(error) == "ValidationException" and _says_not_found(error))
 
 
 LOOKUP_PREFIXES = ("Describe", "List", "Get", "Delete", "Deregister")
-"""How the operations begin that are about one thing: only there is "could not find" about the thing itself."""
+"""The names of operations on one thing begin so: only there does "could not find" mean the thing itself."""
 
 NOT_FOUND_PHRASES = (
     "no devicefleet with name",
@@ -96,13 +96,13 @@ def _says_not_found(error: aws.ClientError) -> bool:
 
 
 def not_an_aws_answer(error: Exception) -> Problem:
-    """For an answer that nobody can read, or an address that is none."""
+    """For an answer that cannot be parsed, or an invalid address."""
     what = f"this endpoint does not answer like AWS: {' '.join(str(error).split())[:200]}"
-    return Problem(what, where=_call(error), mend="Check AWS_ENDPOINT_URL, and what listens there.")
+    return Problem(what, where=_call(error), mend="Check AWS_ENDPOINT_URL, and which service listens there.")
 
 
 def as_problem(error: AwsError) -> Problem:
-    """The same, for people."""
+    """An error of a call, for people."""
     where = _call(error)
     if isinstance(error, aws.ClientError):
         return _answered(error, where)
@@ -121,28 +121,35 @@ def as_problem(error: AwsError) -> Problem:
             what = f"cannot reach {_address(error)}"
             mend = "Check the network and AWS_ENDPOINT_URL; for the embedded AWS, `emflow local` has to be running."
         case aws.ReadTimeoutError():
-            what, mend = f"no answer from {_address(error)}", "Run it again: it goes on where it was."
+            what, mend = f"no answer from {_address(error)}", _RUN_AGAIN
         case aws.ParamValidationError():
-            what, mend = str(error).replace("\n", " "), "The workflow gives a value that AWS does not take."
+            what, mend = str(error).replace("\n", " "), "The workflow has a value that AWS does not accept."
         case _:
             what, mend = str(error), ""
     return Problem(what, where=where, mend=mend)
 
+
+_RUN_AGAIN = "Run it again: it continues where it stopped."
 
 _CREDENTIALS = (
     "Sign in (aws sso login, aws configure, or AWS_PROFILE); without an account, `emflow up` runs it on this machine."
 )
 
 
+def to_problem(error: Problem | AwsError) -> Problem:
+    """An error of a call as a problem; a problem as it is."""
+    return error if isinstance(error, Problem) else as_problem(error)
+
+
 def _answered(error: aws.ClientError, where: str) -> Problem:
     what = f"{error_message(error) or 'no reason given'} ({error_code(error)})"
     if http_status(error) >= 500 and error_code(error) in {"", "Unknown", str(http_status(error))}:
-        # Not the service itself spoke, but what stands before it: then there is only the status to tell.
+        # The answer is not the service's own, but of a load balancer before it: only the status is known.
         about: dict[str, Any] = {**error.response["ResponseMetadata"]}
         return Problem(
             f"HTTP {http_status(error)} from {about.get('Endpoint', 'AWS')}",
             where=where,
-            mend="The service is out of order, for longer than we retried. Run it again: it goes on where it was.",
+            mend=f"The service has been failing for longer than emflow retries. {_RUN_AGAIN}",
         )
     match error_code(error):
         case "AccessDenied" | "AccessDeniedException" | "UnauthorizedOperation" | "Forbidden" | "403":
@@ -160,7 +167,7 @@ def _answered(error: aws.ClientError, where: str) -> Problem:
         case "UnknownOperationException" | "InvalidAction":
             mend = "This endpoint, or this region, does not offer that call; see AWS_ENDPOINT_URL and aws.region."
         case "Throttling" | "ThrottlingException" | "TooManyRequestsException" | "SlowDown":
-            mend = "AWS asks to slow down, for longer than we retried. Run it again: it goes on where it was."
+            mend = f"AWS has been throttling for longer than emflow retries. {_RUN_AGAIN}"
         case _:
             mend = ""
     return Problem(what, where=where, mend=mend)

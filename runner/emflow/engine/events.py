@@ -1,4 +1,4 @@
-"""What happens while a plan is applied, as data; whoever shows it decides how."""
+"""Events: what happens while a plan is applied or resources are removed, as data, and each event as JSON."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from datetime import UTC, datetime
 from typing import Any
 
 from emflow.engine.plan import Plan
-from emflow.engine.plan_text import WORDS
 from emflow.engine.resource import Action
 from emflow.problems import Finding, Problem
 from emflow.workflow.redaction import masked
 
+FORMAT = "emflow.event/v1"
+
 
 @dataclass(frozen=True)
 class Warned:
-    """Something worth a word, and no reason to stop. `code` and place are those of a rule of the workflow, if any."""
+    """Something that people should know, and no reason to stop. `code` and position: of a rule of the workflow."""
 
     message: str
     mend: str = ""
@@ -74,7 +75,7 @@ class Failed:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A resource was not tried. `because` names the resource that stands in the way."""
+    """A resource was not tried. `because` names the resource whose failure prevents it."""
 
     resource: str
     because: str
@@ -82,14 +83,14 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Stopping:
-    """The run has been asked to stop; `why`, such as `interrupted by Ctrl-C`. What is under way comes to an end."""
+    """The run has been cancelled; `why`, such as `interrupted by Ctrl-C`. What is under way is brought to an end."""
 
     why: str
 
 
 @dataclass(frozen=True)
 class Left:
-    """A resource that was being waited for is left: AWS goes on with it. `state` is the last one heard of."""
+    """A resource is left unfinished: AWS may continue with it. `state` is the last one that AWS gave."""
 
     resource: str
     state: str
@@ -117,19 +118,11 @@ Emit = Callable[[Event], None]
 
 
 def ignore_events(_: Event) -> None:
-    """For whoever does not want to hear of it."""
-
-
-# Events as JSON: one object each, as `event.schema.json` describes them.
-
-
-FORMAT = "emflow.event/v1"
-REMOVE = "remove"
-"""What `Started` and `Done` without an action are about."""
+    """A listener that does nothing."""
 
 
 def event_as_json(event: Event, at: datetime) -> dict[str, Any]:
-    """An event that happened at a time, as JSON data without any password."""
+    """An event that happened at a time as a JSON object, as `event.schema.json` describes it, without any password."""
     time = at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     facts: dict[str, Any] = masked(_facts(event))
     return {"format": FORMAT, "time": time, **facts}
@@ -140,7 +133,7 @@ def _facts(event: Event) -> dict[str, Any]:
         case Warned():
             return {"event": "warned", **dataclasses.asdict(event)}
         case Planned(plan):
-            steps = {step.resource.id: WORDS[step.diff.action] for step in plan.steps}
+            steps = {step.resource.id: step.diff.action.word for step in plan.steps}
             return {"event": "planned", "actions": steps}
         case Started(resource, action):
             return {"event": "started", "resource": resource, "action": _word(action)}
@@ -161,13 +154,13 @@ def _facts(event: Event) -> dict[str, Any]:
                 "event": "finished",
                 "result": result,
                 "seconds": round(seconds, 3),
-                "actions": {resource: WORDS[action] for resource, action in actions.items()},
+                "actions": {resource: action.word for resource, action in actions.items()},
                 "problem": _problem(problem) if problem else None,
             }
 
 
 def _word(action: Action | None) -> str:
-    return REMOVE if action is None else WORDS[action]
+    return Action.REMOVE.word if action is None else action.word
 
 
 def _problem(problem: Problem) -> dict[str, str]:

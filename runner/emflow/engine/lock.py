@@ -1,13 +1,16 @@
-"""One change of a workflow at a time: a lock that says who holds it, since when, and when it lapses by itself.
+"""The lock of a workflow: only one run changes it at a time, and the lock says who that is, and since when.
 
 The lock is a small document in a place where a write can be made to succeed only if nobody wrote there since
-(`Store`). Whoever holds it writes it anew from time to time; one that has not been renewed for as long as it lasts is
-nobody's, and the next one takes it over. How old it is tells the store's own clock: those of two machines differ.
+(`LockStore`). Whoever holds it renews it from time to time. One that has not been renewed for as long as it lasts has
+expired, and the next run takes it over. Its age is by the store's own clock, because those of two machines differ.
 
-A lock whose process is gone from this very machine is taken over at once, so that after a crash nobody has to wait.
-
-Whoever is about to change something looks first whether the lock is still there and still its own (`check`), so that a
-run whose lock was taken away does nothing more.
+- *acquire*: write the record where there is none. A lock that has expired is taken over, and so is one whose process
+  has ended on this very machine, so that after a crash nobody has to wait.
+- *renew*: a thread writes the record again, `RENEWALS` times within the time that it lasts.
+- *check*: whoever is about to change something looks first whether the lock is still its own, so that a run whose lock
+  was removed or taken over does nothing more.
+- *release*: remove the record. Where that fails, it expires by itself.
+- *unlock*: a person removes the lock of somebody else (`Lock.current`, `Lock.remove`).
 """
 
 from __future__ import annotations
@@ -30,22 +33,25 @@ from typing import Protocol
 
 from emflow.problems import Problem, printable
 
-# Who holds a lock: a process on a machine, as a document that people and other machines can read.
-
-
 LASTS = 120.0
 """Seconds that a lock holds without being renewed; long enough for a laptop that changes networks."""
 
-LONGEST = 3600.0
+MAX_LASTS = 3600.0
 """Seconds that a lock is believed to last at most, whatever it says; a damaged one keeps nobody out for longer."""
+
+RENEWALS = 4
+"""How often a lock is renewed within the time that it lasts."""
+
+ATTEMPTS = 5
+"""How often a run tries to get the lock while others release it or take it over."""
 
 
 @dataclass(frozen=True)
-class Holder:
-    """Who holds a lock.
+class LockRecord:
+    """The content of a lock: which process on which machine holds it. People and other machines can read it.
 
     Args:
-        id: of this one run, so that it knows its own writing when the answer to it was lost.
+        id: of this one run, so that it recognises its own record when the answer to a write was lost.
         owner: for people, such as `anna@laptop`.
         process: its number, within `machine`.
         machine: tells a machine, since its start, from every other, and containers on it too; empty where unknown.
@@ -65,16 +71,16 @@ class Holder:
     expires: datetime
 
     @classmethod
-    def here(cls, lasts: float = LASTS) -> Holder:
+    def of_this_process(cls, lasts: float = LASTS) -> LockRecord:
         """This process, from now on."""
         now = datetime.now(UTC)
         owner = f"{_user()}@{socket.gethostname()}"
         process, expires = os.getpid(), now + timedelta(seconds=lasts)
-        return cls(uuid.uuid4().hex, owner, process, _machine(), _born(process) or "", now, lasts, expires)
+        return cls(uuid.uuid4().hex, owner, process, _machine(), _process_start(process) or "", now, lasts, expires)
 
     @classmethod
-    def read(cls, body: bytes) -> Holder | None:
-        """The holder that a lock's document names; None where it is no such document."""
+    def parse(cls, body: bytes) -> LockRecord | None:
+        """The record in a document; None where it is no such document."""
         try:
             facts = json.loads(body)
             times = {key: datetime.fromisoformat(facts[key]).astimezone(UTC) for key in ("started", "expires")}
@@ -84,13 +90,13 @@ class Holder:
                 process=int(facts["process"]),
                 machine=str(facts["machine"]),
                 born=str(facts.get("born", "")),
-                lasts=_believed(float(facts["lasts"])),
+                lasts=_believable(float(facts["lasts"])),
                 **times,
             )
         except (ValueError, TypeError, KeyError, OverflowError):
             return None
 
-    def renewed(self) -> Holder:
+    def renewed(self) -> LockRecord:
         return dataclasses.replace(self, expires=datetime.now(UTC) + timedelta(seconds=self.lasts))
 
     def document(self) -> bytes:
@@ -98,8 +104,8 @@ class Holder:
         facts |= {key: facts[key].isoformat(timespec="seconds") for key in ("started", "expires")}
         return json.dumps(facts, indent=2).encode()
 
-    def gone(self) -> bool:
-        """Whether its process has ended, as far as can be told from here: False where it cannot."""
+    def process_has_ended(self) -> bool:
+        """Whether its process has ended, as far as that can be known from here: False where it cannot."""
         if not self.machine or self.machine != _machine():
             return False
         try:
@@ -108,16 +114,288 @@ class Holder:
             return True
         except OSError:  # there, and somebody else's
             pass
-        born = _born(self.process)
+        born = _process_start(self.process)
         return born is None or bool(self.born and born and born != self.born)
 
     def __str__(self) -> str:
         return printable(f"{self.owner} (process {self.process})")
 
 
-def _believed(lasts: float) -> float:
+@dataclass(frozen=True)
+class StoredLock:
+    """A lock as it is in its store.
+
+    Args:
+        version: names this very write, for a write or a removal that is meant for it and nothing else.
+        age: seconds since it was written, by the store's clock.
+    """
+
+    body: bytes
+    version: str
+    age: float
+
+    @property
+    def record(self) -> LockRecord | None:
+        """Who holds it; None where the content does not say."""
+        return LockRecord.parse(self.body)
+
+    @property
+    def may_be_taken_over(self) -> bool:
+        """Whether it has expired, or its process has ended."""
+        record = self.record
+        return record is not None and (self.age > record.lasts or record.process_has_ended())
+
+    def __str__(self) -> str:
+        """Who holds it, since when, and until when at most."""
+        record = self.record
+        if record is None:
+            return "somebody holds the lock, but its content does not say who"
+        since = f"{record.started:%Y-%m-%d %H:%M:%S} UTC"
+        left = record.lasts - self.age
+        expiry = f"it expires in {left:.0f} s unless it is renewed" if left > 0 else "it has expired"
+        return f"{record} holds the lock since {since}; {expiry}"
+
+
+class LockPlaceMissing(Exception):
+    """The place in which the lock is kept does not exist."""
+
+
+class LockStore(Protocol):
+    """Where a lock is kept. Every call raises `Problem` where it is out of reach, or `LockPlaceMissing`."""
+
+    @property
+    def where(self) -> str:
+        """Its address, for people."""
+
+    @property
+    def kept_in(self) -> str:
+        """The id of the resource that the lock is kept in."""
+
+    def read(self) -> StoredLock | None:
+        """What is there."""
+
+    def write(self, body: bytes, expected: str | None) -> str | None:
+        """Write if what is there is still the version `expected`, or still nothing where that is None.
+
+        Returns:
+            The new version, or None where something else is there.
+        """
+
+    def remove(self, version: str) -> bool:
+        """Remove this version; whether it was still the one that is there."""
+
+
+class Lock:
+    """The lock of one workflow, for one run. A context manager that releases it at its end, if it was acquired.
+
+    Args:
+        store: where it is kept.
+        record: who acquires it; None is this process.
+    """
+
+    def __init__(self, store: LockStore, record: LockRecord | None = None) -> None:
+        self._store = store
+        self._record = record or LockRecord.of_this_process()
+        self._version: str | None = None
+        self._renewed_at = 0.0
+        self._lost = ""
+        self._unlocked = False
+        self._ended = threading.Event()
+        self._renewing: threading.Thread | None = None
+
+    @property
+    def where(self) -> str:
+        """The address of the lock, for people."""
+        return self._store.where
+
+    @property
+    def kept_in(self) -> str:
+        """The id of the resource that the lock is kept in; it has to exist first."""
+        return self._store.kept_in
+
+    def current(self) -> StoredLock | None:
+        """The lock as it is now, whoever holds it; None where nobody does."""
+        try:
+            return self._store.read()
+        except LockPlaceMissing:
+            return None
+
+    def remove(self, found: StoredLock) -> None:
+        """Remove a lock, whoever holds it: its run then ends before its next change.
+
+        Raises:
+            Problem: it is no longer the one that was found.
+        """
+        try:
+            removed = self._store.remove(found.version)
+        except LockPlaceMissing:
+            removed = False
+        if not removed:
+            raise Problem(
+                "the lock was released, or taken over by another run, in the meantime",
+                where=self.where,
+                mend="Look again: emflow unlock.",
+            )
+
+    def refuse_if_held(self) -> None:
+        """See that no other run holds the lock, without acquiring it.
+
+        Raises:
+            Problem: another run holds it.
+        """
+        found = self.current()
+        if found and not found.may_be_taken_over:
+            raise self._held(found)
+
+    def remove_stale(self) -> None:
+        """Remove a lock that was left by a run that has ended; for a run that changes nothing, and needs no lock."""
+        with contextlib.suppress(LockPlaceMissing):
+            found = self._store.read()
+            if found and found.may_be_taken_over:
+                self._store.remove(found.version)
+
+    def acquire(self) -> bool:
+        """Acquire the lock; False where the place for it does not exist yet.
+
+        Raises:
+            Problem: another run holds it.
+        """
+        for _ in range(ATTEMPTS):
+            self._renewed_at = _clock()
+            try:
+                version = self._store.write(self._record.renewed().document(), None)
+                found = None if version else self._store.read()
+                if found and self._is_own(found):
+                    # The answer to the first try was lost, and the second found what the first had written.
+                    version = found.version
+                elif found and found.may_be_taken_over:
+                    version = self._store.write(self._record.renewed().document(), found.version)
+            except LockPlaceMissing:
+                return False
+            if version:
+                self._version = version
+                self._renewing = threading.Thread(target=self._renew, name="lock", daemon=True)
+                self._renewing.start()
+                return True
+            if found and not found.may_be_taken_over:
+                raise self._held(found)
+            # Another run released it, or took it over, between two of our calls: try again.
+        raise Problem("other runs keep taking the lock", where=self.where, mend="Run it again.")
+
+    def continue_without(self) -> None:
+        """Work without the lock, because its place does not exist, and this run is not the one to make it.
+
+        Whoever makes the place runs the same workflow; then `check` ends this run, of which that one knows nothing.
+        """
+        self._unlocked = True
+
+    def check(self) -> None:
+        """See that the lock is still held; for whoever is about to change something. One call, if it was acquired.
+
+        Where the store is out of reach, the lock counts as held for as long as it lasts.
+
+        Raises:
+            Problem: it was taken over, removed or not renewed in time; or a run without it is no longer alone.
+        """
+        if self._unlocked:
+            with contextlib.suppress(LockPlaceMissing):
+                self._store.read()
+                raise Problem(
+                    f"{self.kept_in} has been created in the meantime, so another run of this workflow may be going on",
+                    where=self.where,
+                    mend="Run it again: it continues where it stopped, and under the lock.",
+                )
+        if self._version and not self._lost:
+            self._lost = self._why_lost()
+        if self._lost:
+            raise Problem(
+                f"the lock was lost: {self._lost}",
+                where=self.where,
+                mend="Another run may be going on. Check with emflow plan, then run this again: it continues where it "
+                "stopped.",
+            )
+
+    def release(self) -> None:
+        """Release the lock, if this run holds it."""
+        self._ended.set()
+        if self._renewing:
+            self._renewing.join()
+            self._renewing = None
+        if self._version and not self._lost:
+            # Removed together with its place, or out of reach: then it expires by itself.
+            with contextlib.suppress(LockPlaceMissing, Problem):
+                self._store.remove(self._version)
+        self._version = None
+
+    def __enter__(self) -> Lock:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self.release()
+
+    def _renew(self) -> None:
+        while not self._ended.wait(self._record.lasts / RENEWALS):
+            began = _clock()
+            try:
+                version = self._store.write(self._record.renewed().document(), self._version)
+                if version is None:
+                    found = self._store.read()
+                    if found is None or not self._is_own(found):
+                        self._lost = _what_happened(found)
+                        return
+                    version = found.version
+                self._version = version
+                self._renewed_at = began
+            except LockPlaceMissing:
+                self._lost = PLACE_REMOVED
+                return
+            except Problem as problem:
+                if self._seconds_since_renewal() > self._record.lasts:
+                    self._lost = f"it could not be renewed: {problem.what}"
+                    return
+
+    def _why_lost(self) -> str:
+        """How the lock was lost; empty while it is held."""
+        # A machine that slept for longer than the lock lasts: another run may hold it, or may have held it.
+        if (seconds := self._seconds_since_renewal()) > self._record.lasts:
+            return f"it was not renewed for {seconds:.0f} s; this machine may have slept"
+        try:
+            found = self._store.read()
+        except LockPlaceMissing:
+            return PLACE_REMOVED
+        except Problem:
+            return ""
+        return "" if found and self._is_own(found) else _what_happened(found)
+
+    def _seconds_since_renewal(self) -> float:
+        return _clock() - self._renewed_at
+
+    def _is_own(self, found: StoredLock) -> bool:
+        record = found.record
+        return record is not None and record.id == self._record.id
+
+    def _held(self, found: StoredLock) -> Problem:
+        return Problem(
+            f"{found}, so nothing was changed",
+            where=self.where,
+            mend="Wait until that run has ended. If it is not running any more, remove its lock: emflow unlock, with "
+            "the same workflow.",
+        )
+
+
+PLACE_REMOVED = "the place that it was kept in was removed"
+
+
+def _what_happened(found: StoredLock | None) -> str:
+    """What happened to a lock in whose place this was found."""
+    if found is None:
+        return "somebody removed it, as emflow unlock does"
+    return f"{found.record or 'another run'} took it over"
+
+
+def _believable(lasts: float) -> float:
     """Seconds as a document gives them, which may be anything, also no number."""
-    return min(lasts, LONGEST) if lasts > 0 else LASTS
+    return min(lasts, MAX_LASTS) if lasts > 0 else LASTS
 
 
 def _user() -> str:
@@ -127,11 +405,11 @@ def _user() -> str:
         return f"user {os.getuid()}" if hasattr(os, "getuid") else "somebody"
 
 
-def _born(process: int) -> str | None:
+def _process_start(process: int) -> str | None:
     """Clock ticks from the machine's start to the process's; None for a zombie, empty where this user cannot tell.
 
-    The second word of /proc/PID/stat is in brackets and may hold anything; from it, the state is the first and the
-    start the twentieth (proc_pid_stat(5)).
+    The second word of /proc/PID/stat is in brackets and may hold anything; counted from it, the state is the first and
+    the start the twentieth (proc_pid_stat(5)).
     """
     try:
         words = Path("/proc", str(process), "stat").read_text(errors="replace").rpartition(")")[2].split()
@@ -148,246 +426,6 @@ def _machine() -> str:
     except OSError:
         return ""
     return hashlib.sha256(f"{socket.gethostname()} {boot} {processes}".encode()).hexdigest()[:16]
-
-
-BEATS = 4
-"""How often a lock is renewed within the time that it lasts."""
-
-GONE = "the place where it was is gone"
-
-
-@dataclass(frozen=True)
-class Found:
-    """What a store holds.
-
-    Args:
-        version: names this very writing, for a write that is to replace it and nothing else.
-        age: seconds since it was written, by the store's clock.
-    """
-
-    body: bytes
-    version: str
-    age: float
-
-
-class NoPlace(Exception):
-    """Where the lock would be, there is nothing yet."""
-
-
-class Store(Protocol):
-    """Where a lock is kept. Every call may raise a `Problem` where it is out of reach, and `NoPlace`."""
-
-    @property
-    def where(self) -> str:
-        """For people, such as `s3://bucket/key`."""
-
-    @property
-    def needs(self) -> str:
-        """The id of the resource that it is kept in."""
-
-    def read(self) -> Found | None:
-        """What is there."""
-
-    def write(self, body: bytes, over: str | None) -> str | None:
-        """Write if what is there is still the version `over`, or still nothing; the new version, None if it is not."""
-
-    def remove(self, version: str) -> bool:
-        """Remove this version; whether it was still the one that is there."""
-
-
-class Lock:
-    """The lock of one workflow, for one run. A context manager that lets go at its end, if it was taken.
-
-    Args:
-        store: where it is kept.
-        holder: who takes it; None is this process.
-    """
-
-    def __init__(self, store: Store, holder: Holder | None = None) -> None:
-        self._store = store
-        self._holder = holder or Holder.here()
-        self._version: str | None = None
-        self._renewed = 0.0
-        self._lost = ""
-        self._without = False
-        self._end = threading.Event()
-        self._beating: threading.Thread | None = None
-
-    @property
-    def needs(self) -> str:
-        """The id of the resource that the lock is kept in; it has to be there first."""
-        return self._store.needs
-
-    def refuse_if_held(self) -> None:
-        """See that nobody else is at it, without taking the lock.
-
-        Raises:
-            Problem: somebody is.
-        """
-        try:
-            found = self._store.read()
-        except NoPlace:
-            return
-        if found and not self._free(found):
-            raise self._held(found)
-
-    def sweep(self) -> None:
-        """Remove what a run that is no more has left; for a run that changes nothing, and so takes no lock."""
-        try:
-            found = self._store.read()
-            if found and self._free(found):
-                self._store.remove(found.version)
-        except NoPlace:
-            return
-
-    def acquire(self) -> bool:
-        """Take the lock; False when the place for it is not there yet.
-
-        Raises:
-            Problem: somebody else holds it.
-        """
-        for _ in range(5):
-            self._renewed = _clock()
-            try:
-                version = self._store.write(self._holder.renewed().document(), None)
-                found = None if version else self._store.read()
-                if found and self._ours(found):
-                    # The answer to the first try was lost, and the second found what the first had written.
-                    version = found.version
-                elif found and self._free(found):
-                    version = self._store.write(self._holder.renewed().document(), found.version)
-            except NoPlace:
-                return False
-            if version:
-                self._version = version
-                self._beating = threading.Thread(target=self._beat, name="lock", daemon=True)
-                self._beating.start()
-                return True
-            if found and not self._free(found):
-                raise self._held(found)
-            # Somebody let go of it, or took it over, between two of our calls: look again.
-        raise Problem("others take the lock again and again", where=self._store.where, mend="Run it again.")
-
-    def go_without(self) -> None:
-        """Work without the lock, because its place is not there, and not this run's to make.
-
-        Whoever makes the place is at the same workflow; then `check` ends this run, which knows nothing of the other.
-        """
-        self._without = True
-
-    def check(self) -> None:
-        """Look whether the lock is still ours; for whoever is about to change something. One call, if it was taken.
-
-        Where the store is out of reach, it counts as ours as long as it lasts.
-
-        Raises:
-            Problem: it was taken over, removed or not renewed in time, or a run without it is no longer alone.
-        """
-        if self._without:
-            with contextlib.suppress(NoPlace):
-                self._store.read()
-                raise Problem(
-                    f"{self.needs} has been made meanwhile, so somebody else may be at it",
-                    where=self._store.where,
-                    mend="Run it again: it goes on where it was, and under the lock.",
-                )
-        if self._version and not self._lost:
-            self._lost = self._look()
-        if self._lost:
-            raise Problem(
-                f"the lock was lost: {self._lost}",
-                where=self._store.where,
-                mend="Somebody else may be at it now. Look (emflow plan), then run it again: it goes on where it was.",
-            )
-
-    def release(self) -> None:
-        """Let go of it, if we hold it."""
-        self._end.set()
-        if self._beating:
-            self._beating.join()
-            self._beating = None
-        if self._version and not self._lost:
-            # Gone with its bucket, or out of reach: then it lapses by itself.
-            with contextlib.suppress(NoPlace, Problem):
-                self._store.remove(self._version)
-        self._version = None
-
-    def __enter__(self) -> Lock:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        self.release()
-
-    def _beat(self) -> None:
-        while not self._end.wait(self._holder.lasts / BEATS):
-            began = _clock()
-            try:
-                version = self._store.write(self._holder.renewed().document(), self._version)
-                if version is None:
-                    found = self._store.read()
-                    if found is None or not self._ours(found):
-                        self._lost = _taken(found)
-                        return
-                    version = found.version
-                self._version = version
-                self._renewed = began
-            except NoPlace:
-                self._lost = GONE
-                return
-            except Problem as problem:
-                if self._age() > self._holder.lasts:
-                    self._lost = f"it could not be renewed: {problem.what}"
-                    return
-
-    def _look(self) -> str:
-        """How the lock was lost; empty while it is ours."""
-        # A machine that slept for longer than the lock lasts: its place may be another's, or have been.
-        if (age := self._age()) > self._holder.lasts:
-            return f"it was not renewed for {age:.0f} s; this machine may have slept"
-        try:
-            found = self._store.read()
-        except NoPlace:
-            return GONE
-        except Problem:
-            return ""
-        return "" if found and self._ours(found) else _taken(found)
-
-    def _age(self) -> float:
-        """Seconds since it was last written."""
-        return _clock() - self._renewed
-
-    def _ours(self, found: Found) -> bool:
-        holder = Holder.read(found.body)
-        return holder is not None and holder.id == self._holder.id
-
-    def _free(self, found: Found) -> bool:
-        holder = Holder.read(found.body)
-        return holder is not None and (found.age > holder.lasts or holder.gone())
-
-    def _held(self, found: Found) -> Problem:
-        return Problem(
-            f"{described(found)}, so nothing was changed",
-            where=self._store.where,
-            mend="Wait until it is done. If it is not running any more: emflow unlock, with the same workflow.",
-        )
-
-
-def described(found: Found) -> str:
-    """Who holds a lock, since when, and until when at most."""
-    holder = Holder.read(found.body)
-    if holder is None:
-        return "the lock is held, but does not say by whom"
-    since = f"{holder.started:%Y-%m-%d %H:%M:%S} UTC"
-    left = holder.lasts - found.age
-    lapses = f"it lapses in {left:.0f} s unless renewed" if left > 0 else "it has lapsed"
-    return f"{holder} holds the lock since {since}; {lapses}"
-
-
-def _taken(found: Found | None) -> str:
-    """What became of a lock in whose place this was found."""
-    if found is None:
-        return "somebody took it away (emflow unlock does that)"
-    return f"{Holder.read(found.body) or 'somebody'} took it over"
 
 
 def _clock() -> float:

@@ -1,16 +1,16 @@
-"""What would change: every resource observed side by side, then compared in order, without a further look at AWS."""
+"""A plan: every resource observed in parallel, then compared in order of dependency without a further look at AWS."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from emflow.engine.cancellation import Cancellation, Cancelled, Interrupted
 from emflow.engine.clients import Clients
 from emflow.engine.plan_text import tree
-from emflow.engine.resource import Action, Diff, Inputs, Observed, Outputs, Resource
-from emflow.engine.scheduler import in_dependency_order, run_parallel
+from emflow.engine.resource import KNOWN_AFTER_APPLY, Action, Diff, Inputs, Observed, Outputs, Resource
+from emflow.engine.scheduler import apply_graph, in_dependency_order, run_parallel
 from emflow.problems import Problem
 
 
@@ -25,7 +25,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Plan:
-    """All steps, each after those that it needs."""
+    """All steps, each after those that come before it in the graph."""
 
     steps: tuple[Step, ...]
 
@@ -35,7 +35,7 @@ class Plan:
 
     @property
     def reported_steps(self) -> tuple[Step, ...]:
-        """The steps that people are told of: what is not there and is not wanted either is none of them."""
+        """The steps that are counted and written: without those that do not exist and are not wanted either."""
         return tuple(step for step in self.steps if step.observed is not None or step.diff.action is not Action.NONE)
 
     @property
@@ -53,10 +53,10 @@ class Plan:
         )
 
     def text(self, *, details: bool = False) -> str:
-        """For people: a tree by room, what changes in each resource, and the summary.
+        """For people: a tree by group, what changes in each resource, and the summary.
 
         Args:
-            details: also show each field of what would be made anew.
+            details: also show each field of what would be created.
         """
         lines = tree(((step.resource.id, step.resource.name, step.diff) for step in self.steps), details=details)
         return "\n".join([*lines, self.summary()])
@@ -66,13 +66,14 @@ def make_plan(resources: Iterable[Resource], clients: Clients, cancellation: Can
     """Look at AWS and compare.
 
     Args:
-        stop: ends it early when asked, without waiting for answers.
+        cancellation: ends it early when requested, without waiting for answers.
 
     Raises:
         Problem: something could not be read, or cannot be done. All that went wrong is in it.
-        Interrupted: `cancellation` was asked for.
+        Interrupted: `cancellation` was requested.
     """
-    order = in_dependency_order(resources)
+    resources = tuple(resources)
+    order = in_dependency_order(resources, apply_graph(resources))
     observed: dict[str, Observed | None] = {}
 
     def observe(resource: Resource) -> None:
@@ -85,7 +86,7 @@ def make_plan(resources: Iterable[Resource], clients: Clients, cancellation: Can
     return compare(order, observed)
 
 
-def compare(order: Iterable[Resource], observed: dict[str, Observed | None]) -> Plan:
+def compare(order: Iterable[Resource], observed: Mapping[str, Observed | None]) -> Plan:
     """The second half of planning: pure. Raises as `make_plan` does."""
     steps: list[Step] = []
     problems: list[Problem] = []
@@ -100,6 +101,33 @@ def compare(order: Iterable[Resource], observed: dict[str, Observed | None]) -> 
         steps.append(Step(resource, observed[resource.id], diff))
     raise_problems(problems)
     return Plan(tuple(steps))
+
+
+def refuse_unplanned_changes(agreed: Plan, now: Plan) -> None:
+    """See that everything that is to be done now is part of what was agreed to.
+
+    It may be less: some of it may have been done in the meantime, or a job may have ended.
+
+    Raises:
+        Problem: something else would have to be done. The resources are named.
+    """
+    agreed_steps = {step.resource.id: step for step in agreed.steps}
+    other = [step.resource.id for step in now.changes if not _is_part_of(step, agreed_steps[step.resource.id])]
+    if other:
+        raise Problem(
+            "somebody has changed AWS since this was planned: " + ", ".join(other),
+            mend="Plan again (emflow plan), look at it, and apply that.",
+        )
+
+
+def _is_part_of(now: Step, agreed: Step) -> bool:
+    if now.diff.parameters and now.diff.parameters != agreed.diff.parameters:
+        return False
+    planned = {change.field: change.new for change in agreed.diff.changes}
+    return all(
+        change.field in planned and (planned[change.field] is KNOWN_AFTER_APPLY or planned[change.field] == change.new)
+        for change in now.diff.changes
+    )
 
 
 def raise_problems(problems: list[Problem]) -> None:

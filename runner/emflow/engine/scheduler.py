@@ -1,4 +1,4 @@
-"""The order of resources: each after everything that it needs."""
+"""Dependencies between resources, and working through them in parallel."""
 
 from __future__ import annotations
 
@@ -9,21 +9,53 @@ from graphlib import CycleError, TopologicalSorter
 from typing import Any, TypeVar
 
 from emflow.engine.cancellation import Cancellation, Cancelled
-from emflow.engine.errors import AWS_ERRORS, AwsError, as_problem
+from emflow.engine.errors import AWS_ERRORS, to_problem
 from emflow.engine.resource import Observable
 from emflow.problems import Problem
 
+T = TypeVar("T")
 NodeT = TypeVar("NodeT", bound=Observable)
 
+Graph = Mapping[str, frozenset[str]]
+"""The id of each resource → the ids of those that come before it."""
 
-def topological_sorter(resources: Iterable[Observable]) -> TopologicalSorter[str]:
-    """A prepared sorter over the ids of the resources, for whoever works through them as they become ready.
+THREADS = 24
+"""Enough to begin all of a workflow at once, which hides the latency of AWS; few enough not to be throttled."""
+
+READS = 16
+"""How many reads of one resource are under way at once."""
+
+
+def apply_graph(resources: Iterable[Observable]) -> Graph:
+    """What is applied before each resource: what it needs, and what releases it.
 
     Raises:
-        ValueError: two resources share an id, one needs what is not there, or they need each other in a circle. All
-            three are mistakes of the code that built them, not of a workflow.
+        ValueError: two resources share an id, or one needs what is not there. Both are mistakes of the code that made
+            them, not of a workflow.
     """
-    graph = _graph(resources)
+    resources = tuple(resources)
+    graph = _needs(resources)
+    for resource in resources:
+        for name in resource.releases & graph.keys():
+            graph[name] |= {resource.id}
+    return graph
+
+
+def removal_graph(resources: Iterable[Observable]) -> Graph:
+    """What is removed after each resource: what it needs, and what it releases. Raises as `apply_graph` does."""
+    resources = tuple(resources)
+    graph = _needs(resources)
+    for resource in resources:
+        graph[resource.id] |= resource.releases & graph.keys()
+    return graph
+
+
+def topological_sorter(graph: Graph) -> TopologicalSorter[str]:
+    """A prepared sorter over ids, for whoever works through them as they become ready.
+
+    Raises:
+        ValueError: resources need each other in a circle: a mistake of the code that made them.
+    """
     order = TopologicalSorter(graph)
     try:
         order.prepare()
@@ -32,10 +64,14 @@ def topological_sorter(resources: Iterable[Observable]) -> TopologicalSorter[str
     return order
 
 
-def in_dependency_order(resources: Iterable[NodeT]) -> list[NodeT]:
-    """The resources, each after everything that it needs, else as they came. Raises as `topological_sorter` does."""
+def in_dependency_order(resources: Iterable[NodeT], graph: Graph) -> list[NodeT]:
+    """The resources, each after those that come before it in the graph, otherwise in their own order.
+
+    Raises:
+        ValueError: as `topological_sorter` does.
+    """
     resources = list(resources)
-    order = topological_sorter(resources)
+    order = topological_sorter(graph)
     place = {resource.id: number for number, resource in enumerate(resources)}
     result: list[NodeT] = []
     while order.is_active():
@@ -46,23 +82,23 @@ def in_dependency_order(resources: Iterable[NodeT]) -> list[NodeT]:
 
 
 def with_dependencies(resources: Iterable[NodeT], wanted: Iterable[str]) -> tuple[NodeT, ...]:
-    """The resources with these ids, and all that they need, directly or not; as they came.
+    """The resources with these ids, and all that has to be applied before them; in their own order.
 
     Raises:
         KeyError: there is no resource of that id.
     """
-    graph = _graph(resources := tuple(resources))
-    kept: set[str] = set()
-    ahead = list(wanted)
-    while ahead:
-        name = ahead.pop()
-        if name not in kept:
-            ahead += graph[name]
-            kept.add(name)
-    return tuple(resource for resource in resources if resource.id in kept)
+    graph = apply_graph(resources := tuple(resources))
+    included: set[str] = set()
+    pending = list(wanted)
+    while pending:
+        name = pending.pop()
+        if name not in included:
+            pending += graph[name]
+            included.add(name)
+    return tuple(resource for resource in resources if resource.id in included)
 
 
-def _graph(resources: Iterable[Observable]) -> Mapping[str, frozenset[str]]:
+def _needs(resources: Iterable[Observable]) -> dict[str, frozenset[str]]:
     graph: dict[str, frozenset[str]] = {}
     for resource in resources:
         if resource.id in graph:
@@ -74,19 +110,8 @@ def _graph(resources: Iterable[Observable]) -> Mapping[str, frozenset[str]]:
     return graph
 
 
-# Working side by side: a graph's resources, or several reads of one resource.
-
-
-T = TypeVar("T")
-THREADS = 24
-"""Enough to begin all of a workflow at once, which hides the latency of AWS; few enough not to be throttled."""
-
-READS = 16
-"""How many reads of one resource are under way at once."""
-
-
 def read_parallel(reads: Mapping[str, Callable[[], T]]) -> dict[str, T]:
-    """Call several readers side by side, `READS` at a time; raises what the first of them in order raises."""
+    """Call several readers in parallel, `READS` at a time; raises what the first of them in order raises."""
     if len(reads) < 2:
         return {name: read() for name, read in reads.items()}
     with ThreadPoolExecutor(min(len(reads), READS), thread_name_prefix="read") as pool:
@@ -99,11 +124,11 @@ def run_parallel(
 ) -> list[Problem]:
     """Do the same for every item, `THREADS` at a time; returns what went wrong, each problem once, in order.
 
-    Only for what may be left half-way, such as reads: once `cancellation` is requested, nobody waits for what is under
-    way. It may be a call to an address that never answers.
+    Only for work that may be left unfinished, such as reads: after a cancellation nobody waits for the calls that are
+    being made. One of them may be to an address that never answers.
 
     Raises:
-        Stopped: `cancellation` was asked for first.
+        Cancelled: `cancellation` was requested first.
     """
     pool = ThreadPoolExecutor(THREADS, thread_name_prefix="each")
     try:
@@ -143,11 +168,11 @@ def run_graph(order: TopologicalSorter[str], work: Callable[[str], bool], cancel
     """
     running: dict[Future[bool], str] = {}
     begun: set[str] = set()
-    well = True
+    succeeded = True
     with ThreadPoolExecutor(THREADS, thread_name_prefix="apply") as pool:
         try:
             while True:
-                if well and not cancellation.is_set():
+                if succeeded and not cancellation.is_set():
                     for name in order.get_ready():
                         begun.add(name)
                         running[pool.submit(work, name)] = name
@@ -159,14 +184,10 @@ def run_graph(order: TopologicalSorter[str], work: Callable[[str], bool], cancel
                     if future.result():
                         order.done(name)
                     else:
-                        well = False
+                        succeeded = False
         except BaseException:
             cancellation.set()
             for future in running:
                 future.cancel()
             raise
     return begun
-
-
-def to_problem(error: Problem | AwsError) -> Problem:
-    return error if isinstance(error, Problem) else as_problem(error)

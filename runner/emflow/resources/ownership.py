@@ -1,9 +1,10 @@
-"""What is ours and what is not: the names of resources, and the tags on what we made.
+"""Ownership: which workflow made a thing in AWS, as tags on it say.
 
-Our tags are put on a thing by the very call that makes it, and at no other time. So there is no moment in which a thing
-of ours looks like somebody else's, and what somebody else made never carries one, however often a workflow has used
-it: `destroy` never takes it. The user's own tags (`aws.tags`) follow the workflow on what is ours. The one tag that may
-come onto somebody else's is a note on a shared role (`role_use`); it claims nothing but policies that were attached.
+The tags are put on a thing by the very call that makes it, and at no other time. So there is no moment at which a thing
+that a workflow made looks like somebody else's; and what somebody else made never gets them, however often a workflow
+has used it, so `destroy` never removes it. The user's own tags (`aws.tags`) follow the workflow on what it made. The
+one tag that may be put on somebody else's thing is a note on a shared role (`iam.role`); it claims nothing but the
+policies that the workflow attached.
 """
 
 from __future__ import annotations
@@ -14,29 +15,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from emflow.engine.resource import LATER, Change
+from emflow.engine.resource import KNOWN_AFTER_APPLY, Change, FieldLabel
 from emflow.problems import Problem
-
-COMPONENTS_BUCKET = "bucket/components"
-RESULTS_BUCKET = "bucket/inference_results"
-ROLE = "access/role"
-PERMISSIONS = "access/permissions"
-ROLE_ALIAS = "access/role_alias"
-FLEET = "fleet/fleet"
-DEVICES = "fleet/devices"
-MODEL = "model/artifact"
-COMPILATION = "model/compilation"
-PACKAGE = "model/package"
-BUNDLE = "application/bundle"
-COMPONENT = "application/component"
-DEPLOYMENT = "deployment/target"
-OBJECTS = "bucket/objects"
-OLD_TARGETS = "leftover/targets"
-OLD_COMPONENTS = "leftover/components"
-OLD_FLEETS = "leftover/fleets"
-OLD_ROLE_ALIASES = "leftover/role_aliases"
-OLD_ROLES = "leftover/roles"
-OLD_BUCKETS = "leftover/buckets"
 
 WORKFLOW_TAG = "emflow:workflow"
 RESOURCE_TAG = "emflow:resource"
@@ -48,19 +28,23 @@ LONGEST_VALUE = 256
 """Characters of a tag's value."""
 
 NOT_OWNED = "it was not made by this workflow"
-DATA = "data; --delete-data removes it"
+HOLDS_DATA = "data; --delete-data removes it"
+
+TAGS_LABEL = FieldLabel("the set of tags", named_items=True)
+OTHERS_LABEL = FieldLabel("the list of others who use it")
+OWNED_LABEL = FieldLabel("the tag that says which workflow made it")
 
 
 @dataclass(frozen=True)
 class Ownership:
-    """Says which part of which workflow made a thing. `user_tags` are the workflow's own."""
+    """Which part of which workflow makes a thing. `user_tags`: the user's own tags for it."""
 
     workflow: str
     resource: str
     user_tags: Mapping[str, str] = field(default_factory=dict)
 
     def tags(self, digest: str = "") -> dict[str, str]:
-        """For APIs that take a mapping. `digest` stands for what cannot be changed in the thing."""
+        """For APIs that take a mapping. `digest`: of the content of a thing that cannot be changed."""
         return {
             **self.user_tags,
             **({USER_TAGS_TAG: _keys(self.user_tags)} if self.user_tags else {}),
@@ -78,9 +62,10 @@ class Ownership:
         return tags.get(WORKFLOW_TAG) == self.workflow
 
     def merged_with(self, tags: Mapping[str, str] | None) -> dict[str, str]:
-        """The tags that a thing should have, which has these now; None if it does not exist yet.
+        """The tags that a thing should have which has these now (None if it does not exist yet).
 
-        Somebody else's keeps its own. Ours keeps what others put beside, and loses what the workflow no longer says.
+        What somebody else made keeps its tags. What the workflow made keeps the tags that others added, and loses those
+        that are no longer in the workflow.
         """
         if tags is None:
             return self.tags()
@@ -96,20 +81,20 @@ def tags_as_list(tags: Mapping[str, str]) -> list[dict[str, str]]:
 
 
 def added_and_removed(change: Change) -> tuple[dict[str, str], list[str]]:
-    """What a change of tags puts, and the keys that it removes."""
+    """The tags that a change adds or sets, and the keys that it removes."""
     old: Mapping[str, str] = change.old or {}
     new: Mapping[str, str] = change.new
-    put = {key: value for key, value in new.items() if old.get(key) != value}
-    return put, [key for key in old if key not in new]
+    added = {key: value for key, value in new.items() if old.get(key) != value}
+    return added, [key for key in old if key not in new]
 
 
 def _keys(tags: Mapping[str, str]) -> str:
-    """The keys, as many as fit into one value; what does not fit stays when it leaves the workflow."""
-    kept = ""
+    """The keys, as many as fit into one value; a tag whose key does not fit is not removed with the workflow's."""
+    keys = ""
     for key in sorted(tags):
-        if len(kept) + 1 + len(key) <= LONGEST_VALUE:
-            kept = f"{kept} {key}".strip()
-    return kept
+        if len(keys) + 1 + len(key) <= LONGEST_VALUE:
+            keys = f"{keys} {key}".strip()
+    return keys
 
 
 def tags_as_mapping(tags: Sequence[Mapping[str, Any]]) -> dict[str, str]:
@@ -120,13 +105,13 @@ def tags_as_mapping(tags: Sequence[Mapping[str, Any]]) -> dict[str, str]:
 def refuse_unowned_change(
     what: str, ownership: Ownership, tags: Mapping[str, str], changes: Sequence[Change], *, adopted: bool
 ) -> None:
-    """See that only what is ours is changed, or what the user gave us.
+    """See that only what the workflow made is changed, or what the user allowed it to change.
 
     Raises:
         Problem: somebody else's thing would have to be changed.
     """
-    # What is known only after apply may turn out to be what is there: then there is nothing to refuse.
-    fields = ", ".join(change.field for change in changes if change.new is not LATER)
+    # A value that is known only after apply may turn out to be the one that is there: then nothing is to be refused.
+    fields = ", ".join(change.field for change in changes if change.new is not KNOWN_AFTER_APPLY)
     if fields and not adopted and not ownership.owns(tags):
         raise Problem(
             f"{what} exists, {NOT_OWNED}, and differs in: {fields}",

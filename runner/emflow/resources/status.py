@@ -1,7 +1,7 @@
-"""What became of a workflow: the devices' health, what they run, the jobs behind it, and when results last came.
+"""The status of a workflow: the devices' health, what they run, the jobs behind it, and when results last came.
 
-Only reads, and only of what is there: a workflow that was never applied has a status too. Of a large thing group every
-device's health is read, and the details of those that are not well, `MOST` at most.
+It only reads, so a workflow that was never applied has a status too. Of a large thing group the health of every device
+is read, and the details of those that are not healthy first, `MAX_DETAILED` at most.
 """
 
 from __future__ import annotations
@@ -19,29 +19,29 @@ from emflow.engine.clients import Clients
 from emflow.engine.errors import is_missing
 from emflow.engine.scheduler import read_parallel, run_parallel
 from emflow.problems import Problem
-from emflow.resources import status_queries
 from emflow.resources.greengrass.revision import latest_deployment
-from emflow.resources.greengrass.rollout import BROKEN
+from emflow.resources.greengrass.rollout import FAILED_STATES
 from emflow.resources.status_queries import (
     UNKNOWN,
     DeviceStatus,
     JobStatus,
     LastResults,
-    detailed,
     last_results,
+    newest_jobs,
     platform,
     read_device,
+    with_details,
 )
 from emflow.workflow.model import Workflow
 
 T = TypeVar("T")
 FORMAT = "emflow.status/v1"
-MOST = 50
+MAX_DETAILED = 50
 """Devices whose details are read."""
 
 
 @dataclass(frozen=True)
-class TargetDeployment:
+class LatestDeployment:
     """The latest deployment of the workflow's target."""
 
     id: str
@@ -57,7 +57,7 @@ class Status:
     workflow: str
     target: str
     at: datetime
-    deployment: TargetDeployment | None = None
+    deployment: LatestDeployment | None = None
     devices: tuple[DeviceStatus, ...] = ()
     jobs: tuple[JobStatus, ...] = ()
     last_results: LastResults | None = None
@@ -66,7 +66,7 @@ class Status:
     @property
     def well(self) -> bool:
         """Deployed, and every device is well."""
-        deployed = self.deployment is not None and self.deployment.status not in BROKEN
+        deployed = self.deployment is not None and self.deployment.status not in FAILED_STATES
         return deployed and bool(self.devices) and all(device.well for device in self.devices)
 
 
@@ -89,24 +89,24 @@ def read_status(workflow: Workflow, clients: Clients, cancellation: Cancellation
     reads = {
         "deployment": lambda: latest_deployment(clients, clients.arn("iot", target.arn_suffix)),
         "devices": lambda: _healths(workflow, clients),
-        "jobs": lambda: status_queries.read(workflow, clients),
+        "jobs": lambda: newest_jobs(workflow, clients),
         "results": lambda: last_results(workflow, clients),
     }
     _each(lambda name: look(name, reads[name]), reads, cancellation)
     latest = found["deployment"]
     devices: list[DeviceStatus] = found["devices"]
-    ailing_first = sorted(devices, key=lambda device: device.health == "HEALTHY")
+    unhealthy_first = sorted(devices, key=lambda device: device.health == "HEALTHY")
     details: dict[str, DeviceStatus] = {}
 
     def detail(device: DeviceStatus) -> None:
-        details[device.thing] = detailed(clients, device, latest["deploymentId"] if latest else "")
+        details[device.thing] = with_details(clients, device, latest["deploymentId"] if latest else "")
 
-    _each(detail, ailing_first[:MOST], cancellation)
+    _each(detail, unhealthy_first[:MAX_DETAILED], cancellation)
     return Status(
         workflow=workflow.metadata.name,
         target=target.arn_suffix,
         at=datetime.now(UTC),
-        deployment=_target_deployment(latest),
+        deployment=_latest_deployment(latest),
         devices=tuple(details.get(device.thing, device) for device in devices),
         jobs=found["jobs"],
         last_results=found["results"],
@@ -122,10 +122,10 @@ def _each(read: Callable[[T], object], items: Iterable[T], cancellation: Cancell
         raise Problem("\n".join(str(problem) for problem in problems))
 
 
-def _target_deployment(latest: Mapping[str, Any] | None) -> TargetDeployment | None:
+def _latest_deployment(latest: Mapping[str, Any] | None) -> LatestDeployment | None:
     if latest is None:
         return None
-    return TargetDeployment(
+    return LatestDeployment(
         latest["deploymentId"],
         latest.get("deploymentName") or "",
         latest["deploymentStatus"],

@@ -1,4 +1,10 @@
-"""One core device: its health, the deployment that it took up last, and the components on it."""
+"""What `status` reads from AWS: core devices, the newest jobs, and when results last came.
+
+- *Devices*: health, the deployment that a device took up last, and the components on it.
+- *Jobs*: the newest compilation and packaging, found by the names that they may have.
+- *Results* go over MQTT, which keeps nothing. So the last ones are known from captured data, or from the agent's
+  heartbeat to its fleet.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +20,20 @@ from emflow.engine.clients import Clients
 from emflow.engine.errors import error_code, http_status, is_missing
 from emflow.engine.scheduler import read_parallel
 from emflow.resources.greengrass.rollout import SUCCEEDED
-from emflow.resources.sagemaker.jobs import LONGEST_NAME
+from emflow.resources.sagemaker.jobs import name_stem
 from emflow.workflow.model import Workflow
 
 UNKNOWN = "UNKNOWN"
 """The health of a device that Greengrass has never heard of."""
 
-AILING = frozenset({"ERRORED", "BROKEN"})
+UNHEALTHY_STATES = frozenset({"ERRORED", "BROKEN"})
 """States of a component that is not well."""
+
+COMPILATION, PACKAGING = "compilation", "packaging"
+"""Kinds of jobs."""
+
+TIME_LEVELS = 4
+"""Captures lie under folders for year, month, day and hour."""
 
 
 @dataclass(frozen=True)
@@ -65,10 +77,10 @@ class DeviceStatus:
 
     @property
     def well(self) -> bool:
-        """Healthy, with the latest deployment taken and no component in trouble."""
+        """Healthy, with the latest deployment taken up and no component in an error state."""
         taken = self.deployment is not None and self.deployment.latest and self.deployment.status in SUCCEEDED
-        ailing = any(component.state in AILING for component in self.components)
-        return self.health == "HEALTHY" and (taken or not self.detailed) and not ailing
+        unhealthy = any(component.state in UNHEALTHY_STATES for component in self.components)
+        return self.health == "HEALTHY" and (taken or not self.detailed) and not unhealthy
 
 
 def read_device(clients: Clients, thing: str) -> DeviceStatus:
@@ -93,14 +105,14 @@ def platform(core: Mapping[str, Any]) -> str:
     return " ".join(filter(None, (core.get("platform"), core.get("architecture"))))
 
 
-def detailed(clients: Clients, device: DeviceStatus, latest: str) -> DeviceStatus:
+def with_details(clients: Clients, device: DeviceStatus, latest: str) -> DeviceStatus:
     """The same device, with its deployment and components."""
     if device.health == UNKNOWN:
         return DeviceStatus(device.thing, UNKNOWN)
     found: dict[str, Any] = read_parallel(
         {
-            "deployment": partial(_effective, clients, device.thing, latest),
-            "components": partial(_components, clients, device.thing),
+            "deployment": partial(_last_deployment, clients, device.thing, latest),
+            "components": partial(_installed_components, clients, device.thing),
             "core": partial(read_device, clients, device.thing) if not device.core_version else lambda: device,
         }
     )
@@ -108,7 +120,7 @@ def detailed(clients: Clients, device: DeviceStatus, latest: str) -> DeviceStatu
     return replace(core, deployment=found["deployment"], components=found["components"], detailed=True)
 
 
-def _effective(clients: Clients, thing: str, latest: str) -> DeviceDeployment | None:
+def _last_deployment(clients: Clients, thing: str, latest: str) -> DeviceDeployment | None:
     """The target's latest deployment on this device; where it has not arrived, what the device took up last."""
     pages = clients("greengrassv2").get_paginator("list_effective_deployments").paginate(coreDeviceThingName=thing)
     listed = [deployment for page in pages for deployment in page["effectiveDeployments"]]
@@ -129,7 +141,7 @@ def _effective(clients: Clients, thing: str, latest: str) -> DeviceDeployment | 
     )
 
 
-def _components(clients: Clients, thing: str) -> tuple[ComponentStatus, ...]:
+def _installed_components(clients: Clients, thing: str) -> tuple[ComponentStatus, ...]:
     pages = (
         clients("greengrassv2")
         .get_paginator("list_installed_components")
@@ -154,14 +166,6 @@ def _components(clients: Clients, thing: str) -> tuple[ComponentStatus, ...]:
     )
 
 
-# The newest jobs of a workflow as they stand, found by the names that they may have.
-
-
-COMPILATION, PACKAGING = "compilation", "packaging"
-DIGEST = 12
-"""Characters of a job's name that are kept for the digest of its inputs, as in `jobs.names`."""
-
-
 @dataclass(frozen=True)
 class JobStatus:
     """One job. `kind`: `compilation` or `packaging`; `reason` is AWS's own, where it gives one."""
@@ -174,18 +178,13 @@ class JobStatus:
     changed: datetime | None = None
 
 
-def read(workflow: Workflow, clients: Clients) -> tuple[JobStatus, ...]:
+def newest_jobs(workflow: Workflow, clients: Clients) -> tuple[JobStatus, ...]:
     """The newest compilation and the newest packaging of a workflow, as far as there are any."""
     reads: dict[str, Callable[[], JobStatus | None]] = {
         COMPILATION: lambda: _compilation(clients, workflow.cloud.compile.job),
         PACKAGING: lambda: _packaging(clients, workflow.cloud.package.job),
     }
     return tuple(job for job in read_parallel(reads).values() if job)
-
-
-def stem(base: str) -> str:
-    """What the names of all jobs begin with that a workflow makes under a name."""
-    return base[: LONGEST_NAME - DIGEST].rstrip("-")
 
 
 def _compilation(clients: Clients, base: str) -> JobStatus | None:
@@ -229,19 +228,10 @@ def _newest(list_jobs: Callable[..., Any], kind: str, by_time: str, base: str) -
         kind: how the members of the answer are called.
         by_time: how this call names the order.
     """
-    begins = stem(base)
-    listed = list_jobs(NameContains=begins, SortBy=by_time, SortOrder="Descending", MaxResults=100)
+    stem = name_stem(base)
+    listed = list_jobs(NameContains=stem, SortBy=by_time, SortOrder="Descending", MaxResults=100)
     names = [str(job[f"{kind}Name"]) for job in listed[f"{kind}Summaries"]]
-    return next((name for name in names if name == base or name.startswith(f"{begins}-")), "")
-
-
-# When results last came, as far as the cloud knows: from captured data, or from the agent's heartbeat to its fleet.
-#
-# Results themselves go over MQTT, which keeps nothing.
-
-
-LEVELS = 4
-"""Captures lie under year, month, day and hour."""
+    return next((name for name in names if name == base or name.startswith(f"{stem}-")), "")
 
 
 @dataclass(frozen=True)
@@ -256,19 +246,19 @@ def last_results(workflow: Workflow, clients: Clients) -> LastResults | None:
     """The latest that is known; None when nothing is."""
     reads: dict[str, Callable[[], LastResults | None]] = {
         "captures": lambda: _captured(workflow, clients),
-        "fleet": lambda: _inferred(workflow, clients),
+        "fleet": lambda: _heartbeat(workflow, clients),
     }
     known = [found for found in read_parallel(reads).values() if found]
     return max(known, key=lambda found: found.time, default=None)
 
 
 def _captured(workflow: Workflow, clients: Clients) -> LastResults | None:
-    """The newest captured object; the folders are times, so the last of each level holds it."""
+    """The time of the newest captured object: it is in the last folder of each level, because folders are times."""
     s3, bucket = clients("s3"), workflow.cloud.buckets.inference_results.name
     top = f"{workflow.edge.capture.prefix}/{workflow.cloud.fleet.name}/{workflow.cloud.model.name}/"
     prefix = top
     try:
-        for _ in range(LEVELS):
+        for _ in range(TIME_LEVELS):
             pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix, Delimiter="/")
             folders = [each["Prefix"] for page in pages for each in page.get("CommonPrefixes", [])]
             folders = [each for each in folders if each.removeprefix(prefix).rstrip("/").isdigit()]
@@ -284,8 +274,8 @@ def _captured(workflow: Workflow, clients: Clients) -> LastResults | None:
     return LastResults(max(times), f"captures in s3://{bucket}/{top}") if times else None
 
 
-def _inferred(workflow: Workflow, clients: Clients) -> LastResults | None:
-    """What the agent told its fleet, of the device that is the target."""
+def _heartbeat(workflow: Workflow, clients: Clients) -> LastResults | None:
+    """The last inference that the agent reported to its fleet, where the target is one device."""
     thing = workflow.cloud.deployment.target.thing
     if not thing:
         return None

@@ -1,123 +1,51 @@
-"""A component of ours: its recipe, published as the next version when, and only when, something in it changed.
+"""The kind `component version`: a component's recipe, published as the next version when something in it has changed.
 
-A component version never changes, and Greengrass does not say whether two are the same; so each version that we make
-carries the digest of its recipe (without the version) and its bundle as a tag. The version to deploy is the one that
-has today's digest, whichever it is.
+A component version never changes, and Greengrass does not say whether two are the same; so each version that a workflow
+makes has the digest of its recipe (without the version) and its bundle as a tag. The version to deploy is the one that
+has the digest of today's content.
 """
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, ClassVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from emflow.engine.clients import Clients
-from emflow.engine.errors import is_missing
-from emflow.engine.resource import Action, Change, Diff, Inputs, Observed, Outputs, RunContext
+from emflow.engine.resource import (
+    REMOVABLE,
+    Action,
+    Change,
+    Diff,
+    FieldLabel,
+    Inputs,
+    Observed,
+    Outputs,
+    Retention,
+    RunContext,
+)
 from emflow.engine.scheduler import read_parallel
 from emflow.problems import Problem
 from emflow.recipes.components import WorkflowComponent
-from emflow.resources.aws_calls import none_if_missing, poll
-from emflow.resources.ownership import COMPONENT, DIGEST_TAG, Ownership, digest_of
-from emflow.versions import is_version, parse_version, sort_key
+from emflow.resources.aws_calls import none_if_missing
+from emflow.resources.greengrass import component_queries, revision
+from emflow.resources.kind import BuildContext, ResourceKind
+from emflow.resources.orphans import Orphan, Orphans
+from emflow.resources.ownership import DIGEST_TAG, NOT_OWNED, Ownership, digest_of
+from emflow.resources.s3.bucket import COMPONENTS_BUCKET
+from emflow.resources.s3.objects import OBJECTS, stored_bundle
+from emflow.resources.tag_search import PERMISSION, find_owned, is_refused
+from emflow.versions import sort_key
 
-# Greengrass component versions: how they are found, and how one becomes deployable.
-
-
-PATIENCE = 300.0
-"""Seconds until a component version should be DEPLOYABLE; it takes one or two."""
-
-BECOMING = frozenset({"REQUESTED", "INITIATED"})
-
-
-def component_arn(clients: Clients, name: str, version: str = "") -> str:
-    """The ARN of a component of this account, or of one version of it."""
-    arn = clients.arn("greengrass", f"components:{name}")
-    return f"{arn}:versions:{version}" if version else arn
-
-
-def describe(clients: Clients, arn: str) -> dict[str, Any] | None:
-    """One component version: `state`, `message` and `tags`; None when there is none."""
-    try:
-        found = clients("greengrassv2").describe_component(arn=arn)
-    except ClientError as error:
-        if is_missing(error):
-            return None
-        raise
-    status = found.get("status", {})
-    reasons = [status.get("message", ""), *(f"{key}: {why}" for key, why in status.get("errors", {}).items())]
-    return {
-        "state": status.get("componentState", "DEPLOYABLE"),
-        "message": "; ".join(reason for reason in reasons if reason and reason != "NONE"),
-        "tags": found.get("tags") or {},
-    }
-
-
-def list_versions(clients: Clients, name: str) -> list[str]:
-    """The versions there are of a component of this account, the newest first."""
-    greengrass = clients("greengrassv2")
-    pages = greengrass.get_paginator("list_component_versions").paginate(arn=component_arn(clients, name))
-    try:
-        found = [each["componentVersion"] for page in pages for each in page["componentVersions"]]
-    except ClientError as error:
-        if is_missing(error):
-            return []
-        raise
-    return sorted(found, key=sort_key, reverse=True)
-
-
-def owned_versions(clients: Clients, name: str, ownership: Ownership) -> list[str]:
-    """The versions of a component that carry a workflow's mark, however far back, the newest first."""
-    found = read_parallel(
-        {each: partial(describe, clients, component_arn(clients, name, each)) for each in list_versions(clients, name)}
-    )
-    return [version for version, each in found.items() if each and ownership.owns(each["tags"])]
-
-
-def delete_owned_versions(clients: Clients, name: str, ownership: Ownership) -> None:
-    """Delete every version of a component that carries a workflow's mark."""
-    for version in owned_versions(clients, name, ownership):
-        arn = component_arn(clients, name, version)
-        none_if_missing(partial(clients("greengrassv2").delete_component, arn=arn))
-
-
-def name_and_version(arn: str) -> tuple[str, str]:
-    """What a component version's ARN is about; two empty texts for the ARN of something else."""
-    match = re.search(r":components:([^:]+):versions:([^:]+)$", arn)
-    return (match[1], match[2]) if match else ("", "")
-
-
-def next_patch(version: str) -> str:
-    """`1.2.4` after `1.2.3`; `1.0.0` after nothing."""
-    return str(parse_version(version).finalize_version().bump_patch()) if is_version(version) else "1.0.0"
-
-
-def wait_deployable(clients: Clients, arn: str, run: RunContext, where: str) -> None:
-    """Wait until a component version can be deployed.
-
-    Raises:
-        Problem: it never will, or not within `PATIENCE` seconds.
-    """
-    told = ""
-    for _ in poll(run, PATIENCE):
-        found = describe(clients, arn)
-        state = found["state"] if found else "not known yet"
-        if state == "DEPLOYABLE":
-            return
-        if found and state not in BECOMING:
-            raise Problem(f"{arn} is {state}: {found['message'] or 'no reason given'}", where=where)
-        if state != told:
-            run.waiting(state)
-            told = state
-    raise Problem(f"{arn} is still {told} after {PATIENCE:.0f} s", where=where, mend="RunContext it again: it goes on.")
-
+COMPONENT = "application/component"
+OLD_COMPONENTS = "leftover/components"
 
 AUTO = "auto"
 LOOK_BACK = 20
-"""How many versions are looked at, from the newest, for one with the same content."""
+"""How many versions are read, from the newest, to find one with the same content."""
 
 
 def own_component_id(name: str) -> str:
@@ -133,6 +61,9 @@ class ComponentVersion:
     ownership: Ownership
     needs: frozenset[str] = frozenset()
     retry_failed: bool = False
+
+    releases: ClassVar[frozenset[str]] = frozenset()
+    labels: ClassVar[Mapping[str, FieldLabel]] = {"versions": FieldLabel("the list of versions", named_items=True)}
 
     @property
     def id(self) -> str:
@@ -153,7 +84,7 @@ class ComponentVersion:
         return digest_of(self.ours.recipe("0.0.0"))
 
     def observe(self, clients: Clients) -> Observed | None:
-        there = list_versions(clients, self.name)
+        there = component_queries.list_versions(clients, self.name)
         look = {version: partial(self._describe, clients, version) for version in there[:1]}
         found: dict[str, Any] = read_parallel(look)
         if not self._recognised(found):
@@ -176,7 +107,7 @@ class ComponentVersion:
             if found[version]["state"] != "FAILED":
                 return self._settled(version, found[version]["state"])
             self._refuse_failed(version, found[version])
-        return self._new(newest, next_patch(newest))
+        return self._new(newest, component_queries.next_patch(newest))
 
     def apply(self, clients: Clients, diff: Diff, inputs: Inputs, run: RunContext) -> Outputs:
         version = diff.outputs["version"]
@@ -193,18 +124,20 @@ class ComponentVersion:
                     raise
                 if not self._same(found):
                     raise Problem(
-                        f"{self.name} {version} has just been made by somebody else",
+                        f"{self.name} {version} has just been created by somebody else",
                         where=self.id,
-                        mend="RunContext it again.",
+                        mend="Run it again.",
                     ) from None
-        wait_deployable(clients, component_arn(clients, self.name, version), run, self.id)
+        component_queries.wait_deployable(
+            clients, component_queries.component_arn(clients, self.name, version), run, self.id
+        )
         return diff.outputs
 
     def _describe(self, clients: Clients, version: str) -> dict[str, Any] | None:
-        return describe(clients, component_arn(clients, self.name, version))
+        return component_queries.describe(clients, component_queries.component_arn(clients, self.name, version))
 
     def _recognised(self, found: dict[str, Any]) -> bool:
-        """Whether one of these is what is wanted. A recipe that would not work is told by `diff`, not to `destroy`."""
+        """Whether one of these is what is wanted. A recipe that would not work is reported by `diff`, not here."""
         try:
             return any(self._same(each) for each in found.values())
         except Problem:
@@ -217,24 +150,25 @@ class ComponentVersion:
         there = found.get(self.version)
         if there is None:
             return self._new(newest, self.version)
+        mend = f"Set {self.ours.key}.version to {component_queries.next_patch(newest)}, or to auto."
         if not self._same(there):
             raise Problem(
                 f"{self.name} {self.version} exists already, with other content; a component version never changes",
                 where=self.id,
-                mend=f"Set {self.ours.key}.version to {next_patch(newest)}, or to auto.",
+                mend=mend,
             )
         if there["state"] == "FAILED":
             raise Problem(
                 f"{self.name} {self.version} FAILED: {there['message'] or 'no reason given'}",
                 where=self.id,
-                mend=f"Mend that, and set {self.ours.key}.version to {next_patch(newest)}, or to auto.",
+                mend=f"Correct that. {mend}",
             )
         return self._settled(self.version, there["state"])
 
     def _settled(self, version: str, state: str) -> Diff:
         """A version that is there; it may still be on its way to being deployable."""
         outputs = {"version": version}
-        if state in BECOMING:
+        if state in component_queries.BECOMING:
             change = Change("state", state, "DEPLOYABLE")
             return Diff(Action.UPDATE, (change,), outputs, parameters={"create": False})
         return Diff(Action.NONE, outputs=outputs)
@@ -249,5 +183,101 @@ class ComponentVersion:
             raise Problem(
                 f"{self.name} {version} FAILED: {found['message'] or 'no reason given'}",
                 where=self.id,
-                mend="Mend that in the workflow; or publish it again as the next version: emflow apply --retry-failed",
+                mend="Correct the workflow; or publish it again as the next version: emflow apply --retry-failed",
             )
+
+
+@dataclass(frozen=True)
+class RemovableVersions:
+    """Every version of a component that the workflow made. `needs`: resources that are removed after it."""
+
+    id: str
+    name: str
+    ownership: Ownership
+    needs: frozenset[str] = frozenset()
+
+    releases: ClassVar[frozenset[str]] = frozenset()
+    labels: ClassVar[Mapping[str, FieldLabel]] = {}
+
+    def observe(self, clients: Clients) -> Observed | None:
+        if not component_queries.list_versions(clients, self.name):
+            return None
+        owned = self._owned(clients)
+        return {"ours": owned, "user": self._other_user(clients) if owned else ""}
+
+    def retention(self, observed: Observed, *, delete_data: bool) -> Retention:
+        if not observed["ours"]:
+            return Retention.because(NOT_OWNED)
+        if observed["user"]:
+            return Retention.used_by_others(f"{observed['user']} deploys it too")
+        return REMOVABLE
+
+    def delete(self, clients: Clients, run: RunContext) -> None:
+        for version in self._owned(clients):
+            arn = component_queries.component_arn(clients, self.name, version)
+            none_if_missing(partial(clients("greengrassv2").delete_component, arn=arn))
+
+    def _owned(self, clients: Clients) -> list[str]:
+        return component_queries.owned_versions(clients, self.name, self.ownership)
+
+    def _other_user(self, clients: Clients) -> str:
+        """Another workflow that deploys it; empty when there is none, or searching is not allowed."""
+        try:
+            return revision.users_of(clients, self.ownership, [self.name]).get(self.name, "")
+        except ClientError as error:
+            if is_refused(error):
+                return ""
+            raise
+
+
+@dataclass(frozen=True)
+class OldComponents:
+    """Finds components of the workflow whose names it no longer has. `names`: those that it has."""
+
+    names: frozenset[str]
+    ownership: Ownership
+    permission: ClassVar[str] = PERMISSION
+
+    def find(self, clients: Clients) -> Mapping[str, Orphan]:
+        arns = find_owned(clients, "greengrass", self.ownership)
+        names = {name for name, _ in map(component_queries.name_and_version, arns)} - self.names - {""}
+        if not names:
+            return {}
+        owned = read_parallel(
+            {name: partial(component_queries.owned_versions, clients, name, self.ownership) for name in sorted(names)}
+        )
+        users = revision.users_of(clients, self.ownership, owned)
+        return {
+            name: Orphan(
+                ", ".join(versions),
+                retention=Retention.because(f"{users[name]} deploys it too") if name in users else REMOVABLE,
+            )
+            for name, versions in owned.items()
+            if versions
+        }
+
+    def remove(self, clients: Clients, name: str, run: RunContext) -> None:
+        component_queries.delete_owned_versions(clients, name, self.ownership)
+
+
+def _desired(context: BuildContext) -> Iterator[ComponentVersion]:
+    for ours in context.components:
+        component = COMPONENT if ours.is_application else own_component_id(ours.name)
+        yield ComponentVersion(ours, context.ownership(component), stored_bundle(ours), context.retry_failed)
+
+
+def _removable(context: BuildContext) -> Iterator[RemovableVersions]:
+    workflow, needs = context.workflow, frozenset({OBJECTS, COMPONENTS_BUCKET})
+    own = {own_component_id(component.name): component.name for component in workflow.components}
+    for resource, name in {COMPONENT: workflow.edge.component.name, **own}.items():
+        yield RemovableVersions(resource, name, context.ownership(resource), needs)
+
+
+def _orphans(context: BuildContext) -> Iterator[Orphans]:
+    workflow = context.workflow
+    own = {component.name for component in workflow.components}
+    names = frozenset({workflow.edge.component.name, workflow.cloud.package.component.name, *own})
+    yield Orphans(OLD_COMPONENTS, "dropped components", OldComponents(names, context.ownership(COMPONENT)))
+
+
+KIND = ResourceKind(desired=_desired, removable=_removable, orphans=_orphans)

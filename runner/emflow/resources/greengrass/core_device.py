@@ -1,19 +1,21 @@
-"""The Greengrass core devices of a workflow, as far as Greengrass's cloud side knows them: only ever removed, and only
-when the user says so.
+"""The kind `core devices`: the target's core devices as Greengrass lists them; only removed, and only on request.
 
-Their IoT things, certificates and the software on them stay. A device that still runs reports again, and is then known
+Their IoT things, certificates and the software on them stay. A device that still runs reports again, and is then listed
 again: https://docs.aws.amazon.com/greengrass/v2/APIReference/API_DeleteCoreDevice.html.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import ClassVar
 
 from emflow.engine.clients import Clients
-from emflow.engine.resource import Observed, RunContext
+from emflow.engine.resource import REMOVABLE, FieldLabel, Observed, Retention, RunContext
 from emflow.engine.scheduler import read_parallel
 from emflow.resources.aws_calls import none_if_missing
+from emflow.resources.kind import BuildContext, ResourceKind
 from emflow.workflow.model import Target
 
 
@@ -23,17 +25,14 @@ class CoreDevices:
 
     target: Target
 
-    @property
-    def id(self) -> str:
-        return "device/core"
+    id: ClassVar[str] = "device/core"
+    needs: ClassVar[frozenset[str]] = frozenset()
+    releases: ClassVar[frozenset[str]] = frozenset()
+    labels: ClassVar[Mapping[str, FieldLabel]] = {}
 
     @property
     def name(self) -> str:
         return self.target.thing or f"every core device of {self.target.thing_group}"
-
-    @property
-    def needs(self) -> frozenset[str]:
-        return frozenset()
 
     def observe(self, clients: Clients) -> Observed | None:
         greengrass = clients("greengrassv2")
@@ -46,8 +45,8 @@ class CoreDevices:
         found = [thing for thing, core in there.items() if core]
         return {"cores": found} if found else None
 
-    def kept(self, observed: Observed, *, delete_data: bool) -> str | None:
-        return None
+    def retention(self, observed: Observed, *, delete_data: bool) -> Retention:
+        return REMOVABLE
 
     def delete(self, clients: Clients, run: RunContext) -> None:
         greengrass, found = clients("greengrassv2"), self.observe(clients)
@@ -61,3 +60,11 @@ class CoreDevices:
             clients("iot").get_paginator("list_things_in_thing_group").paginate(thingGroupName=self.target.thing_group)
         )
         return none_if_missing(lambda: [thing for page in pages for thing in page["things"]]) or []
+
+
+def _removable(context: BuildContext) -> Iterator[CoreDevices]:
+    if context.delete_core_devices:
+        yield CoreDevices(context.workflow.cloud.deployment.target)
+
+
+KIND = ResourceKind(removable=_removable)

@@ -1,49 +1,85 @@
-"""The deployment: which components the target runs, with which configuration.
+"""The kind `deployment`: which components the target runs, with which configuration.
 
-A target has one deployment, and a new one replaces it whole: what it does not name leaves the devices. So ours starts
-from the target's latest, keeps what is not ours in it, leaves out what we once put there and the workflow has dropped,
+A target has one deployment, and a new one replaces it whole: devices lose what it does not name. So the workflow's
+starts from the target's latest, keeps what others put there, leaves out what the workflow put there and has dropped,
 and is made only when something would be different.
 https://docs.aws.amazon.com/greengrass/v2/developerguide/revise-deployments.html
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, ClassVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from emflow.engine.clients import Clients
 from emflow.engine.errors import is_missing
-from emflow.engine.resource import Action, Change, Diff, Inputs, Observed, Outputs, RunContext
+from emflow.engine.resource import (
+    NOT_MENTIONED,
+    REMOVABLE,
+    Action,
+    Change,
+    Diff,
+    FieldLabel,
+    Inputs,
+    KnownAfterApply,
+    Observed,
+    Outputs,
+    Retention,
+    RunContext,
+)
 from emflow.engine.scheduler import read_parallel
 from emflow.problems import Problem
 from emflow.recipes.deployment import SECRETS, deployment_components, public_components
 from emflow.resources.greengrass import revision
-from emflow.resources.greengrass.component_version import own_component_id
+from emflow.resources.greengrass.component_version import COMPONENT, OLD_COMPONENTS, own_component_id
 from emflow.resources.greengrass.revision import revised_configuration
-from emflow.resources.ownership import COMPONENT, DEPLOYMENT, DEVICES, PACKAGE, PERMISSIONS, ROLE_ALIAS, Ownership
-from emflow.workflow import model
-from emflow.workflow.model import AGENT_COMPONENT, Workflow
+from emflow.resources.iam.role_alias import OLD_ROLE_ALIASES, ROLE_ALIAS
+from emflow.resources.iam.role_policies import PERMISSIONS
+from emflow.resources.kind import BuildContext, ResourceKind
+from emflow.resources.orphans import Orphan, Orphans
+from emflow.resources.ownership import Ownership
+from emflow.resources.sagemaker.devices import DEVICES
+from emflow.resources.sagemaker.fleet import OLD_FLEETS
+from emflow.resources.sagemaker.packaging import PACKAGE
+from emflow.resources.tag_search import PERMISSION, find_owned
+from emflow.workflow.model import AGENT_COMPONENT, Deployment, Workflow
+
+DEPLOYMENT = "deployment/target"
+OLD_TARGETS = "leftover/targets"
 
 LATEST = "latest"
-CONFIGURED = frozenset({AGENT_COMPONENT, SECRETS})
-"""AWS's components whose configuration the workflow always says, whole."""
+ALWAYS_CONFIGURED = frozenset({AGENT_COMPONENT, SECRETS})
+"""AWS's components whose whole configuration always comes from the workflow."""
+
+
+def _needed_by_devices(workflow: Workflow) -> frozenset[str]:
+    """What devices use, so it exists as long as they run our components."""
+    own = {own_component_id(component.name) for component in workflow.components}
+    return frozenset({PACKAGE, COMPONENT, PERMISSIONS, ROLE_ALIAS, DEVICES, *own})
 
 
 @dataclass(frozen=True)
-class Deployment:
-    """What one thing or thing group is to run. `after`: resources that it needs besides what it deploys."""
+class TargetDeployment:
+    """What one thing or thing group is to run."""
 
     workflow: Workflow
     ownership: Ownership
     retry_failed: bool = False
-    after: frozenset[str] = frozenset()
 
-    @property
-    def id(self) -> str:
-        return DEPLOYMENT
+    id: ClassVar[str] = DEPLOYMENT
+    releases: ClassVar[frozenset[str]] = frozenset({OLD_COMPONENTS, OLD_FLEETS, OLD_ROLE_ALIASES})
+    labels: ClassVar[Mapping[str, FieldLabel]] = {
+        "latest": FieldLabel("the target's latest deployment"),
+        "put": FieldLabel("the record of the components that this workflow put on the target"),
+        "configured": FieldLabel("the record of the settings that this workflow made on the target"),
+        "gone": FieldLabel("the list of deployed components whose version no longer exists"),
+        "public": FieldLabel("the newest version of a component of AWS"),
+        "known": FieldLabel("whether IoT knows the target"),
+    }
 
     @property
     def name(self) -> str:
@@ -51,9 +87,8 @@ class Deployment:
 
     @property
     def needs(self) -> frozenset[str]:
-        # The devices need the role, what it may do, its alias and the registration to use what is deployed to them.
-        own = {own_component_id(component.name) for component in self.workflow.components}
-        return frozenset({PACKAGE, COMPONENT, PERMISSIONS, ROLE_ALIAS, DEVICES, *own, *self.after})
+        # A device of both an earlier and the present target would refuse two versions of a component.
+        return _needed_by_devices(self.workflow) | {OLD_TARGETS}
 
     def observe(self, clients: Clients) -> Observed | None:
         target = self._target(clients)
@@ -83,19 +118,21 @@ class Deployment:
         latest: dict[str, Any] | None = observed["latest"]
         there: dict[str, Any] = latest["components"] if latest else {}
         put = set(observed["put"])
-        configured = {*observed["configured"], *(each.component for each in self._given.settings)} - {*CONFIGURED}
+        configured = {*observed["configured"], *(each.component for each in self._settings.settings)} - {
+            *ALWAYS_CONFIGURED
+        }
         ours = self._components(there, observed["public"], configured, inputs)
         dropped = {name: spec for name, spec in there.items() if name in put and name not in ours}
         others = {name: spec for name, spec in there.items() if name not in ours and name not in dropped}
         lost = {name: others.pop(name) for name in observed["gone"] if name in others}
-        # One of AWS's components that was there before us is not ours to take away, whatever we ask of it meanwhile.
+        # A public component that was there before the workflow is never recorded, so it is never removed.
         public = public_components(self.workflow)
         record = [name for name in ours if name not in public or name in put or name not in there]
-        given = self._given
+        settings = self._settings
         wanted = {
-            "deploymentName": given.name,
+            "deploymentName": settings.name,
             "components": {**ours, **others},
-            "deploymentPolicies": revision.desired_policies(given),
+            "deploymentPolicies": revision.desired_policies(settings),
             "tags": {
                 **self.ownership.tags(),
                 **revision.names_as_tags(record),
@@ -103,7 +140,7 @@ class Deployment:
                 revision.TARGET_TAG: self.name,
             },
         }
-        if job := revision.desired_job(given):
+        if job := revision.desired_job(settings):
             wanted["iotJobConfiguration"] = job
         if latest and latest.get("parentTargetArn"):
             wanted["parentTargetArn"] = latest["parentTargetArn"]
@@ -129,10 +166,10 @@ class Deployment:
             raise Problem(
                 f"IoT knows no {self.name}",
                 where="greengrassv2:CreateDeployment",
-                mend="Set up the core device first, then run it again: only the deployment is left to do.",
+                mend="Set up the core device first, then run it again: only the deployment remains to be made.",
             ) from error
         except BotoCoreError:
-            # Perhaps it was made and the answer was lost.
+            # It may have been made although the answer was lost.
             found = self.observe(clients)
             latest = found and found["latest"]
             if not latest or latest["deploymentId"] == diff.parameters["before"] or self.diff(found, inputs).changes:
@@ -140,18 +177,18 @@ class Deployment:
             made = latest
         return {"id": made["deploymentId"]}
 
-    def kept(self, observed: Observed, *, delete_data: bool) -> str | None:
+    def retention(self, observed: Observed, *, delete_data: bool) -> Retention:
         latest = observed["latest"]
-        # A thing that is gone takes no deployment, and runs nothing.
+        # A thing that does not exist any more takes no deployment, and runs nothing.
         ours = latest is not None and observed["known"] and set(observed["put"]) & latest["components"].keys()
-        return None if ours else ""
+        return REMOVABLE if ours else NOT_MENTIONED
 
     def delete(self, clients: Clients, run: RunContext) -> None:
-        """Take our components off the devices."""
+        """Remove the workflow's components from the devices."""
         revision.remove_owned_components(clients, self.name, self.ownership)
 
     @property
-    def _given(self) -> model.Deployment:
+    def _settings(self) -> Deployment:
         return self.workflow.cloud.deployment
 
     def _target(self, clients: Clients) -> str:
@@ -173,8 +210,8 @@ class Deployment:
     def _components(
         self, there: Mapping[str, Any], newest: Mapping[str, str], configured: Collection[str], inputs: Inputs
     ) -> dict[str, dict[str, Any]]:
-        """Our part of the deployment. `latest` keeps the version that is there."""
-        versions = {each.name: inputs(own_component_id(each.name), "version") for each in self.workflow.components}
+        """The workflow's part of the deployment. `latest` keeps the version that is there."""
+        versions = {each.name: _version(inputs, own_component_id(each.name)) for each in self.workflow.components}
         public = public_components(self.workflow)
         for name, version in public.items():
             if version == LATEST:
@@ -186,13 +223,13 @@ class Deployment:
                         mend="Give its version under cloud.deployment.components, or choose another region.",
                     )
                 versions[name] = found
-        ours = deployment_components(self.workflow, versions, inputs(COMPONENT, "version"))
+        ours = deployment_components(self.workflow, versions, _version(inputs, COMPONENT))
         for name in public:
             before, spec = there.get(name, {}), ours[name]
             if name in configured:
                 ours[name] = {"componentVersion": spec["componentVersion"], **revised_configuration(before, spec)}
             else:
-                # How it is configured stays as somebody made it: the workflow never said anything of it.
+                # Its configuration stays as somebody made it: the workflow never had any for it.
                 ours[name] = {**before, **spec}
         return ours
 
@@ -204,7 +241,7 @@ class Deployment:
             f"keeps {name} {spec['componentVersion']}, which is not in this workflow" for name, spec in others.items()
         ]
         notes += [
-            f"the next revision leaves out {name} {spec['componentVersion']}: there is no such version any more"
+            f"the next revision leaves out {name} {spec['componentVersion']}: that version does not exist any more"
             for name, spec in lost.items()
         ]
         if not observed["known"]:
@@ -214,20 +251,70 @@ class Deployment:
     def _changes(
         self, latest: Mapping[str, Any], ours: Mapping[str, Any], dropped: Mapping[str, Any]
     ) -> tuple[Change, ...]:
-        given, there = self.workflow.cloud.deployment, latest["components"]
-        group = given.target.thing_group is not None
+        settings, there = self._settings, latest["components"]
+        group = settings.target.thing_group is not None
         changes = [
-            Change("name", latest.get("deploymentName"), given.name),
+            Change("name", latest.get("deploymentName"), settings.name),
             *(Change(name, spec["componentVersion"], None) for name, spec in dropped.items()),
         ]
         for component, spec in ours.items():
             old, new = revision.comparable(there.get(component)), revision.comparable(spec)
             changes.append(Change(component, old, new if old else spec["componentVersion"]))
         changes += [
-            Change("policies", revision.observed_policies(latest), revision.desired_policies(given)),
-            Change("rollout", revision.observed_job(latest, group=group), revision.desired_job(given)),
+            Change("policies", revision.observed_policies(latest), revision.desired_policies(settings)),
+            Change("rollout", revision.observed_job(latest, group=group), revision.desired_job(settings)),
         ]
         status = latest["deploymentStatus"]
         if status == "CANCELED" or (status == "FAILED" and self.retry_failed):
             changes.append(Change("status", status, "ACTIVE"))
         return tuple(change for change in changes if change.old != change.new)
+
+
+def _version(inputs: Inputs, component: str) -> str:
+    """The version of a component to deploy; a placeholder where its own comparison has failed, and refuses the plan."""
+    version = inputs.planned(component, "version")
+    return str(version) if isinstance(version, KnownAfterApply) else version
+
+
+@dataclass(frozen=True)
+class OldTargets:
+    """Finds the targets that the workflow was deployed to earlier. `current`: today's, such as `thing/core-1`."""
+
+    current: str
+    ownership: Ownership
+    permission: ClassVar[str] = PERMISSION
+
+    def find(self, clients: Clients) -> Mapping[str, Orphan]:
+        deployments = find_owned(clients, "greengrass", self.ownership, [DEPLOYMENT])
+        targets = {tags.get(revision.TARGET_TAG, self.current) for tags in deployments.values()} - {self.current}
+        found = read_parallel({target: partial(self._orphan, clients, target) for target in sorted(targets)})
+        return {target: orphan for target, orphan in found.items() if orphan}
+
+    def remove(self, clients: Clients, name: str, run: RunContext) -> None:
+        revision.remove_owned_components(clients, name, self.ownership)
+
+    def _orphan(self, clients: Clients, target: str) -> Orphan | None:
+        arn = clients.arn("iot", target)
+        latest = revision.latest_deployment(clients, arn)
+        there = latest["components"] if latest else {}
+        owned = revision.owned_components(clients, arn, latest, self.ownership) & there.keys()
+        # A thing that does not exist any more takes no deployment, and runs nothing.
+        if not owned or not revision.target_exists(clients, target):
+            return None
+        versions = {name: there[name]["componentVersion"] for name in sorted(owned)}
+        notes = [f"removes {name} {version} from the devices of {target}" for name, version in versions.items()]
+        notes += [f"keeps {name} on {target}, which is not in this workflow" for name in sorted(there.keys() - owned)]
+        return Orphan(", ".join(f"{name} {version}" for name, version in versions.items()), tuple(notes))
+
+
+def _deployments(context: BuildContext) -> Iterator[TargetDeployment]:
+    yield TargetDeployment(context.workflow, context.ownership(DEPLOYMENT), context.retry_failed)
+
+
+def _orphans(context: BuildContext) -> Iterator[Orphans]:
+    finder = OldTargets(context.workflow.cloud.deployment.target.arn_suffix, context.ownership(DEPLOYMENT))
+    needs = _needed_by_devices(context.workflow)
+    yield Orphans(OLD_TARGETS, "earlier targets", finder, needs, releases=frozenset({OLD_COMPONENTS}))
+
+
+KIND = ResourceKind(desired=_deployments, removable=_deployments, orphans=_orphans)

@@ -1,7 +1,12 @@
-"""A revision of a target's deployment: what of it is ours, how it spreads, and how one is read.
+"""A revision of a target's deployment: how one is read, what of it the workflow put there, and how it is rolled out.
 
-A deployment that replaces another has to know which of the components in it we once put there: those may go when the
-workflow drops them, everybody else's stay. So each deployment of ours carries their names in its tags.
+A deployment that replaces another has to know which of the components in it the workflow put there: those are removed
+when the workflow drops them, everybody else's stay. So each deployment of a workflow has their names in its tags.
+
+A merge of configuration is a patch on what a device has: a key that leaves the merge stays on the device. So what an
+earlier revision merged and the workflow no longer says is reset, in every revision from then on: a device may have
+missed any of them.
+https://docs.aws.amazon.com/greengrass/v2/developerguide/update-component-configurations.html
 """
 
 from __future__ import annotations
@@ -14,22 +19,24 @@ from typing import Any
 from emflow.engine.clients import Clients
 from emflow.engine.scheduler import read_parallel
 from emflow.resources.aws_calls import none_if_missing
-from emflow.resources.greengrass import component_version
+from emflow.resources.greengrass import component_queries
 from emflow.resources.ownership import LONGEST_VALUE, WORKFLOW_TAG, Ownership
+from emflow.resources.tag_search import find_tagged
 from emflow.workflow.model import Deployment, Growth, Rollout
 from emflow_schema.units import seconds
 
 COMPONENTS_TAG = "emflow:components"
-"""Holds names with spaces between them; what does not fit goes on in `emflow:components:2` and so forth."""
+"""Holds the names of components that the workflow put there, separated by spaces; what does not fit is continued in
+`emflow:components:2` and so on."""
 
 TARGET_TAG = "emflow:target"
-"""Holds whom a deployment is for, such as `thing/core-1`, so that earlier targets are found by tags."""
+"""Holds the target of a deployment, such as `thing/core-1`, so that earlier targets are found by tags."""
 
 SETTINGS_TAG = "emflow:settings"
 """Holds, in the same way, which of AWS's components the workflow has configured."""
 
 LOOK_BACK = 20
-"""How many of a target's deployments are looked at for the last one of ours."""
+"""How many of a target's deployments are read to find the workflow's last one."""
 
 DEFAULT_POLICIES: Mapping[str, Any] = {
     "failureHandlingPolicy": "ROLLBACK",
@@ -38,12 +45,15 @@ DEFAULT_POLICIES: Mapping[str, Any] = {
 }
 """What AWS takes where a deployment says nothing."""
 
-FAST = 1000
-"""Devices a minute: AWS's most, and its default."""
+MAX_RATE = 1000
+"""Devices a minute: AWS's maximum, and its default."""
+
+EVERYTHING = ""
+"""The JSON pointer to the whole configuration."""
 
 
 def names_as_tags(names: Iterable[str], tag: str = COMPONENTS_TAG) -> dict[str, str]:
-    """Names of components as tags: what a deployment of ours has of ours in it."""
+    """Names of components as tags of a deployment."""
     values = [""]
     for name in sorted(names):
         if len(values[-1]) + 1 + len(name) > LONGEST_VALUE:
@@ -126,7 +136,7 @@ def observed_job(latest: Mapping[str, Any], *, group: bool) -> dict[str, Any]:
     found = latest.get("iotJobConfiguration") or {}
     return {
         **found,
-        "jobExecutionsRolloutConfig": {"maximumPerMinute": FAST, **(found.get("jobExecutionsRolloutConfig") or {})},
+        "jobExecutionsRolloutConfig": {"maximumPerMinute": MAX_RATE, **(found.get("jobExecutionsRolloutConfig") or {})},
     }
 
 
@@ -152,7 +162,7 @@ def latest_deployment(clients: Clients, target: str) -> dict[str, Any] | None:
 def tags_of_last_owned(
     clients: Clients, target: str, latest: Mapping[str, Any] | None, ownership: Ownership
 ) -> Mapping[str, str]:
-    """The tags of a target's last deployment of ours: the latest, or an earlier one if somebody revised ours since."""
+    """The tags of the workflow's last deployment to a target; somebody may have revised it since."""
     if latest is None:
         return {}
     if ownership.owns(latest.get("tags") or {}):
@@ -162,18 +172,39 @@ def tags_of_last_owned(
 
 
 def owned_components(clients: Clients, target: str, latest: Mapping[str, Any] | None, ownership: Ownership) -> set[str]:
-    """The names that the last deployment of ours recorded."""
+    """The names of the components that the workflow's last deployment put there."""
     return names_in_tags(tags_of_last_owned(clients, target, latest, ownership))
 
 
 def components_of_others(clients: Clients, target: str, ownership: Ownership) -> dict[str, str]:
-    """The names that other workflows' last deployments to a target recorded, with the workflow's name."""
+    """The components that other workflows' last deployments put on a target: name → workflow."""
     last = {
         workflow: tags
         for workflow, tags in _last_tags_by_workflow(clients, target).items()
         if workflow != ownership.workflow
     }
     return {name: workflow for workflow, tags in last.items() for name in names_in_tags(tags)}
+
+
+def users_of(clients: Clients, ownership: Ownership, names: Collection[str]) -> dict[str, str]:
+    """Which of these components other workflows deploy, as far as the tags of deployments say so.
+
+    Returns:
+        The name of a component → the name of another workflow.
+    """
+    deployments = find_tagged(clients, "greengrass", {COMPONENTS_TAG: ()})
+    targets = {
+        tags[TARGET_TAG]
+        for tags in deployments.values()
+        if TARGET_TAG in tags and not ownership.owns(tags) and names_in_tags(tags) & set(names)
+    }
+    found = read_parallel(
+        {
+            target: partial(components_of_others, clients, clients.arn("iot", target), ownership)
+            for target in sorted(targets)
+        }
+    )
+    return {name: workflow for by_name in found.values() for name, workflow in by_name.items() if name in names}
 
 
 def _last_tags_by_workflow(clients: Clients, target: str) -> dict[str, Mapping[str, str]]:
@@ -190,9 +221,9 @@ def _last_tags_by_workflow(clients: Clients, target: str) -> dict[str, Mapping[s
 
 
 def missing_versions(clients: Clients, latest: Mapping[str, Any] | None, put: Collection[str]) -> list[str]:
-    """Those of others' components in a deployment whose version is no more: a next revision with them would fail.
+    """The components of others in a deployment whose version does not exist any more: a revision with them would fail.
 
-    AWS's own are not asked for where their names tell: such versions stay.
+    AWS's own components are not looked up, because AWS does not remove versions.
     """
     asked = {
         name: partial(_version_exists, clients, name, spec["componentVersion"])
@@ -203,11 +234,11 @@ def missing_versions(clients: Clients, latest: Mapping[str, Any] | None, put: Co
 
 
 def remove_owned_components(clients: Clients, target: str, ownership: Ownership) -> None:
-    """Take our components off the devices of a target, such as `thing/core-1`.
+    """Remove the workflow's components from the devices of a target, such as `thing/core-1`.
 
-    Deleting or cancelling a deployment leaves devices as they are; what takes components off them is a next revision
-    without them, which keeps what is not ours, or another workflow's as well. It carries our mark and no names: nothing
-    in it is ours any more.
+    Deleting or cancelling a deployment leaves devices as they are; what removes components from them is another
+    revision without them. It keeps what the workflow did not put there, and what another workflow put there as well.
+    It has the workflow's tags and no names: nothing in it is the workflow's any more.
     """
     arn = clients.arn("iot", target)
     latest = latest_deployment(clients, arn)
@@ -235,27 +266,14 @@ def target_exists(clients: Clients, target: str) -> bool:
 
 
 def _version_exists(clients: Clients, name: str, version: str) -> bool:
-    private = component_version.component_arn(clients, name, version)
+    private = component_queries.component_arn(clients, name, version)
     public = f"arn:{clients.partition}:greengrass:{clients.region}:aws:components:{name}:versions:{version}"
-    return any(component_version.describe(clients, arn) for arn in (private, public))
+    return any(component_queries.describe(clients, arn) for arn in (private, public))
 
 
 def _deployment_details(clients: Clients, identity: str) -> dict[str, Any] | None:
     found = none_if_missing(lambda: clients("greengrassv2").get_deployment(deploymentId=identity))
     return {**found, "components": found.get("components") or {}} if found else None
-
-
-# How one of AWS's components is configured by a revision, so that devices end up with what the workflow says.
-#
-# A merge is a patch on what a device has: a key that leaves the merge stays on the device. So what an earlier
-# revision
-# merged and the workflow no longer says is reset, from then on in every revision: a device may have missed any of
-# them.
-# https://docs.aws.amazon.com/greengrass/v2/developerguide/update-component-configurations.html
-
-
-EVERYTHING = ""
-"""The JSON pointer to the whole configuration."""
 
 
 def revised_configuration(there: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
@@ -265,14 +283,14 @@ def revised_configuration(there: Mapping[str, Any], wanted: Mapping[str, Any]) -
         there: the component in the revision before.
         wanted: the component as the workflow has it; what it does not give is to be as if it never was.
     """
-    before, given = there.get("configurationUpdate") or {}, wanted.get("configurationUpdate") or {}
-    merge = json.loads(given.get("merge") or "{}")
+    before, now = there.get("configurationUpdate") or {}, wanted.get("configurationUpdate") or {}
+    merge = json.loads(now.get("merge") or "{}")
     set_now = set(pointers(merge))
     earlier = {*(before.get("reset") or ()), *pointers(json.loads(before.get("merge") or "{}"))}
     # To reset everything is what somebody has to say each time: it takes away what was set up on the device itself.
     dropped = {pointer for pointer in earlier if pointer != EVERYTHING and not _within(pointer, set_now)}
-    reset = sorted({*(given.get("reset") or ()), *dropped})
-    update = {**({"merge": given["merge"]} if merge else {}), **({"reset": reset} if reset else {})}
+    reset = sorted({*(now.get("reset") or ()), *dropped})
+    update = {**({"merge": now["merge"]} if merge else {}), **({"reset": reset} if reset else {})}
     run_with = wanted.get("runWith")
     return {**({"configurationUpdate": update} if update else {}), **({"runWith": run_with} if run_with else {})}
 

@@ -1,4 +1,4 @@
-"""Following a deployment until the devices say what became of it."""
+"""The rollout of a deployment: waiting until every device has taken it, or has reported why not."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from emflow.engine.errors import is_missing
 from emflow.engine.events import Done, Emit, Failed, Left, Started, Waiting, ignore_events
 from emflow.engine.scheduler import run_parallel
 from emflow.problems import Problem
+from emflow.resources.greengrass.deployment import DEPLOYMENT
 from emflow.resources.greengrass.revision import latest_deployment
-from emflow.resources.ownership import DEPLOYMENT
 from emflow.workflow.model import Workflow
 
 SUCCEEDED = frozenset({"SUCCEEDED", "COMPLETED"})
-BROKEN = frozenset({"FAILED", "TIMED_OUT", "REJECTED", "CANCELED"})
+FAILED_STATES = frozenset({"FAILED", "TIMED_OUT", "REJECTED", "CANCELED"})
 UNKNOWN = "not heard of yet"
 ROLLOUT = "deployment/rollout"
 """The id under which the events of a rollout come."""
@@ -38,23 +38,23 @@ def wait_for_deployment(
 
     Args:
         timeout: seconds.
-        stop: ends it when asked, without waiting for an answer; the devices go on.
+        cancellation: ends it when requested, without waiting for an answer; the devices continue.
 
     Raises:
         Problem: a device failed (its reason is in it), the deployment was cancelled or replaced, there is none, or
             devices have not said anything for too long.
-        Interrupted: `cancellation` was asked for.
+        Interrupted: `cancellation` was requested.
     """
     cancellation = cancellation or Cancellation()
     started = time.monotonic()
     emit(Started(ROLLOUT, None))
-    following = _Following(workflow, clients, emit, started + timeout, cancellation)
+    watch = _Watch(workflow, clients, emit, started + timeout, cancellation)
     try:
-        problems = run_parallel(lambda follow: follow(), [following], cancellation)
+        problems = run_parallel(lambda poll: poll(), [watch], cancellation)
     except Cancelled:
-        emit(Left(ROLLOUT, following.state, time.monotonic() - started))
+        emit(Left(ROLLOUT, watch.state, time.monotonic() - started))
         raise Interrupted(
-            cancellation, left={ROLLOUT: following.state}, mend="The devices go on: see emflow status."
+            cancellation, in_flight={ROLLOUT: watch.state}, mend="The devices continue: see emflow status."
         ) from None
     if problems:
         emit(Failed(ROLLOUT, problems[0]))
@@ -62,8 +62,8 @@ def wait_for_deployment(
     emit(Done(ROLLOUT, None, time.monotonic() - started))
 
 
-class _Following:
-    """Looks at the devices until they are done; `state` is what was told last."""
+class _Watch:
+    """Polls the devices until they are done; `state` is what was reported last."""
 
     def __init__(
         self, workflow: Workflow, clients: Clients, emit: Emit, deadline: float, cancellation: Cancellation
@@ -72,7 +72,7 @@ class _Following:
         self._clients = clients
         self._emit = emit
         self._deadline = deadline
-        self._stop = cancellation
+        self._cancellation = cancellation
         self.state = ""
 
     def __call__(self) -> None:
@@ -86,7 +86,7 @@ class _Following:
             things = [target.thing] if target.thing else _members(clients, target.thing_group or "")
             if not things:
                 raise Problem(
-                    f"no core device is in {target.arn_suffix}, so nobody takes the deployment",
+                    f"no core device is in {target.arn_suffix}, so no device takes the deployment",
                     where=DEPLOYMENT,
                     mend="Add core devices to the thing group; they take it as they join.",
                 )
@@ -95,19 +95,19 @@ class _Following:
             if all(state["coreDeviceExecutionStatus"] in SUCCEEDED for state in states.values()):
                 return
             _refuse_replaced(clients, identity)
-            self._tell(_summary(states))
-            self._stop.pause(pause)
+            self._report(_summary(states))
+            self._cancellation.pause(pause)
             pause = min(pause * 1.4, 5.0)
 
-    def _tell(self, state: str) -> None:
+    def _report(self, state: str) -> None:
         if state != self.state:
             self._emit(Waiting(ROLLOUT, state))
             self.state = state
         if time.monotonic() > self._deadline:
             raise Problem(
-                f"the deployment has not arrived in time: {state}",
+                f"the deployment has not arrived on every device in time: {state}",
                 where=DEPLOYMENT,
-                mend="Is the device running and connected? See greengrass.log on it.",
+                mend="Check that the device runs and is connected; see greengrass.log on it.",
             )
 
 
@@ -117,7 +117,7 @@ def _members(clients: Clients, group: str) -> list[str]:
 
 
 def _state(clients: Clients, thing: str, deployment: str) -> Mapping[str, Any]:
-    """What a core device says about the deployment."""
+    """What a core device reports about the deployment."""
     pages = clients("greengrassv2").get_paginator("list_effective_deployments").paginate(coreDeviceThingName=thing)
     try:
         for page in pages:
@@ -132,12 +132,12 @@ def _state(clients: Clients, thing: str, deployment: str) -> Mapping[str, Any]:
 
 
 def _refuse_broken(states: Mapping[str, Mapping[str, Any]]) -> None:
-    broken = {thing: state for thing, state in states.items() if state["coreDeviceExecutionStatus"] in BROKEN}
+    broken = {thing: state for thing, state in states.items() if state["coreDeviceExecutionStatus"] in FAILED_STATES}
     if broken:
         raise Problem(
             "\n".join(_reason(thing, state) for thing, state in broken.items()),
             where=DEPLOYMENT,
-            mend="See greengrass.log and the component's log on the device; mend the workflow and apply it again.",
+            mend="See greengrass.log and the component's log on the device; correct the workflow and apply it again.",
         )
 
 
@@ -152,7 +152,7 @@ def _refuse_replaced(clients: Clients, deployment: str) -> None:
     status = clients("greengrassv2").get_deployment(deploymentId=deployment)["deploymentStatus"]
     match status:
         case "CANCELED":
-            raise Problem("the deployment was cancelled", where=DEPLOYMENT, mend="emflow apply makes it anew.")
+            raise Problem("the deployment was cancelled", where=DEPLOYMENT, mend="emflow apply makes it again.")
         case "INACTIVE":
             raise Problem("another deployment has replaced this one", where=DEPLOYMENT, mend="See emflow plan.")
 

@@ -1,4 +1,4 @@
-"""What the role may do: exactly this workflow's buckets, fleet and model component, or the workshop's list.
+"""IAM policy documents: what the role may do, and who may assume it.
 
 Which call needs which right: https://docs.aws.amazon.com/greengrass/v2/developerguide/device-service-role.html (logs,
 artifacts), AWS's own AmazonSageMakerEdgeDeviceFleetPolicy (heartbeat, registration, captures), and the jobs' reading
@@ -68,13 +68,13 @@ def least_privilege(workflow: Workflow, partition: str) -> dict[str, Any]:
     }
 
 
-def beside_the_workshops(workflow: Workflow) -> dict[str, Any] | None:
+def in_addition_to_the_workshops(workflow: Workflow) -> dict[str, Any] | None:
     """The inline policy for what the workshop's policies do not allow, the cameras' secrets; None without any."""
     statements = _secrets(sorted(secrets(workflow)))
     return {"Version": "2012-10-17", "Statement": statements} if statements else None
 
 
-def trusting(document: Mapping[str, Any] | None) -> dict[str, Any]:
+def with_trusted_services(document: Mapping[str, Any] | None) -> dict[str, Any]:
     """A trust policy under which `TRUSTED` may assume the role, and everybody who could before."""
     if document is None:
         document = {"Version": "2012-10-17", "Statement": []}
@@ -111,15 +111,15 @@ def _secrets(arns: list[str]) -> list[dict[str, Any]]:
 
 def _keys(keys: list[str], partition: str, region: str) -> list[dict[str, Any]]:
     """The use of KMS keys, through S3 only. An alias is named in a condition: as a resource, IAM does not know it."""
-    through_s3 = {"StringLike": {"kms:ViaService": f"s3.{region}.amazonaws.com*"}}
+    via_s3 = {"StringLike": {"kms:ViaService": f"s3.{region}.amazonaws.com*"}}
     actions = ["kms:Decrypt", "kms:GenerateDataKey"]
     by_arn = [key for key in keys if ":key/" in key]
     aliases = [key[key.index("alias/") :] for key in keys if "alias/" in key]
     statements = []
     if by_arn:
-        statements.append({**_allow("Keys", actions, by_arn), "Condition": through_s3})
+        statements.append({**_allow("Keys", actions, by_arn), "Condition": via_s3})
     if aliases:
-        condition = {**through_s3, "ForAnyValue:StringEquals": {"kms:ResourceAliases": aliases}}
+        condition = {**via_s3, "ForAnyValue:StringEquals": {"kms:ResourceAliases": aliases}}
         any_key = f"arn:{partition}:kms:{region}:*:key/*"
         statements.append({**_allow("KeysByAlias", actions, [any_key]), "Condition": condition})
     return statements

@@ -1,4 +1,4 @@
-"""The IoT role alias: the name under which devices get the role's credentials.
+"""The kind `role alias`: the IoT role alias, under whose name devices get the role's credentials.
 
 The fleet could make one itself (EnableIotRoleAlias), always as `SageMakerEdge-<fleet>` and for one hour; made here, it
 has the workflow's name and duration, and is there before the first device asks.
@@ -6,26 +6,35 @@ has the workflow's name and duration, and is there before the first device asks.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, ClassVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from emflow.engine.clients import Clients
 from emflow.engine.errors import error_code
-from emflow.engine.resource import Diff, Inputs, Observed, Outputs, RunContext
+from emflow.engine.resource import Diff, FieldLabel, Inputs, Observed, Outputs, Retention, RunContext
+from emflow.engine.scheduler import read_parallel
 from emflow.resources.aws_calls import none_if_missing
-from emflow.resources.iam.role import policies_of_others, reason
+from emflow.resources.iam.role import OLD_ROLES, ROLE, credential_seconds, policies_of_others, retention
+from emflow.resources.kind import BuildContext, ResourceKind
+from emflow.resources.orphans import Orphan, Orphans
 from emflow.resources.ownership import (
     NOT_OWNED,
-    ROLE,
-    ROLE_ALIAS,
+    OTHERS_LABEL,
+    TAGS_LABEL,
     Ownership,
     added_and_removed,
     refuse_unowned_change,
     tags_as_list,
     tags_as_mapping,
 )
+from emflow.resources.tag_search import PERMISSION, find_owned, name_in_arn
+
+ROLE_ALIAS = "access/role_alias"
+OLD_ROLE_ALIASES = "leftover/role_aliases"
 
 
 @dataclass(frozen=True)
@@ -37,13 +46,16 @@ class RoleAlias:
     ownership: Ownership
     adopted: bool = False
 
-    @property
-    def id(self) -> str:
-        return ROLE_ALIAS
-
-    @property
-    def needs(self) -> frozenset[str]:
-        return frozenset({ROLE})
+    id: ClassVar[str] = ROLE_ALIAS
+    needs: ClassVar[frozenset[str]] = frozenset({ROLE})
+    releases: ClassVar[frozenset[str]] = frozenset()
+    labels: ClassVar[Mapping[str, FieldLabel]] = {
+        "arn": FieldLabel("its ARN"),
+        "role": FieldLabel("the role that it points at"),
+        "seconds": FieldLabel("the lifetime of the credentials"),
+        "others": OTHERS_LABEL,
+        "tags": TAGS_LABEL,
+    }
 
     def observe(self, clients: Clients) -> Observed | None:
         iot = clients("iot")
@@ -63,7 +75,7 @@ class RoleAlias:
     def diff(self, observed: Observed | None, inputs: Inputs) -> Diff:
         have = observed or {}
         want = {
-            "role": inputs(ROLE, "arn"),
+            "role": inputs.planned(ROLE, "arn"),
             "seconds": have.get("seconds") if self.seconds is None else self.seconds,
             "tags": self.ownership.merged_with(have.get("tags")),
         }
@@ -76,7 +88,7 @@ class RoleAlias:
 
     def apply(self, clients: Clients, diff: Diff, inputs: Inputs, run: RunContext) -> Outputs:
         iot = clients("iot")
-        asked: dict[str, Any] = {"roleAlias": self.name, "roleArn": inputs(ROLE, "arn")}
+        asked: dict[str, Any] = {"roleAlias": self.name, "roleArn": inputs.known(ROLE, "arn")}
         if self.seconds is not None:
             asked["credentialDurationSeconds"] = self.seconds
         if "arn" not in diff.outputs:
@@ -99,11 +111,52 @@ class RoleAlias:
                 iot.untag_resource(resourceArn=diff.outputs["arn"], tagKeys=removed)
         return diff.outputs
 
-    def kept(self, observed: Observed, *, delete_data: bool) -> str | None:
-        return reason(observed["others"]) if self.ownership.owns(observed["tags"]) else NOT_OWNED
+    def retention(self, observed: Observed, *, delete_data: bool) -> Retention:
+        return retention(observed["others"]) if self.ownership.owns(observed["tags"]) else Retention.because(NOT_OWNED)
 
     def delete(self, clients: Clients, run: RunContext) -> None:
         none_if_missing(lambda: clients("iot").delete_role_alias(roleAlias=self.name))
+
+
+@dataclass(frozen=True)
+class OldRoleAliases:
+    """Finds the workflow's role aliases that it no longer names. `current`: the one that it names."""
+
+    current: RoleAlias
+    permission: ClassVar[str] = PERMISSION
+
+    def find(self, clients: Clients) -> Mapping[str, Orphan]:
+        arns = find_owned(clients, "iot", self.current.ownership, [ROLE_ALIAS])
+        names = {name_in_arn(arn) for arn in arns} - {self.current.name}
+        found = read_parallel({name: partial(self._orphan, clients, name) for name in sorted(names)})
+        return {name: orphan for name, orphan in found.items() if orphan}
+
+    def remove(self, clients: Clients, name: str, run: RunContext) -> None:
+        replace(self.current, name=name).delete(clients, run)
+
+    def _orphan(self, clients: Clients, name: str) -> Orphan | None:
+        alias = replace(self.current, name=name)
+        found = alias.observe(clients)
+        if not found or not alias.ownership.owns(found["tags"]):
+            return None
+        notes = (f"devices that are configured with role alias {name} lose their credentials",)
+        return Orphan(f"the alias of {found['role']}", notes, alias.retention(found, delete_data=False))
+
+
+def _role_aliases(context: BuildContext) -> tuple[RoleAlias, ...]:
+    role = context.workflow.cloud.role
+    name, adopted = role.from_alias or role.alias, ROLE_ALIAS in context.adopted
+    return (RoleAlias(name, credential_seconds(context), context.ownership(ROLE_ALIAS), adopted),)
+
+
+def _orphans(context: BuildContext) -> tuple[Orphans, ...]:
+    return tuple(
+        Orphans(OLD_ROLE_ALIASES, "earlier role aliases", OldRoleAliases(alias), releases=frozenset({OLD_ROLES}))
+        for alias in _role_aliases(context)
+    )
+
+
+KIND = ResourceKind(desired=_role_aliases, removable=_role_aliases, orphans=_orphans, adoptable=(ROLE_ALIAS,))
 
 
 def _tags(iot: Any, arn: str) -> dict[str, str]:
@@ -111,7 +164,7 @@ def _tags(iot: Any, arn: str) -> dict[str, str]:
     try:
         return tags_as_mapping([tag for page in pages for tag in page["tags"]])
     except ClientError as error:
-        # Some endpoints that stand in for AWS keep no tags here; then nothing shows that the alias is ours.
+        # Some emulators of AWS keep no tags here; then nothing shows that the workflow made the alias.
         if error_code(error) == "UnknownOperationException":
             return {}
         raise

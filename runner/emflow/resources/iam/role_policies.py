@@ -1,4 +1,7 @@
-"""What the role may do: one inline policy of our own, or the workshop's managed ones, beside what others gave it."""
+"""The kind `permissions`: what the workflow lets its role do, by its own inline policy or the workshop's managed ones.
+
+Whatever else is on the role stays. How several workflows share a role is in `iam.role`.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,29 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from emflow.engine.clients import Clients
-from emflow.engine.resource import Diff, Inputs, Observed, Outputs, RunContext
+from emflow.engine.resource import (
+    NOT_MENTIONED,
+    REMOVABLE,
+    Diff,
+    FieldLabel,
+    Inputs,
+    Observed,
+    Outputs,
+    Retention,
+    RunContext,
+)
 from emflow.engine.scheduler import read_parallel
 from emflow.resources.aws_calls import none_if_missing
-from emflow.resources.iam import role as role_use
-from emflow.resources.iam.role import RoleName
-from emflow.resources.ownership import PERMISSIONS, ROLE, Ownership, tags_as_list
+from emflow.resources.iam import policy_documents
+from emflow.resources.iam import role as shared_role
+from emflow.resources.iam.role import ROLE, RoleName, role_name
+from emflow.resources.kind import BuildContext, ResourceKind
+from emflow.resources.ownership import OWNED_LABEL, Ownership, tags_as_list
+
+PERMISSIONS = "access/permissions"
 
 
 @dataclass(frozen=True)
@@ -33,18 +50,20 @@ class Permissions:
     managed: tuple[str, ...]
     unneeded: tuple[str, ...] = ()
 
-    @property
-    def id(self) -> str:
-        return PERMISSIONS
+    id: ClassVar[str] = PERMISSIONS
+    needs: ClassVar[frozenset[str]] = frozenset({ROLE})
+    releases: ClassVar[frozenset[str]] = frozenset()
+    labels: ClassVar[Mapping[str, FieldLabel]] = {
+        "inline": FieldLabel("the inline policy"),
+        "managed": FieldLabel("the list of attached managed policies"),
+        "notes": FieldLabel("the record of managed policies that workflows share"),
+        "ours": OWNED_LABEL,
+    }
 
     @property
     def name(self) -> str:
         """The inline policy's."""
-        return role_use.inline_name(self.workflow)
-
-    @property
-    def needs(self) -> frozenset[str]:
-        return frozenset({ROLE})
+        return shared_role.inline_name(self.workflow)
 
     def observe(self, clients: Clients) -> Observed | None:
         iam, role = clients("iam"), self.role.find(clients)
@@ -55,11 +74,11 @@ class Permissions:
                 "inline": lambda: none_if_missing(
                     lambda: iam.get_role_policy(RoleName=role, PolicyName=self.name)["PolicyDocument"]
                 ),
-                "managed": lambda: none_if_missing(lambda: role_use.attached(iam, role)) or [],
-                "tags": lambda: none_if_missing(lambda: role_use.tags(iam, role)) or {},
+                "managed": lambda: none_if_missing(lambda: shared_role.attached(iam, role)) or [],
+                "tags": lambda: none_if_missing(lambda: shared_role.tags(iam, role)) or {},
             }
         )
-        notes = role_use.notes_on(found["tags"])
+        notes = shared_role.notes_on(found["tags"])
         if found["inline"] is None and not {*self.managed, *self.unneeded} & {*found["managed"]} and not notes:
             return None
         ours = Ownership(self.workflow, ROLE).owns(found.pop("tags"))
@@ -68,31 +87,31 @@ class Permissions:
     def diff(self, observed: Observed | None, inputs: Inputs) -> Diff:
         have = {"inline": None, "managed": [], "notes": {}, "ours": False, **(observed or {})}
         attached, notes = have["managed"], have["notes"]
-        alone = role_use.noted_only_by(self.workflow, notes)
+        alone = shared_role.noted_only_by(self.workflow, notes)
         others = set[str]().union(*(names for name, names in notes.items() if name != self.workflow))
-        # On a role of ours, what nobody noted goes too: somebody attached it by hand.
-        wide = [arn for arn in attached if arn in self.unneeded and role_use.short(arn) not in others]
-        gone = [arn for arn in wide if have["ours"] or role_use.short(arn) in alone]
-        said: tuple[str, ...] = ()
-        if kept := [role_use.short(arn) for arn in wide if arn not in gone]:
-            names = ", ".join(kept)
-            said = (f"{self.role} was not made by this workflow and keeps policies that it does not need: {names}",)
-        stay = [arn for arn in attached if arn not in gone]
+        # From a role that the workflow made, what nobody noted is detached too: somebody attached it by hand.
+        unneeded = [arn for arn in attached if arn in self.unneeded and shared_role.short(arn) not in others]
+        detached = [arn for arn in unneeded if have["ours"] or shared_role.short(arn) in alone]
+        warnings: tuple[str, ...] = ()
+        if too_many := [shared_role.short(arn) for arn in unneeded if arn not in detached]:
+            names = ", ".join(too_many)
+            warnings = (f"{self.role} was not made by this workflow and keeps policies that it does not need: {names}",)
+        remaining = [arn for arn in attached if arn not in detached]
         mine = notes.get(self.workflow)
         want = {
-            "note": role_use.note_for(self.managed, attached, notes) if self.managed else None,
+            "note": shared_role.note_for(self.managed, attached, notes) if self.managed else None,
             "inline": self.inline,
-            "managed": [*stay, *(arn for arn in self.managed if arn not in attached)],
+            "managed": [*remaining, *(arn for arn in self.managed if arn not in attached)],
         }
         now = {**have, "note": None if mine is None else " ".join(sorted(mine))}
-        return Diff.between(want, now if observed is not None else None, notes=said)
+        return Diff.between(want, now if observed is not None else None, notes=warnings)
 
     def apply(self, clients: Clients, diff: Diff, inputs: Inputs, run: RunContext) -> Outputs:
-        iam, role = clients("iam"), inputs(ROLE, "name")
+        iam, role = clients("iam"), inputs.known(ROLE, "name")
         new = {change.field: change for change in diff.changes}
-        # The note comes first and goes last: whenever we are stopped, it tells what is ours.
+        # The note is written first and removed last: so it is right whenever the run is stopped.
         if "note" in new and new["note"].new is not None:
-            iam.tag_role(RoleName=role, Tags=tags_as_list({role_use.note_key(self.workflow): new["note"].new}))
+            iam.tag_role(RoleName=role, Tags=tags_as_list({shared_role.note_key(self.workflow): new["note"].new}))
         if "inline" in new and new["inline"].new is None:
             self._drop(iam, role)
         elif "inline" in new:
@@ -108,17 +127,18 @@ class Permissions:
             self._forget(iam, role)
         return {}
 
-    def kept(self, observed: Observed, *, delete_data: bool) -> str | None:
-        return None if observed["inline"] is not None or self.workflow in observed["notes"] else ""
+    def retention(self, observed: Observed, *, delete_data: bool) -> Retention:
+        has_own = observed["inline"] is not None or self.workflow in observed["notes"]
+        return REMOVABLE if has_own else NOT_MENTIONED
 
     def delete(self, clients: Clients, run: RunContext) -> None:
         role = self.role.find(clients)
         found = self.observe(clients) if role else None
         if role is None or found is None:
             return
-        iam, alone = clients("iam"), role_use.noted_only_by(self.workflow, found["notes"])
+        iam, alone = clients("iam"), shared_role.noted_only_by(self.workflow, found["notes"])
         self._drop(iam, role)
-        self._detach(iam, role, [arn for arn in found["managed"] if role_use.short(arn) in alone])
+        self._detach(iam, role, [arn for arn in found["managed"] if shared_role.short(arn) in alone])
         if self.workflow in found["notes"]:
             self._forget(iam, role)
 
@@ -130,4 +150,24 @@ class Permissions:
             none_if_missing(partial(iam.detach_role_policy, RoleName=role, PolicyArn=arn))
 
     def _forget(self, iam: Any, role: str) -> None:
-        none_if_missing(lambda: iam.untag_role(RoleName=role, TagKeys=[role_use.note_key(self.workflow)]))
+        none_if_missing(lambda: iam.untag_role(RoleName=role, TagKeys=[shared_role.note_key(self.workflow)]))
+
+
+def _permissions(context: BuildContext) -> tuple[Permissions, ...]:
+    workflow, partition = context.workflow, context.partition
+    managed = policy_documents.managed_arns(partition)
+    least = workflow.cloud.role.policies == "least-privilege"
+    return (
+        Permissions(
+            role=role_name(context),
+            workflow=workflow.metadata.name,
+            inline=policy_documents.least_privilege(workflow, partition)
+            if least
+            else policy_documents.in_addition_to_the_workshops(workflow),
+            managed=() if least else managed,
+            unneeded=managed if least else (),
+        ),
+    )
+
+
+KIND = ResourceKind(desired=_permissions, removable=_permissions)

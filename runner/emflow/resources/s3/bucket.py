@@ -1,41 +1,66 @@
-"""S3 buckets: private, owner-enforced, encrypted, TLS only.
+"""The kind `bucket`: S3 buckets that are private, owner-enforced, encrypted, and refuse plain HTTP.
 
 Semantics: https://docs.aws.amazon.com/AmazonS3/latest/API/API_CreateBucket.html. In us-east-1 a bucket is created
-without a location constraint, elsewhere with one; BucketAlreadyOwnedByYou means that an earlier run got this far. What
-a bucket is set to, piece by piece, is in `bucket_settings`.
+without a location constraint, elsewhere with one; BucketAlreadyOwnedByYou means that an earlier run got this far.
+
+Each setting of a bucket has a reader, a desired value and a writer. What others put into a policy or a lifecycle stays:
+the workflow's own entries are found by their names (`Sid`, `ID`), and only those are written. What others set, and
+emflow leaves, is shown as notes: a lifecycle rule may remove captures, a policy may let others read them, and a key may
+keep devices from writing.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from emflow.engine.clients import Clients
 from emflow.engine.errors import error_code, http_status
-from emflow.engine.resource import Diff, Inputs, Observed, Outputs, RunContext
+from emflow.engine.resource import (
+    REMOVABLE,
+    Diff,
+    FieldLabel,
+    Inputs,
+    Observed,
+    Outputs,
+    Retention,
+    RunContext,
+)
 from emflow.engine.scheduler import read_parallel
 from emflow.problems import Problem
 from emflow.resources.aws_calls import none_if_missing
 from emflow.resources.iam.policy_documents import as_list
-from emflow.resources.ownership import DATA, NOT_OWNED, Ownership, refuse_unowned_change, tags_as_list, tags_as_mapping
+from emflow.resources.kind import BuildContext, ResourceKind
+from emflow.resources.orphans import Orphan, Orphans
+from emflow.resources.ownership import (
+    HOLDS_DATA,
+    NOT_OWNED,
+    TAGS_LABEL,
+    Ownership,
+    refuse_unowned_change,
+    tags_as_list,
+    tags_as_mapping,
+)
+from emflow.resources.tag_search import PERMISSION, find_owned
+from emflow_schema.units import seconds
 
-# What a bucket can be set to: how each setting is read, what it should be, how it is written.
-#
-# Whoever else put something into a policy or a lifecycle keeps it: ours are found by their names (`Sid`, `ID`), and
-# only
-# those are written.
+COMPONENTS_BUCKET = "bucket/components"
+RESULTS_BUCKET = "bucket/inference_results"
+OLD_BUCKETS = "leftover/buckets"
 
+ATTEMPTS = 10
+"""How often a call is made while S3 is busy with an earlier change of the bucket."""
 
 PRIVATE = dict.fromkeys(("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets"), True)
 KMS = "aws:kms"
 ENCRYPTED = {"algorithm": "AES256"}
 EXPIRY_RULE = "emflow-captures-"
-"""Begins the name of the rule that lets captures expire; the workflow's name follows."""
+"""The name of the rule that lets captures expire begins with it; the workflow's name follows."""
 
 AT_LEAST_ENCRYPTED = ("AES256", KMS, "aws:kms:dsse")
 
@@ -48,8 +73,286 @@ class Expiry:
     days: int
 
 
+@dataclass(frozen=True)
+class Bucket:
+    """An S3 bucket as the workflow wants it.
+
+    Args:
+        adopted: it may be changed although somebody else made it.
+        kms_key: ARN or alias of the key that encrypts its objects; None for S3's own.
+        versioning: on, suspended, or as it is.
+        expiry: which objects S3 removes after some days; None for none.
+    """
+
+    name: str
+    region: str
+    partition: str
+    ownership: Ownership
+    adopted: bool = False
+    kms_key: str | None = None
+    versioning: bool | None = None
+    expiry: Expiry | None = None
+
+    labels: ClassVar[Mapping[str, FieldLabel]] = {
+        "tags": TAGS_LABEL,
+        "public_access": FieldLabel("the block of public access", named_items=True),
+        "ownership": FieldLabel("the object ownership"),
+        "encryption": FieldLabel("the default encryption"),
+        "policy": FieldLabel("the policy"),
+        "versioning": FieldLabel("the versioning"),
+        "lifecycle": FieldLabel("the list of lifecycle rules"),
+    }
+    needs: ClassVar[frozenset[str]] = frozenset()
+    releases: ClassVar[frozenset[str]] = frozenset()
+
+    @property
+    def id(self) -> str:
+        return self.ownership.resource
+
+    @property
+    def arn(self) -> str:
+        return f"arn:{self.partition}:s3:::{self.name}"
+
+    def observe(self, clients: Clients) -> Observed | None:
+        s3 = clients("s3")
+        reads: dict[str, Callable[[], Any]] = {"exists": partial(self._exists, s3)}
+        reads |= {name: partial(read, s3, self.name) for name, read in READERS.items()}
+        found = read_parallel(reads)
+        return found if found.pop("exists") else None
+
+    def diff(self, observed: Observed | None, inputs: Inputs) -> Diff:
+        have = observed or {}
+        want = {
+            "tags": self.ownership.merged_with(have.get("tags")),
+            "public_access": PRIVATE,
+            "ownership": "BucketOwnerEnforced",
+            "encryption": encryption(have.get("encryption"), self.kms_key),
+            "policy": with_statement(have.get("policy"), tls_only(self.arn)),
+            "versioning": versioning(have.get("versioning"), self.versioning),
+            "lifecycle": with_expiry(have.get("lifecycle"), self.ownership.workflow, self.expiry),
+        }
+        outputs = {"name": self.name, "arn": self.arn}
+        diff = Diff.between(want, observed, outputs=outputs, notes=notes(have, self.kms_key))
+        if observed is not None:
+            refuse_unowned_change(
+                f"bucket {self.name}", self.ownership, have["tags"], diff.changes, adopted=self.adopted
+            )
+        return diff
+
+    def apply(self, clients: Clients, diff: Diff, inputs: Inputs, run: RunContext) -> Outputs:
+        s3 = clients("s3")
+        made = self._create(s3, run)
+        for change in diff.changes:
+            # What was made just now has its tags already.
+            if change.field != "tags" or not made:
+                WRITERS[change.field](s3, self.name, change.new)
+        return diff.outputs
+
+    def retention(self, observed: Observed, *, delete_data: bool) -> Retention:
+        if not self.ownership.owns(observed["tags"]):
+            return Retention.because(NOT_OWNED)
+        return REMOVABLE if delete_data else Retention.because(HOLDS_DATA)
+
+    def delete(self, clients: Clients, run: RunContext) -> None:
+        """Remove it and everything in it, every version. It is emptied again where devices still write to it."""
+        s3 = clients("s3")
+        for attempt in range(ATTEMPTS):
+            none_if_missing(lambda: self._empty(s3, run))
+            try:
+                none_if_missing(lambda: s3.delete_bucket(Bucket=self.name))
+                return
+            except ClientError as error:
+                if error_code(error) != "BucketNotEmpty" or attempt == ATTEMPTS - 1:
+                    raise
+                run.pause(1.0)
+
+    def _empty(self, s3: Any, run: RunContext) -> None:
+        removed = 0
+        # Always the first page of what is left. Without versions, objects are listed there too, as version "null".
+        while listed := _versions(s3.list_object_versions(Bucket=self.name)):
+            refused = s3.delete_objects(Bucket=self.name, Delete={"Objects": listed, "Quiet": True}).get("Errors")
+            if refused:
+                first = refused[0]
+                raise Problem(
+                    f"{len(refused)} objects cannot be deleted, {first['Key']} first: {first.get('Message', '')}",
+                    where="s3:DeleteObjects",
+                    mend="Allow it, or remove what protects them (object lock, bucket policy), and run it again.",
+                )
+            removed += len(listed)
+            run.waiting("emptying", f"{removed} objects removed")
+            run.pause(0)
+
+    def _exists(self, s3: Any) -> bool:
+        try:
+            region = s3.head_bucket(Bucket=self.name).get("BucketRegion", self.region)
+        except ClientError as error:
+            match http_status(error):
+                case 404:
+                    return False
+                case 403:
+                    raise self._taken() from error
+                case _:
+                    raise
+        if region != self.region:
+            raise Problem(
+                f"bucket {self.name} is in {region}, the workflow in {self.region}; jobs need it in their own region",
+                where="s3:HeadBucket",
+                mend="Change aws.region, or choose another bucket name.",
+            )
+        return True
+
+    def _create(self, s3: Any, run: RunContext) -> bool:
+        """Create it unless it is there, with its tags in the same call; whether that was needed."""
+        if none_if_missing(lambda: s3.head_bucket(Bucket=self.name)) is not None:
+            return False
+        place = {} if self.region == "us-east-1" else {"LocationConstraint": self.region}
+        for attempt in range(ATTEMPTS):
+            try:
+                s3.create_bucket(
+                    Bucket=self.name, CreateBucketConfiguration={**place, "Tags": self.ownership.tag_list()}
+                )
+                return True
+            except (s3.exceptions.BucketAlreadyOwnedByYou, BotoCoreError):
+                # By an earlier try whose answer was lost; or by somebody else of this account, this very moment.
+                tags = none_if_missing(lambda: tags_as_mapping(s3.get_bucket_tagging(Bucket=self.name)["TagSet"]))
+                if tags is None or not self.ownership.owns(tags):
+                    raise
+                return True
+            except s3.exceptions.BucketAlreadyExists as error:
+                raise self._taken() from error
+            except ClientError as error:
+                # S3 is still busy with an earlier change of this name, often its deletion.
+                if error_code(error) != "OperationAborted" or attempt == ATTEMPTS - 1:
+                    raise
+                run.waiting("busy", "S3 has another change of this bucket under way")
+                run.pause(6.0)
+        return False
+
+    def _taken(self) -> Problem:
+        return Problem(
+            f"bucket {self.name} belongs to another AWS account; bucket names are global",
+            where="s3:HeadBucket",
+            mend="Choose another prefix, for instance with --var prefix=…",
+        )
+
+
+@dataclass(frozen=True)
+class OldBuckets:
+    """Finds the workflow's buckets that it no longer names. `current`: those that it names."""
+
+    current: tuple[Bucket, ...]
+    permission: ClassVar[str] = PERMISSION
+
+    def find(self, clients: Clients) -> Mapping[str, Orphan]:
+        s3, ownership = clients("s3"), self.current[0].ownership
+        arns = find_owned(clients, "s3", ownership, [COMPONENTS_BUCKET, RESULTS_BUCKET])
+        names = {arn.rpartition(":")[2] for arn in arns} - {bucket.name for bucket in self.current}
+
+        def tags_of(name: str) -> Any:
+            return none_if_missing(lambda: s3.get_bucket_tagging(Bucket=name)["TagSet"])
+
+        tags = read_parallel({name: partial(tags_of, name) for name in sorted(names)})
+        return {
+            f"bucket {name}": Orphan("the bucket")
+            for name, found in tags.items()
+            if found and ownership.owns(tags_as_mapping(found))
+        }
+
+    def remove(self, clients: Clients, name: str, run: RunContext) -> None:
+        replace(self.current[0], name=name.removeprefix("bucket ")).delete(clients, run)
+
+
+def _buckets(context: BuildContext) -> tuple[Bucket, ...]:
+    workflow = context.workflow
+    buckets, fleet, prefix = workflow.cloud.buckets, workflow.cloud.fleet.name, workflow.edge.capture.prefix
+    days = buckets.inference_results.expire_captures
+    # Captures lie under <prefix>/<fleet>/<model>/, so each of several fleets that share a bucket has its own rule.
+    expiry = Expiry(f"{prefix.strip('/')}/{fleet}/", round(seconds(days) / 86400)) if days else None
+    return tuple(
+        Bucket(
+            name=bucket.name,
+            region=workflow.aws.region,
+            partition=context.partition,
+            ownership=context.ownership(resource),
+            adopted=resource in context.adopted,
+            kms_key=bucket.encryption.kms_key,
+            versioning=bucket.versioning,
+            expiry=expiry if bucket is buckets.inference_results else None,
+        )
+        for resource, bucket in (
+            (RESULTS_BUCKET, buckets.inference_results),
+            (COMPONENTS_BUCKET, buckets.components),
+        )
+    )
+
+
+def _orphans(context: BuildContext) -> tuple[Orphans, ...]:
+    return (Orphans(OLD_BUCKETS, "earlier buckets", OldBuckets(_buckets(context)), data=True),)
+
+
+KIND = ResourceKind(
+    desired=_buckets, removable=_buckets, orphans=_orphans, adoptable=(COMPONENTS_BUCKET, RESULTS_BUCKET)
+)
+
+
+def notes(have: Mapping[str, Any], kms_key: str | None) -> tuple[str, ...]:
+    """Notes on a bucket as it is observed. `kms_key`: the workflow's, None where it names none."""
+    return (
+        *_lifecycle(have.get("lifecycle")),
+        *_policy(have.get("policy")),
+        *_encryption(have.get("encryption"), kms_key),
+    )
+
+
+def _lifecycle(rules: list[dict[str, Any]] | None) -> Iterator[str]:
+    for rule in rules or ():
+        name, days = rule.get("ID") or "without a name", _removes(rule)
+        if days and rule.get("Status") == "Enabled" and not str(name).startswith(EXPIRY_RULE):
+            yield f"lifecycle rule {name}, not made by emflow, removes {_objects(rule)} {days}"
+
+
+def _removes(rule: Mapping[str, Any]) -> str:
+    """When a rule removes objects; empty when it does not. Old versions alone are no loss of what is there."""
+    expiration = rule.get("Expiration", {})
+    if "Days" in expiration:
+        return f"after {expiration['Days']} d"
+    return f"on {expiration['Date']:%Y-%m-%d}" if "Date" in expiration else ""
+
+
+def _objects(rule: Mapping[str, Any]) -> str:
+    chosen = rule.get("Filter") or {}
+    chosen = chosen.get("And", chosen)
+    prefix = chosen.get("Prefix") or rule.get("Prefix", "")
+    which = "some objects" if chosen.keys() - {"Prefix"} else "all objects"
+    return f"{which} under {prefix}" if prefix else which
+
+
+def _policy(policy: Mapping[str, Any] | None) -> Iterator[str]:
+    for statement in as_list((policy or {}).get("Statement")):
+        if statement.get("Effect") == "Allow":
+            name = statement.get("Sid") or "without a name"
+            actions = ", ".join(map(str, as_list(statement.get("Action")))) or "all actions but some"
+            to = ", ".join(_principals(statement.get("Principal"))) or "everybody but some"
+            under = " under conditions" if statement.get("Condition") else ""
+            yield f"policy statement {name}, not made by emflow, allows {actions} to {to}{under}"
+
+
+def _principals(principal: Any) -> list[str]:
+    if isinstance(principal, Mapping):
+        return [str(each) for group in principal.values() for each in as_list(group)]
+    return [str(each) for each in as_list(principal)]
+
+
+def _encryption(have: Mapping[str, Any] | None, kms_key: str | None) -> Iterator[str]:
+    if have and not kms_key and have["algorithm"] != ENCRYPTED["algorithm"]:
+        key = have.get("key")
+        # The account's own key for S3 may be used by whoever may use S3 in the account; another may not.
+        rights = f", with the key {key}; the workflow does not name it, and gives devices and jobs no right to use it"
+        yield f"encryption is {have['algorithm']}, not set by emflow{rights if key else ''}"
+
+
 def encryption(have: Mapping[str, Any] | None, kms_key: str | None) -> dict[str, Any]:
-    """With our key, when there is one; else whatever is there, if that is encryption at all."""
+    """With the workflow's key where it names one; else as it is, if that is encryption at all."""
     if kms_key:
         return {"algorithm": KMS, "key": kms_key}
     return dict(have) if have and have["algorithm"] in AT_LEAST_ENCRYPTED else ENCRYPTED
@@ -69,7 +372,7 @@ def versioning(have: str | None, want: bool | None) -> str | None:
 def with_expiry(
     rules: list[dict[str, Any]] | None, workflow: str, expiry: Expiry | None
 ) -> list[dict[str, Any]] | None:
-    """Lifecycle rules with ours among them, or without when nothing expires; everybody else's as they were."""
+    """Lifecycle rules with the workflow's own, or without it when nothing expires; other rules stay as they are."""
     ours = f"{EXPIRY_RULE}{workflow}"
     others = [rule for rule in rules or () if rule.get("ID") != ours]
     if expiry is None:
@@ -97,7 +400,7 @@ def tls_only(arn: str) -> dict[str, Any]:
 
 
 def with_statement(policy: Mapping[str, Any] | None, statement: Mapping[str, Any]) -> dict[str, Any]:
-    """A policy with our statement in it, and with everybody else's as they were."""
+    """A policy with a statement of ours in it; other statements stay as they are."""
     if policy is None:
         return {"Version": "2012-10-17", "Statement": [statement]}
     there = as_list(policy.get("Statement"))
@@ -108,7 +411,7 @@ def with_statement(policy: Mapping[str, Any] | None, statement: Mapping[str, Any
 
 
 def _none_if_404(read: Callable[[], Any]) -> Any:
-    """S3 answers 404 for a setting that was never made; that is None, not an error."""
+    """S3 answers 404 for a setting that was never made: then None."""
     try:
         return read()
     except ClientError as error:
@@ -168,226 +471,6 @@ WRITERS: dict[str, Callable[[Any, str, Any], Any]] = {
     "versioning": lambda s3, b, v: s3.put_bucket_versioning(Bucket=b, VersioningConfiguration={"Status": v}),
     "lifecycle": _write_lifecycle,
 }
-
-
-# What others have set on a bucket that emflow leaves as it is, and that people should know: lines for a plan.
-#
-# A lifecycle rule may remove what was captured, a policy may let others read it, and a key may keep devices from
-# writing.
-
-
-def notes(have: Mapping[str, Any], kms_key: str | None) -> tuple[str, ...]:
-    """Notes on a bucket as it is observed. `kms_key`: the workflow's, None where it names none."""
-    return (
-        *_lifecycle(have.get("lifecycle")),
-        *_policy(have.get("policy")),
-        *_encryption(have.get("encryption"), kms_key),
-    )
-
-
-def _lifecycle(rules: list[dict[str, Any]] | None) -> Iterator[str]:
-    for rule in rules or ():
-        name, days = rule.get("ID") or "without a name", _removes(rule)
-        if days and rule.get("Status") == "Enabled" and not str(name).startswith(EXPIRY_RULE):
-            yield f"lifecycle rule {name}, not made by emflow, removes {_objects(rule)} {days}"
-
-
-def _removes(rule: Mapping[str, Any]) -> str:
-    """When a rule removes objects; empty when it does not. Old versions alone are no loss of what is there."""
-    expiration = rule.get("Expiration", {})
-    if "Days" in expiration:
-        return f"after {expiration['Days']} d"
-    return f"on {expiration['Date']:%Y-%m-%d}" if "Date" in expiration else ""
-
-
-def _objects(rule: Mapping[str, Any]) -> str:
-    chosen = rule.get("Filter") or {}
-    chosen = chosen.get("And", chosen)
-    prefix = chosen.get("Prefix") or rule.get("Prefix", "")
-    which = "some objects" if chosen.keys() - {"Prefix"} else "all objects"
-    return f"{which} under {prefix}" if prefix else which
-
-
-def _policy(policy: Mapping[str, Any] | None) -> Iterator[str]:
-    for statement in as_list((policy or {}).get("Statement")):
-        if statement.get("Effect") == "Allow":
-            name = statement.get("Sid") or "without a name"
-            actions = ", ".join(map(str, as_list(statement.get("Action")))) or "all but some actions"
-            to = ", ".join(_principals(statement.get("Principal"))) or "all but some"
-            under = " under conditions" if statement.get("Condition") else ""
-            yield f"policy statement {name}, not made by emflow, allows {actions} to {to}{under}"
-
-
-def _principals(principal: Any) -> list[str]:
-    if isinstance(principal, Mapping):
-        return [str(each) for group in principal.values() for each in as_list(group)]
-    return [str(each) for each in as_list(principal)]
-
-
-def _encryption(have: Mapping[str, Any] | None, kms_key: str | None) -> Iterator[str]:
-    if have and not kms_key and have["algorithm"] != ENCRYPTED["algorithm"]:
-        key = have.get("key")
-        # The account's own key for S3 is open to whoever may use S3 in the account; another is not.
-        rights = f", with the key {key}; the workflow does not name it, and gives devices and jobs no right to it"
-        yield f"encryption is {have['algorithm']}, not set by emflow{rights if key else ''}"
-
-
-TRIES = 10
-"""How often something that S3 is still busy with is tried."""
-
-
-@dataclass(frozen=True)
-class Bucket:
-    """An S3 bucket as the workflow wants it.
-
-    Args:
-        kms_key: ARN or alias of the key that encrypts its objects; None for S3's own.
-        versioning: on, suspended, or as it is.
-        expiry: which objects S3 removes after a while; None for none.
-    """
-
-    name: str
-    region: str
-    partition: str
-    ownership: Ownership
-    adopted: bool = False
-    kms_key: str | None = None
-    versioning: bool | None = None
-    expiry: Expiry | None = None
-
-    @property
-    def id(self) -> str:
-        return self.ownership.resource
-
-    @property
-    def needs(self) -> frozenset[str]:
-        return frozenset()
-
-    @property
-    def arn(self) -> str:
-        return f"arn:{self.partition}:s3:::{self.name}"
-
-    def observe(self, clients: Clients) -> Observed | None:
-        s3 = clients("s3")
-        reads: dict[str, Callable[[], Any]] = {"exists": partial(self._exists, s3)}
-        reads |= {name: partial(read, s3, self.name) for name, read in READERS.items()}
-        found = read_parallel(reads)
-        return found if found.pop("exists") else None
-
-    def diff(self, observed: Observed | None, inputs: Inputs) -> Diff:
-        have = observed or {}
-        want = {
-            "tags": self.ownership.merged_with(have.get("tags")),
-            "public_access": PRIVATE,
-            "ownership": "BucketOwnerEnforced",
-            "encryption": encryption(have.get("encryption"), self.kms_key),
-            "policy": with_statement(have.get("policy"), tls_only(self.arn)),
-            "versioning": versioning(have.get("versioning"), self.versioning),
-            "lifecycle": with_expiry(have.get("lifecycle"), self.ownership.workflow, self.expiry),
-        }
-        told = notes(have, self.kms_key)
-        diff = Diff.between(want, observed, outputs={"name": self.name, "arn": self.arn}, notes=told)
-        if observed is not None:
-            refuse_unowned_change(
-                f"bucket {self.name}", self.ownership, have["tags"], diff.changes, adopted=self.adopted
-            )
-        return diff
-
-    def apply(self, clients: Clients, diff: Diff, inputs: Inputs, run: RunContext) -> Outputs:
-        s3 = clients("s3")
-        made = self._create(s3, run)
-        for change in diff.changes:
-            # What was made just now has its tags already.
-            if change.field != "tags" or not made:
-                WRITERS[change.field](s3, self.name, change.new)
-        return diff.outputs
-
-    def kept(self, observed: Observed, *, delete_data: bool) -> str | None:
-        if not self.ownership.owns(observed["tags"]):
-            return NOT_OWNED
-        return None if delete_data else DATA
-
-    def delete(self, clients: Clients, run: RunContext) -> None:
-        """Remove it and everything in it, every version. Devices may go on writing meanwhile: empty it again then."""
-        s3 = clients("s3")
-        for attempt in range(TRIES):
-            none_if_missing(lambda: self._empty(s3, run))
-            try:
-                none_if_missing(lambda: s3.delete_bucket(Bucket=self.name))
-                return
-            except ClientError as error:
-                if error_code(error) != "BucketNotEmpty" or attempt == TRIES - 1:
-                    raise
-                run.pause(1.0)
-
-    def _empty(self, s3: Any, run: RunContext) -> None:
-        gone = 0
-        # Always the first page of what is left. Without versions, objects are listed there too, as version "null".
-        while listed := _versions(s3.list_object_versions(Bucket=self.name)):
-            refused = s3.delete_objects(Bucket=self.name, Delete={"Objects": listed, "Quiet": True}).get("Errors")
-            if refused:
-                first = refused[0]
-                raise Problem(
-                    f"{len(refused)} objects cannot be deleted, {first['Key']} first: {first.get('Message', '')}",
-                    where="s3:DeleteObjects",
-                    mend="Allow it, or release what holds them (object lock, bucket policy), and run it again.",
-                )
-            gone += len(listed)
-            run.waiting("emptying", f"{gone} objects removed")
-            run.pause(0)
-
-    def _exists(self, s3: Any) -> bool:
-        try:
-            region = s3.head_bucket(Bucket=self.name).get("BucketRegion", self.region)
-        except ClientError as error:
-            match http_status(error):
-                case 404:
-                    return False
-                case 403:
-                    raise self._taken() from error
-                case _:
-                    raise
-        if region != self.region:
-            raise Problem(
-                f"bucket {self.name} is in {region}, the workflow in {self.region}; jobs need it in their own region",
-                where="s3:HeadBucket",
-                mend="Change aws.region, or choose another bucket name.",
-            )
-        return True
-
-    def _create(self, s3: Any, run: RunContext) -> bool:
-        """Create it unless it is there, with its tags in the same call; whether that was needed."""
-        if none_if_missing(lambda: s3.head_bucket(Bucket=self.name)) is not None:
-            return False
-        place = {} if self.region == "us-east-1" else {"LocationConstraint": self.region}
-        for attempt in range(TRIES):
-            try:
-                s3.create_bucket(
-                    Bucket=self.name, CreateBucketConfiguration={**place, "Tags": self.ownership.tag_list()}
-                )
-                return True
-            except (s3.exceptions.BucketAlreadyOwnedByYou, BotoCoreError):
-                # By an earlier try whose answer was lost; or by somebody else of this account, this very moment.
-                tags = none_if_missing(lambda: tags_as_mapping(s3.get_bucket_tagging(Bucket=self.name)["TagSet"]))
-                if tags is None or not self.ownership.owns(tags):
-                    raise
-                return True
-            except s3.exceptions.BucketAlreadyExists as error:
-                raise self._taken() from error
-            except ClientError as error:
-                # S3 is still busy with an earlier change of this name, often its deletion.
-                if error_code(error) != "OperationAborted" or attempt == TRIES - 1:
-                    raise
-                run.waiting("busy", "S3 has another change of this bucket under way")
-                run.pause(6.0)
-        return False
-
-    def _taken(self) -> Problem:
-        return Problem(
-            f"bucket {self.name} belongs to another AWS account; bucket names are global",
-            where="s3:HeadBucket",
-            mend="Choose another prefix, for instance with --var prefix=…",
-        )
 
 
 def _versions(page: Mapping[str, Any]) -> list[dict[str, str]]:

@@ -1,25 +1,46 @@
-"""Objects in the components bucket: the model's archive and the application's bundle.
+"""The kind of stored objects: the model's archive and the bundles of components, in the components bucket.
 
-Their keys carry the SHA-256 of their bytes, because compilation jobs and component versions point at them for ever: an
-object that was once pointed at is never overwritten. S3 keeps the same digest beside the object when it is asked to
+Their keys contain the SHA-256 of their bytes, because compilation jobs and component versions refer to them for ever:
+an object is never overwritten. S3 keeps the same digest beside the object when it is asked to
 (https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html), so an upload that is already
-there is recognised without reading it. Beside it lies the mark of the workflow that stored it, as metadata: that comes
-with the digest, where tags would cost a call and a right of their own.
+there is recognised without reading it. The name of the workflow that stored it is in the object's metadata, which comes
+with the digest; tags would need another call, and a permission of their own.
 """
 
 from __future__ import annotations
 
 import base64
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, ClassVar
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
 from emflow.engine.clients import Clients
-from emflow.engine.errors import as_problem, http_status, is_missing
-from emflow.engine.resource import Diff, Inputs, Observed, Outputs, RunContext
-from emflow.resources.ownership import COMPONENTS_BUCKET
-from emflow.results.capture_stores import Children
+from emflow.engine.errors import http_status, is_missing
+from emflow.engine.resource import (
+    NOT_MENTIONED,
+    REMOVABLE,
+    Diff,
+    FieldLabel,
+    Inputs,
+    Observed,
+    Outputs,
+    Retention,
+    RunContext,
+)
+from emflow.engine.scheduler import read_parallel
+from emflow.recipes.components import WorkflowComponent
+from emflow.resources.aws_calls import none_if_missing
+from emflow.resources.kind import BuildContext, ResourceKind
+from emflow.resources.ownership import NOT_OWNED, Ownership, tags_as_mapping
+from emflow.resources.s3.bucket import COMPONENTS_BUCKET
+
+MODEL = "model/artifact"
+BUNDLE = "application/bundle"
+OBJECTS = "bucket/objects"
 
 STORED_BY = "emflow-workflow"
 """The key of the metadata that says which workflow stored an object."""
@@ -36,14 +57,17 @@ class StoredObject:
     workflow: str
     data: bytes = field(repr=False)
 
-    @property
-    def name(self) -> str:
-        """The key, with a digest that fits on a line."""
-        return self.key.replace(self.sha256, f"{self.sha256[:12]}…")
+    labels: ClassVar[Mapping[str, FieldLabel]] = {
+        "sha256": FieldLabel("the content"),
+        "workflow": FieldLabel("the workflow that stored it"),
+    }
+    needs: ClassVar[frozenset[str]] = frozenset({COMPONENTS_BUCKET})
+    releases: ClassVar[frozenset[str]] = frozenset()
 
     @property
-    def needs(self) -> frozenset[str]:
-        return frozenset({COMPONENTS_BUCKET})
+    def name(self) -> str:
+        """The key, with the digest cut so that it fits on a line."""
+        return self.key.replace(self.sha256, f"{self.sha256[:12]}…")
 
     @property
     def uri(self) -> str:
@@ -78,40 +102,95 @@ class StoredObject:
         return diff.outputs
 
 
-# The bucket for captured data, as whoever reads it walks through it.
+@dataclass(frozen=True)
+class StoredObjects:
+    """What the workflow stored in a bucket that somebody else made: models and bundles, of all its applies.
 
+    A bucket of ours goes with everything in it.
 
-class Bucket:
-    """A bucket. `s3`: boto3's client. All calls raise Problem where AWS does not answer, or refuses."""
+    Args:
+        prefixes: the keys that such objects begin with.
+        ownership: the tags of the bucket, if the workflow made it.
+    """
 
-    def __init__(self, s3: Any, name: str) -> None:
-        self._s3, self._name = s3, name
+    bucket: str
+    prefixes: tuple[str, ...]
+    ownership: Ownership
 
-    def children(self, prefix: str) -> Children:
-        folders: list[str] = []
-        files: list[tuple[str, float]] = []
+    id: ClassVar[str] = OBJECTS
+    name: ClassVar[str] = "models and bundles"
+    needs: ClassVar[frozenset[str]] = frozenset({COMPONENTS_BUCKET})
+    releases: ClassVar[frozenset[str]] = frozenset()
+    labels: ClassVar[Mapping[str, FieldLabel]] = {}
+
+    def observe(self, clients: Clients) -> Observed | None:
+        s3 = clients("s3")
+        tags = none_if_missing(lambda: s3.get_bucket_tagging(Bucket=self.bucket)["TagSet"])
+        if self.ownership.owns(tags_as_mapping(tags or ())):
+            return None
+        pages = s3.get_paginator("list_objects_v2")
         try:
-            pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=self._name, Prefix=prefix, Delimiter="/")
-            for page in pages:
-                folders += [each["Prefix"].removeprefix(prefix).rstrip("/") for each in page.get("CommonPrefixes", [])]
-                files += [
-                    (each["Key"].removeprefix(prefix), each["LastModified"].timestamp())
-                    for each in page.get("Contents", [])
-                ]
-        except (ClientError, BotoCoreError) as error:
-            raise as_problem(error) from error
-        return Children(tuple(folders), tuple(files))
-
-    def read(self, key: str) -> bytes | None:
-        try:
-            data: bytes = self._s3.get_object(Bucket=self._name, Key=key)["Body"].read()
+            keys = [
+                each["Key"]
+                for prefix in self.prefixes
+                for page in pages.paginate(Bucket=self.bucket, Prefix=prefix)
+                for each in page.get("Contents", [])
+            ]
         except ClientError as error:
             if is_missing(error):
                 return None
-            raise as_problem(error) from error
-        except BotoCoreError as error:
-            raise as_problem(error) from error
-        return data
+            raise
+        stored = read_parallel({key: partial(self._stored_by, s3, key) for key in keys})
+        ours = [key for key, workflow in stored.items() if workflow == self.ownership.workflow]
+        return {"ours": ours, "others": len(keys) - len(ours)} if keys else None
 
-    def __str__(self) -> str:
-        return f"s3://{self._name}"
+    def retention(self, observed: Observed, *, delete_data: bool) -> Retention:
+        if not delete_data:
+            return NOT_MENTIONED  # its bucket stays too, and says so
+        return REMOVABLE if observed["ours"] else Retention.because(NOT_OWNED)
+
+    def delete(self, clients: Clients, run: RunContext) -> None:
+        found = self.observe(clients)
+        for key in found["ours"] if found else ():
+            none_if_missing(partial(clients("s3").delete_object, Bucket=self.bucket, Key=key))
+
+    def _stored_by(self, s3: Any, key: str) -> str | None:
+        found = none_if_missing(lambda: s3.head_object(Bucket=self.bucket, Key=key))
+        return (found.get("Metadata") or {}).get(STORED_BY) if found else None
+
+
+def stored_bundle(ours: WorkflowComponent) -> frozenset[str]:
+    """The id of what stores a component's bundle; none where it has no bundle."""
+    return frozenset({_bundle_id(ours)} if ours.bundle else ())
+
+
+def model_object(context: BuildContext) -> StoredObject:
+    """The model's archive. Raises Problem when the model is missing or unusable."""
+    archive, workflow = context.model_archive, context.workflow
+    # The workshop's folder and name, with the content's digest between them; of the name, what S3 calls safe in a key.
+    key = f"models/uncompiled/{archive.sha256}/{re.sub(r'[^A-Za-z0-9._-]', '_', archive.name)}"
+    bucket = workflow.cloud.buckets.components.name
+    return StoredObject(MODEL, bucket, key, archive.sha256, workflow.metadata.name, archive.data)
+
+
+def _bundle_id(ours: WorkflowComponent) -> str:
+    return BUNDLE if ours.is_application else f"component/{ours.name}/bundle"
+
+
+def _desired(context: BuildContext) -> Iterator[StoredObject]:
+    workflow = context.workflow
+    yield model_object(context)
+    for ours in context.components:
+        if ours.bundle:
+            bucket, bundle = workflow.cloud.buckets.components.name, ours.bundle
+            yield StoredObject(
+                _bundle_id(ours), bucket, ours.bundle_key, bundle.sha256, workflow.metadata.name, bundle.data
+            )
+
+
+def _removable(context: BuildContext) -> Iterator[StoredObjects]:
+    bucket = context.workflow.cloud.buckets.components.name
+    yield StoredObjects(bucket, ("models/uncompiled/", "artifacts/"), context.ownership(COMPONENTS_BUCKET))
+
+
+KIND = ResourceKind(desired=_desired, removable=_removable)

@@ -1,4 +1,4 @@
-"""The Neo compilation job: the model, compiled for the board.
+"""The kind `compilation`: the Neo compilation job that compiles the model for the board.
 
 Semantics: https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateCompilationJob.html.
 """
@@ -6,17 +6,24 @@ Semantics: https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateC
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from botocore.exceptions import ClientError
 
 from emflow.engine.clients import Clients
 from emflow.engine.errors import http_status, is_missing
-from emflow.engine.resource import Diff, Inputs, Observed, Outputs, RunContext
-from emflow.resources.ownership import COMPILATION, MODEL, PERMISSIONS, ROLE, Ownership, digest_of
+from emflow.engine.resource import Diff, FieldLabel, Inputs, Observed, Outputs, RunContext
+from emflow.resources.iam.role import ROLE
+from emflow.resources.iam.role_policies import PERMISSIONS
+from emflow.resources.kind import BuildContext, ResourceKind
+from emflow.resources.ownership import Ownership, digest_of
+from emflow.resources.s3.objects import MODEL, model_object
 from emflow.resources.sagemaker import jobs
+from emflow.resources.sagemaker.compilation_inputs import COMPILATION, compilation_inputs
+from emflow.resources.sagemaker.packaging import packaging_of
+from emflow_schema.units import seconds
 
 
 @dataclass(frozen=True)
@@ -27,11 +34,10 @@ class Compilation:
         base: the job's name in the workflow.
         source: S3 URI of the model's archive; content-addressed, so it stands for the bytes.
         shapes: input name → shape.
-        bucket: the components bucket, for what comes out.
+        bucket: the components bucket, for the result.
         timeout: seconds that the job may run.
-        kms_key: what comes out is encrypted with it; None for what the bucket does by itself.
-        packaged: whether what this compilation is for has been made of the same inputs, and is there; then nobody
-            needs the archive again.
+        kms_key: encrypts the result; None for the bucket's own encryption.
+        packaged: whether a package has been made of the result and exists; then nobody needs the result again.
     """
 
     base: str
@@ -46,27 +52,19 @@ class Compilation:
     kms_key: str | None = None
     packaged: Callable[[Clients], bool] = field(default=lambda _: False, compare=False)
 
-    @property
-    def id(self) -> str:
-        return COMPILATION
+    id: ClassVar[str] = COMPILATION
+    needs: ClassVar[frozenset[str]] = frozenset({MODEL, ROLE, PERMISSIONS})
+    releases: ClassVar[frozenset[str]] = frozenset()
+    labels: ClassVar[Mapping[str, FieldLabel]] = {"jobs": FieldLabel("the list of jobs")}
 
     @property
     def name(self) -> str:
         return self.base
 
     @property
-    def needs(self) -> frozenset[str]:
-        return frozenset({MODEL, ROLE, PERMISSIONS})
-
-    @property
     def inputs(self) -> dict[str, Any]:
-        """What the result depends on; neither the role nor the time that it takes is part of that."""
-        return {
-            "model": self.source,
-            "inputs": {name: list(shape) for name, shape in self.shapes.items()},
-            "framework": self.framework,
-            "target_device": self.target_device,
-        }
+        """What the result depends on."""
+        return compilation_inputs(self.source, self.shapes, self.framework, self.target_device)
 
     @property
     def digest(self) -> str:
@@ -86,7 +84,7 @@ class Compilation:
         def create() -> None:
             clients("sagemaker").create_compilation_job(
                 CompilationJobName=name,
-                RoleArn=inputs(ROLE, "arn"),
+                RoleArn=inputs.known(ROLE, "arn"),
                 InputConfig={
                     "S3Uri": self.source,
                     "DataInputConfig": json.dumps(self.inputs["inputs"]),
@@ -102,7 +100,7 @@ class Compilation:
                 Tags=self.ownership.tag_list(self.digest),
             )
 
-        job = jobs.run(
+        job = jobs.run_job(
             self.id, lambda name: self._describe(clients, name), create, diff, self.inputs, run, self.timeout
         )
         return {"job": job.name, **job.outputs}
@@ -145,3 +143,24 @@ def _there(clients: Clients, uri: str) -> bool:
 
 def _raise(error: ClientError) -> bool:
     raise error
+
+
+def _desired(context: BuildContext) -> Iterator[Compilation]:
+    cloud = context.workflow.cloud
+    yield Compilation(
+        base=cloud.compile.job,
+        source=model_object(context).uri,
+        shapes=cloud.model.inputs,
+        framework=cloud.model.framework,
+        target_device=cloud.compile.target_device,
+        bucket=cloud.buckets.components.name,
+        timeout=seconds(cloud.compile.timeout),
+        ownership=context.ownership(COMPILATION),
+        retry_failed=context.retry_failed,
+        kms_key=cloud.buckets.components.encryption.kms_key,
+        packaged=packaging_of(context).exists,
+    )
+
+
+# Jobs cannot be deleted, so there is nothing to remove.
+KIND = ResourceKind(desired=_desired)

@@ -1,38 +1,56 @@
-"""The devices registered in the fleet: all of the workflow's at once, in batches.
+"""The kind `devices`: the devices registered in the fleet, all of the workflow's at once, in batches.
 
-Whose a registration is stands in its description, which comes with every page of the list: so not one call is made for
-a single device, unless somebody changed its description; then its tags tell. What the workflow registered and no longer
-names is deregistered; what others registered stays. Edge Manager wants the device name to be the core's thing name.
+The description of a registration says which workflow made it. It comes with every page of the list, so no call is made
+for a single device, unless somebody changed its description: then its tags are read. What the workflow registered and
+no longer names is deregistered; what others registered stays. Edge Manager requires the device name to be the name of
+the core's thing.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from emflow.engine.clients import Clients
-from emflow.engine.resource import Action, Change, Diff, Inputs, Observed, Outputs, RunContext
+from emflow.engine.resource import (
+    NOT_MENTIONED,
+    REMOVABLE,
+    Action,
+    Change,
+    Diff,
+    FieldLabel,
+    Inputs,
+    Observed,
+    Outputs,
+    Retention,
+    RunContext,
+)
 from emflow.engine.scheduler import read_parallel
 from emflow.problems import Problem
 from emflow.resources.aws_calls import none_if_missing
-from emflow.resources.ownership import DEVICES, FLEET, NOT_OWNED, Ownership, tags_as_mapping
+from emflow.resources.kind import BuildContext, ResourceKind
+from emflow.resources.ownership import NOT_OWNED, Ownership, tags_as_mapping
+from emflow.workflow.devices import named_devices
 from emflow.workflow.model import DEVICE_NAME
+
+FLEET = "fleet/fleet"
+DEVICES = "fleet/devices"
 
 BATCH = 100
 """Devices a request. RegisterDevices documents no limit; ListDevices gives so many a page."""
 
 LONGEST_DESCRIPTION = 40
 
-ODD = 16
-"""Of how many devices at most the tags are looked at, when somebody has changed the description."""
+MAX_TAG_READS = 16
+"""Of how many devices at most the tags are read, when somebody has changed the description."""
 
-FEW = 20
+MAX_SHOWN = 20
 """How many names a plan shows."""
 
 
@@ -45,9 +63,13 @@ class Devices:
     ownership: Ownership
     thing_group: str | None = None
 
-    @property
-    def id(self) -> str:
-        return DEVICES
+    id: ClassVar[str] = DEVICES
+    needs: ClassVar[frozenset[str]] = frozenset({FLEET})
+    releases: ClassVar[frozenset[str]] = frozenset()
+    labels: ClassVar[Mapping[str, FieldLabel]] = {
+        "listed": FieldLabel("the fleet's list of devices", named_items=True),
+        "members": FieldLabel("the thing group's list of devices"),
+    }
 
     @property
     def name(self) -> str:
@@ -59,10 +81,6 @@ class Devices:
             if len(self.named) < 4
             else f"{len(self.named)} devices" + (f" and the {group[0]}" if group else "")
         )
-
-    @property
-    def needs(self) -> frozenset[str]:
-        return frozenset({FLEET})
 
     @property
     def description(self) -> str:
@@ -78,9 +96,10 @@ class Devices:
             {"listed": partial(self._listed, clients), "members": partial(self._members, clients)}
         )
         listed = found["listed"] or {}
-        odd = [name for name in (*self.named, *(found["members"] or ())) if name in listed and not listed[name]["ours"]]
+        names = (*self.named, *(found["members"] or ()))
+        changed = [name for name in names if name in listed and not listed[name]["ours"]]
         for name, tags in read_parallel(
-            {name: partial(_tags, clients, listed[name]["arn"]) for name in odd[:ODD]}
+            {name: partial(_tags, clients, listed[name]["arn"]) for name in changed[:MAX_TAG_READS]}
         ).items():
             listed[name]["ours"] = self.ownership.owns(tags)
         return found
@@ -88,11 +107,11 @@ class Devices:
     def diff(self, observed: Observed | None, inputs: Inputs) -> Diff:
         assert observed is not None  # there is always something to know: whether the fleet exists
         listed: dict[str, Any] = observed["listed"] or {}
-        wanted = dict.fromkeys([*self.named, *self._fitting(observed["members"])])
+        wanted = dict.fromkeys([*self.named, *self._valid_members(observed["members"])])
         register = [name for name in wanted if name not in listed]
         dropped = [name for name in listed if name not in wanted]
         deregister = [name for name in dropped if listed[name]["ours"]]
-        # Of those in the workflow: what somebody changed in a registration of ours is mended.
+        # Registrations that the workflow made are corrected where somebody has changed them.
         same = [name for name in wanted if name in listed]
         changed = [name for name in same if listed[name]["ours"] and self._changes(name, listed[name])]
         others = [name for name in dropped if not listed[name]["ours"]]
@@ -103,7 +122,7 @@ class Devices:
         ]
         changes = [change for name in changed for change in self._changes(name, listed[name])]
         if register or deregister:
-            # Only what comes and goes: nobody wants to read the thousands that stay.
+            # Only what is registered and deregistered: the others may be thousands.
             changes.insert(0, Change("registered", _few(deregister), _few(register)))
         action = Action.NONE
         if changes:
@@ -119,11 +138,11 @@ class Devices:
         self._deregister(clients, diff.parameters["deregister"], run)
         return {}
 
-    def kept(self, observed: Observed, *, delete_data: bool) -> str | None:
+    def retention(self, observed: Observed, *, delete_data: bool) -> Retention:
         listed = observed["listed"] or {}
         if any(device["ours"] for device in listed.values()):
-            return None
-        return NOT_OWNED if listed else ""
+            return REMOVABLE
+        return Retention.because(NOT_OWNED) if listed else NOT_MENTIONED
 
     def delete(self, clients: Clients, run: RunContext) -> None:
         listed = self.registered(clients)
@@ -167,7 +186,7 @@ class Devices:
         )
         return none_if_missing(lambda: sorted(thing for page in pages for thing in page["things"]))
 
-    def _fitting(self, members: Sequence[str] | None) -> Sequence[str]:
+    def _valid_members(self, members: Sequence[str] | None) -> Sequence[str]:
         """The members, all of which can be devices.
 
         Raises:
@@ -177,13 +196,14 @@ class Devices:
             raise Problem(
                 f"IoT knows no thing group {self.thing_group}",
                 where=self.id,
-                mend="Correct cloud.fleet.thing_group, or make the group first.",
+                mend="Correct cloud.fleet.thing_group, or create the group first.",
             )
         if wrong := [name for name in members if not re.fullmatch(DEVICE_NAME, name)]:
             raise Problem(
-                f"{len(wrong)} members of thing group {self.thing_group} cannot be devices: {_some(wrong)}",
+                f"{len(wrong)} members of thing group {self.thing_group} cannot be devices: {first_names(wrong)}",
                 where=self.id,
-                mend="Edge Manager takes letters, digits and dashes, at most 63: rename those things, or regroup them.",
+                mend="Edge Manager accepts letters, digits and dashes, at most 63: rename those things, or remove them "
+                "from the group.",
             )
         return members
 
@@ -200,7 +220,7 @@ class Devices:
             try:
                 self._register_batch(clients, batch)
             except (ClientError, BotoCoreError):
-                # Perhaps an earlier try went through and its answer was lost: go on with what is not there yet.
+                # Perhaps an earlier try went through and its answer was lost: continue with what is not registered yet.
                 listed = self._listed(clients) or {}
                 missing = [name for name in batch if name not in listed]
                 if len(missing) == len(batch):
@@ -238,16 +258,35 @@ def _tags(clients: Clients, arn: str) -> dict[str, str]:
 
 
 def _few(names: Sequence[str]) -> list[str]:
-    return [*names[:FEW], f"and {len(names) - FEW} more"] if len(names) > FEW + 1 else list(names)
+    return [*names[:MAX_SHOWN], f"and {len(names) - MAX_SHOWN} more"] if len(names) > MAX_SHOWN + 1 else list(names)
 
 
 def _batches(names: Sequence[str]) -> Iterator[Sequence[str]]:
     return (names[start : start + BATCH] for start in range(0, len(names), BATCH))
 
 
-def _some(names: Sequence[str]) -> str:
+def first_names(names: Sequence[str]) -> str:
+    """Names for a message: the first five, and how many more there are."""
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def _note(what: str, names: Sequence[str]) -> str:
-    return f"{what}: {_some(names)}" if names else ""
+    return f"{what}: {first_names(names)}" if names else ""
+
+
+def unnamed_devices(context: BuildContext) -> Devices:
+    """The devices as they are found in the fleet, without those that the workflow names. Reads no file."""
+    return Devices(context.workflow.cloud.fleet.name, (), context.ownership(DEVICES))
+
+
+def _desired(context: BuildContext) -> tuple[Devices, ...]:
+    fleet = context.workflow.cloud.fleet
+    named = named_devices(context.workflow)
+    return (Devices(fleet.name, named, context.ownership(DEVICES), fleet.thing_group),)
+
+
+def _removable(context: BuildContext) -> tuple[Devices, ...]:
+    return (unnamed_devices(context),)
+
+
+KIND = ResourceKind(desired=_desired, removable=_removable)

@@ -1,4 +1,4 @@
-"""The Edge Manager device fleet, without its devices.
+"""The kind `fleet`: the Edge Manager device fleet, without its devices.
 
 Semantics: https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateDeviceFleet.html. EnableIotRoleAlias
 stays off: the role alias is a resource of its own here, with the workflow's name and duration.
@@ -6,28 +6,46 @@ stays off: the role alias is a resource of its own here, with the workflow's nam
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, ClassVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from emflow.engine.clients import Clients
 from emflow.engine.errors import error_code
-from emflow.engine.resource import Diff, Inputs, InUse, Observed, Outputs, RunContext
+from emflow.engine.resource import (
+    REMOVABLE,
+    Diff,
+    FieldLabel,
+    Inputs,
+    Observed,
+    Outputs,
+    Retention,
+    RunContext,
+)
+from emflow.engine.scheduler import read_parallel
 from emflow.problems import Problem
 from emflow.resources.aws_calls import none_if_missing, retry_until_assumable
+from emflow.resources.iam.role import OLD_ROLES, ROLE
+from emflow.resources.kind import BuildContext, ResourceKind
+from emflow.resources.orphans import Orphan, Orphans
 from emflow.resources.ownership import (
-    FLEET,
     NOT_OWNED,
-    RESULTS_BUCKET,
-    ROLE,
+    OTHERS_LABEL,
+    TAGS_LABEL,
     Ownership,
     added_and_removed,
     refuse_unowned_change,
     tags_as_list,
     tags_as_mapping,
 )
-from emflow.resources.sagemaker.devices import Devices
+from emflow.resources.s3.bucket import OLD_BUCKETS, RESULTS_BUCKET
+from emflow.resources.sagemaker.devices import FLEET, Devices, first_names, unnamed_devices
+from emflow.resources.tag_search import PERMISSION, find_owned, name_in_arn
+
+OLD_FLEETS = "leftover/fleets"
 
 
 @dataclass(frozen=True)
@@ -37,7 +55,7 @@ class Fleet:
     Args:
         location: the S3 URI that captured data goes to.
         kms_key: what that is encrypted with there.
-        devices: the workflow's own, for `destroy`: a fleet with others' devices in it stays.
+        devices: those in the fleet, for `destroy`: a fleet with others' devices in it stays.
     """
 
     name: str
@@ -48,13 +66,17 @@ class Fleet:
     kms_key: str | None = None
     devices: Devices | None = None
 
-    @property
-    def id(self) -> str:
-        return FLEET
-
-    @property
-    def needs(self) -> frozenset[str]:
-        return frozenset({ROLE, RESULTS_BUCKET})
+    id: ClassVar[str] = FLEET
+    needs: ClassVar[frozenset[str]] = frozenset({ROLE, RESULTS_BUCKET})
+    releases: ClassVar[frozenset[str]] = frozenset()
+    labels: ClassVar[Mapping[str, FieldLabel]] = {
+        "arn": FieldLabel("its ARN"),
+        "role": FieldLabel("the role that it uses"),
+        "location": FieldLabel("the place for captures"),
+        "kms_key": FieldLabel("the encryption key"),
+        "tags": TAGS_LABEL,
+        "others": OTHERS_LABEL,
+    }
 
     def observe(self, clients: Clients) -> Observed | None:
         sagemaker = clients("sagemaker")
@@ -74,7 +96,7 @@ class Fleet:
 
     def diff(self, observed: Observed | None, inputs: Inputs) -> Diff:
         want = {
-            "role": inputs(ROLE, "arn"),
+            "role": inputs.planned(ROLE, "arn"),
             "location": self.location,
             "kms_key": self.kms_key,
             "description": self.description.strip(),
@@ -91,7 +113,7 @@ class Fleet:
         sagemaker = clients("sagemaker")
         asked: dict[str, Any] = {
             "DeviceFleetName": self.name,
-            "RoleArn": inputs(ROLE, "arn"),
+            "RoleArn": inputs.known(ROLE, "arn"),
             "OutputConfig": {
                 "S3OutputLocation": self.location,
                 **({"KmsKeyId": self.kms_key} if self.kms_key else {}),
@@ -126,12 +148,13 @@ class Fleet:
             retry_until_assumable(lambda: sagemaker.update_device_fleet(**asked), run)
         return diff.outputs
 
-    def kept(self, observed: Observed, *, delete_data: bool) -> str | None:
+    def retention(self, observed: Observed, *, delete_data: bool) -> Retention:
         if not self.ownership.owns(observed["tags"]):
-            return NOT_OWNED
+            return Retention.because(NOT_OWNED)
         others: list[str] = observed.get("others", [])
-        some = ", ".join(others[:5]) + (f" and {len(others) - 5} more" if len(others) > 5 else "")
-        return InUse(f"others registered devices in it: {some}") if others else None
+        if others:
+            return Retention.used_by_others(f"others registered devices in it: {first_names(others)}")
+        return REMOVABLE
 
     def delete(self, clients: Clients, run: RunContext) -> None:
         sagemaker = clients("sagemaker")
@@ -145,5 +168,74 @@ class Fleet:
             raise Problem(
                 f"device fleet {self.name} holds devices that this workflow did not register: {names}",
                 where="sagemaker:DeleteDeviceFleet",
-                mend="Deregister them where they came from, then run it again; or leave the fleet to them.",
+                mend="Deregister them with whatever registered them, then run it again; or keep the fleet for them.",
             ) from error
+
+
+@dataclass(frozen=True)
+class OldFleets:
+    """Finds the workflow's fleets that it no longer names, with its devices in them. `current`: the one it names."""
+
+    current: Fleet
+    devices: Devices
+    permission: ClassVar[str] = PERMISSION
+
+    def find(self, clients: Clients) -> Mapping[str, Orphan]:
+        arns = find_owned(clients, "sagemaker", self.current.ownership, [FLEET])
+        names = {name_in_arn(arn) for arn in arns} - {self.current.name}
+        found = read_parallel({name: partial(self._orphan, clients, name) for name in sorted(names)})
+        return {name: orphan for name, orphan in found.items() if orphan}
+
+    def remove(self, clients: Clients, name: str, run: RunContext) -> None:
+        fleet, devices = self._at(name)
+        devices.delete(clients, run)
+        if not devices.of_others(clients):
+            fleet.delete(clients, run)
+
+    def _at(self, name: str) -> tuple[Fleet, Devices]:
+        return replace(self.current, name=name, devices=None), replace(self.devices, fleet=name, named=())
+
+    def _orphan(self, clients: Clients, name: str) -> Orphan | None:
+        fleet, devices = self._at(name)
+        found = fleet.observe(clients)
+        if not found or not fleet.ownership.owns(found["tags"]):
+            return None
+        registered = devices.registered(clients)
+        own = sum(device["ours"] for device in registered.values())
+        others = [device for device, each in registered.items() if not each["ours"]]
+        if not others:
+            return Orphan(f"the fleet, and {own} devices in it")
+        reason = f"others registered devices in it: {', '.join(others[:5])}"
+        if own:
+            return Orphan(f"{own} devices", (f"fleet {name} stays: {reason}",))
+        return Orphan("the fleet", retention=Retention.because(reason))
+
+
+def _fleet(context: BuildContext, devices: Devices | None) -> Fleet:
+    fleet, results = context.workflow.cloud.fleet, context.workflow.cloud.buckets.inference_results
+    return Fleet(
+        name=fleet.name,
+        description=fleet.description,
+        location=f"s3://{results.name}",
+        ownership=context.ownership(FLEET),
+        adopted=FLEET in context.adopted,
+        kms_key=results.encryption.kms_key,
+        devices=devices,
+    )
+
+
+def _desired(context: BuildContext) -> tuple[Fleet, ...]:
+    return (_fleet(context, devices=None),)
+
+
+def _removable(context: BuildContext) -> tuple[Fleet, ...]:
+    return (_fleet(context, unnamed_devices(context)),)
+
+
+def _orphans(context: BuildContext) -> tuple[Orphans, ...]:
+    devices = unnamed_devices(context)
+    finder = OldFleets(_fleet(context, devices), devices)
+    return (Orphans(OLD_FLEETS, "earlier fleets", finder, releases=frozenset({OLD_ROLES, OLD_BUCKETS})),)
+
+
+KIND = ResourceKind(desired=_desired, removable=_removable, orphans=_orphans, adoptable=(FLEET,))

@@ -1,8 +1,8 @@
-"""Jobs are facts, not resources: what ran once stands for ever under its name, and names are used once.
+"""SageMaker jobs, which can be neither changed nor deleted: a name is used once, and names that job for ever.
 
-So a workflow's job is looked for under its own name and under the names that carry a digest of what goes into it. One
-with the same inputs that completed is reused, one that runs is waited for, one that failed is shown with its reason and
-repeated, under a next name, only when the user asks for that. Changed inputs make a new job.
+So a workflow's job is looked for under its own name and under names with a digest of its inputs. One with the same
+inputs that completed is reused, one that runs is waited for. One that failed is shown with its reason and repeated,
+under a next name, only when the user asks for that. Changed inputs make a new job.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from emflow.problems import Problem
 from emflow.resources.aws_calls import poll, retry_until_assumable
 
 LONGEST_NAME = 63
+DIGEST_ROOM = 12
+"""Characters of a job's name that are reserved for a digest of its inputs."""
 RUNNING = frozenset({"STARTING", "INPROGRESS", "STOPPING"})
 QUEUE = 600.0
 """Seconds that a job may take beyond its own limit: to be queued, started and written down."""
@@ -49,10 +51,15 @@ class Job:
 Describe = Callable[[str], Job | None]
 
 
+def name_stem(base: str) -> str:
+    """The beginning of the names of all jobs that a workflow makes under a name."""
+    return base[: LONGEST_NAME - DIGEST_ROOM].rstrip("-")
+
+
 def names(base: str, digest: str) -> Iterator[str]:
     """The names that a job with these inputs may have, in the order in which they are taken."""
     yield base
-    stem = f"{base[: LONGEST_NAME - 12].rstrip('-')}-{digest[:8]}"
+    stem = f"{name_stem(base)}-{digest[:8]}"
     yield stem
     for number in count(2):
         yield f"{stem}-{number}"
@@ -72,7 +79,7 @@ def find(describe: Describe, base: str, digest: str) -> tuple[Job, ...]:
 
 
 def compare(what: str, base: str, digest: str, jobs: Sequence[Job], inputs: Facts, *, retry_failed: bool) -> Diff:
-    """Which job stands for these inputs, or which has to be made. Pure.
+    """Which job has these inputs, or which has to be made. Pure.
 
     Raises:
         Problem: it failed, and the user has not asked to repeat it.
@@ -93,18 +100,18 @@ def compare(what: str, base: str, digest: str, jobs: Sequence[Job], inputs: Fact
     if not jobs:
         return Diff(Action.CREATE, _changes({}, inputs), {"job": name}, parameters=wanted)
     before = jobs[-1]
-    gone = ["what it made is gone"] if before.inputs == inputs and not before.usable else []
+    lost = ["what it made does not exist any more"] if before.inputs == inputs and not before.usable else []
     changes = (Change("job", before.name, name), *_changes(before.inputs, inputs))
-    return Diff(Action.REPLACE, changes, {"job": name}, tuple(gone), wanted)
+    return Diff(Action.REPLACE, changes, {"job": name}, tuple(lost), wanted)
 
 
-def run(
+def run_job(
     what: str,
     describe: Describe,
     create: Callable[[], object],
     diff: Diff,
     inputs: Facts,
-    say: RunContext,
+    run: RunContext,
     timeout: float,
 ) -> Job:
     """Make the job of a diff if need be, and wait for its end.
@@ -115,7 +122,7 @@ def run(
     name = diff.parameters["job"]
     if diff.parameters["create"]:
         try:
-            retry_until_assumable(create, say)
+            retry_until_assumable(create, run)
         except (ClientError, BotoCoreError):
             # The answer to an earlier try may have been lost, so look before believing that it failed.
             job = describe(name)
@@ -125,18 +132,22 @@ def run(
                 raise Problem(
                     f"the name {name} has just been taken by another job", where=what, mend="Run it again."
                 ) from None
-    told = ""
-    for _ in poll(say, timeout + QUEUE):
+    reported = ""
+    for _ in poll(run, timeout + QUEUE):
         job = describe(name)
         if job and job.status not in RUNNING:
             if job.status == "COMPLETED":
                 return job
             raise failed(what, job)
         state = job.status if job else "not known yet"
-        if state != told:
-            say.waiting(state)
-            told = state
-    raise Problem(f"{name} is still {told} after {timeout + QUEUE:.0f} s", where=what, mend="Run it again: it goes on.")
+        if state != reported:
+            run.waiting(state)
+            reported = state
+    raise Problem(
+        f"{name} is still {reported} after {timeout + QUEUE:.0f} s",
+        where=what,
+        mend="Run it again: it continues to wait.",
+    )
 
 
 def parsed(text: str | None) -> object:
@@ -152,7 +163,7 @@ def failed(what: str, job: Job) -> Problem:
     return Problem(
         f"{job.name} {job.status}: {job.reason or 'no reason given'}",
         where=what,
-        mend="Mend that in the workflow; or, if nothing in it has to change, repeat it: emflow apply --retry-failed",
+        mend="Correct the workflow; or, if nothing in it has to change, repeat the job: emflow apply --retry-failed",
     )
 
 

@@ -1,39 +1,47 @@
-"""The Edge packaging job: the compiled model, signed, and the Greengrass component that it becomes.
+"""The kind `package`: the Edge packaging job that signs the compiled model, and the Greengrass component it becomes.
 
 Semantics: https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateEdgePackagingJob.html. The result is
-always called `<model>-<version>.tar.gz`, and the component points at it for ever; so each job writes into a folder of
-its own, or a changed model would overwrite what devices hold the digest of.
+always called `<model>-<version>.tar.gz`, and the component refers to it for ever; so each job writes into a folder of
+its own, or a changed model would overwrite a file whose digest devices have.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
+from typing import Any, ClassVar
 
 from botocore.exceptions import ClientError
 
 from emflow.engine.clients import Clients
 from emflow.engine.errors import is_missing
-from emflow.engine.resource import Action, Change, Diff, Inputs, Observed, Outputs, RunContext
+from emflow.engine.resource import (
+    Action,
+    Change,
+    Diff,
+    FieldLabel,
+    Inputs,
+    Observed,
+    Outputs,
+    RunContext,
+)
 from emflow.engine.scheduler import read_parallel
 from emflow.problems import Problem
-from emflow.resources.greengrass import component_version
-from emflow.resources.greengrass.component_version import name_and_version
-from emflow.resources.ownership import (
-    COMPILATION,
-    DIGEST_TAG,
-    PACKAGE,
-    PERMISSIONS,
-    ROLE,
-    Ownership,
-    digest_of,
-    tags_as_mapping,
-)
+from emflow.resources.greengrass import component_queries
+from emflow.resources.greengrass.component_queries import name_and_version
+from emflow.resources.greengrass.component_version import RemovableVersions
+from emflow.resources.iam.role import ROLE
+from emflow.resources.iam.role_policies import PERMISSIONS
+from emflow.resources.kind import BuildContext, ResourceKind
+from emflow.resources.ownership import DIGEST_TAG, OWNED_LABEL, Ownership, digest_of, tags_as_mapping
+from emflow.resources.s3.bucket import COMPONENTS_BUCKET
 from emflow.resources.sagemaker import jobs
+from emflow.resources.sagemaker.compilation_inputs import COMPILATION, compilation_digest
 from emflow.workflow.model import ModelComponent
 
+PACKAGE = "model/package"
 PRESET = "GreengrassV2Component"
 TIMEOUT = 1800.0
 """Seconds. The API knows no limit of its own; a job takes two or three minutes."""
@@ -46,8 +54,8 @@ class Packaging:
     Args:
         base: the job's name in the workflow.
         content: digest of all that goes into the compilation, for the names of jobs.
-        bucket: the components bucket, for what comes out.
-        kms_key: what it is encrypted with there; None for what the bucket does by itself.
+        bucket: the components bucket, for the result.
+        kms_key: encrypts the result; None for the bucket's own encryption.
     """
 
     base: str
@@ -60,17 +68,18 @@ class Packaging:
     retry_failed: bool = False
     kms_key: str | None = None
 
-    @property
-    def id(self) -> str:
-        return PACKAGE
+    id: ClassVar[str] = PACKAGE
+    needs: ClassVar[frozenset[str]] = frozenset({COMPILATION, ROLE, PERMISSIONS})
+    releases: ClassVar[frozenset[str]] = frozenset()
+    labels: ClassVar[Mapping[str, FieldLabel]] = {
+        "jobs": FieldLabel("the list of jobs"),
+        "component": FieldLabel("the component version in Greengrass"),
+        "ours": OWNED_LABEL,
+    }
 
     @property
     def name(self) -> str:
         return f"{self.component.name} {self.component.version}"
-
-    @property
-    def needs(self) -> frozenset[str]:
-        return frozenset({COMPILATION, ROLE, PERMISSIONS})
 
     @property
     def preset(self) -> dict[str, str]:
@@ -86,19 +95,19 @@ class Packaging:
         found: dict[str, Any] = read_parallel(
             {
                 "jobs": lambda: jobs.find(lambda name: _describe(clients, name), self.base, self.digest),
-                "component": lambda: component_version.describe(clients, self._arn(clients)),
+                "component": lambda: component_queries.describe(clients, self._arn(clients)),
             }
         )
         if not found["component"] and any(job.status == "COMPLETED" for job in found["jobs"]):
-            # Read side by side: the job may have made it, and ended, between the one answer and the other.
-            found["component"] = component_version.describe(clients, self._arn(clients))
+            # Read in parallel: the job may have made it, and ended, between the one answer and the other.
+            found["component"] = component_queries.describe(clients, self._arn(clients))
         if not found["jobs"] and not found["component"]:
             return None
         return {**found, "ours": self._ours(clients, found["component"], found["jobs"])}
 
-    def made(self, clients: Clients) -> bool:
-        """Whether the component is there, and was made of these very inputs."""
-        return self._of_these_inputs(component_version.describe(clients, self._arn(clients)))
+    def exists(self, clients: Clients) -> bool:
+        """Whether the component exists, and was made of exactly these inputs."""
+        return self._of_these_inputs(component_queries.describe(clients, self._arn(clients)))
 
     def diff(self, observed: Observed | None, inputs: Inputs) -> Diff:
         there: tuple[jobs.Job, ...] = observed["jobs"] if observed else ()
@@ -123,7 +132,8 @@ class Packaging:
         if (runs or diff.action is Action.NONE) and state != "DEPLOYABLE":
             changes.append(Change("component", state, "DEPLOYABLE"))
         if runs or (diff.action is Action.NONE and observed and observed["ours"]):
-            # SageMaker makes the component, for us: we were stopped before our mark was on it, or somebody took it off.
+            # SageMaker makes the component for the workflow: the run ended before the tags were on it, or somebody
+            # removed them.
             tags = component["tags"] if component else {}
             if not self.ownership.owns(tags):
                 changes.append(Change("tags", tags, self.ownership.tags(self.digest)))
@@ -141,7 +151,7 @@ class Packaging:
                 CompilationJobName=wanted["compilation"],
                 ModelName=self.model,
                 ModelVersion=self.version,
-                RoleArn=inputs(ROLE, "arn"),
+                RoleArn=inputs.known(ROLE, "arn"),
                 OutputConfig={
                     "S3OutputLocation": f"s3://{self.bucket}/models/packaged/{name}",
                     "PresetDeploymentType": PRESET,
@@ -151,11 +161,11 @@ class Packaging:
                 Tags=self.ownership.tag_list(self.digest),
             )
 
-        job = jobs.run(self.id, lambda name: _describe(clients, name), create, diff, wanted, run, TIMEOUT)
+        job = jobs.run_job(self.id, lambda name: _describe(clients, name), create, diff, wanted, run, TIMEOUT)
         arn = self._arn(clients)
-        component_version.wait_deployable(clients, arn, run, self.id)
+        component_queries.wait_deployable(clients, arn, run, self.id)
         if diff.parameters["create"] or self._made_by_us(clients, job):
-            # SageMaker made the component, for us: with our mark on it, everybody sees whose it is.
+            # SageMaker made the component for the workflow: the tags tell everybody whose it is.
             clients("greengrassv2").tag_resource(resourceArn=arn, tags=self.ownership.tags(self.digest))
         return {"job": job.name, **job.outputs}
 
@@ -179,11 +189,11 @@ class Packaging:
         return self.ownership.owns(tags_as_mapping([tag for page in pages for tag in page["Tags"]]))
 
     def _arn(self, clients: Clients) -> str:
-        return component_version.component_arn(clients, self.component.name, self.component.version)
+        return component_queries.component_arn(clients, self.component.name, self.component.version)
 
     def _inputs(self, inputs: Inputs) -> dict[str, Any]:
         return {
-            "compilation": inputs(COMPILATION, "job"),
+            "compilation": inputs.planned(COMPILATION, "job"),
             "model": self.model,
             "version": self.version,
             "component": self.preset,
@@ -220,3 +230,72 @@ def _describe(clients: Clients, name: str) -> jobs.Job | None:
 def _without_result(job: jobs.Job) -> jobs.Job:
     """A completed job whose component is gone."""
     return replace(job, usable=job.status != "COMPLETED")
+
+
+LATEST_JOBS = 20
+"""Of how many packaging jobs, from the newest, it is looked at what they made."""
+
+
+@dataclass(frozen=True)
+class PackagedVersions(RemovableVersions):
+    """The model component's versions. SageMaker makes them without tags: what the workflow's jobs made counts too."""
+
+    job: str = ""
+
+    def _owned(self, clients: Clients) -> list[str]:
+        made = {component_queries.name_and_version(arn) for arn in self._made(clients)}
+        there = component_queries.list_versions(clients, self.name)
+        untagged = [version for version in there if (self.name, version) in made]
+        return list(dict.fromkeys([*component_queries.owned_versions(clients, self.name, self.ownership), *untagged]))
+
+    def _made(self, clients: Clients) -> list[str]:
+        """The ARNs of the components that packaging jobs of ours have made."""
+        sagemaker = clients("sagemaker")
+        listed = sagemaker.list_edge_packaging_jobs(
+            NameContains=self.job, SortBy="CREATION_TIME", MaxResults=LATEST_JOBS
+        )
+        reads: dict[str, Callable[[], str]] = {
+            job["EdgePackagingJobName"]: partial(self._made_by, clients, job["EdgePackagingJobName"])
+            for job in listed["EdgePackagingJobSummaries"]
+        }
+        return [arn for arn in read_parallel(reads).values() if arn]
+
+    def _made_by(self, clients: Clients, name: str) -> str:
+        sagemaker = clients("sagemaker")
+        job: Mapping[str, Any] = sagemaker.describe_edge_packaging_job(EdgePackagingJobName=name)
+        made = str((job.get("PresetDeploymentOutput") or {}).get("Artifact") or "")
+        if not made:
+            return ""
+        arn = job.get("EdgePackagingJobArn") or clients.arn("sagemaker", f"edge-packaging-job/{name}")
+        pages = sagemaker.get_paginator("list_tags").paginate(ResourceArn=arn)
+        return made if self.ownership.owns(tags_as_mapping([tag for page in pages for tag in page["Tags"]])) else ""
+
+
+def packaging_of(context: BuildContext) -> Packaging:
+    """The workflow's packaging. Raises Problem when the model is missing or unusable."""
+    cloud = context.workflow.cloud
+    return Packaging(
+        base=cloud.package.job,
+        model=cloud.model.name,
+        version=cloud.model.version,
+        component=cloud.package.component,
+        content=compilation_digest(context),
+        bucket=cloud.buckets.components.name,
+        ownership=context.ownership(PACKAGE),
+        retry_failed=context.retry_failed,
+        kms_key=cloud.buckets.components.encryption.kms_key,
+    )
+
+
+def _desired(context: BuildContext) -> Iterator[Packaging]:
+    yield packaging_of(context)
+
+
+def _removable(context: BuildContext) -> Iterator[PackagedVersions]:
+    package = context.workflow.cloud.package
+    needs = frozenset({ROLE, PERMISSIONS, COMPONENTS_BUCKET})
+    job = jobs.name_stem(package.job)
+    yield PackagedVersions(PACKAGE, package.component.name, context.ownership(PACKAGE), needs, job)
+
+
+KIND = ResourceKind(desired=_desired, removable=_removable)
