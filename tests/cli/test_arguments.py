@@ -19,7 +19,7 @@ def test_json_that_is_neither_plan_nor_workflow_is_reported_as_such(emflow, tmp_
     (tmp_path / "plan.json").write_text(text)
     ran = emflow("apply", "plan.json", "--yes")
     assert ran.code == 2
-    assert ran.err.startswith("emflow: plan.json: this is no plan and no workflow: ")
+    assert ran.err.startswith("emflow: plan.json: this is neither a plan nor a workflow: ")
 
 
 def test_a_workflow_in_json_with_an_error_is_reported_as_a_workflow(emflow, tmp_path: Path) -> None:
@@ -31,7 +31,7 @@ def test_a_plan_without_the_version_that_made_it_is_reported_as_such(emflow, tmp
     (tmp_path / "plan.json").write_text('{"format": "emflow.plan/v1"}')
     ran = emflow("apply", "plan.json", "--yes")
     assert ran.code == 2
-    assert "which does not say what made it" in ran.err
+    assert "without the version of emflow that made it" in ran.err
     assert "None" not in ran.err
 
 
@@ -45,7 +45,8 @@ def test_a_plan_that_is_a_pipe_is_refused_and_not_waited_for(emflow, tmp_path: P
 def resources(**needs: str) -> Any:
     """Resources by id (`__` for the slash), each with what it needs."""
     return tuple(
-        SimpleNamespace(id=name.replace("__", "/"), needs=frozenset(need.split())) for name, need in needs.items()
+        SimpleNamespace(id=name.replace("__", "/"), needs=frozenset(need.split()), releases=frozenset())
+        for name, need in needs.items()
     )
 
 

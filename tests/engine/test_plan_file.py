@@ -116,7 +116,7 @@ def test_the_same_world_is_let_through(workflow):
             "planned, so nothing was done\n  role: the target's latest deployment has changed",
         ),
         ({"role": {"value": 1}}, {"role": {"value": 2}}, "role: value has changed"),
-        ({}, {"role": {"value": 1}}, "role: did not exist, and exists now"),
+        ({}, {"role": {"value": 1}}, "role: did not exist, and does now"),
         ({"role": {"value": 1}}, {}, "role: existed, and does not exist any more"),
     ],
 )

@@ -160,9 +160,7 @@ def read_plan(path: Path) -> dict[str, Any] | None:
         raise UsageProblem(f"this is neither a plan nor a workflow: {what}", where=str(path), mend=PLAN_AGAIN)
     if found["format"] != FORMAT or found.get("emflow") != __version__:
         maker = found.get("emflow")
-        made_by = (
-            f"format {found['format']}, {f'made by emflow {maker}' if maker else 'which does not say what made it'}"
-        )
+        made_by = f"format {found['format']}, {f'made by emflow {maker}' if maker else 'without the version of emflow that made it'}"
         raise UsageProblem(
             f"this plan is of another version ({made_by}; this is {__version__}), which may have planned differently",
             where=str(path),
@@ -260,7 +258,7 @@ def differences(
         return [f"{name}: was not in the plan"]
     was, found = before["observed"], now["observed"]
     if was is None and found is not None:
-        return [f"{name}: did not exist, and exists now"]
+        return [f"{name}: did not exist, and does now"]
     if was is not None and found is None:
         return [f"{name}: existed, and does not exist any more"]
     if was != found:
