@@ -15,7 +15,7 @@ import pytest
 from emflow.cli import log
 from emflow.engine.clients import Clients
 from emflow.engine.plan import make_plan
-from emflow.resources import build
+from emflow.resources import desired_resources
 from emflow.workflow import redaction
 from resources.conftest import client, embedded, endpoint, file, rollout, user, workflow  # noqa: F401 fixtures
 
@@ -37,12 +37,12 @@ def log_to_stderr() -> Iterator[None]:
     log.log_to_standard_error()
     yield
     log.stop_logging()
-    redaction.forget()
+    redaction.forget_secrets()
 
 
 def test_each_call_of_a_plan_is_one_line(rollout, workflow, caplog):  # noqa: F811
     caplog.set_level(logging.DEBUG, "emflow.aws")
-    make_plan(build(workflow), rollout.clients(workflow))
+    make_plan(desired_resources(workflow), rollout.clients(workflow))
     logged = [AWS_LINE.search(f"{each.name}: {each.getMessage()}") for each in caplog.records]
     assert all(logged), caplog.text
     operations = sorted(each[2] for each in logged if each)
@@ -100,7 +100,7 @@ def test_an_apply_logs_what_happens_to_the_lock(emflow, file):  # noqa: F811
 
 @pytest.mark.parametrize("secret", ODD_SECRETS)
 def test_a_secret_of_odd_characters_is_stars_in_every_line(log_to_stderr, capsys, secret: str) -> None:
-    redaction.remember("camera_password", secret)
+    redaction.remember_secret("camera_password", secret)
     logger = logging.getLogger("emflow.aws")
     logger.debug("plain %s", secret)
     logger.debug("repr %r", secret)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from emflow_emulator.core.ipc.server import IpcServer
-from emulator.core.ipc_device import Rig, access
+from emulator.core.ipc_device import IpcTestServer, access
 from support import Process, until
 
 COMPONENT = "aws.sagemaker.edgeManagerClientCameraIntegration"
@@ -18,7 +18,7 @@ THING = "iMX8MPEVK-Core-001"
 SECRETS = "aws.greengrass.SecretManager"
 
 
-class Core(Rig):
+class Core(IpcTestServer):
     """A core device as far as IPC needs one."""
 
     def __init__(self, folder: Path, python: Callable[..., Process]) -> None:

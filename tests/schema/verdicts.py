@@ -12,7 +12,7 @@ import yaml
 from emflow.problems import WorkflowProblem
 from emflow.workflow.load import build
 from emflow.workflow.source.document import parse
-from emflow.workflow.variables.overrides import Given
+from emflow.workflow.variables.overrides import Overrides
 from emflow_schema.configuration import from_configuration
 from emflow_schema.edge_config import Stream
 from emflow_schema.errors import ConfigProblem
@@ -46,7 +46,7 @@ def on_host(stream: dict[str, Any]) -> str:
     edge = {"streams": [{names.get(key, key): value for key, value in stream.items()}]}
     workflow = {**_demo(), "edge": edge}
     try:
-        build(parse("workflow.yaml", json.dumps(workflow).encode()), Given({}, (), {}), DEMO.parent)
+        build(parse("workflow.yaml", json.dumps(workflow).encode()), Overrides({}, (), {}), DEMO.parent)
     except WorkflowProblem as problem:
         wrong = [each for each in problem.findings if each.severity == "error" and each.code not in NOT_ABOUT_STREAMS]
         return "refused" if wrong else "taken"
