@@ -114,7 +114,7 @@ class Clients:
 
     def _ask_account(self, attempts: int) -> str:
         try:
-            return str(self._make("sts", attempts).get_caller_identity()["AccountRegion"])
+            return str(self._make("sts", attempts).get_caller_identity()["Account"])
         except ClientError as error:
             # There was an answer, so the network and the credentials are there: then longer retries make sense.
             if attempts < ATTEMPTS and (error.response["ResponseMetadata"].get("RetryAttempts") or 0) > 0:
