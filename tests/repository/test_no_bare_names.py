@@ -19,7 +19,7 @@ INSTALLER = re.compile(
 NAME = r"(?<![\w./@:-])emflow(?:[-_](?:device|runner|emulator|edge|agent|schema|proto))?"
 EXTRAS = r"\[(?:edge|agent|onnx|signing|local|device|test|lint)[\w, -]*\]"
 # A name is all right with the version that no public index takes, or with where it is: `name @ git+https://…`.
-RIGHT = r"(?!==\{version|\s*@\s)"
+RIGHT = r"(?!=={_*version|\s*@\s)"
 BARE = re.compile(rf"{NAME}(?:\[[\w, -]*\])?(?![\w./\[-]|'s){RIGHT}")
 EXTRA = re.compile(rf"{NAME}{EXTRAS}{RIGHT}")
 THIS = Path(__file__).relative_to(ROOT)
