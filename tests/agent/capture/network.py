@@ -10,7 +10,6 @@ import threading
 import time
 from typing import Any
 
-
 KEY_ID, KEY_SECRET = f"LOCAL{secrets.token_hex(8).upper()}", secrets.token_hex(20)
 """What the embedded AWS of these tests lets in."""
 
