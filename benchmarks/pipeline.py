@@ -28,10 +28,10 @@ import numpy as np
 import psutil
 from ai_edge_litert.interpreter import Interpreter
 
-from emflow_edge.camera.cadence import Cadence
-from emflow_edge.camera.latest_slot import Newest
+from emflow_edge.cadence import Cadence
 from emflow_edge.camera.reader import Frame
 from emflow_edge.inference.agent_client import Agent
+from emflow_edge.latest_slot import Newest
 from emflow_edge.metrics.counters import Counters
 from emflow_edge.metrics.latencies import Timings
 from emflow_edge.model_adapter import fit

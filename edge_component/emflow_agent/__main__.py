@@ -32,12 +32,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from emflow_agent.calls.server import serving
         from emflow_agent.calls.service import AgentService
         from emflow_agent.capture.buffer import Capturing
+        from emflow_agent.errors import CannotStart
         from emflow_agent.models.store import ModelStore
-        from emflow_agent.problems import CannotStart
-        from emflow_agent.scratch import tidy_up
         from emflow_agent.settings.reading import BadSetting
         from emflow_agent.settings.sources import settings
         from emflow_agent.systemd import notify
+        from emflow_agent.temporary_folders import tidy_up
     except ImportError as error:
         needs = f"install what the agent needs (extra agent): {how_to_install('emflow-device', 'agent')}"
         return _fail(f"{error}; {needs}", 1)

@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from emflow_agent.errors import BadOption, Refused
 from emflow_agent.models.folder import opened_folder
 from emflow_agent.models.integrity import (
     MANIFEST,
@@ -28,7 +29,6 @@ from emflow_agent.models.integrity import (
     read_trust,
     unseal,
 )
-from emflow_agent.problems import BadOption, Refused
 
 
 class CannotSign(Exception):

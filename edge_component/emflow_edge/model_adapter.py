@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Union
 
-from emflow_edge.inference.model import Model
+from emflow_edge.model_spec import Model
+from emflow_edge.outcome import Outcome
 from emflow_edge.settings.config import Settings
 from emflow_edge.vision.classification import Classification
 from emflow_edge.vision.detection import Detections
-from emflow_edge.vision.outcome import Outcome
 from emflow_edge.vision.preprocess import Preprocess
 from emflow_schema.tflite import model_facts
 

@@ -13,17 +13,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from emflow_edge.camera.frame import Frame, Source
-from emflow_edge.camera.latest_slot import Closed
 from emflow_edge.inference.agent_client import Agent, Gone, PredictFailed, Prediction
 from emflow_edge.inference.capture_sender import Capturing, Shot
-from emflow_edge.inference.model import OtherModel
+from emflow_edge.latest_slot import Closed
 from emflow_edge.metrics.counters import Counters
 from emflow_edge.metrics.latencies import Timings
 from emflow_edge.model_adapter import Fitting
+from emflow_edge.model_spec import OtherModel
+from emflow_edge.outcome import NoNumbers, Outcome
 from emflow_edge.pacing import Pace
 from emflow_edge.results.message import Result
 from emflow_edge.settings.config import Settings
-from emflow_edge.vision.outcome import NoNumbers, Outcome
 from emflow_schema.edge_config import Stream
 from emflow_schema.errors import EdgeProblem
 

@@ -13,9 +13,9 @@ from typing import Any
 import grpc
 import numpy as np
 
-from emflow_edge.camera.cadence import Cadence
+from emflow_edge.cadence import Cadence
 from emflow_edge.camera.frame import Frame
-from emflow_edge.camera.latest_slot import Newest
+from emflow_edge.latest_slot import Newest
 from emflow_edge.metrics.counters import Counters
 from emflow_proto import messages as m
 from emflow_proto.service import add_agent_to_server

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 
-from emflow_edge.inference.model import Model, TensorSpec
 from emflow_edge.model_adapter import fit
+from emflow_edge.model_spec import Model, TensorSpec
+from emflow_edge.outcome import Choice
 from emflow_edge.settings.config import Settings
-from emflow_edge.vision.outcome import Choice
 from emflow_schema.edge_config import ModelIO
 
 

@@ -23,7 +23,7 @@ import grpc
 
 from emflow_agent.calls.health import Health
 from emflow_agent.calls.reflection import add_reflection_to_server
-from emflow_agent.problems import CannotStart
+from emflow_agent.errors import CannotStart
 from emflow_proto import messages as m
 from emflow_proto.health import add_health_to_server
 from emflow_proto.service import AgentServicer, add_agent_to_server

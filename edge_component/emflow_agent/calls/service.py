@@ -15,9 +15,7 @@ import grpc
 from emflow_agent.capture.buffer import Capturing
 from emflow_agent.capture.requests import read_capture
 from emflow_agent.capture.settings import CaptureSettings
-from emflow_agent.models.caller import GrpcCaller
-from emflow_agent.models.store import LoadedModel, ModelStore
-from emflow_agent.problems import (
+from emflow_agent.errors import (
     Abandoned,
     AlreadyCaptured,
     AlreadyLoaded,
@@ -33,6 +31,8 @@ from emflow_agent.problems import (
     TooManyCalls,
     UnknownCapture,
 )
+from emflow_agent.models.caller import GrpcCaller
+from emflow_agent.models.store import LoadedModel, ModelStore
 from emflow_proto import messages as m
 
 log = logging.getLogger(__name__)

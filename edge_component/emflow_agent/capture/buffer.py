@@ -14,13 +14,13 @@ import time
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterable
 
-from emflow_agent.capture.backoff import Bout, Pauses, unforeseen
-from emflow_agent.capture.cloud import Bucket, NotTaken, Unreachable
 from emflow_agent.capture.jsonl import Batch, Capture, grouped, seal, top
+from emflow_agent.capture.retries import Bout, Pauses, unforeseen
+from emflow_agent.capture.s3 import Bucket, NotTaken, Unreachable
 from emflow_agent.capture.settings import CaptureSettings
 from emflow_agent.capture.spool import DoesNotFit, Spool, claim
-from emflow_agent.capture.uploading import Uploading
-from emflow_agent.problems import AlreadyCaptured, BufferFull, NoPlace, UnknownCapture
+from emflow_agent.capture.uploader import Uploading
+from emflow_agent.errors import AlreadyCaptured, BufferFull, NoPlace, UnknownCapture
 from emflow_proto import messages as m
 
 # What became of each capture, for as many of the newest as are worth remembering.

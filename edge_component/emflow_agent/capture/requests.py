@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from itertools import chain
 
 from emflow_agent.capture.jsonl import CONTENT_TYPES, Capture, Captured
-from emflow_agent.problems import BadRequest, InTheFuture
+from emflow_agent.errors import BadRequest, InTheFuture
 from emflow_agent.tensors.shared_memory import attached
 from emflow_agent.tensors.spec import MOST_DIMENSIONS, WIRE_TYPES, TensorSpec
 from emflow_proto import messages as m

@@ -18,9 +18,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from emflow_agent.capture.backoff import Bout
 from emflow_agent.capture.jsonl import RAW, Batch
-from emflow_agent.problems import CannotStart
+from emflow_agent.capture.retries import Bout
+from emflow_agent.errors import CannotStart
 
 # Captured pictures are nobody's business but the owner's and those whom he lets into the group.
 FOLDER_MODE, FILE_MODE = 0o750, 0o640

@@ -19,8 +19,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from emflow_agent.errors import Abandoned, NoSuchModel, Refused, TooManyCalls
 from emflow_agent.models.caller import Caller
-from emflow_agent.problems import Abandoned, NoSuchModel, Refused, TooManyCalls
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from emflow_agent.problems import CannotLoad, NoSuchModel
+from emflow_agent.errors import CannotLoad, NoSuchModel
 
 # What the system says of a path that cannot be anywhere.
 _NOTHING_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)

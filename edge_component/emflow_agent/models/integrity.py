@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from emflow_agent.errors import BadOption, CannotLoad
 from emflow_agent.models.folder import Folder, plain_parts
-from emflow_agent.problems import BadOption, CannotLoad
 from emflow_schema.installation import how_to_install
 
 # Signatures of model packages: the keys that are trusted, and what a signature is worth with and without them.

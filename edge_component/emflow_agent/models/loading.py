@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+from emflow_agent.errors import CannotLoad, CannotRun, NotEnoughMemory
 from emflow_agent.models.folder import opened_folder
 from emflow_agent.models.integrity import Trust, unseal
 from emflow_agent.models.probe import Crashed, try_out
-from emflow_agent.problems import CannotLoad, CannotRun, NotEnoughMemory
 from emflow_agent.runtimes import Options, Placement, Runtime, RuntimeModel, accelerator_of, choose, ready_model
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ import resource
 from collections.abc import Iterator
 from pathlib import Path
 
-from emflow_agent.problems import NotEnoughMemory
+from emflow_agent.errors import NotEnoughMemory
 
 MEMINFO = Path("/proc/meminfo")
 STATM = Path("/proc/self/statm")

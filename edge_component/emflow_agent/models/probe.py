@@ -19,9 +19,9 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from emflow_agent.problems import CannotLoad, NotEnoughMemory, Refused
+from emflow_agent.errors import CannotLoad, NotEnoughMemory, Refused
 from emflow_agent.runtimes import Options, Runtime, ready_model, runtime_of
-from emflow_agent.scratch import scratch_folder
+from emflow_agent.temporary_folders import scratch_folder
 
 log = logging.getLogger(__name__)
 

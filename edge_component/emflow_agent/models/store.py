@@ -11,13 +11,13 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+from emflow_agent.errors import AlreadyLoaded, BadRequest, NoSuchModel
 from emflow_agent.models.call_stats import Tally
 from emflow_agent.models.caller import Caller, Nobody
 from emflow_agent.models.fair_queue import Turns
 from emflow_agent.models.integrity import Trust
 from emflow_agent.models.loading import open_folder
 from emflow_agent.models.memory import Room, give_back, settle
-from emflow_agent.problems import AlreadyLoaded, BadRequest, NoSuchModel
 from emflow_agent.runtimes import Options, RuntimeModel
 from emflow_agent.tensors.shared_memory import attached
 from emflow_agent.tensors.spec import as_array, inputs_in_order, open_data

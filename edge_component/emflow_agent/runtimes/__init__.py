@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from emflow_agent.problems import BadOption, CannotLoad
+from emflow_agent.errors import BadOption, CannotLoad
 from emflow_agent.runtimes import delegates, litert, neo, onnx
 from emflow_agent.runtimes.options import Options
 from emflow_agent.runtimes.placement import Placement

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from emflow_agent.problems import BadOption
+from emflow_agent.errors import BadOption
 from emflow_agent.runtimes.options import Options
 
 # VX is the NPU of the i.MX 8M Plus and lies where NXP's images put it; Teflon is Mesa's for the same NPU on mainline

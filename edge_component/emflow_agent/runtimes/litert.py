@@ -8,7 +8,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from emflow_agent.problems import CannotLoad, CannotRun
+from emflow_agent.errors import CannotLoad, CannotRun
 from emflow_agent.runtimes import delegates
 from emflow_agent.runtimes.delegates import NoDelegate
 from emflow_agent.runtimes.options import Options, one_line, only_one, open_sizes

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from emflow_agent.problems import CannotLoad, CannotRun
+from emflow_agent.errors import CannotLoad, CannotRun
 from emflow_agent.runtimes.options import Options, one_line, only_one, open_sizes
 from emflow_agent.runtimes.placement import Placement
-from emflow_agent.scratch import scratch_folder
+from emflow_agent.temporary_folders import scratch_folder
 from emflow_agent.tensors.spec import TensorSpec, spec
 from emflow_schema.installation import how_to_install
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from emflow_agent.problems import BadOption, CannotLoad
+from emflow_agent.errors import BadOption, CannotLoad
 
 # Names of the environment that a compiled model's runtime reads, such as TVM_TENSORRT_CACHE_DIR. The loader's own
 # (LD_PRELOAD and its kin) are none of a model's business.

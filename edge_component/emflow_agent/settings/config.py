@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from emflow_agent.capture.settings import LARGEST_EMBEDDED, CaptureSettings
+from emflow_agent.errors import BadOption
 from emflow_agent.models.integrity import Trust, read_trust
-from emflow_agent.problems import BadOption
 from emflow_agent.runtimes import checked
 from emflow_agent.runtimes.options import Options, read_environment, read_pairs, read_providers
 from emflow_agent.settings.names import COMPONENT, DEFAULT_SOCKET, OURS, WITHOUT_MEANING, processors

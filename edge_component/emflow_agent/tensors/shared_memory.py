@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from emflow_agent.problems import BadRequest
+from emflow_agent.errors import BadRequest
 from emflow_proto import messages as m
 
 SEGMENTS = Path("/proc/sysvipc/shm")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Union
 
 import numpy as np
 
-from emflow_agent.problems import BadRequest, CannotLoad
+from emflow_agent.errors import BadRequest, CannotLoad
 from emflow_proto import messages as m
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ import threading
 import time
 from pathlib import Path
 
-from emflow_edge.camera.capture import Arrival, Picture
-from emflow_edge.camera.opencv import OpencvCapture, cv2, parameters
+from emflow_edge.camera.open_camera import Arrival, Picture
+from emflow_edge.camera.opencv_camera import OpencvCapture, cv2, parameters
 from emflow_edge.rtsp.errors import Lost
 from emflow_schema.edge_config import Stream
 

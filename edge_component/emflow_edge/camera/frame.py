@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Callable, Protocol
 
 import numpy as np
 
-from emflow_edge.camera.cadence import Cadence
-from emflow_edge.camera.latest_slot import Newest
+from emflow_edge.cadence import Cadence
+from emflow_edge.latest_slot import Newest
 
 if TYPE_CHECKING:
     # Not at run time: NumPy before 1.21, which board images have, has no NDArray.

@@ -11,8 +11,8 @@ import enum
 import math
 from collections import deque
 
-from emflow_edge.camera.cadence import Cadence
-from emflow_edge.camera.capture import Arrival
+from emflow_edge.cadence import Cadence
+from emflow_edge.camera.open_camera import Arrival
 
 # A stretch counts as no longer than the time between two wanted frames with this much jitter.
 _JITTER = 1.05

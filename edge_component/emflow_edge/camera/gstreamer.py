@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 
-from emflow_edge.camera.ffmpeg import with_credentials
-from emflow_edge.camera.opencv import OpencvCapture, cv2, parameters
+from emflow_edge.camera.opencv_camera import OpencvCapture, cv2, parameters
+from emflow_edge.camera.rtsp_opencv import with_credentials
+from emflow_edge.rtsp.buffered_socket import connect
 from emflow_edge.rtsp.errors import Refused
-from emflow_edge.rtsp.socket import connect
 from emflow_schema.edge_config import Stream
 from emflow_schema.stream_url import RTSP
 

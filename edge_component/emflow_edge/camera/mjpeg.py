@@ -14,12 +14,12 @@ from urllib.parse import urljoin
 
 import numpy as np
 
-from emflow_edge.camera.capture import Arrival, Picture
-from emflow_edge.camera.opencv import Pixels, cv2
+from emflow_edge.camera.open_camera import Arrival, Picture
+from emflow_edge.camera.opencv_camera import Pixels, cv2
 from emflow_edge.rtsp.auth import Answers, challenge
+from emflow_edge.rtsp.buffered_socket import Wire, trust
 from emflow_edge.rtsp.errors import Lost, Refused
 from emflow_edge.rtsp.messages import LONGEST_HEAD, Head, Malformed, request, take_head, take_headers
-from emflow_edge.rtsp.socket import Wire, trust
 from emflow_schema.edge_config import Stream
 from emflow_schema.stream_url import Place, split
 

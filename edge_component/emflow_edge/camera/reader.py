@@ -7,13 +7,13 @@ import threading
 import time
 from typing import Callable
 
+from emflow_edge.cadence import Cadence
 from emflow_edge.camera import registry
-from emflow_edge.camera.cadence import Cadence
-from emflow_edge.camera.capture import Arrival, Capture, Picture
 from emflow_edge.camera.frame import Frame, Source
 from emflow_edge.camera.frame_selection import Fate, Lateness, Selection
 from emflow_edge.camera.health import Eye, Health, Unheard
-from emflow_edge.camera.latest_slot import Newest
+from emflow_edge.camera.open_camera import Arrival, Capture, Picture
+from emflow_edge.latest_slot import Newest
 from emflow_edge.metrics.counters import Counters
 from emflow_edge.rtsp.errors import Lost, OtherCodec, Refused
 from emflow_schema.backoff import Backoff

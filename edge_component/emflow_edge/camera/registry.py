@@ -6,7 +6,7 @@ import importlib
 import threading
 from typing import Callable
 
-from emflow_edge.camera.capture import Capture
+from emflow_edge.camera.open_camera import Capture
 from emflow_schema.edge_config import Stream
 from emflow_schema.stream_url import RTSP
 
@@ -19,8 +19,8 @@ Raises:
 
 # Each in `emflow_edge.camera`, imported when it is needed: a board need not have what the others are made of.
 _OPENERS = {
-    "live": "live:LiveCapture",
-    "ffmpeg": "ffmpeg:open_rtsp",
+    "live": "rtsp_pyav:LiveCapture",
+    "ffmpeg": "rtsp_opencv:open_rtsp",
     "gstreamer": "gstreamer:open_pipeline",
     "v4l2": "v4l2:open_device",
     "file": "file:open_file",
@@ -61,6 +61,6 @@ def in_url(stream: Stream) -> tuple[str, str]:
 def _has_pyav(stream: Stream) -> bool:
     if stream.backend == "ffmpeg":
         return True
-    from emflow_edge.camera.decoding import AVAILABLE
+    from emflow_edge.camera.pyav_decoder import AVAILABLE
 
     return AVAILABLE

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import grpc
 
-from emflow_edge.inference.model import Model, OtherModel, told_model
+from emflow_edge.model_spec import Model, OtherModel, told_model
 from emflow_proto import messages as m
 from emflow_proto.service import AgentStub
 from emflow_proto.shared_memory import SharedBuffer

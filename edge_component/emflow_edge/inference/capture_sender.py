@@ -17,8 +17,8 @@ from dataclasses import dataclass
 
 import grpc
 
-from emflow_edge.camera.cadence import Cadence
-from emflow_edge.camera.latest_slot import Closed, Newest
+from emflow_edge.cadence import Cadence
+from emflow_edge.latest_slot import Closed, Newest
 from emflow_proto import messages as m
 from emflow_proto.service import AgentStub
 from emflow_proto.shared_memory import SharedBuffer

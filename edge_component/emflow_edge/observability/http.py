@@ -9,7 +9,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from emflow_edge.camera.opencv import cv2
+from emflow_edge.camera.opencv_camera import cv2
 from emflow_edge.observability.exposition import PROMETHEUS, Metrics
 from emflow_edge.observability.overlay import draw
 from emflow_edge.observability.reporter import Picture

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from emflow_edge.camera.opencv import cv2
-from emflow_edge.vision.outcome import Outcome
+from emflow_edge.camera.opencv_camera import cv2
+from emflow_edge.outcome import Outcome
 
 if TYPE_CHECKING:
     import numpy.typing as npt

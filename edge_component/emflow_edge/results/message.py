@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
-from emflow_edge.vision.outcome import Choice, Outcome
+from emflow_edge.outcome import Choice, Outcome
 from emflow_schema.result_message import ResultMessage
 
 _NOTHING = Choice(-1, None, 0.0)

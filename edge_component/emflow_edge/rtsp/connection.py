@@ -8,9 +8,9 @@ import threading
 from collections.abc import Sequence
 
 from emflow_edge.rtsp.auth import Answers, challenge
+from emflow_edge.rtsp.buffered_socket import Wire
 from emflow_edge.rtsp.errors import Lost, Refused
 from emflow_edge.rtsp.messages import Head, Malformed, request, take_head
-from emflow_edge.rtsp.socket import Wire
 from emflow_schema.stream_url import Place
 
 _AGENT = "emflow-edge"

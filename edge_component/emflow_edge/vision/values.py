@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from emflow_edge.inference.model import OtherModel, TensorSpec
-from emflow_edge.vision.outcome import NoNumbers
+from emflow_edge.model_spec import OtherModel, TensorSpec
+from emflow_edge.outcome import NoNumbers
 from emflow_schema.errors import EdgeProblem
 from emflow_schema.tflite import TensorFacts
 

@@ -21,9 +21,9 @@ from emflow_agent.calls.server import serving
 from emflow_agent.calls.service import AgentService
 from emflow_agent.capture.buffer import Capturing
 from emflow_agent.capture.settings import CaptureSettings
+from emflow_agent.errors import CannotRun
 from emflow_agent.models.integrity import Trust
 from emflow_agent.models.store import ModelStore
-from emflow_agent.problems import CannotRun
 
 PROTO = Path(__file__).parents[3] / "proto" / "emflow_proto" / "agent.proto"
 SIZE = 224 * 224 * 3

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from emflow_agent.problems import BadRequest
+from emflow_agent.errors import BadRequest
 from emflow_agent.tensors import shared_memory
 from emflow_agent.tensors.shared_memory import attached
 from emflow_proto import messages as m

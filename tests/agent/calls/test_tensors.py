@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from emflow_agent.problems import BadRequest, CannotLoad
+from emflow_agent.errors import BadRequest, CannotLoad
 from emflow_agent.tensors.spec import inputs_in_order, spec
 from emflow_proto import messages as m
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from emflow_agent.errors import Abandoned, NoSuchModel, Refused, TooManyCalls
 from emflow_agent.models.fair_queue import Turns
-from emflow_agent.problems import Abandoned, NoSuchModel, Refused, TooManyCalls
 from support import until
 
 

@@ -18,8 +18,8 @@ import pytest
 from agent.capture.network import KEY_ID, KEY_SECRET, Network, Stored
 from emflow_agent.calls.server import serving
 from emflow_agent.calls.service import AgentService
-from emflow_agent.capture.backoff import Pauses
 from emflow_agent.capture.buffer import Capturing
+from emflow_agent.capture.retries import Pauses
 from emflow_agent.capture.settings import CaptureSettings
 from emflow_agent.models.store import ModelStore
 from emflow_proto import messages as m

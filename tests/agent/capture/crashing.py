@@ -10,11 +10,11 @@ import sys
 import uuid
 from pathlib import Path
 
-from emflow_agent.capture.backoff import Pauses
 from emflow_agent.capture.buffer import Capturing
 from emflow_agent.capture.jsonl import Capture, Captured
+from emflow_agent.capture.retries import Pauses
 from emflow_agent.capture.settings import CaptureSettings
-from emflow_agent.problems import BufferFull
+from emflow_agent.errors import BufferFull
 from emflow_proto import messages as m
 
 REPEATED = 200

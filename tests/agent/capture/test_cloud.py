@@ -14,8 +14,8 @@ import pytest
 
 from agent.capture.network import KEY_ID, KEY_SECRET, Network, Stored
 from agent.capture.test_offline import capture
-from emflow_agent.capture.cloud import Bucket, NotTaken, Unreachable
 from emflow_agent.capture.jsonl import Batch, seal
+from emflow_agent.capture.s3 import Bucket, NotTaken, Unreachable
 from emflow_agent.capture.settings import CaptureSettings
 
 BATCH = seal([capture(size=5000)], CaptureSettings(fleet="f", bucket="b"), 1e9)

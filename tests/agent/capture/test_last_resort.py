@@ -12,7 +12,7 @@ from agent.capture.network import Network, Stored
 from agent.capture.test_offline import capture, files_in, ids_on
 from emflow_agent.capture import buffer as storing
 from emflow_agent.capture.buffer import Capturing
-from emflow_agent.capture.cloud import Bucket
+from emflow_agent.capture.s3 import Bucket
 from emflow_agent.capture.spool import Spool
 from emflow_proto import messages as m
 from support import until

@@ -14,10 +14,10 @@ import pytest
 from agent.capture.conftest import PICTURE, request
 from agent.capture.network import Network, Stored
 from emflow_agent.capture import spool
-from emflow_agent.capture.backoff import Bout
 from emflow_agent.capture.buffer import Capturing
-from emflow_agent.capture.cloud import Bucket, NotReady
 from emflow_agent.capture.jsonl import Batch, Capture, Captured
+from emflow_agent.capture.retries import Bout
+from emflow_agent.capture.s3 import Bucket, NotReady
 from emflow_proto import messages as m
 from emflow_proto.service import AgentStub
 from support import until
@@ -51,7 +51,7 @@ def put_all(capturing: Capturing, captures: list[Capture]) -> None:
 
 
 def taken(capturing: Capturing, one: Capture) -> bool:
-    from emflow_agent.problems import BufferFull
+    from emflow_agent.errors import BufferFull
 
     try:
         capturing.put(one)

@@ -15,7 +15,7 @@ import emflow_schema
 from emflow_agent.capture.jsonl import seal
 from emflow_agent.capture.requests import MOST_PARTS, read_capture
 from emflow_agent.capture.settings import CaptureSettings
-from emflow_agent.problems import BadRequest, Refused
+from emflow_agent.errors import BadRequest, Refused
 from emflow_agent.tensors.spec import TensorSpec
 from emflow_proto import messages as m
 from support import zip_strict

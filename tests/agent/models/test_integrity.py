@@ -16,12 +16,12 @@ import pytest
 from emflow_agent import signing
 from emflow_agent.calls.server import serving
 from emflow_agent.calls.service import AgentService
+from emflow_agent.errors import CannotLoad, NotEnoughMemory
 from emflow_agent.models.folder import Folder
 from emflow_agent.models.integrity import Trust, read_trust
 from emflow_agent.models.loading import Opened, open_folder
 from emflow_agent.models.memory import Room
 from emflow_agent.models.store import ModelStore
-from emflow_agent.problems import CannotLoad, NotEnoughMemory
 from emflow_agent.runtimes import Options
 from emflow_proto import messages as m
 from emflow_proto.service import AgentStub

@@ -11,9 +11,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from emflow_agent.errors import CannotLoad
 from emflow_agent.models.folder import plain_parts
 from emflow_agent.models.integrity import read_job_manifest, read_manifest
-from emflow_agent.problems import CannotLoad
 
 
 @given(st.binary(max_size=300))

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from emflow_agent.errors import NotEnoughMemory
 from emflow_agent.models import memory
 from emflow_agent.models.memory import Room, available
 from emflow_agent.models.store import ModelStore
-from emflow_agent.problems import NotEnoughMemory
 
 MB = 10**6
 

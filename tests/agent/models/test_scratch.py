@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from emflow_agent.scratch import scratch_folder, tidy_up
+from emflow_agent.temporary_folders import scratch_folder, tidy_up
 
 
 @pytest.fixture(autouse=True)
@@ -15,7 +15,10 @@ def _temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_folder_of_an_agent_that_was_killed_is_removed_by_the_next(tmp_path: Path) -> None:
-    code = "from emflow_agent.scratch import scratch_folder; import os; f = scratch_folder(); os.kill(os.getpid(), 9)"
+    code = (
+        "import os; from emflow_agent.temporary_folders import scratch_folder; f = scratch_folder();"
+        " os.kill(os.getpid(), 9)"
+    )
     subprocess.run([sys.executable, "-c", code], env={**os.environ, "TMPDIR": str(tmp_path)}, check=False)
     (left,) = tmp_path.iterdir()
     assert left.stat().st_mode & 0o777 == 0o700

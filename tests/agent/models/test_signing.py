@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from emflow_agent import signing
+from emflow_agent.errors import BadOption
 from emflow_agent.models.integrity import read_trust
-from emflow_agent.problems import BadOption
 
 
 def run(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:

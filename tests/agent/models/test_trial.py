@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from emflow_agent.errors import CannotLoad, NotEnoughMemory
 from emflow_agent.models.store import ModelStore
-from emflow_agent.problems import CannotLoad, NotEnoughMemory
 
 
 @pytest.fixture

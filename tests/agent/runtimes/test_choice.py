@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from emflow_agent.problems import BadOption, CannotLoad
+from emflow_agent.errors import BadOption, CannotLoad
 from emflow_agent.runtimes import RUNTIMES, checked, choose, litert, neo, onnx
 from emflow_agent.runtimes.options import Options, Provider, read_environment, read_pairs, read_providers
 

@@ -12,8 +12,8 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
+from emflow_agent.errors import CannotLoad, CannotRun
 from emflow_agent.models.loading import Opened
-from emflow_agent.problems import CannotLoad, CannotRun
 from emflow_agent.runtimes import litert
 
 Open = Callable[..., Opened]

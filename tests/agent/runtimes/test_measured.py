@@ -11,9 +11,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from emflow_agent.errors import NotEnoughMemory
 from emflow_agent.models.loading import Opened, open_folder
 from emflow_agent.models.probe import Crashed, try_out
-from emflow_agent.problems import NotEnoughMemory
 from emflow_agent.runtimes import Options, litert
 
 Open = Callable[..., Opened]

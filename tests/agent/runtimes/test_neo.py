@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from emflow_agent.errors import CannotLoad, CannotRun
 from emflow_agent.models.loading import Opened
-from emflow_agent.problems import CannotLoad, CannotRun
 from emflow_proto import messages as m
 from emflow_proto.service import AgentStub
 

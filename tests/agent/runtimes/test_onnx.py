@@ -13,8 +13,8 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxruntime import InferenceSession
 
 from agent.runtimes.conversion import scenes_as_onnx
+from emflow_agent.errors import CannotLoad, CannotRun
 from emflow_agent.models.loading import Opened
-from emflow_agent.problems import CannotLoad, CannotRun
 from emflow_agent.runtimes.options import Provider
 from emflow_proto import messages as m
 from emflow_proto.service import AgentStub

@@ -1,4 +1,4 @@
-from emflow_edge.camera.cadence import Cadence
+from emflow_edge.cadence import Cadence
 
 
 def taken(cadence: Cadence, moments: list[float]) -> list[float]:

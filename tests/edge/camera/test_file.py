@@ -83,7 +83,7 @@ def test_a_stream_is_read_by_the_kind_that_it_names(stream: Stream, kind: str) -
 
 
 def test_without_pyav_rtsp_goes_through_opencv(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("emflow_edge.camera.decoding.AVAILABLE", False)
+    monkeypatch.setattr("emflow_edge.camera.pyav_decoder.AVAILABLE", False)
     assert registry.kind(Stream("x", "rtsp://camera/1")) == "ffmpeg"
     assert registry.kind(Stream("x", "rtsp://camera/1"), plain=True) == "ffmpeg"
     with pytest.raises(Refused, match="PyAV is not installed"):

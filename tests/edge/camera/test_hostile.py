@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from edge.camera.pieces import SDP, Scripted, answered, tidy
-from emflow_edge.camera import opencv, registry
-from emflow_edge.camera.capture import Arrival
+from emflow_edge.camera import opencv_camera, registry
+from emflow_edge.camera.open_camera import Arrival
 from emflow_edge.camera.reader import Camera
 from emflow_edge.metrics.counters import Counters
 from emflow_edge.rtsp.auth import challenge
@@ -158,13 +158,13 @@ def test_a_jpeg_that_says_to_be_enormous_is_left_out_and_told(scripted: Start, s
 
 def test_those_who_want_the_same_of_opencv_do_not_wait_for_each_other() -> None:
     both, different = threading.Event(), threading.Event()
-    before = os.environ.get(opencv.OPTIONS)
+    before = os.environ.get(opencv_camera.OPTIONS)
 
     def other(value: str, seen: threading.Event) -> None:
-        with opencv.environment(opencv.OPTIONS, value):
+        with opencv_camera.environment(opencv_camera.OPTIONS, value):
             seen.set()
 
-    with opencv.environment(opencv.OPTIONS, "one"):
+    with opencv_camera.environment(opencv_camera.OPTIONS, "one"):
         threads = [
             threading.Thread(target=other, args=("one", both)),
             threading.Thread(target=other, args=("two", different)),
@@ -172,12 +172,12 @@ def test_those_who_want_the_same_of_opencv_do_not_wait_for_each_other() -> None:
         for thread in threads:
             thread.start()
         assert both.wait(5)
-        assert os.environ[opencv.OPTIONS] == "one"
+        assert os.environ[opencv_camera.OPTIONS] == "one"
         assert not different.wait(0.1)
     for thread in threads:
         thread.join(5)
     assert different.is_set()
-    assert os.environ.get(opencv.OPTIONS) == before
+    assert os.environ.get(opencv_camera.OPTIONS) == before
 
 
 def test_a_camera_all_of_whose_pictures_have_holes_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

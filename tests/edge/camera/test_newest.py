@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from emflow_edge.camera.latest_slot import Closed, Newest
+from emflow_edge.latest_slot import Closed, Newest
 from support import until
 
 

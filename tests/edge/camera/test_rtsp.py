@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from edge.camera.pieces import SDP, Scripted, answered, tidy
+from emflow_edge.rtsp.buffered_socket import trust
 from emflow_edge.rtsp.client import Session
 from emflow_edge.rtsp.errors import Lost, OtherCodec, Refused
-from emflow_edge.rtsp.socket import trust
 from emflow_schema.stream_url import split
 from support import until
 

@@ -6,9 +6,9 @@ import math
 
 import pytest
 
-from emflow_edge.camera.cadence import Cadence
-from emflow_edge.camera.capture import Arrival
+from emflow_edge.cadence import Cadence
 from emflow_edge.camera.frame_selection import Fate, Selection
+from emflow_edge.camera.open_camera import Arrival
 from support import pairwise
 
 RATE = 10

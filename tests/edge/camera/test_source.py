@@ -13,8 +13,8 @@ import pytest
 
 from edge.camera.pieces import Scripted, answered, tidy
 from edge.camera.watched import Watched
+from emflow_edge.rtsp.buffered_socket import connect
 from emflow_edge.rtsp.errors import Lost
-from emflow_edge.rtsp.socket import connect
 from emflow_schema.edge_config import Secret
 from emflow_schema.errors import EdgeProblem
 from emflow_schema.units import DeviceDuration

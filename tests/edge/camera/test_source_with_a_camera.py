@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from edge.camera.watched import Watched
-from emflow_edge.camera.decoding import Decoder
-from emflow_edge.camera.latest_slot import Closed
+from emflow_edge.camera.pyav_decoder import Decoder
+from emflow_edge.latest_slot import Closed
 from emflow_emulator.camera import scenes
 from emflow_schema.units import DeviceDuration, Interval
 from support import pairwise, until

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from emflow_edge.metrics.counters import Counters
+from emflow_edge.outcome import Box, Choice, Detection, Outcome
 from emflow_edge.results.message import Result
 from emflow_edge.results.publisher import Publisher
 from emflow_edge.results.sinks import Message
-from emflow_edge.vision.outcome import Box, Choice, Detection, Outcome
 
 Make = Callable[..., Publisher]
 

@@ -4,8 +4,8 @@ from importlib import resources
 
 import jsonschema
 
+from emflow_edge.outcome import Box, Choice, Detection, Outcome
 from emflow_edge.results.message import Result
-from emflow_edge.vision.outcome import Box, Choice, Detection, Outcome
 
 RESULT = Result(
     stream="front",

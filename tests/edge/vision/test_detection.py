@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from emflow_edge.inference.model import Model, TensorSpec
+from emflow_edge.model_spec import Model, TensorSpec
+from emflow_edge.outcome import Outcome
 from emflow_edge.vision.detection import Detections
-from emflow_edge.vision.outcome import Outcome
 from emflow_edge.vision.preprocess import place
 from emflow_schema.edge_config import Boxes, ModelIO
 from emflow_schema.errors import EdgeProblem

@@ -1,7 +1,7 @@
 import numpy as np
 
 from emflow_edge.observability.overlay import draw
-from emflow_edge.vision.outcome import Box, Choice, Detection, Outcome
+from emflow_edge.outcome import Box, Choice, Detection, Outcome
 
 FRAME = np.full((480, 640, 3), 90, np.uint8)
 

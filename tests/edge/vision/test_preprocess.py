@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from emflow_edge.inference.model import TensorSpec
+from emflow_edge.model_spec import TensorSpec
 from emflow_edge.vision.preprocess import Preprocess
 from emflow_schema.edge_config import ModelIO
 from emflow_schema.errors import EdgeProblem

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
 import numpy as np
 
-from emflow_edge.camera.capture import Arrival, Picture
 from emflow_edge.camera.frame import LARGEST_PICTURE
+from emflow_edge.camera.open_camera import Arrival, Picture
 from emflow_edge.rtsp.errors import Lost
 from emflow_schema.edge_config import Stream
 

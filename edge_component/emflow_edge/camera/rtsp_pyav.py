@@ -6,13 +6,13 @@ import threading
 import time
 from collections import deque
 
-from emflow_edge.camera import decoding
-from emflow_edge.camera.capture import Arrival, Picture
-from emflow_edge.camera.decoding import Decoder, Undecodable
+from emflow_edge.camera import pyav_decoder
+from emflow_edge.camera.open_camera import Arrival, Picture
+from emflow_edge.camera.pyav_decoder import Decoder, Undecodable
+from emflow_edge.rtsp.buffered_socket import trust
 from emflow_edge.rtsp.client import Session
 from emflow_edge.rtsp.depacketizer import AccessUnits, Unit
 from emflow_edge.rtsp.errors import Lost, Refused
-from emflow_edge.rtsp.socket import trust
 from emflow_schema.edge_config import Stream
 
 # Frames that a decoder holds back at most (H.264 and H.265 allow 16).
@@ -23,7 +23,7 @@ class LiveCapture:
     """Raises what `Session` raises."""
 
     def __init__(self, stream: Stream, credentials: tuple[str, str], stop: threading.Event) -> None:
-        if not decoding.AVAILABLE:
+        if not pyav_decoder.AVAILABLE:
             raise Refused("cannot be decoded: PyAV is not installed (pip install av), which backend ffmpeg needs")
         place = stream.place
         context = trust(stream.ca or "") if place.scheme == "rtsps" else None

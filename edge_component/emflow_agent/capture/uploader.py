@@ -6,8 +6,8 @@ import logging
 import threading
 from collections.abc import Callable
 
-from emflow_agent.capture.backoff import Bout, Pauses, unforeseen
-from emflow_agent.capture.cloud import Bucket, NotReady, NotTaken, Unreachable
+from emflow_agent.capture.retries import Bout, Pauses, unforeseen
+from emflow_agent.capture.s3 import Bucket, NotReady, NotTaken, Unreachable
 from emflow_agent.capture.spool import Spool
 
 log = logging.getLogger(__name__)
