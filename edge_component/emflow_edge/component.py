@@ -22,7 +22,7 @@ from emflow_edge.metrics.latencies import Timings
 from emflow_edge.model_adapter import Fitting
 from emflow_edge.model_loader import Loading
 from emflow_edge.observability.exposition import Metrics
-from emflow_edge.observability.http import jpeg
+from emflow_edge.observability.overlay import jpeg
 from emflow_edge.observability.reporter import Watcher
 from emflow_edge.observability.status import CameraHealth, Status
 from emflow_edge.pipeline import Pipeline, Work
@@ -288,7 +288,7 @@ class Component:
     def _picture(self, name: str) -> bytes | None:
         pipeline = self._pipelines.get(name)
         seen = pipeline.seen if pipeline else None
-        return jpeg(seen.frame.image, seen.result) if seen else None
+        return jpeg(seen.frame.image, seen.result.outcome) if seen else None
 
 
 def _same_camera(one: Stream, other: Stream) -> bool:

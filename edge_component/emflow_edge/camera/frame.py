@@ -16,10 +16,6 @@ if TYPE_CHECKING:
     Image = npt.NDArray[np.uint8]
 
 
-LARGEST_PICTURE = 1 << 26
-"""Pixels; twice those of 8K. What says that it has more is no camera's, and memory for it would be missed elsewhere."""
-
-
 class Frame:
     """One picture.
 

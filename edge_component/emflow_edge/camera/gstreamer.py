@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 
-from emflow_edge.camera.opencv_camera import OpencvCapture, cv2, parameters
+from emflow_edge.camera.opencv_camera import OpencvCapture, parameters
 from emflow_edge.camera.rtsp_opencv import with_credentials
+from emflow_edge.opencv import cv2
 from emflow_edge.rtsp.buffered_socket import connect
 from emflow_edge.rtsp.errors import Refused
 from emflow_schema.edge_config import Stream

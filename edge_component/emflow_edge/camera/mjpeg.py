@@ -15,7 +15,8 @@ from urllib.parse import urljoin
 import numpy as np
 
 from emflow_edge.camera.open_camera import Arrival, Picture
-from emflow_edge.camera.opencv_camera import Pixels, cv2
+from emflow_edge.camera.opencv_camera import Pixels
+from emflow_edge.opencv import cv2
 from emflow_edge.rtsp.auth import Answers, challenge
 from emflow_edge.rtsp.buffered_socket import Wire, trust
 from emflow_edge.rtsp.errors import Lost, Refused

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
 import numpy as np
 
-from emflow_edge.camera.frame import LARGEST_PICTURE
 from emflow_edge.camera.open_camera import Arrival, Picture
+from emflow_edge.opencv import cv2
 from emflow_edge.rtsp.errors import Lost
 from emflow_schema.edge_config import Stream
 
@@ -26,19 +26,6 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
-# Read when OpenCV is loaded, so before the import. Its own and FFmpeg's messages are off: they come many times a second
-# from a broken stream, and may show a URL with its password. A person who sets these variables gets what they ask for.
-os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-# Without it, one camera that hangs while it is opened holds up the opening of all others.
-os.environ.setdefault("OPENCV_FFMPEG_IS_THREAD_SAFE", "1")
-# A JPEG of a few bytes may say that it is of a gigapixel, for which memory would be taken.
-os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(LARGEST_PICTURE))
-
-import cv2  # noqa: E402
-
-__all__ = ["OPTIONS", "OpencvCapture", "Pixels", "cv2", "environment", "parameters"]
-
 _environment = threading.Condition()
 # Guarded by it: what the variables are, for how many, and what they were before.
 _wanted: dict[str, tuple[str, int]] = {}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from emflow_edge.camera.frame import LARGEST_PICTURE
+from emflow_edge.opencv import LARGEST_PICTURE
 
 if TYPE_CHECKING:
     from emflow_edge.camera.frame import Image

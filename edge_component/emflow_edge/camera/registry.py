@@ -19,8 +19,8 @@ Raises:
 
 # Each in `emflow_edge.camera`, imported when it is needed: a board need not have what the others are made of.
 _OPENERS = {
-    "live": "rtsp_pyav:LiveCapture",
-    "ffmpeg": "rtsp_opencv:open_rtsp",
+    "rtsp-pyav": "rtsp_pyav:LiveCapture",
+    "rtsp-opencv": "rtsp_opencv:open_rtsp",
     "gstreamer": "gstreamer:open_pipeline",
     "v4l2": "v4l2:open_device",
     "file": "file:open_file",
@@ -33,7 +33,7 @@ def kind(stream: Stream, *, plain: bool = False) -> str:
     if stream.pipeline or stream.backend == "gstreamer":
         return "gstreamer"
     if stream.scheme in RTSP:
-        return "ffmpeg" if plain or stream.backend == "opencv" or not _has_pyav(stream) else "live"
+        return "rtsp-opencv" if plain or stream.backend == "opencv" or not _has_pyav(stream) else "rtsp-pyav"
     return {"http": "mjpeg", "https": "mjpeg"}.get(stream.scheme, stream.scheme)
 
 

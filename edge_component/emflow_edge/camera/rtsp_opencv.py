@@ -12,7 +12,8 @@ from __future__ import annotations
 import threading
 from urllib.parse import quote
 
-from emflow_edge.camera.opencv_camera import OPTIONS, OpencvCapture, cv2, environment, parameters
+from emflow_edge.camera.opencv_camera import OPTIONS, OpencvCapture, environment, parameters
+from emflow_edge.opencv import cv2
 from emflow_edge.rtsp.buffered_socket import connect
 from emflow_schema.edge_config import Stream
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-from emflow_edge.camera.opencv_camera import OpencvCapture, cv2, parameters
+from emflow_edge.camera.opencv_camera import OpencvCapture, parameters
+from emflow_edge.opencv import cv2
 from emflow_edge.rtsp.errors import Lost
 from emflow_schema.edge_config import Stream
 

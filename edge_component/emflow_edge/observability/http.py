@@ -6,20 +6,15 @@ import http.server
 import json
 import logging
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import Any, Callable, Optional
 from urllib.parse import unquote, urlsplit
 
-from emflow_edge.camera.opencv_camera import cv2
 from emflow_edge.observability.exposition import PROMETHEUS, Metrics
-from emflow_edge.observability.overlay import draw
-from emflow_edge.observability.reporter import Picture
-from emflow_edge.results.message import Result
-
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
 
 log = logging.getLogger(__name__)
+
+Picture = Callable[[str], Optional[bytes]]
+"""The newest picture of a stream as JPEG, drawn only when it is asked for; None when there is none."""
 
 HOST = "127.0.0.1"
 # Whoever opens a connection and then says nothing holds a thread no longer than this.
@@ -129,15 +124,3 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         """Requests are not for the log."""
-
-
-# A frame and its result as a picture for people.
-
-
-_QUALITY = 85
-
-
-def jpeg(image: npt.NDArray[np.uint8], result: Result) -> bytes | None:
-    """A frame, uint8, height x width x 3, BGR, as JPEG with its result drawn on a copy; None when OpenCV cannot."""
-    ok, data = cv2.imencode(".jpg", draw(image, result.outcome), [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
-    return bytes(data) if ok else None

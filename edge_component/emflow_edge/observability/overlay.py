@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from emflow_edge.camera.opencv_camera import cv2
+from emflow_edge.opencv import cv2
 from emflow_edge.outcome import Outcome
 
 if TYPE_CHECKING:
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     Picture = npt.NDArray[np.uint8]
 
+_JPEG_QUALITY = 85
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _TEXT, _SHADE = (255, 255, 255), (0, 0, 0)
 # Blue, green, red; far apart from each other on any picture.
@@ -64,3 +65,13 @@ def _write(image: Picture, text: str, corner: tuple[int, int], scale: float, col
     cv2.putText(
         image, text, (left + 2, top + high + 2), _FONT, scale, _TEXT if sum(color) < 380 else _SHADE, 1, cv2.LINE_AA
     )
+
+
+def jpeg(image: Picture, outcome: Outcome) -> bytes | None:
+    """The frame as JPEG, with its outcome drawn on a copy; None when OpenCV cannot encode it.
+
+    Args:
+        image: uint8, height x width x 3, BGR.
+    """
+    ok, data = cv2.imencode(".jpg", draw(image, outcome), [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+    return bytes(data) if ok else None

@@ -6,19 +6,17 @@ import json
 import logging
 import threading
 import time
-from typing import TYPE_CHECKING, Callable, Optional
+from typing import TYPE_CHECKING, Callable
 
 from emflow_edge.observability.exposition import Metrics
 from emflow_edge.observability.status import Status
 from emflow_schema import edge_config
 
 if TYPE_CHECKING:
-    from emflow_edge.observability.http import Page
+    from emflow_edge.observability.http import Page, Picture
 
 log = logging.getLogger(__name__)
 
-Picture = Callable[[str], Optional[bytes]]
-"""The newest picture of a stream as JPEG, drawn only when it is asked for; None when there is none."""
 Announce = Callable[[str, str, bool], object]
 """Takes topic, payload and whether it is to be retained; never blocks."""
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from emflow_edge.model_spec import Model
-from emflow_edge.outcome import Choice, Labels, Outcome, read_labels
+from emflow_edge.outcome import Choice, Outcome
+from emflow_edge.vision.labels import Labels, read_labels
 from emflow_edge.vision.preprocess import Placement
 from emflow_edge.vision.values import Values, sigmoid, softmax, within_one
 from emflow_schema.edge_config import ModelIO

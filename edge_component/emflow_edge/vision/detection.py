@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from emflow_edge.camera.opencv_camera import cv2
+from emflow_edge.opencv import cv2
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -26,7 +26,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emflow_edge.model_spec import Model, OtherModel
-from emflow_edge.outcome import Choice, Detection, Labels, Outcome, read_lines
+from emflow_edge.outcome import Choice, Detection, Outcome
+from emflow_edge.vision.labels import Labels, read_lines
 from emflow_edge.vision.preprocess import Placement
 from emflow_edge.vision.values import Values, sigmoid, softmax, within_one
 from emflow_schema.edge_config import ModelIO

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from emflow_edge.camera.opencv_camera import cv2
 from emflow_edge.model_spec import TensorSpec
+from emflow_edge.opencv import cv2
 from emflow_edge.outcome import Box
 from emflow_schema.edge_config import ModelIO
 from emflow_schema.errors import EdgeProblem

@@ -68,9 +68,9 @@ def test_what_is_no_video_and_no_camera_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("stream", "kind"),
     [
-        (Stream("x", "rtsp://camera/1"), "live"),
-        (Stream("x", "rtspt://camera/1", backend="ffmpeg"), "live"),
-        (Stream("x", "rtsps://camera/1", backend="opencv"), "ffmpeg"),
+        (Stream("x", "rtsp://camera/1"), "rtsp-pyav"),
+        (Stream("x", "rtspt://camera/1", backend="ffmpeg"), "rtsp-pyav"),
+        (Stream("x", "rtsps://camera/1", backend="opencv"), "rtsp-opencv"),
         (Stream("x", "rtsp://camera/1", backend="gstreamer"), "gstreamer"),
         (Stream("x", "rtsp://camera/1", pipeline="imx8mp"), "gstreamer"),
         (Stream("x", "gstreamer:", pipeline="videotestsrc ! appsink"), "gstreamer"),
@@ -84,8 +84,8 @@ def test_a_stream_is_read_by_the_kind_that_it_names(stream: Stream, kind: str) -
 
 def test_without_pyav_rtsp_goes_through_opencv(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("emflow_edge.camera.pyav_decoder.AVAILABLE", False)
-    assert registry.kind(Stream("x", "rtsp://camera/1")) == "ffmpeg"
-    assert registry.kind(Stream("x", "rtsp://camera/1"), plain=True) == "ffmpeg"
+    assert registry.kind(Stream("x", "rtsp://camera/1")) == "rtsp-opencv"
+    assert registry.kind(Stream("x", "rtsp://camera/1"), plain=True) == "rtsp-opencv"
     with pytest.raises(Refused, match="PyAV is not installed"):
         registry.open_capture(Stream("x", "rtsp://camera/1", backend="ffmpeg"), NOBODY, threading.Event())
 

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from emflow_edge.model_spec import Model, OtherModel, TensorSpec, picture_model
-from emflow_edge.outcome import Choice, NoNumbers, read_labels
+from emflow_edge.outcome import Choice, NoNumbers
 from emflow_edge.vision.classification import Classification
+from emflow_edge.vision.labels import read_labels
 from emflow_schema.edge_config import ModelIO
 from emflow_schema.errors import ConfigProblem, EdgeProblem
 from emflow_schema.tflite import ModelFacts, TensorFacts
