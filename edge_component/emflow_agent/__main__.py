@@ -31,13 +31,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from emflow_agent import metrics
         from emflow_agent.calls.server import serving
         from emflow_agent.calls.service import AgentService
-        from emflow_agent.capture.buffer import Capturing
+        from emflow_agent.capture.buffer import CaptureBuffer
         from emflow_agent.errors import CannotStart
         from emflow_agent.models.store import ModelStore
         from emflow_agent.settings.reading import BadSetting
         from emflow_agent.settings.sources import settings
         from emflow_agent.systemd import notify
-        from emflow_agent.temporary_folders import tidy_up
+        from emflow_agent.temporary_folders import remove_orphaned_folders
     except ImportError as error:
         needs = f"install what the agent needs (extra agent): {how_to_install('emflow-device', 'agent')}"
         return _fail(f"{error}; {needs}", 1)
@@ -51,9 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         log.warning("%s", note)
     if told.region:
         os.environ.setdefault("AWS_DEFAULT_REGION", told.region)  # boto3's, for what uploads captured data
-    capturing = Capturing(told.capture)
+    capturing = CaptureBuffer(told.capture)
     store = ModelStore(
-        trial=told.trial,
+        probe=told.probe,
         options=told.runtime,
         trust=told.trust,
         memory_limit=told.memory_limit,
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tunes_process=True,
     )
     service = AgentService(store, capturing)
-    tidy_up()
+    remove_orphaned_folders()
     try:
         with serving(
             service,
@@ -76,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             capturing.open()
             capturing.start()
             notify("READY=1")
-            with metrics.told(store, capturing, told.memory_limit, told.metrics_period):
+            with metrics.log_periodically(store, capturing, told.memory_limit, told.metrics_period):
                 signal.sigwait(ENDINGS)
             notify("STOPPING=1")
     except CannotStart as problem:

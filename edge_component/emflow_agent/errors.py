@@ -15,7 +15,7 @@ class Refused(Exception):
     """A call that is answered with a status other than OK; its text is the status' message."""
 
 
-class NoSuchModel(Refused):
+class ModelNotFound(Refused):
     """No model of this name is loaded, or nothing is where it was said to be."""
 
 
@@ -35,7 +35,7 @@ class NotEnoughMemory(Refused):
     """The model does not fit into what is left."""
 
 
-class CannotRun(Refused):
+class InferenceFailed(Refused):
     """The runtime failed on a model and tensors that were all right."""
 
 
@@ -43,7 +43,7 @@ class TooManyCalls(Refused):
     """As many calls as may wait for a model do so already."""
 
 
-class Abandoned(Refused):
+class CallerGone(Refused):
     """Nobody waits for the answer any more."""
 
 
@@ -55,11 +55,11 @@ class BufferFull(Refused):
     """Too many captures wait to be stored."""
 
 
-class InTheFuture(Refused):
+class TimestampInFuture(Refused):
     """The time of an inference is still to come."""
 
 
-class NoPlace(Refused):
+class CaptureUnavailable(Refused):
     """There is no place for captured data, or no way there for now."""
 
 

@@ -7,34 +7,34 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from emflow_agent.capture.buffer import Capturing
-from emflow_agent.models.memory import available, taken
+from emflow_agent.capture.buffer import CaptureBuffer
+from emflow_agent.models.memory import available_bytes, resident_bytes
 from emflow_agent.models.store import ModelStore
 
 log = logging.getLogger(__name__)
 
 
-def lines(store: ModelStore, capturing: Capturing, memory_limit: int) -> Iterator[str]:
+def metrics_lines(store: ModelStore, capturing: CaptureBuffer, memory_limit: int) -> Iterator[str]:
     """A line for each model, about its calls since the last time, one for captured data (since the start), where any is
     stored, and one for memory."""
     models = store.all()
     for model in models:
-        yield f"model {model.name}: {model.tally.take()}, {model.turns.waiting} waiting; {model.placement}"
-    if capturing.wanted:
-        yield f"captured data: {capturing.told()}"
-    have, left = taken() / 1e6, available(memory_limit) / 1e6
+        yield f"model {model.name}: {model.call_stats.take_summary()}, {model.queue.waiting} waiting; {model.placement}"
+    if capturing.is_configured:
+        yield f"captured data: {capturing.counts_text()}"
+    have, left = resident_bytes() / 1e6, available_bytes(memory_limit) / 1e6
     yield f"memory: {have:.0f} MB taken, {left:.0f} MB left, {len(models)} models loaded"
 
 
 @contextmanager
-def told(store: ModelStore, capturing: Capturing, memory_limit: int, period: float) -> Iterator[None]:
+def log_periodically(store: ModelStore, capturing: CaptureBuffer, memory_limit: int, period: float) -> Iterator[None]:
     """Log the lines every `period` seconds inside the `with`; never for 0."""
     ended = threading.Event()
 
     def run() -> None:
         while not ended.wait(period):
             try:
-                for line in lines(store, capturing, memory_limit):
+                for line in metrics_lines(store, capturing, memory_limit):
                     log.info("metrics: %s", line)
             except Exception as error:  # noqa: PERF203 the thread has to outlive it
                 log.warning("metrics: cannot be had for now: %s", type(error).__name__)

@@ -19,15 +19,15 @@ from pathlib import Path
 from typing import Any
 
 from emflow_agent.errors import BadOption, Refused
-from emflow_agent.models.folder import opened_folder
+from emflow_agent.models.folder import open_model_folder
 from emflow_agent.models.integrity import (
     MANIFEST,
-    MOST_FILES,
+    MAX_FILES,
     SCHEMA_VERSION,
     SIGNATURE,
     install_signing,
-    read_trust,
-    unseal,
+    read_trusted_keys,
+    verify_package,
 )
 
 
@@ -110,8 +110,8 @@ def sign(folder: Path, key: Path, name: str, version: str, target: str = "") -> 
             "sha256": hashlib.sha256(content).hexdigest(),
             "size": len(content),
         }
-    if not 0 < len(files) <= MOST_FILES:
-        raise CannotSign(f"{folder} holds {len(files)} files; a package has 1 to {MOST_FILES}")
+    if not 0 < len(files) <= MAX_FILES:
+        raise CannotSign(f"{folder} holds {len(files)} files; a package has 1 to {MAX_FILES}")
     manifest: dict[str, Any] = {"schemaVersion": SCHEMA_VERSION, "model": {"name": name, "version": version}}
     if target:
         manifest["target"] = target
@@ -128,9 +128,9 @@ def verify(url: Path, keys: Sequence[Path]) -> str:
     Raises:
         Refused: it is not what was signed.
     """
-    trust = read_trust("--trust", keys, required=True)
-    with opened_folder(str(url)) as folder:
-        sealed = unseal(folder, trust)
+    trust = read_trusted_keys("--trust", keys, required=True)
+    with open_model_folder(str(url)) as folder:
+        sealed = verify_package(folder, trust)
         names = sealed.names(folder)
         for name in names:
             sealed.read(folder, name, sealed.size(folder, name))

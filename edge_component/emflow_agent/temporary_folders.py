@@ -17,26 +17,26 @@ _PREFIX = "emflow-agent-"
 _OWNED = re.compile(rf"{_PREFIX}(\d+)-(\d+)-")
 
 
-def scratch_folder() -> tempfile.TemporaryDirectory[str]:
+def temporary_folder() -> tempfile.TemporaryDirectory[str]:
     """A folder that only this user can look into, gone when it is left.
 
     Raises:
         OSError: there is no place for one.
     """
     pid = os.getpid()
-    return tempfile.TemporaryDirectory(prefix=f"{_PREFIX}{pid}-{_began(pid)}-")
+    return tempfile.TemporaryDirectory(prefix=f"{_PREFIX}{pid}-{_process_start_time(pid)}-")
 
 
-def tidy_up() -> None:
+def remove_orphaned_folders() -> None:
     """Remove the folders of processes that are gone, as far as they are ours to remove."""
     with contextlib.suppress(OSError):
         for folder in Path(tempfile.gettempdir()).iterdir():
             owner = _OWNED.match(folder.name)
-            if owner and _began(int(owner[1])) != int(owner[2]) and folder.lstat().st_uid == os.getuid():
+            if owner and _process_start_time(int(owner[1])) != int(owner[2]) and folder.lstat().st_uid == os.getuid():
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def _began(pid: int) -> int:
+def _process_start_time(pid: int) -> int:
     """When a process began, in clock ticks after the machine did (proc(5), stat, field 22); 0 when there is none."""
     try:
         # The name, in brackets before it, may hold anything.

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from emflow_agent.capture.jsonl import Capture, Captured, seal
+from emflow_agent.capture.jsonl import Capture, CapturedItem, make_batch
 from emflow_agent.capture.settings import CaptureSettings
 from emflow_agent.capture.spool import Spool
 
@@ -21,9 +21,9 @@ IDS = [str(uuid.UUID(int=number)) for number in range(4)]
 
 
 def capture(number: int, model: str = "scenes") -> Capture:
-    picture = Captured("input", "Tensor[UINT8; 1, 32, 48, 3]", PICTURE.tobytes())
-    scores = Captured("scores", "Tensor[FLOAT32; 1, 3]", SCORES.tobytes())
-    words = Captured("labels", "text/csv", b"cat,dog", "CSV")
+    picture = CapturedItem("input", "Tensor[UINT8; 1, 32, 48, 3]", PICTURE.tobytes())
+    scores = CapturedItem("scores", "Tensor[FLOAT32; 1, 3]", SCORES.tobytes())
+    words = CapturedItem("labels", "text/csv", b"cat,dog", "CSV")
     return Capture(IDS[number], model, 1_600_000_000.0 + number, (picture,), (scores,), (), (words,))
 
 
@@ -33,9 +33,9 @@ def folder(tmp_path: Path) -> Path:
     disk = tmp_path / "disk"
     settings = CaptureSettings(fleet="orchard", device="board", to_cloud=False, folder=disk)
     spool = Spool(disk, "sme-capture/orchard", 1 << 30)
-    spool.write(seal([capture(0), capture(1)], settings, 1_600_000_000))
-    spool.write(seal([capture(2, "cats")], settings, 1_600_003_600))
-    spool.write(seal([capture(3)], settings, 1_600_007_200))
+    spool.write(make_batch([capture(0), capture(1)], settings, 1_600_000_000))
+    spool.write(make_batch([capture(2, "cats")], settings, 1_600_003_600))
+    spool.write(make_batch([capture(3)], settings, 1_600_007_200))
     return disk
 
 

@@ -212,7 +212,7 @@ def test_the_agents_own_settings_arrive_by_the_names_that_it_has(with_edge, tmp_
     names = [(provider.name, dict(provider.options)) for provider in options.providers]
     assert names == [("VSINPUExecutionProvider", {"a": "1", "b": "2"}), ("XnnpackExecutionProvider", {})]
     assert (options.accelerator_required, options.graph_cache) == (True, "/var/cache/graphs")
-    assert (found.memory_limit, found.queue_size, found.trial) == (3 << 29, 7, False)
+    assert (found.memory_limit, found.queue_size, found.probe) == (3 << 29, 7, False)
     assert (found.socket_mode, found.socket_group, found.capture.disk_budget) == (0o600, "video", 2 << 30)
     assert found.metrics_period == 0
     assert [note for note in found.notes if "is not a setting" in note] == []
@@ -224,7 +224,7 @@ def test_an_agent_without_special_settings_gets_the_workshops_twelve(demo: Workf
     bare = of_agent.read([])
     assert (plain.runtime, plain.socket_mode, plain.socket_group) == (bare.runtime, bare.socket_mode, bare.socket_group)
     assert (plain.capture.disk_budget, plain.metrics_period) == (bare.capture.disk_budget, bare.metrics_period)
-    assert (plain.memory_limit, plain.queue_size, plain.trial) == (bare.memory_limit, bare.queue_size, bare.trial)
+    assert (plain.memory_limit, plain.queue_size, plain.probe) == (bare.memory_limit, bare.queue_size, bare.probe)
 
 
 def test_every_key_of_the_workflows_open_agent_is_a_setting_of_the_agent(demo: Workflow) -> None:

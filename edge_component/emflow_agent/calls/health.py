@@ -13,10 +13,10 @@ import grpc
 from emflow_proto import health
 
 # Each takes one of the server's workers for as long as it looks.
-MOST_WATCHERS = 64
+MAX_WATCHERS = 64
 
 
-class Health:
+class HealthServicer:
     """The servicer. All services begin as SERVING.
 
     Args:
@@ -27,9 +27,9 @@ class Health:
         self._services = frozenset(("", *services))
         self._status = health.SERVING
         self._changed = threading.Condition()
-        self._watchers = threading.BoundedSemaphore(MOST_WATCHERS)
+        self._watchers = threading.BoundedSemaphore(MAX_WATCHERS)
 
-    def end(self) -> None:
+    def stop_serving(self) -> None:
         """From now on NOT_SERVING, and who watches is told so for the last time."""
         with self._changed:
             self._status = health.NOT_SERVING
@@ -42,14 +42,14 @@ class Health:
 
     def Watch(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
         if not self._watchers.acquire(blocking=False):
-            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"{MOST_WATCHERS} watch already; use Check")
+            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"{MAX_WATCHERS} watch already; use Check")
         try:
-            yield from self._watched(request, context)
+            yield from self._watch(request, context)
         finally:
             self._watchers.release()
 
-    def _watched(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
-        if not context.add_callback(self._wake):
+    def _watch(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+        if not context.add_callback(self._wake_watchers):
             return
         known = request.service in self._services
         status = self._status if known else health.SERVICE_UNKNOWN
@@ -59,6 +59,6 @@ class Health:
         if known and status != self._status and context.is_active():
             yield health.HealthCheckResponse(status=self._status)
 
-    def _wake(self) -> None:
+    def _wake_watchers(self) -> None:
         with self._changed:
             self._changed.notify_all()

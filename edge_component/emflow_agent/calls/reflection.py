@@ -16,12 +16,12 @@ from emflow_proto.descriptors import Compiled
 VERSIONS = ("reflection_v1", "reflection_v1alpha")
 
 # Each takes one of the server's workers for as long as it is open; tools need one for moments.
-MOST_STREAMS = 16
+MAX_STREAMS = 16
 
 NO_EXTENSIONS = "proto3 messages have no extensions"
 
 
-class Described:
+class ReflectionIndex:
     """What a server can be asked: files with their services and all other names in them."""
 
     def __init__(self, files: list[Compiled]) -> None:
@@ -37,7 +37,7 @@ class Described:
     def with_symbol(self, symbol: str) -> bytes:
         """The file that defines a message, enum, service, call or field, by its full name. Raises: KeyError."""
         for each in self._files:
-            if symbol.startswith(f"{each.package}.") and _holds(each, symbol):
+            if symbol.startswith(f"{each.package}.") and _defines(each, symbol):
                 return self.named(each.file.name)
         raise KeyError(symbol)
 
@@ -45,12 +45,12 @@ class Described:
 def add_reflection_to_server(server: grpc.Server) -> None:
     """Let `server` answer what it can be asked: the agent, its health, and reflection itself."""
     versions = [Compiled(name) for name in VERSIONS]
-    described = Described([m.COMPILED, health.COMPILED, *versions])
-    streams = threading.BoundedSemaphore(MOST_STREAMS)
+    index = ReflectionIndex([m.COMPILED, health.COMPILED, *versions])
+    streams = threading.BoundedSemaphore(MAX_STREAMS)
     for version in versions:
         request, response = version.message("ServerReflectionRequest"), version.message("ServerReflectionResponse")
         handler = grpc.stream_stream_rpc_method_handler(
-            _answering(described, response, streams),
+            _info_handler(index, response, streams),
             request_deserializer=request.FromString,
             response_serializer=response.SerializeToString,
         )
@@ -59,18 +59,18 @@ def add_reflection_to_server(server: grpc.Server) -> None:
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, handlers),))
 
 
-def _answering(
-    described: Described, response: Any, streams: threading.BoundedSemaphore
+def _info_handler(
+    index: ReflectionIndex, response: Any, streams: threading.BoundedSemaphore
 ) -> Callable[[Iterator[Any], grpc.ServicerContext], Iterator[Any]]:
     def answers(requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
         if not streams.acquire(blocking=False):
             context.abort(
-                grpc.StatusCode.RESOURCE_EXHAUSTED, f"{MOST_STREAMS} reflection streams are open already; close one"
+                grpc.StatusCode.RESOURCE_EXHAUSTED, f"{MAX_STREAMS} reflection streams are open already; close one"
             )
         try:
             for request in requests:
                 answer = response(valid_host=request.host, original_request=request)
-                _fill(answer, request, described)
+                _fill_response(answer, request, index)
                 yield answer
         finally:
             streams.release()
@@ -78,20 +78,20 @@ def _answering(
     return answers
 
 
-def _fill(answer: Any, request: Any, described: Described) -> None:
+def _fill_response(answer: Any, request: Any, index: ReflectionIndex) -> None:
     asked = request.WhichOneof("message_request")
     error = answer.error_response
     try:
         if asked == "list_services":
-            for name in described.services:
+            for name in index.services:
                 answer.list_services_response.service.add(name=name)
         elif asked == "file_by_filename":
-            answer.file_descriptor_response.file_descriptor_proto.append(described.named(request.file_by_filename))
+            answer.file_descriptor_response.file_descriptor_proto.append(index.named(request.file_by_filename))
         elif asked == "file_containing_symbol":
-            found = described.with_symbol(request.file_containing_symbol)
+            found = index.with_symbol(request.file_containing_symbol)
             answer.file_descriptor_response.file_descriptor_proto.append(found)
         elif asked == "all_extension_numbers_of_type":
-            described.with_symbol(request.all_extension_numbers_of_type)
+            index.with_symbol(request.all_extension_numbers_of_type)
             answer.all_extension_numbers_response.base_type_name = request.all_extension_numbers_of_type
         else:
             error.error_code = grpc.StatusCode.NOT_FOUND.value[0]
@@ -101,7 +101,7 @@ def _fill(answer: Any, request: Any, described: Described) -> None:
         error.error_message = f"there is no {str(getattr(request, str(asked)))[:200]!r} here"
 
 
-def _holds(compiled: Compiled, symbol: str) -> bool:
+def _defines(compiled: Compiled, symbol: str) -> bool:
     try:
         compiled.pool.FindFileContainingSymbol(symbol)
     except KeyError:

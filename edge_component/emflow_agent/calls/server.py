@@ -21,7 +21,7 @@ from urllib.parse import quote
 
 import grpc
 
-from emflow_agent.calls.health import Health
+from emflow_agent.calls.health import HealthServicer
 from emflow_agent.calls.reflection import add_reflection_to_server
 from emflow_agent.errors import CannotStart
 from emflow_proto import messages as m
@@ -31,13 +31,13 @@ from emflow_proto.service import AgentServicer, add_agent_to_server
 log = logging.getLogger(__name__)
 
 # sockaddr_un.sun_path has 108 bytes, one of them for the closing NUL.
-LONGEST_PATH = 107
+MAX_SOCKET_PATH_BYTES = 107
 
 # Bytes of a socket's name in the one that it has while it is made, which lists of listening sockets go on showing.
-NAME_SHOWN = 60
+MAX_NAME_BYTES = 60
 
 # gid_t has 32 bits, and -1 of them says that a group stays as it is: chown(2).
-LARGEST_GROUP = 2**32 - 2
+MAX_GROUP_ID = 2**32 - 2
 
 # Owner and group: on a Greengrass core the agent and the components run as one user, and nobody else has to be let in.
 SOCKET_MODE = 0o660
@@ -50,11 +50,11 @@ WORKERS = 512
 # Seconds, for the few milliseconds that another agent needs.
 LOCK_TRIES, LOCK_PAUSE = 100, 0.02
 
-LARGEST_MESSAGE = 64 << 20
+MAX_MESSAGE_BYTES = 64 << 20
 
 OPTIONS: tuple[tuple[str, Any], ...] = (
-    ("grpc.max_receive_message_length", LARGEST_MESSAGE),
-    ("grpc.max_send_message_length", LARGEST_MESSAGE),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
 )
 
 
@@ -77,41 +77,41 @@ def serving(
     Raises:
         CannotStart: the socket cannot be made, or is there already.
     """
-    owner = group_number(group)
+    owner = group_id(group)
     most = max(WORKERS, 2 * queue_size)
     workers = ThreadPoolExecutor(most, thread_name_prefix="call")
     server = grpc.server(workers, options=OPTIONS, maximum_concurrent_rpcs=most)
     add_agent_to_server(server, servicer)
-    health = Health((m.SERVICE,))
+    health = HealthServicer((m.SERVICE,))
     add_health_to_server(server, health)
     add_reflection_to_server(server)
     address = path.absolute()
-    with _one_at_a_time(address.parent):
-        make_way(address, clean_stale_socket)
-        mine = _listen(server, address, mode, owner)
+    with _folder_lock(address.parent):
+        prepare_socket_path(address, clean_stale_socket)
+        mine = _bind_socket(server, address, mode, owner)
     server.start()
     log.info("Server listening on unix://%s", address)
     try:
         yield server
     finally:
         log.info("finishing the calls under way, at most %.0f s", grace)
-        health.end()
+        health.stop_serving()
         # As long as the server listens, its socket's number on the file system is nobody else's.
-        _take_away(address, mine)
+        _remove_own_socket(address, mine)
         server.stop(grace).wait()
         workers.shutdown(wait=False)
         log.info("stopped")
 
 
-def _take_away(address: Path, mine: int) -> None:
+def _remove_own_socket(address: Path, mine: int) -> None:
     """Remove a socket if it is still ours: somebody may have removed it, and another agent made its own there."""
-    with _one_at_a_time(address.parent), contextlib.suppress(OSError):
+    with _folder_lock(address.parent), contextlib.suppress(OSError):
         if address.lstat().st_ino == mine:
             address.unlink()
 
 
 @contextmanager
-def _one_at_a_time(folder: Path) -> Iterator[None]:
+def _folder_lock(folder: Path) -> Iterator[None]:
     """Between looking whether a socket is there and making it, no other agent: gRPC replaces one that it finds, and the
     agent that had it would be deaf for ever. Whoever holds the folder's lock for longer is none, and not waited for.
     """
@@ -132,13 +132,13 @@ def _one_at_a_time(folder: Path) -> Iterator[None]:
         os.close(opened)
 
 
-def _listen(server: grpc.Server, address: Path, mode: int, group: int | None) -> int:
+def _bind_socket(server: grpc.Server, address: Path, mode: int, group: int | None) -> int:
     """Make the socket at `address`, under another name first; its number on the file system.
 
     When a server ends, gRPC removes whatever socket is at the path that it was told to listen on, and that may be
     another agent's by then. The other name is gone from the moment when the socket has its own.
     """
-    name = os.fsdecode(f".{secrets.token_hex(4)}-".encode() + os.fsencode(address.name)[:NAME_SHOWN])
+    name = os.fsdecode(f".{secrets.token_hex(4)}-".encode() + os.fsencode(address.name)[:MAX_NAME_BYTES])
     folder = os.open(address.parent, os.O_PATH | os.O_CLOEXEC)
     # By the folder's descriptor: the other name may be longer than the socket's, whose path may be as long as can be.
     first = Path(f"/proc/self/fd/{folder}/{name}")
@@ -155,7 +155,7 @@ def _listen(server: grpc.Server, address: Path, mode: int, group: int | None) ->
         if not listening:
             raise CannotStart(f"gRPC cannot listen on {address}")
         if group is not None:
-            _give(first, address, mode, group)
+            _set_group_and_mode(first, address, mode, group)
         try:
             os.link(first, address)
         except OSError as error:
@@ -167,7 +167,7 @@ def _listen(server: grpc.Server, address: Path, mode: int, group: int | None) ->
         os.close(folder)
 
 
-def _give(made: Path, address: Path, mode: int, group: int) -> None:
+def _set_group_and_mode(made: Path, address: Path, mode: int, group: int) -> None:
     try:
         os.chown(made, -1, group)
         made.chmod(mode)
@@ -175,7 +175,7 @@ def _give(made: Path, address: Path, mode: int, group: int) -> None:
         raise CannotStart(f"{address} cannot be given to group {group}: {error.strerror}") from None
 
 
-def group_number(group: str) -> int | None:
+def group_id(group: str) -> int | None:
     """The number of a group that is given by name or number; None for none.
 
     Raises:
@@ -185,8 +185,8 @@ def group_number(group: str) -> int | None:
         return None
     if group.isdecimal():
         number = int(group)
-        if number > LARGEST_GROUP:
-            raise CannotStart(f"group {number} is no group's number; the largest is {LARGEST_GROUP}")
+        if number > MAX_GROUP_ID:
+            raise CannotStart(f"group {number} is no group's number; the largest is {MAX_GROUP_ID}")
         return number
     try:
         return grp.getgrnam(group).gr_gid
@@ -194,7 +194,7 @@ def group_number(group: str) -> int | None:
         raise CannotStart(f"there is no group {group!r} that the socket could be given to") from None
 
 
-def make_way(path: Path, clean_stale_socket: bool) -> Path:
+def prepare_socket_path(path: Path, clean_stale_socket: bool) -> Path:
     """See that a socket can be made at `path`; a stale one is removed when told to. The absolute path.
 
     Raises:
@@ -202,8 +202,10 @@ def make_way(path: Path, clean_stale_socket: bool) -> Path:
     """
     address = path.absolute()
     size = len(os.fsencode(address))
-    if size > LONGEST_PATH:
-        raise CannotStart(f"socket path has {size} bytes, and {LONGEST_PATH} is what a socket can have: {address}")
+    if size > MAX_SOCKET_PATH_BYTES:
+        raise CannotStart(
+            f"socket path has {size} bytes, and {MAX_SOCKET_PATH_BYTES} is what a socket can have: {address}"
+        )
     if not address.parent.is_dir():
         raise CannotStart(f"there is no folder {address.parent} to make the socket in")
     if not os.access(address.parent, os.W_OK | os.X_OK):
@@ -214,7 +216,7 @@ def make_way(path: Path, clean_stale_socket: bool) -> Path:
         return address
     if not stat.S_ISSOCK(mode):
         raise CannotStart(f"{address} is there and is no socket; choose another path or remove it")
-    if _answered(address):
+    if _is_served(address):
         raise CannotStart(f"{address} is already served by another process")
     if not clean_stale_socket:
         raise CannotStart(f"{address} is left from before and nobody serves it; --clean-stale-socket removes it")
@@ -223,7 +225,7 @@ def make_way(path: Path, clean_stale_socket: bool) -> Path:
     return address
 
 
-def _answered(address: Path) -> bool:
+def _is_served(address: Path) -> bool:
     """Whether somebody listens on a socket. In doubt (no permission to ask, a full queue) somebody does."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(1.0)

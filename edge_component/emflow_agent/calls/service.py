@@ -12,22 +12,22 @@ from typing import Any, Callable, TypeVar, cast
 
 import grpc
 
-from emflow_agent.capture.buffer import Capturing
+from emflow_agent.capture.buffer import CaptureBuffer
 from emflow_agent.capture.requests import read_capture
 from emflow_agent.capture.settings import CaptureSettings
 from emflow_agent.errors import (
-    Abandoned,
     AlreadyCaptured,
     AlreadyLoaded,
     BadRequest,
     BufferFull,
+    CallerGone,
     CannotLoad,
-    CannotRun,
-    InTheFuture,
-    NoPlace,
-    NoSuchModel,
+    CaptureUnavailable,
+    InferenceFailed,
+    ModelNotFound,
     NotEnoughMemory,
     Refused,
+    TimestampInFuture,
     TooManyCalls,
     UnknownCapture,
 )
@@ -38,24 +38,24 @@ from emflow_proto import messages as m
 log = logging.getLogger(__name__)
 
 CODES = {
-    NoSuchModel: grpc.StatusCode.NOT_FOUND,
+    ModelNotFound: grpc.StatusCode.NOT_FOUND,
     AlreadyLoaded: grpc.StatusCode.ALREADY_EXISTS,
     BadRequest: grpc.StatusCode.INVALID_ARGUMENT,
     CannotLoad: grpc.StatusCode.FAILED_PRECONDITION,
     NotEnoughMemory: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    CannotRun: grpc.StatusCode.INTERNAL,
+    InferenceFailed: grpc.StatusCode.INTERNAL,
     # Not UNAVAILABLE, which tells clients that the agent is gone: it is there, and this call was one too many.
     TooManyCalls: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    Abandoned: grpc.StatusCode.CANCELLED,
+    CallerGone: grpc.StatusCode.CANCELLED,
     AlreadyCaptured: grpc.StatusCode.ALREADY_EXISTS,
     BufferFull: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    InTheFuture: grpc.StatusCode.OUT_OF_RANGE,
-    NoPlace: grpc.StatusCode.FAILED_PRECONDITION,
+    TimestampInFuture: grpc.StatusCode.OUT_OF_RANGE,
+    CaptureUnavailable: grpc.StatusCode.FAILED_PRECONDITION,
     UnknownCapture: grpc.StatusCode.NOT_FOUND,
 }
 
 # A refusal travels as an HTTP/2 header, percent-encoded, up to twelve bytes a character; clients take 8 KiB of headers.
-LONGEST_TEXT = 600
+MAX_TEXT_LENGTH = 600
 
 # What clients do many times a second. A log that its refusals fill is of no use, and wears out flash.
 FREQUENT = frozenset(("Predict", "CaptureData", "GetCaptureDataStatus"))
@@ -63,7 +63,7 @@ FREQUENT = frozenset(("Predict", "CaptureData", "GetCaptureDataStatus"))
 Call = TypeVar("Call", bound=Callable[..., Any])
 
 
-def answered(call: Call) -> Call:
+def with_grpc_status(call: Call) -> Call:
     """Turn what a call raises into a status; what nobody expected is INTERNAL, and its traceback a debug line."""
 
     @functools.wraps(call)
@@ -71,9 +71,9 @@ def answered(call: Call) -> Call:
         try:
             return call(self, request, context)
         except Refused as refusal:
-            code, text = CODES[type(refusal)], sendable(str(refusal))
+            code, text = CODES[type(refusal)], fit_into_status(str(refusal))
         except Exception as error:
-            code, text = grpc.StatusCode.INTERNAL, sendable(f"{type(error).__name__}: {error}")
+            code, text = grpc.StatusCode.INTERNAL, fit_into_status(f"{type(error).__name__}: {error}")
             log.debug("%s", call.__name__, exc_info=True)
         level = logging.DEBUG if call.__name__ in FREQUENT and code != grpc.StatusCode.INTERNAL else logging.WARNING
         log.log(level, "%s: %s: %s", call.__name__, code.name, text)
@@ -85,11 +85,11 @@ def answered(call: Call) -> Call:
 class AgentService:
     """The servicer; see agent.proto for the calls and their codes. Without `capturing`, captured data is refused."""
 
-    def __init__(self, store: ModelStore, capturing: Capturing | None = None) -> None:
+    def __init__(self, store: ModelStore, capturing: CaptureBuffer | None = None) -> None:
         self._store = store
-        self._capturing = capturing or Capturing(CaptureSettings())
+        self._capturing = capturing or CaptureBuffer(CaptureSettings())
 
-    @answered
+    @with_grpc_status
     def Predict(self, request: m.PredictRequest, context: grpc.ServicerContext) -> m.PredictResponse:
         model = self._store.get(request.name)
         arrays = model.predict(request.tensors, GrpcCaller(context))
@@ -100,51 +100,51 @@ class AgentService:
             response.tensors.add(tensor_metadata=told, byte_data=array.tobytes())
         return response
 
-    @answered
+    @with_grpc_status
     def LoadModel(self, request: m.LoadModelRequest, context: grpc.ServicerContext) -> m.LoadModelResponse:
         model = self._store.load(request.name, request.url, GrpcCaller(context))
         for kind, specs in (("input", model.inputs), ("output", model.outputs)):
             log.info("%s: %s %s", model.name, kind, ", ".join(map(str, specs)))
         # People are told to look for these very words in the agent's log.
         log.info("Model:%s loaded!", model.name)
-        return m.LoadModelResponse(model=described(model))
+        return m.LoadModelResponse(model=model_metadata(model))
 
-    @answered
+    @with_grpc_status
     def UnLoadModel(self, request: m.UnLoadModelRequest, context: grpc.ServicerContext) -> m.UnLoadModelResponse:
         self._store.unload(request.name)
         log.info("Model:%s unloaded", request.name)
         return m.UnLoadModelResponse()
 
-    @answered
+    @with_grpc_status
     def ListModels(self, request: m.ListModelsRequest, context: grpc.ServicerContext) -> m.ListModelsResponse:
-        return m.ListModelsResponse(models=map(described, self._store.all()))
+        return m.ListModelsResponse(models=map(model_metadata, self._store.all()))
 
-    @answered
+    @with_grpc_status
     def DescribeModel(self, request: m.DescribeModelRequest, context: grpc.ServicerContext) -> m.DescribeModelResponse:
         model = self._store.get(request.name)
-        log.info("%s runs on %s; %d calls wait for it", model.name, model.placement, model.turns.waiting)
-        return m.DescribeModelResponse(model=described(model))
+        log.info("%s runs on %s; %d calls wait for it", model.name, model.placement, model.queue.waiting)
+        return m.DescribeModelResponse(model=model_metadata(model))
 
-    @answered
+    @with_grpc_status
     def CaptureData(self, request: m.CaptureDataRequest, context: grpc.ServicerContext) -> m.CaptureDataResponse:
         model = self._store.get(request.model_name)
         self._capturing.put(read_capture(request, model.inputs, model.outputs, time.time()))
         return m.CaptureDataResponse()
 
-    @answered
+    @with_grpc_status
     def GetCaptureDataStatus(
         self, request: m.GetCaptureDataStatusRequest, context: grpc.ServicerContext
     ) -> m.GetCaptureDataStatusResponse:
         return m.GetCaptureDataStatusResponse(status=self._capturing.status(request.capture_id))
 
 
-def sendable(text: str) -> str:
+def fit_into_status(text: str) -> str:
     """A text as a client can get it: not too long, and UTF-8 (a file's name need not be)."""
     text = text.encode("utf-8", "backslashreplace").decode()
-    return text if len(text) <= LONGEST_TEXT else text[: LONGEST_TEXT - 1] + "…"
+    return text if len(text) <= MAX_TEXT_LENGTH else text[: MAX_TEXT_LENGTH - 1] + "…"
 
 
-def described(model: LoadedModel) -> m.Model:
+def model_metadata(model: LoadedModel) -> m.Model:
     """A loaded model as the interface tells it."""
     return m.Model(
         url=model.url,

@@ -19,12 +19,12 @@ from typing import Any
 
 from emflow_agent.capture.settings import CaptureSettings
 
-RAW = "raw-data"
+RAW_FOLDER = "raw-data"
 CONTENT_TYPES = {"CSV": "text/csv", "JSON": "application/json"}
 
 
 @dataclass(frozen=True)
-class Captured:
+class CapturedItem:
     """One tensor, or one piece of auxiliary data. `kind`: its observedContentType.
 
     `encoding` is how the client says `data` is written: NONE for bytes as they are (every tensor), CSV, JSON, BASE64.
@@ -43,14 +43,14 @@ class Capture:
     id: str
     model: str
     time: float
-    inputs: tuple[Captured, ...]
-    outputs: tuple[Captured, ...]
-    more_inputs: tuple[Captured, ...] = ()
-    more_outputs: tuple[Captured, ...] = ()
+    inputs: tuple[CapturedItem, ...]
+    outputs: tuple[CapturedItem, ...]
+    auxiliary_inputs: tuple[CapturedItem, ...] = ()
+    auxiliary_outputs: tuple[CapturedItem, ...] = ()
 
     @property
     def nbytes(self) -> int:
-        parts = (*self.inputs, *self.outputs, *self.more_inputs, *self.more_outputs)
+        parts = (*self.inputs, *self.outputs, *self.auxiliary_inputs, *self.auxiliary_outputs)
         return sum(len(part.data) for part in parts)
 
 
@@ -69,7 +69,7 @@ class Batch:
     nbytes: int = 0
 
 
-def grouped(captures: Sequence[Capture], most: int) -> Iterator[list[Capture]]:
+def group_by_model(captures: Sequence[Capture], most: int) -> Iterator[list[Capture]]:
     """What makes a batch each: at most so many, of one model, in the order in which models came."""
     by_model: dict[str, list[Capture]] = {}
     for capture in captures:
@@ -79,19 +79,19 @@ def grouped(captures: Sequence[Capture], most: int) -> Iterator[list[Capture]]:
             yield same_model[begin : begin + most]
 
 
-def seal(captures: Sequence[Capture], settings: CaptureSettings, now: float) -> Batch:
+def make_batch(captures: Sequence[Capture], settings: CaptureSettings, now: float) -> Batch:
     """Make a batch of captures of one model. now: Unix seconds, which its key tells to the hour."""
     hour = datetime.fromtimestamp(now, timezone.utc).strftime("%Y/%m/%d/%H")
-    folder = f"{top(settings)}{captures[0].model}/{hour}"
+    folder = f"{key_prefix(settings)}{captures[0].model}/{hour}"
     name = uuid.uuid4().hex
     raw: list[tuple[str, bytes]] = []
 
-    def put_aside(place: str, data: bytes) -> str:
-        key = f"{folder}/{RAW}/{place}/{name}-{len(raw)}"
+    def store_separately(place: str, data: bytes) -> str:
+        key = f"{folder}/{RAW_FOLDER}/{place}/{name}-{len(raw)}"
         raw.append((key, data))
-        return reference(settings, key)
+        return object_location(settings, key)
 
-    lines = [_line(capture, settings, put_aside) for capture in captures]
+    lines = [_line(capture, settings, store_separately) for capture in captures]
     text = "".join(json.dumps(line) + "\n" for line in lines)
     return Batch(
         key=f"{folder}/{name}.jsonl",
@@ -102,26 +102,26 @@ def seal(captures: Sequence[Capture], settings: CaptureSettings, now: float) -> 
     )
 
 
-def reference(settings: CaptureSettings, key: str) -> str:
+def object_location(settings: CaptureSettings, key: str) -> str:
     """Where the object with a key can be found in the end: an S3 URI, or the path of a file."""
     return f"s3://{settings.bucket}/{key}" if settings.uploads else str(Path(settings.folder or "") / key)
 
 
-def top(settings: CaptureSettings) -> str:
+def key_prefix(settings: CaptureSettings) -> str:
     """The part that all keys have in common, with a slash at its end."""
     parts = [part for part in settings.prefix.split("/") if part]
     return "/".join([*parts, settings.fleet, ""])
 
 
-def _line(capture: Capture, settings: CaptureSettings, put_aside: Callable[[str, bytes], str]) -> dict[str, Any]:
-    def entries(parts: Sequence[Captured], place: str) -> list[dict[str, str]]:
-        return [dict(_entry(part, settings.embed_limit, place, put_aside)) for part in parts]
+def _line(capture: Capture, settings: CaptureSettings, store_separately: Callable[[str, bytes], str]) -> dict[str, Any]:
+    def entries(parts: Sequence[CapturedItem], place: str) -> list[dict[str, str]]:
+        return [dict(_entry(part, settings.embed_limit, place, store_separately)) for part in parts]
 
     line: dict[str, Any] = {
         "deviceFleetInputs": entries(capture.inputs, "input-tensors"),
         "deviceFleetOutputs": entries(capture.outputs, "output-tensors"),
-        "auxiliaryInputs": entries(capture.more_inputs, "auxiliary-inputs"),
-        "auxiliaryOutputs": entries(capture.more_outputs, "auxiliary-outputs"),
+        "auxiliaryInputs": entries(capture.auxiliary_inputs, "auxiliary-inputs"),
+        "auxiliaryOutputs": entries(capture.auxiliary_outputs, "auxiliary-outputs"),
         "eventMetadata": {
             "deviceId": settings.device,
             "deviceFleetName": settings.fleet,
@@ -133,20 +133,22 @@ def _line(capture: Capture, settings: CaptureSettings, put_aside: Callable[[str,
     return {key: value for key, value in line.items() if value or not key.startswith("auxiliary")}
 
 
-def _entry(part: Captured, limit: int, place: str, put_aside: Callable[[str, bytes], str]) -> Iterator[tuple[str, str]]:
+def _entry(
+    part: CapturedItem, limit: int, place: str, store_separately: Callable[[str, bytes], str]
+) -> Iterator[tuple[str, str]]:
     yield "name", part.name
     yield "observedContentType", part.kind
     if len(part.data) > limit:
         # As it was handed over; for bytes that are text of some encoding, that is the encoding.
         yield "encoding", part.encoding
-        yield "dataRef", put_aside(place, part.data)
+        yield "dataRef", store_separately(place, part.data)
         return
     encoding, text = _embedded(part)
     yield "encoding", encoding
     yield "data", text
 
 
-def _embedded(part: Captured) -> tuple[str, str]:
+def _embedded(part: CapturedItem) -> tuple[str, str]:
     """How data stands in a line, and the data so written."""
     if part.encoding == "BASE64" and _is_base64(part.data):
         return "BASE64", part.data.decode()

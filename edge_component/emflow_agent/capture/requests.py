@@ -7,18 +7,18 @@ import re
 from collections.abc import Iterable, Sequence
 from itertools import chain
 
-from emflow_agent.capture.jsonl import CONTENT_TYPES, Capture, Captured
-from emflow_agent.errors import BadRequest, InTheFuture
-from emflow_agent.tensors.shared_memory import attached
-from emflow_agent.tensors.spec import MOST_DIMENSIONS, WIRE_TYPES, TensorSpec
+from emflow_agent.capture.jsonl import CONTENT_TYPES, Capture, CapturedItem
+from emflow_agent.errors import BadRequest, TimestampInFuture
+from emflow_agent.tensors.shared_memory import attached_segment
+from emflow_agent.tensors.spec import MAX_DIMENSIONS, WIRE_TYPES, TensorSpec
 from emflow_proto import messages as m
 
 CAPTURE_ID = re.compile(r"[0-9a-f]{8}(-?)[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{12}", re.IGNORECASE)
-LONGEST_TEXT = 1024
+MAX_TEXT_LENGTH = 1024
 # Tensors and auxiliary data of one capture, and their bytes beside those of the model's own tensors. Messages have a
 # limit of their own; shared memory has none, and may be larger than what this process can have.
-MOST_PARTS = 1024
-MOST_BYTES = 64 << 20
+MAX_ITEMS = 1024
+MAX_EXTRA_BYTES = 64 << 20
 
 TOLERANCE = 1.0
 """Seconds by which a client's clock may be ahead: it reads the same clock, which may be set back in between."""
@@ -33,7 +33,7 @@ def read_capture(
 
     Raises:
         BadRequest: the capture id is no UUID, the time is none, or a tensor cannot be what it is said to be.
-        InTheFuture: the time is still to come.
+        TimestampInFuture: the time is still to come.
     """
     if not CAPTURE_ID.fullmatch(request.capture_id):
         raise BadRequest(f"capture id {request.capture_id[:100]!r} is no UUID such as {'-'.join(_EXAMPLE)}")
@@ -46,10 +46,10 @@ def read_capture(
         time=_time(request, now),
         inputs=sent_in,
         outputs=sent_out,
-        more_inputs=tuple(map(_auxiliary, request.inputs)),
-        more_outputs=tuple(map(_auxiliary, request.outputs)),
+        auxiliary_inputs=tuple(map(_auxiliary, request.inputs)),
+        auxiliary_outputs=tuple(map(_auxiliary, request.outputs)),
     )
-    if not (capture.inputs or capture.outputs or capture.more_inputs or capture.more_outputs):
+    if not (capture.inputs or capture.outputs or capture.auxiliary_inputs or capture.auxiliary_outputs):
         raise BadRequest("there is nothing to capture: neither tensors nor auxiliary data were sent")
     return capture
 
@@ -65,31 +65,31 @@ def _time(request: m.CaptureDataRequest, now: float) -> float:
         raise BadRequest(f"{seconds} s and {nanos} ns are no time since 1970")
     time = seconds + nanos / 1e9
     if time > now + TOLERANCE:
-        raise InTheFuture(f"the inference was {time - now:.1f} s in the future; is the client's time in seconds?")
+        raise TimestampInFuture(f"the inference was {time - now:.1f} s in the future; is the client's time in seconds?")
     return time
 
 
-def _tensor(what: str, at: int, tensor: m.Tensor, specs: Sequence[TensorSpec]) -> Captured:
+def _tensor(what: str, at: int, tensor: m.Tensor, specs: Sequence[TensorSpec]) -> CapturedItem:
     """By the model's own metadata where the bytes are as many as the model has there, whatever the client claims."""
     claimed = tensor.tensor_metadata
     name, sent = bytes(claimed.name), _size(tensor)
     named = next((known for known in specs if known.name == name), None)
     known = named or (specs[at] if at < len(specs) and (not name or specs[at].nbytes == sent) else None)
-    shown = (name or (known.name if known else b"")).decode("utf-8", "backslashreplace")[:LONGEST_TEXT]
+    shown = (name or (known.name if known else b"")).decode("utf-8", "backslashreplace")[:MAX_TEXT_LENGTH]
     if known is not None:
         if sent != known.nbytes:
             raise BadRequest(f"{what} {known} has {known.nbytes} bytes, not {sent}")
-        return Captured(shown, kind(known.data_type.name, known.shape), _data(tensor))
+        return CapturedItem(shown, kind(known.data_type.name, known.shape), _data(tensor))
     # Something of the client's own beside the model's tensors; its word is all that there is.
-    if len(claimed.shape) > MOST_DIMENSIONS:
-        raise BadRequest(f"{what} {shown!r} has {len(claimed.shape)} dimensions, more than {MOST_DIMENSIONS}")
+    if len(claimed.shape) > MAX_DIMENSIONS:
+        raise BadRequest(f"{what} {shown!r} has {len(claimed.shape)} dimensions, more than {MAX_DIMENSIONS}")
     size = ITEM_SIZES.get(claimed.data_type)
     needed = size * math.prod(claimed.shape) if size and claimed.shape and min(claimed.shape) >= 0 else -1
     if needed != sent:
         said = f"{_type_name(claimed.data_type)} {list(claimed.shape)}"
         told = f"{needed} bytes" if needed >= 0 else "nothing"
         raise BadRequest(f"{what} {shown!r} sent as {said} has {sent} bytes; such a tensor has {told}")
-    return Captured(shown, kind(m.DataType(claimed.data_type).name, claimed.shape), _data(tensor))
+    return CapturedItem(shown, kind(m.DataType(claimed.data_type).name, claimed.shape), _data(tensor))
 
 
 def kind(data_type: str, shape: Sequence[int]) -> str:
@@ -97,26 +97,26 @@ def kind(data_type: str, shape: Sequence[int]) -> str:
     return f"Tensor[{data_type}; {', '.join(map(str, shape)) or '1'}]"
 
 
-def _auxiliary(one: m.AuxilaryData) -> Captured:
+def _auxiliary(one: m.AuxilaryData) -> CapturedItem:
     try:
         encoding = m.Encoding(one.encoding).name
     except ValueError:
         raise BadRequest(f"auxiliary data {one.name[:100]!r}: {one.encoding} is no encoding") from None
-    return Captured(
-        one.name[:LONGEST_TEXT], CONTENT_TYPES.get(encoding, "application/octet-stream"), _data(one), encoding
+    return CapturedItem(
+        one.name[:MAX_TEXT_LENGTH], CONTENT_TYPES.get(encoding, "application/octet-stream"), _data(one), encoding
     )
 
 
 def _check_amount(request: m.CaptureDataRequest, own: int) -> None:
     """own: bytes of the model's tensors. Raises: BadRequest."""
     parts = len(request.input_tensors) + len(request.output_tensors) + len(request.inputs) + len(request.outputs)
-    if parts > MOST_PARTS:
-        raise BadRequest(f"{parts} tensors and auxiliary data were sent; a capture has {MOST_PARTS} at most")
+    if parts > MAX_ITEMS:
+        raise BadRequest(f"{parts} tensors and auxiliary data were sent; a capture has {MAX_ITEMS} at most")
     sent: Iterable[m.Tensor | m.AuxilaryData]
     sent = chain(request.input_tensors, request.output_tensors, request.inputs, request.outputs)
     size = sum(_size(one) for one in sent)
-    if size > own + MOST_BYTES:
-        raise BadRequest(f"{size} bytes were sent; a capture of this model has {own + MOST_BYTES} at most")
+    if size > own + MAX_EXTRA_BYTES:
+        raise BadRequest(f"{size} bytes were sent; a capture of this model has {own + MAX_EXTRA_BYTES} at most")
 
 
 def _size(one: m.Tensor | m.AuxilaryData) -> int:
@@ -129,7 +129,7 @@ def _size(one: m.Tensor | m.AuxilaryData) -> int:
 def _data(one: m.Tensor | m.AuxilaryData) -> bytes:
     """A copy: the client takes its segment back when the call returns."""
     if one.WhichOneof("data") == "shared_memory_handle":
-        with attached(one.shared_memory_handle) as view:
+        with attached_segment(one.shared_memory_handle) as view:
             return bytes(view)
     return one.byte_data
 

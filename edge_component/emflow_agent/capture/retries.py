@@ -14,14 +14,14 @@ from pathlib import Path
 log = logging.getLogger(__name__)
 
 
-CALM = 600.0
+QUIET_SECONDS = 600.0
 """Seconds between two lines about the same kind of trouble, for one that comes and goes."""
 
 # Of a call stack in a line: the innermost ones.
-PLACES = 3
+FRAMES_SHOWN = 3
 
 
-class Bout:
+class ProblemLog:
     """Trouble that may come many times a second for days: told when it begins and when it is over, but not too often.
 
     clock: monotonic seconds.
@@ -32,10 +32,10 @@ class Bout:
         self._told = ""
         self._told_at: dict[str, float] = {}
 
-    def on(self, kind: str, text: str, level: int = logging.WARNING) -> None:
+    def report(self, kind: str, text: str, level: int = logging.WARNING) -> None:
         """It is there. Told where this kind was not told before, or is back, and was last told long enough ago."""
         now = self._clock()
-        if kind == self._told or now - self._told_at.get(kind, -math.inf) < CALM:
+        if kind == self._told or now - self._told_at.get(kind, -math.inf) < QUIET_SECONDS:
             log.debug("captured data: %s", text)
             return
         if len(self._told_at) > 20:  # words of S3's, which may be new each time
@@ -43,21 +43,21 @@ class Bout:
         self._told, self._told_at[kind] = kind, now
         log.log(level, "captured data: %s", text)
 
-    def over(self, text: str = "") -> None:
+    def resolved(self, text: str = "") -> None:
         """It is not there. Told, if there is a text, when its beginning was."""
         if self._told and text:
             log.info("captured data: %s", text)
         self._told = ""
 
 
-def unforeseen(error: BaseException) -> str:
+def describe_unexpected(error: BaseException) -> str:
     """What nobody expected, for the log: its type and where it came from. Its text may hold a secret."""
-    frames = traceback.extract_tb(error.__traceback__)[-PLACES:]
+    frames = traceback.extract_tb(error.__traceback__)[-FRAMES_SHOWN:]
     places = ", ".join(f"{Path(frame.filename).name} line {frame.lineno}" for frame in reversed(frames))
     return f"unforeseen {type(error).__name__} ({places})"
 
 
-class Pauses:
+class RetryPause:
     """Waits between tries: from `first` to `longest` seconds, doubled each time, each cut by up to half at random.
 
     At random, because a fleet that lost its network loses and finds it together.
@@ -78,10 +78,10 @@ class Pauses:
         """It went well: the next pause is short again."""
         self._next = self._first
 
-    def end(self) -> None:
+    def stop(self) -> None:
         """No more waiting, for anybody."""
         self._ended.set()
 
     @property
-    def ended(self) -> bool:
+    def stopped(self) -> bool:
         return self._ended.is_set()

@@ -14,7 +14,7 @@ from emflow_agent.capture.jsonl import Batch
 log = logging.getLogger(__name__)
 
 # What S3 answers when asking again will help, beside server errors.
-PASSING = frozenset(
+TRANSIENT_CODES = frozenset(
     (
         "ExpiredToken",
         "RequestTimeout",
@@ -26,19 +26,19 @@ PASSING = frozenset(
 )
 
 
-class Unreachable(Exception):
+class S3Unreachable(Exception):
     """There is no network, or S3 is in trouble: worth trying again."""
 
 
-class NotTaken(Exception):
+class UploadRejected(Exception):
     """S3 does not take it, or boto3 cannot send it, and somebody has to mend that."""
 
 
-class NotReady(NotTaken):
+class UploadNotConfigured(UploadRejected):
     """What is missing is missing for every batch."""
 
 
-class Bucket:
+class CaptureBucket:
     """One bucket.
 
     Args:
@@ -56,12 +56,12 @@ class Bucket:
 
         Raises:
             Unreachable: try again.
-            NotTaken: with what has to be mended; NotReady where that is not this batch's.
+            UploadRejected: with what has to be mended; UploadNotConfigured where that is not this batch's.
         """
         try:
             import botocore.exceptions as wrong
         except ImportError as error:
-            raise NotReady(f"{error}; uploads need it: pip install boto3") from None
+            raise UploadNotConfigured(f"{error}; uploads need it: pip install boto3") from None
         place = f"s3://{self.name}"
         try:
             client = self._connected()
@@ -70,19 +70,21 @@ class Bucket:
         except wrong.ClientError as error:
             said, status = error.response.get("Error", {}), error.response["ResponseMetadata"]["HTTPStatusCode"]
             text = f"{place}: {said.get('Code', status)}: {said.get('Message', '')}"
-            raise (Unreachable if said.get("Code") in PASSING or status >= 500 else NotTaken)(text) from None
+            raise (S3Unreachable if said.get("Code") in TRANSIENT_CODES or status >= 500 else UploadRejected)(
+                text
+            ) from None
         except wrong.NoCredentialsError:
             self._client = None  # it would never look for them again
-            raise NotReady(
+            raise UploadNotConfigured(
                 f"{place}: there are no AWS credentials; on a core, deploy aws.greengrass.TokenExchangeService"
             ) from None
         except wrong.NoRegionError as error:
-            raise NotReady(f"{place}: {error}") from None
+            raise UploadNotConfigured(f"{place}: {error}") from None
         except wrong.ParamValidationError as error:
-            raise NotTaken(f"{place}: {error}") from None
+            raise UploadRejected(f"{place}: {error}") from None
         except (wrong.BotoCoreError, OSError, ValueError) as error:
             # Connections, timeouts, credentials that cannot be had for the moment, pages of a hotel's Wi-Fi.
-            raise Unreachable(f"{place}: {error}") from None
+            raise S3Unreachable(f"{place}: {error}") from None
 
     def _connected(self) -> Any:
         if self._client is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-LARGEST_EMBEDDED = 3072
+MAX_EMBEDDED_BYTES = 3072
 """Bytes of a tensor that may stand in a line: the original agent's default, and its maximum."""
 
 
@@ -36,7 +36,7 @@ class CaptureSettings:
     buffer: int = 30
     buffer_bytes: int = 64 << 20
     push_period: float = 4.0
-    embed_limit: int = LARGEST_EMBEDDED
+    embed_limit: int = MAX_EMBEDDED_BYTES
     upload: bool = False
     upload_period: float = 8.0
     disk_budget: int = 512 << 20
@@ -49,8 +49,8 @@ class CaptureSettings:
                 raise ValueError(f"{part!r} cannot be a part of a key")
         if not 0 < self.batch < self.buffer:
             raise ValueError(f"a batch of {self.batch} does not fit into a buffer of {self.buffer} with room to spare")
-        if not 0 <= self.embed_limit <= LARGEST_EMBEDDED:
-            raise ValueError(f"{self.embed_limit} bytes cannot be embedded; at most {LARGEST_EMBEDDED} can")
+        if not 0 <= self.embed_limit <= MAX_EMBEDDED_BYTES:
+            raise ValueError(f"{self.embed_limit} bytes cannot be embedded; at most {MAX_EMBEDDED_BYTES} can")
 
     @property
     def uploads(self) -> bool:

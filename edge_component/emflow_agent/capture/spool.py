@@ -18,8 +18,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from emflow_agent.capture.jsonl import RAW, Batch
-from emflow_agent.capture.retries import Bout
+from emflow_agent.capture.jsonl import RAW_FOLDER, Batch
+from emflow_agent.capture.retries import ProblemLog
 from emflow_agent.errors import CannotStart
 
 # Captured pictures are nobody's business but the owner's and those whom he lets into the group.
@@ -34,7 +34,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 CLAIM_TRIES, CLAIM_PAUSE = 20, 0.1
 
 
-def claim(top: Path) -> int:
+def claim_folder(key_prefix: Path) -> int:
     """Make a folder this process' own, as long as the descriptor that this returns is open.
 
     Each agent removes what it finds half-made, and the oldest of what it finds; of two, each would the other's.
@@ -43,8 +43,8 @@ def claim(top: Path) -> int:
         CannotStart: another agent has it.
         OSError: it cannot be made or opened.
     """
-    _make(top)
-    opened = os.open(top, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    _make_folder(key_prefix)
+    opened = os.open(key_prefix, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     for _ in range(CLAIM_TRIES):
         try:
             fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -55,10 +55,10 @@ def claim(top: Path) -> int:
         else:
             return opened
     os.close(opened)
-    raise CannotStart(f"captured data in {top} is another agent's; each needs a CaptureDataDiskPath of its own")
+    raise CannotStart(f"captured data in {key_prefix} is another agent's; each needs a CaptureDataDiskPath of its own")
 
 
-class DoesNotFit(Exception):
+class BatchDoesNotFit(Exception):
     """The folder cannot take a batch, for a reason that older batches have no part in."""
 
 
@@ -81,11 +81,11 @@ class Spool:
         self.folder, self._budget, self._gone = folder, budget, gone
         self._top = folder / prefix
         self._lock = threading.RLock()
-        self._dropping = Bout()
+        self._dropping = ProblemLog()
         self.dropped = 0
-        _make(self._top)
+        _make_folder(self._top)
         self._sizes: OrderedDict[str, int] = OrderedDict()
-        self._tidy()
+        self._scan()
 
     def batches(self) -> list[str]:
         """The keys of all batches, oldest first."""
@@ -96,12 +96,12 @@ class Spool:
         """Store a batch; the oldest go for it where it needs their room.
 
         Raises:
-            DoesNotFit: there is no room even so.
+            BatchDoesNotFit: there is no room even so.
             OSError: the folder cannot be written.
         """
         size = sum(map(_on_disk, (len(batch.lines), *(len(data) for _, data in batch.raw))))
         if size > self._budget:
-            raise DoesNotFit(f"the batch has {size} bytes, and the folder may hold {self._budget}")
+            raise BatchDoesNotFit(f"the batch has {size} bytes, and the folder may hold {self._budget}")
         with self._lock:
             before = self.dropped
             self._make_room(sum(self._sizes.values()) + size - self._budget)
@@ -115,9 +115,9 @@ class Spool:
                 try:
                     self._write(batch)
                 except OSError as again:
-                    raise DoesNotFit(f"{self.folder}: {again.strerror}") from None
+                    raise BatchDoesNotFit(f"{self.folder}: {again.strerror}") from None
             finally:
-                self._tell(self.dropped - before)
+                self._log_dropped(self.dropped - before)
             self._sizes[batch.key] = size
 
     def read(self, key: str) -> Batch | None:
@@ -128,7 +128,7 @@ class Spool:
             except FileNotFoundError:
                 self._sizes.pop(key, None)
                 return None
-            raw = [(path.relative_to(self.folder).as_posix(), path.read_bytes()) for path in self._raw(key)]
+            raw = [(path.relative_to(self.folder).as_posix(), path.read_bytes()) for path in self._raw_files(key)]
             return Batch(key, tuple(_ids(lines)), lines, tuple(raw))
 
     def ids(self, key: str) -> tuple[str, ...]:
@@ -143,7 +143,7 @@ class Spool:
         with self._lock:
             self._sizes.pop(key, None)
             (self.folder / key).unlink(missing_ok=True)
-            for path in self._raw(key):
+            for path in self._raw_files(key):
                 path.unlink(missing_ok=True)
             self._prune((self.folder / key).parent)
 
@@ -156,38 +156,38 @@ class Spool:
             self.dropped += len(gone)
             self._gone(gone)
 
-    def _tell(self, dropped: int) -> None:
+    def _log_dropped(self, dropped: int) -> None:
         if dropped:
             text = f"{self.folder} is full; the oldest captures go for the newest, {self.dropped} since the start"
-            self._dropping.on("full", text)
+            self._dropping.report("full", text)
         else:
-            self._dropping.over()
+            self._dropping.resolved()
 
     def _write(self, batch: Batch) -> None:
         made: list[Path] = []
         try:
             for key, data in (*batch.raw, (batch.key, batch.lines)):
                 path = self.folder / key
-                _make(path.parent)
+                _make_folder(path.parent)
                 made.append(path)
                 _write_whole(path, data)
             # Up to the top: the folders of an hour may be new themselves.
             for folder in {
                 folder for path in made for folder in path.parents if self.folder in (folder, *folder.parents)
             }:
-                _sync(folder)
+                _sync_folder(folder)
         except OSError:
             for path in made:
                 path.unlink(missing_ok=True)
-                _part(path).unlink(missing_ok=True)
+                _temporary_path(path).unlink(missing_ok=True)
             raise
 
-    def _raw(self, key: str) -> list[Path]:
+    def _raw_files(self, key: str) -> list[Path]:
         path = self.folder / key
-        found = {raw: raw.name.rpartition("-")[2] for raw in (path.parent / RAW).glob(f"*/{path.stem}-*")}
+        found = {raw: raw.name.rpartition("-")[2] for raw in (path.parent / RAW_FOLDER).glob(f"*/{path.stem}-*")}
         return sorted((raw for raw, number in found.items() if number.isdecimal()), key=lambda raw: int(found[raw]))
 
-    def _tidy(self) -> None:
+    def _scan(self) -> None:
         """Find what is there, and remove what a crash left half-made."""
         found: list[tuple[int, str, int]] = []
         raw: dict[str, list[Path]] = {}
@@ -196,7 +196,7 @@ class Spool:
                 continue
             if path.suffix == TEMPORARY:
                 path.unlink(missing_ok=True)
-            elif path.parent.parent.name == RAW:
+            elif path.parent.parent.name == RAW_FOLDER:
                 raw.setdefault(str(path.parent.parent.parent / path.name.rpartition("-")[0]), []).append(path)
             elif path.suffix == ".jsonl":
                 about = path.stat()
@@ -211,10 +211,10 @@ class Spool:
     def _prune(self, folder: Path) -> None:
         """Remove the folders of an hour that has no batch any more."""
         try:
-            for raw in (folder / RAW).glob("*"):
+            for raw in (folder / RAW_FOLDER).glob("*"):
                 raw.rmdir()
-            if (folder / RAW).is_dir():
-                (folder / RAW).rmdir()
+            if (folder / RAW_FOLDER).is_dir():
+                (folder / RAW_FOLDER).rmdir()
             while folder != self._top:
                 folder.rmdir()
                 folder = folder.parent
@@ -222,15 +222,15 @@ class Spool:
             return  # something is in it
 
 
-def _make(folder: Path) -> None:
+def _make_folder(folder: Path) -> None:
     """A folder and those above it, all with the same mode; `mkdir` gives it to the last only."""
     if not folder.is_dir():
-        _make(folder.parent)
+        _make_folder(folder.parent)
         folder.mkdir(FOLDER_MODE, exist_ok=True)
 
 
 def _write_whole(path: Path, data: bytes) -> None:
-    part = _part(path)
+    part = _temporary_path(path)
     with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, FILE_MODE), "wb") as file:
         file.write(data)
         file.flush()
@@ -238,11 +238,11 @@ def _write_whole(path: Path, data: bytes) -> None:
     part.rename(path)
 
 
-def _part(path: Path) -> Path:
+def _temporary_path(path: Path) -> Path:
     return path.with_name(path.name + TEMPORARY)
 
 
-def _sync(folder: Path) -> None:
+def _sync_folder(folder: Path) -> None:
     opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(opened)

@@ -6,14 +6,14 @@ import logging
 import threading
 from collections.abc import Callable
 
-from emflow_agent.capture.retries import Bout, Pauses, unforeseen
-from emflow_agent.capture.s3 import Bucket, NotReady, NotTaken, Unreachable
+from emflow_agent.capture.retries import ProblemLog, RetryPause, describe_unexpected
+from emflow_agent.capture.s3 import CaptureBucket, S3Unreachable, UploadNotConfigured, UploadRejected
 from emflow_agent.capture.spool import Spool
 
 log = logging.getLogger(__name__)
 
 
-class Uploading:
+class SpoolUploader:
     """A thread that empties a spool into a bucket.
 
     A batch is removed only after S3 has taken all of it, and has one key from its beginning: a crash in between
@@ -27,14 +27,14 @@ class Uploading:
     def __init__(
         self,
         spool: Spool,
-        bucket: Bucket,
-        pauses: Pauses,
+        bucket: CaptureBucket,
+        pauses: RetryPause,
         every: float | None,
         uploaded: Callable[[tuple[str, ...]], object],
     ) -> None:
         self._spool, self._bucket, self._pauses = spool, bucket, pauses
         self._every, self._told = every, uploaded
-        self._trouble = Bout()
+        self._trouble = ProblemLog()
         self._something = threading.Event()
         self._thread = threading.Thread(target=self._run, name="capture-upload", daemon=True)
 
@@ -48,15 +48,15 @@ class Uploading:
 
     def close(self, grace: float) -> None:
         """End after the batch under way, or leave it behind after `grace` seconds; the next run uploads it."""
-        self._pauses.end()
+        self._pauses.stop()
         self._something.set()
         self._thread.join(grace)
 
     def _run(self) -> None:
-        while not self._pauses.ended:
+        while not self._pauses.stopped:
             self._something.wait()
             self._something.clear()
-            while not self._pauses.ended and not self._round():
+            while not self._pauses.stopped and not self._round():
                 self._pauses.wait(self._every or 0.0)
             if self._every is not None:
                 self._pauses.wait(self._every)
@@ -66,7 +66,7 @@ class Uploading:
         """Upload all that there is; whether all of it arrived."""
         complete = True
         for key in self._spool.batches():
-            if self._pauses.ended:
+            if self._pauses.stopped:
                 return True
             try:
                 batch = self._spool.read(key)
@@ -76,20 +76,22 @@ class Uploading:
                 self._spool.remove(key)
                 self._pauses.reset()
                 self._told(batch.ids)
-            except Unreachable as reason:
-                self._trouble.on("offline", f"{reason}; what lies on disk is uploaded when it works again")
+            except S3Unreachable as reason:
+                self._trouble.report("offline", f"{reason}; what lies on disk is uploaded when it works again")
                 return False
-            except (NotTaken, OSError) as refusal:
+            except (UploadRejected, OSError) as refusal:
                 # It stays, until somebody mends it or newer batches need its room; others may fare better.
-                kind = str(refusal) if isinstance(refusal, NotTaken) else type(refusal).__name__
-                self._trouble.on(kind, f"what lies on disk is not uploaded: {refusal}", logging.ERROR)
-                if isinstance(refusal, NotReady):
+                kind = str(refusal) if isinstance(refusal, UploadRejected) else type(refusal).__name__
+                self._trouble.report(kind, f"what lies on disk is not uploaded: {refusal}", logging.ERROR)
+                if isinstance(refusal, UploadNotConfigured):
                     return False  # asking for credentials takes a board's processor a second, for each of thousands
                 complete = False
             except Exception as error:
                 # Whatever it is, it must not end the thread, with which all uploads would end.
-                self._trouble.on(type(error).__name__, f"what lies on disk is not uploaded: {unforeseen(error)}")
+                self._trouble.report(
+                    type(error).__name__, f"what lies on disk is not uploaded: {describe_unexpected(error)}"
+                )
                 complete = False
         if complete:
-            self._trouble.over("what lay on disk is uploaded")
+            self._trouble.resolved("what lay on disk is uploaded")
         return complete

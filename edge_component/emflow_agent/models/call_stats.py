@@ -16,7 +16,7 @@ REMEMBERED = 8192
 
 
 @dataclass(frozen=True)
-class Calls:
+class CallSummary:
     """calls: all that ended; failures: those of them without a result; p50, p99: milliseconds of the others, their wait
     included, None where there is none."""
 
@@ -30,7 +30,7 @@ class Calls:
         return f"{self.calls} calls, {self.failures} failed{took}"
 
 
-class Tally:
+class CallStats:
     """Counts calls. Safe to use from any thread."""
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ class Tally:
         self._took: deque[float] = deque(maxlen=REMEMBERED)
 
     @contextmanager
-    def counted(self) -> Iterator[None]:
+    def measured(self) -> Iterator[None]:
         """One call; it failed where this is left by an exception."""
         began = time.perf_counter()
         try:
@@ -54,11 +54,11 @@ class Tally:
             self._calls += 1
             self._took.append(1000 * took)
 
-    def take(self) -> Calls:
+    def take_summary(self) -> CallSummary:
         """What came since the last time."""
         with self._lock:
             calls, failures, took = self._calls, self._failures, list(self._took)
             self._calls = self._failures = 0
             self._took.clear()
         took.sort()
-        return Calls(calls, failures, percentile(took, 0.5), percentile(took, 0.99))
+        return CallSummary(calls, failures, percentile(took, 0.5), percentile(took, 0.99))

@@ -27,7 +27,7 @@ class Caller(Protocol):
     def is_gone(self) -> bool:
         """Whether nobody waits for the answer any more: the client hung up or died, or its deadline passed."""
 
-    def when_gone(self, then: Callable[[], None]) -> None:
+    def on_gone(self, then: Callable[[], None]) -> None:
         """Call `then` as soon as that is so; at once where it is so already."""
 
 
@@ -45,12 +45,12 @@ class GrpcCaller:
     def is_gone(self) -> bool:
         return not self._context.is_active()
 
-    def when_gone(self, then: Callable[[], None]) -> None:
+    def on_gone(self, then: Callable[[], None]) -> None:
         if not self._context.add_callback(then):
             then()
 
 
-class Nobody:
+class LocalCaller:
     """A caller in this process, which waits for its answer whatever happens."""
 
     client = ""
@@ -58,5 +58,5 @@ class Nobody:
     def is_gone(self) -> bool:
         return False
 
-    def when_gone(self, then: Callable[[], None]) -> None:
+    def on_gone(self, then: Callable[[], None]) -> None:
         pass

@@ -19,12 +19,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from emflow_agent.errors import Abandoned, NoSuchModel, Refused, TooManyCalls
+from emflow_agent.errors import CallerGone, ModelNotFound, Refused, TooManyCalls
 from emflow_agent.models.caller import Caller
 
 log = logging.getLogger(__name__)
 
-Made = TypeVar("Made")
+Returned = TypeVar("Returned")
 
 
 class _Waiter:
@@ -70,7 +70,7 @@ class _Waiter:
             del failure
 
 
-class Turns:
+class FairQueue:
     """The turns of one model, or of what else is done one at a time.
 
     Args:
@@ -89,41 +89,41 @@ class Turns:
         self._inbox: queue.SimpleQueue[_Waiter | None] = queue.SimpleQueue()
         self._worker: threading.Thread | None = None
 
-    def run(self, caller: Caller, work: Callable[[], Made]) -> Made:
+    def run(self, caller: Caller, work: Callable[[], Returned]) -> Returned:
         """What `work` makes, done in the caller's turn, by this thread or another one.
 
         Raises:
-            TooManyCalls, Abandoned, NoSuchModel: its turn does not come; see `turn`.
+            TooManyCalls, Abandoned, ModelNotFound: its turn does not come; see `slot`.
             Exception: whatever `work` raises.
         """
-        waiter = self._enter(caller, work)
+        waiter = self._acquire_or_wait(caller, work)
         if waiter is None:
             try:
                 return work()
             finally:
-                self._leave()
-        made: Made = waiter.wait()
+                self._pass_on()
+        made: Returned = waiter.wait()
         return made
 
     @contextmanager
-    def turn(self, caller: Caller) -> Iterator[None]:
+    def slot(self, caller: Caller) -> Iterator[None]:
         """The model is the caller's inside the `with`.
 
         Raises:
             TooManyCalls: as many as may wait do so already, and no other client has more of them.
             Abandoned: the caller went away, or its deadline passed, before its turn came.
-            NoSuchModel: the model was unloaded meanwhile.
+            ModelNotFound: the model was unloaded meanwhile.
         """
-        waiter = self._enter(caller, None)
+        waiter = self._acquire_or_wait(caller, None)
         if waiter is not None:
             waiter.wait()
             if caller.is_gone():
-                self._leave()
+                self._pass_on()
                 raise _abandoned()
         try:
             yield
         finally:
-            self._leave()
+            self._pass_on()
 
     @property
     def waiting(self) -> int:
@@ -139,54 +139,54 @@ class Turns:
             self._count = 0
             busy = self._busy
         for waiter in waiters:
-            self._refuse(waiter, self._unloaded())
+            self._refuse(waiter, self._not_loaded())
         if not busy:
             self._end(then)
 
-    def _enter(self, caller: Caller, work: Callable[[], Any] | None) -> _Waiter | None:
+    def _acquire_or_wait(self, caller: Caller, work: Callable[[], Any] | None) -> _Waiter | None:
         """Take the turn where nobody has it, and return None; otherwise wait in the queue.
 
         Raises:
-            TooManyCalls, NoSuchModel: see `turn`.
+            TooManyCalls, ModelNotFound: see `slot`.
         """
         with self._lock:
             if self._closed is not None:
-                raise self._unloaded()
+                raise self._not_loaded()
             if not self._busy:
                 self._busy = True
                 return None
             client, waiter = caller.client, _Waiter(caller, work)
-            self._make_room(client)
+            self._check_capacity(client)
             self._waiting.setdefault(client, deque()).append(waiter)
             self._count += 1
-        caller.when_gone(lambda: self._abandon(client, waiter))
+        caller.on_gone(lambda: self._abandon(client, waiter))
         return waiter
 
-    def _make_room(self, client: str) -> None:
+    def _check_capacity(self, client: str) -> None:
         """With `_lock` held. Raises: TooManyCalls."""
         if self._count < self._most:
             return
         longest = max(self._waiting, key=lambda one: len(self._waiting[one]))
         if len(self._waiting[longest]) <= len(self._waiting.get(client, ())) + 1:
-            raise self._full()
+            raise self._too_many()
         # The one that came last of the client that has the most.
-        self._refuse(self._waiting[longest].pop(), self._full())
+        self._refuse(self._waiting[longest].pop(), self._too_many())
         self._count -= 1
 
-    def _leave(self) -> None:
+    def _pass_on(self) -> None:
         """Pass the turn on."""
-        waiter = self._next()
+        waiter = self._next_waiter()
         if waiter is None:
             return
         if waiter.work is None:
             waiter.done.release()
             return
-        if self._worker is None and not self._hire():
-            self._work_off(waiter)
+        if self._worker is None and not self._start_worker():
+            self._run_waiting(waiter)
             return
         self._inbox.put(waiter)
 
-    def _hire(self) -> bool:
+    def _start_worker(self) -> bool:
         """Start the thread that works; whether there may be one more. Only who has the turn comes here, so there is no
         second one."""
         worker = threading.Thread(target=self._work, name=f"turns of {self._what}", daemon=True)
@@ -204,9 +204,9 @@ class Turns:
             waiter = self._inbox.get()
             if waiter is None:
                 return
-            self._work_off(waiter)
+            self._run_waiting(waiter)
 
-    def _work_off(self, waiter: _Waiter | None) -> None:
+    def _run_waiting(self, waiter: _Waiter | None) -> None:
         """Do what waits, one after the other, until nothing does."""
         while waiter is not None:
             if waiter.work is None:
@@ -215,12 +215,12 @@ class Turns:
             waiter.do()
             done = waiter.done
             try:
-                waiter = self._next()
+                waiter = self._next_waiter()
             finally:
                 # Its thread gets the interpreter when the next work lets go of it, as inference does.
                 done.release()
 
-    def _next(self) -> _Waiter | None:
+    def _next_waiter(self) -> _Waiter | None:
         """Whose turn it is now; where nobody waits, nobody's."""
         with self._lock:
             if self._waiting:
@@ -262,12 +262,12 @@ class Turns:
         waiter.failure = refusal
         waiter.done.release()
 
-    def _full(self) -> Refused:
+    def _too_many(self) -> Refused:
         return TooManyCalls(f"{self._most} calls wait for {self._what}, and no more may; try again later")
 
-    def _unloaded(self) -> Refused:
-        return NoSuchModel(f"{self._what} was unloaded")
+    def _not_loaded(self) -> Refused:
+        return ModelNotFound(f"{self._what} was unloaded")
 
 
-def _abandoned() -> Abandoned:
-    return Abandoned("the caller is gone")
+def _abandoned() -> CallerGone:
+    return CallerGone("the caller is gone")

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from emflow_agent.errors import CannotLoad, NoSuchModel
+from emflow_agent.errors import CannotLoad, ModelNotFound
 
 # What the system says of a path that cannot be anywhere.
 _NOTHING_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
@@ -17,7 +17,7 @@ _NOTHING_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
 _MOST_ENTRIES = 10_000
 
 
-class Folder:
+class ModelFolder:
     """An open folder. What is renamed or linked into the place of its path later does not matter."""
 
     def __init__(self, descriptor: int) -> None:
@@ -63,7 +63,7 @@ class Folder:
 
     @contextmanager
     def _opened(self, name: str) -> Iterator[int]:
-        *folders, last = plain_parts(name)
+        *folders, last = relative_parts(name)
         held: list[int] = []
         try:
             for each in folders:
@@ -86,30 +86,30 @@ class Folder:
 
 
 @contextmanager
-def opened_folder(url: str) -> Iterator[Folder]:
+def open_model_folder(url: str) -> Iterator[ModelFolder]:
     """The folder that a client names.
 
     Raises:
-        NoSuchModel: there is nothing at `url`.
+        ModelNotFound: there is nothing at `url`.
         CannotLoad: it is no folder, or cannot be read.
     """
     if not url or "\0" in url:
-        raise NoSuchModel(f"there is nothing at {url!r}")
+        raise ModelNotFound(f"there is nothing at {url!r}")
     try:
         if not stat.S_ISDIR(Path(url).stat().st_mode):
             raise CannotLoad(f"{url!r} is a file; the url names the folder that holds the model file")
         descriptor = os.open(url, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         if error.errno in _NOTHING_THERE:
-            raise NoSuchModel(f"there is nothing at {url!r}") from None
+            raise ModelNotFound(f"there is nothing at {url!r}") from None
         raise CannotLoad(f"{url!r} cannot be read: {error.strerror}") from None
     try:
-        yield Folder(descriptor)
+        yield ModelFolder(descriptor)
     finally:
         os.close(descriptor)
 
 
-def plain_parts(name: str) -> list[str]:
+def relative_parts(name: str) -> list[str]:
     """A relative path's parts.
 
     Raises:

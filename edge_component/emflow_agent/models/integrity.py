@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from emflow_agent.errors import BadOption, CannotLoad
-from emflow_agent.models.folder import Folder, plain_parts
+from emflow_agent.models.folder import ModelFolder, relative_parts
 from emflow_schema.installation import how_to_install
 
 # Signatures of model packages: the keys that are trusted, and what a signature is worth with and without them.
@@ -32,7 +32,7 @@ def install_signing() -> str:
     return f"install it (extra signing): {how_to_install('emflow-device', 'signing')}"
 
 
-class Trust:
+class TrustedKeys:
     """The keys whose signatures count.
 
     Args:
@@ -43,7 +43,7 @@ class Trust:
         self._keys = tuple(keys)
 
     @property
-    def needed(self) -> bool:
+    def signature_required(self) -> bool:
         return bool(self._keys)
 
     def check(self, manifest: bytes, signature: bytes, certificate: bytes = b"") -> str:
@@ -75,7 +75,7 @@ class Trust:
         return "signed by the certificate beside it, which no configured key vouches for"
 
 
-def read_trust(setting: str, files: Sequence[Path], required: bool = False) -> Trust:
+def read_trusted_keys(setting: str, files: Sequence[Path], required: bool = False) -> TrustedKeys:
     """The keys in PEM files: public keys, or certificates of them.
 
     Raises:
@@ -83,7 +83,7 @@ def read_trust(setting: str, files: Sequence[Path], required: bool = False) -> T
     """
     if required and not files:
         raise BadOption(f"{setting}: signatures are required and no key is given that could have made them")
-    return Trust([_read_key(setting, file) for file in files])
+    return TrustedKeys([_read_key(setting, file) for file in files])
 
 
 def _read_key(setting: str, file: Path) -> Any:
@@ -135,15 +135,15 @@ JOB_MANIFEST, JOB_SIGNATURE, JOB_CERTIFICATE = "manifest.json", "manifest.sig", 
 
 SCHEMA_VERSION = 1
 
-LARGEST_MANIFEST = 1 << 20
-LARGEST_SIGNATURE = 1 << 14
-MOST_FILES = 1000
+MAX_MANIFEST_BYTES = 1 << 20
+MAX_SIGNATURE_BYTES = 1 << 14
+MAX_FILES = 1000
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
-class Entry:
+class ManifestEntry:
     """What a manifest says of a file; a packaging job's says nothing of its size."""
 
     sha256: str
@@ -154,14 +154,14 @@ class Entry:
 class Manifest:
     """A model's files, by their path in the folder, and what it is."""
 
-    files: Mapping[str, Entry]
+    files: Mapping[str, ManifestEntry]
     model: str = ""
     version: str = ""
     target: str = ""
 
 
 @dataclass(frozen=True)
-class Sealed:
+class VerifiedPackage:
     """A folder's manifest after its signature was looked at."""
 
     manifest: Manifest | None
@@ -171,15 +171,15 @@ class Sealed:
         facts = self.manifest
         return f"{facts.model} {facts.version}, {self.remark}" if facts else self.remark
 
-    def names(self, folder: Folder) -> list[str]:
+    def names(self, folder: ModelFolder) -> list[str]:
         """The files that may be loaded: what is not in a manifest is not part of the package."""
         return sorted(self.manifest.files) if self.manifest else folder.names()
 
-    def size(self, folder: Folder, name: str) -> int:
+    def size(self, folder: ModelFolder, name: str) -> int:
         entry = self.manifest.files[name] if self.manifest else None
         return entry.size if entry and entry.size is not None else folder.size(name)
 
-    def read(self, folder: Folder, name: str, most: int) -> bytes:
+    def read(self, folder: ModelFolder, name: str, most: int) -> bytes:
         """A file's bytes, those that were checked: there is no second look at the file.
 
         Raises:
@@ -194,7 +194,7 @@ class Sealed:
         return content
 
 
-def unseal(folder: Folder, trust: Trust) -> Sealed:
+def verify_package(folder: ModelFolder, trust: TrustedKeys) -> VerifiedPackage:
     """Read a folder's manifest and check its signature.
 
     Raises:
@@ -202,37 +202,37 @@ def unseal(folder: Folder, trust: Trust) -> Sealed:
     """
     there = folder.names()
     if MANIFEST in there:
-        return _sealed(folder, trust, read_manifest, MANIFEST, SIGNATURE if SIGNATURE in there else "")
+        return _verify_manifest(folder, trust, read_manifest, MANIFEST, SIGNATURE if SIGNATURE in there else "")
     if SIGNATURE in there:
         raise CannotLoad(f"there is {SIGNATURE} and no {MANIFEST}; the package is not whole")
     if JOB_MANIFEST in there and JOB_SIGNATURE in there:
         certificate = JOB_CERTIFICATE if JOB_CERTIFICATE in there else ""
-        return _sealed(folder, trust, read_job_manifest, JOB_MANIFEST, JOB_SIGNATURE, certificate)
-    if trust.needed:
+        return _verify_manifest(folder, trust, read_job_manifest, JOB_MANIFEST, JOB_SIGNATURE, certificate)
+    if trust.signature_required:
         raise CannotLoad(f"the package is not signed (there is no {MANIFEST}), and this agent loads signed ones only")
-    return Sealed(None, "not signed")
+    return VerifiedPackage(None, "not signed")
 
 
-def _sealed(
-    folder: Folder,
-    trust: Trust,
+def _verify_manifest(
+    folder: ModelFolder,
+    trust: TrustedKeys,
     read: Callable[[bytes], Manifest],
     manifest: str,
     signature: str,
     certificate: str = "",
-) -> Sealed:
-    content = folder.read(manifest, LARGEST_MANIFEST)
+) -> VerifiedPackage:
+    content = folder.read(manifest, MAX_MANIFEST_BYTES)
     if signature:
-        signed = folder.read(signature, LARGEST_SIGNATURE)
-        carried = folder.read(certificate, LARGEST_SIGNATURE) if certificate else b""
+        signed = folder.read(signature, MAX_SIGNATURE_BYTES)
+        carried = folder.read(certificate, MAX_SIGNATURE_BYTES) if certificate else b""
         remark = trust.check(content, signed, carried)
-    elif trust.needed:
+    elif trust.signature_required:
         raise CannotLoad(
             f"{manifest} is not signed (there is no {SIGNATURE}), and this agent loads signed packages only"
         )
     else:
         remark = "digests match the manifest, which is not signed"
-    return Sealed(read(content), remark)
+    return VerifiedPackage(read(content), remark)
 
 
 def read_manifest(content: bytes) -> Manifest:
@@ -255,7 +255,7 @@ def read_manifest(content: bytes) -> Manifest:
         size = entry.get("size")
         if not isinstance(size, int) or isinstance(size, bool) or size < 0:
             raise CannotLoad(f"{MANIFEST}: size of {name!r} is {size!r}, which is no number of bytes")
-        entries[name] = Entry(_digest(MANIFEST, name, entry.get("sha256")), size)
+        entries[name] = ManifestEntry(_digest(MANIFEST, name, entry.get("sha256")), size)
     facts = [model.get("name", ""), model.get("version", ""), said.get("target", "")]
     if not all(isinstance(fact, str) for fact in facts):
         raise CannotLoad(f"{MANIFEST}: name, version and target are texts")
@@ -272,14 +272,14 @@ def read_job_manifest(content: bytes) -> Manifest:
     files = said.get("files")
     if said.get("algorithm") != "SHA-256" or not isinstance(files, dict):
         raise CannotLoad(f"{JOB_MANIFEST} is no manifest with SHA-256 digests of files")
-    entries = {name: Entry(_digest(JOB_MANIFEST, name, digest)) for name, digest in files.items()}
+    entries = {name: ManifestEntry(_digest(JOB_MANIFEST, name, digest)) for name, digest in files.items()}
     model, version = str(said.get("model_name", "")), str(said.get("model_version", ""))
     return Manifest(_checked(JOB_MANIFEST, entries), model, version)
 
 
 def _object(content: bytes, what: str) -> dict[str, Any]:
     try:
-        said = json.loads(content, object_pairs_hook=_no_twins)
+        said = json.loads(content, object_pairs_hook=_without_duplicate_keys)
     except (ValueError, RecursionError) as error:
         raise CannotLoad(f"{what} is damaged: {error}") from None
     if not isinstance(said, dict):
@@ -287,7 +287,7 @@ def _object(content: bytes, what: str) -> dict[str, Any]:
     return said
 
 
-def _no_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _without_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Two entries of one name would mean one thing to us and another to whoever signed."""
     made = dict(pairs)
     if len(made) != len(pairs):
@@ -301,9 +301,9 @@ def _digest(what: str, name: str, said: object) -> str:
     return said
 
 
-def _checked(what: str, files: Mapping[str, Entry]) -> Mapping[str, Entry]:
-    if not 0 < len(files) <= MOST_FILES:
-        raise CannotLoad(f"{what} lists {len(files)} files; it has to be 1 to {MOST_FILES}")
+def _checked(what: str, files: Mapping[str, ManifestEntry]) -> Mapping[str, ManifestEntry]:
+    if not 0 < len(files) <= MAX_FILES:
+        raise CannotLoad(f"{what} lists {len(files)} files; it has to be 1 to {MAX_FILES}")
     for name in files:
-        plain_parts(name)
+        relative_parts(name)
     return files

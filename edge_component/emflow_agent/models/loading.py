@@ -8,17 +8,25 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from emflow_agent.errors import CannotLoad, CannotRun, NotEnoughMemory
-from emflow_agent.models.folder import opened_folder
-from emflow_agent.models.integrity import Trust, unseal
-from emflow_agent.models.probe import Crashed, try_out
-from emflow_agent.runtimes import Options, Placement, Runtime, RuntimeModel, accelerator_of, choose, ready_model
+from emflow_agent.errors import CannotLoad, InferenceFailed, NotEnoughMemory
+from emflow_agent.models.folder import open_model_folder
+from emflow_agent.models.integrity import TrustedKeys, verify_package
+from emflow_agent.models.probe import ProbeCrashed, run_probe
+from emflow_agent.runtimes import (
+    Placement,
+    Runtime,
+    RuntimeModel,
+    RuntimeOptions,
+    choose_runtime,
+    open_and_warm_up,
+    requested_accelerator,
+)
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Opened:
+class LoadedFiles:
     """A model that has run once.
 
     Args:
@@ -30,9 +38,9 @@ class Opened:
     model: RuntimeModel
     file_bytes: int
     peak_bytes: int | None
-    tried_in: float
-    opened_in: float
-    warmed_up_in: float
+    probe_seconds: float
+    open_seconds: float
+    warm_up_seconds: float
 
     @property
     def placement(self) -> Placement:
@@ -40,14 +48,14 @@ class Opened:
         return self.model.placement
 
 
-def open_folder(
+def load_folder(
     url: str,
-    options: Options,
-    trust: Trust | None = None,
-    trial: bool = True,
+    options: RuntimeOptions,
+    trust: TrustedKeys | None = None,
+    probe: bool = True,
     check_files: Callable[[int], None] = lambda _: None,
     check_peak: Callable[[int], None] = lambda _: None,
-) -> Opened:
+) -> LoadedFiles:
     """Open the model in the folder `url` and run it once.
 
     Args:
@@ -57,14 +65,14 @@ def open_folder(
         check_peak: asked after the trial took this many bytes; raises NotEnoughMemory.
 
     Raises:
-        NoSuchModel: there is nothing at `url`.
+        ModelNotFound: there is nothing at `url`.
         CannotLoad: there is something, and it is not one model that runs here, or not what was signed.
         NotEnoughMemory: it does not fit.
     """
-    with opened_folder(url) as folder:
+    with open_model_folder(url) as folder:
         try:
-            sealed = unseal(folder, trust or Trust())
-            runtime, names = choose(sealed.names(folder), options.runtime)
+            sealed = verify_package(folder, trust or TrustedKeys())
+            runtime, names = choose_runtime(sealed.names(folder), options.runtime)
             sizes = {name: sealed.size(folder, name) for name in names}
             check_files(sum(sizes.values()))
             files = {name: sealed.read(folder, name, size) for name, size in sizes.items()}
@@ -76,42 +84,48 @@ def open_folder(
         log.info("%s/%s: %d bytes, sha256 %s", url, name, len(content), hashlib.sha256(content).hexdigest())
     log.info("%s: %s", url, sealed)
     try:
-        return _ready(runtime, files, options, trial, check_peak)
+        return _ready(runtime, files, options, probe, check_peak)
     except MemoryError:
         raise NotEnoughMemory(f"there is not enough memory for {url!r}") from None
-    except (CannotLoad, CannotRun) as problem:
+    except (CannotLoad, InferenceFailed) as problem:
         what = f"{url}/{names[0]}" if len(names) == 1 else url
         raise CannotLoad(f"{what!r} cannot be run: {problem}") from None
 
 
 def _ready(
-    runtime: Runtime, files: Mapping[str, bytes], options: Options, trial: bool, check_peak: Callable[[int], None]
-) -> Opened:
+    runtime: Runtime,
+    files: Mapping[str, bytes],
+    options: RuntimeOptions,
+    probe: bool,
+    check_peak: Callable[[int], None],
+) -> LoadedFiles:
     started = time.monotonic()
     peak = None
-    if trial:
+    if probe:
         try:
-            peak = try_out(runtime, files, options)
-        except Crashed as crash:
+            peak = run_probe(runtime, files, options)
+        except ProbeCrashed as crash:
             # An accelerator's driver may be what crashes; then the model still runs where it does not.
-            given_up = accelerator_of(runtime, options)
-            if not given_up or options.accelerator_required:
+            failed_accelerator = requested_accelerator(runtime, options)
+            if not failed_accelerator or options.accelerator_required:
                 raise
-            log.warning("with %s %s; trying once more on the CPU, which is slower", given_up, crash)
-            options = replace(options, delegate="", providers=(), given_up=given_up)
-            peak = try_out(runtime, files, options)
+            log.warning("with %s %s; trying once more on the CPU, which is slower", failed_accelerator, crash)
+            options = replace(options, delegate="", providers=(), failed_accelerator=failed_accelerator)
+            peak = run_probe(runtime, files, options)
         if peak is not None:
             check_peak(peak)
-    tried_in = time.monotonic() - started
-    ready = ready_model(runtime, files, options)
-    opened = Opened(ready.model, sum(map(len, files.values())), peak, tried_in, ready.opened_in, ready.warmed_up_in)
+    probe_seconds = time.monotonic() - started
+    ready = open_and_warm_up(runtime, files, options)
+    opened = LoadedFiles(
+        ready.model, sum(map(len, files.values())), peak, probe_seconds, ready.open_seconds, ready.warm_up_seconds
+    )
     log.info(
         "%s, %d threads; tried in %.1f ms, opened in %.1f ms, warmed up in %.1f ms%s",
         opened.placement,
         options.threads,
-        tried_in * 1000,
-        opened.opened_in * 1000,
-        opened.warmed_up_in * 1000,
+        probe_seconds * 1000,
+        opened.open_seconds * 1000,
+        opened.warm_up_seconds * 1000,
         f", {peak / 1e6:.1f} MB at its peak" if peak is not None else "",
     )
     return opened

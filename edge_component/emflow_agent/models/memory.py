@@ -24,7 +24,7 @@ COPIES = 2
 RESERVE = 16 << 20
 
 
-class Room:
+class MemoryCheck:
     """The room for one model that is being loaded.
 
     Args:
@@ -35,7 +35,7 @@ class Room:
         self._limit = limit
         self._file_bytes = 0
 
-    def for_files(self, file_bytes: int) -> None:
+    def check_files(self, file_bytes: int) -> None:
         """Ask before files of so many bytes are read and tried.
 
         Raises:
@@ -44,7 +44,7 @@ class Room:
         self._file_bytes = file_bytes
         self._check(COPIES * file_bytes + RESERVE)
 
-    def for_peak(self, peak_bytes: int) -> None:
+    def check_peak(self, peak_bytes: int) -> None:
         """Ask after a trial took so many bytes, when the files themselves are here already.
 
         Raises:
@@ -53,12 +53,12 @@ class Room:
         self._check(max(peak_bytes - self._file_bytes, 0) + RESERVE)
 
     def _check(self, needed: int) -> None:
-        left = available(self._limit)
+        left = available_bytes(self._limit)
         if needed > left:
             raise NotEnoughMemory(f"the model needs about {_mb(needed)} and {_mb(left)} are left")
 
 
-def available(limit: int = 0) -> int:
+def available_bytes(limit: int = 0) -> int:
     """Bytes that this process can still have: by the machine, by its control groups, by its limit on address space, and
     by `limit` on what it takes in all, where there is one."""
     size, resident = (int(pages) * resource.getpagesize() for pages in STATM.read_text().split()[:2])
@@ -71,21 +71,21 @@ def available(limit: int = 0) -> int:
     return max(min(left), 0)
 
 
-def taken() -> int:
+def resident_bytes() -> int:
     """Bytes of memory that this process has."""
     return int(STATM.read_text().split()[1]) * resource.getpagesize()
 
 
-def settle() -> None:
+def freeze_garbage_collector() -> None:
     """Let the garbage collector pass over what is there now, which stays for long: its search would hold up calls."""
     gc.unfreeze()
     gc.collect()
     gc.freeze()
 
 
-def give_back() -> None:
+def release_unused_memory() -> None:
     """Hand what is free in this process' heap back to the machine; C libraries keep it for themselves otherwise."""
-    settle()
+    freeze_garbage_collector()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc only
     if trim is not None:
         trim(0)

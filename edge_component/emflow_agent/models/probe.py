@@ -20,8 +20,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from emflow_agent.errors import CannotLoad, NotEnoughMemory, Refused
-from emflow_agent.runtimes import Options, Runtime, ready_model, runtime_of
-from emflow_agent.temporary_folders import scratch_folder
+from emflow_agent.runtimes import Runtime, RuntimeOptions, find_runtime, open_and_warm_up
+from emflow_agent.temporary_folders import temporary_folder
 
 log = logging.getLogger(__name__)
 
@@ -37,11 +37,13 @@ _START = "import sys; sys.path[:] = sys.argv[2:]; from emflow_agent.models impor
 LONGEST = 300.0
 
 
-class Crashed(CannotLoad):
+class ProbeCrashed(CannotLoad):
     """The process that tried the model was ended by a fault in the runtime, or hung."""
 
 
-def try_out(runtime: Runtime, files: Mapping[str, bytes], options: Options, longest: float = LONGEST) -> int | None:
+def run_probe(
+    runtime: Runtime, files: Mapping[str, bytes], options: RuntimeOptions, longest: float = LONGEST
+) -> int | None:
     """Run a model once, elsewhere. A refusal of the runtime's own is left to the load that follows.
 
     Returns:
@@ -59,19 +61,19 @@ def try_out(runtime: Runtime, files: Mapping[str, bytes], options: Options, long
     whole = b"".join([json.dumps(head).encode(), b"\n", *files.values()])
     command = [sys.executable, "-c", _START, str(os.getpid()), *sys.path]
     try:
-        with _temporary_folder(runtime.WRITES) as environment:
+        with _temporary_folder(runtime.NEEDS_TEMPORARY_FILES) as environment:
             tried = subprocess.run(
                 command, check=False, input=whole, capture_output=True, timeout=longest, env=environment
             )
     except subprocess.TimeoutExpired:
-        raise Crashed(f"it did not end its first run on {runtime.NAME} within {longest:.0f} s") from None
+        raise ProbeCrashed(f"it did not end its first run on {runtime.NAME} within {longest:.0f} s") from None
     except OSError as error:
         log.warning("loading without a trial, which cannot be started: %s", error.strerror)
         return None
     if tried.returncode == -signal.SIGKILL:
         raise NotEnoughMemory("the process that tried the model was killed; it may have taken too much memory")
     if tried.returncode < 0:
-        raise Crashed(f"it crashes {runtime.NAME} ({_signal(-tried.returncode)}); the file may be damaged")
+        raise ProbeCrashed(f"it crashes {runtime.NAME} ({_signal(-tried.returncode)}); the file may be damaged")
     if tried.returncode:
         said = tried.stderr.decode(errors="replace").strip().splitlines()
         log.warning("loading without a trial, which failed: %s", said[-1] if said else "it did not say why")
@@ -85,7 +87,7 @@ def _temporary_folder(wanted: bool) -> Iterator[dict[str, str]]:
     if not wanted:
         yield dict(os.environ)
         return
-    with scratch_folder() as place:
+    with temporary_folder() as place:
         yield {**os.environ, "TMPDIR": place}
 
 
@@ -103,13 +105,13 @@ def main() -> int:
     answer = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     head = json.loads(sys.stdin.buffer.readline())
-    runtime = runtime_of(head["runtime"])
+    runtime = find_runtime(head["runtime"])
     assert runtime is not None
     runtime.available()  # imports its package, whose memory is not the model's
     before = _own_memory()
     with contextlib.suppress(Refused, MemoryError):
         files = {name: sys.stdin.buffer.read(size) for name, size in head["files"]}
-        ready = ready_model(runtime, files, Options.of_json(head["options"]))
+        ready = open_and_warm_up(runtime, files, RuntimeOptions.of_json(head["options"]))
         json.dump({"peak_bytes": _field("VmHWM") - before, "placement": str(ready.model.placement)}, answer)
         answer.flush()
     return 0

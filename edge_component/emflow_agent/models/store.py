@@ -11,16 +11,16 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from emflow_agent.errors import AlreadyLoaded, BadRequest, NoSuchModel
-from emflow_agent.models.call_stats import Tally
-from emflow_agent.models.caller import Caller, Nobody
-from emflow_agent.models.fair_queue import Turns
-from emflow_agent.models.integrity import Trust
-from emflow_agent.models.loading import open_folder
-from emflow_agent.models.memory import Room, give_back, settle
-from emflow_agent.runtimes import Options, RuntimeModel
-from emflow_agent.tensors.shared_memory import attached
-from emflow_agent.tensors.spec import as_array, inputs_in_order, open_data
+from emflow_agent.errors import AlreadyLoaded, BadRequest, ModelNotFound
+from emflow_agent.models.call_stats import CallStats
+from emflow_agent.models.caller import Caller, LocalCaller
+from emflow_agent.models.fair_queue import FairQueue
+from emflow_agent.models.integrity import TrustedKeys
+from emflow_agent.models.loading import load_folder
+from emflow_agent.models.memory import MemoryCheck, freeze_garbage_collector, release_unused_memory
+from emflow_agent.runtimes import RuntimeModel, RuntimeOptions
+from emflow_agent.tensors.shared_memory import attached_segment
+from emflow_agent.tensors.spec import input_array, inputs_in_order, open_data
 from emflow_proto import messages as m
 
 if TYPE_CHECKING:
@@ -28,15 +28,15 @@ if TYPE_CHECKING:
 
 # The interface's own rule for model names.
 MODEL_NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9])*")
-LONGEST_NAME = 256
+MAX_NAME_LENGTH = 256
 
 # Loads that wait for another one.
-MOST_LOADS = 32
+MAX_WAITING_LOADS = 32
 
-NOBODY = Nobody()
+LOCAL_CALLER = LocalCaller()
 
 # A refusal says what is loaded as long as that is of help.
-LISTED = 10
+MAX_NAMES_LISTED = 10
 
 
 class LoadedModel:
@@ -53,8 +53,8 @@ class LoadedModel:
         self.name, self.url = name, url
         self.inputs, self.outputs, self.placement = runtime.inputs, runtime.outputs, runtime.placement
         self.output_metadata = [known.metadata for known in self.outputs]
-        self.turns = Turns(f"model {name!r}", queue_size)
-        self.tally = Tally()
+        self.queue = FairQueue(f"model {name!r}", queue_size)
+        self.call_stats = CallStats()
         self._runtime: RuntimeModel | None = runtime
         self._freed = freed
 
@@ -63,16 +63,16 @@ class LoadedModel:
 
         Raises:
             BadRequest: the tensors are not what the model takes.
-            TooManyCalls, Abandoned, NoSuchModel: its turn does not come; see Turns.turn.
-            CannotRun: the runtime failed.
+            TooManyCalls, Abandoned, ModelNotFound: its turn does not come; see Turns.turn.
+            InferenceFailed: the runtime failed.
         """
-        with self.tally.counted(), ExitStack() as opened:
+        with self.call_stats.measured(), ExitStack() as opened:
             tensors = inputs_in_order(self.inputs, sent)
             arrays = [
-                as_array(known, tensor, opened.enter_context(open_data(known, tensor, attached)))
+                input_array(known, tensor, opened.enter_context(open_data(known, tensor, attached_segment)))
                 for known, tensor in zip(self.inputs, tensors)
             ]
-            return self.turns.run(caller, lambda: self._run(arrays))
+            return self.queue.run(caller, lambda: self._run(arrays))
 
     def _run(self, arrays: Sequence[Array]) -> list[Array]:
         assert self._runtime is not None  # it goes when nobody has a turn, and nobody gets one after that
@@ -80,7 +80,7 @@ class LoadedModel:
 
     def close(self) -> None:
         """Refuse who waits; when a prediction that is under way has ended, give the memory back."""
-        self.turns.close(self._free)
+        self.queue.close(self._free)
 
     def _free(self) -> None:
         self._runtime = None
@@ -104,48 +104,52 @@ class ModelStore:
     def __init__(
         self,
         threads: int = 1,
-        trial: bool = False,
-        options: Options | None = None,
-        trust: Trust | None = None,
+        probe: bool = False,
+        options: RuntimeOptions | None = None,
+        trust: TrustedKeys | None = None,
         memory_limit: int = 0,
         queue_size: int = 64,
         tunes_process: bool = False,
     ) -> None:
-        self._options, self._trust, self._trial = options or Options(threads=threads), trust or Trust(), trial
+        self._options, self._trust, self._probe = (
+            options or RuntimeOptions(threads=threads),
+            trust or TrustedKeys(),
+            probe,
+        )
         self._memory_limit, self._queue_size, self._tunes_process = memory_limit, queue_size, tunes_process
         self._models: dict[str, LoadedModel] = {}
         # One load at a time: two would need the memory of both while they are prepared, and whoever asks twice for the
         # same model must hear ALREADY_EXISTS only when it can really be used. Few may wait: each holds one of the
         # server's workers, for minutes where a driver hangs.
-        self._loading = Turns("a load to end", MOST_LOADS)
+        self._loading = FairQueue("a load to end", MAX_WAITING_LOADS)
 
-    def load(self, name: str, url: str, caller: Caller = NOBODY) -> LoadedModel:
+    def load(self, name: str, url: str, caller: Caller = LOCAL_CALLER) -> LoadedModel:
         """Load the model in the folder `url` and warm it up.
 
         Raises:
             BadRequest: the name is not allowed.
             AlreadyLoaded: the name is taken.
-            NoSuchModel: there is nothing at `url`.
+            ModelNotFound: there is nothing at `url`.
             CannotLoad: there is something, and it is not one model that runs here.
             NotEnoughMemory: it does not fit.
             TooManyCalls: as many loads as may wait do so already.
             Abandoned: the caller is gone before its load began.
         """
         # The length first: matching takes 150 bytes of memory a character.
-        if len(name) > LONGEST_NAME:
-            raise BadRequest(f"model name {name[:100]!r}… has {len(name)} characters, more than {LONGEST_NAME}")
+        if len(name) > MAX_NAME_LENGTH:
+            raise BadRequest(f"model name {name[:100]!r}… has {len(name)} characters, more than {MAX_NAME_LENGTH}")
         if not MODEL_NAME.fullmatch(name):
             raise BadRequest(f"model name {name[:100]!r} is not allowed; it has to match ^{MODEL_NAME.pattern}$")
-        with self._loading.turn(caller):
+        with self._loading.slot(caller):
             loaded = self._models.get(name)
             if loaded is not None:
                 raise AlreadyLoaded(f"model {name!r} is already loaded from {loaded.url}")
-            room = Room(self._memory_limit)
-            opened = open_folder(url, self._options, self._trust, self._trial, room.for_files, room.for_peak)
-            freed = give_back if self._tunes_process else lambda: None
+            room = MemoryCheck(self._memory_limit)
+            opened = load_folder(url, self._options, self._trust, self._probe, room.check_files, room.check_peak)
+            freed = release_unused_memory if self._tunes_process else lambda: None
             model = self._models[name] = LoadedModel(name, url, opened.model, self._queue_size, freed)
         if self._tunes_process:
-            settle()
+            freeze_garbage_collector()
         return model
 
     def unload(self, name: str) -> None:
@@ -153,7 +157,7 @@ class ModelStore:
         its memory is given back.
 
         Raises:
-            NoSuchModel: it is not loaded.
+            ModelNotFound: it is not loaded.
         """
         model = self._models.pop(name, None)
         if model is None:
@@ -163,7 +167,7 @@ class ModelStore:
     def get(self, name: str) -> LoadedModel:
         """
         Raises:
-            NoSuchModel: it is not loaded.
+            ModelNotFound: it is not loaded.
         """
         model = self._models.get(name)
         if model is None:
@@ -174,8 +178,8 @@ class ModelStore:
         """The loaded models, in the order in which they were loaded."""
         return list(self._models.values())
 
-    def _unknown(self, name: str) -> NoSuchModel:
+    def _unknown(self, name: str) -> ModelNotFound:
         names = sorted(self._models)
-        listed = ", ".join(names[:LISTED]) or "none"
-        more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-        return NoSuchModel(f"no model named {name[:100]!r} is loaded; loaded: {listed}{more}")
+        listed = ", ".join(names[:MAX_NAMES_LISTED]) or "none"
+        more = f" and {len(names) - MAX_NAMES_LISTED} more" if len(names) > MAX_NAMES_LISTED else ""
+        return ModelNotFound(f"no model named {name[:100]!r} is loaded; loaded: {listed}{more}")

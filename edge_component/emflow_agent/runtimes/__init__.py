@@ -1,6 +1,6 @@
 """What runs models: one file a runtime, which only knows how to open a model and to run it.
 
-A runtime is a module with `KEY` (its name in settings), `NAME`, `WRITES` (whether it needs temporary files), `FILES`
+A runtime is a module with `KEY` (its name in settings), `NAME`, `NEEDS_TEMPORARY_FILES` (whether it needs temporary files), `FILES_DESCRIPTION`
 (what its models look like, for people), `files_of(names)` (which files of a folder are its model), `available()` (why
 not, or an empty string) and `open_model(files, options)`. Its own package is imported in `open_model` and `available`
 only, so that an agent works with whatever runtimes its device has.
@@ -17,7 +17,7 @@ import numpy as np
 
 from emflow_agent.errors import BadOption, CannotLoad
 from emflow_agent.runtimes import delegates, litert, neo, onnx
-from emflow_agent.runtimes.options import Options
+from emflow_agent.runtimes.options import RuntimeOptions
 from emflow_agent.runtimes.placement import Placement
 from emflow_agent.tensors.spec import TensorSpec
 
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
 
 __all__ = [
     "RUNTIMES",
-    "Options",
     "Placement",
-    "Ready",
     "Runtime",
     "RuntimeModel",
-    "accelerator_of",
-    "checked",
-    "choose",
-    "ready_model",
-    "runtime_of",
+    "RuntimeOptions",
+    "WarmModel",
+    "check_options",
+    "choose_runtime",
+    "find_runtime",
+    "open_and_warm_up",
+    "requested_accelerator",
 ]
 
 
@@ -56,7 +56,7 @@ class RuntimeModel(Protocol):
         """One inference: arrays of the inputs' types and shapes, in their order, to the outputs in theirs.
 
         Raises:
-            CannotRun: the runtime failed.
+            InferenceFailed: the runtime failed.
         """
 
 
@@ -64,11 +64,11 @@ class Runtime(Protocol):
     """A module of this package."""
 
     KEY: str
-    WRITES: bool
+    NEEDS_TEMPORARY_FILES: bool
     NAME: str
-    FILES: str
+    FILES_DESCRIPTION: str
 
-    def files_of(self, names: Sequence[str]) -> list[str]:
+    def model_files(self, names: Sequence[str]) -> list[str]:
         """Of the files in a folder, those that this runtime needs for its model; empty when it has none there.
 
         Raises:
@@ -78,7 +78,7 @@ class Runtime(Protocol):
     def available(self) -> str:
         """Empty when the runtime can be used; otherwise why not, in one sentence."""
 
-    def open_model(self, files: Mapping[str, bytes], options: Options) -> RuntimeModel:
+    def open_model(self, files: Mapping[str, bytes], options: RuntimeOptions) -> RuntimeModel:
         """Make the bytes of a model's files, by name, ready to run.
 
         Raises:
@@ -91,15 +91,15 @@ RUNTIMES: tuple[Runtime, ...] = (neo, litert, onnx)
 
 
 @dataclass(frozen=True)
-class Ready:
+class WarmModel:
     """A model that has run once, and how long that took, in seconds."""
 
     model: RuntimeModel
-    opened_in: float
-    warmed_up_in: float
+    open_seconds: float
+    warm_up_seconds: float
 
 
-def choose(names: Sequence[str], wanted: str = "") -> tuple[Runtime, list[str]]:
+def choose_runtime(names: Sequence[str], wanted: str = "") -> tuple[Runtime, list[str]]:
     """The runtime for a folder with these files, and the files that it needs.
 
     The first of RUNTIMES that has a model there and can be used on this device; `wanted` names another.
@@ -111,7 +111,7 @@ def choose(names: Sequence[str], wanted: str = "") -> tuple[Runtime, list[str]]:
     for runtime in RUNTIMES:
         if wanted and wanted != runtime.KEY:
             continue
-        files = runtime.files_of(names)
+        files = runtime.model_files(names)
         reason = runtime.available() if files else ""
         if files and not reason:
             return runtime, files
@@ -119,40 +119,40 @@ def choose(names: Sequence[str], wanted: str = "") -> tuple[Runtime, list[str]]:
             reasons.append(f"{', '.join(files)}: {reason}")
     if reasons:
         raise CannotLoad("; ".join(reasons))
-    kinds = " or ".join(runtime.FILES for runtime in RUNTIMES if wanted in ("", runtime.KEY))
+    kinds = " or ".join(runtime.FILES_DESCRIPTION for runtime in RUNTIMES if wanted in ("", runtime.KEY))
     raise CannotLoad(f"it has to hold {kinds}; found: {_listed(names)}")
 
 
-def ready_model(runtime: Runtime, files: Mapping[str, bytes], options: Options) -> Ready:
+def open_and_warm_up(runtime: Runtime, files: Mapping[str, bytes], options: RuntimeOptions) -> WarmModel:
     """A model that has run once, on zeros: runtimes put off what takes long to the first inference.
 
     Raises:
-        CannotLoad, CannotRun: as the runtime does.
+        CannotLoad, InferenceFailed: as the runtime does.
     """
     started = time.monotonic()
     model = runtime.open_model(files, options)
     opened = time.monotonic()
     model.run([np.zeros(known.shape, known.dtype) for known in model.inputs])
-    return Ready(model, opened - started, time.monotonic() - opened)
+    return WarmModel(model, opened - started, time.monotonic() - opened)
 
 
-def checked(options: Options) -> Options:
+def check_options(options: RuntimeOptions) -> RuntimeOptions:
     """The options, if there is what they name.
 
     Raises:
         BadOption: there is no such runtime or delegate.
     """
-    if options.runtime and runtime_of(options.runtime) is None:
+    if options.runtime and find_runtime(options.runtime) is None:
         known = ", ".join(runtime.KEY for runtime in RUNTIMES)
         raise BadOption(f"Runtime: there is none named {options.runtime!r}; known are {known}")
-    delegates.library_of(options.delegate)
+    delegates.delegate_library(options.delegate)
     return options
 
 
-def accelerator_of(runtime: Runtime, options: Options) -> str:
+def requested_accelerator(runtime: Runtime, options: RuntimeOptions) -> str:
     """The accelerator that the options want for a runtime's models, as logs call it; empty for none."""
-    if runtime is litert and delegates.library_of(options.delegate):
-        return delegates.name_of(options.delegate)
+    if runtime is litert and delegates.delegate_library(options.delegate):
+        return delegates.display_name(options.delegate)
     return options.providers[0].name if runtime is onnx and options.providers else ""
 
 
@@ -161,6 +161,6 @@ def _listed(names: Sequence[str], most: int = 10) -> str:
     return (", ".join(sorted(names)[:most]) or "none") + more
 
 
-def runtime_of(key: str) -> Runtime | None:
+def find_runtime(key: str) -> Runtime | None:
     """The runtime with this key, if there is one."""
     return next((runtime for runtime in RUNTIMES if key == runtime.KEY), None)

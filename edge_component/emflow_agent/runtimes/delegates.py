@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from emflow_agent.errors import BadOption
-from emflow_agent.runtimes.options import Options
+from emflow_agent.runtimes.options import RuntimeOptions
 
 # VX is the NPU of the i.MX 8M Plus and lies where NXP's images put it; Teflon is Mesa's for the same NPU on mainline
 # kernels, Ethos-U that of the i.MX 93, Neutron that of the i.MX 95, wherever the loader finds them.
@@ -24,11 +24,11 @@ NAMES = {"vx": "VX", "teflon": "Teflon", "ethosu": "Ethos-U", "neutron": "Neutro
 XNNPACK, NONE = "xnnpack", "none"
 
 
-class NoDelegate(Exception):
+class DelegateUnavailable(Exception):
     """A delegate cannot be had, or took nothing; its text is why."""
 
 
-def library_of(delegate: str) -> str | None:
+def delegate_library(delegate: str) -> str | None:
     """What to load for a delegate's name or path; None for what is built in.
 
     Raises:
@@ -44,28 +44,28 @@ def library_of(delegate: str) -> str | None:
     raise BadOption(f"Delegate: there is none named {delegate!r}; known are {known}, and any library's path")
 
 
-def name_of(delegate: str) -> str:
+def display_name(delegate: str) -> str:
     """How a delegate is called in logs and metrics."""
     return NAMES.get(delegate) or Path(delegate).name
 
 
-def prepare(options: Options) -> None:
+def prepare_environment(options: RuntimeOptions) -> None:
     """What has to be in the environment before the library is loaded: the VX driver reads it once.
 
     Raises:
-        NoDelegate: the folder for compiled graphs cannot be made.
+        DelegateUnavailable: the folder for compiled graphs cannot be made.
     """
     if not options.graph_cache:
         return
     try:
         Path(options.graph_cache).mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise NoDelegate(f"graph cache {options.graph_cache!r} cannot be made: {error.strerror}") from None
+        raise DelegateUnavailable(f"graph cache {options.graph_cache!r} cannot be made: {error.strerror}") from None
     os.environ["VIV_VX_ENABLE_CACHE_GRAPH_BINARY"] = "1"
     os.environ["VIV_VX_CACHE_BINARY_GRAPH_DIR"] = options.graph_cache
 
 
-def taken_by(delegated: Sequence[Mapping[str, Any]], graph: Sequence[Mapping[str, Any]]) -> int:
+def count_delegated_nodes(delegated: Sequence[Mapping[str, Any]], graph: Sequence[Mapping[str, Any]]) -> int:
     """How many nodes of a graph run inside delegates.
 
     A runtime says which tensors go into a delegate's node and which come out of it. The nodes between are those that

@@ -8,21 +8,21 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from emflow_agent.errors import CannotLoad, CannotRun
+from emflow_agent.errors import CannotLoad, InferenceFailed
 from emflow_agent.runtimes import delegates
-from emflow_agent.runtimes.delegates import NoDelegate
-from emflow_agent.runtimes.options import Options, one_line, only_one, open_sizes
+from emflow_agent.runtimes.delegates import DelegateUnavailable
+from emflow_agent.runtimes.options import RuntimeOptions, one_line, open_sizes_message, single_file
 from emflow_agent.runtimes.placement import Placement
-from emflow_agent.tensors.spec import TensorSpec, spec
+from emflow_agent.tensors.spec import TensorSpec, make_spec
 from emflow_schema.installation import how_to_install
 
 if TYPE_CHECKING:
     from emflow_agent.tensors.spec import Array
 
 KEY = "litert"
-WRITES = False
+NEEDS_TEMPORARY_FILES = False
 NAME = "LiteRT"
-FILES = "one *.tflite"
+FILES_DESCRIPTION = "one *.tflite"
 
 log = logging.getLogger(__name__)
 
@@ -30,13 +30,13 @@ log = logging.getLogger(__name__)
 _PACKAGES = ("ai_edge_litert.interpreter", "tflite_runtime.interpreter")
 
 
-def files_of(names: Sequence[str]) -> list[str]:
+def model_files(names: Sequence[str]) -> list[str]:
     """The folder's .tflite.
 
     Raises:
         CannotLoad: there are several.
     """
-    return only_one([name for name in names if name.endswith(".tflite")], FILES)
+    return single_file([name for name in names if name.endswith(".tflite")], FILES_DESCRIPTION)
 
 
 def available() -> str:
@@ -49,7 +49,7 @@ def available() -> str:
     return ""
 
 
-def open_model(files: Mapping[str, bytes], options: Options) -> LitertModel:
+def open_model(files: Mapping[str, bytes], options: RuntimeOptions) -> LitertModel:
     """Make the bytes of a .tflite file ready to run, by the delegate that the options name.
 
     Raises:
@@ -57,18 +57,18 @@ def open_model(files: Mapping[str, bytes], options: Options) -> LitertModel:
             delegate is not there or took nothing, and the options insist on it.
     """
     (content,) = files.values()
-    library = delegates.library_of(options.delegate)
+    library = delegates.delegate_library(options.delegate)
     if not library and options.delegate != delegates.XNNPACK:
         return _open(content, options)
-    wanted = delegates.name_of(options.delegate) if library else "XNNPACK"
+    wanted = delegates.display_name(options.delegate) if library else "XNNPACK"
     try:
         loaded = [_load_delegate(library, options)] if library else []
         model = _open(content, options, loaded, wanted)
         placement = model.placement
         if placement.nodes and (placement.accelerator != wanted or not placement.taken):
-            raise NoDelegate(f"it took 0 of {placement.nodes} nodes")
+            raise DelegateUnavailable(f"it took 0 of {placement.nodes} nodes")
         return model
-    except (NoDelegate, CannotLoad) as problem:
+    except (DelegateUnavailable, CannotLoad) as problem:
         # Also when the graph could not be prepared with it: without it, a file that is damaged says so itself.
         said = f"the {wanted} delegate does not run this model: {problem}"
         if options.accelerator_required:
@@ -100,11 +100,11 @@ class LitertModel:
             interpreter.invoke()
             return [interpreter.get_tensor(index) for index in self._output_indices]
         except (ValueError, RuntimeError) as error:
-            raise CannotRun(one_line(error)) from None
+            raise InferenceFailed(one_line(error)) from None
 
 
 def _open(
-    content: bytes, options: Options, loaded: Sequence[Any] = (), wanted: str = "", instead_of: str = ""
+    content: bytes, options: RuntimeOptions, loaded: Sequence[Any] = (), wanted: str = "", instead_of: str = ""
 ) -> LitertModel:
     """Raises: CannotLoad."""
     package = _package()
@@ -121,7 +121,8 @@ def _open(
     except (ValueError, RuntimeError) as error:
         raise CannotLoad(one_line(error)) from None
     return LitertModel(
-        interpreter, _placement(before, _nodes(interpreter), wanted if loaded else "", instead_of or options.given_up)
+        interpreter,
+        _placement(before, _nodes(interpreter), wanted if loaded else "", instead_of or options.failed_accelerator),
     )
 
 
@@ -134,7 +135,10 @@ def _placement(
     first = [node for node in before if node["op_name"] == "DELEGATE"]
     known = {node["index"] for node in first}
     second = [node for node in after if node["op_name"] == "DELEGATE" and node["index"] not in known]
-    by_external, by_xnnpack = delegates.taken_by(first, graph), delegates.taken_by(second, graph)
+    by_external, by_xnnpack = (
+        delegates.count_delegated_nodes(first, graph),
+        delegates.count_delegated_nodes(second, graph),
+    )
     if external:
         beside = f"XNNPACK {by_xnnpack}" if by_xnnpack else ""
         return Placement(_title(), external, by_external, len(graph), instead_of, beside)
@@ -150,15 +154,15 @@ def _nodes(interpreter: Any) -> list[Mapping[str, Any]]:
         return []
 
 
-def _load_delegate(library: str, options: Options) -> Any:
-    """Raises: NoDelegate."""
-    delegates.prepare(options)
+def _load_delegate(library: str, options: RuntimeOptions) -> Any:
+    """Raises: DelegateUnavailable."""
+    delegates.prepare_environment(options)
     try:
         # Both, because the package's own way of saying that one of them is not there ends in a traceback.
         ctypes.CDLL(library).tflite_plugin_create_delegate  # noqa: B018
         return _package().load_delegate(library, dict(options.delegate_options))
     except (OSError, AttributeError, ValueError, RuntimeError) as error:
-        raise NoDelegate(one_line(error)) from None
+        raise DelegateUnavailable(one_line(error)) from None
 
 
 def _package() -> Any:
@@ -188,8 +192,8 @@ def _check_sizes(tensor: Mapping[str, Any]) -> None:
     said = [int(size) for size in tensor.get("shape_signature", ())] or shape
     sizes = ["?" if at and size < 0 and shape[at] == 1 else str(shape[at]) for at, size in enumerate(said)]
     if "?" in sizes:
-        raise CannotLoad(open_sizes(tensor["name"], sizes))
+        raise CannotLoad(open_sizes_message(tensor["name"], sizes))
 
 
 def _spec(tensor: Mapping[str, Any]) -> TensorSpec:
-    return spec(tensor["name"].encode(), tensor["dtype"], tensor["shape"])
+    return make_spec(tensor["name"].encode(), tensor["dtype"], tensor["shape"])

@@ -18,20 +18,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from emflow_agent.errors import CannotLoad, CannotRun
-from emflow_agent.runtimes.options import Options, one_line
+from emflow_agent.errors import CannotLoad, InferenceFailed
+from emflow_agent.runtimes.options import RuntimeOptions, one_line
 from emflow_agent.runtimes.placement import Placement
-from emflow_agent.temporary_folders import scratch_folder
-from emflow_agent.tensors.spec import TensorSpec, spec
+from emflow_agent.temporary_folders import temporary_folder
+from emflow_agent.tensors.spec import TensorSpec, make_spec
 
 if TYPE_CHECKING:
     from emflow_agent.tensors.spec import Array
 
 KEY = "neo"
-WRITES = True
+NEEDS_TEMPORARY_FILES = True
 NAME = "DLR"
 LIBRARY = "libdlr.so"
-FILES = f"a Neo-compiled model with its {LIBRARY}"
+FILES_DESCRIPTION = f"a Neo-compiled model with its {LIBRARY}"
 
 _CPU = 1  # kDLCPU of DLPack's DLDeviceType; -1 says that the library could not tell
 # By digest. One that was loaded stays: it may have threads of its own, whose code nobody may take away. So a model that
@@ -42,7 +42,7 @@ _MOST_TENSORS = 1024
 _MOST_DIMENSIONS = 16
 
 
-def files_of(names: Sequence[str]) -> list[str]:
+def model_files(names: Sequence[str]) -> list[str]:
     """All files of a folder that has the library: only that knows which of them it needs."""
     return list(names) if LIBRARY in names else []
 
@@ -52,7 +52,7 @@ def available() -> str:
     return ""
 
 
-def open_model(files: Mapping[str, bytes], options: Options) -> NeoModel:
+def open_model(files: Mapping[str, bytes], options: RuntimeOptions) -> NeoModel:
     """Make a compiled model ready to run.
 
     The library reads files, so it gets these very bytes in a folder that nobody else may open, and that is gone when
@@ -72,7 +72,7 @@ def open_model(files: Mapping[str, bytes], options: Options) -> NeoModel:
 @contextlib.contextmanager
 def _copies(files: Mapping[str, bytes]) -> Iterator[str]:
     try:
-        place = scratch_folder()
+        place = temporary_folder()
     except OSError as error:
         raise CannotLoad(f"there is no place for temporary files: {error.strerror}") from None
     with place as path:
@@ -189,7 +189,7 @@ class NeoModel:
             for index, array in enumerate(made):
                 self._dlr.call("GetDLROutput", at, index, ctypes.c_void_p(array.ctypes.data))
         except RuntimeError as error:
-            raise CannotRun(str(error)) from None
+            raise InferenceFailed(str(error)) from None
         return made
 
     def _spec(self, kind: str, index: int) -> TensorSpec:
@@ -203,7 +203,7 @@ class NeoModel:
             raise CannotLoad(f"{kind.lower()} '{name}' leaves sizes open: {list(shape)}; compile it with fixed ones")
         fixed = tuple(1 if size <= 0 else size for size in shape)
         kind_of: Any = self._text(f"GetDLR{kind}Type", index)
-        return spec(name.encode(), kind_of, fixed)
+        return make_spec(name.encode(), kind_of, fixed)
 
     def _output_name(self, index: int) -> str:
         """Only models with metadata name their outputs."""

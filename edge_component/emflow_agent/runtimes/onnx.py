@@ -12,20 +12,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from emflow_agent.errors import CannotLoad, CannotRun
-from emflow_agent.runtimes.options import Options, one_line, only_one, open_sizes
+from emflow_agent.errors import CannotLoad, InferenceFailed
+from emflow_agent.runtimes.options import RuntimeOptions, one_line, open_sizes_message, single_file
 from emflow_agent.runtimes.placement import Placement
-from emflow_agent.temporary_folders import scratch_folder
-from emflow_agent.tensors.spec import TensorSpec, spec
+from emflow_agent.temporary_folders import temporary_folder
+from emflow_agent.tensors.spec import TensorSpec, make_spec
 from emflow_schema.installation import how_to_install
 
 if TYPE_CHECKING:
     from emflow_agent.tensors.spec import Array
 
 KEY = "onnx"
-WRITES = True
+NEEDS_TEMPORARY_FILES = True
 NAME = "ONNX Runtime"
-FILES = "one *.onnx"
+FILES_DESCRIPTION = "one *.onnx"
 
 log = logging.getLogger(__name__)
 
@@ -56,13 +56,13 @@ _NAMES_A_FILE = b"location"
 _ERRORS_ONLY = 3
 
 
-def files_of(names: Sequence[str]) -> list[str]:
+def model_files(names: Sequence[str]) -> list[str]:
     """The folder's .onnx.
 
     Raises:
         CannotLoad: there are several.
     """
-    return only_one([name for name in names if name.endswith(".onnx")], FILES)
+    return single_file([name for name in names if name.endswith(".onnx")], FILES_DESCRIPTION)
 
 
 def available() -> str:
@@ -74,7 +74,7 @@ def available() -> str:
     return ""
 
 
-def open_model(files: Mapping[str, bytes], options: Options) -> OnnxModel:
+def open_model(files: Mapping[str, bytes], options: RuntimeOptions) -> OnnxModel:
     """Make the bytes of an .onnx file ready to run.
 
     A batch size that is left open is 1.
@@ -124,7 +124,7 @@ class OnnxModel:
             return list(self._session.run(None, dict(zip(self._names, arrays))))
         except Exception as error:
             # Its errors have no class of their own in common.
-            raise CannotRun(one_line(error)) from None
+            raise InferenceFailed(one_line(error)) from None
 
     def run_on_zeros(self) -> list[Array]:
         return self.run([np.zeros(one.shape, one.dtype) for one in self.inputs])
@@ -136,11 +136,11 @@ class OnnxModel:
         shapes: list[Sequence[int]] = [output.shape for output in known]
         if any(not isinstance(size, int) for shape in shapes for size in shape):
             shapes = [array.shape for array in self.run_on_zeros()]
-        return tuple(spec(one.name.encode(), kind, shape) for one, kind, shape in zip(known, types, shapes))
+        return tuple(make_spec(one.name.encode(), kind, shape) for one, kind, shape in zip(known, types, shapes))
 
 
 def _open(
-    content: bytes, options: Options, providers: Sequence[tuple[str, dict[str, str]]], instead_of: str = ""
+    content: bytes, options: RuntimeOptions, providers: Sequence[tuple[str, dict[str, str]]], instead_of: str = ""
 ) -> OnnxModel:
     """Raises: CannotLoad."""
     runtime = importlib.import_module("onnxruntime")
@@ -157,7 +157,7 @@ def _open(
     # What older packages do not remember, the profile of a run tells.
     profiled = bool(providers) and not hasattr(runtime.InferenceSession, "get_provider_graph_assignment_info")
     try:
-        with scratch_folder() as place:
+        with temporary_folder() as place:
             settings.add_session_config_entry(_EXTERNAL_FOLDER, place)
             settings.profile_file_prefix = str(Path(place, "profile"))
             settings.enable_profiling = profiled
@@ -175,9 +175,9 @@ def _open(
             model = OnnxModel(made)
             nodes = _profiled(model, made) if profiled else _remembered(made)
         names = [name for name, _ in providers]
-        model.placement = _placement(runtime.__version__, nodes, names, instead_of or options.given_up)
+        model.placement = _placement(runtime.__version__, nodes, names, instead_of or options.failed_accelerator)
         return model
-    except (CannotLoad, CannotRun) as problem:
+    except (CannotLoad, InferenceFailed) as problem:
         raise CannotLoad(str(problem)) from None
     except MemoryError:
         raise
@@ -228,8 +228,8 @@ def _input(known: Any) -> TensorSpec:
     fixed = [size if isinstance(size, int) else 1 for size in first]
     if any(not isinstance(size, int) for size in rest):
         sizes = [str(size) if isinstance(size, int) else "?" for size in fixed + rest]
-        raise CannotLoad(open_sizes(known.name, sizes))
-    return spec(known.name.encode(), _type(known), fixed + rest)
+        raise CannotLoad(open_sizes_message(known.name, sizes))
+    return make_spec(known.name.encode(), _type(known), fixed + rest)
 
 
 def _type(known: Any) -> Any:

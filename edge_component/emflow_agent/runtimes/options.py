@@ -23,7 +23,7 @@ class Provider:
 
 
 @dataclass(frozen=True)
-class Options:
+class RuntimeOptions:
     """What the settings say about running models.
 
     Args:
@@ -48,13 +48,13 @@ class Options:
     graph_cache: str = ""
     providers: tuple[Provider, ...] = ()
     dlr_options: Mapping[str, str] = field(default_factory=dict)
-    given_up: str = ""
+    failed_accelerator: str = ""
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
 
     @classmethod
-    def of_json(cls, said: Mapping[str, Any]) -> Options:
+    def of_json(cls, said: Mapping[str, Any]) -> RuntimeOptions:
         return cls(**{**said, "providers": tuple(Provider(**provider) for provider in said["providers"])})
 
 
@@ -113,12 +113,12 @@ def one_line(error: object) -> str:
     return " ".join(str(error).split())
 
 
-def open_sizes(name: str, sizes: Sequence[str]) -> str:
+def open_sizes_message(name: str, sizes: Sequence[str]) -> str:
     """Why a model cannot be loaded one of whose inputs may have any size; `?` is an open one."""
     return f"input '{name}' leaves sizes open: [{', '.join(sizes)}]; export the model with fixed ones"
 
 
-def only_one(names: Sequence[str], wanted: str) -> list[str]:
+def single_file(names: Sequence[str], wanted: str) -> list[str]:
     """The one model file of its kind, or nothing.
 
     Raises:

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from emflow_agent.capture.settings import LARGEST_EMBEDDED, CaptureSettings
+from emflow_agent.capture.settings import MAX_EMBEDDED_BYTES, CaptureSettings
 from emflow_agent.errors import BadOption
-from emflow_agent.models.integrity import Trust, read_trust
-from emflow_agent.runtimes import checked
-from emflow_agent.runtimes.options import Options, read_environment, read_pairs, read_providers
+from emflow_agent.models.integrity import TrustedKeys, read_trusted_keys
+from emflow_agent.runtimes import check_options
+from emflow_agent.runtimes.options import RuntimeOptions, read_environment, read_pairs, read_providers
 from emflow_agent.settings.names import COMPONENT, DEFAULT_SOCKET, OURS, WITHOUT_MEANING, processors
 from emflow_agent.settings.reading import BadSetting, Said
 
@@ -50,9 +50,9 @@ class Settings:
     memory_limit: int = 0
     queue_size: int = 64
     metrics_period: float = 60.0
-    trial: bool = True
-    trust: Trust = field(default_factory=Trust)
-    runtime: Options = field(default_factory=Options)
+    probe: bool = True
+    trust: TrustedKeys = field(default_factory=TrustedKeys)
+    runtime: RuntimeOptions = field(default_factory=RuntimeOptions)
     capture: CaptureSettings = field(default_factory=CaptureSettings)
     region: str = ""
     verbose: bool = False
@@ -88,7 +88,7 @@ def read(layers: Sequence[Layer]) -> Settings:
         memory_limit=said.size("MemoryLimit", 0),
         queue_size=said.whole("QueueSize", 64, low=1, high=4096),
         metrics_period=said.seconds("MetricsPeriodSeconds", 60.0, or_none=True),
-        trial=said.truth("Trial", True),
+        probe=said.truth("Trial", True),
         trust=_trust(said),
         runtime=_runtime(said),
         capture=capture,
@@ -141,24 +141,24 @@ def _capture(said: Said) -> CaptureSettings:
         batch=batch,
         buffer=buffer,
         push_period=said.seconds("CaptureDataPushPeriodSeconds", 4.0),
-        embed_limit=said.whole("CaptureDataBase64EmbedLimit", LARGEST_EMBEDDED, low=0, high=LARGEST_EMBEDDED),
+        embed_limit=said.whole("CaptureDataBase64EmbedLimit", MAX_EMBEDDED_BYTES, low=0, high=MAX_EMBEDDED_BYTES),
         upload=said.truth("CaptureDataPeriodicUpload", False),
         upload_period=said.seconds("CaptureDataPeriodicUploadPeriodSeconds", 8.0),
         disk_budget=said.size("CaptureDataDiskBudget", CaptureSettings.disk_budget) or CaptureSettings.disk_budget,
     )
 
 
-def _trust(said: Said) -> Trust:
+def _trust(said: Said) -> TrustedKeys:
     files = [Path(part) for part in said.parts("TrustKeys")]
     try:
-        return read_trust("TrustKeys", files, said.truth("RequireSignature", False))
+        return read_trusted_keys("TrustKeys", files, said.truth("RequireSignature", False))
     except BadOption as problem:
         raise BadSetting(str(problem)) from None
 
 
-def _runtime(said: Said) -> Options:
+def _runtime(said: Said) -> RuntimeOptions:
     try:
-        options = Options(
+        options = RuntimeOptions(
             threads=said.whole("Threads", processors(), low=1, high=MOST_THREADS),
             runtime=said.text("Runtime"),
             delegate=said.text("Delegate"),
@@ -168,7 +168,7 @@ def _runtime(said: Said) -> Options:
             providers=read_providers("Providers", said.text("Providers")),
             dlr_options=read_environment("DLRBackendOptions", said.text("DLRBackendOptions")),
         )
-        return checked(options)
+        return check_options(options)
     except BadOption as problem:
         raise BadSetting(str(problem)) from None
 

@@ -43,7 +43,7 @@ def _flags(options: argparse.Namespace) -> dict[str, str]:
         "Threads": options.threads,
         "SagemakerEdgeLogVerbose": options.verbose,
         "CleanStaleSocket": "true" if options.clean_stale_socket else None,
-        "Trial": None if options.trial else "false",
+        "Trial": None if options.probe else "false",
     }
     return {**said, **{key: value for key, value in given.items() if value is not None}}
 

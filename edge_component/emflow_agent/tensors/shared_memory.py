@@ -43,7 +43,7 @@ _libc.shmctl.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_void_p)
 
 
 @contextmanager
-def attached(handle: m.SharedMemoryHandle) -> Iterator[memoryview]:
+def attached_segment(handle: m.SharedMemoryHandle) -> Iterator[memoryview]:
     """The bytes that a handle names; they are gone after the `with`, so whoever needs them longer copies them.
 
     Raises:

@@ -36,7 +36,7 @@ WIRE_TYPES = {
 
 
 # As many as NumPy has had for most of its life; readers of captured data reshape to them.
-MOST_DIMENSIONS = 32
+MAX_DIMENSIONS = 32
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class TensorSpec:
         return f"{_text(self.name)} ({self.data_type.name} {list(self.shape)})"
 
 
-def spec(name: bytes, dtype: type, shape: Sequence[int]) -> TensorSpec:
+def make_spec(name: bytes, dtype: type, shape: Sequence[int]) -> TensorSpec:
     """A TensorSpec of what a runtime says.
 
     Raises:
@@ -109,7 +109,7 @@ def open_data(known: TensorSpec, tensor: m.Tensor, open_shared: OpenShared) -> A
     return nullcontext(tensor.byte_data)
 
 
-def as_array(known: TensorSpec, tensor: m.Tensor, data: Buffer) -> Array:
+def input_array(known: TensorSpec, tensor: m.Tensor, data: Buffer) -> Array:
     """The bytes as the model's input, not copied.
 
     Type and shape that the client claims do not count: real clients label uint8 as FLOAT32 and were always served.
@@ -136,7 +136,7 @@ def check_size(known: TensorSpec, tensor: m.Tensor, size: int) -> None:
 
 def shape_text(shape: Sequence[int]) -> str:
     """A shape that a client sent, as far as it can be of help: a message has room for millions of sizes."""
-    return str(list(shape)) if len(shape) <= MOST_DIMENSIONS else f"of {len(shape)} dimensions"
+    return str(list(shape)) if len(shape) <= MAX_DIMENSIONS else f"of {len(shape)} dimensions"
 
 
 def _type_name(number: int) -> str:

@@ -13,8 +13,8 @@ import pytest
 
 from emflow_agent.calls.server import serving
 from emflow_agent.calls.service import AgentService
-from emflow_agent.models.caller import KEY, Nobody
-from emflow_agent.models.store import MOST_LOADS, ModelStore
+from emflow_agent.models.caller import KEY, LocalCaller
+from emflow_agent.models.store import MAX_WAITING_LOADS, ModelStore
 from emflow_proto import messages as m
 from emflow_proto.service import AgentStub
 from support import until
@@ -44,7 +44,7 @@ class Bench:
 
     def __init__(self, address: Path, store: ModelStore, slow: Slow) -> None:
         self.address, self.store, self.slow = address, store, slow
-        self.turns = store.get("slow").turns
+        self.queue = store.get("slow").queue
         self.channels: list[grpc.Channel] = []
         self.calls: list[grpc.Future] = []  # a call that nobody holds is cancelled
 
@@ -64,10 +64,10 @@ class Bench:
 
     def queued(self, stub: AgentStub, first: int = 0, **options: Any) -> Any:
         """A call that waits for the slow model."""
-        before = self.turns.waiting
+        before = self.queue.waiting
         call = stub.Predict.future(picture(first), **options)
         self.calls.append(call)
-        until(lambda: self.turns.waiting > before, what="a call that waits")
+        until(lambda: self.queue.waiting > before, what="a call that waits")
         return call
 
 
@@ -119,7 +119,7 @@ def test_a_call_whose_deadline_passes_while_it_waits_is_never_run(bench: Bench) 
     running = bench.occupied()
     late = bench.queued(bench.client(), 66, timeout=0.5)
     assert late.code() == grpc.StatusCode.DEADLINE_EXCEEDED
-    until(lambda: bench.turns.waiting == 0, what="an empty queue")
+    until(lambda: bench.queue.waiting == 0, what="an empty queue")
     bench.slow.let.release()
     assert running.result(timeout=20).tensors
     assert bench.slow.seen == [0]
@@ -131,7 +131,7 @@ def test_a_client_that_hangs_up_costs_no_inference(bench: Bench) -> None:
         bench.queued(leaves, first)
     call = bench.queued(stays, 1)
     bench.channels[1].close()
-    until(lambda: bench.turns.waiting == 1, what="one call that waits")
+    until(lambda: bench.queue.waiting == 1, what="one call that waits")
     for _ in range(2):
         bench.slow.let.release()
     assert running.result(timeout=20).tensors
@@ -169,7 +169,7 @@ def test_calls_that_wait_for_a_model_that_is_unloaded_are_not_found(bench: Bench
 
 def test_a_load_that_nobody_waits_for_any_more_is_not_begun(bench: Bench, folder: Path) -> None:
     stub = bench.client()
-    with bench.store._loading.turn(Nobody()):
+    with bench.store._loading.slot(LocalCaller()):
         call = stub.LoadModel.future(m.LoadModelRequest(url=str(folder), name="late"), timeout=0.3)
         assert call.code() == grpc.StatusCode.DEADLINE_EXCEEDED
         until(lambda: len(stub.ListModels(m.ListModelsRequest()).models) == 2, what="an agent that answers")
@@ -190,14 +190,14 @@ def test_loads_that_wait_are_few_and_hold_up_no_prediction(
     bench: Bench, folder: Path, refused: Callable[[Callable[[], object]], tuple[grpc.StatusCode, str]]
 ) -> None:
     stub = bench.client()
-    with bench.store._loading.turn(Nobody()):
+    with bench.store._loading.slot(LocalCaller()):
         load = m.LoadModelRequest(url=str(folder), name="late")
-        waiting = [stub.LoadModel.future(load, timeout=20) for _ in range(MOST_LOADS)]
-        until(lambda: bench.store._loading.waiting == MOST_LOADS, what="loads that wait")
+        waiting = [stub.LoadModel.future(load, timeout=20) for _ in range(MAX_WAITING_LOADS)]
+        until(lambda: bench.store._loading.waiting == MAX_WAITING_LOADS, what="loads that wait")
         code, text = refused(lambda: stub.LoadModel(load, timeout=20))
         assert (code, text) == (
             grpc.StatusCode.RESOURCE_EXHAUSTED,
-            f"{MOST_LOADS} calls wait for a load to end, and no more may; try again later",
+            f"{MAX_WAITING_LOADS} calls wait for a load to end, and no more may; try again later",
         )
         assert stub.Predict(picture(name="fast"), timeout=20).tensors
         for call in waiting[1:]:

@@ -12,7 +12,7 @@ import pytest
 
 from emflow_agent.calls.server import serving
 from emflow_agent.calls.service import AgentService
-from emflow_agent.models.caller import Nobody
+from emflow_agent.models.caller import LocalCaller
 from emflow_agent.models.store import ModelStore
 from emflow_proto import messages as m
 from emflow_proto.service import AgentStub
@@ -41,7 +41,7 @@ def test_calls_under_way_get_their_answer_within_the_grace(tmp_path: Path, folde
         stub.LoadModel(m.LoadModelRequest(url=str(folder), name="scenes"), wait_for_ready=True, timeout=20)
         request = m.PredictRequest(name="scenes", tensors=[m.Tensor(byte_data=bytes(150528))])
         # As long as somebody else has the model's turn, a prediction waits, each in a worker of its own.
-        with store.get("scenes").turns.turn(Nobody()):
+        with store.get("scenes").queue.slot(LocalCaller()):
             calls = [stub.Predict.future(request) for _ in range(3)]
             until(lambda: len(_workers() - others) >= 3, what="three calls under way")
             leave.set()

@@ -19,10 +19,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from emflow_agent.calls.server import serving
 from emflow_agent.calls.service import AgentService
-from emflow_agent.capture.buffer import Capturing
+from emflow_agent.capture.buffer import CaptureBuffer
 from emflow_agent.capture.settings import CaptureSettings
-from emflow_agent.errors import CannotRun
-from emflow_agent.models.integrity import Trust
+from emflow_agent.errors import InferenceFailed
+from emflow_agent.models.integrity import TrustedKeys
 from emflow_agent.models.store import ModelStore
 
 PROTO = Path(__file__).parents[3] / "proto" / "emflow_proto" / "agent.proto"
@@ -76,7 +76,7 @@ class World:
 
     def client(self, store: ModelStore, settings: CaptureSettings | None = None) -> Any:
         address = self._tmp_path / f"{uuid.uuid4().hex[:8]}.sock"
-        capturing = Capturing(settings or CaptureSettings())
+        capturing = CaptureBuffer(settings or CaptureSettings())
         capturing.open()
         capturing.start()
         self._opened.callback(capturing.close, 5.0)
@@ -113,7 +113,7 @@ def twice(act: Callable[[], object]) -> None:
 def fails_to_run(world: World) -> None:
     class Broken:
         def run(self, arrays: object) -> Any:
-            raise CannotRun("the driver is gone")
+            raise InferenceFailed("the driver is gone")
 
     world.store.get("scenes")._runtime = cast("Any", Broken())
     world.predict()
@@ -124,7 +124,7 @@ def not_enough_memory(world: World) -> None:
 
 
 def unsigned(world: World) -> None:
-    trust = Trust([Ed25519PrivateKey.generate().public_key()])
+    trust = TrustedKeys([Ed25519PrivateKey.generate().public_key()])
     world.load("b", agent=world.client(ModelStore(threads=1, trust=trust)))
 
 

@@ -14,8 +14,8 @@ import grpc
 import pytest
 from google.protobuf import descriptor_pb2
 
-from emflow_agent.calls.health import MOST_WATCHERS, Health
-from emflow_agent.calls.reflection import MOST_STREAMS
+from emflow_agent.calls.health import MAX_WATCHERS, HealthServicer
+from emflow_agent.calls.reflection import MAX_STREAMS
 from emflow_agent.calls.server import serving
 from emflow_agent.calls.service import AgentService
 from emflow_agent.models.store import ModelStore
@@ -88,7 +88,7 @@ def test_a_watcher_that_hangs_up_leaves_no_worker_behind() -> None:
         def is_active(self) -> bool:
             return self.active
 
-    servicer, context = Health((AGENT,)), Context()
+    servicer, context = HealthServicer((AGENT,)), Context()
     watching = servicer.Watch(health.HealthCheckRequest(service=AGENT), cast("Any", context))
     assert next(watching).status == health.SERVING
     context.active = False
@@ -178,8 +178,8 @@ def test_grpc_s_own_packages_find_their_way(channel: grpc.Channel, tmp_path: Pat
 
 
 def test_those_that_watch_leave_room_for_calls(channel: grpc.Channel) -> None:
-    watching = [watch(channel, "") for _ in range(MOST_WATCHERS)]
-    assert [next(each) for each in watching] == [health.SERVING] * MOST_WATCHERS
+    watching = [watch(channel, "") for _ in range(MAX_WATCHERS)]
+    assert [next(each) for each in watching] == [health.SERVING] * MAX_WATCHERS
     with pytest.raises(grpc.RpcError) as caught:
         next(watch(channel, ""))
     assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -193,7 +193,7 @@ def test_reflection_streams_that_stay_open_leave_room_and_make_it_when_they_end(
         yield {"list_services": "*"}
         close.wait()
 
-    versions = ("v1", "v1alpha") * (MOST_STREAMS // 2)
+    versions = ("v1", "v1alpha") * (MAX_STREAMS // 2)
     opened = [reflect(channel, version, asks_and_stays()) for version in versions]
     try:
         assert all(next(each).HasField("list_services_response") for each in opened)

@@ -9,7 +9,7 @@ import pytest
 
 from emflow_agent.errors import BadRequest
 from emflow_agent.tensors import shared_memory
-from emflow_agent.tensors.shared_memory import attached
+from emflow_agent.tensors.shared_memory import attached_segment
 from emflow_proto import messages as m
 from emflow_proto.shared_memory import SharedBuffer
 
@@ -30,7 +30,7 @@ def handle(buffer: SharedBuffer, offset: int = 0, size: int = SIZE) -> m.SharedM
 
 @pytest.mark.parametrize("offset", [0, 1, 4095, 4096, 8200, SIZE])
 def test_any_part_of_a_segment_can_be_read_and_none_written(buffer: SharedBuffer, offset: int) -> None:
-    with attached(handle(buffer, offset, SIZE - offset)) as view:
+    with attached_segment(handle(buffer, offset, SIZE - offset)) as view:
         assert bytes(view) == bytes(at % 251 for at in range(offset, SIZE))
         assert view.readonly
 
@@ -40,7 +40,7 @@ def test_it_is_let_go_also_when_the_call_fails(buffer: SharedBuffer) -> None:
         return Path("/proc/self/maps").read_text().count("/SYSV")
 
     def fail() -> None:
-        with attached(handle(buffer)):
+        with attached_segment(handle(buffer)):
             assert segments() == before + 1
             raise KeyError
 
@@ -65,9 +65,9 @@ def test_a_processor_with_another_structure_is_served_by_proc(
     shared_memory._layout_is_known.cache_clear()
     try:
         assert not shared_memory._layout_is_known()
-        with attached(handle(buffer)) as view:
+        with attached_segment(handle(buffer)) as view:
             assert len(view) == SIZE
-        with pytest.raises(BadRequest, match="is outside"), attached(handle(buffer, 1)):
+        with pytest.raises(BadRequest, match="is outside"), attached_segment(handle(buffer, 1)):
             pytest.fail("it was attached")
     finally:
         shared_memory._layout_is_known.cache_clear()
@@ -77,12 +77,15 @@ def test_a_processor_with_another_structure_is_served_by_proc(
 def test_a_number_that_no_segment_has_is_none(number: int) -> None:
     with (
         pytest.raises(BadRequest, match=f"there is no shared memory segment {number}"),
-        attached(m.SharedMemoryHandle(size=1, segment_id=number)),
+        attached_segment(m.SharedMemoryHandle(size=1, segment_id=number)),
     ):
         pytest.fail("it was attached")
 
 
 def test_the_number_of_a_segment_with_more_bits_is_not_that_segment(buffer: SharedBuffer) -> None:
     number = 2**32 + buffer.handle.segment_id
-    with pytest.raises(BadRequest, match="there is no"), attached(m.SharedMemoryHandle(size=1, segment_id=number)):
+    with (
+        pytest.raises(BadRequest, match="there is no"),
+        attached_segment(m.SharedMemoryHandle(size=1, segment_id=number)),
+    ):
         pytest.fail("it was attached")

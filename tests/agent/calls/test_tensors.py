@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from emflow_agent.errors import BadRequest, CannotLoad
-from emflow_agent.tensors.spec import inputs_in_order, spec
+from emflow_agent.tensors.spec import inputs_in_order, make_spec
 from emflow_proto import messages as m
 
-IMAGE = spec(b"image", np.uint8, [1, 2, 2, 3])
-SCALE = spec(b"scale", np.float32, [1])
+IMAGE = make_spec(b"image", np.uint8, [1, 2, 2, 3])
+SCALE = make_spec(b"scale", np.float32, [1])
 
 
 def tensor(name: bytes = b"") -> m.Tensor:
@@ -50,15 +50,15 @@ def test_several_inputs_each_need_their_name_once(sent: list[m.Tensor], problem:
     ],
 )
 def test_every_element_type_that_clients_know_has_its_name_and_width(dtype: type, name: str, width: int) -> None:
-    described = spec(b"t", dtype, tuple(np.array([2, 3], np.int32)))
+    described = make_spec(b"t", dtype, tuple(np.array([2, 3], np.int32)))
     assert (described.data_type.name, described.nbytes) == (name, 6 * width)
     assert list(described.metadata.shape) == [2, 3]
 
 
 def test_an_element_type_that_clients_cannot_send_makes_a_model_unloadable() -> None:
     with pytest.raises(CannotLoad, match="'t' has elements of complex64"):
-        spec(b"t", np.complex64, [1])
+        make_spec(b"t", np.complex64, [1])
 
 
 def test_a_scalar_has_one_element() -> None:
-    assert spec(b"t", np.float32, []).nbytes == 4
+    assert make_spec(b"t", np.float32, []).nbytes == 4

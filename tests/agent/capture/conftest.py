@@ -18,8 +18,8 @@ import pytest
 from agent.capture.network import KEY_ID, KEY_SECRET, Network, Stored
 from emflow_agent.calls.server import serving
 from emflow_agent.calls.service import AgentService
-from emflow_agent.capture.buffer import Capturing
-from emflow_agent.capture.retries import Pauses
+from emflow_agent.capture.buffer import CaptureBuffer
+from emflow_agent.capture.retries import RetryPause
 from emflow_agent.capture.settings import CaptureSettings
 from emflow_agent.models.store import ModelStore
 from emflow_proto import messages as m
@@ -81,11 +81,11 @@ def network(cloud: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Network]:
 
 
 @pytest.fixture
-def capturing(tmp_path: Path) -> Iterator[Callable[..., Capturing]]:
+def capturing(tmp_path: Path) -> Iterator[Callable[..., CaptureBuffer]]:
     """Start capturing with settings; brisk, for the sake of the tests' time."""
-    started: list[Capturing] = []
+    started: list[CaptureBuffer] = []
 
-    def make(**settings: Any) -> Capturing:
+    def make(**settings: Any) -> CaptureBuffer:
         given: dict[str, Any] = {
             "fleet": FLEET,
             "device": DEVICE,
@@ -94,7 +94,7 @@ def capturing(tmp_path: Path) -> Iterator[Callable[..., Capturing]]:
             "buffer": 9,
             "upload_period": 0.1,
         }
-        one = Capturing(CaptureSettings(**(given | settings)), pauses=lambda: Pauses(0.02, 0.1))
+        one = CaptureBuffer(CaptureSettings(**(given | settings)), pauses=lambda: RetryPause(0.02, 0.1))
         one.open()
         one.start()
         started.append(one)
@@ -107,7 +107,7 @@ def capturing(tmp_path: Path) -> Iterator[Callable[..., Capturing]]:
 
 @pytest.fixture
 def agent(
-    tmp_path: Path, scenes_model: Path, capturing: Callable[..., Capturing]
+    tmp_path: Path, scenes_model: Path, capturing: Callable[..., CaptureBuffer]
 ) -> Iterator[Callable[..., AgentStub]]:
     """An agent in this process that captures with these settings, with a model loaded as `scenes`; a client of it."""
     with ExitStack() as opened:

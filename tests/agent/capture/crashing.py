@@ -10,9 +10,9 @@ import sys
 import uuid
 from pathlib import Path
 
-from emflow_agent.capture.buffer import Capturing
-from emflow_agent.capture.jsonl import Capture, Captured
-from emflow_agent.capture.retries import Pauses
+from emflow_agent.capture.buffer import CaptureBuffer
+from emflow_agent.capture.jsonl import Capture, CapturedItem
+from emflow_agent.capture.retries import RetryPause
 from emflow_agent.capture.settings import CaptureSettings
 from emflow_agent.errors import BufferFull
 from emflow_proto import messages as m
@@ -29,14 +29,14 @@ def main(bucket: str, folder: str) -> None:
         fleet="orchard", device="board", to_cloud=False, bucket=bucket, folder=Path(folder), batch=3, buffer=9,
         push_period=0.01, upload=True, upload_period=0.01,
     )  # fmt: skip
-    capturing = Capturing(settings, pauses=lambda: Pauses(0.01, 0.1))
+    capturing = CaptureBuffer(settings, pauses=lambda: RetryPause(0.01, 0.1))
     capturing.open()
     capturing.start()
     under_way: list[str] = []
     while True:
         capture_id = str(uuid.uuid4())
         data = tensor_of(capture_id)
-        part = Captured("text", f"Tensor[UINT8; {len(data)}]", data)
+        part = CapturedItem("text", f"Tensor[UINT8; {len(data)}]", data)
         try:
             capturing.put(Capture(capture_id, "net", 1e9, (part,), ()))
             under_way.append(capture_id)

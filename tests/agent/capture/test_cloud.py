@@ -14,11 +14,11 @@ import pytest
 
 from agent.capture.network import KEY_ID, KEY_SECRET, Network, Stored
 from agent.capture.test_offline import capture
-from emflow_agent.capture.jsonl import Batch, seal
-from emflow_agent.capture.s3 import Bucket, NotTaken, Unreachable
+from emflow_agent.capture.jsonl import Batch, make_batch
+from emflow_agent.capture.s3 import CaptureBucket, S3Unreachable, UploadRejected
 from emflow_agent.capture.settings import CaptureSettings
 
-BATCH = seal([capture(size=5000)], CaptureSettings(fleet="f", bucket="b"), 1e9)
+BATCH = make_batch([capture(size=5000)], CaptureSettings(fleet="f", bucket="b"), 1e9)
 
 
 @pytest.fixture
@@ -65,9 +65,9 @@ def test_credentials_are_the_token_exchange_s_when_it_has_them(
     monkeypatch.setattr(
         "botocore.utils.ContainerMetadataFetcher.SLEEP_TIME", 0.01
     )  # between its tries, in place of 1 s
-    place = Bucket(bucket.name)
+    place = CaptureBucket(bucket.name)
     token_exchange["status"] = 500
-    with pytest.raises(Unreachable):
+    with pytest.raises(S3Unreachable):
         place.store(BATCH)
     token_exchange["status"] = 200
     place.store(BATCH)
@@ -79,8 +79,8 @@ def test_credentials_are_the_token_exchange_s_when_it_has_them(
 def test_without_any_credentials_it_says_what_to_deploy_and_looks_again(
     bucket: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place = Bucket(bucket.name)
-    with pytest.raises(NotTaken, match=r"deploy aws\.greengrass\.TokenExchangeService"):
+    place = CaptureBucket(bucket.name)
+    with pytest.raises(UploadRejected, match=r"deploy aws\.greengrass\.TokenExchangeService"):
         place.store(BATCH)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY_ID)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", KEY_SECRET)
@@ -91,12 +91,12 @@ def test_without_any_credentials_it_says_what_to_deploy_and_looks_again(
 @pytest.mark.parametrize(
     ("status", "code", "error"),
     [
-        (503, "SlowDown", Unreachable),
-        (500, "InternalError", Unreachable),
-        (400, "ExpiredToken", Unreachable),
-        (403, "RequestTimeTooSkewed", Unreachable),
-        (403, "AccessDenied", NotTaken),
-        (400, "EntityTooLarge", NotTaken),
+        (503, "SlowDown", S3Unreachable),
+        (500, "InternalError", S3Unreachable),
+        (400, "ExpiredToken", S3Unreachable),
+        (403, "RequestTimeTooSkewed", S3Unreachable),
+        (403, "AccessDenied", UploadRejected),
+        (400, "EntityTooLarge", UploadRejected),
     ],
 )
 def test_what_s3_answers_is_told_apart(
@@ -120,15 +120,15 @@ def test_what_s3_answers_is_told_apart(
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
     small = Batch("a.jsonl", (), b"{}\n", ())
     with pytest.raises(error, match=f"s3://name: {code}: so it is"):
-        Bucket("name").store(small)
+        CaptureBucket("name").store(small)
     server.shutdown()
     server.server_close()
 
 
 def test_something_that_is_no_s3_is_no_network(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
     network.down()
-    with pytest.raises(Unreachable):
-        Bucket("name").store(BATCH)
+    with pytest.raises(S3Unreachable):
+        CaptureBucket("name").store(BATCH)
     monkeypatch.setenv("AWS_ENDPOINT_URL", "no address")
-    with pytest.raises(Unreachable):
-        Bucket("name").store(BATCH)
+    with pytest.raises(S3Unreachable):
+        CaptureBucket("name").store(BATCH)

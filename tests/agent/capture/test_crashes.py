@@ -16,8 +16,8 @@ import pytest
 from agent.capture.crashing import tensor_of
 from agent.capture.network import Network, Stored
 from agent.capture.test_offline import capture, files_in, ids_on, put_all
-from emflow_agent.capture.buffer import Capturing
-from emflow_agent.capture.jsonl import RAW
+from emflow_agent.capture.buffer import CaptureBuffer
+from emflow_agent.capture.jsonl import RAW_FOLDER
 from emflow_proto import messages as m
 from support import Process, until
 
@@ -27,7 +27,11 @@ ROUNDS = 8
 
 @pytest.mark.e2e
 def test_killed_while_it_writes_and_uploads_all_that_was_stored_arrives_once(
-    start: Callable[..., Process], capturing: Callable[..., Capturing], network: Network, bucket: Stored, tmp_path: Path
+    start: Callable[..., Process],
+    capturing: Callable[..., CaptureBuffer],
+    network: Network,
+    bucket: Stored,
+    tmp_path: Path,
 ) -> None:
     disk, chance, stored = tmp_path / "disk", random.Random(7), set()
     for _ in range(ROUNDS):
@@ -60,14 +64,14 @@ def test_killed_while_it_writes_and_uploads_all_that_was_stored_arrives_once(
 
 
 def test_what_a_crash_left_half_made_is_removed_at_the_next_start(
-    capturing: Callable[..., Capturing], tmp_path: Path
+    capturing: Callable[..., CaptureBuffer], tmp_path: Path
 ) -> None:
     disk = tmp_path / "disk"
     first = capturing(folder=disk, to_cloud=False)
     put_all(first, [capture(size=5000)])
     first.close(5.0)
     (whole,) = disk.rglob("*.jsonl")
-    inputs = whole.parent / RAW / "input-tensors"
+    inputs = whole.parent / RAW_FOLDER / "input-tensors"
     # Lines that were not renamed yet, a tensor without its lines, and something that is none of our business.
     (whole.parent / f"{'a' * 32}.jsonl.part").write_bytes(b"{")
     (inputs / f"{'b' * 32}-0").write_bytes(b"1")
@@ -94,7 +98,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_disk_that_is_full_of_ours_gives_the_oldest_for_the_newest(
-    capturing: Callable[..., Capturing], small_disk: Path
+    capturing: Callable[..., CaptureBuffer], small_disk: Path
 ) -> None:
     one = capturing(folder=small_disk, to_cloud=False, batch=1, disk_budget=1 << 30)
     captures = [capture(size=20_000) for _ in range(30)]
@@ -107,7 +111,7 @@ def test_a_disk_that_is_full_of_ours_gives_the_oldest_for_the_newest(
 
 
 def test_a_disk_that_is_full_of_others_is_a_failure_told_once_and_over_when_there_is_room(
-    capturing: Callable[..., Capturing], small_disk: Path, caplog: pytest.LogCaptureFixture
+    capturing: Callable[..., CaptureBuffer], small_disk: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     ballast = small_disk / "ballast"
     ballast.write_bytes(bytes(240 << 10))

@@ -11,13 +11,13 @@ import pytest
 from agent.capture.network import Network, Stored
 from agent.capture.test_offline import capture, files_in, ids_on
 from emflow_agent.capture import buffer as storing
-from emflow_agent.capture.buffer import Capturing
-from emflow_agent.capture.s3 import Bucket
+from emflow_agent.capture.buffer import CaptureBuffer
+from emflow_agent.capture.s3 import CaptureBucket
 from emflow_agent.capture.spool import Spool
 from emflow_proto import messages as m
 from support import until
 
-Make = Callable[..., Capturing]
+Make = Callable[..., CaptureBuffer]
 Status = m.CaptureDataStatus
 
 
@@ -76,7 +76,7 @@ def test_an_upload_that_fails_as_nobody_foresaw_is_kept_on_disk_and_tried_again(
     caplog: pytest.LogCaptureFixture,
     wrong_for_a_while: Callable[..., list[bool]],
 ) -> None:
-    wrong = wrong_for_a_while(Bucket, "_connected")
+    wrong = wrong_for_a_while(CaptureBucket, "_connected")
     one = capturing(bucket=bucket.name, folder=tmp_path / "disk", batch=1, buffer=4)
     sent = [capture() for _ in range(3)]
     for each in sent:

@@ -14,22 +14,22 @@ import pytest
 from agent.capture.conftest import PICTURE, request
 from agent.capture.network import Network, Stored
 from emflow_agent.capture import spool
-from emflow_agent.capture.buffer import Capturing
-from emflow_agent.capture.jsonl import Batch, Capture, Captured
-from emflow_agent.capture.retries import Bout
-from emflow_agent.capture.s3 import Bucket, NotReady
+from emflow_agent.capture.buffer import CaptureBuffer
+from emflow_agent.capture.jsonl import Batch, Capture, CapturedItem
+from emflow_agent.capture.retries import ProblemLog
+from emflow_agent.capture.s3 import CaptureBucket, UploadNotConfigured
 from emflow_proto import messages as m
 from emflow_proto.service import AgentStub
 from support import until
 
 Agent = Callable[..., AgentStub]
-Make = Callable[..., Capturing]
+Make = Callable[..., CaptureBuffer]
 Status = m.CaptureDataStatus
 
 
 def capture(data: bytes = b"", size: int = 10) -> Capture:
     sent = request()
-    tensor = Captured("picture", f"Tensor[UINT8; {len(data) or size}]", data or bytes(size))
+    tensor = CapturedItem("picture", f"Tensor[UINT8; {len(data) or size}]", data or bytes(size))
     return Capture(sent.capture_id, "scenes", 1e9, (tensor,), ())
 
 
@@ -44,13 +44,13 @@ def files_in(folder: Path) -> list[Path]:
     return [Path(place) / name for place, _, names in os.walk(folder) for name in names]
 
 
-def put_all(capturing: Capturing, captures: list[Capture]) -> None:
+def put_all(capturing: CaptureBuffer, captures: list[Capture]) -> None:
     """Hand over one after the other, as the buffer takes them."""
     for one in captures:
         until(lambda one=one: taken(capturing, one), what="room in the buffer")
 
 
-def taken(capturing: Capturing, one: Capture) -> bool:
+def taken(capturing: CaptureBuffer, one: Capture) -> bool:
     from emflow_agent.errors import BufferFull
 
     try:
@@ -160,16 +160,16 @@ def test_the_oldest_go_when_the_disk_has_its_fill_and_it_is_counted_and_told_onc
 def test_trouble_that_comes_and_goes_is_told_every_ten_minutes(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     now = 0.0
-    bout = Bout(lambda: now)
+    bout = ProblemLog(lambda: now)
     for second in range(3600):
         now = float(second)
-        bout.on("offline", "no network")
-        bout.over("network")
+        bout.report("offline", "no network")
+        bout.resolved("network")
     assert [each.getMessage() for each in caplog.records] == ["captured data: no network", "captured data: network"] * 6
     caplog.clear()
     for second in range(3600, 7200):
         now = float(second)
-        bout.on("offline", "no network")
+        bout.report("offline", "no network")
     assert len(caplog.records) == 1, "once for as long as it lasts"
 
 
@@ -257,9 +257,9 @@ def test_without_credentials_only_the_oldest_batch_is_tried(
 
     def store(_: object, batch: Batch) -> None:
         tried.append(batch.key)
-        raise NotReady("there are no AWS credentials")
+        raise UploadNotConfigured("there are no AWS credentials")
 
-    monkeypatch.setattr(Bucket, "store", store)
+    monkeypatch.setattr(CaptureBucket, "store", store)
     one = capturing(to_cloud=False, bucket="a-sagemaker", folder=tmp_path, batch=1, upload=True)
     put_all(one, [capture() for _ in range(5)])
     until(lambda: len(ids_on(tmp_path)) == 5 and len(tried) > 5)

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 import emflow_schema
-from emflow_agent.capture.jsonl import seal
-from emflow_agent.capture.requests import MOST_PARTS, read_capture
+from emflow_agent.capture.jsonl import make_batch
+from emflow_agent.capture.requests import MAX_ITEMS, read_capture
 from emflow_agent.capture.settings import CaptureSettings
 from emflow_agent.errors import BadRequest, Refused
 from emflow_agent.tensors.spec import TensorSpec
@@ -52,7 +52,7 @@ def check(request: m.CaptureDataRequest) -> None:
         capture = read_capture(request, INPUTS, OUTPUTS, NOW)
     except Refused:
         return
-    (line,) = seal([capture], CaptureSettings(fleet="f", bucket="b"), NOW).lines.splitlines()
+    (line,) = make_batch([capture], CaptureSettings(fleet="f", bucket="b"), NOW).lines.splitlines()
     CONTRACT.validate(json.loads(line))
     for entry, sent in zip_strict(json.loads(line)["deviceFleetInputs"], request.input_tensors):
         assert entry["observedContentType"].startswith("Tensor[")
@@ -86,7 +86,7 @@ def large(count: int, size: int) -> m.CaptureDataRequest:
     [
         (large(1, 1 << 40), "bytes were sent; a capture of this model has"),
         (large(65, 1 << 20), "bytes were sent; a capture of this model has"),
-        (large(MOST_PARTS + 1, 0), f"{MOST_PARTS + 1} tensors and auxiliary data were sent"),
+        (large(MAX_ITEMS + 1, 0), f"{MAX_ITEMS + 1} tensors and auxiliary data were sent"),
     ],
 )
 def test_more_than_can_be_kept_is_refused_before_it_is_copied(request_: m.CaptureDataRequest, said: str) -> None:

@@ -17,12 +17,12 @@ from emflow_agent import signing
 from emflow_agent.calls.server import serving
 from emflow_agent.calls.service import AgentService
 from emflow_agent.errors import CannotLoad, NotEnoughMemory
-from emflow_agent.models.folder import Folder
-from emflow_agent.models.integrity import Trust, read_trust
-from emflow_agent.models.loading import Opened, open_folder
-from emflow_agent.models.memory import Room
+from emflow_agent.models.folder import ModelFolder
+from emflow_agent.models.integrity import TrustedKeys, read_trusted_keys
+from emflow_agent.models.loading import LoadedFiles, load_folder
+from emflow_agent.models.memory import MemoryCheck
 from emflow_agent.models.store import ModelStore
-from emflow_agent.runtimes import Options
+from emflow_agent.runtimes import RuntimeOptions
 from emflow_proto import messages as m
 from emflow_proto.service import AgentStub
 
@@ -39,8 +39,8 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def trust(keys: Path) -> Trust:
-    return read_trust("TrustKeys", [keys / "ours.pub.pem"])
+def trust(keys: Path) -> TrustedKeys:
+    return read_trusted_keys("TrustKeys", [keys / "ours.pub.pem"])
 
 
 @pytest.fixture
@@ -52,11 +52,11 @@ def package(folder: Path, keys: Path) -> Path:
     return folder
 
 
-def load(folder: Path, trust: Trust | None = None, **options: Any) -> Opened:
-    return open_folder(str(folder), Options(), trust, trial=False, **options)
+def load(folder: Path, trust: TrustedKeys | None = None, **options: Any) -> LoadedFiles:
+    return load_folder(str(folder), RuntimeOptions(), trust, probe=False, **options)
 
 
-def refusal(folder: Path, trust: Trust | None = None) -> str:
+def refusal(folder: Path, trust: TrustedKeys | None = None) -> str:
     with pytest.raises(CannotLoad) as caught:
         load(folder, trust)
     assert "\n" not in str(caught.value)
@@ -73,7 +73,7 @@ def resign(folder: Path, keys: Path, change: Callable[[dict[str, Any]], object])
 
 
 def test_a_signed_package_is_loaded_by_whoever_trusts_its_key(
-    package: Path, trust: Trust, caplog: pytest.LogCaptureFixture
+    package: Path, trust: TrustedKeys, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level("INFO"):
         assert load(package, trust).model.inputs[0].shape == (1, 224, 224, 3)
@@ -100,11 +100,11 @@ def test_without_keys_a_manifest_is_held_against_the_files_all_the_same(package:
 
 
 def test_another_key_a_changed_manifest_and_a_cut_signature_are_refused(
-    package: Path, keys: Path, trust: Trust
+    package: Path, keys: Path, trust: TrustedKeys
 ) -> None:
     signing.sign(package, keys / "others.pem", "scenes", "1.2.0")
     assert "is not one of a key that this agent trusts" in refusal(package, trust)
-    load(package, read_trust("TrustKeys", [keys / "ours.pub.pem", keys / "others.pub.pem"]))
+    load(package, read_trusted_keys("TrustKeys", [keys / "ours.pub.pem", keys / "others.pub.pem"]))
     signing.sign(package, keys / "ours.pem", "scenes", "1.2.0")
     manifest = (package / MANIFEST).read_bytes()
     (package / MANIFEST).write_bytes(manifest + b" ")
@@ -117,7 +117,7 @@ def test_another_key_a_changed_manifest_and_a_cut_signature_are_refused(
 
 
 def test_with_a_key_an_unsigned_package_is_refused_and_taking_the_manifest_away_helps_nobody(
-    package: Path, trust: Trust
+    package: Path, trust: TrustedKeys
 ) -> None:
     (package / MANIFEST).unlink()
     assert f"there is {SIGNATURE} and no {MANIFEST}" in refusal(package, trust)
@@ -126,13 +126,13 @@ def test_with_a_key_an_unsigned_package_is_refused_and_taking_the_manifest_away_
     load(package)
 
 
-def test_a_manifest_without_its_signature_is_refused_where_a_key_is_trusted(package: Path, trust: Trust) -> None:
+def test_a_manifest_without_its_signature_is_refused_where_a_key_is_trusted(package: Path, trust: TrustedKeys) -> None:
     (package / SIGNATURE).unlink()
     assert f"{MANIFEST} is not signed (there is no {SIGNATURE})" in refusal(package, trust)
     load(package)
 
 
-def test_what_the_manifest_does_not_list_is_not_there(package: Path, trust: Trust, scenes_model: Path) -> None:
+def test_what_the_manifest_does_not_list_is_not_there(package: Path, trust: TrustedKeys, scenes_model: Path) -> None:
     shutil.copy(scenes_model, package / "another.tflite")
     (package / "libdlr.so").write_bytes(b"somebody's code")
     load(package, trust)
@@ -156,7 +156,7 @@ def test_what_the_manifest_does_not_list_is_not_there(package: Path, trust: Trus
     ],
 )
 def test_a_manifest_that_makes_no_sense_is_refused_though_it_is_signed(
-    package: Path, keys: Path, trust: Trust, change: Callable[[dict[str, Any]], object], reason: str
+    package: Path, keys: Path, trust: TrustedKeys, change: Callable[[dict[str, Any]], object], reason: str
 ) -> None:
     resign(package, keys, change)
     assert reason in refusal(package, trust)
@@ -173,15 +173,17 @@ def test_a_manifest_has_a_size_that_it_can_have(package: Path) -> None:
     assert f"'{MANIFEST}' is longer than 1048576 bytes" in refusal(package)
 
 
-def test_a_size_that_no_device_has_is_refused_before_a_byte_is_read(package: Path, keys: Path, trust: Trust) -> None:
+def test_a_size_that_no_device_has_is_refused_before_a_byte_is_read(
+    package: Path, keys: Path, trust: TrustedKeys
+) -> None:
     resign(package, keys, lambda said: said["files"]["scenes.tflite"].update(size=1 << 60))
     with pytest.raises(NotEnoughMemory):
-        load(package, trust, check_files=Room().for_files)
+        load(package, trust, check_files=MemoryCheck().check_files)
 
 
 @pytest.mark.parametrize("name", ["scenes.tflite", MANIFEST, SIGNATURE, "about/labels.txt"])
 def test_a_link_in_the_place_of_a_file_is_refused(
-    package: Path, keys: Path, tmp_path: Path, trust: Trust, name: str
+    package: Path, keys: Path, tmp_path: Path, trust: TrustedKeys, name: str
 ) -> None:
     elsewhere = tmp_path / "elsewhere"
     (package / name).rename(elsewhere)
@@ -214,24 +216,24 @@ def test_pipes_and_folders_hold_up_nobody(folder: Path) -> None:
 
 
 def test_the_bytes_that_were_checked_are_those_that_run(
-    package: Path, trust: Trust, monkeypatch: pytest.MonkeyPatch
+    package: Path, trust: TrustedKeys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever replaces a file right after it was read gains nothing: there is no second look at it."""
-    read, seen = Folder.read, []
+    read, seen = ModelFolder.read, []
 
-    def replaced_after(folder: Folder, name: str, most: int) -> bytes:
+    def replaced_after(folder: ModelFolder, name: str, most: int) -> bytes:
         content = read(folder, name, most)
         seen.append(name)
         (package / name).write_bytes(b"replaced")
         return content
 
-    monkeypatch.setattr(Folder, "read", replaced_after)
+    monkeypatch.setattr(ModelFolder, "read", replaced_after)
     assert load(package, trust).model.inputs[0].shape == (1, 224, 224, 3)
     assert seen == [MANIFEST, SIGNATURE, "scenes.tflite"]
 
 
 def test_clients_are_told_by_a_failed_precondition(
-    package: Path, trust: Trust, tmp_path: Path, refused: Callable[[Callable[[], object]], Any]
+    package: Path, trust: TrustedKeys, tmp_path: Path, refused: Callable[[Callable[[], object]], Any]
 ) -> None:
     socket = tmp_path / "a.sock"
     service = AgentService(ModelStore(trust=trust))
@@ -257,9 +259,9 @@ def test_a_package_of_the_embedded_aws_is_checked_against_what_lies_in_it(folder
     load(folder)
     certificate = tmp_path / "trusted.pem"
     certificate.write_bytes(signed.certificate)
-    load(folder, read_trust("TrustKeys", [certificate]))
+    load(folder, read_trusted_keys("TrustKeys", [certificate]))
     (tmp_path / "other.pem").write_bytes(Signer().sign({}, {}).certificate)
-    assert "is not one of a key" in refusal(folder, read_trust("TrustKeys", [tmp_path / "other.pem"]))
+    assert "is not one of a key" in refusal(folder, read_trusted_keys("TrustKeys", [tmp_path / "other.pem"]))
     (folder / "manifest.json").write_bytes(signed.manifest.replace(b'"1.0"', b'"1.1"'))
     assert "not that of the certificate beside it" in refusal(folder)
     (folder / "manifest.json").write_bytes(signed.manifest)

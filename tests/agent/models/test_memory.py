@@ -10,7 +10,7 @@ import pytest
 
 from emflow_agent.errors import NotEnoughMemory
 from emflow_agent.models import memory
-from emflow_agent.models.memory import Room, available
+from emflow_agent.models.memory import MemoryCheck
 from emflow_agent.models.store import ModelStore
 
 MB = 10**6
@@ -21,10 +21,10 @@ def resident() -> int:
 
 
 def test_the_limit_counts_what_the_process_takes_already() -> None:
-    left = available(resident() + 100 * MB)
+    left = available_bytes(resident() + 100 * MB)
     assert 90 * MB < left <= 110 * MB
-    assert available(1) == 0
-    assert available() > left
+    assert available_bytes(1) == 0
+    assert available_bytes() > left
 
 
 @pytest.fixture
@@ -47,18 +47,18 @@ def limit(group: Path, most: str, current: int, cached: int = 0) -> None:
 def test_the_tightest_control_group_around_the_process_counts(groups: Path, outer: str, inner: str) -> None:
     limit(groups / "a", outer, 20 * MB)
     limit(groups / "a" / "b", inner, 20 * MB)
-    assert available() == 30 * MB
+    assert available_bytes() == 30 * MB
 
 
 def test_what_files_left_in_a_full_group_s_memory_is_room(groups: Path) -> None:
     limit(groups / "a", "50000000", 50 * MB, cached=40 * MB)
-    assert available() == 40 * MB
+    assert available_bytes() == 40 * MB
 
 
 def test_a_container_s_own_group_counts_which_it_sees_as_the_root(groups: Path) -> None:
     (groups.parent / "self").write_text("0::/\n")
     limit(groups, "50000000", 20 * MB)
-    assert available() == 30 * MB
+    assert available_bytes() == 30 * MB
 
 
 @pytest.mark.parametrize("path", ["/c", "/"])
@@ -69,24 +69,24 @@ def test_control_groups_of_version_1_count(groups: Path, path: str) -> None:
     (group / "memory.limit_in_bytes").write_text("50000000\n")
     (group / "memory.usage_in_bytes").write_text("30000000\n")
     (group / "memory.stat").write_text("cache 1\ninactive_file 2\ntotal_inactive_file 10000000\n")
-    assert available() == 30 * MB
+    assert available_bytes() == 30 * MB
 
 
 def test_without_control_groups_the_machine_counts(groups: Path) -> None:
-    assert available() > 0
+    assert available_bytes() > 0
     (groups.parent / "self").unlink()
-    assert available() > 0
+    assert available_bytes() > 0
 
 
 def test_what_a_trial_measured_counts_without_the_files_that_are_here_already(groups: Path) -> None:
     limit(groups / "a", "100000000", 0)
-    room = Room()
-    room.for_files(30 * MB)
-    room.for_peak(110 * MB)
+    room = MemoryCheck()
+    room.check_files(30 * MB)
+    room.check_peak(110 * MB)
     with pytest.raises(NotEnoughMemory, match="the model needs about 107 MB and 100 MB are left"):
-        room.for_peak(120 * MB)
+        room.check_peak(120 * MB)
     with pytest.raises(NotEnoughMemory, match="the model needs about 117 MB and 100 MB are left"):
-        room.for_files(50 * MB)
+        room.check_files(50 * MB)
 
 
 @pytest.mark.parametrize("own", [True, False])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from emflow_agent.temporary_folders import scratch_folder, tidy_up
+from emflow_agent.temporary_folders import remove_orphaned_folders, temporary_folder
 
 
 @pytest.fixture(autouse=True)
@@ -22,13 +22,13 @@ def test_a_folder_of_an_agent_that_was_killed_is_removed_by_the_next(tmp_path: P
     subprocess.run([sys.executable, "-c", code], env={**os.environ, "TMPDIR": str(tmp_path)}, check=False)
     (left,) = tmp_path.iterdir()
     assert left.stat().st_mode & 0o777 == 0o700
-    tidy_up()
+    remove_orphaned_folders()
     assert not left.exists()
 
 
 def test_a_folder_whose_process_lives_is_left_alone(tmp_path: Path) -> None:
-    with scratch_folder() as mine:
-        tidy_up()
+    with temporary_folder() as mine:
+        remove_orphaned_folders()
         assert Path(mine).is_dir()
     assert not list(tmp_path.iterdir())
 
@@ -38,6 +38,6 @@ def test_a_process_number_that_came_again_does_not_keep_the_folder(tmp_path: Pat
     old.mkdir()
     others = tmp_path / "emflow-agent-notes"
     others.mkdir()
-    tidy_up()
+    remove_orphaned_folders()
     assert not old.exists()
     assert others.exists()

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from emflow_agent import signing
 from emflow_agent.errors import BadOption
-from emflow_agent.models.integrity import read_trust
+from emflow_agent.models.integrity import read_trusted_keys
 
 
 def run(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
@@ -33,12 +33,12 @@ def test_keys_that_are_none_are_said_at_start(keys: Path, tmp_path: Path) -> Non
         (keys / "ours.pem", "it is a private key; a device needs the public one only"),
     ):
         with pytest.raises(BadOption, match=reason):
-            read_trust("TrustKeys", [file])
+            read_trusted_keys("TrustKeys", [file])
     (tmp_path / "text.pem").write_text("hello")
     with pytest.raises(BadOption, match=r"TrustKeys: '.*text\.pem': it is no public key or certificate in PEM"):
-        read_trust("TrustKeys", [tmp_path / "text.pem"])
+        read_trusted_keys("TrustKeys", [tmp_path / "text.pem"])
     with pytest.raises(BadOption, match="signatures are required and no key is given"):
-        read_trust("TrustKeys", [], required=True)
+        read_trusted_keys("TrustKeys", [], required=True)
 
 
 def test_the_command_makes_keys_signs_and_verifies(folder: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from emflow_agent.models.call_stats import Tally
+from emflow_agent.models.call_stats import CallStats
 from emflow_agent.settings.sources import settings
 from emflow_proto import messages as m
 from emflow_proto.service import AgentStub
@@ -20,14 +20,14 @@ from support import Process
 def test_calls_and_failures_are_counted_and_then_begin_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr("emflow_agent.models.call_stats.time.perf_counter", lambda: now[0])
-    tally = Tally()
+    tally = CallStats()
     for number in range(1, 101):
-        with tally.counted():
+        with tally.measured():
             now[0] += number / 1000
-    with contextlib.suppress(KeyError), tally.counted():
+    with contextlib.suppress(KeyError), tally.measured():
         raise KeyError
-    assert str(tally.take()) == "101 calls, 1 failed, p50 50.0 ms, p99 99.0 ms"
-    assert str(tally.take()) == "0 calls, 0 failed"
+    assert str(tally.take_summary()) == "101 calls, 1 failed, p50 50.0 ms, p99 99.0 ms"
+    assert str(tally.take_summary()) == "0 calls, 0 failed"
 
 
 def test_metrics_come_every_minute_unless_somebody_says_otherwise() -> None:

@@ -13,7 +13,7 @@ from emflow_agent.models.store import ModelStore
 
 @pytest.fixture
 def store() -> ModelStore:
-    return ModelStore(threads=1, trial=True)
+    return ModelStore(threads=1, probe=True)
 
 
 def in_the_place_of_python(script: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from emflow_agent.models.loading import Opened, open_folder
-from emflow_agent.runtimes import Options
+from emflow_agent.models.loading import LoadedFiles, load_folder
+from emflow_agent.runtimes import RuntimeOptions
 
 NATIVE = Path(__file__).parent / "native"
 
@@ -60,11 +60,11 @@ def neo(tmp_path: Path, libdlr: Path, weights: np.ndarray) -> Path:
 
 
 @pytest.fixture
-def opened() -> Callable[..., Opened]:
+def opened() -> Callable[..., LoadedFiles]:
     """Open a folder with options; without a trial, unless it is asked for."""
 
-    def make(folder: Path, trial: bool = False, **options: object) -> Opened:
-        return open_folder(str(folder), Options(**options), trial=trial)  # type: ignore[arg-type]
+    def make(folder: Path, probe: bool = False, **options: object) -> LoadedFiles:
+        return load_folder(str(folder), RuntimeOptions(**options), probe=probe)  # type: ignore[arg-type]
 
     return make
 

@@ -8,8 +8,8 @@ import re
 import pytest
 
 from emflow_agent.errors import BadOption, CannotLoad
-from emflow_agent.runtimes import RUNTIMES, checked, choose, litert, neo, onnx
-from emflow_agent.runtimes.options import Options, Provider, read_environment, read_pairs, read_providers
+from emflow_agent.runtimes import RUNTIMES, check_options, choose_runtime, litert, neo, onnx
+from emflow_agent.runtimes.options import Provider, RuntimeOptions, read_environment, read_pairs, read_providers
 
 
 @pytest.mark.parametrize(
@@ -23,48 +23,48 @@ from emflow_agent.runtimes.options import Options, Provider, read_environment, r
     ],
 )
 def test_what_lies_in_the_folder_decides(names: list[str], runtime: object, files: list[str]) -> None:
-    assert choose(names) == (runtime, files)
+    assert choose_runtime(names) == (runtime, files)
 
 
 def test_the_settings_may_decide_otherwise() -> None:
-    assert choose(["net.tflite", "net.onnx", "libdlr.so"], "onnx") == (onnx, ["net.onnx"])
+    assert choose_runtime(["net.tflite", "net.onnx", "libdlr.so"], "onnx") == (onnx, ["net.onnx"])
     with pytest.raises(CannotLoad, match=re.escape("it has to hold one *.onnx; found: net.tflite")):
-        choose(["net.tflite"], "onnx")
+        choose_runtime(["net.tflite"], "onnx")
 
 
 def test_two_of_a_kind_are_told() -> None:
     with pytest.raises(CannotLoad, match=re.escape("it has to hold one *.tflite; found: a.tflite, b.tflite")):
-        choose(["b.tflite", "a.tflite", "c.onnx"])
+        choose_runtime(["b.tflite", "a.tflite", "c.onnx"])
 
 
 def test_no_model_is_told_with_what_is_there() -> None:
     with pytest.raises(CannotLoad) as caught:
-        choose([f"{number:02}.txt" for number in range(30)])
+        choose_runtime([f"{number:02}.txt" for number in range(30)])
     assert "libdlr.so or one *.tflite or one *.onnx; found: 00.txt, " in str(caught.value)
     assert str(caught.value).endswith("09.txt and 20 more")
 
 
 def test_a_runtime_that_this_device_lacks_gives_way_to_one_that_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(litert, "_PACKAGES", ("no_such_litert",))
-    assert choose(["net.tflite", "net.onnx"]) == (onnx, ["net.onnx"])
+    assert choose_runtime(["net.tflite", "net.onnx"]) == (onnx, ["net.onnx"])
     without = r"net\.tflite: No module named 'no_such_litert'; install the board's tflite_runtime, or ai-edge-litert"
     with pytest.raises(CannotLoad, match=without):
-        choose(["net.tflite"])
+        choose_runtime(["net.tflite"])
 
 
 def test_an_unknown_runtime_is_told_with_those_there_are() -> None:
     with pytest.raises(BadOption, match="Runtime: there is none named 'tensorrt'; known are neo, litert, onnx"):
-        checked(Options(runtime="tensorrt"))
+        check_options(RuntimeOptions(runtime="tensorrt"))
     for runtime in RUNTIMES:
-        checked(Options(runtime=runtime.KEY))
+        check_options(RuntimeOptions(runtime=runtime.KEY))
 
 
 def test_an_unknown_delegate_is_told_with_those_there_are() -> None:
     known = "vx, teflon, ethosu, neutron, xnnpack, none, and any library's path"
     with pytest.raises(BadOption, match=f"Delegate: there is none named 'npu'; known are {known}"):
-        checked(Options(delegate="npu"))
+        check_options(RuntimeOptions(delegate="npu"))
     for name in ("", "vx", "xnnpack", "none", "/opt/npu/libnpu.so"):
-        checked(Options(delegate=name))
+        check_options(RuntimeOptions(delegate=name))
 
 
 def test_options_are_pairs_as_the_original_agent_took_them() -> None:
@@ -94,5 +94,5 @@ def test_providers_come_in_their_order_with_their_options() -> None:
 
 
 def test_options_travel_to_another_process_unchanged() -> None:
-    options = Options(3, "onnx", "vx", {"a": "b"}, True, "/cache", (Provider("P", {"c": "d"}),), {"TVM_X": "1"})
-    assert Options.of_json(json.loads(json.dumps(options.as_json()))) == options
+    options = RuntimeOptions(3, "onnx", "vx", {"a": "b"}, True, "/cache", (Provider("P", {"c": "d"}),), {"TVM_X": "1"})
+    assert RuntimeOptions.of_json(json.loads(json.dumps(options.as_json()))) == options

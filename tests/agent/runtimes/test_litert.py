@@ -12,11 +12,11 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
-from emflow_agent.errors import CannotLoad, CannotRun
-from emflow_agent.models.loading import Opened
+from emflow_agent.errors import CannotLoad, InferenceFailed
+from emflow_agent.models.loading import LoadedFiles
 from emflow_agent.runtimes import litert
 
-Open = Callable[..., Opened]
+Open = Callable[..., LoadedFiles]
 
 NODES = 18  # of the scenes model, as LiteRT counts them
 
@@ -125,13 +125,13 @@ def test_a_damaged_file_is_blamed_and_not_the_delegate(opened: Open, folder: Pat
 def test_a_driver_that_crashes_costs_the_accelerator_and_not_the_model(
     opened: Open, folder: Path, delegate: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    model = opened(folder, trial=True, delegate=str(delegate), delegate_options={"fail": "crash"})
+    model = opened(folder, probe=True, delegate=str(delegate), delegate_options={"fail": "crash"})
     assert (model.placement.accelerator, model.placement.instead_of) == ("XNNPACK", "libtest_delegate.so")
     assert "crashes LiteRT (SIGABRT)" in warnings(caplog)[0]
     with pytest.raises(CannotLoad, match="SIGABRT"):
         opened(
             folder,
-            trial=True,
+            probe=True,
             delegate=str(delegate),
             delegate_options={"fail": "crash"},
             accelerator_required=True,
@@ -139,12 +139,12 @@ def test_a_driver_that_crashes_costs_the_accelerator_and_not_the_model(
 
 
 def test_times_and_memory_of_a_load_are_measured(opened: Open, folder: Path) -> None:
-    model = opened(folder, trial=True)
+    model = opened(folder, probe=True)
     assert model.file_bytes == next(folder.iterdir()).stat().st_size
     assert model.peak_bytes is not None
     assert model.file_bytes < model.peak_bytes < 200e6
-    assert 0 < model.opened_in < model.tried_in
-    assert 0 < model.warmed_up_in < model.tried_in
+    assert 0 < model.open_seconds < model.probe_seconds
+    assert 0 < model.warm_up_seconds < model.probe_seconds
     assert opened(folder).peak_bytes is None
 
 
@@ -159,9 +159,9 @@ def test_a_package_that_does_not_tell_of_its_nodes_leaves_them_unknown(
 
 def test_tensors_of_the_wrong_kind_are_a_failed_run(opened: Open, folder: Path) -> None:
     model = opened(folder).model
-    with pytest.raises(CannotRun):
+    with pytest.raises(InferenceFailed):
         model.run([np.zeros((1, 224, 224, 3), np.float32)])
-    with pytest.raises(CannotRun):
+    with pytest.raises(InferenceFailed):
         model.run([np.zeros((1, 10, 10, 3), np.uint8)])
     assert model.run([np.zeros((1, 224, 224, 3), np.uint8)])[0].shape == (1, 10)
 
@@ -200,7 +200,7 @@ def test_flipped_bytes_never_reach_the_agent_as_a_crash(opened: Open, folder: Pa
         content[at] ^= int(random.integers(1, 256))
     file.write_bytes(content)
     try:
-        model = opened(folder, trial=True)
+        model = opened(folder, probe=True)
     except CannotLoad:
         return
     assert len(model.model.run([np.zeros(one.shape, one.dtype) for one in model.model.inputs])) == len(

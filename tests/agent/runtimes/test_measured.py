@@ -12,11 +12,11 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from emflow_agent.errors import NotEnoughMemory
-from emflow_agent.models.loading import Opened, open_folder
-from emflow_agent.models.probe import Crashed, try_out
-from emflow_agent.runtimes import Options, litert
+from emflow_agent.models.loading import LoadedFiles, load_folder
+from emflow_agent.models.probe import ProbeCrashed, run_probe
+from emflow_agent.runtimes import RuntimeOptions, litert
 
-Open = Callable[..., Opened]
+Open = Callable[..., LoadedFiles]
 
 MB = 10**6
 
@@ -44,7 +44,7 @@ def weighty(tmp_path: Path) -> Callable[[int], Path]:
 
 
 def test_the_peak_of_a_trial_grows_with_what_the_model_needs(opened: Open, weighty: Callable[[int], Path]) -> None:
-    small, large = opened(weighty(4 * MB), trial=True), opened(weighty(80 * MB), trial=True)
+    small, large = opened(weighty(4 * MB), probe=True), opened(weighty(80 * MB), probe=True)
     assert small.peak_bytes is not None
     assert large.peak_bytes is not None
     # The weights are there at least twice: in the file's bytes, and as the runtime wants them.
@@ -61,9 +61,9 @@ def test_what_was_measured_decides_before_the_agent_itself_opens_the_model(
         asked.append(peak)
         raise NotEnoughMemory("full")
 
-    monkeypatch.setattr("emflow_agent.models.loading.ready_model", lambda *_: pytest.fail("it was opened"))
+    monkeypatch.setattr("emflow_agent.models.loading.open_and_warm_up", lambda *_: pytest.fail("it was opened"))
     with pytest.raises(NotEnoughMemory, match="full"):
-        open_folder(str(weighty(20 * MB)), Options(), trial=True, check_peak=no_room)
+        load_folder(str(weighty(20 * MB)), RuntimeOptions(), probe=True, check_peak=no_room)
     assert asked[0] > 20 * MB
 
 
@@ -72,12 +72,12 @@ def test_a_model_that_hangs_does_not_hold_up_the_agent(tmp_path: Path, monkeypat
     program.write_text("#!/bin/sh\nexec sleep 60\n")
     program.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(program))
-    with pytest.raises(Crashed, match="did not end its first run on LiteRT within 0 s"):
-        try_out(litert, {"a.tflite": b""}, Options(), longest=0.2)
+    with pytest.raises(ProbeCrashed, match="did not end its first run on LiteRT within 0 s"):
+        run_probe(litert, {"a.tflite": b""}, RuntimeOptions(), longest=0.2)
 
 
 def test_what_a_driver_prints_is_no_answer(opened: Open, folder: Path, delegate: Path) -> None:
     said = {"say": '{"peak_bytes": 1}'}
-    peak = opened(folder, trial=True, delegate=str(delegate), delegate_options=said).peak_bytes
+    peak = opened(folder, probe=True, delegate=str(delegate), delegate_options=said).peak_bytes
     assert peak is not None
     assert peak > 1000

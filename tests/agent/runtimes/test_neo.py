@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from emflow_agent.errors import CannotLoad, CannotRun
-from emflow_agent.models.loading import Opened
+from emflow_agent.errors import CannotLoad, InferenceFailed
+from emflow_agent.models.loading import LoadedFiles
 from emflow_proto import messages as m
 from emflow_proto.service import AgentStub
 
-Open = Callable[..., Opened]
+Open = Callable[..., LoadedFiles]
 
 
 @pytest.fixture(autouse=True)
@@ -27,7 +27,7 @@ def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_library_describes_the_model_and_runs_it(opened: Open, neo: Path, weights: np.ndarray) -> None:
-    model = opened(neo, trial=True).model
+    model = opened(neo, probe=True).model
     assert [str(one) for one in model.inputs] == ["'data' (UINT8 [1, 2])", "'bias' (FLOAT32 [3])"]
     assert [str(one) for one in model.outputs] == ["'sums' (FLOAT32 [1, 3])", "'output_1' (INT64 [1])"]
     data, bias = np.array([[7, 11]], np.uint8), np.array([0.5, -1.0, 30.0], np.float32)
@@ -107,7 +107,7 @@ def test_a_damaged_model_is_refused_in_the_librarys_words(
     if params is not None:
         (neo / "compiled.params").write_bytes(params)
     with pytest.raises(CannotLoad) as caught:
-        opened(neo, trial=True)
+        opened(neo, probe=True)
     assert reason in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -120,13 +120,13 @@ def test_a_file_that_crashes_the_library_harms_nobody_and_leaves_nothing(
     monkeypatch.setattr("tempfile.tempdir", str(place))
     (neo / "compiled.params").write_bytes(b"DNSE" + struct.pack("<ii", 5000, 3))
     with pytest.raises(CannotLoad, match=r"crashes DLR \(SIGSEGV\)"):
-        opened(neo, trial=True)
+        opened(neo, probe=True)
     assert not list(place.iterdir())
 
 
 def test_a_run_that_the_library_fails_is_no_crash(opened: Open, neo: Path) -> None:
     model = opened(neo).model
-    with pytest.raises(CannotRun, match="RunDLRModel: the device is gone"):
+    with pytest.raises(InferenceFailed, match="RunDLRModel: the device is gone"):
         model.run([np.array([[255, 0]], np.uint8), np.zeros(3, np.float32)])
     assert model.run([np.array([[0, 0]], np.uint8), np.ones(3, np.float32)])[0].tolist() == [[1, 1, 1]]
 

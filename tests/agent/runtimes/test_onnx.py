@@ -13,13 +13,13 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxruntime import InferenceSession
 
 from agent.runtimes.conversion import scenes_as_onnx
-from emflow_agent.errors import CannotLoad, CannotRun
-from emflow_agent.models.loading import Opened
+from emflow_agent.errors import CannotLoad, InferenceFailed
+from emflow_agent.models.loading import LoadedFiles
 from emflow_agent.runtimes.options import Provider
 from emflow_proto import messages as m
 from emflow_proto.service import AgentStub
 
-Open = Callable[..., Opened]
+Open = Callable[..., LoadedFiles]
 
 FLOAT = TensorProto.FLOAT
 NEWER = pytest.mark.skipif(
@@ -65,7 +65,7 @@ def test_the_repositorys_model_says_the_same_as_onnx(
     there = tmp_path / "onnx"
     there.mkdir()
     onnx.save(scenes_as_onnx(scenes_model), there / "scenes.onnx")
-    one, other = opened(folder).model, opened(there, trial=True).model
+    one, other = opened(folder).model, opened(there, probe=True).model
     assert [one.inputs[0].shape, one.inputs[0].dtype] == [other.inputs[0].shape, other.inputs[0].dtype]
     assert [one.outputs[0].shape, one.outputs[0].dtype] == [other.outputs[0].shape, other.outputs[0].dtype]
     for scene in scenes.SCENES:
@@ -143,7 +143,7 @@ def test_half_a_download_is_refused(opened: Open, scenes_model: Path, tmp_path: 
     whole = scenes_as_onnx(scenes_model).SerializeToString()
     (tmp_path / "net.onnx").write_bytes(whole[: int(len(whole) * part)])
     with pytest.raises(CannotLoad) as caught:
-        opened(tmp_path, trial=True)
+        opened(tmp_path, probe=True)
     assert "\n" not in str(caught.value)
 
 
@@ -157,7 +157,7 @@ def test_flipped_bytes_never_reach_the_agent_as_a_crash(
         content[at] ^= int(random.integers(1, 256))
     (tmp_path / "net.onnx").write_bytes(content)
     try:
-        model = opened(tmp_path, trial=True).model
+        model = opened(tmp_path, probe=True).model
     except CannotLoad:
         return
     assert len(model.run([np.zeros(one.shape, one.dtype) for one in model.inputs])) == len(model.outputs)
@@ -166,7 +166,7 @@ def test_flipped_bytes_never_reach_the_agent_as_a_crash(
 def test_tensors_of_the_wrong_kind_are_a_failed_run(opened: Open, doubling: Callable[..., Path]) -> None:
     model = opened(doubling([1, 4])).model
     for wrong in (np.zeros((1, 4), np.uint8), np.zeros((1, 5), np.float32)):
-        with pytest.raises(CannotRun):
+        with pytest.raises(InferenceFailed):
             model.run([wrong])
 
 

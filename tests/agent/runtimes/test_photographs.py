@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
-from emflow_agent.models.loading import Opened
+from emflow_agent.models.loading import LoadedFiles
 
-Open = Callable[..., Opened]
+Open = Callable[..., LoadedFiles]
 
 PHOTOGRAPHS = [("orange.png", 950), ("cat_720p.jpg", 285)]  # indices of ImageNet's 1000 classes
 

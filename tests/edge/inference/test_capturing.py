@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 import pytest
 
-from emflow_agent.tensors.shared_memory import attached
+from emflow_agent.tensors.shared_memory import attached_segment
 from emflow_edge.inference.capture_sender import LARGE, Capturing, Shot
 from emflow_proto import messages as m
 from emflow_proto.service import AgentStub
@@ -51,7 +51,7 @@ class Agent:
         data = []
         for tensor in (*request.input_tensors, *request.output_tensors):
             if tensor.WhichOneof("data") == "shared_memory_handle":
-                with attached(tensor.shared_memory_handle) as view:
+                with attached_segment(tensor.shared_memory_handle) as view:
                     data.append(bytes(view))
             else:
                 data.append(tensor.byte_data)
@@ -111,7 +111,7 @@ def test_a_large_tensor_goes_through_shared_memory_and_leaves_none(
     ((request, data),) = agent.taken
     (handle,) = [tensor.shared_memory_handle for tensor in request.input_tensors]
     assert data[0] == b"\3" * (LARGE + 1)
-    with pytest.raises(Exception, match="no shared memory segment"), attached(handle):
+    with pytest.raises(Exception, match="no shared memory segment"), attached_segment(handle):
         pass
 
 
