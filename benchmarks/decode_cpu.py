@@ -22,12 +22,12 @@ FIRST = 3
 
 def ours(url: str, results: int) -> float:
     """Seconds of processor time a result."""
-    from emflow_edge.camera.reader import Camera
+    from emflow_edge.camera.reader import CameraReader
     from emflow_edge.metrics.counters import Counters
     from emflow_schema.edge_config import Stream
     from emflow_schema.units import Interval
 
-    camera = Camera(Stream("front", url, every=Interval("1s")), Counters(), threading.Event())
+    camera = CameraReader(Stream("front", url, every=Interval("1s")), Counters(), threading.Event())
     camera.start()
     used = 0.0
     for number in range(FIRST + results):

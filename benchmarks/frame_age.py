@@ -88,12 +88,12 @@ class Slot:
 
 
 def ours(url: str) -> Callable[[], np.ndarray]:
-    from emflow_edge.camera.reader import Camera
+    from emflow_edge.camera.reader import CameraReader
     from emflow_edge.metrics.counters import Counters
     from emflow_schema.edge_config import Stream
     from emflow_schema.units import Interval
 
-    camera = Camera(Stream("front", url, every=Interval("0s")), Counters(), threading.Event())
+    camera = CameraReader(Stream("front", url, every=Interval("0s")), Counters(), threading.Event())
     camera.start()
     return lambda: camera.frames.take(10).image
 

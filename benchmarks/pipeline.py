@@ -29,13 +29,13 @@ import psutil
 from ai_edge_litert.interpreter import Interpreter
 
 from emflow_edge.cadence import Cadence
-from emflow_edge.camera.reader import Frame
-from emflow_edge.inference.agent_client import Agent
-from emflow_edge.latest_slot import Newest
+from emflow_edge.camera.frame import Frame
+from emflow_edge.inference.agent_client import AgentClient
+from emflow_edge.latest_slot import LatestSlot
 from emflow_edge.metrics.counters import Counters
-from emflow_edge.metrics.latencies import Timings
-from emflow_edge.model_adapter import fit
-from emflow_edge.pipeline import Pipeline, Work
+from emflow_edge.metrics.latencies import StageLatencies
+from emflow_edge.model_adapter import adapt_model
+from emflow_edge.pipeline import InferenceSetup, Pipeline
 from emflow_edge.results.message import Result
 from emflow_edge.settings.config import Settings
 from emflow_schema.edge_config import Stream
@@ -67,7 +67,7 @@ class Bare:
         return number / (now - begin)
 
 
-class Memory(Newest[Frame]):
+class Memory(LatestSlot[Frame]):
     """A slot that has a new frame whenever one is taken, while it is open."""
 
     def __init__(self) -> None:
@@ -86,7 +86,7 @@ class Still:
 
     def __init__(self) -> None:
         self.memory = Memory()
-        self.frames: Newest[Frame] = self.memory
+        self.frames: LatestSlot[Frame] = self.memory
         self.cadence = Cadence(0.0)
 
     def start(self) -> None:
@@ -103,7 +103,7 @@ class Looping:
         self._stop, self._counters, self._source = threading.Event(), Counters(), Still()
         stream = Stream("memory", "", every=Interval("0s"))
         settings = Settings("loop", folder, (stream,))
-        self._agent = Agent(str(socket), "loop", folder, self._stop)
+        self._agent = AgentClient(str(socket), "loop", folder, self._stop)
 
         def emit(result: Result) -> None:
             result.message(time.time())
@@ -112,9 +112,9 @@ class Looping:
             raise problem
 
         self._pipeline = Pipeline(
-            stream, self._source, "bench", self._counters, Timings(), emit, lambda: None, failed, self._stop
+            stream, self._source, "bench", self._counters, StageLatencies(), emit, lambda: None, failed, self._stop
         )
-        self._pipeline.use(Work(self._agent, fit(self._agent.ready(), settings), settings))
+        self._pipeline.use(InferenceSetup(self._agent, adapt_model(self._agent.ensure_loaded(), settings), settings))
         self._pipeline.start()
         self._source.memory.open.set()
 

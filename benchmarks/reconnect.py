@@ -32,12 +32,12 @@ _SLACK = 0.05
 
 
 def ours(url: str) -> Callable[[], object]:
-    from emflow_edge.camera.reader import Camera
+    from emflow_edge.camera.reader import CameraReader
     from emflow_edge.metrics.counters import Counters
     from emflow_schema.edge_config import Stream
     from emflow_schema.units import Interval
 
-    camera = Camera(Stream("front", url, every=Interval("0s")), Counters(), threading.Event())
+    camera = CameraReader(Stream("front", url, every=Interval("0s")), Counters(), threading.Event())
     camera.start()
     return lambda: camera.frames.take(None).image
 
@@ -73,7 +73,7 @@ def child(name: str, url: str) -> None:
         print(json.dumps([time.time(), number, time.process_time()]), flush=True)
 
 
-class Watcher:
+class Reporter:
     """A child and what it saw."""
 
     def __init__(self, name: str, url: str) -> None:
@@ -83,13 +83,13 @@ class Watcher:
             stderr=subprocess.DEVNULL,
             text=True,
         )
-        self.seen: list[tuple[float, int, float]] = []
+        self.latest: list[tuple[float, int, float]] = []
         threading.Thread(target=self._read, daemon=True).start()
 
     def _read(self) -> None:
         assert self.process.stdout
         for line in self.process.stdout:
-            self.seen.append(tuple(json.loads(line)))
+            self.latest.append(tuple(json.loads(line)))
 
     def used(self) -> float:
         """Seconds of processor time so far."""
@@ -102,7 +102,7 @@ class Watcher:
         """What was seen in the second that begins with the first frame after a moment."""
         end = time.time() + LONGEST
         while time.time() < end:
-            new = [one for one in list(self.seen) if one[0] > after]
+            new = [one for one in list(self.latest) if one[0] > after]
             if new and time.time() > new[0][0] + 1:
                 return new
             time.sleep(0.02)
@@ -116,7 +116,7 @@ def measure(name: str, camera: object, how: str, away: float) -> dict[str, float
 
     assert isinstance(camera, ClipCamera)
     camera.start()
-    watcher = Watcher(name, camera.url)
+    watcher = Reporter(name, camera.url)
     try:
         watcher.wait(0.0)
         if how == "killed":

@@ -31,8 +31,8 @@ from typing import TYPE_CHECKING, Any, Callable, Optional, Union
 from emflow_edge.credentials import FileSecrets, NucleusSecrets
 from emflow_edge.ipc import ERRORED, RUNNING, SOCKET_VARIABLE, Nucleus
 from emflow_edge.observability import logs
-from emflow_edge.results.mqtt import mqtt_outlet
-from emflow_edge.results.sinks import Destination, GreengrassOutlet, Outlet, StdoutOutlet, destination
+from emflow_edge.results.mqtt import mqtt_sink
+from emflow_edge.results.sinks import Destination, GreengrassSink, MessageSink, StdoutSink, destination
 from emflow_edge.settings.config import Settings, settings, unknown_keys
 from emflow_edge.settings.flags import overlay, parse
 from emflow_schema import values
@@ -65,10 +65,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return run(flags, signals)
     except EdgeProblem as problem:
-        logs.last_words(str(problem))
+        logs.report_exit(str(problem))
         return problem.exit_code
     except ImportError as error:
-        logs.last_words(f"{error}; install what it needs (extra edge): {how_to_install('emflow-device', 'edge')}")
+        logs.report_exit(f"{error}; install what it needs (extra edge): {how_to_install('emflow-device', 'edge')}")
         return 1
 
 
@@ -84,13 +84,13 @@ def run(flags: argparse.Namespace, signals: Signals) -> int:
     if to.kind == "greengrass" and not in_greengrass:
         raise ConfigProblem("--publish: greengrass works only in a component that Greengrass started")
     sink = sys.stderr if to.kind == "stdout" else sys.stdout
-    logs.set_up(sink)
+    logs.configure_logging(sink)
     nucleus = Nucleus() if in_greengrass else None
     try:
         run = _Run(flags, to, nucleus, signals)
         wanted = run.read()
-        logs.set_up(sink, wanted.log.format, wanted.log.level)
-        return run.serve(wanted, lambda new: logs.set_up(sink, new.log.format, new.log.level))
+        logs.configure_logging(sink, wanted.log.format, wanted.log.level)
+        return run.serve(wanted, lambda new: logs.configure_logging(sink, new.log.format, new.log.level))
     except EdgeProblem:
         if nucleus:
             nucleus.report(ERRORED)
@@ -147,7 +147,7 @@ class _Run:
             except Exception as error:
                 why = _why(error)
                 log.error("the new configuration is refused: %s; going on with the one from before", why)
-                component.status.refused(logs.without_passwords(why))
+                component.status.refused(logs.redact_urls(why))
 
         def heard(config: Mapping[str, Any]) -> None:
             # A nucleus that comes back tells what it told before, also what was refused then.
@@ -183,13 +183,13 @@ class _Run:
         try:
             component.check(settings(overlay(config, self._flags), self._flags.assets, self._thing))
         except Exception as error:
-            return logs.without_passwords(_why(error))
+            return logs.redact_urls(_why(error))
         return ""
 
-    def _outlet(self, wanted: Settings) -> Outlet:
+    def _outlet(self, wanted: Settings) -> MessageSink:
         if self._nucleus and self._to.kind == "greengrass":
-            return GreengrassOutlet(self._nucleus)
-        return mqtt_outlet(self._to, self._thing, wanted.publish) if self._to.kind == "mqtt" else StdoutOutlet()
+            return GreengrassSink(self._nucleus)
+        return mqtt_sink(self._to, self._thing, wanted.publish) if self._to.kind == "mqtt" else StdoutSink()
 
     def _end(self, component: Component, told: Told) -> int:
         """Take everything down; the exit code."""
@@ -203,7 +203,7 @@ class _Run:
             self._nucleus.report(ERRORED)
         clean = component.close()
         if problem:
-            logs.last_words(str(problem))
+            logs.report_exit(str(problem))
         if not clean:
             # A camera or a broker that hangs holds its thread inside a library, where the interpreter's own way out
             # would trip over it.

@@ -27,7 +27,7 @@ class Cadence:
         self.every, self.frames = every, frames
         self.due, self.number, self.early = 0.0, 0, 0.0
 
-    def wants(self, at: float, number: int = 0) -> bool:
+    def is_due(self, at: float, number: int = 0) -> bool:
         """Whether a frame that came at `at` as the camera's frame `number` is due."""
         return number >= self.number if self.frames else at >= self.due - self.early
 

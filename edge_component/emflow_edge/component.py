@@ -15,20 +15,20 @@ import threading
 import time
 from typing import Callable
 
-from emflow_edge.camera.reader import Camera
-from emflow_edge.inference.agent_client import Agent
+from emflow_edge.camera.reader import CameraReader
+from emflow_edge.inference.agent_client import AgentClient
 from emflow_edge.metrics.counters import Counters
-from emflow_edge.metrics.latencies import Timings
-from emflow_edge.model_adapter import Fitting
-from emflow_edge.model_loader import Loading
-from emflow_edge.observability.exposition import Metrics
+from emflow_edge.metrics.latencies import StageLatencies
+from emflow_edge.model_adapter import ModelAdapter
+from emflow_edge.model_loader import ModelLoader
+from emflow_edge.observability.exposition import MetricsExporter
 from emflow_edge.observability.overlay import jpeg
-from emflow_edge.observability.reporter import Watcher
-from emflow_edge.observability.status import CameraHealth, Status
-from emflow_edge.pipeline import Pipeline, Work
+from emflow_edge.observability.reporter import Reporter
+from emflow_edge.observability.status import CameraStatusListener, Status
+from emflow_edge.pipeline import InferenceSetup, Pipeline
 from emflow_edge.results.message import Result
 from emflow_edge.results.publisher import Publisher
-from emflow_edge.results.sinks import Outlet, last_words
+from emflow_edge.results.sinks import MessageSink, offline_messages
 from emflow_edge.settings.config import Settings
 from emflow_schema.edge_config import Stream
 from emflow_schema.errors import EdgeProblem
@@ -59,17 +59,17 @@ class Component:
     def __init__(
         self,
         thing: str,
-        outlet: Callable[[Settings], Outlet],
+        outlet: Callable[[Settings], MessageSink],
         secrets: Secrets,
         told: Callable[[EdgeProblem | None], object],
         limit: int = 0,
         began: Callable[[], object] = lambda: None,
     ) -> None:
-        self.counters, self.timings = Counters(), Timings()
+        self.counters, self.timings = Counters(), StageLatencies()
         self.status = Status(self._status_changed)
         self._thing, self._outlet, self._secrets, self._told, self._limit = thing, outlet, secrets, told, limit
-        self._metrics = Metrics(thing, "", self.counters, self.timings, self.status)
-        self._watcher = Watcher(self._metrics, self.status, self._announce, self._picture, began)
+        self._metrics = MetricsExporter(thing, "", self.counters, self.timings, self.status)
+        self._watcher = Reporter(self._metrics, self.status, self._announce, self._picture, began)
         # One change at a time. Pipelines and publisher are exchanged under it, and used without.
         self._lock = threading.RLock()
         self._settings: Settings | None = None
@@ -80,7 +80,7 @@ class Component:
         self._ending: list[Pipeline] = []
         self._sequences: dict[str, int] = {}
         self._publisher: Publisher | None = None
-        self._loading: Loading | None = None
+        self._loading: ModelLoader | None = None
         self._closed = self._began = False
 
     @property
@@ -170,7 +170,7 @@ class Component:
             self._told,
             lambda why: self.status.publisher(not why, why),
             self._limit,
-            last_words=last_words(settings.publish, self._thing, settings.version),
+            offline_messages=offline_messages(settings.publish, self._thing, settings.version),
         )
         if before is not None:
             # First, because a broker lets one client of a name in, and because of the order of results.
@@ -195,14 +195,14 @@ class Component:
                 fresh.append(pipeline)
             elif pipeline.stream != stream:
                 pipeline.change_rate(stream)
-            pipeline.keep_seen(bool(settings.metrics.port))
+            pipeline.keep_latest(bool(settings.metrics.port))
         return len(wanted) - len(fresh), fresh
 
     def _pipeline(self, stream: Stream) -> Pipeline:
         log.info("stream %s: %s, %s", stream.name, stream.shown, stream.pace, extra={"stream": stream.name})
         stop = self._stops[stream.name] = threading.Event()
         counters = self.counters.of(stream.name)
-        camera = Camera(stream, counters, stop, CameraHealth(self.status, stream.name), self._secrets)
+        camera = CameraReader(stream, counters, stop, CameraStatusListener(self.status, stream.name), self._secrets)
         return Pipeline(
             stream,
             camera,
@@ -234,10 +234,10 @@ class Component:
         if self._loading is not None:
             self._loading.close()
         self.status.agent(False, "the model is being loaded")
-        self._loading = Loading(new, self._fitted, self._refused)
+        self._loading = ModelLoader(new, self._fitted, self._refused)
         self._loading.start()
 
-    def _fitted(self, agent: Agent, fitting: Fitting, settings: Settings) -> None:
+    def _fitted(self, agent: AgentClient, fitting: ModelAdapter, settings: Settings) -> None:
         with self._lock:
             if self._loading is None or self._loading.agent is not agent:
                 return
@@ -245,7 +245,7 @@ class Component:
             if self._settings is settings:
                 self._before = None
             for pipeline in self._pipelines.values():
-                pipeline.use(Work(agent, fitting, settings))
+                pipeline.use(InferenceSetup(agent, fitting, settings))
 
     def _refused(self, problem: EdgeProblem, settings: Settings) -> None:
         """The agent does not take what settings want of it."""
@@ -267,7 +267,7 @@ class Component:
         self.status.agent(False, "it has gone, or lost the model")
         loading = self._loading
         if loading is not None:
-            loading.again()
+            loading.for_another_thread()
 
     def _emit(self, result: Result) -> None:
         if not self._began:
@@ -287,7 +287,7 @@ class Component:
 
     def _picture(self, name: str) -> bytes | None:
         pipeline = self._pipelines.get(name)
-        seen = pipeline.seen if pipeline else None
+        seen = pipeline.latest if pipeline else None
         return jpeg(seen.frame.image, seen.result.outcome) if seen else None
 
 

@@ -32,7 +32,7 @@ _ABSENT = (0.2, 5.0)
 _QUIET, _LONGEST = 0.2, 2.0
 
 
-class Away(EdgeProblem):
+class NucleusUnavailable(EdgeProblem):
     """The nucleus did not answer; it may later."""
 
 
@@ -63,7 +63,7 @@ class Nucleus:
         try:
             answer = self._client.get_configuration_async().result(_TIMEOUT)
         except Exception as error:
-            kind = EdgeProblem if _is_refusal(error) else Away
+            kind = EdgeProblem if _is_refusal(error) else NucleusUnavailable
             raise kind(f"the Greengrass nucleus gives no configuration: {_words(error)}") from error
         value: Mapping[str, Any] = answer.value or {}
         return value
@@ -140,7 +140,7 @@ class Nucleus:
         while True:
             try:
                 return ask()
-            except Away as away:
+            except NucleusUnavailable as away:
                 if not said:
                     said = True
                     log.warning("%s; trying until it is there", away)
@@ -152,7 +152,7 @@ class Nucleus:
         except Exception as error:
             # awscrt has no common class of errors.
             where = os.environ.get(SOCKET_VARIABLE)
-            kind = EdgeProblem if _is_refusal(error) else Away
+            kind = EdgeProblem if _is_refusal(error) else NucleusUnavailable
             raise kind(f"the Greengrass nucleus at {where} cannot be talked to: {_words(error)}") from error
 
     def _connect(self) -> Any:

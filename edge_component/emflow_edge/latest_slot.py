@@ -15,11 +15,11 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class Closed(Exception):
+class SlotClosed(Exception):
     """The producer has gone and nothing is left to take."""
 
 
-class Newest(Generic[T]):
+class LatestSlot(Generic[T]):
     """A one-item slot between two threads in which the newest item wins."""
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class Newest(Generic[T]):
             if not self._changed.wait_for(lambda: self._item is not None or self._closed, timeout):
                 raise TimeoutError
             if self._item is None:
-                raise Closed
+                raise SlotClosed
             item, self._item = self._item, None
             self._taken, self._asked = time.monotonic(), False
             return item
@@ -62,7 +62,7 @@ class Newest(Generic[T]):
             held, self._item = self._item, None
             return 0 if held is None else 1
 
-    def next_asked(self) -> float:
+    def expected_next_take(self) -> float:
         """When the next item will be asked for, if the taker is as busy as it was last time.
 
         On the monotonic clock: 0 while somebody waits, never in the past else, infinite before the first time.

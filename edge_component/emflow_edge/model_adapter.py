@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Union
 
-from emflow_edge.model_spec import Model
+from emflow_edge.model_spec import ModelSpec
 from emflow_edge.outcome import Outcome
 from emflow_edge.settings.config import Settings
-from emflow_edge.vision.classification import Classification
-from emflow_edge.vision.detection import Detections
-from emflow_edge.vision.preprocess import Preprocess
+from emflow_edge.vision.classification import ClassificationDecoder
+from emflow_edge.vision.detection import DetectionDecoder
+from emflow_edge.vision.preprocess import Preprocessor
 from emflow_schema.tflite import model_facts
 
 if TYPE_CHECKING:
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Decode = Union[Classification, Detections]
+Decode = Union[ClassificationDecoder, DetectionDecoder]
 
 
 @dataclass(frozen=True)
-class Fitting:
+class ModelAdapter:
     """What goes around one model: its preprocessing, which one thread at a time may use, and its decoding."""
 
-    model: Model
-    preprocess: Preprocess
+    model: ModelSpec
+    preprocess: Preprocessor
     decode: Decode
 
-    def again(self) -> Fitting:
+    def for_another_thread(self) -> ModelAdapter:
         """The same for another thread: preprocessing keeps buffers."""
         return dataclasses.replace(self, preprocess=copy.deepcopy(self.preprocess))
 
@@ -42,13 +42,13 @@ class Fitting:
         """What the output tensors, as little-endian bytes, say of the frame (uint8, height x width x 3) they are of.
 
         Raises:
-            OtherModel: they are not the model's.
-            NoNumbers: some values are not finite.
+            ModelMismatch: they are not the model's.
+            NonFiniteOutput: some values are not finite.
         """
         return self.decode(outputs, self.preprocess.placement(image))
 
 
-def fit(model: Model, settings: Settings) -> Fitting:
+def adapt_model(model: ModelSpec, settings: Settings) -> ModelAdapter:
     """Preprocessing and decoding for a model.
 
     Raises:
@@ -59,8 +59,8 @@ def fit(model: Model, settings: Settings) -> Fitting:
     wanted, model_io = settings.quantized, settings.model_io
     if wanted is not None and wanted != (model.input.dtype == "uint8"):
         log.warning("quantization is %s, but the model takes %s; going by the model", wanted, model.input.dtype)
-    kind = Detections if model_io.task == "detection" else Classification
+    kind = DetectionDecoder if model_io.task == "detection" else ClassificationDecoder
     decode = kind(model, facts, model_io)
     if not decode.measured and model_io.confidence != "workshop":
         log.warning("no .tflite in %s tells the output's scale; confidence is its byte / 255", settings.model_folder)
-    return Fitting(model, Preprocess(model.input, facts.input if facts else None, model_io), decode)
+    return ModelAdapter(model, Preprocessor(model.input, facts.input if facts else None, model_io), decode)

@@ -6,13 +6,13 @@ import dataclasses
 import threading
 from typing import Callable
 
-from emflow_edge.inference.agent_client import Agent, Stopped
-from emflow_edge.model_adapter import Fitting, fit
+from emflow_edge.inference.agent_client import AgentClient, LoadStopped
+from emflow_edge.model_adapter import ModelAdapter, adapt_model
 from emflow_edge.settings.config import Settings
 from emflow_schema.errors import EdgeProblem
 
 
-class Loading:
+class ModelLoader:
     """The thread that loads the model, waits for its agent, and loads it again when somebody says that it has gone.
 
     Args:
@@ -23,12 +23,12 @@ class Loading:
     def __init__(
         self,
         settings: Settings,
-        ready: Callable[[Agent, Fitting, Settings], object],
+        ready: Callable[[AgentClient, ModelAdapter, Settings], object],
         refused: Callable[[EdgeProblem, Settings], object],
     ) -> None:
         self._settings, self._ready, self._refused = settings, ready, refused
         self._stop, self._wanted = threading.Event(), threading.Event()
-        self.agent = Agent(settings.agent_socket, settings.model_name, settings.model_folder, self._stop)
+        self.agent = AgentClient(settings.agent_socket, settings.model_name, settings.model_folder, self._stop)
         self._thread = threading.Thread(target=self._run, name="loading", daemon=True)
 
     def start(self) -> None:
@@ -45,16 +45,16 @@ class Loading:
         Raises:
             EdgeProblem: what does not fit.
         """
-        model = self.agent.holds
+        model = self.agent.loaded_model
         if model is not None and self.is_for(settings) and not _fits_alike(settings, self._settings):
-            fit(model, settings)
+            adapt_model(model, settings)
 
     def use(self, settings: Settings) -> None:
         """Fit the model for other settings."""
         self._settings = settings
         self._wanted.set()
 
-    def again(self) -> None:
+    def for_another_thread(self) -> None:
         """Look whether the model is loaded."""
         self._wanted.set()
 
@@ -76,14 +76,14 @@ class Loading:
             self._wanted.clear()
             settings = self._settings
             try:
-                model = self.agent.ready()
+                model = self.agent.ensure_loaded()
                 if fitting is None or fitting.model != model or not _fits_alike(settings, fitted):
-                    fitting, fitted = fit(model, settings), settings
+                    fitting, fitted = adapt_model(model, settings), settings
                 # The very model of this load, though it be equal to that of the last: whoever finds it gone says so by
                 # it, and one that is gone already must not take the next one along.
                 if fitting.model is not model:
                     fitting = dataclasses.replace(fitting, model=model)
-            except Stopped:
+            except LoadStopped:
                 return
             except EdgeProblem as problem:
                 self._refused(problem, settings)

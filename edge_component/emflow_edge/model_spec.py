@@ -8,7 +8,7 @@ from emflow_proto import messages as m
 from emflow_schema.errors import EdgeProblem
 
 
-class OtherModel(Exception):
+class ModelMismatch(Exception):
     """What the agent answers does not belong to this model: under its name there may be another one by now."""
 
 
@@ -33,7 +33,7 @@ class TensorSpec:
 
 
 @dataclass(frozen=True)
-class Model:
+class ModelSpec:
     """A loaded model: one picture in, whatever comes out."""
 
     name: str
@@ -41,7 +41,7 @@ class Model:
     outputs: tuple[TensorSpec, ...]
 
 
-def picture_model(name: str, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> Model:
+def make_model_spec(name: str, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> ModelSpec:
     """The model, when it is one that this component can feed.
 
     Raises:
@@ -51,20 +51,20 @@ def picture_model(name: str, inputs: tuple[TensorSpec, ...], outputs: tuple[Tens
         raise EdgeProblem(
             f"model {name}: it has {len(inputs)} inputs and {len(outputs)} outputs, expected 1 and 1 or more"
         )
-    return Model(name, inputs[0], outputs)
+    return ModelSpec(name, inputs[0], outputs)
 
 
 # What the agent tells of a model, as this component has it.
 
 
-def told_model(name: str, model: m.Model) -> Model:
+def model_from_metadata(name: str, model: m.Model) -> ModelSpec:
     """The model that the agent holds under a name.
 
     Raises:
         EdgeProblem: it is none that takes one picture, or a tensor's type is not known.
     """
     inputs, outputs = model.input_tensor_metadatas, model.output_tensor_metadatas
-    return picture_model(name, tuple(map(_spec, inputs)), tuple(map(_spec, outputs)))
+    return make_model_spec(name, tuple(map(_spec, inputs)), tuple(map(_spec, outputs)))
 
 
 def _spec(metadata: m.TensorMetadata) -> TensorSpec:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from emflow_schema.result_message import Box, Detection
-from emflow_schema.result_message import Class as Choice
+from emflow_schema.result_message import Class as ClassScore
 
-__all__ = ["Box", "Choice", "Detection", "NoNumbers", "Outcome"]
+__all__ = ["Box", "ClassScore", "Detection", "NonFiniteOutput", "Outcome"]
 
 
 @dataclass(frozen=True)
@@ -17,9 +17,9 @@ class Outcome:
     detections: None where the model only names the whole picture; otherwise best first, and none is an answer too.
     """
 
-    top: tuple[Choice, ...]
+    top: tuple[ClassScore, ...]
     detections: tuple[Detection, ...] | None = None
 
 
-class NoNumbers(Exception):
+class NonFiniteOutput(Exception):
     """The model answered NaN or infinity, which names no class; its next answer may be all right."""

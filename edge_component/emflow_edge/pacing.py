@@ -8,7 +8,7 @@ _WEIGHT = 0.125
 _AHEAD = 0.0015
 
 
-class Pace:
+class RequestPacer:
     """When the next frame has to be taken to reach the agent just as it is done with the one before.
 
     Taken later, the agent would wait for it; taken at once, the frame would wait in the agent and grow old. All in

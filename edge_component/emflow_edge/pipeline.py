@@ -12,16 +12,16 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from emflow_edge.camera.frame import Frame, Source
-from emflow_edge.inference.agent_client import Agent, Gone, PredictFailed, Prediction
-from emflow_edge.inference.capture_sender import Capturing, Shot
-from emflow_edge.latest_slot import Closed
+from emflow_edge.camera.frame import Frame, FrameSource
+from emflow_edge.inference.agent_client import AgentClient, AgentGone, PredictFailed, Prediction
+from emflow_edge.inference.capture_sender import CapturedPrediction, CaptureSender
+from emflow_edge.latest_slot import SlotClosed
 from emflow_edge.metrics.counters import Counters
-from emflow_edge.metrics.latencies import Timings
-from emflow_edge.model_adapter import Fitting
-from emflow_edge.model_spec import OtherModel
-from emflow_edge.outcome import NoNumbers, Outcome
-from emflow_edge.pacing import Pace
+from emflow_edge.metrics.latencies import StageLatencies
+from emflow_edge.model_adapter import ModelAdapter
+from emflow_edge.model_spec import ModelMismatch
+from emflow_edge.outcome import NonFiniteOutput, Outcome
+from emflow_edge.pacing import RequestPacer
 from emflow_edge.results.message import Result
 from emflow_edge.settings.config import Settings
 from emflow_schema.edge_config import Stream
@@ -35,16 +35,16 @@ _LOOK = 0.25
 
 
 @dataclass(frozen=True)
-class Work:
+class InferenceSetup:
     """What is done with frames: the agent that holds the model, what goes around that model, and the settings."""
 
-    agent: Agent
-    fitting: Fitting
+    agent: AgentClient
+    fitting: ModelAdapter
     settings: Settings
 
 
 @dataclass(frozen=True)
-class Seen:
+class AnnotatedFrame:
     """A frame and what came of it, for people to look at."""
 
     frame: Frame
@@ -68,10 +68,10 @@ class Pipeline:
     def __init__(
         self,
         stream: Stream,
-        source: Source,
+        source: FrameSource,
         thing: str,
         counters: Counters,
-        timings: Timings,
+        timings: StageLatencies,
         emit: Callable[[Result], object],
         lost: Callable[[], object],
         finished: Callable[[EdgeProblem], object],
@@ -80,16 +80,16 @@ class Pipeline:
     ) -> None:
         self.stream = stream
         self.sequence = sequence
-        self.seen: Seen | None = None
-        self._keep_seen = False
+        self.latest: AnnotatedFrame | None = None
+        self._keep_latest = False
         self._thing, self._counters, self._timings = thing, counters, timings
         self._emit, self._lost, self._finished, self._stop = emit, lost, finished, stop
         self._source = source
-        self._cadence, self._pace = source.cadence, Pace()
-        self._capturing = Capturing(stream.name, counters.add)
+        self._cadence, self._pace = source.cadence, RequestPacer()
+        self._capture_sender = CaptureSender(stream.name, counters.add)
         self._log = logging.LoggerAdapter(log, {"stream": stream.name})
         self._failing = self._told = False
-        self._work: Work | None = None
+        self._work: InferenceSetup | None = None
         self._mine = threading.local()
         # Who holds it takes the next frame. What follows is guarded by the condition.
         self._taking = threading.Lock()
@@ -106,7 +106,7 @@ class Pipeline:
         for thread in self._threads:
             thread.start()
 
-    def use(self, work: Work | None) -> None:
+    def use(self, work: InferenceSetup | None) -> None:
         """Begin, or go on, with this, or wait; the frames that are under way end as they began."""
         with self._changed:
             self._work = work
@@ -118,11 +118,11 @@ class Pipeline:
         with self._taking:
             self._cadence.change(stream.every.seconds, stream.every.frames)
 
-    def keep_seen(self, keep: bool) -> None:
-        """Whether the newest frame and its result are to be kept in `seen`."""
-        self._keep_seen = keep
+    def keep_latest(self, keep: bool) -> None:
+        """Whether the newest frame and its result are to be kept in `latest`."""
+        self._keep_latest = keep
         if not keep:
-            self.seen = None
+            self.latest = None
 
     def join(self, timeout: float) -> bool:
         """Wait for all threads to end, having been told to stop; whether they have."""
@@ -131,7 +131,7 @@ class Pipeline:
             self._changed.notify_all()
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
-        ended = self._capturing.close(max(0.0, deadline - time.monotonic()))
+        ended = self._capture_sender.close(max(0.0, deadline - time.monotonic()))
         ended = self._source.join(max(0.0, deadline - time.monotonic())) and ended
         if ended and not any(thread.is_alive() for thread in self._threads):
             self._counters.add("skipped", self._source.frames.clear())
@@ -171,11 +171,11 @@ class Pipeline:
         """The newest frame that was taken when it was due, or None when there is none for a while."""
         try:
             frame = self._source.frames.take(timeout=_LOOK)
-        except (TimeoutError, Closed) as error:
-            if isinstance(error, Closed):
+        except (TimeoutError, SlotClosed) as error:
+            if isinstance(error, SlotClosed):
                 self._stop.wait(_LOOK)
             return None
-        if not self._cadence.wants(frame.at, frame.number):
+        if not self._cadence.is_due(frame.at, frame.number):
             # Came in between, just after the one before it.
             self._counters.add("skipped")
             return None
@@ -184,15 +184,15 @@ class Pipeline:
             self._pace.taken(time.monotonic())
         return frame
 
-    def _own(self, work: Work) -> Fitting:
+    def _own(self, work: InferenceSetup) -> ModelAdapter:
         """What goes around the model. Each thread has its own: preprocessing keeps buffers."""
         if getattr(self._mine, "work", None) is not work:
-            self._mine.fitting = work.fitting.again()
+            self._mine.fitting = work.fitting.for_another_thread()
             self._mine.work = work
-        fitting: Fitting = self._mine.fitting
+        fitting: ModelAdapter = self._mine.fitting
         return fitting
 
-    def _infer(self, work: Work, frame: Frame, turn: int) -> None:
+    def _infer(self, work: InferenceSetup, frame: Frame, turn: int) -> None:
         taken = time.monotonic()
         prediction, outcome, failure = None, None, None
         try:
@@ -225,9 +225,9 @@ class Pipeline:
         if failure is not None:
             self._mend(work, failure)
 
-    def _hand_on(self, work: Work, frame: Frame, prediction: Prediction, outcome: Outcome) -> None:
+    def _hand_on(self, work: InferenceSetup, frame: Frame, prediction: Prediction, outcome: Outcome) -> None:
         self._counters.add("inferred")
-        work.agent.trust()
+        work.agent.confirm()
         if self._failing or not self._told:
             self._failing, self._told = False, True
             self._log.info("stream %s: %s in %.1f ms", self.stream.name, _words(outcome), prediction.milliseconds)
@@ -242,14 +242,14 @@ class Pipeline:
             outcome=outcome,
         )
         self.sequence += 1
-        if self._keep_seen:
-            self.seen = Seen(frame, result)
+        if self._keep_latest:
+            self.latest = AnnotatedFrame(frame, result)
         self._emit(result)
-        if self._capturing.due(work.settings.capture, frame.at):
-            shot = Shot(result.model_name, prediction.inputs, prediction.outputs, frame.taken)
-            self._capturing.put(work.agent.stub, shot)
+        if self._capture_sender.is_due(work.settings.capture, frame.at):
+            shot = CapturedPrediction(result.model_name, prediction.inputs, prediction.outputs, frame.taken)
+            self._capture_sender.put(work.agent.stub, shot)
 
-    def _mend(self, work: Work, failure: Exception) -> None:
+    def _mend(self, work: InferenceSetup, failure: Exception) -> None:
         """Do what a failed prediction needs before the next one.
 
         Raises:
@@ -257,9 +257,9 @@ class Pipeline:
         """
         if isinstance(failure, EdgeProblem):
             raise failure
-        if not isinstance(failure, Gone):
+        if not isinstance(failure, AgentGone):
             self._tell(failure)
-            if not (isinstance(failure, OtherModel) and work.agent.doubt(work.fitting.model)):
+            if not (isinstance(failure, ModelMismatch) and work.agent.recheck(work.fitting.model)):
                 return
         with self._changed:
             if self._work is work:
@@ -271,7 +271,7 @@ class Pipeline:
         if self._failing:
             return
         self._failing = True
-        if isinstance(failure, (PredictFailed, NoNumbers, OtherModel)):
+        if isinstance(failure, (PredictFailed, NonFiniteOutput, ModelMismatch)):
             self._log.warning("stream %s: Predict failed: %s; trying on", self.stream.name, failure)
             return
         name = type(failure).__name__

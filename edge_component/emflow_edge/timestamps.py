@@ -6,11 +6,11 @@ import time
 from datetime import datetime, timezone
 
 
-def utc(unix_time: float) -> str:
+def format_utc(unix_time: float) -> str:
     """A moment as `2026-01-02T03:04:05.678Z`."""
     moment = datetime.fromtimestamp(unix_time, timezone.utc)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def utc_now() -> str:
-    return utc(time.time())
+    return format_utc(time.time())

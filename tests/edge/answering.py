@@ -15,7 +15,7 @@ import numpy as np
 
 from emflow_edge.cadence import Cadence
 from emflow_edge.camera.frame import Frame
-from emflow_edge.latest_slot import Newest
+from emflow_edge.latest_slot import LatestSlot
 from emflow_edge.metrics.counters import Counters
 from emflow_proto import messages as m
 from emflow_proto.service import add_agent_to_server
@@ -94,7 +94,7 @@ class Frames:
     """A camera with a frame whenever the test puts one, counted as a source counts."""
 
     def __init__(self, counters: Counters, every: float = 0.0) -> None:
-        self.frames: Newest[Frame] = Newest()
+        self.frames: LatestSlot[Frame] = LatestSlot()
         self.cadence = Cadence(every)
         self._counters = counters
         self._number = 0

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from edge.answering import Answering, Frames, served
-from emflow_edge.inference.agent_client import Agent
+from emflow_edge.inference.agent_client import AgentClient
 from emflow_edge.metrics.counters import Counters
-from emflow_edge.metrics.latencies import Timings
-from emflow_edge.model_adapter import fit
-from emflow_edge.pipeline import Pipeline, Work
+from emflow_edge.metrics.latencies import StageLatencies
+from emflow_edge.model_adapter import adapt_model
+from emflow_edge.pipeline import InferenceSetup, Pipeline
 from emflow_edge.results.message import Result
 from emflow_edge.settings.config import Settings
 from emflow_proto import messages as m
@@ -51,10 +51,10 @@ class Run:
         self.source = Frames(self.counters)
         stream = Stream("front", "rtsp://camera/1", every=Interval("0s"))
         self._settings = Settings("net", folder, (stream,))
-        self._agent = Agent(str(folder / "a.sock"), "net", folder, threading.Event())
+        self._agent = AgentClient(str(folder / "a.sock"), "net", folder, threading.Event())
         emit, lost, finished = self.results.append, threading.Event().set, self._problems.append
         self._pipeline = Pipeline(
-            stream, self.source, "thing", self.counters, Timings(), emit, lost, finished, self.stop
+            stream, self.source, "thing", self.counters, StageLatencies(), emit, lost, finished, self.stop
         )
 
     def begin(self) -> None:
@@ -63,7 +63,7 @@ class Run:
 
     def use(self, capture: Capture) -> None:
         settings = dataclasses.replace(self._settings, capture=capture)
-        self._pipeline.use(Work(self._agent, fit(self._agent.ready(), settings), settings))
+        self._pipeline.use(InferenceSetup(self._agent, adapt_model(self._agent.ensure_loaded(), settings), settings))
 
     def see(self, brightness: int) -> Result:
         """A frame, and what came of it."""

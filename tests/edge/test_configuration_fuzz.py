@@ -85,7 +85,7 @@ def threads() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name in OURS]
 
 
-class Outlet:
+class MessageSink:
     """Takes everything."""
 
     def __init__(self) -> None:
@@ -112,7 +112,7 @@ class Running:
             "agentSocket": str(folder / "a.sock"),
             "streams": [{"name": "front", "url": url, "every": "0s"}],
         }
-        self.outlet = Outlet()
+        self.outlet = MessageSink()
         self.ended: list[Any] = []
         self.component = Component("thing", lambda _: self.outlet, lambda name: ("", ""), self.ended.append)
         self.component.start(read(self.good))

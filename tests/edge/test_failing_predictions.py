@@ -11,9 +11,9 @@ import pytest
 
 from edge.answering import NUMBERS, Answering, Frames, served
 from emflow_edge.component import Component
-from emflow_edge.results.sinks import StdoutOutlet
+from emflow_edge.results.sinks import StdoutSink
 from emflow_edge.settings.config import Settings
-from emflow_edge.vision.preprocess import Preprocess
+from emflow_edge.vision.preprocess import Preprocessor
 from emflow_proto import messages as m
 from emflow_schema.edge_config import Stream
 from emflow_schema.errors import EdgeProblem
@@ -28,7 +28,7 @@ class Running:
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.ended: list[EdgeProblem | None] = []
-        self.component = Component("thing", lambda _: StdoutOutlet(), lambda _: ("", ""), self.ended.append)
+        self.component = Component("thing", lambda _: StdoutSink(), lambda _: ("", ""), self.ended.append)
         self.source = Frames(self.component.counters.of("front"))
         monkeypatch.setattr("emflow_edge.component.Camera", lambda *_: self.source)
         stream = Stream("front", "rtsp://camera/1", every=Interval("0s"))
@@ -105,7 +105,7 @@ def test_what_nobody_foresaw_in_a_frame_is_counted_told_once_and_ends_nothing(
         raise error
 
     with monkeypatch.context() as broken:
-        broken.setattr(Preprocess, "__call__", fails)
+        broken.setattr(Preprocessor, "__call__", fails)
         for _ in range(5):
             running.until_one_more("failed")
     running.until_one_more("inferred")
@@ -121,7 +121,7 @@ def test_a_thread_that_gets_no_preprocessing_of_its_own_tries_again(
     settings = running.component.settings
     assert settings is not None
     with monkeypatch.context() as broken:
-        broken.setattr("emflow_edge.model_adapter.Fitting.again", fails)
+        broken.setattr("emflow_edge.model_adapter.ModelAdapter.for_another_thread", fails)
         running.component.change(dataclasses.replace(settings, version="2"))
         running.until_one_more("failed")
     agent.answer = lambda _: tuple(np.array([0.0, 0.0, 1.0], np.float32))

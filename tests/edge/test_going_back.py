@@ -13,7 +13,7 @@ import pytest
 
 from edge.answering import Answering, served
 from emflow_edge.component import Component
-from emflow_edge.results.sinks import StdoutOutlet
+from emflow_edge.results.sinks import StdoutSink
 from emflow_edge.settings.config import Settings
 from emflow_proto import messages as m
 from emflow_schema.edge_config import ModelIO, Stream
@@ -30,7 +30,7 @@ class Running:
         self.first = Settings(
             "net", folder, (Stream("front", f"rtsp://127.0.0.1:{port}/"),), agent_socket=str(folder / "a.sock")
         )
-        self.component = Component("thing", lambda _: StdoutOutlet(), lambda _: ("", ""), self.ended.append)
+        self.component = Component("thing", lambda _: StdoutSink(), lambda _: ("", ""), self.ended.append)
         self.component.start(self.first)
 
     @property

@@ -8,26 +8,26 @@ import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 
-from emflow_edge.model_adapter import fit
-from emflow_edge.model_spec import Model, TensorSpec
-from emflow_edge.outcome import Choice
+from emflow_edge.model_adapter import adapt_model
+from emflow_edge.model_spec import ModelSpec, TensorSpec
+from emflow_edge.outcome import ClassScore
 from emflow_edge.settings.config import Settings
 from emflow_schema.edge_config import ModelIO
 
 
-def seen(file: Path, image: np.ndarray, model_io: ModelIO) -> tuple[Choice, ...]:
+def seen(file: Path, image: np.ndarray, model_io: ModelIO) -> tuple[ClassScore, ...]:
     interpreter = Interpreter(model_path=str(file))
     interpreter.allocate_tensors()
     (given,), (made,) = interpreter.get_input_details(), interpreter.get_output_details()
     specs = [TensorSpec(b"", np.dtype(one["dtype"]).name, tuple(map(int, one["shape"]))) for one in (given, made)]
-    fitting = fit(Model("net", specs[0], (specs[1],)), Settings("net", file.parent, (), model_io))
+    fitting = adapt_model(ModelSpec("net", specs[0], (specs[1],)), Settings("net", file.parent, (), model_io))
     data = np.frombuffer(fitting.preprocess(image), given["dtype"]).reshape(given["shape"])
     interpreter.set_tensor(given["index"], data)
     interpreter.invoke()
     return fitting.outcome([interpreter.get_tensor(made["index"]).tobytes()], image).top
 
 
-def mobilenet(shared_data: Path, image: str, **io: Any) -> tuple[Choice, ...]:
+def mobilenet(shared_data: Path, image: str, **io: Any) -> tuple[ClassScore, ...]:
     labels = shared_data / "models" / "imagenet_labels_1001.txt"
     frame = cv2.imread(str(shared_data / "images" / image))
     assert frame is not None

@@ -9,9 +9,9 @@ import grpc
 import pytest
 
 from edge.answering import Answering, served
-from emflow_edge.inference.agent_client import Agent
-from emflow_edge.model_adapter import Fitting
-from emflow_edge.model_loader import Loading
+from emflow_edge.inference.agent_client import AgentClient
+from emflow_edge.model_adapter import ModelAdapter
+from emflow_edge.model_loader import ModelLoader
 from emflow_edge.settings.config import Settings
 from emflow_proto import messages as m
 from emflow_schema.edge_config import ModelIO, Stream
@@ -24,10 +24,10 @@ class Kept:
 
     def __init__(self, folder: Path, **settings: Any) -> None:
         self.folder = folder
-        self.ready: list[Fitting] = []
+        self.ready: list[ModelAdapter] = []
         self.refused: list[EdgeProblem] = []
         first = self.settings(**settings)
-        self.loading = Loading(first, self._is_ready, lambda problem, _: self.refused.append(problem))
+        self.loading = ModelLoader(first, self._is_ready, lambda problem, _: self.refused.append(problem))
         self.loading.start()
 
     def settings(self, **settings: Any) -> Settings:
@@ -39,8 +39,8 @@ class Kept:
         }
         return Settings(**{**whole, "streams": streams, **settings})
 
-    def _is_ready(self, agent: Agent, fitting: Fitting, settings: Settings) -> None:
-        assert agent.holds == fitting.model
+    def _is_ready(self, agent: AgentClient, fitting: ModelAdapter, settings: Settings) -> None:
+        assert agent.loaded_model == fitting.model
         self.ready.append(fitting)
 
 
@@ -62,7 +62,7 @@ def test_it_is_loaded_when_the_agent_is_there_and_again_when_it_was_lost(
 ) -> None:
     with served(agent, tmp_path / "a.sock"):
         until(lambda: len(kept.ready) == 1)
-        kept.loading.again()
+        kept.loading.for_another_thread()
         until(lambda: len(kept.ready) == 2)
         # It was not lost: the same as before, and not asked for.
         assert kept.ready[1] is kept.ready[0]

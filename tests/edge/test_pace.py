@@ -2,14 +2,14 @@
 
 import random
 
-from emflow_edge.pacing import Pace
+from emflow_edge.pacing import RequestPacer
 
 
 class Simulated:
     """An agent that works on one request at a time, and a client that has at most two under way."""
 
     def __init__(self, preparing: float, transport: float, inferring: float, jitter: float = 0.0) -> None:
-        self.pace = Pace()
+        self.pace = RequestPacer()
         self._preparing, self._transport, self._inferring, self._jitter = preparing, transport, inferring, jitter
         self._random = random.Random(7)
         self.waited: list[float] = []

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from edge.answering import NUMBERS, Answering, Frames, served
-from emflow_edge.inference.agent_client import Agent
+from emflow_edge.inference.agent_client import AgentClient
 from emflow_edge.metrics.counters import Counters
-from emflow_edge.metrics.latencies import Timings
-from emflow_edge.model_adapter import fit
-from emflow_edge.pipeline import Pipeline, Work
+from emflow_edge.metrics.latencies import StageLatencies
+from emflow_edge.model_adapter import adapt_model
+from emflow_edge.pipeline import InferenceSetup, Pipeline
 from emflow_edge.results.message import Result
 from emflow_edge.settings.config import Settings
 from emflow_schema.edge_config import Stream
@@ -29,7 +29,7 @@ class Run:
 
     def __init__(self, folder: Path, answering: Answering, **stream: Any) -> None:
         self.answering, self.folder = answering, folder
-        self.counters, self.timings = Counters(), Timings()
+        self.counters, self.timings = Counters(), StageLatencies()
         self.source = Frames(self.counters)
         self.stream = Stream("front", "rtsp://camera/1", **{"every": Interval("0s"), **stream})
         self.source.cadence.change(self.stream.every.seconds, self.stream.every.frames)
@@ -37,7 +37,7 @@ class Run:
         self.problems: list[EdgeProblem] = []
         self.lost = threading.Event()
         self.stop, self.agent_stop = threading.Event(), threading.Event()
-        self.agent = Agent(str(folder / "a.sock"), "net", folder, self.agent_stop)
+        self.agent = AgentClient(str(folder / "a.sock"), "net", folder, self.agent_stop)
         self.pipeline = Pipeline(
             self.stream,
             self.source,
@@ -50,9 +50,9 @@ class Run:
             self.stop,
         )
 
-    def work(self) -> Work:
+    def work(self) -> InferenceSetup:
         settings = Settings("net", self.folder, (self.stream,))
-        return Work(self.agent, fit(self.agent.ready(), settings), settings)
+        return InferenceSetup(self.agent, adapt_model(self.agent.ensure_loaded(), settings), settings)
 
     def begin(self) -> None:
         self.pipeline.use(self.work())

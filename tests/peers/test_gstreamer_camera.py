@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from emflow_edge.camera import gstreamer
-from emflow_edge.camera.reader import Camera, Frame
+from emflow_edge.camera.frame import Frame
+from emflow_edge.camera.reader import CameraReader
 from emflow_edge.metrics.counters import Counters
 from emflow_schema.edge_config import Stream
 from emflow_schema.units import DeviceDuration, Interval
@@ -45,7 +46,7 @@ class Told:
     def clear(self) -> None: ...
 
 
-class Watched(Camera):
+class Watched(CameraReader):
     def __init__(self, url: str, **settings: Any) -> None:
         self.counters, self.stop, self.told = Counters(), threading.Event(), Told()
         super().__init__(
@@ -163,13 +164,13 @@ def test_at_one_frame_a_second_only_its_key_frames_are_decoded(gstreamer_camera:
 
 OPENCV = """
 import json, sys, threading
-from emflow_edge.camera.reader import Camera
+from emflow_edge.camera.reader import CameraReader
 from emflow_schema.edge_config import Stream
 from emflow_schema.units import Interval
 from emflow_edge.metrics.counters import Counters
 
 stop = threading.Event()
-camera = Camera(Stream("peer", every=Interval("0s"), **json.loads(sys.argv[1])), Counters(), stop)
+camera = CameraReader(Stream("peer", every=Interval("0s"), **json.loads(sys.argv[1])), Counters(), stop)
 camera.start()
 for _ in range(5):
     print(camera.frames.take(20).image.shape, flush=True)
@@ -189,7 +190,7 @@ def test_gstreamer_reads_it_through_an_opencv_that_has_it(
         " ! video/x-raw,format=BGR ! appsink max-buffers=1 drop=true sync=false"
     )
     settings = {"url": url, "pipeline": "decodebin" if name == "preset" else own}
-    root = Path(sys.modules[Camera.__module__].__file__ or "").parents[2]
+    root = Path(sys.modules[CameraReader.__module__].__file__ or "").parents[2]
     process = start(
         opencv_with_gstreamer, "-c", OPENCV, json.dumps(settings), env={"PYTHONPATH": str(root), "PATH": "/usr/bin"}
     )

@@ -19,8 +19,8 @@ import pytest
 from certificates import Certificates
 from edge.results.pieces import result
 from emflow_edge.metrics.counters import Counters
-from emflow_edge.metrics.latencies import Timings
-from emflow_edge.results.mqtt import mqtt_outlet
+from emflow_edge.metrics.latencies import StageLatencies
+from emflow_edge.results.mqtt import mqtt_sink
 from emflow_edge.results.publisher import Publisher
 from emflow_edge.results.sinks import Destination
 from emflow_schema.edge_config import Publish
@@ -58,10 +58,10 @@ class Out:
         self.counters, self.troubles = Counters(), list[str]()
         told = lambda what: self.troubles.append(str(what)) if what else None  # noqa: E731
         self.publisher = Publisher(
-            mqtt_outlet(to, "a-thing", publishing),
+            mqtt_sink(to, "a-thing", publishing),
             publishing,
             self.counters,
-            Timings(),
+            StageLatencies(),
             told,
             told,
             **options,

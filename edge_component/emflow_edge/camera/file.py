@@ -6,10 +6,10 @@ import threading
 import time
 from pathlib import Path
 
-from emflow_edge.camera.open_camera import Arrival, Picture
-from emflow_edge.camera.opencv_camera import OpencvCapture, parameters
+from emflow_edge.camera.open_camera import ArrivedFrame, DecodedPicture
+from emflow_edge.camera.opencv_camera import OpencvCamera, parameters
 from emflow_edge.opencv import cv2
-from emflow_edge.rtsp.errors import Lost
+from emflow_edge.rtsp.errors import CameraLost
 from emflow_schema.edge_config import Stream
 
 # Where a file does not say how fast it is to be shown.
@@ -18,21 +18,21 @@ _USUAL_FPS = 25.0
 _HURRY = 0.5
 
 
-def open_file(stream: Stream, _credentials: tuple[str, str], stop: threading.Event) -> FileCapture:
+def open_file(stream: Stream, _credentials: tuple[str, str], stop: threading.Event) -> FileCamera:
     """Open the file that a stream's URL names; raises Lost when that fails."""
-    return FileCapture(stream, stop)
+    return FileCamera(stream, stop)
 
 
-class FileCapture:
+class FileCamera:
     """A file that plays."""
 
     def __init__(self, stream: Stream, stop: threading.Event) -> None:
         path = Path(stream.place.path)
         try:
             if not path.is_file():
-                raise Lost(f"is not there (there is no file {path})")
+                raise CameraLost(f"is not there (there is no file {path})")
         except OSError as error:
-            raise Lost(f"cannot be read ({error.strerror})") from error
+            raise CameraLost(f"cannot be read ({error.strerror})") from error
 
         def opened() -> cv2.VideoCapture | None:
             capture = cv2.VideoCapture()
@@ -45,14 +45,14 @@ class FileCapture:
 
     def _play(self) -> None:
         self._frames = 0
-        self._inner = OpencvCapture(self._stream, self._opened, "is no video that can be decoded")
+        self._inner = OpencvCamera(self._stream, self._opened, "is no video that can be decoded")
 
-    def grab(self) -> Arrival:
+    def grab(self) -> ArrivedFrame:
         try:
             self._inner.grab()
-        except Lost:
+        except CameraLost:
             if not self._frames:
-                raise Lost("holds no frames") from None
+                raise CameraLost("holds no frames") from None
             self._inner.close()
             self._play()
             self._inner.grab()
@@ -60,10 +60,10 @@ class FileCapture:
         now = time.monotonic()
         self._due = max(self._due + 1 / self.fps, now - _HURRY)
         self._stop.wait(max(0.0, self._due - now))
-        self._arrival = Arrival(time.time(), time.monotonic())
+        self._arrival = ArrivedFrame(time.time(), time.monotonic())
         return self._arrival
 
-    def decode(self, *, alone: bool) -> list[tuple[Arrival, Picture]]:
+    def decode(self, *, alone: bool) -> list[tuple[ArrivedFrame, DecodedPicture]]:
         return [(self._arrival, picture) for _, picture in self._inner.decode(alone=alone)]
 
     def close(self) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Callable, Protocol
 import numpy as np
 
 from emflow_edge.cadence import Cadence
-from emflow_edge.latest_slot import Newest
+from emflow_edge.latest_slot import LatestSlot
 
 if TYPE_CHECKING:
     # Not at run time: NumPy before 1.21, which board images have, has no NDArray.
@@ -40,10 +40,10 @@ class Frame:
         return self._image
 
 
-class Source(Protocol):
+class FrameSource(Protocol):
     """Where a stream's frames come from."""
 
-    frames: Newest[Frame]
+    frames: LatestSlot[Frame]
     cadence: Cadence
     """Shared with whoever takes the frames, who says there what was taken."""
 

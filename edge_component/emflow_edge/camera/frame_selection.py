@@ -12,7 +12,7 @@ import math
 from collections import deque
 
 from emflow_edge.cadence import Cadence
-from emflow_edge.camera.open_camera import Arrival
+from emflow_edge.camera.open_camera import ArrivedFrame
 
 # A stretch counts as no longer than the time between two wanted frames with this much jitter.
 _JITTER = 1.05
@@ -22,7 +22,7 @@ _SOONER = 0.25
 _IMPATIENT = 5.0
 
 
-class Fate(enum.Enum):
+class DecodeDecision(enum.Enum):
     """What becomes of a frame: left; decoded; or decoded as the only one of its stretch."""
 
     LEFT = 0
@@ -30,7 +30,7 @@ class Fate(enum.Enum):
     ALONE = 2
 
 
-class Selection:
+class FrameSelector:
     """Decides frame by frame. All times are monotonic; for one thread."""
 
     def __init__(self, cadence: Cadence) -> None:
@@ -49,7 +49,7 @@ class Selection:
         """Begin anew with the next key frame."""
         self._chained = False
 
-    def of(self, arrival: Arrival, number: int, next_asked: float) -> Fate:
+    def of(self, arrival: ArrivedFrame, number: int, expected_next_take: float) -> DecodeDecision:
         """Decide about the camera's frame `number`.
 
         Args:
@@ -63,22 +63,22 @@ class Selection:
             self._meet_key(arrival, number)
         if not arrival.sound:
             self._chained = False
-            return Fate.LEFT
-        wanted = self._cadence.wants(arrival.at, number)
-        waiting = next_asked <= arrival.at
+            return DecodeDecision.LEFT
+        wanted = self._cadence.is_due(arrival.at, number)
+        waiting = expected_next_take <= arrival.at
         if self._sparse and not (wanted and (self._chained or not waiting)):
             self._chained = False
-            return Fate.ALONE if arrival.key and wanted else Fate.LEFT
-        if self._is_over_before(next_asked):
+            return DecodeDecision.ALONE if arrival.key and wanted else DecodeDecision.LEFT
+        if self._ends_before(expected_next_take):
             self._chained = False
-            return Fate.LEFT
+            return DecodeDecision.LEFT
         if arrival.key or (not self._keys and arrival.at - self._first > _IMPATIENT):
             self._chained = True
         if not self._chained or (arrival.spare and not wanted and not arrival.key):
-            return Fate.LEFT
-        return Fate.DECODED
+            return DecodeDecision.LEFT
+        return DecodeDecision.DECODED
 
-    def _meet_key(self, arrival: Arrival, number: int) -> None:
+    def _meet_key(self, arrival: ArrivedFrame, number: int) -> None:
         clock = arrival.at if arrival.clock is None else arrival.clock
         if self._keys and clock > self._key_clock:
             self._seconds.append(clock - self._key_clock)
@@ -91,7 +91,7 @@ class Selection:
         # The key frame nearest to when one is due will do.
         cadence.early = length / 2 if self._sparse else 0.0
 
-    def _is_over_before(self, next_asked: float) -> bool:
+    def _ends_before(self, expected_next_take: float) -> bool:
         """Whether the next key frame will come before a frame is wanted."""
         if not self._seconds:
             return False
@@ -100,7 +100,7 @@ class Selection:
         else:
             due = False
         length = max(self._seconds)
-        return due or self._key_at + length * (1 + _SOONER) <= next_asked < math.inf
+        return due or self._key_at + length * (1 + _SOONER) <= expected_next_take < math.inf
 
 
 # Tells frames that waited in a buffer from those that have just come, by the camera's own time stamps.
@@ -116,7 +116,7 @@ _BEHIND, _JUMP = 0.5, 10.0
 _DRIFT = 0.001
 
 
-class Lateness:
+class LiveFrameDetector:
     """Frames that waited come faster than the camera made them, so how far each is behind its own time stamp falls from
     frame to frame; once they are live it stays.
     """

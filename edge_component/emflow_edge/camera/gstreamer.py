@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 
-from emflow_edge.camera.opencv_camera import OpencvCapture, parameters
+from emflow_edge.camera.opencv_camera import OpencvCamera, parameters
 from emflow_edge.camera.rtsp_opencv import with_credentials
 from emflow_edge.opencv import cv2
 from emflow_edge.rtsp.buffered_socket import connect
-from emflow_edge.rtsp.errors import Refused
+from emflow_edge.rtsp.errors import CameraRefused
 from emflow_schema.edge_config import Stream
 from emflow_schema.stream_url import RTSP
 
@@ -39,14 +39,14 @@ def text(stream: Stream, credentials: tuple[str, str]) -> str:
     return pipeline if "appsink" in pipeline else f"{pipeline} ! {_BGR}"
 
 
-def open_pipeline(stream: Stream, credentials: tuple[str, str], stop: threading.Event) -> OpencvCapture:
+def open_pipeline(stream: Stream, credentials: tuple[str, str], stop: threading.Event) -> OpencvCamera:
     """Run a stream's pipeline.
 
     Raises:
         Lost: it gives no frames; Refused where this OpenCV has no GStreamer.
     """
     if not available():
-        raise Refused(
+        raise CameraRefused(
             "cannot be opened: this OpenCV was built without GStreamer (pip's is; a board image's, or Debian's"
             " python3-opencv, is built with it)"
         )
@@ -66,7 +66,7 @@ def open_pipeline(stream: Stream, credentials: tuple[str, str], stop: threading.
         # Before 4.9 the backend knows no timeouts, and refuses what it does not know.
         return capture if found or capture.open(pipeline, cv2.CAP_GSTREAMER) else None
 
-    return OpencvCapture(stream, opened, "gives no video: the pipeline does not run (try it with gst-launch-1.0)")
+    return OpencvCamera(stream, opened, "gives no video: the pipeline does not run (try it with gst-launch-1.0)")
 
 
 def available() -> bool:

@@ -20,7 +20,7 @@ _MEAN_CHANGE = 1.5
 _BLACK, _BLACK_SHARE = 40, 0.98
 
 
-class Health(Protocol):
+class HealthListener(Protocol):
     """Told by a source's thread what becomes of its camera; must not block. What begins is told once, until it ends."""
 
     def present(self, width: int, height: int, fps: float) -> None:
@@ -39,7 +39,7 @@ class Health(Protocol):
         """The picture is neither frozen nor black any more, or has gone."""
 
 
-class Unheard:
+class NoHealthListener:
     """Nobody listens."""
 
     def present(self, width: int, height: int, fps: float) -> None: ...
@@ -53,7 +53,7 @@ class Unheard:
     def clear(self) -> None: ...
 
 
-class Eye:
+class PictureMonitor:
     """Looks at some of the pictures and tells what is wrong with them.
 
     Args:
@@ -69,7 +69,7 @@ class Eye:
         self.state = ""
         """`frozen`, `black`, or empty when all is well."""
 
-    def wants(self, at: float) -> bool:
+    def is_due(self, at: float) -> bool:
         """Whether it is worth the look."""
         return at - self._looked >= BETWEEN and bool(self._frozen_after or self._black_after)
 

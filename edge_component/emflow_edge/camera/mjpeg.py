@@ -14,13 +14,13 @@ from urllib.parse import urljoin
 
 import numpy as np
 
-from emflow_edge.camera.open_camera import Arrival, Picture
-from emflow_edge.camera.opencv_camera import Pixels
+from emflow_edge.camera.open_camera import ArrivedFrame, DecodedPicture
+from emflow_edge.camera.opencv_camera import ArrayPicture
 from emflow_edge.opencv import cv2
-from emflow_edge.rtsp.auth import Answers, challenge
-from emflow_edge.rtsp.buffered_socket import Wire, trust
-from emflow_edge.rtsp.errors import Lost, Refused
-from emflow_edge.rtsp.messages import LONGEST_HEAD, Head, Malformed, request, take_head, take_headers
+from emflow_edge.rtsp.auth import Authenticator, best_challenge
+from emflow_edge.rtsp.buffered_socket import BufferedSocket, tls_context
+from emflow_edge.rtsp.errors import CameraLost, CameraRefused
+from emflow_edge.rtsp.messages import LONGEST_HEAD, MalformedMessage, MessageHead, request, take_head, take_headers
 from emflow_schema.edge_config import Stream
 from emflow_schema.stream_url import Place, split
 
@@ -31,20 +31,20 @@ _BOUNDARY = re.compile(r'boundary\s*=\s*"?([^";,\s]+)', re.IGNORECASE)
 _OLDEST = 2.0
 
 
-class MjpegCapture:
+class MjpegCamera:
     """Raises Lost when the camera cannot be had; Refused when it does not want us, or is none of this kind."""
 
     def __init__(self, stream: Stream, credentials: tuple[str, str], stop: threading.Event) -> None:
         self.fps = 0.0
         self._stream, self._stop, self._credentials = stream, stop, credentials
-        self._wire: Wire | None = None
+        self._wire: BufferedSocket | None = None
         self._deadline = time.monotonic() + stream.open_timeout.seconds
         try:
-            self._parts = Parts(self._ask(stream.place))
-        except (TimeoutError, Malformed) as error:
+            self._parts = MultipartParser(self._ask(stream.place))
+        except (TimeoutError, MalformedMessage) as error:
             self.close()
             what = "answers nothing" if isinstance(error, TimeoutError) else f"answers with {error}"
-            raise Lost(f"{what}; is it an HTTP camera?") from error
+            raise CameraLost(f"{what}; is it an HTTP camera?") from error
         except BaseException:
             self.close()
             raise
@@ -52,34 +52,34 @@ class MjpegCapture:
 
     def _ask(self, place: Place) -> str:
         """Ask for the stream until it begins; the boundary between its pictures."""
-        answers: Answers | None = None
+        answers: Authenticator | None = None
         for _ in range(_REDIRECTS):
             head = self._answer(place, answers)
             if head.status == 401:
                 if answers is not None:
-                    raise Refused("refuses user and password (401)")
-                asked = challenge(head.all("www-authenticate"))
+                    raise CameraRefused("refuses user and password (401)")
+                asked = best_challenge(head.all("www-authenticate"))
                 if asked is None or not any(self._credentials):
-                    raise Refused("wants user and password, and none are given")
-                answers = Answers(asked, *self._credentials)
+                    raise CameraRefused("wants user and password, and none are given")
+                answers = Authenticator(asked, *self._credentials)
             elif 300 <= head.status < 400:
                 place = self._redirected(place, head.get("location"))
                 answers = None
             elif head.status != 200:
-                raise Lost(f"answers with {head.status} {head.first[2]}".strip())
+                raise CameraLost(f"answers with {head.status} {head.first[2]}".strip())
             else:
                 kind, boundary = head.get("content-type"), _BOUNDARY.search(head.get("content-type"))
                 if not kind.lower().startswith("multipart/") or boundary is None:
-                    raise Lost("sends no MJPEG stream (multipart/x-mixed-replace)")
+                    raise CameraLost("sends no MJPEG stream (multipart/x-mixed-replace)")
                 return boundary.group(1)
-        raise Lost("redirects without end")
+        raise CameraLost("redirects without end")
 
-    def _answer(self, place: Place, answers: Answers | None) -> Head:
+    def _answer(self, place: Place, answers: Authenticator | None) -> MessageHead:
         if self._wire is not None:
             self._wire.close()
-        context = trust(self._stream.ca or "") if place.scheme == "https" else None
+        context = tls_context(self._stream.ca or "") if place.scheme == "https" else None
         left = max(0.1, self._deadline - time.monotonic())
-        wire = self._wire = Wire(place.host, place.port, left, self._stop, context)
+        wire = self._wire = BufferedSocket(place.host, place.port, left, self._stop, context)
         target = (place.path if place.path.startswith("/") else f"/{place.path}").partition("#")[0]
         headers = [("Host", place.authority), ("User-Agent", "emflow-edge"), ("Connection", "close")]
         if answers is not None:
@@ -95,15 +95,15 @@ class MjpegCapture:
         try:
             to = split(urljoin(f"{place.scheme}://{place.authority}{place.path}", location))
         except ValueError as error:
-            raise Refused("redirects to what is no URL") from error
+            raise CameraRefused("redirects to what is no URL") from error
         if to.scheme not in ("http", "https") or (place.scheme == "https" and to.scheme != "https"):
-            raise Refused(f"redirects to {to.scheme}, which is not followed")
+            raise CameraRefused(f"redirects to {to.scheme}, which is not followed")
         if to.host != place.host:
             # They are for the camera that was named, and for no other.
             self._credentials = ("", "")
         return to
 
-    def grab(self) -> Arrival:
+    def grab(self) -> ArrivedFrame:
         assert self._wire is not None
         try:
             deadline = time.monotonic() + self._stream.read_timeout.seconds
@@ -112,16 +112,16 @@ class MjpegCapture:
                 self._wire.fill(deadline)
                 self._parts.read(self._wire.buffer, time.monotonic())
         except TimeoutError as error:
-            raise Lost(f"sent no whole picture for {self._stream.read_timeout.seconds:g} s") from error
-        except Malformed as error:
-            raise Lost(f"sends {error}") from error
+            raise CameraLost(f"sent no whole picture for {self._stream.read_timeout.seconds:g} s") from error
+        except MalformedMessage as error:
+            raise CameraLost(f"sends {error}") from error
         part = self._part = self._parts.whole.popleft()
         arrived = time.time() - (time.monotonic() - part.at)
         taken = part.taken if 0 <= arrived - part.taken <= _OLDEST else arrived
-        self._arrival = Arrival(taken, part.at, newer=bool(self._parts.whole))
+        self._arrival = ArrivedFrame(taken, part.at, newer=bool(self._parts.whole))
         return self._arrival
 
-    def decode(self, *, alone: bool) -> list[tuple[Arrival, Picture]]:  # noqa: ARG002 each is one for itself
+    def decode(self, *, alone: bool) -> list[tuple[ArrivedFrame, DecodedPicture]]:  # noqa: ARG002 each is one for itself
         try:
             image = cv2.imdecode(np.frombuffer(self._part.data, np.uint8), cv2.IMREAD_COLOR)
         except cv2.error:
@@ -130,9 +130,9 @@ class MjpegCapture:
         now = time.monotonic()
         if image is not None:
             self._decoded_at = now
-            return [(self._arrival, Pixels(image))]
+            return [(self._arrival, ArrayPicture(image))]
         if now - self._decoded_at > 2 * self._stream.read_timeout.seconds:
-            raise Lost("sends what cannot be decoded")
+            raise CameraLost("sends what cannot be decoded")
         return []
 
     def close(self) -> None:
@@ -141,7 +141,7 @@ class MjpegCapture:
 
 
 @dataclass(frozen=True)
-class Part:
+class JpegPart:
     """One JPEG. taken: Unix time by the camera, 0 where it does not say; at: monotonic time at which it was here."""
 
     data: bytes
@@ -149,15 +149,15 @@ class Part:
     at: float
 
 
-class Parts:
+class MultipartParser:
     """The pictures in a multipart stream, whether it tells their lengths or not."""
 
     def __init__(self, boundary: str) -> None:
-        self.whole: deque[Part] = deque()
+        self.whole: deque[JpegPart] = deque()
         # Some cameras say the boundary with its dashes, some without.
         self._boundary = b"--" + boundary.lstrip("-").encode()
         self._begun = False
-        self._head: Head | None = None
+        self._head: MessageHead | None = None
 
     def read(self, buffer: bytearray, at: float) -> None:
         """Take the pictures that are complete off the front of `buffer`, which came until `at`.
@@ -180,13 +180,13 @@ class Parts:
                 end = buffer.find(b"\n" + self._boundary)
                 if end < 0:
                     if len(buffer) > _LARGEST:
-                        raise Malformed("a picture without an end")
+                        raise MalformedMessage("a picture without an end")
                     return
             data = bytes(buffer[:end])
             del buffer[:end]
             self._head, self._begun = None, False
             if data.startswith(b"\xff\xd8"):
-                self.whole.append(Part(data, _seconds(head.get("x-timestamp")), at))
+                self.whole.append(JpegPart(data, _seconds(head.get("x-timestamp")), at))
 
     def _between(self, buffer: bytearray) -> bool:
         """Drop all up to the boundary, and the boundary; whether it has come."""
@@ -196,7 +196,7 @@ class Parts:
             line = buffer.find(b"\n", begin) if begin >= 0 else -1
             if line < 0:
                 if len(buffer) > LONGEST_HEAD:
-                    raise Malformed("no boundary between pictures")
+                    raise MalformedMessage("no boundary between pictures")
                 return False
             del buffer[: line + 1]
             self._begun = True

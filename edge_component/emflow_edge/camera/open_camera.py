@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Arrival:
+class ArrivedFrame:
     """A frame that has come but is not decoded yet.
 
     taken: Unix time at which the camera took it, or at which it came; at: monotonic time at which it was here whole;
@@ -27,7 +27,7 @@ class Arrival:
     newer: bool = False
 
 
-class Picture(Protocol):
+class DecodedPicture(Protocol):
     """A decoded frame."""
 
     width: int
@@ -40,20 +40,20 @@ class Picture(Protocol):
         """Its brightness, perhaps of some of its pixels: uint8, rows x columns."""
 
 
-class Capture(Protocol):
+class OpenCamera(Protocol):
     """An open camera. For one thread."""
 
     fps: float
     """Frames a second, where the camera says so; else 0."""
 
-    def grab(self) -> Arrival:
+    def grab(self) -> ArrivedFrame:
         """Wait for the next frame.
 
         Raises:
             Lost: none will come.
         """
 
-    def decode(self, *, alone: bool) -> list[tuple[Arrival, Picture]]:
+    def decode(self, *, alone: bool) -> list[tuple[ArrivedFrame, DecodedPicture]]:
         """Decode the frame that was grabbed last; the pictures that come of it, which may be of frames before it.
 
         Args:

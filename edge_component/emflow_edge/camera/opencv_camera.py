@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
 import numpy as np
 
-from emflow_edge.camera.open_camera import Arrival, Picture
+from emflow_edge.camera.open_camera import ArrivedFrame, DecodedPicture
 from emflow_edge.opencv import cv2
-from emflow_edge.rtsp.errors import Lost
+from emflow_edge.rtsp.errors import CameraLost
 from emflow_schema.edge_config import Stream
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def parameters(**wanted: float) -> list[int]:
     ]
 
 
-class Pixels:
+class ArrayPicture:
     """A picture that is an array already: uint8, height x width x 3, BGR."""
 
     def __init__(self, image: Any) -> None:
@@ -92,7 +92,7 @@ class Pixels:
         return self._image[::_STEP, ::_STEP, 1].copy()
 
 
-class OpencvCapture:
+class OpencvCamera:
     """A capture of OpenCV in a thread of its own, which is left behind when it hangs.
 
     Args:
@@ -117,26 +117,26 @@ class OpencvCapture:
         try:
             capture = self._do(opened, stream.open_timeout.seconds + _GRACE, "be opened")
             if capture is None:
-                raise Lost(refusal)
+                raise CameraLost(refusal)
             self._open: cv2.VideoCapture = capture
             self.fps = max(0.0, float(self._do(lambda: capture.get(cv2.CAP_PROP_FPS), _GRACE, "be asked")))
         except BaseException:
             self.close()
             raise
 
-    def grab(self) -> Arrival:
+    def grab(self) -> ArrivedFrame:
         if not self._do(self._open.grab, self._stream.read_timeout.seconds + _GRACE, "be read"):
-            raise Lost("stopped sending")
+            raise CameraLost("stopped sending")
         taken, at = time.time(), time.monotonic()
         stamp = self._do(lambda: self._open.get(cv2.CAP_PROP_POS_MSEC), _GRACE, "be asked") if self._stamped else 0.0
-        self._arrival = Arrival(taken, at, clock=stamp / 1000 if stamp else None)
+        self._arrival = ArrivedFrame(taken, at, clock=stamp / 1000 if stamp else None)
         return self._arrival
 
-    def decode(self, *, alone: bool) -> list[tuple[Arrival, Picture]]:  # noqa: ARG002 each can be had for itself
+    def decode(self, *, alone: bool) -> list[tuple[ArrivedFrame, DecodedPicture]]:  # noqa: ARG002 each can be had for itself
         ok, image = self._do(self._open.retrieve, self._stream.read_timeout.seconds + _GRACE, "be read")
         if not ok or image is None:
-            raise Lost("sends what cannot be decoded")
-        return [(self._arrival, Pixels(image))]
+            raise CameraLost("sends what cannot be decoded")
+        return [(self._arrival, ArrayPicture(image))]
 
     def close(self) -> None:
         self._work.put(None)
@@ -168,7 +168,7 @@ class OpencvCapture:
             result, error = done.get(timeout=timeout)
         except queue.Empty:
             self._hangs = True
-            raise Lost(f"hangs: it did not let itself {what} for {timeout:g} s") from None
+            raise CameraLost(f"hangs: it did not let itself {what} for {timeout:g} s") from None
         if error is not None:
-            raise Lost(f"sends what OpenCV stumbles over ({error.err or 'no reason given'})") from error
+            raise CameraLost(f"sends what OpenCV stumbles over ({error.err or 'no reason given'})") from error
         return result  # type: ignore[no-any-return]

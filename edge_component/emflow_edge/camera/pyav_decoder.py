@@ -22,11 +22,11 @@ _CODECS = {"H264": "h264", "H265": "hevc"}
 _STEP = 8
 
 
-class Undecodable(Exception):
+class UndecodableFrame(Exception):
     """The bytes are no picture."""
 
 
-class Decoded:
+class PyavPicture:
     """A decoded frame, in the colours of the video until somebody wants pixels."""
 
     def __init__(self, frame: Any) -> None:
@@ -44,7 +44,7 @@ class Decoded:
         return rows[: self.height : _STEP, : self.width : _STEP].copy()
 
 
-class Decoder:
+class PyavDecoder:
     """One stream's decoder.
 
     Args:
@@ -59,7 +59,7 @@ class Decoder:
         if parameter_sets:
             self._context.extradata = parameter_sets
 
-    def decode(self, data: bytes, number: int) -> list[tuple[int, Decoded]]:
+    def decode(self, data: bytes, number: int) -> list[tuple[int, PyavPicture]]:
         """Decode one picture's bytes; what comes out, each with the number that went in with it.
 
         Raises:
@@ -73,15 +73,15 @@ class Decoder:
         """Forget all pictures. A key frame has to come next."""
         self._context.flush_buffers()
 
-    def drain(self) -> list[tuple[int, Decoded]]:
+    def drain(self) -> list[tuple[int, PyavPicture]]:
         """What is still held back. A key frame has to come next."""
         pictures = self._run(None)
         self.restart()
         return pictures
 
-    def _run(self, packet: Any) -> list[tuple[int, Decoded]]:
+    def _run(self, packet: Any) -> list[tuple[int, PyavPicture]]:
         try:
             frames = self._context.decode(packet)
         except av.FFmpegError as error:
-            raise Undecodable(str(error)) from error
-        return [(frame.pts, Decoded(frame)) for frame in frames if frame.pts is not None]
+            raise UndecodableFrame(str(error)) from error
+        return [(frame.pts, PyavPicture(frame)) for frame in frames if frame.pts is not None]

@@ -9,18 +9,16 @@ from typing import Callable
 
 from emflow_edge.cadence import Cadence
 from emflow_edge.camera import registry
-from emflow_edge.camera.frame import Frame, Source
-from emflow_edge.camera.frame_selection import Fate, Lateness, Selection
-from emflow_edge.camera.health import Eye, Health, Unheard
-from emflow_edge.camera.open_camera import Arrival, Capture, Picture
-from emflow_edge.latest_slot import Newest
+from emflow_edge.camera.frame import Frame
+from emflow_edge.camera.frame_selection import DecodeDecision, FrameSelector, LiveFrameDetector
+from emflow_edge.camera.health import HealthListener, NoHealthListener, PictureMonitor
+from emflow_edge.camera.open_camera import ArrivedFrame, DecodedPicture, OpenCamera
+from emflow_edge.latest_slot import LatestSlot
 from emflow_edge.metrics.counters import Counters
-from emflow_edge.rtsp.errors import Lost, OtherCodec, Refused
+from emflow_edge.rtsp.errors import CameraLost, CameraRefused, UnsupportedCodec
 from emflow_schema.backoff import Backoff
 from emflow_schema.edge_config import Stream
 from emflow_schema.errors import EdgeProblem
-
-__all__ = ["Camera", "Credentials", "Frame", "Source"]
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +39,7 @@ _OTHER_CODEC = 60.0
 _DAMAGED = 10.0
 
 
-class Camera:
+class CameraReader:
     """One camera and the thread that reads it.
 
     Of its frames only those are decoded that have to be, and only those offered in `frames`, where the newest wins,
@@ -60,15 +58,15 @@ class Camera:
         stream: Stream,
         counters: Counters,
         stop: threading.Event,
-        health: Health | None = None,
+        health: HealthListener | None = None,
         credentials: Credentials | None = None,
     ) -> None:
-        self.frames: Newest[Frame] = Newest()
+        self.frames: LatestSlot[Frame] = LatestSlot()
         self.cadence = Cadence(stream.every.seconds, stream.every.frames)
         self._stream, self._counters, self._stop = stream, counters, stop
-        self._health: Health = health or Unheard()
+        self._health: HealthListener = health or NoHealthListener()
         self._credentials, self._known = credentials, ("", "")
-        self._eye = Eye(stream.frozen_after.seconds, stream.black_after.seconds)
+        self._eye = PictureMonitor(stream.frozen_after.seconds, stream.black_after.seconds)
         self._state = ""
         self._said: set[str] = set()
         self._reason = ""
@@ -96,12 +94,12 @@ class Camera:
                 backoff = absent
                 try:
                     self._watch(absent, refused)
-                except OtherCodec as lost:
+                except UnsupportedCodec as lost:
                     self._log.info("camera %s %s: leaving it to OpenCV's FFmpeg", self._stream.name, lost)
                     self._plain_until = time.monotonic() + _OTHER_CODEC
                     continue
-                except Lost as lost:
-                    if isinstance(lost, Refused):
+                except CameraLost as lost:
+                    if isinstance(lost, CameraRefused):
                         backoff, self._known = refused, ("", "")
                     if not self._stop.is_set():
                         self._is_away(str(lost))
@@ -118,7 +116,7 @@ class Camera:
     def _watch(self, absent: Backoff, refused: Backoff) -> None:
         """Read the camera until it raises Lost, or until told to stop."""
         plain = time.monotonic() < self._plain_until
-        capture = registry.open_capture(self._stream, self._user_and_password(), self._stop, plain=plain)
+        capture = registry.open_camera(self._stream, self._user_and_password(), self._stop, plain=plain)
         try:
             self._read(capture, absent, refused)
         finally:
@@ -132,16 +130,16 @@ class Camera:
             return registry.in_url(stream)
         if not any(self._known):
             if self._credentials is None:
-                raise Refused("has its user and password in a secret, which can be had in Greengrass only")
+                raise CameraRefused("has its user and password in a secret, which can be had in Greengrass only")
             try:
                 user, password = self._credentials(stream.credentials.secret)
             except EdgeProblem as problem:
-                raise Refused(f"is not asked: its secret cannot be had ({problem})") from problem
+                raise CameraRefused(f"is not asked: its secret cannot be had ({problem})") from problem
             self._known = user, password
         return self._known
 
-    def _read(self, capture: Capture, absent: Backoff, refused: Backoff) -> None:
-        selection, lateness = Selection(self.cadence), Lateness()
+    def _read(self, capture: OpenCamera, absent: Backoff, refused: Backoff) -> None:
+        selection, lateness = FrameSelector(self.cadence), LiveFrameDetector()
         there = False
         damaged: float | None = None
         while not self._stop.is_set():
@@ -159,9 +157,9 @@ class Camera:
             if damaged and arrival.at - damaged > _DAMAGED:
                 self._counters.add("skipped")
                 # Opened again, most cameras begin with a key frame.
-                raise Lost(f"loses packets: no picture could be decoded for {_DAMAGED:g} s")
-            fate = selection.of(arrival, self._number, self.frames.next_asked())
-            if fate is Fate.LEFT:
+                raise CameraLost(f"loses packets: no picture could be decoded for {_DAMAGED:g} s")
+            fate = selection.of(arrival, self._number, self.frames.expected_next_take())
+            if fate is DecodeDecision.LEFT:
                 self._counters.add("skipped")
                 continue
             self._inside += 1
@@ -169,7 +167,7 @@ class Camera:
                 # No decoder holds so many back: nothing came of this one, or of one before it.
                 self._inside -= 1
                 self._counters.add("skipped")
-            for of, picture in capture.decode(alone=fate is Fate.ALONE):
+            for of, picture in capture.decode(alone=fate is DecodeDecision.ALONE):
                 self._inside, damaged = max(0, self._inside - 1), None
                 if not there:
                     there = True
@@ -181,16 +179,16 @@ class Camera:
                 self._look(picture, of.at)
                 self._offer(of, picture, live)
 
-    def _offer(self, arrival: Arrival, picture: Picture, live: bool) -> None:
-        if live and self.cadence.wants(arrival.at, self._number):
+    def _offer(self, arrival: ArrivedFrame, picture: DecodedPicture, live: bool) -> None:
+        if live and self.cadence.is_due(arrival.at, self._number):
             frame = Frame(picture.image, arrival.taken, arrival.at, self._number)
             self._counters.add("skipped", self.frames.put(frame))
         else:
             self._counters.add("skipped")
 
-    def _look(self, picture: Picture, at: float) -> None:
+    def _look(self, picture: DecodedPicture, at: float) -> None:
         """Tell when the picture froze or went black, and when that is over."""
-        if not self._eye.wants(at):
+        if not self._eye.is_due(at):
             return
         self._eye.look(picture.luma(), at)
         self._tell(self._eye.state)
@@ -228,7 +226,7 @@ class Camera:
                 "camera %s at %s: %s; trying until it is there", self._stream.name, self._stream.shown, reason
             )
 
-    def _is_there(self, capture: Capture, picture: Picture) -> None:
+    def _is_there(self, capture: OpenCamera, picture: DecodedPicture) -> None:
         self._said.clear()
         self._reason = ""
         if self._seen:
@@ -236,7 +234,7 @@ class Camera:
         self._seen = True
         self._has_size(capture, picture)
 
-    def _has_size(self, capture: Capture, picture: Picture) -> None:
+    def _has_size(self, capture: OpenCamera, picture: DecodedPicture) -> None:
         self._size = width, height = picture.width, picture.height
         self._log.info("camera %s at %s: %d x %d pixels", self._stream.name, self._stream.shown, width, height)
         self._health.present(width, height, capture.fps)

@@ -6,11 +6,11 @@ import importlib
 import threading
 from typing import Callable
 
-from emflow_edge.camera.open_camera import Capture
+from emflow_edge.camera.open_camera import OpenCamera
 from emflow_schema.edge_config import Stream
 from emflow_schema.stream_url import RTSP
 
-Opener = Callable[[Stream, "tuple[str, str]", threading.Event], Capture]
+Opener = Callable[[Stream, "tuple[str, str]", threading.Event], OpenCamera]
 """Opens a camera with user and password (empty when there are none); told by the event to give up.
 
 Raises:
@@ -19,12 +19,12 @@ Raises:
 
 # Each in `emflow_edge.camera`, imported when it is needed: a board need not have what the others are made of.
 _OPENERS = {
-    "rtsp-pyav": "rtsp_pyav:LiveCapture",
+    "rtsp-pyav": "rtsp_pyav:RtspPyavCamera",
     "rtsp-opencv": "rtsp_opencv:open_rtsp",
     "gstreamer": "gstreamer:open_pipeline",
     "v4l2": "v4l2:open_device",
     "file": "file:open_file",
-    "mjpeg": "mjpeg:MjpegCapture",
+    "mjpeg": "mjpeg:MjpegCamera",
 }
 
 
@@ -37,13 +37,13 @@ def kind(stream: Stream, *, plain: bool = False) -> str:
     return {"http": "mjpeg", "https": "mjpeg"}.get(stream.scheme, stream.scheme)
 
 
-def open_capture(
+def open_camera(
     stream: Stream, credentials: tuple[str, str], stop: threading.Event, *, plain: bool = False
-) -> Capture:
+) -> OpenCamera:
     """Open a stream's camera.
 
     Raises:
-        Lost: it cannot be opened; OtherCodec where `plain` would help.
+        Lost: it cannot be opened; UnsupportedCodec where `plain` would help.
     """
     module, _, name = _OPENERS[kind(stream, plain=plain)].partition(":")
     opener: Opener = getattr(importlib.import_module(f"emflow_edge.camera.{module}"), name)

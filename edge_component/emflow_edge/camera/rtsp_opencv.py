@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 from urllib.parse import quote
 
-from emflow_edge.camera.opencv_camera import OPTIONS, OpencvCapture, environment, parameters
+from emflow_edge.camera.opencv_camera import OPTIONS, OpencvCamera, environment, parameters
 from emflow_edge.opencv import cv2
 from emflow_edge.rtsp.buffered_socket import connect
 from emflow_schema.edge_config import Stream
@@ -21,7 +21,7 @@ _QUICK = "|probesize;32|analyzeduration;1"
 _REFUSAL = "answers, but gives no video (is the path right, and user and password?)"
 
 
-def open_rtsp(stream: Stream, credentials: tuple[str, str], stop: threading.Event) -> OpencvCapture:
+def open_rtsp(stream: Stream, credentials: tuple[str, str], stop: threading.Event) -> OpencvCamera:
     """Open an RTSP stream; raises Lost when that fails."""
     place = stream.place
     # FFmpeg would find out too, but not tell why, and a host that is off would hold it for its whole timeout.
@@ -47,7 +47,7 @@ def open_rtsp(stream: Stream, credentials: tuple[str, str], stop: threading.Even
         capture.release()
         return None if thorough else opened(thorough=True)
 
-    return OpencvCapture(stream, opened, _REFUSAL, stamped=True)
+    return OpencvCamera(stream, opened, _REFUSAL, stamped=True)
 
 
 def with_credentials(stream: Stream, credentials: tuple[str, str]) -> str:

@@ -7,52 +7,52 @@ import time
 from collections import deque
 
 from emflow_edge.camera import pyav_decoder
-from emflow_edge.camera.open_camera import Arrival, Picture
-from emflow_edge.camera.pyav_decoder import Decoder, Undecodable
-from emflow_edge.rtsp.buffered_socket import trust
-from emflow_edge.rtsp.client import Session
-from emflow_edge.rtsp.depacketizer import AccessUnits, Unit
-from emflow_edge.rtsp.errors import Lost, Refused
+from emflow_edge.camera.open_camera import ArrivedFrame, DecodedPicture
+from emflow_edge.camera.pyav_decoder import PyavDecoder, UndecodableFrame
+from emflow_edge.rtsp.buffered_socket import tls_context
+from emflow_edge.rtsp.client import RtspSession
+from emflow_edge.rtsp.depacketizer import AccessUnit, Depacketizer
+from emflow_edge.rtsp.errors import CameraLost, CameraRefused
 from emflow_schema.edge_config import Stream
 
 # Frames that a decoder holds back at most (H.264 and H.265 allow 16).
 _HELD = 32
 
 
-class LiveCapture:
-    """Raises what `Session` raises."""
+class RtspPyavCamera:
+    """Raises what `RtspSession` raises."""
 
     def __init__(self, stream: Stream, credentials: tuple[str, str], stop: threading.Event) -> None:
         if not pyav_decoder.AVAILABLE:
-            raise Refused("cannot be decoded: PyAV is not installed (pip install av), which backend ffmpeg needs")
+            raise CameraRefused("cannot be decoded: PyAV is not installed (pip install av), which backend ffmpeg needs")
         place = stream.place
-        context = trust(stream.ca or "") if place.scheme == "rtsps" else None
+        context = tls_context(stream.ca or "") if place.scheme == "rtsps" else None
         self._timeout = stream.read_timeout.seconds
-        self._session = Session(
+        self._session = RtspSession(
             place, stream.transport == "udp", credentials, context, stream.open_timeout.seconds, stop
         )
         video = self._session.video
         self.fps = video.fps
-        self._units = AccessUnits(video)
-        self._decoder = Decoder(video.codec, video.parameter_sets)
+        self._units = Depacketizer(video)
+        self._decoder = PyavDecoder(video.codec, video.parameter_sets)
         self._rate = video.rate
-        self._pending: deque[Unit] = deque()
-        self._arrivals: dict[int, Arrival] = {}
+        self._pending: deque[AccessUnit] = deque()
+        self._arrivals: dict[int, ArrivedFrame] = {}
         self._number = 0
-        self._unit: Unit | None = None
+        self._unit: AccessUnit | None = None
         self._decoded_at = time.monotonic()
 
-    def grab(self) -> Arrival:
+    def grab(self) -> ArrivedFrame:
         deadline = time.monotonic() + self._timeout
         while not self._pending:
             for packet, at in self._session.receive(self._timeout):
                 self._pending += self._units.push(packet, at)
             if not self._pending and time.monotonic() > deadline:
-                raise Lost(f"sent no whole frame for {self._timeout:g} s")
+                raise CameraLost(f"sent no whole frame for {self._timeout:g} s")
         unit = self._unit = self._pending.popleft()
         self._number += 1
         arrived = time.time() - (time.monotonic() - unit.at)
-        self._arrival = Arrival(
+        self._arrival = ArrivedFrame(
             taken=self._session.clock.taken(unit.stamp, arrived),
             at=unit.at,
             clock=unit.stamp / self._rate,
@@ -63,21 +63,21 @@ class LiveCapture:
         )
         return self._arrival
 
-    def decode(self, *, alone: bool) -> list[tuple[Arrival, Picture]]:
+    def decode(self, *, alone: bool) -> list[tuple[ArrivedFrame, DecodedPicture]]:
         assert self._unit is not None
         self._arrivals[self._number] = self._arrival
         try:
             found = self._decoder.decode(self._unit.data, self._number)
             if alone and not found:
                 found = self._decoder.drain()
-        except Undecodable:
+        except UndecodableFrame:
             if time.monotonic() - self._decoded_at > 2 * self._timeout:
-                raise Lost("sends what cannot be decoded") from None
+                raise CameraLost("sends what cannot be decoded") from None
             self._decoder.restart()
             return []
         if found:
             self._decoded_at = time.monotonic()
-        pictures: list[tuple[Arrival, Picture]] = [
+        pictures: list[tuple[ArrivedFrame, DecodedPicture]] = [
             (self._arrivals[number], picture) for number, picture in found if number in self._arrivals
         ]
         for number in [number for number in self._arrivals if number <= self._number - _HELD]:

@@ -5,23 +5,23 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-from emflow_edge.camera.opencv_camera import OpencvCapture, parameters
+from emflow_edge.camera.opencv_camera import OpencvCamera, parameters
 from emflow_edge.opencv import cv2
-from emflow_edge.rtsp.errors import Lost
+from emflow_edge.rtsp.errors import CameraLost
 from emflow_schema.edge_config import Stream
 
 
-def open_device(stream: Stream, _credentials: tuple[str, str], _stop: threading.Event) -> OpencvCapture:
+def open_device(stream: Stream, _credentials: tuple[str, str], _stop: threading.Event) -> OpencvCamera:
     """Open the device that a stream's URL names; raises Lost when that fails."""
     path = Path(stream.place.path)
     try:
         if not path.is_char_device():
-            raise Lost(f"is not there (there is no device {path})")
+            raise CameraLost(f"is not there (there is no device {path})")
         # OpenCV does not tell why it cannot be opened.
         with path.open("rb", buffering=0):
             pass
     except OSError as error:
-        raise Lost(f"cannot be opened ({error.strerror}; is this user in the group video?)") from error
+        raise CameraLost(f"cannot be opened ({error.strerror}; is this user in the group video?)") from error
 
     def opened() -> cv2.VideoCapture | None:
         capture = cv2.VideoCapture()
@@ -29,4 +29,4 @@ def open_device(stream: Stream, _credentials: tuple[str, str], _stop: threading.
             return None
         return capture
 
-    return OpencvCapture(stream, opened, "is no camera that gives pictures")
+    return OpencvCamera(stream, opened, "is no camera that gives pictures")

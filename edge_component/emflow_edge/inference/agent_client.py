@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import grpc
 
-from emflow_edge.model_spec import Model, OtherModel, told_model
+from emflow_edge.model_spec import ModelMismatch, ModelSpec, model_from_metadata
 from emflow_proto import messages as m
 from emflow_proto.service import AgentStub
 from emflow_proto.shared_memory import SharedBuffer
@@ -39,7 +39,7 @@ class _Buffer(SharedBuffer):
         self.close()
 
 
-class HandingOver:
+class TensorTransport:
     """Tensors for one agent. Each thread has a buffer of its own, so none is written while the agent reads it."""
 
     def __init__(self) -> None:
@@ -103,12 +103,12 @@ _DOUBT = (1.0, 30.0)
 _AWAY_WORDS, _FULL_WORDS = "is not there; waiting for it", "has no memory"
 
 
-class Stopped(Exception):
+class LoadStopped(Exception):
     """The run ended while something was waited for."""
 
 
-class Gone(Exception):
-    """The agent or its model is not there any more; `ready` brings both back."""
+class AgentGone(Exception):
+    """The agent or its model is not there any more; `ensure_loaded` brings both back."""
 
 
 class PredictFailed(Exception):
@@ -130,7 +130,7 @@ class Prediction:
         return (m.Tensor(tensor_metadata=self.metadata, byte_data=self.data),)
 
 
-class Agent:
+class AgentClient:
     """One model on the agent, shared by the threads of all streams.
 
     Args:
@@ -146,18 +146,18 @@ class Agent:
         address = f"unix:{quote(os.fsencode(Path(socket).absolute()))}"
         self._channel = grpc.insecure_channel(address, options=_CHANNEL)
         self._stub = AgentStub(self._channel)
-        self._handing_over = HandingOver()
+        self._transport = TensorTransport()
         self._lock = threading.Lock()
-        self._model: Model | None = None
+        self._model: ModelSpec | None = None
         self._ours = self._closed = False
         # For `_ours` and `_closed`, which `close` cannot wait for `_lock` with.
         self._state = threading.Lock()
         self._idle = threading.Event()
         self._idle.set()
-        self._doubted: Model | None = None
+        self._doubted: ModelSpec | None = None
         self._doubts, self._doubt_due = Backoff(*_DOUBT), 0.0
 
-    def ready(self) -> Model:
+    def ensure_loaded(self) -> ModelSpec:
         """The model, loaded; waits for the agent, and for memory in it, as long as it takes.
 
         Raises:
@@ -167,7 +167,7 @@ class Agent:
         # One thread loads; the others wait here and find it done.
         with self._lock:
             if self._stop.is_set():
-                raise Stopped
+                raise LoadStopped
             if self._model is None:
                 self._model = self._load_when_there()
             return self._model
@@ -178,17 +178,17 @@ class Agent:
         return self._stub
 
     @property
-    def holds(self) -> Model | None:
+    def loaded_model(self) -> ModelSpec | None:
         """The model when it is loaded, as far as is known; None while it is waited for."""
         return self._model
 
-    def predict(self, model: Model, data: bytes) -> Prediction:
+    def predict(self, model: ModelSpec, data: bytes) -> Prediction:
         """Run the model once on the bytes of its input tensor.
 
         Raises:
             Gone: the agent went away, or came back without the model.
             PredictFailed: the agent reports an error of its own.
-            OtherModel: the agent finds the tensor wrong.
+            ModelMismatch: the agent finds the tensor wrong.
         """
         spec = model.input
         metadata = m.TensorMetadata(name=spec.name, data_type=m.DataType[spec.dtype.upper()], shape=spec.shape)
@@ -199,29 +199,29 @@ class Agent:
             raise PredictFailed("the answer has no tensor")
         return Prediction(metadata, data, outputs, milliseconds)
 
-    def _predict(self, model: Model, metadata: m.TensorMetadata, data: bytes) -> Sequence[m.Tensor]:
-        tensor = self._handing_over.tensor(metadata, data)
+    def _predict(self, model: ModelSpec, metadata: m.TensorMetadata, data: bytes) -> Sequence[m.Tensor]:
+        tensor = self._transport.tensor(metadata, data)
         try:
             request = m.PredictRequest(name=model.name, tensors=[tensor])
             outputs: Sequence[m.Tensor] = self._stub.Predict(request, timeout=_PREDICT_TIMEOUT).tensors
         except ValueError as error:
             # Somebody closed the channel meanwhile.
-            raise Gone from error
+            raise AgentGone from error
         except grpc.RpcError as error:
             code = error.code()
             if code in _AWAY or code is grpc.StatusCode.NOT_FOUND:
-                self._handing_over.give_up()
+                self._transport.give_up()
                 self._forget(model, "has lost the model" if code is grpc.StatusCode.NOT_FOUND else "is gone")
-                raise Gone from error
+                raise AgentGone from error
             if code is grpc.StatusCode.INVALID_ARGUMENT:
-                if self._handing_over.refused(tensor, error.details() or ""):
+                if self._transport.refused(tensor, error.details() or ""):
                     return self._predict(model, metadata, data)
-                raise OtherModel(f"the agent refuses the input of model {self._name}: {error.details()}") from error
+                raise ModelMismatch(f"the agent refuses the input of model {self._name}: {error.details()}") from error
             raise PredictFailed(f"{code.name}: {error.details()}") from error
         return outputs
 
-    def doubt(self, model: Model) -> bool:
-        """Have `ready` ask the agent again what it holds; whether it will. Not more often than `_DOUBT` lets it."""
+    def recheck(self, model: ModelSpec) -> bool:
+        """Have `ensure_loaded` ask the agent again what it holds; whether it will. Not more often than `_DOUBT` lets it."""
         with self._lock:
             now = time.monotonic()
             if self._model is model:
@@ -231,7 +231,7 @@ class Agent:
                 self._doubt_due = now + self._doubts.delay()
             return True
 
-    def trust(self) -> None:
+    def confirm(self) -> None:
         """An answer was the model's own."""
         self._doubts.reset()
 
@@ -257,24 +257,24 @@ class Agent:
                 log.warning("agent: model %s was not unloaded: %s", self._name, error.code().name)
         self._channel.close()
 
-    def _forget(self, model: Model, what: str) -> None:
+    def _forget(self, model: ModelSpec, what: str) -> None:
         with self._lock:
             if self._model is model:
                 log.warning("agent at %s %s; loading it again when it can be", self._socket, what)
                 self._model, self._ours = None, False
 
-    def _load_when_there(self) -> Model:
+    def _load_when_there(self) -> ModelSpec:
         absent, full = Backoff(*_ABSENT), Backoff(*_FULL)
         said = ""
         while True:
             model = self._load()
-            if isinstance(model, Model):
+            if isinstance(model, ModelSpec):
                 break
             if said != model:
                 said = model
                 log.warning("agent at %s %s", self._socket, model)
             if self._stop.wait((full if model.startswith(_FULL_WORDS) else absent).delay()):
-                raise Stopped
+                raise LoadStopped
         doubted, self._doubted = self._doubted, None
         if model == doubted:
             return model
@@ -285,7 +285,7 @@ class Agent:
         )
         return model
 
-    def _load(self) -> Model | str:
+    def _load(self) -> ModelSpec | str:
         """Load the model, or take it as it is loaded; while neither goes yet, what is waited for."""
         try:
             return self._load_or_describe()
@@ -298,10 +298,10 @@ class Agent:
         except ValueError as error:
             # Somebody closed the channel meanwhile.
             if self._stop.is_set():
-                raise Stopped from error
+                raise LoadStopped from error
             raise
 
-    def _load_or_describe(self) -> Model | str:
+    def _load_or_describe(self) -> ModelSpec | str:
         url = str(self._folder)
         try:
             loaded = self._load_model(m.LoadModelRequest(url=url, name=self._name))
@@ -313,15 +313,15 @@ class Agent:
                 return "has unloaded the model meanwhile; loading it again"
             if described.model.url and Path(described.model.url) != self._folder:
                 log.warning("agent: model %s was loaded from %s, not %s", self._name, described.model.url, url)
-            model = told_model(self._name, described.model)
+            model = model_from_metadata(self._name, described.model)
             self._ours = self._ours and model == self._doubted
             return model
-        return told_model(self._name, loaded.model)
+        return model_from_metadata(self._name, loaded.model)
 
     def _load_model(self, request: m.LoadModelRequest) -> m.LoadModelResponse:
         with self._state:
             if self._closed:
-                raise Stopped
+                raise LoadStopped
             self._idle.clear()
         try:
             loaded: m.LoadModelResponse = self._stub.LoadModel(request, timeout=_LOAD_TIMEOUT)
@@ -332,7 +332,7 @@ class Agent:
             # Last: whoever waits for it hangs up.
             self._idle.set()
         if self._closed:
-            raise Stopped
+            raise LoadStopped
         return loaded
 
     def _describe(self) -> m.DescribeModelResponse | None:

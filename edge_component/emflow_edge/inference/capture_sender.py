@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import grpc
 
 from emflow_edge.cadence import Cadence
-from emflow_edge.latest_slot import Closed, Newest
+from emflow_edge.latest_slot import LatestSlot, SlotClosed
 from emflow_proto import messages as m
 from emflow_proto.service import AgentStub
 from emflow_proto.shared_memory import SharedBuffer
@@ -35,7 +35,7 @@ LARGE = 256 << 10
 
 
 @dataclass(frozen=True)
-class Shot:
+class CapturedPrediction:
     """What one prediction took and gave. taken: Unix time of its frame."""
 
     model: str
@@ -44,7 +44,7 @@ class Shot:
     taken: float
 
 
-class Capturing:
+class CaptureSender:
     """One stream's captures.
 
     Args:
@@ -55,7 +55,7 @@ class Capturing:
 
     def __init__(self, stream: str, count: Callable[[str], object]) -> None:
         self._stream, self._count = stream, count
-        self._slot: Newest[tuple[AgentStub, Shot]] = Newest()
+        self._slot: LatestSlot[tuple[AgentStub, CapturedPrediction]] = LatestSlot()
         self._put = self._taken = 0
         self._settings = Capture()
         self._cadence = Cadence(0.0)
@@ -64,7 +64,7 @@ class Capturing:
         self._told_at: dict[str, float] = {}
         self._thread: threading.Thread | None = None
 
-    def due(self, settings: Capture, at: float) -> bool:
+    def is_due(self, settings: Capture, at: float) -> bool:
         """Whether the next result is to be captured. at: its frame's moment on the monotonic clock.
 
         Settings may change between two calls. For one thread at a time.
@@ -74,7 +74,7 @@ class Capturing:
             self._cadence.change(settings.every.seconds, settings.every.frames)
             self._results = 0
         number, self._results = self._results, self._results + 1
-        if not settings.enabled or not self._cadence.wants(at, number):
+        if not settings.enabled or not self._cadence.is_due(at, number):
             return False
         self._cadence.taken(at, number)
         return True
@@ -84,7 +84,7 @@ class Capturing:
         """Whether something that was handed over is still in the slot."""
         return self._taken < self._put
 
-    def put(self, agent: AgentStub, shot: Shot) -> None:
+    def put(self, agent: AgentStub, shot: CapturedPrediction) -> None:
         """Hand over what was due. Never blocks; for the thread that asked."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name=f"capture-{self._stream}", daemon=True)
@@ -106,7 +106,7 @@ class Capturing:
             try:
                 agent, shot = self._slot.take()
                 self._taken += 1
-            except Closed:
+            except SlotClosed:
                 return
             try:
                 self._send(agent, shot)
@@ -121,7 +121,7 @@ class Capturing:
                     self._told = ""
                     log.info("stream %s: captures are taken again", self._stream)
 
-    def _send(self, agent: AgentStub, shot: Shot) -> None:
+    def _send(self, agent: AgentStub, shot: CapturedPrediction) -> None:
         seconds = int(shot.taken)
         request = m.CaptureDataRequest(
             model_name=shot.model,

@@ -19,7 +19,7 @@ _LOG = math.log(_GROWTH)
 
 
 @dataclass(frozen=True)
-class Spread:
+class Percentiles:
     """Half of the times were at most p50, 99 of 100 at most p99, in milliseconds within 5 %; count: of how many."""
 
     count: int
@@ -27,7 +27,7 @@ class Spread:
     p99: float
 
 
-class Latencies:
+class LatencyHistogram:
     """Times of the last `span` seconds. A slice of them is forgotten at once, a twelfth of the span.
 
     Args:
@@ -45,7 +45,7 @@ class Latencies:
         with self._lock:
             self._current()[min(bucket, _BUCKETS - 1)] += 1
 
-    def spread(self) -> Spread | None:
+    def percentiles(self) -> Percentiles | None:
         """The percentiles; None when nothing was timed."""
         with self._lock:
             self._current()
@@ -55,7 +55,7 @@ class Latencies:
         count = sum(sums)
         if not count:
             return None
-        return Spread(count, *(_value(sums, nearest_rank(count, share)) for share in (0.5, 0.99)))
+        return Percentiles(count, *(_value(sums, nearest_rank(count, share)) for share in (0.5, 0.99)))
 
     def _current(self) -> array[int]:
         age = int(self._clock() / self._slice)
@@ -82,16 +82,20 @@ def _value(sums: list[int], rank: int) -> float:
 TIMING_NAMES = ("preprocess", "predict", "age")
 
 
-class Timings:
+class StageLatencies:
     """In milliseconds. preprocess: a frame into the model's input; predict: the whole call; age: of a frame when its
     result was published.
     """
 
     def __init__(self) -> None:
-        self.preprocess, self.predict, self.age = Latencies(), Latencies(), Latencies()
+        self.preprocess, self.predict, self.age = LatencyHistogram(), LatencyHistogram(), LatencyHistogram()
 
-    def now(self) -> dict[str, Spread | None]:
-        return {"preprocess": self.preprocess.spread(), "predict": self.predict.spread(), "age": self.age.spread()}
+    def now(self) -> dict[str, Percentiles | None]:
+        return {
+            "preprocess": self.preprocess.percentiles(),
+            "predict": self.predict.percentiles(),
+            "age": self.age.percentiles(),
+        }
 
     def __str__(self) -> str:
         told = [(name, spread) for name, spread in self.now().items() if spread]

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from emflow_edge.metrics.counters import Counters
-from emflow_edge.metrics.latencies import Timings
+from emflow_edge.metrics.latencies import StageLatencies
 from emflow_edge.observability.status import Status
 from emflow_edge.timestamps import utc_now
 
@@ -27,10 +27,10 @@ _HELP = {
 _OF_A_STREAM = ("captured", "skipped", "inferred", "failed", "reconnects")
 
 
-class Metrics:
+class MetricsExporter:
     """All that is measured in a run, in the words of whoever asks."""
 
-    def __init__(self, thing: str, version: str, counters: Counters, timings: Timings, status: Status) -> None:
+    def __init__(self, thing: str, version: str, counters: Counters, timings: StageLatencies, status: Status) -> None:
         self.thing, self.version = thing, version
         self._counters, self._timings, self._status = counters, timings, status
 

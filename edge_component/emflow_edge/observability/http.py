@@ -9,11 +9,11 @@ import threading
 from typing import Any, Callable, Optional
 from urllib.parse import unquote, urlsplit
 
-from emflow_edge.observability.exposition import PROMETHEUS, Metrics
+from emflow_edge.observability.exposition import PROMETHEUS, MetricsExporter
 
 log = logging.getLogger(__name__)
 
-Picture = Callable[[str], Optional[bytes]]
+PictureProvider = Callable[[str], Optional[bytes]]
 """The newest picture of a stream as JPEG, drawn only when it is asked for; None when there is none."""
 
 HOST = "127.0.0.1"
@@ -23,14 +23,14 @@ _TIMEOUT = 10.0
 _AT_ONCE = 16
 
 
-class Page:
+class MetricsServer:
     """An HTTP server on loopback, until it is closed.
 
     Raises:
         OSError: the port cannot be had.
     """
 
-    def __init__(self, port: int, metrics: Metrics, picture: Picture) -> None:
+    def __init__(self, port: int, metrics: MetricsExporter, picture: PictureProvider) -> None:
         class Handler(_Handler):
             pass
 
@@ -73,8 +73,8 @@ class _Server(http.server.ThreadingHTTPServer):
 class _Handler(http.server.BaseHTTPRequestHandler):
     server_version, sys_version = "emflow-edge", ""
     timeout = _TIMEOUT
-    metrics: Metrics
-    picture: Picture
+    metrics: MetricsExporter
+    picture: PictureProvider
 
     def parse_request(self) -> bool:
         """Read a request; False where there is none to answer, or it was refused."""

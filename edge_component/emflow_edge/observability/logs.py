@@ -19,7 +19,7 @@ _WITH_PASSWORD = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S*@\S*")
 _OF_EVERY_RECORD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "level", "taskName"}
 
 
-def set_up(stream: TextIO, form: str = "text", level: str = "info") -> None:
+def configure_logging(stream: TextIO, form: str = "text", level: str = "info") -> None:
     """Log to a stream from now on, in place of where it went before.
 
     Args:
@@ -36,9 +36,9 @@ def set_up(stream: TextIO, form: str = "text", level: str = "info") -> None:
     logging.getLogger(ROOT).setLevel(level.upper())
 
 
-def last_words(text: str) -> None:
+def report_exit(text: str) -> None:
     """Say on standard error why the run ends: in the log's own form when that is JSON, as a sentence otherwise."""
-    text = without_passwords(text)
+    text = redact_urls(text)
     if any(isinstance(handler.formatter, JsonFormatter) for handler in logging.getLogger().handlers):
         logging.getLogger(ROOT).error("%s", text)
     else:
@@ -52,7 +52,7 @@ def _is_news(record: logging.LogRecord) -> bool:
     return not (record.name == "concurrent.futures" and isinstance(error, InvalidStateError))
 
 
-def without_passwords(text: str) -> str:
+def redact_urls(text: str) -> str:
     """A text whose URLs show neither user nor password."""
     return _WITH_PASSWORD.sub(lambda found: redacted(found.group()), text) if "@" in text else text
 
@@ -65,7 +65,7 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         record.level = "WARN" if record.levelno == logging.WARNING else record.levelname
-        return without_passwords(super().format(record))
+        return redact_urls(super().format(record))
 
 
 class JsonFormatter(logging.Formatter):
@@ -76,9 +76,9 @@ class JsonFormatter(logging.Formatter):
             "time": datetime.fromtimestamp(record.created, timezone.utc).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": without_passwords(record.getMessage()),
+            "message": redact_urls(record.getMessage()),
         }
         told.update((key, value) for key, value in vars(record).items() if key not in _OF_EVERY_RECORD)
         if record.exc_info:
-            told["exception"] = without_passwords(self.formatException(record.exc_info))
+            told["exception"] = redact_urls(self.formatException(record.exc_info))
         return json.dumps(told, ensure_ascii=False, default=str)

@@ -12,7 +12,7 @@ from emflow_edge.outcome import Outcome
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    Picture = npt.NDArray[np.uint8]
+    Image = npt.NDArray[np.uint8]
 
 _JPEG_QUALITY = 85
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
@@ -21,7 +21,7 @@ _TEXT, _SHADE = (255, 255, 255), (0, 0, 0)
 _COLORS = ((60, 180, 255), (90, 220, 90), (255, 140, 60), (200, 80, 255), (80, 80, 255), (230, 220, 60))
 
 
-def draw(image: Picture, outcome: Outcome) -> Picture:
+def draw(image: Image, outcome: Outcome) -> Image:
     """A copy with boxes and their classes, or with the best classes in the corner.
 
     Args:
@@ -56,7 +56,7 @@ def _words(index: int, label: str | None, confidence: float) -> str:
     return f"{name} {confidence:.2f}"
 
 
-def _write(image: Picture, text: str, corner: tuple[int, int], scale: float, color: tuple[int, int, int]) -> None:
+def _write(image: Image, text: str, corner: tuple[int, int], scale: float, color: tuple[int, int, int]) -> None:
     """Text on a bar, its top left corner at `corner`, moved into the picture where it would leave it."""
     (wide, high), low = cv2.getTextSize(text, _FONT, scale, 1)
     left = max(0, min(corner[0], image.shape[1] - wide - 4))
@@ -67,7 +67,7 @@ def _write(image: Picture, text: str, corner: tuple[int, int], scale: float, col
     )
 
 
-def jpeg(image: Picture, outcome: Outcome) -> bytes | None:
+def jpeg(image: Image, outcome: Outcome) -> bytes | None:
     """The frame as JPEG, with its outcome drawn on a copy; None when OpenCV cannot encode it.
 
     Args:

@@ -8,12 +8,12 @@ import threading
 import time
 from typing import TYPE_CHECKING, Callable
 
-from emflow_edge.observability.exposition import Metrics
+from emflow_edge.observability.exposition import MetricsExporter
 from emflow_edge.observability.status import Status
 from emflow_schema import edge_config
 
 if TYPE_CHECKING:
-    from emflow_edge.observability.http import Page, Picture
+    from emflow_edge.observability.http import MetricsServer, PictureProvider
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +21,7 @@ Announce = Callable[[str, str, bool], object]
 """Takes topic, payload and whether it is to be retained; never blocks."""
 
 
-class Watcher:
+class Reporter:
     """Tells metrics and status to whoever the settings name.
 
     Args:
@@ -31,13 +31,18 @@ class Watcher:
     """
 
     def __init__(
-        self, metrics: Metrics, status: Status, announce: Announce, picture: Picture, began: Callable[[], object]
+        self,
+        metrics: MetricsExporter,
+        status: Status,
+        announce: Announce,
+        picture: PictureProvider,
+        began: Callable[[], object],
     ) -> None:
         self._metrics, self._status = metrics, status
         self._announce, self._picture, self._began = announce, picture, began
         self._changed = threading.Condition()
         self._reporting, self._publish = edge_config.Metrics(), edge_config.Publish()
-        self._page: Page | None = None
+        self._page: MetricsServer | None = None
         self._closed = self._status_changed = self._first = False
         self._thread = threading.Thread(target=self._run, name="watcher", daemon=True)
 
@@ -56,10 +61,10 @@ class Watcher:
             self._page = None
         if other and reporting.port:
             # Only now: an HTTP server takes time and memory that most runs need not spend.
-            from emflow_edge.observability.http import HOST, Page
+            from emflow_edge.observability.http import HOST, MetricsServer
 
             try:
-                self._page = Page(reporting.port, self._metrics, self._picture)
+                self._page = MetricsServer(reporting.port, self._metrics, self._picture)
             except OSError as error:
                 log.error("metrics.port: %s:%d cannot be listened on: %s", HOST, reporting.port, error.strerror)
                 return

@@ -96,7 +96,7 @@ class Status:
 # What one camera tells of itself, as part of the run's status.
 
 
-class CameraHealth:
+class CameraStatusListener:
     """Takes what a source reports (`camera.health.Health`) into the status; the source itself logs it."""
 
     def __init__(self, status: Status, stream: str) -> None:

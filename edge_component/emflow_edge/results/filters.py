@@ -20,7 +20,7 @@ class _Passed:
     at: float
 
 
-class Filter:
+class ResultFilter:
     """Lets results pass or not. Used by one thread at a time.
 
     Args:

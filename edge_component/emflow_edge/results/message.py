@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
-from emflow_edge.outcome import Choice, Outcome
+from emflow_edge.outcome import ClassScore, Outcome
 from emflow_schema.result_message import ResultMessage
 
-_NOTHING = Choice(-1, None, 0.0)
+_NOTHING = ClassScore(-1, None, 0.0)
 """What the workshop's keys say where a detector found nothing."""
 
 

@@ -10,7 +10,7 @@ from concurrent.futures import Future, InvalidStateError
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any
 
-from emflow_edge.results.sinks import Destination, Message, Outlet, Refused, checked
+from emflow_edge.results.sinks import Destination, Message, MessageRejected, MessageSink, checked_future
 from emflow_schema.edge_config import Publish
 from emflow_schema.errors import EdgeProblem
 
@@ -22,19 +22,19 @@ _JSON = "application/json"
 _FAILURE, _FOR_GOOD = 128, {135: "not authorized", 144: "the topic name is invalid", 153: "the payload is invalid"}
 
 
-def mqtt_outlet(to: Destination, client_id: str, publishing: Publish) -> Outlet:
+def mqtt_sink(to: Destination, client_id: str, publishing: Publish) -> MessageSink:
     """The outlet for a broker, in the version of MQTT that the settings ask for."""
     # Used later; a missing package is told now, and not taken for a broker that is away.
     if publishing.mqtt == "5":
         import awscrt.mqtt5
 
-        return Mqtt5Outlet(to, client_id, int(publishing.expiry.seconds))
+        return Mqtt5Sink(to, client_id, int(publishing.expiry.seconds))
     import awscrt.mqtt  # noqa: F401
 
-    return Mqtt311Outlet(to, client_id)
+    return Mqtt311Sink(to, client_id)
 
 
-class Mqtt311Outlet:
+class Mqtt311Sink:
     """A broker of MQTT 3.1.1."""
 
     def __init__(self, to: Destination, client_id: str) -> None:
@@ -78,7 +78,7 @@ class Mqtt311Outlet:
                 connection.disconnect().exception(_GOODBYE)
 
 
-class Mqtt5Outlet:
+class Mqtt5Sink:
     """A broker of MQTT 5. It is told that messages are JSON, and how long results are worth keeping.
 
     Args:
@@ -142,7 +142,7 @@ class Mqtt5Outlet:
 
     def send(self, message: Message) -> Future[Any]:
         sent: Future[Any] = self._client.publish(self._packet(message))
-        return checked(sent, _acknowledged)
+        return checked_future(sent, _acknowledged)
 
     def close(self) -> None:
         client, self._client = self._client, None
@@ -191,7 +191,7 @@ def _acknowledged(told: Any) -> None:
         return
     words = told.puback.reason_string or _FOR_GOOD.get(code) or f"reason code {code}"
     if code in _FOR_GOOD:
-        raise Refused(words)
+        raise MessageRejected(words)
     raise ConnectionError(f"the broker does not take it: {words}")
 
 

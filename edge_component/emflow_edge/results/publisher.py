@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from emflow_edge.metrics.counters import Counters
-from emflow_edge.metrics.latencies import Timings
+from emflow_edge.metrics.latencies import StageLatencies
 from emflow_edge.results.message import Result
-from emflow_edge.results.queue import Entry, Item, Outbox
-from emflow_edge.results.sinks import LastWords, Message, Outlet, Refused
+from emflow_edge.results.queue import PublishQueue, QueuedResult, QueueItem
+from emflow_edge.results.sinks import Message, MessageRejected, MessageSink, OfflineMessages
 from emflow_schema.backoff import Backoff
 from emflow_schema.edge_config import Publish
 from emflow_schema.errors import EdgeProblem
@@ -31,17 +31,17 @@ from emflow_schema.topics import fill
 
 
 @dataclass(frozen=True)
-class Flight:
+class MessageInFlight:
     """A message that is under way. age: of its result, in milliseconds; begun: monotonic seconds."""
 
-    item: Item
+    item: QueueItem
     topic: str
     age: float
     begun: float
     answer: Future[Any]
 
 
-def launch(item: Item, to: Publish, now: float, send: Callable[[Message], Future[Any]]) -> Flight:
+def start_sending(item: QueueItem, to: Publish, now: float, send: Callable[[Message], Future[Any]]) -> MessageInFlight:
     """Begin to send an item.
 
     Args:
@@ -50,14 +50,14 @@ def launch(item: Item, to: Publish, now: float, send: Callable[[Message], Future
         send: of the outlet, whose exceptions come through.
     """
     age = 0.0
-    if isinstance(item, Entry):
+    if isinstance(item, QueuedResult):
         result = item.result
         age = max(0.0, now - result.taken) * 1000
         names = {"thing": result.thing, "stream": result.stream, "model": result.model_name}
         message = Message(fill(to.topic, names), result.message(now), to.qos)
     else:
         message = item
-    return Flight(item, message.topic, age, time.monotonic(), send(message))
+    return MessageInFlight(item, message.topic, age, time.monotonic(), send(message))
 
 
 # What holds up publishing, as it is told: one line for each topic, and the status whenever it changes.
@@ -66,7 +66,7 @@ def launch(item: Item, to: Publish, now: float, send: Callable[[Message], Future
 log = logging.getLogger(__name__)
 
 
-class Trouble:
+class FailureLog:
     """Remembers what was told. For one thread.
 
     Args:
@@ -126,22 +126,22 @@ class Publisher:
 
     def __init__(
         self,
-        outlet: Outlet,
+        outlet: MessageSink,
         to: Publish,
         counters: Counters,
-        timings: Timings,
+        timings: StageLatencies,
         finished: Callable[[EdgeProblem | None], object],
         failing: Callable[[str], object] = lambda _: None,
         limit: int = 0,
         depth: int = DEPTH,
         clock: Callable[[], float] = time.time,
-        last_words: LastWords | None = None,
+        offline_messages: OfflineMessages | None = None,
         timeout: float = _TIMEOUT,
     ) -> None:
-        self._outlet, self._last_words = outlet, last_words
+        self._outlet, self._offline_messages = outlet, offline_messages
         self._timings, self._finished = timings, finished
         self._depth, self._clock, self._timeout = depth, clock, timeout
-        self._box = Outbox(to, counters, depth, limit)
+        self._box = PublishQueue(to, counters, depth, limit)
         # Guarded by the outbox's condition.
         self._changed = self._box.changed
         self._answered = self._lost = False
@@ -149,9 +149,9 @@ class Publisher:
         self._connection = 0
         # The thread's own.
         self._open = self._failing = False
-        self._flights: list[Flight] = []
+        self._flights: list[MessageInFlight] = []
         self._kept: dict[str, Message] = {}
-        self._trouble = Trouble(failing)
+        self._trouble = FailureLog(failing)
         self._backoff = Backoff(0.2, 5.0)
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
 
@@ -259,7 +259,9 @@ class Publisher:
         with self._changed:
             self._lost = False
             self._connection = number = self._connection + 1
-        self._outlet.open(lambda: self._hung_up(number), self._last_words.will if self._last_words else None)
+        self._outlet.open(
+            lambda: self._hung_up(number), self._offline_messages.will if self._offline_messages else None
+        )
         self._open = True
         if self._failing:
             # What was made since then has waited, too.
@@ -281,7 +283,7 @@ class Publisher:
             return False
         if isinstance(item, Message) and item.retain:
             self._kept[item.topic] = item
-        flight = launch(item, self._box.to, self._clock(), self._outlet.send)
+        flight = start_sending(item, self._box.to, self._clock(), self._outlet.send)
         self._flights.append(flight)
         flight.answer.add_done_callback(self._has_answered)
         return True
@@ -311,15 +313,15 @@ class Publisher:
             error = flight.answer.exception()
             if error is None:
                 self._delivered(flight)
-            elif isinstance(error, Refused):
+            elif isinstance(error, MessageRejected):
                 self._turned_down(flight, str(error))
             else:
                 problem = error
         if problem is not None:
             raise problem
 
-    def _delivered(self, flight: Flight) -> None:
-        if isinstance(flight.item, Entry) and self._box.published(flight.item):
+    def _delivered(self, flight: MessageInFlight) -> None:
+        if isinstance(flight.item, QueuedResult) and self._box.published(flight.item):
             self._timings.age.add(flight.age)
         if self._failing:
             log.info("publishing again")
@@ -327,9 +329,9 @@ class Publisher:
         self._backoff.reset()
         self._trouble.delivered(flight.topic)
 
-    def _turned_down(self, flight: Flight, why: str) -> None:
+    def _turned_down(self, flight: MessageInFlight, why: str) -> None:
         """What is not wanted is not sent again; what follows is tried."""
-        if isinstance(flight.item, Entry):
+        if isinstance(flight.item, QueuedResult):
             self._box.refused(flight.item)
             self._trouble.results_refused(flight.topic, why)
             return
@@ -357,7 +359,7 @@ class Publisher:
             self._outlet.close()
 
     def _say_goodbye(self) -> None:
-        if self._open and self._last_words and not self._lost:
+        if self._open and self._offline_messages and not self._lost:
             # Its answer is worth waiting for: a broker that lets go of a client in good order forgets its will.
             with contextlib.suppress(Exception):
-                wait_for([self._outlet.send(self._last_words.farewell())], _WORDS)
+                wait_for([self._outlet.send(self._offline_messages.farewell())], _WORDS)

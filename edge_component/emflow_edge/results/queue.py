@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Union
 
 from emflow_edge.metrics.counters import Counters
-from emflow_edge.results.filters import Filter
+from emflow_edge.results.filters import ResultFilter
 from emflow_edge.results.message import Result
 from emflow_edge.results.sinks import Message
 from emflow_schema.edge_config import Publish
@@ -18,38 +18,38 @@ from emflow_schema.edge_config import Publish
 
 
 @dataclass(frozen=True)
-class Entry:
+class QueuedResult:
     """A result and its place in the order in which results were made."""
 
     number: int
     result: Result
 
 
-class Waiting:
+class ResultBacklog:
     """At most `depth` results; when another comes, the oldest goes. Used by one thread at a time."""
 
     def __init__(self, depth: int) -> None:
         self._depth, self._made = depth, 0
         # Both oldest first. What is in the backlog is older than what is not.
-        self._backlog: deque[Entry] = deque()
-        self._fresh: deque[Entry] = deque()
+        self._backlog: deque[QueuedResult] = deque()
+        self._fresh: deque[QueuedResult] = deque()
 
     def __len__(self) -> int:
         return len(self._backlog) + len(self._fresh)
 
     def put(self, result: Result) -> list[Result]:
         """Take a result along; those that had to go for it."""
-        self._fresh.append(Entry(self._made, result))
+        self._fresh.append(QueuedResult(self._made, result))
         self._made += 1
         return self._shorten()
 
-    def take(self) -> Entry | None:
+    def take(self) -> QueuedResult | None:
         """The next one to send: the oldest of those since the outage, then the newest of those before its end."""
         if self._fresh:
             return self._fresh.popleft()
         return self._backlog.pop() if self._backlog else None
 
-    def outage(self, under_way: Iterable[Entry] = ()) -> list[Result]:
+    def outage(self, under_way: Iterable[QueuedResult] = ()) -> list[Result]:
         """What waits, and what was under way, has waited for long when it can be sent; those that are too many."""
         everything = sorted([*under_way, *self._backlog, *self._fresh], key=lambda entry: entry.number)
         self._backlog, self._fresh = deque(everything), deque()
@@ -69,11 +69,11 @@ class Waiting:
         return gone
 
 
-Item = Union[Entry, Message]
+QueueItem = Union[QueuedResult, Message]
 """A result, whose message is made when it is sent; or a message that is none."""
 
 
-class Outbox:
+class PublishQueue:
     """Used by several threads; `changed` is its lock, and is notified when there is something new.
 
     Args:
@@ -86,9 +86,9 @@ class Outbox:
         self.changed = threading.Condition()
         self.to = to
         self._counters, self._limit = counters, limit
-        self._filter, self._waiting = Filter(), Waiting(depth)
+        self._filter, self._waiting = ResultFilter(), ResultBacklog(depth)
         self._announced: dict[str, Message] = {}
-        self._under_way: dict[int, Entry] = {}
+        self._under_way: dict[int, QueuedResult] = {}
         self._closed = False
 
     @property
@@ -126,7 +126,7 @@ class Outbox:
         with self.changed:
             self._announced = {**{message.topic: message for message in messages}, **self._announced}
 
-    def take(self) -> Item | None:
+    def take(self) -> QueueItem | None:
         """The next one to be sent; a result is under way from now on."""
         with self.changed:
             if self._announced:
@@ -136,7 +136,7 @@ class Outbox:
                 self._under_way[entry.number] = entry
             return entry
 
-    def published(self, entry: Entry) -> bool:
+    def published(self, entry: QueuedResult) -> bool:
         """A result has arrived; whether it still counts."""
         with self.changed:
             counts = self._under_way.pop(entry.number, None) is not None
@@ -144,7 +144,7 @@ class Outbox:
                 self._counters.add("published")
             return counts
 
-    def refused(self, entry: Entry) -> None:
+    def refused(self, entry: QueuedResult) -> None:
         """A result will never arrive."""
         with self.changed:
             if self._under_way.pop(entry.number, None):

@@ -29,11 +29,11 @@ class Message:
     lasting: bool = False
 
 
-class Refused(Exception):
+class MessageRejected(Exception):
     """The other side does not want this message; others it may."""
 
 
-class Outlet(Protocol):
+class MessageSink(Protocol):
     """One place to send messages to. Used by one thread."""
 
     def open(self, lost: Callable[[], object], will: Message | None) -> None:
@@ -49,7 +49,7 @@ class Outlet(Protocol):
         """
 
     def send(self, message: Message) -> Future[Any]:
-        """Begin to deliver one message, after those before it. `Refused` or any other exception: it was not delivered.
+        """Begin to deliver one message, after those before it. `MessageRejected` or any other exception: it was not delivered.
 
         Raises:
             EdgeProblem: nothing can be delivered any more.
@@ -60,7 +60,7 @@ class Outlet(Protocol):
         """Let go. What was not delivered by now will not be."""
 
 
-class GreengrassOutlet:
+class GreengrassSink:
     """AWS IoT Core through the nucleus, which keeps QoS 1 messages while the core is offline."""
 
     def __init__(self, nucleus: Nucleus) -> None:
@@ -71,13 +71,13 @@ class GreengrassOutlet:
 
     def send(self, message: Message) -> Future[Any]:
         asked = self._nucleus.publish(message.topic, message.payload.encode(), message.qos, message.retain)
-        return checked(asked, lambda _: None, _refusal)
+        return checked_future(asked, lambda _: None, _refusal)
 
     def close(self) -> None:
         """Nothing: the nucleus is there for more than messages."""
 
 
-class StdoutOutlet:
+class StdoutSink:
     """One result a line, and nothing else: there are no topics to tell it from."""
 
     def open(self, lost: Callable[[], object], will: Message | None) -> None:
@@ -100,7 +100,7 @@ class StdoutOutlet:
         """Nothing: others write there, too."""
 
 
-def checked(
+def checked_future(
     asked: Future[Any],
     check: Callable[[Any], object],
     mend: Callable[[BaseException], BaseException] = lambda error: error,
@@ -127,7 +127,7 @@ def checked(
 def _refusal(error: BaseException) -> BaseException:
     # By name: the nucleus' errors come with a package that only a component in Greengrass has to load.
     if type(error).__name__ in ("UnauthorizedError", "InvalidArgumentsError"):
-        return Refused(getattr(error, "message", None) or str(error))
+        return MessageRejected(getattr(error, "message", None) or str(error))
     return error
 
 
@@ -218,7 +218,7 @@ OFFLINE = "offline"
 
 
 @dataclass(frozen=True)
-class LastWords:
+class OfflineMessages:
     """Who is gone, and where it is told."""
 
     to: Publish
@@ -240,6 +240,6 @@ class LastWords:
         return Message(self.to.status_topic or "", text, self.to.qos, retain=True, lasting=True)
 
 
-def last_words(to: Publish, thing: str, version: str) -> LastWords | None:
+def offline_messages(to: Publish, thing: str, version: str) -> OfflineMessages | None:
     """None where there is no status topic."""
-    return LastWords(to, thing, version) if to.status_topic else None
+    return OfflineMessages(to, thing, version) if to.status_topic else None

@@ -29,7 +29,7 @@ class Challenge:
     named: bool = False
 
 
-def challenge(headers: Sequence[str]) -> Challenge | None:
+def best_challenge(headers: Sequence[str]) -> Challenge | None:
     """The best of the challenges in `WWW-Authenticate` headers that can be answered; None when none can."""
     found: dict[str, Challenge] = {}
     for header in headers:
@@ -60,7 +60,7 @@ def challenge(headers: Sequence[str]) -> Challenge | None:
     return next((found[name] for name in (*_HASHES, "Basic") if name in found), None)
 
 
-class Answers:
+class Authenticator:
     """Answers one challenge as often as is needed. Never in a representation: it knows the password."""
 
     def __init__(self, challenge: Challenge, user: str, password: str) -> None:

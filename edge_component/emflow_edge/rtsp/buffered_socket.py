@@ -11,7 +11,7 @@ import threading
 import time
 from typing import Callable, TypeVar
 
-from emflow_edge.rtsp.errors import Lost, Refused
+from emflow_edge.rtsp.errors import CameraLost, CameraRefused
 
 R = TypeVar("R")
 
@@ -32,10 +32,10 @@ def connect(host: str, port: int, timeout: float, stop: threading.Event) -> sock
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError as error:
-        raise Lost(f"is not there ({error.strerror or 'no answer'})") from error
+        raise CameraLost(f"is not there ({error.strerror or 'no answer'})") from error
     except ValueError as error:
         # Not even asked for: UnicodeError where the name cannot be encoded, ValueError where it holds a NUL.
-        raise Lost("is not there (its host is no host name)") from error
+        raise CameraLost("is not there (its host is no host name)") from error
     pending: dict[int, socket.socket] = {}
     poll = select.poll()
     deadline, knock, reason = time.monotonic() + timeout, 0.0, "no answer"
@@ -72,10 +72,10 @@ def connect(host: str, port: int, timeout: float, stop: threading.Event) -> sock
     finally:
         for one in pending.values():
             one.close()
-    raise Lost(f"is not there ({reason})")
+    raise CameraLost(f"is not there ({reason})")
 
 
-def trust(ca: str) -> ssl.SSLContext:
+def tls_context(ca: str) -> ssl.SSLContext:
     """Certificates that a camera's own has to come from: those in a file, or the system's.
 
     Raises:
@@ -84,10 +84,10 @@ def trust(ca: str) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=ca or None)
     except (OSError, ssl.SSLError) as error:
-        raise Refused(f"cannot be trusted: ca holds no certificates ({ca})") from error
+        raise CameraRefused(f"cannot be trusted: ca holds no certificates ({ca})") from error
 
 
-class Wire:
+class BufferedSocket:
     """A connection and what came over it but is not read yet.
 
     Args:
@@ -116,7 +116,7 @@ class Wire:
             except BaseException as error:
                 self._socket.close()
                 if isinstance(error, TimeoutError):
-                    raise Lost("answers, but not in TLS") from error
+                    raise CameraLost("answers, but not in TLS") from error
                 raise
 
     @property
@@ -155,7 +155,7 @@ class Wire:
         """
         data = self._patiently(lambda: self._socket.recv(_PIECE), select.POLLIN, deadline)
         if not data:
-            raise Lost("closed the connection")
+            raise CameraLost("closed the connection")
         self.buffer += data
 
     def close(self) -> None:
@@ -173,11 +173,13 @@ class Wire:
             except ssl.SSLWantWriteError:
                 awaited = select.POLLOUT
             except ssl.SSLCertVerificationError as error:
-                raise Refused(f"shows a certificate that is not to be trusted ({error.verify_message})") from error
+                raise CameraRefused(
+                    f"shows a certificate that is not to be trusted ({error.verify_message})"
+                ) from error
             except ssl.SSLError as error:
-                raise Lost(f"does not speak TLS ({error.reason or 'no reason given'})") from error
+                raise CameraLost(f"does not speak TLS ({error.reason or 'no reason given'})") from error
             except OSError as error:
-                raise Lost(f"closed the connection ({error.strerror or 'no reason given'})") from error
+                raise CameraLost(f"closed the connection ({error.strerror or 'no reason given'})") from error
             self._wait(awaited, deadline)
 
     def _wait(self, event: int, deadline: float) -> None:
@@ -189,4 +191,4 @@ class Wire:
                 raise TimeoutError
             if poll.poll(min(left, _LOOK) * 1000 + 1):
                 return
-        raise Lost("is not needed any more")
+        raise CameraLost("is not needed any more")

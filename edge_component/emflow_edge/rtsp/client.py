@@ -14,10 +14,10 @@ import time
 from urllib.parse import urljoin
 
 from emflow_edge.rtsp import rtcp, rtp, sdp
-from emflow_edge.rtsp.connection import Connection
-from emflow_edge.rtsp.errors import Lost, OtherCodec, Refused
-from emflow_edge.rtsp.messages import Head, Malformed, small
-from emflow_edge.rtsp.udp import Datagrams
+from emflow_edge.rtsp.connection import RtspConnection
+from emflow_edge.rtsp.errors import CameraLost, CameraRefused, UnsupportedCodec
+from emflow_edge.rtsp.messages import MalformedMessage, MessageHead, small_integer
+from emflow_edge.rtsp.udp import UdpPortPair
 from emflow_schema.stream_url import Place, split
 
 _REDIRECTS = 5
@@ -29,7 +29,7 @@ _REPORT_SECONDS = 5.0
 _LOOK = 0.25
 
 
-class Session:
+class RtspSession:
     """A camera that plays.
 
     Args:
@@ -41,7 +41,7 @@ class Session:
         stop: ends all waiting.
 
     Raises:
-        Lost: it does not play; Refused: nor will it, as things are; OtherCodec: it has no H.264 and no H.265.
+        Lost: it does not play; Refused: nor will it, as things are; UnsupportedCodec: it has no H.264 and no H.265.
     """
 
     def __init__(
@@ -55,16 +55,16 @@ class Session:
     ) -> None:
         self._udp, self._credentials, self._context, self._stop = udp, credentials, context, stop
         self._deadline = time.monotonic() + timeout
-        self._datagrams: Datagrams | None = None
-        self._connection: Connection | None = None
+        self._datagrams: UdpPortPair | None = None
+        self._connection: RtspConnection | None = None
         self._patience, self._public, self._aggregate = float(_SESSION_SECONDS), "", ""
-        self._reorder = rtp.Reorder()
+        self._reorder = rtp.ReorderBuffer()
         try:
             self._open(place)
-        except (TimeoutError, Malformed) as error:
+        except (TimeoutError, MalformedMessage) as error:
             self.close()
             what = "answers nothing" if isinstance(error, TimeoutError) else f"answers with {error}"
-            raise Lost(f"{what}; is it an RTSP camera?") from error
+            raise CameraLost(f"{what}; is it an RTSP camera?") from error
         except BaseException:
             self.close()
             raise
@@ -80,19 +80,19 @@ class Session:
                 break
             place = self._redirected(place, head.get("location"))
         else:
-            raise Lost("redirects without end")
-        video = sdp.video(body.decode("utf-8", "replace"))
+            raise CameraLost("redirects without end")
+        video = sdp.find_video(body.decode("utf-8", "replace"))
         if video is None:
-            raise Lost("has no video in its description")
+            raise CameraLost("has no video in its description")
         if video.codec not in ("H264", "H265"):
-            raise OtherCodec(f"sends {video.codec or 'a codec that it does not name'}")
+            raise UnsupportedCodec(f"sends {video.codec or 'a codec that it does not name'}")
         self.video = video
         self._base = self._based(head.get("content-base") or head.get("content-location"))
-        self._aggregate = sdp.joined(self._base, video.session)
+        self._aggregate = sdp.control_url(self._base, video.session)
         self._set_up(connection)
         connection.ask("PLAY", self._aggregate, [("Range", "npt=0.000-")])
-        self.clock = rtcp.Clock(video.rate)
-        self._reception = rtcp.Reception(secrets.randbits(32), video.rate)
+        self.clock = rtcp.CameraClock(video.rate)
+        self._reception = rtcp.ReceptionStatistics(secrets.randbits(32), video.rate)
         self._kept = self._told = time.monotonic()
 
     def _based(self, given: str) -> str:
@@ -102,12 +102,12 @@ class Session:
         except ValueError:
             return self._url
 
-    def _connect(self, place: Place) -> Connection:
+    def _connect(self, place: Place) -> RtspConnection:
         if self._connection is not None:
             self._connection.wire.close()
         context = self._context if place.scheme == "rtsps" else None
         left = max(0.1, self._deadline - time.monotonic())
-        self._connection = connection = Connection(place, self._credentials, context, left, self._stop)
+        self._connection = connection = RtspConnection(place, self._credentials, context, left, self._stop)
         connection.deadline = self._deadline
         return connection
 
@@ -115,39 +115,39 @@ class Session:
         try:
             to = split(urljoin(f"rtsp://{place.authority}{place.path}", location))
         except ValueError as error:
-            raise Refused("redirects to what is no URL") from error
+            raise CameraRefused("redirects to what is no URL") from error
         if to.scheme not in ("rtsp", "rtspt", "rtsps") or (place.scheme == "rtsps" and to.scheme != "rtsps"):
-            raise Refused(f"redirects to {to.scheme}, which is not followed")
+            raise CameraRefused(f"redirects to {to.scheme}, which is not followed")
         if to.host != place.host:
             # They are for the camera that was named, and for no other.
             self._credentials = ("", "")
         return to
 
-    def _set_up(self, connection: Connection) -> None:
+    def _set_up(self, connection: RtspConnection) -> None:
         wire = connection.wire
         if self._udp:
-            self._datagrams = Datagrams(wire.family, wire.here, wire.peer)
+            self._datagrams = UdpPortPair(wire.family, wire.here, wire.peer)
             offer = f"RTP/AVP;unicast;client_port={self._datagrams.ports}"
         else:
             offer = "RTP/AVP/TCP;unicast;interleaved=0-1"
-        head, _ = connection.ask("SETUP", sdp.joined(self._base, self.video.control), [("Transport", offer)])
+        head, _ = connection.ask("SETUP", sdp.control_url(self._base, self.video.control), [("Transport", offer)])
         session, *parameters = head.get("session").split(";")
         connection.session = session.strip()
         for name, _, value in (one.strip().partition("=") for one in parameters):
-            seconds = small(value) if name.lower() == "timeout" else None
+            seconds = small_integer(value) if name.lower() == "timeout" else None
             if seconds is not None:
                 self._patience = float(min(max(seconds, 2), 3600))
         transport = dict(one.strip().partition("=")[::2] for one in head.get("transport").split(";"))
-        channel = small(transport.get("interleaved", "0-1").partition("-")[0])
+        channel = small_integer(transport.get("interleaved", "0-1").partition("-")[0])
         self._channel = channel if channel is not None and channel < 255 else 0
         if self._datagrams:
             if "TCP" in head.get("transport").upper().split(";")[0]:
-                raise Lost("answers UDP with TCP: use transport tcp")
-            first, second = map(small, transport.get("server_port", "").partition("-")[::2])
+                raise CameraLost("answers UDP with TCP: use transport tcp")
+            first, second = map(small_integer, transport.get("server_port", "").partition("-")[::2])
             if first is not None:
                 self._datagrams.open_path(first, first + 1 if second is None else second)
 
-    def receive(self, timeout: float) -> list[tuple[rtp.Packet, float]]:
+    def receive(self, timeout: float) -> list[tuple[rtp.RtpPacket, float]]:
         """The next video packets, in order, each with the monotonic time at which it came: all that are there.
 
         Raises:
@@ -170,18 +170,18 @@ class Session:
                 elif time.monotonic() > connection.deadline or self._stop.is_set():
                     raise TimeoutError
         except TimeoutError as error:
-            raise Lost(f"sent nothing for {timeout:g} s") from error
-        except Malformed as error:
-            raise Lost(f"sends {error}") from error
+            raise CameraLost(f"sent nothing for {timeout:g} s") from error
+        except MalformedMessage as error:
+            raise CameraLost(f"sends {error}") from error
 
-    def _from_connection(self, connection: Connection, now: float) -> list[tuple[rtp.Packet, float]]:
+    def _from_connection(self, connection: RtspConnection, now: float) -> list[tuple[rtp.RtpPacket, float]]:
         """What of the buffer is video; what is not is dealt with."""
-        packets: list[tuple[rtp.Packet, float]] = []
+        packets: list[tuple[rtp.RtpPacket, float]] = []
         while (found := connection.take()) is not None:
             if isinstance(found, tuple):
                 self._message(connection, found[0])
             elif found[0] == self._channel:
-                one = rtp.packet(found[1:])
+                one = rtp.parse_packet(found[1:])
                 if one is not None:
                     self._reception.packet(one.ssrc, one.sequence, one.stamp, now)
                     packets.append((one, now))
@@ -189,9 +189,9 @@ class Session:
                 self._control(found[1:], now)
         return packets
 
-    def _from_network(self, connection: Connection, datagrams: Datagrams) -> list[tuple[rtp.Packet, float]]:
+    def _from_network(self, connection: RtspConnection, datagrams: UdpPortPair) -> list[tuple[rtp.RtpPacket, float]]:
         """What came as UDP packets, put in order; and what came over the connection beside them."""
-        packets: list[tuple[rtp.Packet, float]] = []
+        packets: list[tuple[rtp.RtpPacket, float]] = []
         if datagrams.wait(connection.wire.fileno(), min(connection.deadline, time.monotonic() + _LOOK)):
             with contextlib.suppress(TimeoutError):
                 connection.wire.fill(time.monotonic())
@@ -200,24 +200,24 @@ class Session:
         for data in datagrams.control():
             self._control(data, now)
         for data in datagrams.video():
-            one = rtp.packet(data)
+            one = rtp.parse_packet(data)
             if one is not None and one.payload_type == self.video.payload_type:
                 self._reception.packet(one.ssrc, one.sequence, one.stamp, now)
                 packets += self._reorder.push(one, now)
         return packets
 
     def _control(self, data: bytes, now: float) -> None:
-        report, bye = rtcp.read(data)
+        report, bye = rtcp.parse_compound(data)
         if report is not None:
             self.clock.report(report)
             self._reception.sender(report, now)
         if bye:
-            raise Lost("ended the stream")
+            raise CameraLost("ended the stream")
 
-    def _message(self, connection: Connection, head: Head) -> None:
+    def _message(self, connection: RtspConnection, head: MessageHead) -> None:
         """An answer to a keep-alive, or a request of the camera."""
         if head.first[0] in ("REDIRECT", "TEARDOWN"):
-            raise Lost("ended the stream")
+            raise CameraLost("ended the stream")
         if not head.status:
             connection.reply(head)
         elif head.status == 401:
@@ -225,9 +225,9 @@ class Session:
             connection.be_asked(head)
             self._kept -= self._patience / 4
         elif head.status == 454:
-            raise Lost("forgot the session (454)")
+            raise CameraLost("forgot the session (454)")
 
-    def _do_duties(self, connection: Connection) -> None:
+    def _do_duties(self, connection: RtspConnection) -> None:
         """Tell the camera that we are still here: reports every few seconds, a request where the session needs one."""
         now = time.monotonic()
         if now - self._told > _REPORT_SECONDS:
@@ -247,7 +247,7 @@ class Session:
         if connection is not None:
             if connection.session:
                 connection.deadline = time.monotonic() + 0.1
-                with contextlib.suppress(Lost, TimeoutError):
+                with contextlib.suppress(CameraLost, TimeoutError):
                     connection.send("TEARDOWN", self._aggregate)
             connection.wire.close()
         if self._datagrams is not None:

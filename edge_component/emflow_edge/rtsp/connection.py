@@ -7,10 +7,10 @@ import ssl
 import threading
 from collections.abc import Sequence
 
-from emflow_edge.rtsp.auth import Answers, challenge
-from emflow_edge.rtsp.buffered_socket import Wire
-from emflow_edge.rtsp.errors import Lost, Refused
-from emflow_edge.rtsp.messages import Head, Malformed, request, take_head
+from emflow_edge.rtsp.auth import Authenticator, best_challenge
+from emflow_edge.rtsp.buffered_socket import BufferedSocket
+from emflow_edge.rtsp.errors import CameraLost, CameraRefused
+from emflow_edge.rtsp.messages import MalformedMessage, MessageHead, request, take_head
 from emflow_schema.stream_url import Place
 
 _AGENT = "emflow-edge"
@@ -33,7 +33,7 @@ _MEANINGS = {
 }
 
 
-class Connection:
+class RtspConnection:
     """To one camera. All waiting ends at `deadline`, a monotonic time, with TimeoutError.
 
     Args:
@@ -57,16 +57,16 @@ class Connection:
     ) -> None:
         self.deadline = 0.0
         self.session = ""
-        self.wire = Wire(place.host, place.port, timeout, stop, context)
+        self.wire = BufferedSocket(place.host, place.port, timeout, stop, context)
         self._credentials = credentials
-        self._answers: Answers | None = None
+        self._answers: Authenticator | None = None
         self._sequence = 0
         self._garbage = 0
-        self._head: Head | None = None
+        self._head: MessageHead | None = None
 
     def ask(
         self, method: str, url: str, headers: Sequence[tuple[str, str]] = (), *, lenient: bool = False
-    ) -> tuple[Head, bytes]:
+    ) -> tuple[MessageHead, bytes]:
         """Send a request and wait for its answer; user and password go with it once they are asked for.
 
         Args:
@@ -83,24 +83,24 @@ class Connection:
             self.send(method, url, headers)
             head, body = self._answer()
             if head.status == 401:
-                raise Refused("refuses user and password (401)")
+                raise CameraRefused("refuses user and password (401)")
         if head.status == 200 or lenient or (300 <= head.status < 400 and method == "DESCRIBE"):
             return head, body
         meaning = _MEANINGS.get(head.status, f"answers {method} with {head.status} {head.first[2]}".strip())
-        raise (Refused if head.status == 403 else Lost)(meaning)
+        raise (CameraRefused if head.status == 403 else CameraLost)(meaning)
 
-    def be_asked(self, head: Head) -> None:
+    def be_asked(self, head: MessageHead) -> None:
         """Take up a challenge, for all requests from now on.
 
         Raises:
             Refused: it cannot be answered.
         """
-        asked = challenge(head.all("www-authenticate"))
+        asked = best_challenge(head.all("www-authenticate"))
         if not any(self._credentials):
-            raise Refused("wants user and password, and none are given")
+            raise CameraRefused("wants user and password, and none are given")
         if asked is None:
-            raise Refused("wants user and password in a way that is not known")
-        self._answers = Answers(asked, *self._credentials)
+            raise CameraRefused("wants user and password in a way that is not known")
+        self._answers = Authenticator(asked, *self._credentials)
 
     def send(self, method: str, url: str, headers: Sequence[tuple[str, str]] = ()) -> None:
         """Send a request."""
@@ -116,12 +116,12 @@ class Connection:
         """Send a packet between the messages (RFC 2326, section 10.12)."""
         self.wire.send(bytes([_DOLLAR, channel]) + len(data).to_bytes(2, "big") + data, self.deadline)
 
-    def reply(self, head: Head) -> None:
+    def reply(self, head: MessageHead) -> None:
         """Answer a request of the camera."""
         answer = ("200", "OK") if head.first[0] == "OPTIONS" else ("501", "Not-Implemented")
         self.wire.send(request("RTSP/1.0", *answer, [("CSeq", head.get("cseq"))]), self.deadline)
 
-    def _answer(self) -> tuple[Head, bytes]:
+    def _answer(self) -> tuple[MessageHead, bytes]:
         """The answer to the last request. What comes before it is read over."""
         while True:
             found = self.take()
@@ -132,7 +132,7 @@ class Connection:
                 if head.status and head.get("cseq", str(self._sequence)).strip() == str(self._sequence):
                     return head, body
 
-    def take(self) -> tuple[Head, bytes] | bytes | None:
+    def take(self) -> tuple[MessageHead, bytes] | bytes | None:
         """The next thing that came: a message with its body, or a packet behind its channel; None when none is whole.
 
         Raises:
@@ -169,4 +169,4 @@ class Connection:
         self._garbage += drop
         del buffer[:drop]
         if self._garbage > _MOST_GARBAGE:
-            raise Malformed("what is no RTSP")
+            raise MalformedMessage("what is no RTSP")

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from emflow_edge.rtsp.rtp import Packet, Unwrapped
-from emflow_edge.rtsp.sdp import Video
+from emflow_edge.rtsp.rtp import RtpPacket, SequenceUnwrapper
+from emflow_edge.rtsp.sdp import VideoTrack
 
 START = b"\0\0\0\1"
 # No camera's picture has more; what has is no picture.
@@ -20,7 +20,7 @@ _MOST_PARTS = 1 << 16
 
 
 @dataclass(frozen=True)
-class Unit:
+class AccessUnit:
     """One coded picture, with start codes.
 
     key: decoding can begin with it; spare: no other picture needs it; intact: all of it came; follows: and so did all
@@ -36,8 +36,8 @@ class Unit:
     at: float
 
 
-class Nal(NamedTuple):
-    """What a NAL unit's header says. Of a slice, `key` and `spare` as in `Unit`; sets: it is a parameter set."""
+class NalHeader(NamedTuple):
+    """What a NAL unit's header says. Of a slice, `key` and `spare` as in `AccessUnit`; sets: it is a parameter set."""
 
     slice: bool
     key: bool
@@ -56,11 +56,11 @@ class H264:
         return payload[0] & 31
 
     @staticmethod
-    def nal(unit: bytes) -> Nal:
+    def nal(unit: bytes) -> NalHeader:
         kind = unit[0] & 31
         # A recovery point (supplemental information of type 6) is where streams without IDR pictures can be joined.
         key = kind == 5 or (kind == 6 and len(unit) > 1 and unit[1] == 6)
-        return Nal(1 <= kind <= 5, key, not unit[0] & 0x60, kind in (7, 8))
+        return NalHeader(1 <= kind <= 5, key, not unit[0] & 0x60, kind in (7, 8))
 
     @staticmethod
     def whole_header(payload: bytes) -> bytes:
@@ -79,28 +79,28 @@ class H265:
         return (payload[0] >> 1) & 63
 
     @staticmethod
-    def nal(unit: bytes) -> Nal:
+    def nal(unit: bytes) -> NalHeader:
         kind = (unit[0] >> 1) & 63
-        return Nal(kind < 32, 16 <= kind <= 21, kind < 16 and not kind & 1, kind in (32, 33, 34))
+        return NalHeader(kind < 32, 16 <= kind <= 21, kind < 16 and not kind & 1, kind in (32, 33, 34))
 
     @staticmethod
     def whole_header(payload: bytes) -> bytes:
         return bytes([(payload[0] & 0x81) | (payload[2] & 63) << 1, payload[1]])
 
 
-class AccessUnits:
+class Depacketizer:
     """Packets in, in the order they were sent; pictures out.
 
     A camera that marks no packet is told by the next picture's time; one that marks every slice is seen through at its
     second picture, and read by time from then on.
     """
 
-    def __init__(self, video: Video) -> None:
+    def __init__(self, video: VideoTrack) -> None:
         self._codec = H265 if video.codec == "H265" else H264
         self._payload_type = video.payload_type
         # Decoding order numbers that we skip: two bytes before a unit.
         self._order = 2 if video.numbered and video.codec == "H265" else 0
-        self._stamps = Unwrapped(32)
+        self._stamps = SequenceUnwrapper(32)
         self._sequence: int | None = None
         self._ssrc: int | None = None
         self._marks_lie = False
@@ -117,11 +117,11 @@ class AccessUnits:
         self._slices = self._key = False
         self._spare = self._intact = True
 
-    def push(self, packet: Packet, at: float) -> list[Unit]:
+    def push(self, packet: RtpPacket, at: float) -> list[AccessUnit]:
         """Take the next packet; the pictures that are complete now."""
         if packet.payload_type != self._payload_type:
             return []
-        done: list[Unit] = []
+        done: list[AccessUnit] = []
         gap = False
         if packet.ssrc != self._ssrc:
             self._ssrc, gap = packet.ssrc, self._ssrc is not None
@@ -150,9 +150,9 @@ class AccessUnits:
             done.append(self._end())
         return done
 
-    def _end(self) -> Unit:
+    def _end(self) -> AccessUnit:
         assert self._stamp is not None
-        unit = Unit(
+        unit = AccessUnit(
             data=b"".join(self._parts),
             key=self._key,
             spare=self._spare,

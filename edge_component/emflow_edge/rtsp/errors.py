@@ -6,7 +6,7 @@ from __future__ import annotations
 _LONGEST = 200
 
 
-class Lost(Exception):
+class CameraLost(Exception):
     """The camera gives no frames (any more). The message reads on after "camera NAME", and holds no credentials.
 
     It may quote what the camera sends, so it is cut short, and holds nothing that moves a terminal's cursor.
@@ -17,9 +17,9 @@ class Lost(Exception):
         super().__init__(text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…")
 
 
-class Refused(Lost):
+class CameraRefused(CameraLost):
     """The camera wants nothing to do with us as we are: it is asked ever less often, since some lock accounts."""
 
 
-class OtherCodec(Lost):
+class UnsupportedCodec(CameraLost):
     """The camera's video is of a codec that this backend does not decode."""

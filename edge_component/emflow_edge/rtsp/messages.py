@@ -13,12 +13,12 @@ LONGEST_HEAD = 65536
 LONGEST_BODY = 1 << 20
 
 
-class Malformed(ValueError):
+class MalformedMessage(ValueError):
     """What came is no such message."""
 
 
 @dataclass(frozen=True)
-class Head:
+class MessageHead:
     """The first line of a message and its headers, whose names are in lower case.
 
     first: its three parts, such as `RTSP/1.0`, `200`, `OK` of a response.
@@ -46,18 +46,18 @@ class Head:
         Raises:
             Malformed: it is no number, or more than a camera has to say.
         """
-        length = small(self.get("content-length", "0"))
+        length = small_integer(self.get("content-length", "0"))
         if length is None or length > LONGEST_BODY:
-            raise Malformed("a Content-Length that cannot be")
+            raise MalformedMessage("a Content-Length that cannot be")
         return length
 
 
-def small(text: str) -> int | None:
+def small_integer(text: str) -> int | None:
     """A whole number of at most nine digits, which is all that a camera has to count; None when it is none."""
     return int(text) if text.isascii() and text.isdecimal() and len(text) <= 9 else None
 
 
-def take_head(buffer: bytearray) -> Head | None:
+def take_head(buffer: bytearray) -> MessageHead | None:
     """Take a message's head off the front of `buffer`; None while its end has not come.
 
     Raises:
@@ -69,14 +69,14 @@ def take_head(buffer: bytearray) -> Head | None:
     first, *lines = text.split("\n")
     parts = first.split(" ", 2)
     if len(parts) < 2 or not parts[0]:
-        raise Malformed("a first line that is none")
-    return Head((parts[0], parts[1], parts[2] if len(parts) > 2 else ""), _headers(lines))
+        raise MalformedMessage("a first line that is none")
+    return MessageHead((parts[0], parts[1], parts[2] if len(parts) > 2 else ""), _headers(lines))
 
 
-def take_headers(buffer: bytearray) -> Head | None:
+def take_headers(buffer: bytearray) -> MessageHead | None:
     """Take headers without a first line, as of a part of a multipart message, off the front of `buffer`."""
     text = _take_text(buffer)
-    return None if text is None else Head(("", "", ""), _headers(text.split("\n")))
+    return None if text is None else MessageHead(("", "", ""), _headers(text.split("\n")))
 
 
 def _take_text(buffer: bytearray) -> str | None:
@@ -86,7 +86,7 @@ def _take_text(buffer: bytearray) -> str | None:
     if bare >= 0 and (end < 0 or bare < end):
         end, gap = bare, 2
     if end > LONGEST_HEAD or (end < 0 and len(buffer) > LONGEST_HEAD):
-        raise Malformed("a head without an end")
+        raise MalformedMessage("a head without an end")
     if end < 0:
         return None
     text = bytes(buffer[:end]).decode("utf-8", "replace").replace("\r\n", "\n")

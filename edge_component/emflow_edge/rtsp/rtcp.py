@@ -14,7 +14,7 @@ _SENDER, _RECEIVER, _DESCRIPTION, _BYE = 200, 201, 202, 203
 _OLDEST, _AHEAD = 2.0, 0.25
 
 
-class Report(NamedTuple):
+class SenderReport(NamedTuple):
     """A sender report: at Unix time `unix` the RTP clock stood at `stamp`; ntp: the middle 32 bits of that time."""
 
     ssrc: int
@@ -23,7 +23,7 @@ class Report(NamedTuple):
     ntp: int
 
 
-def read(data: bytes) -> tuple[Report | None, bool]:
+def parse_compound(data: bytes) -> tuple[SenderReport | None, bool]:
     """The sender report in a compound packet, and whether it says goodbye."""
     report, bye, at = None, False, 0
     while at + 8 <= len(data) and data[at] >> 6 == 2:
@@ -31,20 +31,20 @@ def read(data: bytes) -> tuple[Report | None, bool]:
         if kind == _SENDER and at + 20 <= len(data):
             ssrc, seconds, fraction, stamp = struct.unpack_from("!IIII", data, at + 4)
             unix = seconds - _NTP + fraction / (1 << 32)
-            report = Report(ssrc, unix, stamp, (seconds & 0xFFFF) << 16 | fraction >> 16)
+            report = SenderReport(ssrc, unix, stamp, (seconds & 0xFFFF) << 16 | fraction >> 16)
         bye = bye or kind == _BYE
         at += size
     return report, bye
 
 
-class Clock:
+class CameraClock:
     """When the camera took a frame, by its own clock where that is set, else by when the frame was here."""
 
     def __init__(self, rate: int) -> None:
         self._rate = rate
-        self._report: Report | None = None
+        self._report: SenderReport | None = None
 
-    def report(self, report: Report) -> None:
+    def report(self, report: SenderReport) -> None:
         self._report = report
 
     def taken(self, stamp: int, arrived: float) -> float:
@@ -57,13 +57,13 @@ class Clock:
         return arrived - max(0.0, age) if -_AHEAD <= age <= _OLDEST else arrived
 
 
-class Reception:
+class ReceptionStatistics:
     """What a receiver tells the sender: what came, what did not, and how unevenly."""
 
     def __init__(self, ssrc: int, rate: int) -> None:
         self._own, self._rate = ssrc, rate
         self._source: int | None = None
-        self._report: Report | None = None
+        self._report: SenderReport | None = None
         self._reported = 0.0
 
     def packet(self, ssrc: int, sequence: int, stamp: int, at: float) -> None:
@@ -85,7 +85,7 @@ class Reception:
             self._jitter += (min(moved, 10 * self._rate) - self._jitter) / 16
         self._transit = transit
 
-    def sender(self, report: Report, at: float) -> None:
+    def sender(self, report: SenderReport, at: float) -> None:
         self._report, self._reported = report, at
 
     def compound(self, name: bytes = b"emflow") -> bytes:

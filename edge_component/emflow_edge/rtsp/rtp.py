@@ -11,7 +11,7 @@ _HEADER = struct.Struct("!BBHII")
 _WINDOW, _PATIENCE = 64, 0.03
 
 
-class Packet(NamedTuple):
+class RtpPacket(NamedTuple):
     """One packet. stamp: ticks of the clock that the SDP names; marker: the last one of a frame."""
 
     marker: bool
@@ -22,7 +22,7 @@ class Packet(NamedTuple):
     payload: bytes
 
 
-def packet(data: bytes) -> Packet | None:
+def parse_packet(data: bytes) -> RtpPacket | None:
     """Read a packet; None when it is none, or has no payload."""
     if len(data) < 12:
         return None
@@ -38,10 +38,10 @@ def packet(data: bytes) -> Packet | None:
         end -= data[-1]
     if begin >= end:
         return None
-    return Packet(second >= 128, second & 127, sequence, stamp, ssrc, data[begin:end])
+    return RtpPacket(second >= 128, second & 127, sequence, stamp, ssrc, data[begin:end])
 
 
-class Unwrapped:
+class SequenceUnwrapper:
     """Counts on where a number of some bits begins anew at 0."""
 
     def __init__(self, bits: int) -> None:
@@ -60,11 +60,11 @@ class Unwrapped:
 
 @dataclass
 class _Held:
-    packet: Packet
+    packet: RtpPacket
     at: float
 
 
-class Reorder:
+class ReorderBuffer:
     """Packets in the order in which they were sent: those that come early wait a little, those that come twice go."""
 
     def __init__(self) -> None:
@@ -72,7 +72,7 @@ class Reorder:
         self._ssrc = 0
         self._held: dict[int, _Held] = {}
 
-    def push(self, one: Packet, at: float) -> list[tuple[Packet, float]]:
+    def push(self, one: RtpPacket, at: float) -> list[tuple[RtpPacket, float]]:
         """Take a packet that came at `at` seconds; those that are next now, each with when it came."""
         if self._next is None or one.ssrc != self._ssrc:
             self._held.clear()
@@ -88,8 +88,8 @@ class Reorder:
         self._held.setdefault(one.sequence, _Held(one, at))
         return self._ready(at)
 
-    def _ready(self, now: float) -> list[tuple[Packet, float]]:
-        ready: list[tuple[Packet, float]] = []
+    def _ready(self, now: float) -> list[tuple[RtpPacket, float]]:
+        ready: list[tuple[RtpPacket, float]] = []
         while self._held:
             held = self._held.pop(self._next, None)  # type: ignore[arg-type]
             if held is None:

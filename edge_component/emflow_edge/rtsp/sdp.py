@@ -7,7 +7,7 @@ import binascii
 import re
 from dataclasses import dataclass
 
-from emflow_edge.rtsp.messages import small
+from emflow_edge.rtsp.messages import small_integer
 
 _START = b"\0\0\0\1"
 _RTPMAP = re.compile(r"(\d{1,3})\s+([^/\s]+)/(\d{1,9})")
@@ -17,7 +17,7 @@ _STATIC = {26: "JPEG", 31: "H261", 32: "MPV", 33: "MP2T", 34: "H263"}
 
 
 @dataclass(frozen=True)
-class Video:
+class VideoTrack:
     """One video track.
 
     codec: as SDP calls it, in capitals, such as `H264`; rate: ticks of the RTP clock a second; control: of the track,
@@ -35,7 +35,7 @@ class Video:
     numbered: bool = False
 
 
-def video(description: str) -> Video | None:
+def find_video(description: str) -> VideoTrack | None:
     """The first video track, of a codec that is H.264 or H.265 where there is one; None without any."""
     session, *medias = re.split(r"(?m)^(?=m=)", description.replace("\r\n", "\n").replace("\r", "\n"))
     control = _attribute(session, "control")
@@ -43,8 +43,8 @@ def video(description: str) -> Video | None:
     return next((one for one in found if one.codec in ("H264", "H265")), found[0] if found else None)
 
 
-def _track(media: str, session: str) -> Video:
-    words = (small(word) for word in media.split("\n", 1)[0].split()[3:])
+def _track(media: str, session: str) -> VideoTrack:
+    words = (small_integer(word) for word in media.split("\n", 1)[0].split()[3:])
     listed = [number for number in words if number is not None]
     maps = {int(number): (codec.upper(), int(rate)) for number, codec, rate in _RTPMAP.findall(media)}
     codecs = {"HEVC": "H265", "AVC": "H264"}
@@ -54,7 +54,7 @@ def _track(media: str, session: str) -> Video:
             continue
         codec = codecs.get(codec, codec)
         parameters = _parameters(media, number)
-        return Video(
+        return VideoTrack(
             codec=codec,
             payload_type=number,
             rate=rate or 90000,
@@ -64,7 +64,7 @@ def _track(media: str, session: str) -> Video:
             fps=_fps(_attribute(media, "framerate")),
             numbered=parameters.get("sprop-max-don-diff", "0") not in ("", "0"),
         )
-    return Video("", listed[0] if listed else 0, control=_attribute(media, "control"), session=session)
+    return VideoTrack("", listed[0] if listed else 0, control=_attribute(media, "control"), session=session)
 
 
 def _attribute(text: str, name: str) -> str:
@@ -103,7 +103,7 @@ def _fps(text: str) -> float:
     return fps if 0 < fps <= 1000 else 0.0
 
 
-def joined(base: str, control: str) -> str:
+def control_url(base: str, control: str) -> str:
     """The URL of a control attribute (RFC 2326, appendix C.1.1), joined as cameras understand it: by appending.
 
     FFmpeg and GStreamer do so too, also where the control begins with a slash.

@@ -8,7 +8,7 @@ import socket
 import time
 from collections.abc import Iterator
 
-from emflow_edge.rtsp.errors import Lost
+from emflow_edge.rtsp.errors import CameraLost
 
 # Key frames come as one burst, which has to fit. The kernel gives at most net.core.rmem_max.
 _BUFFER = 4 << 20
@@ -17,7 +17,7 @@ _LARGEST = 65536
 _AT_ONCE = 4096
 
 
-class Datagrams:
+class UdpPortPair:
     """Two neighbouring ports, RTP's even and RTCP's odd (RFC 3550, section 11), which hear nobody but the camera.
 
     Args:
@@ -45,7 +45,7 @@ class Datagrams:
                 pass
             self.close()
         else:
-            raise Lost("cannot be heard: no pair of UDP ports is free")
+            raise CameraLost("cannot be heard: no pair of UDP ports is free")
         self.ports = f"{port}-{port + 1}"
         """As `client_port` has them."""
         for one in (self._rtp, self._rtcp):

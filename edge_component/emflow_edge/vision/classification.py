@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from emflow_edge.model_spec import Model
-from emflow_edge.outcome import Choice, Outcome
+from emflow_edge.model_spec import ModelSpec
+from emflow_edge.outcome import ClassScore, Outcome
 from emflow_edge.vision.labels import Labels, read_labels
-from emflow_edge.vision.preprocess import Placement
-from emflow_edge.vision.values import Values, sigmoid, softmax, within_one
+from emflow_edge.vision.preprocess import FramePlacement
+from emflow_edge.vision.values import OutputReader, sigmoid, softmax, within_one
 from emflow_schema.edge_config import ModelIO
 from emflow_schema.errors import EdgeProblem
 from emflow_schema.tflite import ModelFacts
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from emflow_edge.vision.values import Floats
 
 
-class Classification:
+class ClassificationDecoder:
     """Turns one model's first output into its best classes.
 
     What is done to the values: a softmax or sigmoid when `activation` asks for it; with `auto` a softmax, unless the
@@ -36,13 +36,13 @@ class Classification:
         ConfigProblem: the labels cannot be read, or do not fit.
     """
 
-    def __init__(self, model: Model, facts: ModelFacts | None, model_io: ModelIO) -> None:
+    def __init__(self, model: ModelSpec, facts: ModelFacts | None, model_io: ModelIO) -> None:
         output = model.outputs[0]
         if not output.shape or any(side != 1 for side in output.shape[:-1]) or output.shape[-1] < 2:
             raise EdgeProblem(f"model {model.name}: its output of shape {list(output.shape)} is no list of classes")
         classes = output.shape[-1]
         workshop = model_io.confidence == "workshop"
-        self._values = Values(output, facts.outputs[0] if facts else None, raw=workshop)
+        self._values = OutputReader(output, facts.outputs[0] if facts else None, raw=workshop)
         self.measured = self._values.measured
         self._activation = "none" if workshop or not self.measured else model_io.activation
         if self._activation == "auto" and facts is not None:
@@ -52,7 +52,7 @@ class Classification:
         lines = read_labels(Path(model_io.labels), classes, model_io.class_offset) if model_io.labels else ()
         self._label = Labels(lines, classes)
 
-    def __call__(self, outputs: Sequence[bytes], placement: Placement | None = None) -> Outcome:  # noqa: ARG002
+    def __call__(self, outputs: Sequence[bytes], placement: FramePlacement | None = None) -> Outcome:  # noqa: ARG002
         """The best classes, best first; the best one always, others from the threshold on.
 
         Args:
@@ -60,8 +60,8 @@ class Classification:
             placement: means nothing to what is said of the whole picture.
 
         Raises:
-            OtherModel: the agent sent another number of values than the model has classes.
-            NoNumbers: some of them are not finite.
+            ModelMismatch: the agent sent another number of values than the model has classes.
+            NonFiniteOutput: some of them are not finite.
         """
         values = self._active(self._values(outputs[0]).reshape(-1))
         # A stable sort of the negated values: of two equal ones the lower index comes first, as with argmax.
@@ -74,8 +74,8 @@ class Classification:
             return softmax(values)
         return sigmoid(values) if self._activation == "sigmoid" else values
 
-    def _choice(self, number: int, value: float) -> Choice:
-        return Choice(number - self._offset, self._label(number), min(1.0, max(0.0, value)))
+    def _choice(self, number: int, value: float) -> ClassScore:
+        return ClassScore(number - self._offset, self._label(number), min(1.0, max(0.0, value)))
 
 
 def is_distribution(values: Floats) -> bool:

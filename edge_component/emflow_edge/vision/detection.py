@@ -25,11 +25,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from emflow_edge.model_spec import Model, OtherModel
-from emflow_edge.outcome import Choice, Detection, Outcome
+from emflow_edge.model_spec import ModelMismatch, ModelSpec
+from emflow_edge.outcome import ClassScore, Detection, Outcome
 from emflow_edge.vision.labels import Labels, read_lines
-from emflow_edge.vision.preprocess import Placement
-from emflow_edge.vision.values import Values, sigmoid, softmax, within_one
+from emflow_edge.vision.preprocess import FramePlacement
+from emflow_edge.vision.values import OutputReader, sigmoid, softmax, within_one
 from emflow_schema.edge_config import ModelIO
 from emflow_schema.errors import EdgeProblem
 from emflow_schema.tflite import ModelFacts
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 # Suppression of overlapping boxes: of those that show the same thing, the best stays.
 
 
-def suppressed(
+def suppress_overlaps(
     corners: Floats, scores: Floats, classes: npt.NDArray[np.int64], iou: float, most: int
 ) -> npt.NDArray[np.int64]:
     """Rows that stay, best first, at most `most`.
@@ -70,7 +70,7 @@ _NAMED = {_OPERATOR: "boxes", _OPERATOR + b":1": "classes", _OPERATOR + b":2": "
 _DEFAULT_IOU = 0.5
 
 
-class Detections:
+class DetectionDecoder:
     """Turns one detector's outputs into detections.
 
     Raises:
@@ -78,10 +78,10 @@ class Detections:
         ConfigProblem: the labels cannot be read.
     """
 
-    def __init__(self, model: Model, facts: ModelFacts | None, model_io: ModelIO) -> None:
+    def __init__(self, model: ModelSpec, facts: ModelFacts | None, model_io: ModelIO) -> None:
         self._roles = _roles(model, model_io.boxes.outputs)
         stored = facts.outputs if facts and len(facts.outputs) == len(model.outputs) else (None,) * len(model.outputs)
-        self._values = [Values(spec, known) for spec, known in zip(model.outputs, stored)]
+        self._values = [OutputReader(spec, known) for spec, known in zip(model.outputs, stored)]
         boxes, scores = (model.outputs[self._roles[role]] for role in ("boxes", "scores"))
         self._count = boxes.size // 4
         self._classes = scores.size // self._count
@@ -99,7 +99,7 @@ class Detections:
         self._label = _named(model_io, self._classes if self._raw else None)
         self.measured = self._values[self._roles["scores"]].measured
 
-    def __call__(self, outputs: Sequence[bytes], placement: Placement) -> Outcome:
+    def __call__(self, outputs: Sequence[bytes], placement: FramePlacement) -> Outcome:
         """Best first; nothing is an answer too.
 
         Args:
@@ -107,11 +107,11 @@ class Detections:
             placement: how the frame lay in the model's picture.
 
         Raises:
-            OtherModel: the agent sent another number of values than an output has, or of outputs.
-            NoNumbers: some of them are not finite.
+            ModelMismatch: the agent sent another number of values than an output has, or of outputs.
+            NonFiniteOutput: some of them are not finite.
         """
         if len(outputs) != len(self._values):
-            raise OtherModel(f"the agent sent {len(outputs)} outputs of {len(self._values)}")
+            raise ModelMismatch(f"the agent sent {len(outputs)} outputs of {len(self._values)}")
         found = {role: self._values[place](outputs[place]) for role, place in self._roles.items()}
         corners = self._corners(found["boxes"].reshape(-1, 4))
         rows, classes, scores = self._one_class_each(found)
@@ -119,11 +119,11 @@ class Detections:
         good = good[np.argsort(-scores[good], kind="stable")]
         rows, classes, scores = rows[good], classes[good], scores[good]
         if self._iou < 1:
-            kept = suppressed(corners[rows], scores, classes, self._iou, self._boxes.most)
+            kept = suppress_overlaps(corners[rows], scores, classes, self._iou, self._boxes.most)
             rows, classes, scores = rows[kept], classes[kept], scores[kept]
         things = []
         for row, number, score in zip(rows.tolist(), classes.tolist(), scores.tolist()):
-            box = placement.in_frame(*corners[row].tolist())
+            box = placement.box_in_frame(*corners[row].tolist())
             if box.width > 0 and box.height > 0:
                 things.append(Detection(number - self._offset, self._label(number), min(1.0, score), box))
             if len(things) == self._boxes.most:
@@ -162,7 +162,7 @@ class Detections:
         return np.asarray(boxes / self._size, np.float32)
 
 
-def _roles(model: Model, given: tuple[str, ...]) -> dict[str, int]:
+def _roles(model: ModelSpec, given: tuple[str, ...]) -> dict[str, int]:
     """Which output is which, by what the configuration says, by their names, or by their shapes."""
     specs = model.outputs
     if given:
@@ -209,8 +209,8 @@ def _named(model_io: ModelIO, classes: int | None) -> Labels:
     return Labels(lines, classes)
 
 
-def _best_of_each(things: Sequence[Detection]) -> tuple[Choice, ...]:
-    best: dict[int, Choice] = {}
+def _best_of_each(things: Sequence[Detection]) -> tuple[ClassScore, ...]:
+    best: dict[int, ClassScore] = {}
     for thing in things:
-        best.setdefault(thing.index, Choice(thing.index, thing.label, thing.confidence))
+        best.setdefault(thing.index, ClassScore(thing.index, thing.label, thing.confidence))
     return tuple(best.values())

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     # Not at run time: NumPy before 1.21, which board images have, has no NDArray.
     import numpy.typing as npt
 
-    Picture = npt.NDArray[np.uint8]
+    Image = npt.NDArray[np.uint8]
 
 # How a frame lies in the model's picture: stretched over it, as a whole with margins, or its middle part.
 
@@ -34,7 +34,7 @@ class Area:
 
 
 @dataclass(frozen=True)
-class Placement:
+class FramePlacement:
     """`source` of a frame fills `target` of the model's picture; both in pixels of their own picture."""
 
     frame: tuple[int, int]
@@ -42,7 +42,7 @@ class Placement:
     source: Area
     target: Area
 
-    def in_frame(self, left: float, top: float, right: float, bottom: float) -> Box:
+    def box_in_frame(self, left: float, top: float, right: float, bottom: float) -> Box:
         """A box in fractions of the model's picture as one of the frame, cut off at the frame's edges."""
         (across, down), source, target, frame = self.picture, self.source, self.target, self.frame
 
@@ -56,7 +56,7 @@ class Placement:
         return Box(x, y, max(0.0, horizontal(right) - x), max(0.0, vertical(bottom) - y))
 
 
-def place(frame: tuple[int, int], picture: tuple[int, int], resize: str) -> Placement:
+def place_frame(frame: tuple[int, int], picture: tuple[int, int], resize: str) -> FramePlacement:
     """Where a frame goes. `frame` and `picture`: width and height in pixels.
 
     Args:
@@ -68,12 +68,12 @@ def place(frame: tuple[int, int], picture: tuple[int, int], resize: str) -> Plac
     if resize == "letterbox":
         scale = min(across / width, down / height)
         inner = max(1, round(width * scale)), max(1, round(height * scale))
-        return Placement(frame, picture, all_of_frame, _middle(picture, inner))
+        return FramePlacement(frame, picture, all_of_frame, _middle(picture, inner))
     if resize == "crop":
         scale = min(width / across, height / down)
         part = max(1, round(across * scale)), max(1, round(down * scale))
-        return Placement(frame, picture, _middle(frame, part), all_of_picture)
-    return Placement(frame, picture, all_of_frame, all_of_picture)
+        return FramePlacement(frame, picture, _middle(frame, part), all_of_picture)
+    return FramePlacement(frame, picture, all_of_frame, all_of_picture)
 
 
 def _middle(whole: tuple[int, int], part: tuple[int, int]) -> Area:
@@ -88,7 +88,7 @@ def _within(fraction: float) -> float:
 _HALF = (127.5, 127.5, 127.5)
 
 
-class Preprocess:
+class Preprocessor:
     """Turns frames into one model's input, in buffers that it keeps; so one thread an instance.
 
     Args:
@@ -121,24 +121,24 @@ class Preprocess:
         self._term = -np.asarray((model_io.mean or _HALF)[:channels], np.float32) * self._factor
         self._small = np.empty((height, width, 3), np.uint8)
         self._margin = model_io.margin
-        self._placement: Placement | None = None
+        self._placement: FramePlacement | None = None
 
-    def placement(self, frame: Picture) -> Placement:
+    def placement(self, frame: Image) -> FramePlacement:
         """How a frame of this size lies in the model's picture."""
         size = (frame.shape[1], frame.shape[0])
         if self._placement is None or self._placement.frame != size:
-            self._placement = place(size, self._size, self._resize)
+            self._placement = place_frame(size, self._size, self._resize)
             self._small[:] = self._margin
         return self._placement
 
-    def __call__(self, frame: Picture) -> bytes:
+    def __call__(self, frame: Image) -> bytes:
         """The input tensor's bytes. `frame`: uint8, height x width x 3, BGR as OpenCV reads it, of any size."""
         placed = self.placement(frame)
         source, target = placed.source, placed.target
         part = frame[source.y : source.y + source.height, source.x : source.x + source.width]
         inside = self._small[target.y : target.y + target.height, target.x : target.x + target.width]
         cv2.resize(part, (target.width, target.height), dst=inside, interpolation=cv2.INTER_LINEAR)
-        pixels: Picture = self._small
+        pixels: Image = self._small
         if self._convert is not None:
             pixels = np.asarray(cv2.cvtColor(pixels, self._convert), np.uint8)
             pixels = pixels if pixels.ndim == 3 else pixels[..., np.newaxis]
@@ -159,7 +159,7 @@ def _conversion(channels: int, color: str) -> int | None:
     return int(cv2.COLOR_BGR2RGB) if color == "rgb" else None
 
 
-def _table(stored: TensorFacts | None, model_io: ModelIO, channels: int) -> Picture | None:
+def _table(stored: TensorFacts | None, model_io: ModelIO, channels: int) -> Image | None:
     """What each pixel value becomes, for each channel; None where it stays as it is.
 
     Without a word about mean and deviation, pixels 0…255 are the quantised values: -128…127 in a signed model. With

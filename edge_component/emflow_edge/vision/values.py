@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from emflow_edge.model_spec import OtherModel, TensorSpec
-from emflow_edge.outcome import NoNumbers
+from emflow_edge.model_spec import ModelMismatch, TensorSpec
+from emflow_edge.outcome import NonFiniteOutput
 from emflow_schema.errors import EdgeProblem
 from emflow_schema.tflite import TensorFacts
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float32]
 
 
-class Values:
+class OutputReader:
     """Reads one output.
 
     Float values are taken as they are; integers with the quantisation of the model's file: scale * (value - zero
@@ -53,18 +53,18 @@ class Values:
         """float32, of the tensor's shape. `data`: its little-endian bytes.
 
         Raises:
-            OtherModel: the agent sent another number of bytes than the model's output has.
-            NoNumbers: some of the values are not finite.
+            ModelMismatch: the agent sent another number of bytes than the model's output has.
+            NonFiniteOutput: some of the values are not finite.
         """
         wanted = self._spec.size * self._dtype.itemsize
         if len(data) != wanted:
-            raise OtherModel(f"the agent sent {len(data)} bytes for an output of {wanted} ({self._spec})")
+            raise ModelMismatch(f"the agent sent {len(data)} bytes for an output of {wanted} ({self._spec})")
         # What is too large for float32 becomes infinite, which is looked for right after.
         with np.errstate(over="ignore", invalid="ignore"):
             values = (np.frombuffer(data, self._dtype).astype(np.float32) - self._zero) * np.float32(self._scale)
         wrong = values.size - int(np.isfinite(values).sum())
         if wrong:
-            raise NoNumbers(f"{wrong} of the {values.size} values in the model's answer are NaN or infinite")
+            raise NonFiniteOutput(f"{wrong} of the {values.size} values in the model's answer are NaN or infinite")
         return values.reshape(self._spec.shape)
 
 

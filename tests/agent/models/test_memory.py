@@ -10,7 +10,7 @@ import pytest
 
 from emflow_agent.errors import NotEnoughMemory
 from emflow_agent.models import memory
-from emflow_agent.models.memory import MemoryCheck
+from emflow_agent.models.memory import MemoryCheck, available_bytes
 from emflow_agent.models.store import ModelStore
 
 MB = 10**6

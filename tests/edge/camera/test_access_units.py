@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from emflow_edge.rtsp.depacketizer import START, AccessUnits, Unit
-from emflow_edge.rtsp.rtp import Packet
-from emflow_edge.rtsp.sdp import Video
+from emflow_edge.rtsp.depacketizer import START, AccessUnit, Depacketizer
+from emflow_edge.rtsp.rtp import RtpPacket
+from emflow_edge.rtsp.sdp import VideoTrack
 from support import zip_strict
 
 SPS, PPS, IDR, SLICE, SPARE = b"\x67sps", b"\x68pps", b"\x65idr picture", b"\x41slice of it", b"\x01spare"
@@ -14,14 +14,14 @@ class Sender:
     """A camera that counts its packets."""
 
     def __init__(self, codec: str = "H264", numbered: bool = False) -> None:
-        self.units = AccessUnits(Video(codec, 96, numbered=numbered))
+        self.units = Depacketizer(VideoTrack(codec, 96, numbered=numbered))
         self.sequence = 65534
-        self.got: list[Unit] = []
+        self.got: list[AccessUnit] = []
 
     def send(self, payload: bytes, *, end: bool = False, stamp: int = 0, lose: bool = False, kind: int = 96) -> None:
         self.sequence = (self.sequence + 1) & 0xFFFF
         if not lose:
-            packet = Packet(end, kind, self.sequence, stamp, 7, payload)
+            packet = RtpPacket(end, kind, self.sequence, stamp, 7, payload)
             self.got += self.units.push(packet, float(self.sequence))
 
     def data(self) -> list[bytes]:
@@ -154,7 +154,7 @@ def test_other_payload_types_and_repeated_packets_are_left() -> None:
     sender.send(SLICE, end=True, stamp=1)
     sender.send(b"audio", end=True, stamp=5, kind=97)
     sender.sequence -= 1
-    sender.units.push(Packet(True, 96, sender.sequence, 1, 7, SLICE), 0.0)
+    sender.units.push(RtpPacket(True, 96, sender.sequence, 1, 7, SLICE), 0.0)
     sender.send(SLICE, end=True, stamp=2)
     assert [(unit.stamp, unit.intact) for unit in sender.got] == [(1, True), (2, True)]
 
@@ -162,7 +162,7 @@ def test_other_payload_types_and_repeated_packets_are_left() -> None:
 def test_a_stream_that_begins_anew_under_another_name_has_a_gap() -> None:
     sender = Sender()
     sender.send(SLICE, end=True, stamp=1)
-    done = sender.units.push(Packet(True, 96, 5, 2, 8, SLICE), 0.0)
+    done = sender.units.push(RtpPacket(True, 96, 5, 2, 8, SLICE), 0.0)
     assert [(unit.intact, unit.follows) for unit in done] == [(False, False)]
 
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from emflow_edge.rtsp.auth import Answers, challenge
+from emflow_edge.rtsp.auth import Authenticator, best_challenge
 
-# RFC 7616, section 3.9.1, with its nonces; `Answers` makes its own client nonce, which is read from its answer.
+# RFC 7616, section 3.9.1, with its nonces; `Authenticator` makes its own client nonce, which is read from its answer.
 RFC_7616 = (
     'Digest realm="http-auth@example.org", qop="auth, auth-int", algorithm={}, '
     'nonce="7ypf/xlj9XXwfDPEoM4URrv/xwf94BcCAzFZH4GiTo0v", opaque="FQhe/qaU925kfnzjCev0ciny7QMkPqMAFRtzCUYo5tdS"'
@@ -19,9 +19,9 @@ def parts(header: str) -> dict[str, str]:
 
 
 def test_the_oldest_digest_is_answered_as_cameras_want_it() -> None:
-    asked = challenge(['Digest realm="IP Camera", nonce="abc"'])
+    asked = best_challenge(['Digest realm="IP Camera", nonce="abc"'])
     assert asked
-    answer = parts(Answers(asked, "admin", "secret").header("DESCRIBE", "rtsp://camera/1"))
+    answer = parts(Authenticator(asked, "admin", "secret").header("DESCRIBE", "rtsp://camera/1"))
     first = hashlib.md5(b"admin:IP Camera:secret").hexdigest()
     second = hashlib.md5(b"DESCRIBE:rtsp://camera/1").hexdigest()
     assert answer == {
@@ -35,9 +35,9 @@ def test_the_oldest_digest_is_answered_as_cameras_want_it() -> None:
 
 @pytest.mark.parametrize(("name", "function"), [("MD5", hashlib.md5), ("SHA-256", hashlib.sha256)])
 def test_a_digest_with_quality_of_protection_counts_its_answers(name: str, function: Callable[[bytes], Any]) -> None:
-    asked = challenge([RFC_7616.format(name)])
+    asked = best_challenge([RFC_7616.format(name)])
     assert asked
-    answers = Answers(asked, "Mufasa", "Circle of Life")
+    answers = Authenticator(asked, "Mufasa", "Circle of Life")
     answers.header("OPTIONS", "*")
     answer = parts(answers.header("GET", "/dir/index.html"))
     assert (answer["nc"], answer["qop"], answer["algorithm"]) == ("00000002", "auth", name)
@@ -59,7 +59,7 @@ def test_the_best_of_several_challenges_is_taken_however_they_are_written() -> N
         (['digest REALM="x",nonce=n'], "MD5"),
         (["basic"], "Basic"),
     ]:
-        found = challenge(headers)
+        found = best_challenge(headers)
         assert found, headers
         assert found.algorithm == best, headers
 
@@ -69,10 +69,10 @@ def test_the_best_of_several_challenges_is_taken_however_they_are_written() -> N
     ["", "Bearer", 'Digest realm="x"', 'Digest nonce="x", algorithm=SHA-512', 'Digest nonce="x", qop="auth-int"'],
 )
 def test_what_cannot_be_answered_is_not(header: str) -> None:
-    assert challenge([header]) is None
+    assert best_challenge([header]) is None
 
 
 def test_basic_is_as_it_always_was() -> None:
-    asked = challenge(["Basic"])
+    asked = best_challenge(["Basic"])
     assert asked
-    assert Answers(asked, "Aladdin", "open sesame").header("GET", "/") == "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="
+    assert Authenticator(asked, "Aladdin", "open sesame").header("GET", "/") == "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="

@@ -5,7 +5,7 @@ def taken(cadence: Cadence, moments: list[float]) -> list[float]:
     """Those of the moments at which a frame is taken; the frames are numbered from 1."""
     found = []
     for number, at in enumerate(moments, 1):
-        if cadence.wants(at, number):
+        if cadence.is_due(at, number):
             cadence.taken(at, number)
             found.append(at)
     return found
@@ -32,17 +32,17 @@ def test_exactly_every_fifth_frame_is_taken_however_they_come() -> None:
 def test_after_a_gap_frames_are_counted_from_the_one_that_was_taken() -> None:
     cadence = Cadence(0.0, 5)
     cadence.taken(1.0, 1)
-    assert not cadence.wants(2.0, 5)
+    assert not cadence.is_due(2.0, 5)
     cadence.taken(9.0, 13)
-    assert [number for number in range(14, 20) if cadence.wants(10.0, number)] == [18, 19]
+    assert [number for number in range(14, 20) if cadence.is_due(10.0, number)] == [18, 19]
 
 
 def test_a_changed_cadence_wants_the_next_frame_at_once() -> None:
     cadence = Cadence(60.0)
     cadence.taken(100.0)
-    assert not cadence.wants(101.0)
+    assert not cadence.is_due(101.0)
     cadence.change(0.5)
-    assert cadence.wants(101.0)
+    assert cadence.is_due(101.0)
     cadence.taken(101.0)
-    assert not cadence.wants(101.4)
-    assert cadence.wants(101.5)
+    assert not cadence.is_due(101.4)
+    assert cadence.is_due(101.5)

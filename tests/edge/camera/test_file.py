@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from emflow_edge.camera import gstreamer, registry
-from emflow_edge.rtsp.errors import Lost, Refused
+from emflow_edge.rtsp.errors import CameraLost, CameraRefused
 from emflow_schema.edge_config import Stream
 from emflow_schema.units import DeviceDuration
 
@@ -31,7 +31,7 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_file_plays_at_its_own_rate_and_begins_again(video: Path) -> None:
     stream = Stream("film", f"file://{video}".replace(" ", "%20"))
-    capture = registry.open_capture(stream, NOBODY, threading.Event())
+    capture = registry.open_camera(stream, NOBODY, threading.Event())
     assert capture.fps == 20
     began, shown = time.monotonic(), []
     for number in range(25):
@@ -52,17 +52,17 @@ def test_a_file_plays_at_its_own_rate_and_begins_again(video: Path) -> None:
     ],
 )
 def test_what_is_not_there_is_told(url: str, reason: str) -> None:
-    with pytest.raises(Lost, match=reason):
-        registry.open_capture(Stream("x", url), NOBODY, threading.Event())
+    with pytest.raises(CameraLost, match=reason):
+        registry.open_camera(Stream("x", url), NOBODY, threading.Event())
 
 
 def test_what_is_no_video_and_no_camera_is_told(tmp_path: Path) -> None:
     text = tmp_path / "text.mp4"
     text.write_text("no video")
-    with pytest.raises(Lost, match="is no video that can be decoded"):
-        registry.open_capture(Stream("x", f"file://{text}"), NOBODY, threading.Event())
-    with pytest.raises(Lost, match="is no camera that gives pictures"):
-        registry.open_capture(Stream("x", "v4l2:///dev/null"), NOBODY, threading.Event())
+    with pytest.raises(CameraLost, match="is no video that can be decoded"):
+        registry.open_camera(Stream("x", f"file://{text}"), NOBODY, threading.Event())
+    with pytest.raises(CameraLost, match="is no camera that gives pictures"):
+        registry.open_camera(Stream("x", "v4l2:///dev/null"), NOBODY, threading.Event())
 
 
 @pytest.mark.parametrize(
@@ -86,8 +86,8 @@ def test_without_pyav_rtsp_goes_through_opencv(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("emflow_edge.camera.pyav_decoder.AVAILABLE", False)
     assert registry.kind(Stream("x", "rtsp://camera/1")) == "rtsp-opencv"
     assert registry.kind(Stream("x", "rtsp://camera/1"), plain=True) == "rtsp-opencv"
-    with pytest.raises(Refused, match="PyAV is not installed"):
-        registry.open_capture(Stream("x", "rtsp://camera/1", backend="ffmpeg"), NOBODY, threading.Event())
+    with pytest.raises(CameraRefused, match="PyAV is not installed"):
+        registry.open_camera(Stream("x", "rtsp://camera/1", backend="ffmpeg"), NOBODY, threading.Event())
 
 
 def test_the_boards_pipeline_is_as_its_makers_have_it() -> None:
@@ -110,5 +110,5 @@ def test_a_password_cannot_break_out_of_a_pipeline() -> None:
 
 @pytest.mark.skipif(gstreamer.available(), reason="this OpenCV has GStreamer")
 def test_an_opencv_without_gstreamer_says_so() -> None:
-    with pytest.raises(Refused, match="built without GStreamer"):
-        registry.open_capture(Stream("x", "gstreamer:", pipeline="videotestsrc ! appsink"), NOBODY, threading.Event())
+    with pytest.raises(CameraRefused, match="built without GStreamer"):
+        registry.open_camera(Stream("x", "gstreamer:", pipeline="videotestsrc ! appsink"), NOBODY, threading.Event())

@@ -7,12 +7,12 @@ import contextlib
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emflow_edge.camera.mjpeg import Parts
+from emflow_edge.camera.mjpeg import MultipartParser
 from emflow_edge.rtsp import rtcp, rtp, sdp
-from emflow_edge.rtsp.auth import Answers, challenge
-from emflow_edge.rtsp.connection import Connection
-from emflow_edge.rtsp.depacketizer import AccessUnits
-from emflow_edge.rtsp.messages import LONGEST_BODY, LONGEST_HEAD, Malformed, take_head
+from emflow_edge.rtsp.auth import Authenticator, best_challenge
+from emflow_edge.rtsp.connection import RtspConnection
+from emflow_edge.rtsp.depacketizer import Depacketizer
+from emflow_edge.rtsp.messages import LONGEST_BODY, LONGEST_HEAD, MalformedMessage, take_head
 from emflow_schema.stream_url import redacted, split
 
 # Random bytes hardly ever get past a first line, so these are made of what cameras say.
@@ -43,11 +43,11 @@ class Fed:
 
 @given(STREAM)
 def test_a_connection_takes_anything(pieces: list[bytes]) -> None:
-    connection = Connection.__new__(Connection)
+    connection = RtspConnection.__new__(RtspConnection)
     connection.wire = Fed()  # type: ignore[assignment]
     connection._head, connection._garbage = None, 0
     buffer = connection.wire.buffer
-    with contextlib.suppress(Malformed):
+    with contextlib.suppress(MalformedMessage):
         for piece in pieces:
             buffer += piece
             left = len(buffer) + 1
@@ -59,12 +59,12 @@ def test_a_connection_takes_anything(pieces: list[bytes]) -> None:
 
 @given(STREAM)
 def test_heads_and_parts_are_taken_or_refused(pieces: list[bytes]) -> None:
-    with contextlib.suppress(Malformed):
+    with contextlib.suppress(MalformedMessage):
         head = take_head(bytearray(b"".join(pieces)))
         if head:
             head.length, head.status, head.get("cseq")
-    parts, buffer = Parts("frame"), bytearray()
-    with contextlib.suppress(Malformed):
+    parts, buffer = MultipartParser("frame"), bytearray()
+    with contextlib.suppress(MalformedMessage):
         for piece in pieces:
             buffer += piece
             parts.read(buffer, 0.0)
@@ -72,39 +72,39 @@ def test_heads_and_parts_are_taken_or_refused(pieces: list[bytes]) -> None:
 
 @given(st.one_of(st.text(), st.lists(LINES).map("\r\n".join)))
 def test_any_description_is_read(text: str) -> None:
-    found = sdp.video(text)
+    found = sdp.find_video(text)
     if found:
         assert 0 <= found.fps <= 1000
         assert found.rate > 0
-        assert sdp.joined("rtsp://camera/live", found.control)
+        assert sdp.control_url("rtsp://camera/live", found.control)
 
 
 @given(st.lists(st.one_of(st.text(), st.sampled_from(["Basic", "Digest ", 'nonce="a\\"b"', "algorithm=", ","]))))
 def test_any_challenge_is_answered_or_not(words: list[str]) -> None:
-    asked = challenge([" ".join(words)])
+    asked = best_challenge([" ".join(words)])
     if asked:
-        assert Answers(asked, "user", 'a\nb"c').header("GET", "/")
+        assert Authenticator(asked, "user", 'a\nb"c').header("GET", "/")
 
 
 @given(st.lists(st.tuples(st.binary(max_size=40), st.booleans(), st.integers(0, 3), st.integers(0, 3))))
 def test_any_payloads_give_units_or_none(payloads: list[tuple[bytes, bool, int, int]]) -> None:
     for codec in ("H264", "H265"):
         for numbered in (False, True):
-            units = AccessUnits(sdp.Video(codec, 96, numbered=numbered))
+            units = Depacketizer(sdp.VideoTrack(codec, 96, numbered=numbered))
             sequence = 0
             for payload, marker, skipped, stamp in payloads:
                 sequence = (sequence + 1 + skipped) & 0xFFFF
-                for unit in units.push(rtp.Packet(marker, 96, sequence, stamp, 7, payload), 0.0):
+                for unit in units.push(rtp.RtpPacket(marker, 96, sequence, stamp, 7, payload), 0.0):
                     assert len(unit.data) <= sum(len(one) + 4 for one, _, _, _ in payloads) * 4
 
 
 @given(st.lists(st.binary(max_size=64)))
 def test_any_packets_are_ordered_and_read(packets: list[bytes]) -> None:
-    reorder, reception = rtp.Reorder(), rtcp.Reception(1, 90000)
+    reorder, reception = rtp.ReorderBuffer(), rtcp.ReceptionStatistics(1, 90000)
     came = went = 0
     for number, data in enumerate(packets):
-        rtcp.read(data)
-        one = rtp.packet(b"\x80" + data[1:])
+        rtcp.parse_compound(data)
+        one = rtp.parse_packet(b"\x80" + data[1:])
         if one:
             came += 1
             went += len(reorder.push(one, number / 100))

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from emflow_edge.camera.health import Eye
+from emflow_edge.camera.health import PictureMonitor
 
 RNG = np.random.default_rng(1)
 SCENE = RNG.integers(30, 220, (60, 80), dtype=np.uint8)
@@ -9,7 +9,7 @@ SCENE = RNG.integers(30, 220, (60, 80), dtype=np.uint8)
 
 def seen(pictures: "list[np.ndarray]", frozen: float = 5.0, black: float = 5.0) -> list[str]:
     """What is wrong after each of some pictures, one a second."""
-    eye, states = Eye(frozen, black), []
+    eye, states = PictureMonitor(frozen, black), []
     for at, picture in enumerate(pictures):
         eye.look(picture, float(at))
         states.append(eye.state)
@@ -56,7 +56,7 @@ def test_a_dark_street_with_a_lamp_is_not_black() -> None:
 
 def test_nothing_is_told_when_it_is_turned_off() -> None:
     assert seen([SCENE] * 9, frozen=0.0) == [""] * 9
-    assert not Eye(0.0, 0.0).wants(100.0)
+    assert not PictureMonitor(0.0, 0.0).is_due(100.0)
     black = np.zeros((60, 80), np.uint8)
     assert "black" not in seen([black] * 9, frozen=0.0, black=0.0)
 
@@ -70,7 +70,7 @@ def test_another_size_is_another_picture() -> None:
 
 
 def test_after_a_break_it_begins_anew() -> None:
-    eye = Eye(5.0, 5.0)
+    eye = PictureMonitor(5.0, 5.0)
     eye.look(SCENE, 0.0)
     eye.forget()
     eye.look(SCENE, 6.0)
@@ -79,7 +79,7 @@ def test_after_a_break_it_begins_anew() -> None:
 
 @pytest.mark.parametrize(("between", "wanted"), [(0.1, False), (0.6, True)])
 def test_it_does_not_look_at_every_picture(between: float, wanted: bool) -> None:
-    eye = Eye(5.0, 5.0)
-    assert eye.wants(1.0)
+    eye = PictureMonitor(5.0, 5.0)
+    assert eye.is_due(1.0)
     eye.look(SCENE, 1.0)
-    assert eye.wants(1.0 + between) is wanted
+    assert eye.is_due(1.0 + between) is wanted

@@ -16,16 +16,16 @@ import pytest
 
 from edge.camera.pieces import SDP, Scripted, answered, tidy
 from emflow_edge.camera import opencv_camera, registry
-from emflow_edge.camera.open_camera import Arrival
-from emflow_edge.camera.reader import Camera
+from emflow_edge.camera.open_camera import ArrivedFrame
+from emflow_edge.camera.reader import CameraReader
 from emflow_edge.metrics.counters import Counters
-from emflow_edge.rtsp.auth import challenge
-from emflow_edge.rtsp.client import Session
-from emflow_edge.rtsp.connection import Connection
-from emflow_edge.rtsp.depacketizer import AccessUnits
-from emflow_edge.rtsp.errors import Lost
-from emflow_edge.rtsp.rtp import Packet
-from emflow_edge.rtsp.sdp import Video
+from emflow_edge.rtsp.auth import best_challenge
+from emflow_edge.rtsp.client import RtspSession
+from emflow_edge.rtsp.connection import RtspConnection
+from emflow_edge.rtsp.depacketizer import Depacketizer
+from emflow_edge.rtsp.errors import CameraLost
+from emflow_edge.rtsp.rtp import RtpPacket
+from emflow_edge.rtsp.sdp import VideoTrack
 from emflow_schema.edge_config import Stream
 from emflow_schema.stream_url import split
 from emflow_schema.units import DeviceDuration
@@ -68,13 +68,13 @@ def test_values_that_cannot_be_are_read_over(scripted: Start, method: str, heade
         lambda head: answered(head, headers=headers, body=body) if head.startswith(method) else tidy(head)
     )
     camera.video = b"$\0" + len(PACKET).to_bytes(2, "big") + PACKET
-    session = Session(split(f"rtsp://127.0.0.1:{camera.port}/"), False, ("", ""), None, 5.0, threading.Event())
+    session = RtspSession(split(f"rtsp://127.0.0.1:{camera.port}/"), False, ("", ""), None, 5.0, threading.Event())
     assert [one.sequence for one, _ in session.receive(5)] == [1]
     session.close()
 
 
 def test_a_message_that_comes_byte_by_byte_is_understood() -> None:
-    connection = Connection.__new__(Connection)
+    connection = RtspConnection.__new__(RtspConnection)
     connection.wire = SimpleNamespace(buffer=bytearray())  # type: ignore[assignment]
     connection._head, connection._garbage = None, 0
     found = []
@@ -88,12 +88,12 @@ def test_a_message_that_comes_byte_by_byte_is_understood() -> None:
 
 def test_a_challenge_without_sense_is_read_in_no_time() -> None:
     begin = time.monotonic()
-    assert challenge(["Digest " + "a" * 60_000]) is None
+    assert best_challenge(["Digest " + "a" * 60_000]) is None
     assert time.monotonic() - begin < 2
 
 
 def test_a_reason_is_cut_short_and_moves_no_cursor() -> None:
-    said = str(Lost("answers with 500 \x1b[31m\r" + "z" * 5000))
+    said = str(CameraLost("answers with 500 \x1b[31m\r" + "z" * 5000))
     assert said.startswith("answers with 500 ?[31m?zzz")
     assert len(said) == 200
 
@@ -103,7 +103,7 @@ def test_a_camera_with_another_reason_each_time_does_not_fill_the_log(
 ) -> None:
     camera = scripted(lambda head: answered(head, status=f"500 {os.urandom(9).hex()}"))
     told, stop = Told(), threading.Event()
-    source = Camera(Stream("front", f"rtsp://127.0.0.1:{camera.port}/"), Counters(), stop, told)
+    source = CameraReader(Stream("front", f"rtsp://127.0.0.1:{camera.port}/"), Counters(), stop, told)
     source.start()
     until(lambda: len(told.reasons) > 10)
     stop.set()
@@ -119,7 +119,7 @@ def test_what_nobody_foresaw_costs_the_camera_and_not_the_run(monkeypatch: pytes
     told, stop = Told(), threading.Event()
     failed: list[Any] = []
     monkeypatch.setattr(threading, "excepthook", failed.append)
-    source = Camera(Stream("front", "rtsp://camera/"), Counters(), stop, told)
+    source = CameraReader(Stream("front", "rtsp://camera/"), Counters(), stop, told)
     source.start()
     until(lambda: told.reasons)
     assert not source.join(0.1)
@@ -130,10 +130,10 @@ def test_what_nobody_foresaw_costs_the_camera_and_not_the_run(monkeypatch: pytes
 
 
 def test_pictures_in_crumbs_are_not_kept_for_ever() -> None:
-    units = AccessUnits(Video("H264", 96))
+    units = Depacketizer(VideoTrack("H264", 96))
     crumbs = b"\x78" + b"\0\1\x41" * 20_000
     for number in range(20):
-        units.push(Packet(False, 96, number, 0, 7, crumbs), 0.0)
+        units.push(RtpPacket(False, 96, number, 0, 7, crumbs), 0.0)
         assert len(units._parts) <= 120_000
 
 
@@ -146,12 +146,12 @@ def test_a_jpeg_that_says_to_be_enormous_is_left_out_and_told(scripted: Start, s
     head = b"HTTP/1.0 200 OK\r\nContent-Type: multipart/x-mixed-replace;boundary=f\r\n\r\n"
     camera = scripted(lambda _: head + part * 20)
     stream = Stream("front", f"http://127.0.0.1:{camera.port}/", read_timeout=DeviceDuration("0.1s"))
-    capture = registry.open_capture(stream, ("", ""), threading.Event())
+    capture = registry.open_camera(stream, ("", ""), threading.Event())
     capture.grab()
     assert capture.decode(alone=True) == []
     time.sleep(0.25)
     capture.grab()
-    with pytest.raises(Lost, match="cannot be decoded"):
+    with pytest.raises(CameraLost, match="cannot be decoded"):
         capture.decode(alone=True)
     capture.close()
 
@@ -184,16 +184,16 @@ def test_a_camera_all_of_whose_pictures_have_holes_is_told(monkeypatch: pytest.M
     class Holed:
         fps = 25.0
 
-        def grab(self) -> Arrival:
+        def grab(self) -> ArrivedFrame:
             now[0] += 0.04
-            return Arrival(now[0], now[0], sound=False)
+            return ArrivedFrame(now[0], now[0], sound=False)
 
         def close(self) -> None: ...
 
     now = [1000.0]
     monkeypatch.setattr(registry, "open_capture", lambda *_, **__: Holed())
     told, stop, counters = Told(), threading.Event(), Counters()
-    source = Camera(Stream("front", "rtsp://camera/"), counters, stop, told)
+    source = CameraReader(Stream("front", "rtsp://camera/"), counters, stop, told)
     source.start()
     until(lambda: told.reasons)
     stop.set()

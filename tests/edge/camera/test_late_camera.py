@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING
 import numpy as np
 import pytest
 
-from emflow_edge.camera.reader import Camera
+from emflow_edge.camera.reader import CameraReader
 from emflow_edge.metrics.counters import Counters
 from emflow_emulator.camera import scenes
 from emflow_schema.edge_config import Stream
@@ -80,7 +80,7 @@ def late_url(edge: "Edge") -> Iterator[str]:
 @pytest.mark.e2e
 def test_its_frames_come_and_none_of_them_is_from_before_it_was_opened(late_url: str) -> None:
     stop, counters = threading.Event(), Counters()
-    camera = Camera(Stream("late", late_url), counters, stop)
+    camera = CameraReader(Stream("late", late_url), counters, stop)
     camera.start()
     try:
         for _ in range(15):

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-from emflow_edge.camera.frame_selection import Lateness
+from emflow_edge.camera.frame_selection import LiveFrameDetector
 
 
 def live(*arrivals: tuple[float | None, float]) -> list[bool]:
-    lateness = Lateness()
+    lateness = LiveFrameDetector()
     return [lateness.is_live(stamp, at) for stamp, at in arrivals]
 
 
@@ -41,11 +41,11 @@ def test_a_camera_of_one_frame_in_two_seconds_is_not_silent() -> None:
 
 
 def test_a_backlog_that_grows_shows_and_a_clock_that_jumps_does_not() -> None:
-    lateness = Lateness()
+    lateness = LiveFrameDetector()
     for number in range(100):
         lateness.is_live(0.04 * number, 10 + 0.06 * number)  # decoding takes 60 ms, frames come every 40
     assert lateness.is_behind
-    lateness = Lateness()
+    lateness = LiveFrameDetector()
     lateness.is_live(90000.0, 10.0)
     lateness.is_live(90000.04, 10.04)
     lateness.is_live(3.0, 10.08)  # the camera restarted its clock

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from edge.camera.pieces import Scripted
-from emflow_edge.camera.mjpeg import MjpegCapture, Parts
-from emflow_edge.rtsp.errors import Lost, Refused
+from emflow_edge.camera.mjpeg import MjpegCamera, MultipartParser
+from emflow_edge.rtsp.errors import CameraLost, CameraRefused
 from emflow_schema.edge_config import Stream
 from emflow_schema.units import DeviceDuration
 
@@ -31,17 +31,17 @@ def begun(*parts: bytes, kind: str = "multipart/x-mixed-replace;boundary=frame")
     return f"HTTP/1.0 200 OK\r\nContent-Type: {kind}\r\n\r\n".encode() + b"".join(parts)
 
 
-def opened(camera: Scripted, credentials: tuple[str, str] = ("", ""), path: str = "/mjpeg") -> MjpegCapture:
+def opened(camera: Scripted, credentials: tuple[str, str] = ("", ""), path: str = "/mjpeg") -> MjpegCamera:
     stream = Stream(
         "front",
         f"http://127.0.0.1:{camera.port}{path}",
         open_timeout=DeviceDuration("2s"),
         read_timeout=DeviceDuration("0.5s"),
     )
-    return MjpegCapture(stream, credentials, threading.Event())
+    return MjpegCamera(stream, credentials, threading.Event())
 
 
-def levels(capture: MjpegCapture, count: int) -> list[int]:
+def levels(capture: MjpegCamera, count: int) -> list[int]:
     found = []
     for _ in range(count):
         capture.grab()
@@ -57,7 +57,7 @@ def test_pictures_come_with_and_without_their_lengths(scripted: Start, length: b
     camera = scripted(lambda head: begun(*parts, b"--frame", kind=f"multipart/x-mixed-replace; boundary={boundary}"))
     capture = opened(camera)
     assert levels(capture, 3) == [40, 120, 200]
-    with pytest.raises(Lost, match=r"sent no whole picture for 0\.5 s"):
+    with pytest.raises(CameraLost, match=r"sent no whole picture for 0\.5 s"):
         capture.grab()
     capture.close()
     assert camera.heads[0].startswith("GET /mjpeg HTTP/1.0\r\n")
@@ -100,9 +100,9 @@ def test_user_and_password_are_given_when_they_are_asked_for(scripted: Start) ->
     assert levels(capture, 1) == [40]
     capture.close()
     camera.answer = lambda head: b"HTTP/1.0 401 No\r\nWWW-Authenticate: Basic\r\n\r\n"
-    with pytest.raises(Refused, match="refuses user and password"):
+    with pytest.raises(CameraRefused, match="refuses user and password"):
         opened(camera, ("admin", "wrong"))
-    with pytest.raises(Refused, match="none are given"):
+    with pytest.raises(CameraRefused, match="none are given"):
         opened(camera)
 
 
@@ -117,11 +117,11 @@ def test_user_and_password_are_given_when_they_are_asked_for(scripted: Start) ->
     ],
 )
 def test_what_is_no_such_camera_is_told(scripted: Start, given: bytes, reason: str) -> None:
-    with pytest.raises(Lost, match=reason):
+    with pytest.raises(CameraLost, match=reason):
         opened(scripted(lambda head: given))
 
 
 def test_bytes_without_a_boundary_are_not_kept_for_ever() -> None:
-    parts, buffer = Parts("frame"), bytearray(b"x" * 70_000)
+    parts, buffer = MultipartParser("frame"), bytearray(b"x" * 70_000)
     with pytest.raises(ValueError, match="no boundary"):
         parts.read(buffer, 0.0)

@@ -11,10 +11,10 @@ def made(sequence: int, payload: bytes = b"x", first: int = 0x80, marker: bool =
 
 def pushed(*sequences: int, interval: float = 0.0) -> list[int]:
     """The order in which packets come out that come in this order."""
-    reorder = rtp.Reorder()
+    reorder = rtp.ReorderBuffer()
     out = []
     for at, sequence in enumerate(sequences):
-        one = rtp.packet(made(sequence))
+        one = rtp.parse_packet(made(sequence))
         assert one
         out += [packet.sequence for packet, _ in reorder.push(one, at * interval)]
     return out
@@ -22,7 +22,7 @@ def pushed(*sequences: int, interval: float = 0.0) -> list[int]:
 
 def test_a_packet_is_read_without_its_extension_its_sources_and_its_padding() -> None:
     data = made(5, b"\0" * 8 + b"\xbe\xde\0\1" + b"\0" * 4 + b"video" + b"\0\0\3", first=0xB2, marker=True, stamp=9)
-    assert rtp.packet(data) == rtp.Packet(True, 96, 5, 9, 7, b"video")
+    assert rtp.parse_packet(data) == rtp.RtpPacket(True, 96, 5, 9, 7, b"video")
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def test_a_packet_is_read_without_its_extension_its_sources_and_its_padding() ->
     ids=["empty", "short", "no payload", "version 1", "half an extension", "more padding than payload"],
 )
 def test_what_is_no_packet_is_left(data: bytes) -> None:
-    assert rtp.packet(data) is None
+    assert rtp.parse_packet(data) is None
 
 
 def test_packets_that_overtook_each_other_come_out_in_order() -> None:
@@ -54,7 +54,7 @@ def test_a_camera_that_counts_from_anew_is_followed() -> None:
 
 
 def test_numbers_that_begin_anew_are_counted_on() -> None:
-    unwrapped = rtp.Unwrapped(16)
+    unwrapped = rtp.SequenceUnwrapper(16)
     assert [unwrapped.of(value) for value in (65530, 65535, 3, 1, 40, 65535)] == [
         65530,
         65535,
@@ -71,10 +71,10 @@ def sender_report(unix: float, stamp: int) -> bytes:
 
 
 def test_a_sender_report_tells_when_a_frame_was_taken() -> None:
-    report, bye = rtcp.read(sender_report(1000.5, 2**32 - 9000) + struct.pack("!BBHI", 0x80, 203, 1, 7))
+    report, bye = rtcp.parse_compound(sender_report(1000.5, 2**32 - 9000) + struct.pack("!BBHI", 0x80, 203, 1, 7))
     assert bye
     assert report
-    clock = rtcp.Clock(90000)
+    clock = rtcp.CameraClock(90000)
     assert clock.taken(0, 1000.75) == 1000.75  # before any report: when it came
     clock.report(report)
     assert clock.taken(0, 1000.75) == pytest.approx(1000.6)
@@ -83,16 +83,16 @@ def test_a_sender_report_tells_when_a_frame_was_taken() -> None:
 
 @pytest.mark.parametrize("wrong", [3600.0, -3600.0, -2.0, 2.5])
 def test_a_camera_whose_clock_is_wrong_is_not_believed(wrong: float) -> None:
-    clock = rtcp.Clock(90000)
-    report, _ = rtcp.read(sender_report(1000.0 - wrong, 0))
+    clock = rtcp.CameraClock(90000)
+    report, _ = rtcp.parse_compound(sender_report(1000.0 - wrong, 0))
     assert report
     clock.report(report)
     assert clock.taken(0, 1000.0) == 1000.0
 
 
 def test_a_frame_is_never_from_the_future() -> None:
-    clock = rtcp.Clock(90000)
-    report, _ = rtcp.read(sender_report(1000.1, 0))
+    clock = rtcp.CameraClock(90000)
+    report, _ = rtcp.parse_compound(sender_report(1000.1, 0))
     assert report
     clock.report(report)
     assert clock.taken(0, 1000.0) == 1000.0
@@ -100,14 +100,14 @@ def test_a_frame_is_never_from_the_future() -> None:
 
 @pytest.mark.parametrize("data", [b"", b"\x80", b"\x80\xc8\xff\xff", b"\x80\xc8\0\1\0\0\0\0", b"\0" * 40])
 def test_half_a_report_is_none(data: bytes) -> None:
-    assert rtcp.read(data) == (None, False)
+    assert rtcp.parse_compound(data) == (None, False)
 
 
 def test_a_receiver_report_counts_what_did_not_come() -> None:
-    reception = rtcp.Reception(1, 90000)
+    reception = rtcp.ReceptionStatistics(1, 90000)
     for sequence in (65533, 65534, 0, 1, 3):
         reception.packet(7, sequence, 0, 10.0)
-    report, _ = rtcp.read(sender_report(1000.5, 0))
+    report, _ = rtcp.parse_compound(sender_report(1000.5, 0))
     assert report
     reception.sender(report, 10.0)
     data = reception.compound()
@@ -127,4 +127,4 @@ def test_a_receiver_report_counts_what_did_not_come() -> None:
 
 
 def test_a_receiver_report_before_any_packet_says_nothing_of_a_source() -> None:
-    assert rtcp.Reception(1, 90000).compound()[:8] == b"\x80\xc9\0\1\0\0\0\1"
+    assert rtcp.ReceptionStatistics(1, 90000).compound()[:8] == b"\x80\xc9\0\1\0\0\0\1"

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from edge.camera.pieces import SDP, Scripted, answered, tidy
-from emflow_edge.rtsp.buffered_socket import trust
-from emflow_edge.rtsp.client import Session
-from emflow_edge.rtsp.errors import Lost, OtherCodec, Refused
+from emflow_edge.rtsp.buffered_socket import tls_context
+from emflow_edge.rtsp.client import RtspSession
+from emflow_edge.rtsp.errors import CameraLost, CameraRefused, UnsupportedCodec
 from emflow_schema.stream_url import split
 from support import until
 
@@ -35,10 +35,10 @@ def opened(
     scheme: str = "rtsp",
     ca: str | None = None,
     timeout: float = 5.0,
-) -> Session:
+) -> RtspSession:
     place = split(f"{scheme}://127.0.0.1:{camera.port}/live?channel=1")
-    context = trust(ca) if ca is not None else None
-    return Session(place, False, credentials, context, timeout, threading.Event())
+    context = tls_context(ca) if ca is not None else None
+    return RtspSession(place, False, credentials, context, timeout, threading.Event())
 
 
 def test_a_tidy_camera_is_asked_in_order_and_its_packets_come(scripted: Start) -> None:
@@ -105,10 +105,10 @@ def test_user_and_password_are_given_when_they_are_asked_for(scripted: Start, ch
 
 def test_wrong_credentials_are_tried_once_and_said(scripted: Start) -> None:
     camera = scripted(lambda head: answered(head, "401 Unauthorized", 'WWW-Authenticate: Basic realm="x"\r\n'))
-    with pytest.raises(Refused, match=r"^refuses user and password \(401\)$"):
+    with pytest.raises(CameraRefused, match=r"^refuses user and password \(401\)$"):
         opened(camera, USER)
     assert camera.methods == ["OPTIONS", "DESCRIBE", "DESCRIBE"]
-    with pytest.raises(Refused, match=r"^wants user and password, and none are given$"):
+    with pytest.raises(CameraRefused, match=r"^wants user and password, and none are given$"):
         opened(camera)
 
 
@@ -117,7 +117,7 @@ def test_a_redirect_is_followed_without_credentials_for_another_host(scripted: S
     second = scripted(lambda head: answered(head, "401 Unauthorized", asked))
     to = f"Location: rtsp://localhost:{second.port}/moved\r\n"
     first = scripted(lambda head: answered(head, "302 Moved", to) if head[0] == "D" else tidy(head))
-    with pytest.raises(Refused, match="none are given"):
+    with pytest.raises(CameraRefused, match="none are given"):
         opened(first, USER)
     assert [head.split(" ")[1] for head in second.heads] == [f"rtsp://localhost:{second.port}/moved"] * 2
     assert not any("Authorization" in head for head in second.heads)
@@ -127,7 +127,7 @@ def test_redirects_without_end_end(scripted: Start) -> None:
     camera = scripted()
     to = f"Location: rtsp://127.0.0.1:{camera.port}/again\r\n"
     camera.answer = lambda head: answered(head, "301 Moved", to) if head[0] == "D" else tidy(head)
-    with pytest.raises(Lost, match="redirects without end"):
+    with pytest.raises(CameraLost, match="redirects without end"):
         opened(camera)
 
 
@@ -142,22 +142,22 @@ def test_redirects_without_end_end(scripted: Start) -> None:
 )
 def test_a_refusal_is_told_in_words(scripted: Start, status: str, reason: str) -> None:
     camera = scripted(lambda head: answered(head, status))
-    with pytest.raises(Lost, match=re.escape(reason)):
+    with pytest.raises(CameraLost, match=re.escape(reason)):
         opened(camera)
 
 
 @pytest.mark.parametrize(
     ("sdp", "kind"),
     [
-        ("v=0\r\nm=video 0 RTP/AVP 26\r\n", OtherCodec),
-        ("v=0\r\nm=video 0 RTP/AVP 96\r\na=rtpmap:96 MP4V-ES/90000\r\n", OtherCodec),
-        ("v=0\r\nm=audio 0 RTP/AVP 0\r\n", Lost),
-        ("nothing", Lost),
+        ("v=0\r\nm=video 0 RTP/AVP 26\r\n", UnsupportedCodec),
+        ("v=0\r\nm=video 0 RTP/AVP 96\r\na=rtpmap:96 MP4V-ES/90000\r\n", UnsupportedCodec),
+        ("v=0\r\nm=audio 0 RTP/AVP 0\r\n", CameraLost),
+        ("nothing", CameraLost),
     ],
 )
 def test_a_camera_without_h264_and_h265_is_told_from_one_without_video(scripted: Start, sdp: str, kind: type) -> None:
     camera = scripted(lambda head: answered(head, body=sdp) if head.startswith("DESCRIBE") else tidy(head))
-    with pytest.raises(Lost) as caught:
+    with pytest.raises(CameraLost) as caught:
         opened(camera)
     assert type(caught.value) is kind
 
@@ -166,7 +166,7 @@ def test_a_camera_without_h264_and_h265_is_told_from_one_without_video(scripted:
 def test_what_is_no_rtsp_camera_is_given_up(scripted: Start, given: bytes) -> None:
     camera = scripted(lambda head: given)
     began = time.monotonic()
-    with pytest.raises(Lost):
+    with pytest.raises(CameraLost):
         opened(camera, timeout=0.5)
     assert time.monotonic() - began < 3
 
@@ -176,11 +176,11 @@ def test_a_camera_that_hangs_up_and_one_that_falls_silent_are_lost(scripted: Sta
     camera.video = packet(1)
     session = opened(camera)
     assert session.receive(5)
-    with pytest.raises(Lost, match=r"^sent nothing for 0\.2 s$"):
+    with pytest.raises(CameraLost, match=r"^sent nothing for 0\.2 s$"):
         session.receive(0.2)
     session.close()
     camera.answer = lambda head: None
-    with pytest.raises(Lost, match="closed the connection"):
+    with pytest.raises(CameraLost, match="closed the connection"):
         opened(camera)
 
 
@@ -189,7 +189,7 @@ def test_a_goodbye_ends_it_at_once(scripted: Start) -> None:
     bye = struct.pack("!BBHI", 0x81, 203, 1, 7)
     camera.video = b"$\1" + len(bye).to_bytes(2, "big") + bye
     session = opened(camera)
-    with pytest.raises(Lost, match="ended the stream"):
+    with pytest.raises(CameraLost, match="ended the stream"):
         session.receive(5)
     session.close()
 
@@ -220,7 +220,7 @@ def test_a_session_is_kept_alive_as_often_as_it_needs_and_a_new_nonce_is_answere
     assert 'nonce="new"' in kept[1]
 
 
-def camera_sends(session: Session) -> None:
+def camera_sends(session: RtspSession) -> None:
     """Time passes without packets, as with a camera of one frame in two seconds."""
     time.sleep(1.05)
     session._do_duties(session._connection)  # type: ignore[arg-type]
@@ -234,8 +234,8 @@ def test_tls_is_verified(scripted: Start, certificate: Path) -> None:
     session = opened(camera, scheme="rtsps", ca=str(certificate))
     assert session.receive(5)
     session.close()
-    with pytest.raises(Refused, match=r"certificate that is not to be trusted"):
+    with pytest.raises(CameraRefused, match=r"certificate that is not to be trusted"):
         opened(camera, scheme="rtsps", ca="")
     plain = scripted()
-    with pytest.raises(Lost, match="TLS"):
+    with pytest.raises(CameraLost, match="TLS"):
         opened(plain, scheme="rtsps", ca=str(certificate), timeout=1)

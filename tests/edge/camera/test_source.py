@@ -14,7 +14,7 @@ import pytest
 from edge.camera.pieces import Scripted, answered, tidy
 from edge.camera.watched import Watched
 from emflow_edge.rtsp.buffered_socket import connect
-from emflow_edge.rtsp.errors import Lost
+from emflow_edge.rtsp.errors import CameraLost
 from emflow_schema.edge_config import Secret
 from emflow_schema.errors import EdgeProblem
 from emflow_schema.units import DeviceDuration
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def why_absent(host: str, port: int) -> str:
-    with pytest.raises(Lost) as caught:
+    with pytest.raises(CameraLost) as caught:
         connect(host, port, 1.0, threading.Event())
     return str(caught.value)
 

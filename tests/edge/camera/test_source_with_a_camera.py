@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from edge.camera.watched import Watched
-from emflow_edge.camera.pyav_decoder import Decoder
-from emflow_edge.latest_slot import Closed
+from emflow_edge.camera.pyav_decoder import PyavDecoder
+from emflow_edge.latest_slot import SlotClosed
 from emflow_emulator.camera import scenes
 from emflow_schema.units import DeviceDuration, Interval
 from support import pairwise, until
@@ -91,13 +91,13 @@ def test_a_camera_that_stops_with_its_connection_open_is_noticed_and_nothing_old
 def test_frames_do_not_grow_older_when_decoding_is_slower_than_the_camera(
     edge: Edge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    decode = Decoder.decode
+    decode = PyavDecoder.decode
 
-    def slow(self: Decoder, data: bytes, number: int) -> object:
+    def slow(self: PyavDecoder, data: bytes, number: int) -> object:
         time.sleep(0.08)
         return decode(self, data, number)
 
-    monkeypatch.setattr(Decoder, "decode", slow)
+    monkeypatch.setattr(PyavDecoder, "decode", slow)
     _, url = edge.camera("--fps", "25")
     with Watched(url) as camera:
         end, ages = time.monotonic() + 8, []
@@ -162,5 +162,5 @@ def test_a_path_that_the_camera_does_not_have_is_said(edge: Edge, caplog: pytest
     with Watched(url.replace("/front", "/back")) as watched:
         until(lambda: caplog.records, what="a word about it")
     assert "has no such stream (404: is the path right?)" in caplog.records[0].getMessage()
-    with pytest.raises(Closed):
+    with pytest.raises(SlotClosed):
         watched.next()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from emflow_edge.camera.reader import Camera, Credentials, Frame
+from emflow_edge.camera.frame import Frame
+from emflow_edge.camera.reader import CameraReader, Credentials
 from emflow_edge.metrics.counters import Counters
 from emflow_schema.edge_config import Stream
 from emflow_schema.units import Interval
@@ -33,7 +34,7 @@ class Heard:
         self.told.append("clear")
 
 
-class Watched(Camera):
+class Watched(CameraReader):
     """A camera with what belongs to it, for a test."""
 
     def __init__(self, url: str, credentials: Credentials | None = None, **settings: Any) -> None:

@@ -14,7 +14,7 @@ import pytest
 from emflow_agent.calls.server import serving
 from emflow_agent.calls.service import AgentService
 from emflow_agent.models.store import ModelStore
-from emflow_edge.inference.agent_client import Agent, Gone
+from emflow_edge.inference.agent_client import AgentClient, AgentGone
 from emflow_proto import messages as m
 
 if TYPE_CHECKING:
@@ -37,17 +37,17 @@ class Refusing(AgentService):
 
 
 @pytest.fixture
-def client(edge: Edge) -> Iterator[Callable[[AgentService, Path], Agent]]:
+def client(edge: Edge) -> Iterator[Callable[[AgentService, Path], AgentClient]]:
     """A client of an agent on a socket. It gives up after a while, so that a test fails and does not hang."""
     with ExitStack() as opened:
 
-        def make(service: AgentService, socket: Path) -> Agent:
+        def make(service: AgentService, socket: Path) -> AgentClient:
             opened.enter_context(serving(service, socket, clean_stale_socket=False, grace=5.0))
             stop = threading.Event()
             timer = threading.Timer(15, stop.set)
             timer.start()
             opened.callback(timer.cancel)
-            agent = Agent(str(socket), "scenes", edge.model, stop)
+            agent = AgentClient(str(socket), "scenes", edge.model, stop)
             opened.callback(agent.close)
             return agent
 
@@ -55,19 +55,21 @@ def client(edge: Edge) -> Iterator[Callable[[AgentService, Path], Agent]]:
 
 
 @pytest.mark.parametrize("name", ["a b", "100%", "%41", "a#b", "a?b=c", "ä", "a:b", "\udcff"])
-def test_a_socket_may_be_called_anything(edge: Edge, client: Callable[[AgentService, Path], Agent], name: str) -> None:
+def test_a_socket_may_be_called_anything(
+    edge: Edge, client: Callable[[AgentService, Path], AgentClient], name: str
+) -> None:
     folder = edge.folder / name
     folder.mkdir()
-    assert client(AgentService(ModelStore(threads=1)), folder / f"{name}.sock").ready().name == "scenes"
+    assert client(AgentService(ModelStore(threads=1)), folder / f"{name}.sock").ensure_loaded().name == "scenes"
 
 
 @pytest.mark.parametrize("code", [grpc.StatusCode.CANCELLED, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.NOT_FOUND])
 def test_an_agent_that_is_ending_is_gone_and_comes_back(
-    edge: Edge, client: Callable[[AgentService, Path], Agent], code: grpc.StatusCode
+    edge: Edge, client: Callable[[AgentService, Path], AgentClient], code: grpc.StatusCode
 ) -> None:
     # CANCELLED is what a call gets that was sent, but not begun, when the agent was told to end.
     agent = client(Refusing(code, times=1), edge.socket)
-    model, picture = agent.ready(), bytes(150528)
-    with pytest.raises(Gone):
+    model, picture = agent.ensure_loaded(), bytes(150528)
+    with pytest.raises(AgentGone):
         agent.predict(model, picture)
-    assert agent.predict(agent.ready(), picture).outputs[0].byte_data
+    assert agent.predict(agent.ensure_loaded(), picture).outputs[0].byte_data

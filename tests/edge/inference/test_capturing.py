@@ -13,7 +13,7 @@ import grpc
 import pytest
 
 from emflow_agent.tensors.shared_memory import attached_segment
-from emflow_edge.inference.capture_sender import LARGE, Capturing, Shot
+from emflow_edge.inference.capture_sender import LARGE, CapturedPrediction, CaptureSender
 from emflow_proto import messages as m
 from emflow_proto.service import AgentStub
 from emflow_schema.edge_config import Capture
@@ -77,21 +77,21 @@ def counts() -> Counter[str]:
 
 
 @pytest.fixture
-def capturing(counts: Counter[str]) -> Iterator[Capturing]:
-    one = Capturing("front", lambda name: counts.update([name]))
+def capturing(counts: Counter[str]) -> Iterator[CaptureSender]:
+    one = CaptureSender("front", lambda name: counts.update([name]))
     yield one
     one.close(5.0)
 
 
-def shot(data: bytes = b"picture", taken: float = 1e9) -> Shot:
+def shot(data: bytes = b"picture", taken: float = 1e9) -> CapturedPrediction:
     def tensor(name: bytes, content: bytes) -> m.Tensor:
         return m.Tensor(tensor_metadata=m.TensorMetadata(name=name, shape=[len(content)]), byte_data=content)
 
-    return Shot("net", [tensor(b"in", data)], [tensor(b"out", b"one"), tensor(b"more", b"two")], taken)
+    return CapturedPrediction("net", [tensor(b"in", data)], [tensor(b"out", b"one"), tensor(b"more", b"two")], taken)
 
 
 def test_the_very_bytes_go_out_with_an_id_and_the_frames_time(
-    agent: Agent, capturing: Capturing, counts: Counter[str]
+    agent: Agent, capturing: CaptureSender, counts: Counter[str]
 ) -> None:
     capturing.put(agent.stub, shot(taken=1_600_000_000.25))
     until(lambda: counts["captures"] == 1)
@@ -104,7 +104,7 @@ def test_the_very_bytes_go_out_with_an_id_and_the_frames_time(
 
 
 def test_a_large_tensor_goes_through_shared_memory_and_leaves_none(
-    agent: Agent, capturing: Capturing, counts: Counter[str]
+    agent: Agent, capturing: CaptureSender, counts: Counter[str]
 ) -> None:
     capturing.put(agent.stub, shot(b"\3" * (LARGE + 1)))
     until(lambda: counts["captures"] == 1)
@@ -116,7 +116,7 @@ def test_a_large_tensor_goes_through_shared_memory_and_leaves_none(
 
 
 def test_the_newest_wins_and_nobody_waits_while_the_agent_is_slow(
-    agent: Agent, capturing: Capturing, counts: Counter[str]
+    agent: Agent, capturing: CaptureSender, counts: Counter[str]
 ) -> None:
     agent.open.clear()
     begin = time.monotonic()
@@ -132,7 +132,7 @@ def test_the_newest_wins_and_nobody_waits_while_the_agent_is_slow(
 
 
 def test_what_is_refused_is_counted_and_told_once(
-    agent: Agent, capturing: Capturing, counts: Counter[str], caplog: pytest.LogCaptureFixture
+    agent: Agent, capturing: CaptureSender, counts: Counter[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
     agent.refuse = (Code.RESOURCE_EXHAUSTED, "30 captures wait")
@@ -152,11 +152,11 @@ def test_what_is_refused_is_counted_and_told_once(
     ]
 
 
-def due(capturing: Capturing, settings: Capture, moments: list[float]) -> list[float]:
-    return [at for at in moments if capturing.due(settings, at)]
+def due(capturing: CaptureSender, settings: Capture, moments: list[float]) -> list[float]:
+    return [at for at in moments if capturing.is_due(settings, at)]
 
 
-def test_captures_are_due_by_time_by_number_always_or_never(capturing: Capturing) -> None:
+def test_captures_are_due_by_time_by_number_always_or_never(capturing: CaptureSender) -> None:
     seconds = [float(at) for at in range(100, 110)]
     assert due(capturing, Capture(True, Interval("3s")), seconds) == [100, 103, 106, 109]
     assert due(capturing, Capture(True, Interval("4 frames")), seconds) == [100, 104, 108]
@@ -166,7 +166,7 @@ def test_captures_are_due_by_time_by_number_always_or_never(capturing: Capturing
     assert due(capturing, Capture(True, Interval("60s")), seconds) == [100]
 
 
-def test_ending_sends_what_is_in_the_slot(agent: Agent, capturing: Capturing, counts: Counter[str]) -> None:
+def test_ending_sends_what_is_in_the_slot(agent: Agent, capturing: CaptureSender, counts: Counter[str]) -> None:
     agent.open.clear()
     capturing.put(agent.stub, shot(b"0"))
     until(lambda: not capturing.waiting)

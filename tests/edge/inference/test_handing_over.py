@@ -8,7 +8,7 @@ import pytest
 
 from emflow_agent.tensors.shared_memory import SEGMENTS
 from emflow_edge.inference import agent_client
-from emflow_edge.inference.agent_client import HandingOver
+from emflow_edge.inference.agent_client import TensorTransport
 from emflow_proto import messages as m
 
 LARGE = 150528
@@ -22,15 +22,15 @@ def segments() -> dict[int, int]:
 
 
 def test_a_large_tensor_goes_in_a_read_only_segment_and_a_small_one_in_the_message() -> None:
-    over = HandingOver()
-    large, small = over.tensor(PICTURE, b"x" * LARGE), over.tensor(PICTURE, b"x" * 48)
+    over = TensorTransport()
+    large, small_integer = over.tensor(PICTURE, b"x" * LARGE), over.tensor(PICTURE, b"x" * 48)
     assert large.shared_memory_handle.size == LARGE
     assert segments()[large.shared_memory_handle.segment_id] == 0o400
-    assert small.byte_data == b"x" * 48
+    assert small_integer.byte_data == b"x" * 48
 
 
 def test_a_thread_uses_its_segment_again_and_no_other_threads() -> None:
-    over, others = HandingOver(), []
+    over, others = TensorTransport(), []
     first, second = (over.tensor(PICTURE, bytes(LARGE)).shared_memory_handle.segment_id for _ in range(2))
     assert first == second
     thread = threading.Thread(
@@ -46,14 +46,14 @@ def test_a_thread_uses_its_segment_again_and_no_other_threads() -> None:
 
 
 def test_a_segment_whose_call_was_not_answered_is_not_written_again() -> None:
-    over = HandingOver()
+    over = TensorTransport()
     first = over.tensor(PICTURE, bytes(LARGE)).shared_memory_handle.segment_id
     over.give_up()
     assert over.tensor(PICTURE, bytes(LARGE)).shared_memory_handle.segment_id != first
 
 
 def test_an_agent_that_cannot_read_it_gets_messages_from_then_on() -> None:
-    over = HandingOver()
+    over = TensorTransport()
     tensor = over.tensor(PICTURE, bytes(LARGE))
     assert over.refused(tensor, "permission denied")
     tensor = over.tensor(PICTURE, bytes(LARGE))
@@ -66,4 +66,4 @@ def test_a_device_without_shared_memory_gets_messages(monkeypatch: pytest.Monkey
         raise OSError("System V shared memory: Function not implemented")
 
     monkeypatch.setattr(agent_client, "_Buffer", none)
-    assert len(HandingOver().tensor(PICTURE, bytes(LARGE)).byte_data) == LARGE
+    assert len(TensorTransport().tensor(PICTURE, bytes(LARGE)).byte_data) == LARGE

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from emflow_edge.metrics.counters import Counters
-from emflow_edge.metrics.latencies import Latencies
+from emflow_edge.metrics.latencies import LatencyHistogram
 
 
 def test_what_a_stream_counts_the_whole_counts_too_whoever_counts_at_once() -> None:
@@ -44,11 +44,11 @@ def clock() -> Clock:
 
 
 def test_percentiles_are_within_a_twentieth_of_the_true_ones(clock: Clock) -> None:
-    latencies, chance = Latencies(clock=clock), random.Random(3)
+    latencies, chance = LatencyHistogram(clock=clock), random.Random(3)
     times = sorted(chance.lognormvariate(math.log(20), 0.7) for _ in range(5000))
     for time in times:
         latencies.add(time)
-    spread = latencies.spread()
+    spread = latencies.percentiles()
     assert spread is not None
     assert spread.count == 5000
     assert spread.p50 == pytest.approx(times[2500], rel=0.05)
@@ -56,25 +56,25 @@ def test_percentiles_are_within_a_twentieth_of_the_true_ones(clock: Clock) -> No
 
 
 def test_times_of_over_a_minute_ago_are_forgotten_and_no_others(clock: Clock) -> None:
-    latencies = Latencies(clock=clock)
+    latencies = LatencyHistogram(clock=clock)
     latencies.add(1000)
     clock.now += 30
     latencies.add(10)
-    spread = latencies.spread()
+    spread = latencies.percentiles()
     assert spread
     assert (spread.count, spread.p99) == (2, pytest.approx(1000, rel=0.05))
     clock.now += 35
-    spread = latencies.spread()
+    spread = latencies.percentiles()
     assert spread
     assert (spread.count, spread.p99) == (1, pytest.approx(10, rel=0.05))
     clock.now += 100
-    assert latencies.spread() is None
+    assert latencies.percentiles() is None
 
 
 @pytest.mark.parametrize("milliseconds", [0.0, -1.0, 1e12])
 def test_times_beyond_all_bounds_count_as_the_nearest(clock: Clock, milliseconds: float) -> None:
-    latencies = Latencies(clock=clock)
+    latencies = LatencyHistogram(clock=clock)
     latencies.add(milliseconds)
-    spread = latencies.spread()
+    spread = latencies.percentiles()
     assert spread
     assert spread.count == 1

@@ -19,7 +19,7 @@ def _as_before() -> Iterator[None]:
 
 def test_a_json_log_is_one_object_a_line_with_what_was_given_beside_the_message() -> None:
     out = io.StringIO()
-    logs.set_up(out, "json")
+    logs.configure_logging(out, "json")
     log = logging.getLogger("emflow_edge.camera")
     log.warning("camera %s is\naway", "Zürich", extra={"stream": "front"})
     try:
@@ -36,12 +36,12 @@ def test_a_json_log_is_one_object_a_line_with_what_was_given_beside_the_message(
 
 def test_the_level_is_for_what_is_ours() -> None:
     out = io.StringIO()
-    logs.set_up(out, "text", "debug")
+    logs.configure_logging(out, "text", "debug")
     logging.getLogger("emflow_edge").debug("ours")
     logging.getLogger("somebody").info("theirs")
     assert "[DEBUG] ours\n" in out.getvalue()
     assert "theirs" not in out.getvalue()
-    logs.set_up(out, "text", "warning")
+    logs.configure_logging(out, "text", "warning")
     logging.getLogger("emflow_edge").info("not asked for any more")
     assert "not asked" not in out.getvalue()
 
@@ -50,7 +50,7 @@ def test_the_level_is_for_what_is_ours() -> None:
 @pytest.mark.parametrize("url", ["rtsp://admin:se%40cret@10.0.0.7/1", "http://admin:secret@cam:80/x?pwd=secret"])
 def test_no_url_shows_its_password_wherever_it_comes_from(form: str, url: str) -> None:
     out = io.StringIO()
-    logs.set_up(out, form)
+    logs.configure_logging(out, form)
     try:
         raise OSError(f"cannot open '{url}'")
     except OSError:
@@ -61,17 +61,17 @@ def test_no_url_shows_its_password_wherever_it_comes_from(form: str, url: str) -
 
 def test_the_last_words_are_in_the_form_of_the_log(capsys: pytest.CaptureFixture[str]) -> None:
     out = io.StringIO()
-    logs.set_up(out, "text")
-    logs.last_words("it ended")
+    logs.configure_logging(out, "text")
+    logs.report_exit("it ended")
     assert (capsys.readouterr().err, out.getvalue()) == ("emflow-edge: it ended\n", "")
-    logs.set_up(out, "json")
-    logs.last_words("it ended")
+    logs.configure_logging(out, "json")
+    logs.report_exit("it ended")
     assert json.loads(out.getvalue())["message"] == "it ended"
 
 
 def test_an_answer_that_failed_twice_is_told_by_whoever_asked_and_not_with_a_traceback_beside() -> None:
     out = io.StringIO()
-    logs.set_up(out)
+    logs.configure_logging(out)
     answer, asked, other = Future[None](), Future[None](), Future[None]()
     answer.set_exception(ConnectionError("hung up"))
     asked.add_done_callback(lambda _: answer.set_exception(ConnectionError("hung up")))

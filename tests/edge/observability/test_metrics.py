@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from emflow_edge.metrics.counters import Counters
-from emflow_edge.metrics.latencies import Timings
-from emflow_edge.observability.exposition import Metrics
-from emflow_edge.observability.http import Page
+from emflow_edge.metrics.latencies import StageLatencies
+from emflow_edge.observability.exposition import MetricsExporter
+from emflow_edge.observability.http import MetricsServer
 from emflow_edge.observability.status import Status
 
 ODD = 'front "\\door\n'
@@ -17,31 +17,31 @@ _LINE = re.compile(r'[a-z_]+(\{[a-z]+="(?:[^"\\\n]|\\["\\n])*"(?:,[a-z]+="(?:[^"
 
 
 @pytest.fixture
-def metrics() -> Metrics:
-    counters, timings, status = Counters(), Timings(), Status()
+def metrics() -> MetricsExporter:
+    counters, timings, status = Counters(), StageLatencies(), Status()
     status.keep((ODD,))
     counters.of(ODD).add("captured", 7)
     counters.of(ODD).add("inferred", 5)
     counters.add("published", 4)
     for _ in range(100):
         timings.predict.add(20.0)
-    return Metrics("board", "1.2.3", counters, timings, status)
+    return MetricsExporter("board", "1.2.3", counters, timings, status)
 
 
 @pytest.fixture
-def page(metrics: Metrics) -> Iterator[Page]:
-    page = Page(0, metrics, lambda name: b"a picture" if name == "front/é" else None)
+def page(metrics: MetricsExporter) -> Iterator[MetricsServer]:
+    page = MetricsServer(0, metrics, lambda name: b"a picture" if name == "front/é" else None)
     yield page
     page.close()
 
 
-def get(page: Page, path: str, **headers: str) -> tuple[str, bytes]:
+def get(page: MetricsServer, path: str, **headers: str) -> tuple[str, bytes]:
     request = urllib.request.Request(f"http://127.0.0.1:{page.port}{path}", headers=headers)
     with urllib.request.urlopen(request, timeout=10) as answer:
         return answer.headers["Content-Type"], answer.read()
 
 
-def test_prometheus_gets_lines_that_it_can_read(page: Page) -> None:
+def test_prometheus_gets_lines_that_it_can_read(page: MetricsServer) -> None:
     kind, body = get(page, "/metrics")
     assert kind == "text/plain; version=0.0.4; charset=utf-8"
     lines = body.decode().splitlines()
@@ -54,7 +54,7 @@ def test_prometheus_gets_lines_that_it_can_read(page: Page) -> None:
     assert float(p50.split()[-1]) == pytest.approx(0.02, rel=0.05)
 
 
-def test_the_message_has_counters_latencies_and_status(metrics: Metrics) -> None:
+def test_the_message_has_counters_latencies_and_status(metrics: MetricsExporter) -> None:
     told = json.loads(metrics.message())
     assert (told["thing"], told["version"], told["status"]) == ("board", "1.2.3", "starting")
     assert (told["counters"]["captured"], told["counters_by_stream"][ODD]["inferred"]) == (7, 5)
@@ -62,12 +62,12 @@ def test_the_message_has_counters_latencies_and_status(metrics: Metrics) -> None
     assert "preprocess" not in told["latencies_ms"]
 
 
-def test_the_log_line_has_them_too(metrics: Metrics) -> None:
+def test_the_log_line_has_them_too(metrics: MetricsExporter) -> None:
     assert "7 captured, 0 skipped, 5 inferred" in metrics.line()
     assert re.search(r"predict p50 (19|20|21)\.\d ms p99 ", metrics.line())
 
 
-def test_pictures_are_drawn_when_they_are_asked_for(page: Page) -> None:
+def test_pictures_are_drawn_when_they_are_asked_for(page: MetricsServer) -> None:
     assert get(page, "/streams/front%2F%C3%A9.jpg") == ("image/jpeg", b"a picture")
     with pytest.raises(urllib.error.HTTPError, match="404"):
         get(page, "/streams/back.jpg")
@@ -75,7 +75,7 @@ def test_pictures_are_drawn_when_they_are_asked_for(page: Page) -> None:
         get(page, "/../etc/passwd")
 
 
-def test_a_page_elsewhere_that_a_browser_has_open_cannot_read_it(page: Page) -> None:
+def test_a_page_elsewhere_that_a_browser_has_open_cannot_read_it(page: MetricsServer) -> None:
     with pytest.raises(urllib.error.HTTPError, match="403"):
         get(page, "/metrics", Host="evil.example:80")
     assert get(page, "/status", Host=f"localhost:{page.port}")[0] == "application/json"

@@ -12,22 +12,22 @@ from contextlib import ExitStack
 import pytest
 
 from emflow_edge.metrics.counters import Counters
-from emflow_edge.metrics.latencies import Timings
-from emflow_edge.observability.exposition import Metrics
-from emflow_edge.observability.http import HOST, Page
+from emflow_edge.metrics.latencies import StageLatencies
+from emflow_edge.observability.exposition import MetricsExporter
+from emflow_edge.observability.http import HOST, MetricsServer
 from emflow_edge.observability.status import Status
 from support import until
 
 
 @pytest.fixture(scope="module")
-def page() -> Iterator[Page]:
-    metrics = Metrics("board", "1", Counters(), Timings(), Status())
-    page = Page(0, metrics, lambda name: b"x" * (1 << 22) if name == "front" else None)
+def page() -> Iterator[MetricsServer]:
+    metrics = MetricsExporter("board", "1", Counters(), StageLatencies(), Status())
+    page = MetricsServer(0, metrics, lambda name: b"x" * (1 << 22) if name == "front" else None)
     yield page
     page.close()
 
 
-def answer(page: Page, path: str, host: str, method: str = "GET", **headers: str) -> tuple[int, str]:
+def answer(page: MetricsServer, path: str, host: str, method: str = "GET", **headers: str) -> tuple[int, str]:
     """The status, and the head of the answer."""
     more = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
     with socket.create_connection((HOST, page.port), 10) as one:
@@ -36,22 +36,22 @@ def answer(page: Page, path: str, host: str, method: str = "GET", **headers: str
         return int(lines[0].split()[1]), b"".join(lines).decode()
 
 
-def status(page: Page, path: str, host: str) -> int:
+def status(page: MetricsServer, path: str, host: str) -> int:
     return answer(page, path, host)[0]
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "localhost.evil:9100"])
-def test_who_calls_it_by_another_name_is_refused(page: Page, host: str) -> None:
+def test_who_calls_it_by_another_name_is_refused(page: MetricsServer, host: str) -> None:
     assert status(page, "/metrics", host) == 403
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "LOCALHOST:9100", ""])
-def test_who_calls_it_by_its_own_name_is_answered(page: Page, host: str) -> None:
+def test_who_calls_it_by_its_own_name_is_answered(page: MetricsServer, host: str) -> None:
     assert status(page, "/metrics", host) == 200
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/status", "/streams/front.jpg"])
-def test_the_page_of_another_site_is_refused(page: Page, path: str) -> None:
+def test_the_page_of_another_site_is_refused(page: MetricsServer, path: str) -> None:
     for origin in ("http://127.0.0.1:9", "https://page.example", "null"):
         code, head = answer(page, path, HOST, Origin=origin)
         assert (code, "access-control" in head.lower()) == (403, False)
@@ -64,21 +64,21 @@ def test_the_page_of_another_site_is_refused(page: Page, path: str) -> None:
 
 
 @pytest.mark.parametrize("method", ["HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "CONNECT", "X"])
-def test_there_is_nothing_but_reading(page: Page, method: str) -> None:
+def test_there_is_nothing_but_reading(page: MetricsServer, method: str) -> None:
     assert answer(page, "/status", HOST, method)[0] == 405
 
 
-def test_a_name_in_the_target_counts_as_much_as_the_header(page: Page) -> None:
+def test_a_name_in_the_target_counts_as_much_as_the_header(page: MetricsServer) -> None:
     assert status(page, "http://evil.example/status", HOST) == 403
 
 
 @pytest.mark.parametrize("path", ["/../etc/passwd", "/streams/../../etc/passwd.jpg", "/streams/%2e%2e%2fx.jpg"])
-def test_there_is_nothing_but_what_there_is(page: Page, path: str) -> None:
+def test_there_is_nothing_but_what_there_is(page: MetricsServer, path: str) -> None:
     assert status(page, path, HOST) == 404
 
 
 def test_those_who_leave_in_the_middle_leave_no_traceback(
-    page: Page, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+    page: MetricsServer, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG, "emflow_edge")
     with socket.create_connection((HOST, page.port), 10) as one:
@@ -89,7 +89,7 @@ def test_those_who_leave_in_the_middle_leave_no_traceback(
     assert "Traceback" not in capfd.readouterr().err
 
 
-def test_those_who_say_nothing_are_not_waited_for_in_any_number(page: Page) -> None:
+def test_those_who_say_nothing_are_not_waited_for_in_any_number(page: MetricsServer) -> None:
     before = threading.active_count()
     with ExitStack() as held:
         for _ in range(20):
@@ -100,7 +100,7 @@ def test_those_who_say_nothing_are_not_waited_for_in_any_number(page: Page) -> N
     until(lambda: status_or_none(page) == 200)
 
 
-def status_or_none(page: Page) -> int | None:
+def status_or_none(page: MetricsServer) -> int | None:
     try:
         return status(page, "/metrics", HOST)
     except (OSError, IndexError):

@@ -1,6 +1,6 @@
 import pytest
 
-from emflow_edge.observability.status import CameraHealth, Status
+from emflow_edge.observability.status import CameraStatusListener, Status
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def of(status: Status) -> dict[str, str]:
 
 def test_all_has_to_be_well_for_a_run_to_be_running(status: Status) -> None:
     assert of(status) == {"": "starting", "front": "starting", "back": "starting"}
-    front, back = CameraHealth(status, "front"), CameraHealth(status, "back")
+    front, back = CameraStatusListener(status, "front"), CameraStatusListener(status, "back")
     front.present(640, 480, 25)
     assert of(status) == {"": "starting", "front": "starting", "back": "starting"}
     status.agent(True)
@@ -47,7 +47,7 @@ def test_all_has_to_be_well_for_a_run_to_be_running(status: Status) -> None:
 
 def test_what_holds_up_a_stream_first_is_told(status: Status) -> None:
     for name in ("front", "back"):
-        CameraHealth(status, name).present(640, 480, 25)
+        CameraStatusListener(status, name).present(640, 480, 25)
     status.agent(False, "it has gone")
     status.publisher(False, "no route")
     assert status.now()["streams"]["front"] == {"status": "no agent", "reason": "it has gone"}
@@ -58,7 +58,7 @@ def test_what_holds_up_a_stream_first_is_told(status: Status) -> None:
 
 
 def test_changes_are_told_and_nothing_else_is(status: Status, changes: list[int]) -> None:
-    front = CameraHealth(status, "front")
+    front = CameraStatusListener(status, "front")
     before = len(changes)
     front.absent("is not there")
     front.absent("is not there")

@@ -8,7 +8,7 @@ import pytest
 
 from edge.results.pieces import Make, Other
 from emflow_edge.metrics.counters import Counters
-from emflow_edge.metrics.latencies import Timings
+from emflow_edge.metrics.latencies import StageLatencies
 from emflow_edge.results.publisher import Publisher
 from emflow_schema.edge_config import Publish
 
@@ -27,7 +27,7 @@ def counters() -> Counters:
 def publisher(other: Other, counters: Counters) -> Make:
     def make(to: Publish | None = None, **options: Any) -> Publisher:
         finished = options.pop("finished", lambda _: None)
-        timings = options.pop("timings", Timings())
+        timings = options.pop("timings", StageLatencies())
         publisher = Publisher(other, to or Publish(), counters, timings, finished, **options)
         publisher.start()
         return publisher

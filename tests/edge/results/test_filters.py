@@ -1,12 +1,12 @@
 from edge.results.pieces import detected, result
-from emflow_edge.results.filters import Filter
+from emflow_edge.results.filters import ResultFilter
 from emflow_edge.results.message import Result
 from emflow_schema.edge_config import Publish
 from emflow_schema.units import DeviceDuration
 
 
 def passed(to: Publish, *results: Result) -> list[bool]:
-    one = Filter()
+    one = ResultFilter()
     return [one.passes(each, to) for each in results]
 
 
@@ -44,7 +44,7 @@ def test_each_stream_has_its_own_changes() -> None:
 
 def test_a_scene_that_stays_is_told_every_so_often() -> None:
     now = [0.0]
-    one, to = Filter(lambda: now[0]), Publish(on_change=True, every=DeviceDuration("60s"))
+    one, to = ResultFilter(lambda: now[0]), Publish(on_change=True, every=DeviceDuration("60s"))
     told = []
     for second in range(0, 200, 20):
         now[0] = second
@@ -55,14 +55,14 @@ def test_a_scene_that_stays_is_told_every_so_often() -> None:
 
 def test_without_a_period_a_scene_that_stays_is_told_once() -> None:
     now = [0.0]
-    one, to = Filter(lambda: now[0]), Publish(on_change=True, every=DeviceDuration("0s"))
+    one, to = ResultFilter(lambda: now[0]), Publish(on_change=True, every=DeviceDuration("0s"))
     assert one.passes(result(0), to)
     now[0] = 1e6
     assert not one.passes(result(1), to)
 
 
 def test_a_change_that_never_arrived_is_told_with_the_next_result() -> None:
-    one, to = Filter(), Publish(on_change=True)
+    one, to = ResultFilter(), Publish(on_change=True)
     first, second = result(0, 1), result(1, 2)
     assert one.passes(first, to)
     assert one.passes(second, to)
@@ -73,7 +73,7 @@ def test_a_change_that_never_arrived_is_told_with_the_next_result() -> None:
 
 
 def test_when_changes_are_asked_for_while_it_runs_the_next_result_is_one() -> None:
-    one = Filter()
+    one = ResultFilter()
     assert one.passes(result(0), Publish(on_change=True))
     assert one.passes(result(1), Publish())
     assert one.passes(result(2), Publish(on_change=True))

@@ -4,7 +4,7 @@ from importlib import resources
 
 import jsonschema
 
-from emflow_edge.outcome import Box, Choice, Detection, Outcome
+from emflow_edge.outcome import Box, ClassScore, Detection, Outcome
 from emflow_edge.results.message import Result
 
 RESULT = Result(
@@ -15,7 +15,7 @@ RESULT = Result(
     model_name="mobilenetv2-224-10-quant",
     thing="iMX8MPEVK-Core-001",
     version="1.0.3",
-    outcome=Outcome((Choice(950, "orange", 0.81571), Choice(-1, None, 0.0000049))),
+    outcome=Outcome((ClassScore(950, "orange", 0.81571), ClassScore(-1, None, 0.0000049))),
 )
 
 
@@ -50,7 +50,7 @@ def test_a_clock_that_was_set_back_makes_no_frame_from_the_future() -> None:
 
 def test_a_detectors_message_says_what_was_found_and_where_and_that_nothing_was() -> None:
     thing = Detection(17, "dog", 0.91239, Box(0.25, 0.1, 0.50004, 0.6))
-    for outcome in (Outcome((Choice(17, "dog", 0.91239),), (thing,)), Outcome((), ())):
+    for outcome in (Outcome((ClassScore(17, "dog", 0.91239),), (thing,)), Outcome((), ())):
         message = json.loads(dataclasses.replace(RESULT, outcome=outcome).message(RESULT.taken))
         jsonschema.validate(message, json.loads((resources.files("emflow_schema") / "result.schema.json").read_text()))
         box = {"x": 0.25, "y": 0.1, "width": 0.5, "height": 0.6}

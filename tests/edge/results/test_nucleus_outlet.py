@@ -11,9 +11,9 @@ from edge.greengrass import COMPONENT, Core, publishing
 from edge.results.pieces import result
 from emflow_edge.ipc import SOCKET_VARIABLE, Nucleus
 from emflow_edge.metrics.counters import Counters
-from emflow_edge.metrics.latencies import Timings
+from emflow_edge.metrics.latencies import StageLatencies
 from emflow_edge.results.publisher import Publisher
-from emflow_edge.results.sinks import GreengrassOutlet, Message, Refused, last_words
+from emflow_edge.results.sinks import GreengrassSink, Message, MessageRejected, offline_messages
 from emflow_schema.edge_config import Publish
 from support import until
 
@@ -38,13 +38,13 @@ def nucleus(core: Core) -> Iterator[Nucleus]:
 
 
 def publisher(nucleus: Nucleus, counters: Counters, to: Publish, **options: Any) -> Publisher:
-    out = Publisher(GreengrassOutlet(nucleus), to, counters, Timings(), lambda _: None, **options)
+    out = Publisher(GreengrassSink(nucleus), to, counters, StageLatencies(), lambda _: None, **options)
     out.start()
     return out
 
 
 def test_messages_arrive_in_order_with_what_they_ask_for(core: Core, nucleus: Nucleus) -> None:
-    outlet = GreengrassOutlet(nucleus)
+    outlet = GreengrassSink(nucleus)
     outlet.open(lambda: None, None)
     sent = [outlet.send(Message("em/inference", str(number), qos=number % 2)) for number in range(20)]
     sent.append(outlet.send(Message("em/status", "{}", retain=True)))
@@ -57,8 +57,8 @@ def test_messages_arrive_in_order_with_what_they_ask_for(core: Core, nucleus: Nu
 
 
 def test_a_topic_that_access_control_does_not_allow_is_refused(core: Core, nucleus: Nucleus) -> None:
-    answer = GreengrassOutlet(nucleus).send(Message("em/other", "{}"))
-    with pytest.raises(Refused, match="em/other"):
+    answer = GreengrassSink(nucleus).send(Message("em/other", "{}"))
+    with pytest.raises(MessageRejected, match="em/other"):
         answer.result(10)
 
 
@@ -92,8 +92,8 @@ def test_a_nucleus_that_goes_away_and_comes_back_gets_the_newest_first(core: Cor
 
 
 def test_a_status_says_that_the_run_has_ended_though_the_nucleus_has_no_wills(core: Core, nucleus: Nucleus) -> None:
-    words = last_words(STATUS, "a-thing", "1.0.0")
-    out = publisher(nucleus, Counters(), STATUS, last_words=words)
+    words = offline_messages(STATUS, "a-thing", "1.0.0")
+    out = publisher(nucleus, Counters(), STATUS, offline_messages=words)
     out.announce("em/status", '{"status": "running"}', retain=True)
     assert out.close(5)
     topics = [(topic, retain) for topic, _, _, retain in core.device.published]
@@ -106,7 +106,7 @@ def test_a_status_that_may_not_be_published_holds_up_no_result(
 ) -> None:
     core.deploy(publishing("em/inference"))
     counters = Counters()
-    out = publisher(nucleus, counters, STATUS, last_words=last_words(STATUS, "a-thing", "1.0.0"))
+    out = publisher(nucleus, counters, STATUS, offline_messages=offline_messages(STATUS, "a-thing", "1.0.0"))
     for number in range(3):
         out.announce("em/status", json.dumps({"number": number}), retain=True)
         out.put(result(number))

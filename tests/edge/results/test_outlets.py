@@ -22,8 +22,8 @@ from emflow_emulator.broker import Broker
 
 if TYPE_CHECKING:
     from edge.conftest import Edge
-from emflow_edge.results.mqtt import Mqtt5Outlet, Mqtt311Outlet
-from emflow_edge.results.sinks import Destination, Message, StdoutOutlet, destination
+from emflow_edge.results.mqtt import Mqtt5Sink, Mqtt311Sink
+from emflow_edge.results.sinks import Destination, Message, StdoutSink, destination
 from emflow_schema.errors import EdgeProblem
 
 
@@ -52,9 +52,9 @@ def subscribed(broker: Broker, topic: str) -> Iterator["queue.Queue[bytes]"]:
     connection.disconnect().result(10)
 
 
-def outlet_to(port: int, user: BrokerUser) -> Mqtt311Outlet:
+def outlet_to(port: int, user: BrokerUser) -> Mqtt311Sink:
     to = Destination("mqtt", "127.0.0.1", port, username=user.name, password=user.password)
-    return Mqtt311Outlet(to, "thing")
+    return Mqtt311Sink(to, "thing")
 
 
 @pytest.mark.parametrize("qos", [0, 1])
@@ -102,14 +102,14 @@ def test_a_broker_that_goes_away_is_told_and_it_can_be_opened_again(broker: Brok
 @pytest.mark.parametrize("password", [None, "wrong"])
 def test_a_broker_that_refuses_the_user_is_an_error(broker: Broker, password: str | None) -> None:
     to = Destination("mqtt", "127.0.0.1", broker.port, username=broker.user.name, password=password)
-    outlet = Mqtt311Outlet(to, "thing")
+    outlet = Mqtt311Sink(to, "thing")
     with pytest.raises((AwsCrtError, ConnectionError, TimeoutError, FutureTimeoutError)):
         outlet.open(lambda: None, None)
     outlet.close()
 
 
 def test_a_broker_that_does_not_know_mqtt_5_is_an_error(broker: Broker) -> None:
-    outlet = Mqtt5Outlet(Destination("mqtt", "127.0.0.1", broker.port), "thing", 0)
+    outlet = Mqtt5Sink(Destination("mqtt", "127.0.0.1", broker.port), "thing", 0)
     with pytest.raises((AwsCrtError, ConnectionError, TimeoutError, FutureTimeoutError)):
         outlet.open(lambda: None, None)
     outlet.close()
@@ -121,7 +121,7 @@ def test_a_certificate_that_is_none_is_told(tmp_path: Path, absent_port: int, fi
     pem.write_text("no certificate")
     files: dict[str, Any] = {"cert": pem, "key": pem} if file == "cert" else {"ca": pem}
     to = Destination("mqtt", "127.0.0.1", absent_port, tls=True, **files)
-    for outlet in (Mqtt311Outlet(to, "thing"), Mqtt5Outlet(to, "thing", 0)):
+    for outlet in (Mqtt311Sink(to, "thing"), Mqtt5Sink(to, "thing", 0)):
         with pytest.raises(EdgeProblem, match="no certificate or key that TLS can use"):
             outlet.open(lambda: None, None)
 
@@ -133,8 +133,8 @@ def test_the_port_of_https_names_the_protocol_that_aws_iot_knows(url: str, alpn:
     assert destination(url).alpn == alpn
 
 
-@pytest.mark.parametrize("kind", [Mqtt311Outlet, lambda to, name: Mqtt5Outlet(to, name, 0)])
-def test_the_protocol_is_named_while_tls_is_negotiated(certificates: Certificates, kind: type[Mqtt311Outlet]) -> None:
+@pytest.mark.parametrize("kind", [Mqtt311Sink, lambda to, name: Mqtt5Sink(to, name, 0)])
+def test_the_protocol_is_named_while_tls_is_negotiated(certificates: Certificates, kind: type[Mqtt311Sink]) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificates.server.cert, certificates.server.key)
     context.set_alpn_protocols(["http/1.1", "x-amzn-mqtt-ca"])
@@ -160,7 +160,7 @@ def test_the_protocol_is_named_while_tls_is_negotiated(certificates: Certificate
 
 
 def test_standard_output_has_results_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
-    outlet = StdoutOutlet()
+    outlet = StdoutSink()
     outlet.open(lambda: None, None)
     for message in (Message("a", "one"), Message("status", "{}", lasting=True), Message("b", "two")):
         outlet.send(message).result(0)

@@ -8,9 +8,9 @@ import pytest
 
 from edge.results.pieces import Make, Other, counted, result
 from emflow_edge.metrics.counters import Counters
-from emflow_edge.metrics.latencies import Timings
+from emflow_edge.metrics.latencies import StageLatencies
 from emflow_edge.results.publisher import UNDER_WAY
-from emflow_edge.results.sinks import Refused, last_words
+from emflow_edge.results.sinks import MessageRejected, offline_messages
 from emflow_schema.edge_config import Publish
 from emflow_schema.errors import EdgeProblem
 from support import until
@@ -105,8 +105,8 @@ def test_an_outlet_that_cannot_even_be_closed_is_opened_again(
         raise OSError("no such connection")
 
     monkeypatch.setattr(other, "close", fails)
-    words = last_words(Publish(status_topic="status"), "thing", "1.0.0")
-    out = publisher(last_words=words)
+    words = offline_messages(Publish(status_topic="status"), "thing", "1.0.0")
+    out = publisher(offline_messages=words)
     until(lambda: other.opened == 1, what="a connection")
     other.hang_up()
     out.put(result(0))
@@ -150,7 +150,7 @@ def test_what_was_not_taken_is_tried_again_and_said_once(
 def test_what_is_refused_is_not_tried_again_and_other_topics_go_on(
     other: Other, publisher: Make, counters: Counters, caplog: pytest.LogCaptureFixture
 ) -> None:
-    other.refuses["em/side"] = Refused("not authorized")
+    other.refuses["em/side"] = MessageRejected("not authorized")
     troubles: list[str] = []
     out = publisher(Publish("em/{stream}"), failing=troubles.append)
     for number in range(5):
@@ -209,7 +209,7 @@ def test_an_outlet_that_will_never_do_ends_it(other: Other, publisher: Make) -> 
 
 def test_an_age_is_counted_to_the_moment_of_sending(other: Other, publisher: Make) -> None:
     now = [1000.0]
-    timings = Timings()
+    timings = StageLatencies()
     out = publisher(clock=lambda: now[0], timings=timings)
     out.put(replace(result(0), taken=999.75))
     until(lambda: other.taken, what="the first")
@@ -217,7 +217,7 @@ def test_an_age_is_counted_to_the_moment_of_sending(other: Other, publisher: Mak
     out.put(replace(result(1), taken=999.75))
     assert out.close(grace=10)
     assert [json.loads(message.payload)["frame_age_ms"] for message in other.taken] == [250, 375]
-    spread = timings.age.spread()
+    spread = timings.age.percentiles()
     assert spread is not None
     # It is kept in buckets.
     assert (spread.count, spread.p99) == (2, pytest.approx(375, rel=0.05))

@@ -2,7 +2,7 @@
 
 from edge.results.pieces import Make, Other, counted, result
 from emflow_edge.metrics.counters import Counters
-from emflow_edge.results.sinks import Message, last_words
+from emflow_edge.results.sinks import Message, offline_messages
 from emflow_schema.edge_config import Publish
 from support import until
 
@@ -39,9 +39,9 @@ def test_what_is_retained_is_sent_again_over_a_new_connection_and_the_rest_is_no
     other: Other, publisher: Make
 ) -> None:
     to = Publish(status_topic="status", metrics_topic="metrics")
-    words = last_words(to, "thing", "1.0.0")
+    words = offline_messages(to, "thing", "1.0.0")
     assert words
-    out = publisher(to, last_words=words)
+    out = publisher(to, offline_messages=words)
     out.announce("metrics", "{}")
     out.announce("status", '"one"', retain=True)
     out.announce("status", '"two"', retain=True)

@@ -10,10 +10,10 @@ import pytest
 
 import emflow_schema
 from emflow_edge.metrics.counters import Counters
-from emflow_edge.metrics.latencies import Timings
-from emflow_edge.observability.exposition import Metrics
+from emflow_edge.metrics.latencies import StageLatencies
+from emflow_edge.observability.exposition import MetricsExporter
 from emflow_edge.observability.status import Status
-from emflow_edge.results.sinks import last_words
+from emflow_edge.results.sinks import offline_messages
 from emflow_schema.edge_config import Publish
 
 
@@ -55,8 +55,8 @@ def test_a_status_in_every_way_that_a_run_can_be() -> None:
 
 
 def test_last_words() -> None:
-    assert last_words(Publish(), "board", "1.0.0") is None
-    words = last_words(Publish(status_topic="em/status", qos=0), "board", "1.0.0")
+    assert offline_messages(Publish(), "board", "1.0.0") is None
+    words = offline_messages(Publish(status_topic="em/status", qos=0), "board", "1.0.0")
     assert words
     for message in (words.will, words.farewell()):
         assert (message.topic, message.qos, message.retain) == ("em/status", 0, True)
@@ -71,8 +71,8 @@ def test_an_offline_without_a_reason_and_a_running_without_a_time_are_wrong() ->
 
 def test_metrics_before_and_after_something_was_measured() -> None:
     for status in statuses():
-        counters, timings = Counters(), Timings()
-        metrics = Metrics("board", "1.0.0", counters, timings, status)
+        counters, timings = Counters(), StageLatencies()
+        metrics = MetricsExporter("board", "1.0.0", counters, timings, status)
         valid("device-metrics", json.loads(metrics.message()))
         counters.of("front").add("captured")
         timings.age.add(12.5)

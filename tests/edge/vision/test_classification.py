@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from emflow_edge.model_spec import Model, OtherModel, TensorSpec, picture_model
-from emflow_edge.outcome import Choice, NoNumbers
-from emflow_edge.vision.classification import Classification
+from emflow_edge.model_spec import ModelMismatch, ModelSpec, TensorSpec, make_model_spec
+from emflow_edge.outcome import ClassScore, NonFiniteOutput
+from emflow_edge.vision.classification import ClassificationDecoder
 from emflow_edge.vision.labels import read_labels
 from emflow_schema.edge_config import ModelIO
 from emflow_schema.errors import ConfigProblem, EdgeProblem
@@ -17,22 +17,22 @@ from emflow_schema.tflite import ModelFacts, TensorFacts
 PICTURE = TensorSpec(b"input", "uint8", (1, 224, 224, 3))
 
 
-def model(dtype: str, classes: int) -> Model:
-    return Model("net", PICTURE, (TensorSpec(b"output", dtype, (1, classes)),))
+def model(dtype: str, classes: int) -> ModelSpec:
+    return ModelSpec("net", PICTURE, (TensorSpec(b"output", dtype, (1, classes)),))
 
 
 def facts(dtype: str, scale: float = 0.0, zero: int = 0, *, confidences: bool = False) -> ModelFacts:
     return ModelFacts((TensorFacts("uint8"),), (TensorFacts(dtype, scale, zero),), confidences)
 
 
-class Decode(Classification):
+class Decode(ClassificationDecoder):
     """The best classes of one output."""
 
-    def __call__(self, data: bytes) -> tuple[Choice, ...]:  # type: ignore[override]
+    def __call__(self, data: bytes) -> tuple[ClassScore, ...]:  # type: ignore[override]
         return super().__call__([data]).top
 
 
-def confidences(choices: tuple[Choice, ...]) -> dict[int, Any]:
+def confidences(choices: tuple[ClassScore, ...]) -> dict[int, Any]:
     return {one.index: pytest.approx(one.confidence, abs=1e-6) for one in choices}
 
 
@@ -124,7 +124,7 @@ def test_of_two_equal_classes_the_lower_comes_first_and_only_the_best_few_are_to
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e300])
 def test_what_is_no_number_is_no_result(value: float, known: ModelFacts | None, activation: str) -> None:
     decode = Decode(model("float64", 3), known, ModelIO(activation=activation))
-    with pytest.raises(NoNumbers, match="1 of the 3 values in the model's answer are NaN or infinite"):
+    with pytest.raises(NonFiniteOutput, match="1 of the 3 values in the model's answer are NaN or infinite"):
         decode(np.array([0.25, value, 0.5], np.float64).tobytes())
 
 
@@ -136,7 +136,7 @@ def test_numbers_of_any_size_are_a_result() -> None:
 
 
 def test_an_answer_of_another_size_is_told() -> None:
-    with pytest.raises(OtherModel, match=r"sent 8 bytes for an output of 12 \(float32 \[1, 3\]\)"):
+    with pytest.raises(ModelMismatch, match=r"sent 8 bytes for an output of 12 \(float32 \[1, 3\]\)"):
         Decode(model("float32", 3), None, ModelIO())(bytes(8))
 
 
@@ -171,4 +171,4 @@ def test_labels_that_do_not_fit_are_told(content: bytes | None, message: str, tm
 def test_a_model_that_is_no_classifier_is_told(inputs: int, outputs: list[tuple[int, ...]], message: str) -> None:
     specs = tuple(TensorSpec(b"output", "float32", shape) for shape in outputs)
     with pytest.raises(EdgeProblem, match=message):
-        Classification(picture_model("net", (PICTURE,) * inputs, specs), None, ModelIO())
+        ClassificationDecoder(make_model_spec("net", (PICTURE,) * inputs, specs), None, ModelIO())

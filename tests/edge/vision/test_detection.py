@@ -6,16 +6,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from emflow_edge.model_spec import Model, TensorSpec
+from emflow_edge.model_spec import ModelSpec, TensorSpec
 from emflow_edge.outcome import Outcome
-from emflow_edge.vision.detection import Detections
-from emflow_edge.vision.preprocess import place
+from emflow_edge.vision.detection import DetectionDecoder
+from emflow_edge.vision.preprocess import place_frame
 from emflow_schema.edge_config import Boxes, ModelIO
 from emflow_schema.errors import EdgeProblem
 from emflow_schema.tflite import ModelFacts, TensorFacts
 
 PICTURE = TensorSpec(b"input", "uint8", (1, 300, 300, 3))
-WHOLE = place((600, 600), (300, 300), "stretch")
+WHOLE = place_frame((600, 600), (300, 300), "stretch")
 OPERATOR = b"TFLite_Detection_PostProcess"
 
 BOXES = np.array(
@@ -26,13 +26,13 @@ SCORES = np.array([[0.9, 0.8, 0.3]], np.float32)
 COUNT = np.array([3], np.float32)
 
 
-def model(*outputs: tuple[bytes, np.ndarray]) -> Model:
-    return Model("net", PICTURE, tuple(TensorSpec(name, one.dtype.name, one.shape) for name, one in outputs))
+def model(*outputs: tuple[bytes, np.ndarray]) -> ModelSpec:
+    return ModelSpec("net", PICTURE, tuple(TensorSpec(name, one.dtype.name, one.shape) for name, one in outputs))
 
 
 def found(*outputs: tuple[bytes, np.ndarray], facts: ModelFacts | None = None, **io: Any) -> Outcome:
     settings = ModelIO(**{"task": "detection", "threshold": 0.5, **io})
-    return Detections(model(*outputs), facts, settings)([one.tobytes() for _, one in outputs], WHOLE)
+    return DetectionDecoder(model(*outputs), facts, settings)([one.tobytes() for _, one in outputs], WHOLE)
 
 
 def things(outcome: Outcome) -> list[tuple[int, Any]]:

@@ -1,7 +1,7 @@
 import numpy as np
 
 from emflow_edge.observability.overlay import draw
-from emflow_edge.outcome import Box, Choice, Detection, Outcome
+from emflow_edge.outcome import Box, ClassScore, Detection, Outcome
 
 FRAME = np.full((480, 640, 3), 90, np.uint8)
 
@@ -20,7 +20,7 @@ def test_a_box_is_drawn_around_the_thing_and_the_frame_itself_stays() -> None:
 
 
 def test_classes_of_the_whole_picture_stand_in_its_corner() -> None:
-    drawn = changed(draw(FRAME, Outcome((Choice(1, "Ägyptische Katze", 0.8), Choice(2, None, 0.1)))))
+    drawn = changed(draw(FRAME, Outcome((ClassScore(1, "Ägyptische Katze", 0.8), ClassScore(2, None, 0.1)))))
     assert drawn[:60, :200].any()
     assert not drawn[100:].any()
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from emflow_edge.model_spec import TensorSpec
-from emflow_edge.vision.preprocess import Preprocess
+from emflow_edge.vision.preprocess import Preprocessor
 from emflow_schema.edge_config import ModelIO
 from emflow_schema.errors import EdgeProblem
 from emflow_schema.tflite import TensorFacts
@@ -20,7 +20,7 @@ def picture(height: int, width: int) -> np.ndarray:
 def prepared(
     frame: np.ndarray, dtype: str, shape: tuple[int, ...], stored: TensorFacts | None = None, io: ModelIO | None = None
 ) -> np.ndarray:
-    preprocess = Preprocess(TensorSpec(b"input", dtype, shape), stored, io or ModelIO())
+    preprocess = Preprocessor(TensorSpec(b"input", dtype, shape), stored, io or ModelIO())
     return np.frombuffer(preprocess(frame), dtype).reshape(shape)
 
 
@@ -35,12 +35,12 @@ def test_a_model_that_was_trained_on_bgr_gets_it() -> None:
 
 
 def test_frames_of_any_size_are_stretched_to_the_models_height_and_width() -> None:
-    preprocess = Preprocess(TensorSpec(b"input", "uint8", (1, 24, 32, 3)), None, ModelIO())
+    preprocess = Preprocessor(TensorSpec(b"input", "uint8", (1, 24, 32, 3)), None, ModelIO())
     for height, width in ((480, 640), (24, 32), (7, 900), (1080, 1920)):
         frame = picture(height, width)
-        small = cv2.resize(frame, (32, 24), interpolation=cv2.INTER_LINEAR)
+        small_integer = cv2.resize(frame, (32, 24), interpolation=cv2.INTER_LINEAR)
         got = np.frombuffer(preprocess(frame), np.uint8).reshape(24, 32, 3)
-        assert np.array_equal(got, small[..., ::-1])
+        assert np.array_equal(got, small_integer[..., ::-1])
 
 
 def test_floats_are_normalised_by_mean_and_deviation_in_the_models_order() -> None:
@@ -69,12 +69,12 @@ def test_channels_come_first_where_the_model_has_them_first() -> None:
 @pytest.mark.parametrize("shape", [(1, 1001), (2, 224, 224, 3), (1, 224, 224, 4), (1, 0, 224, 3), (224, 224, 3), ()])
 def test_an_input_that_is_no_picture_is_told(shape: tuple[int, ...]) -> None:
     with pytest.raises(EdgeProblem, match="is no single picture"):
-        Preprocess(TensorSpec(b"input", "uint8", shape), None, ModelIO())
+        Preprocessor(TensorSpec(b"input", "uint8", shape), None, ModelIO())
 
 
 def test_an_input_type_that_no_picture_goes_into_is_told() -> None:
     with pytest.raises(EdgeProblem, match="input is int64"):
-        Preprocess(TensorSpec(b"input", "int64", (1, 8, 8, 3)), None, ModelIO())
+        Preprocessor(TensorSpec(b"input", "int64", (1, 8, 8, 3)), None, ModelIO())
 
 
 def test_a_letterbox_keeps_the_frames_shape_between_margins() -> None:
@@ -86,7 +86,7 @@ def test_a_letterbox_keeps_the_frames_shape_between_margins() -> None:
 
 
 def test_margins_are_clean_again_when_the_frames_shape_changes() -> None:
-    preprocess = Preprocess(TensorSpec(b"input", "uint8", (1, 20, 20, 3)), None, ModelIO(resize="letterbox"))
+    preprocess = Preprocessor(TensorSpec(b"input", "uint8", (1, 20, 20, 3)), None, ModelIO(resize="letterbox"))
     preprocess(np.full((40, 10, 3), 200, np.uint8))
     got = np.frombuffer(preprocess(np.full((10, 40, 3), 100, np.uint8)), np.uint8).reshape(20, 20, 3)
     assert set(np.unique(got)) == {0, 100}
@@ -117,4 +117,4 @@ def test_bytes_are_quantised_as_the_model_says_when_mean_and_deviation_are_given
 
 def test_a_mean_for_bytes_without_a_scale_is_refused() -> None:
     with pytest.raises(EdgeProblem, match="no file tells its scale"):
-        Preprocess(TensorSpec(b"input", "uint8", (1, 8, 8, 3)), None, ModelIO(mean=(0, 0, 0)))
+        Preprocessor(TensorSpec(b"input", "uint8", (1, 8, 8, 3)), None, ModelIO(mean=(0, 0, 0)))
