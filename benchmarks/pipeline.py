@@ -135,7 +135,7 @@ class Looping:
     @property
     def done(self) -> int:
         """Results until now."""
-        return self._counters.now()["inferred"]
+        return self._counters.snapshot()["inferred"]
 
     def close(self) -> None:
         self._stop.set()

@@ -17,27 +17,27 @@ class Cadence:
 
     def __init__(self, every: float, frames: int = 0) -> None:
         self.every, self.frames = every, frames
-        self.due = 0.0
-        self.number = 0
-        self.early = 0.0
+        self.next_due = 0.0
+        self.next_number = 0
+        self.early_tolerance = 0.0
         """Seconds before its time that a frame will do, where the source has no nearer one to offer."""
 
     def change(self, every: float, frames: int = 0) -> None:
         """Another cadence, from now on: the next frame is due at once."""
         self.every, self.frames = every, frames
-        self.due, self.number, self.early = 0.0, 0, 0.0
+        self.next_due, self.next_number, self.early_tolerance = 0.0, 0, 0.0
 
     def is_due(self, at: float, number: int = 0) -> bool:
-        """Whether a frame that came at `at` as the camera's frame `number` is due."""
-        return number >= self.number if self.frames else at >= self.due - self.early
+        """Whether a frame that came at `at` as the camera's frame `next_number` is due."""
+        return number >= self.next_number if self.frames else at >= self.next_due - self.early_tolerance
 
-    def taken(self, at: float, number: int = 0) -> None:
+    def mark_taken(self, at: float, number: int = 0) -> None:
         """A frame that was due has been taken."""
         if self.frames:
             # Exactly every n-th while that is kept.
-            kept = (self.number or number) + self.frames
-            self.number = kept if kept > number else number + self.frames
+            kept = (self.next_number or number) + self.frames
+            self.next_number = kept if kept > number else number + self.frames
             return
         # On the old grid while it is kept, so that the rate is exact; a new grid after a gap.
-        due = self.due + self.every
-        self.due = due if due > at else at + self.every
+        due = self.next_due + self.every
+        self.next_due = due if due > at else at + self.every

@@ -154,7 +154,7 @@ class Component:
                 self._loading.use(new)
             for pipeline in fresh:
                 pipeline.start()
-            self._watcher.use(new.metrics, new.publish)
+            self._watcher.configure(new.metrics, new.publish)
             if old is not None:
                 log.info("configuration changed; %d of %d streams kept running", kept, len(new.streams))
 
@@ -201,7 +201,7 @@ class Component:
     def _pipeline(self, stream: Stream) -> Pipeline:
         log.info("stream %s: %s, %s", stream.name, stream.shown, stream.pace, extra={"stream": stream.name})
         stop = self._stops[stream.name] = threading.Event()
-        counters = self.counters.of(stream.name)
+        counters = self.counters.for_stream(stream.name)
         camera = CameraReader(stream, counters, stop, CameraStatusListener(self.status, stream.name), self._secrets)
         return Pipeline(
             stream,

@@ -19,7 +19,7 @@ class RequestPacer:
         self._preparing = self._inferring = self._deviation = 0.0
         self._expected = self._answered = 0.0
 
-    def taken(self, now: float) -> None:
+    def frame_taken(self, now: float) -> None:
         """A frame was taken; it is prepared and sent next."""
         self._expected = max(now + self._preparing, self._expected) + self._inferring
 
@@ -33,6 +33,6 @@ class RequestPacer:
         self._answered, self._expected = now, now + left * self._inferring
 
     @property
-    def next(self) -> float:
+    def next_take_at(self) -> float:
         """When to take the next frame while the agent still works."""
         return self._expected - self._preparing - 2 * self._deviation - _AHEAD

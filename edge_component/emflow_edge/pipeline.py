@@ -161,7 +161,7 @@ class Pipeline:
             if not self._changed.wait_for(lambda: self._work is not None, _LOOK):
                 return False
             while self._taken > self._handed and not self._stop.is_set():
-                wait = self._pace.next - time.monotonic()
+                wait = self._pace.next_take_at - time.monotonic()
                 if wait <= 0:
                     break
                 self._changed.wait(min(wait, _LOOK))
@@ -175,13 +175,13 @@ class Pipeline:
             if isinstance(error, SlotClosed):
                 self._stop.wait(_LOOK)
             return None
-        if not self._cadence.is_due(frame.at, frame.number):
+        if not self._cadence.is_due(frame.arrived_at, frame.number):
             # Came in between, just after the one before it.
             self._counters.add("skipped")
             return None
-        self._cadence.taken(frame.at, frame.number)
+        self._cadence.mark_taken(frame.arrived_at, frame.number)
         with self._changed:
-            self._pace.taken(time.monotonic())
+            self._pace.frame_taken(time.monotonic())
         return frame
 
     def _own(self, work: InferenceSetup) -> ModelAdapter:
@@ -234,7 +234,7 @@ class Pipeline:
         result = Result(
             stream=self.stream.name,
             sequence=self.sequence,
-            taken=frame.taken,
+            captured_at=frame.captured_at,
             predict_ms=prediction.milliseconds,
             model_name=work.fitting.model.name,
             thing=self._thing,
@@ -245,8 +245,8 @@ class Pipeline:
         if self._keep_latest:
             self.latest = AnnotatedFrame(frame, result)
         self._emit(result)
-        if self._capture_sender.is_due(work.settings.capture, frame.at):
-            shot = CapturedPrediction(result.model_name, prediction.inputs, prediction.outputs, frame.taken)
+        if self._capture_sender.is_due(work.settings.capture, frame.arrived_at):
+            shot = CapturedPrediction(result.model_name, prediction.inputs, prediction.outputs, frame.captured_at)
             self._capture_sender.put(work.agent.stub, shot)
 
     def _mend(self, work: InferenceSetup, failure: Exception) -> None:

@@ -73,7 +73,7 @@ class Run:
         return self.results[-1]
 
     def counted(self, name: str) -> int:
-        return self.counters.now()[name]
+        return self.counters.snapshot()[name]
 
     def end(self) -> None:
         self.keeping.open.set()
@@ -103,7 +103,7 @@ def test_a_capture_has_what_went_in_and_came_out_of_one_inference(run: Run) -> N
         assert given.tensor_metadata.name == b"picture"
         assert np.frombuffer(came.byte_data, np.float32).tolist() == pytest.approx([brightness / 255, 0.5, 0.25])
         stamp = capture.inference_timestamp
-        assert stamp.seconds + stamp.nanos / 1e9 == pytest.approx(result.taken, abs=1e-5)
+        assert stamp.seconds + stamp.nanos / 1e9 == pytest.approx(result.captured_at, abs=1e-5)
     assert len({capture.capture_id for capture in run.keeping.captures}) == 3
 
 

@@ -169,6 +169,6 @@ def test_after_all_sorts_of_changes_the_first_configuration_gives_results_again_
     until(lambda: running.outlet.results > before + 3)
     until(lambda: sorted(threads()) == begun, what=f"{begun} and no others")
     assert running.component.close()
-    counts = running.component.counters.now()
+    counts = running.component.counters.snapshot()
     assert counts["captured"] == counts["skipped"] + counts["inferred"] + counts["failed"]
     assert counts["inferred"] == counts["published"] + counts["dropped"] + counts["filtered"]

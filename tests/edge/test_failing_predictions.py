@@ -29,13 +29,13 @@ class Running:
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.ended: list[EdgeProblem | None] = []
         self.component = Component("thing", lambda _: StdoutSink(), lambda _: ("", ""), self.ended.append)
-        self.source = Frames(self.component.counters.of("front"))
-        monkeypatch.setattr("emflow_edge.component.Camera", lambda *_: self.source)
+        self.source = Frames(self.component.counters.for_stream("front"))
+        monkeypatch.setattr("emflow_edge.component.CameraReader", lambda *_: self.source)
         stream = Stream("front", "rtsp://camera/1", every=Interval("0s"))
         self.component.start(Settings("net", folder, (stream,), agent_socket=str(folder / "a.sock")))
 
     def count(self, name: str) -> int:
-        return self.component.counters.now()[name]
+        return self.component.counters.snapshot()[name]
 
     def until_one_more(self, name: str) -> None:
         """Put frames until one of them counts as this."""

@@ -35,7 +35,7 @@ class Running:
 
     @property
     def told(self) -> dict[str, Any]:
-        return self.component.status.now()
+        return self.component.status.snapshot()
 
 
 @pytest.fixture

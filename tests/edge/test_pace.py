@@ -23,13 +23,13 @@ class Simulated:
                 self._answer(under_way)
             now = taken
             while under_way:
-                now = max(taken, self.pace.next)
+                now = max(taken, self.pace.next_take_at)
                 if under_way[0][2] > now:
                     break
                 self._answer(under_way)
                 now = max(taken, now)
             taken = now
-            self.pace.taken(taken)
+            self.pace.frame_taken(taken)
             sent = taken + self._preparing
             arrived = sent + self._transport
             self.waited.append(max(0.0, free - arrived))

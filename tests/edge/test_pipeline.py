@@ -59,7 +59,7 @@ class Run:
         self.pipeline.start()
 
     def now(self, name: str) -> int:
-        return self.counters.now()[name]
+        return self.counters.snapshot()[name]
 
     def handled(self) -> int:
         return self.now("skipped") + self.now("inferred") + self.now("failed")
@@ -165,7 +165,7 @@ def test_the_newest_frame_wins_and_every_frame_is_counted_once(run: Callable[...
     assert one.handled() == one.now("captured") == 200
     assert one.now("skipped") > 100
     assert len(set(seen)) == len(seen)
-    times = [result.taken for result in one.results]
+    times = [result.captured_at for result in one.results]
     assert times == sorted(times)
 
 

@@ -76,10 +76,10 @@ class Out:
             self.counters.add("inferred")
 
     def published(self, number: int) -> None:
-        until(lambda: self.counters.now()["published"] >= number, what=f"{number} published")
+        until(lambda: self.counters.snapshot()["published"] >= number, what=f"{number} published")
 
     def adds_up(self) -> dict[str, int]:
-        now = self.counters.now()
+        now = self.counters.snapshot()
         assert now["published"] + now["dropped"] + now["filtered"] == now["inferred"], now
         return now
 
@@ -229,7 +229,7 @@ def test_whatever_becomes_of_the_broker_every_result_is_counted_once(
         for _ in range(40):
             out.put(1, confidence=chance.choice([0.4, 0.6, 0.8]))
         broker.run()
-        before = out.counters.now()["published"]
+        before = out.counters.snapshot()["published"]
         out.published(before + 1)
     out.publisher.close(5)
     now = out.adds_up()

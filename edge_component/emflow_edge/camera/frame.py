@@ -29,8 +29,8 @@ class Frame:
 
     def __init__(self, image: Image | Callable[[], Image], taken: float, at: float, number: int = 0) -> None:
         self._image = image
-        self.taken = taken
-        self.at = at
+        self.captured_at = taken
+        self.arrived_at = at
         self.number = number
 
     @property

@@ -25,9 +25,9 @@ _IMPATIENT = 5.0
 class DecodeDecision(enum.Enum):
     """What becomes of a frame: left; decoded; or decoded as the only one of its stretch."""
 
-    LEFT = 0
-    DECODED = 1
-    ALONE = 2
+    SKIP = 0
+    DECODE = 1
+    DECODE_ALONE = 2
 
 
 class FrameSelector:
@@ -35,7 +35,7 @@ class FrameSelector:
 
     def __init__(self, cadence: Cadence) -> None:
         self._cadence = cadence
-        cadence.early = 0.0
+        cadence.early_tolerance = 0.0
         self._chained = self._sparse = False
         self._first = 0.0
         # Of the last key frame: when it came, by the camera's clock, and as the how many-th frame.
@@ -49,7 +49,7 @@ class FrameSelector:
         """Begin anew with the next key frame."""
         self._chained = False
 
-    def of(self, arrival: ArrivedFrame, number: int, expected_next_take: float) -> DecodeDecision:
+    def decide(self, arrival: ArrivedFrame, number: int, expected_next_take: float) -> DecodeDecision:
         """Decide about the camera's frame `number`.
 
         Args:
@@ -58,45 +58,45 @@ class FrameSelector:
             next_asked: when the next frame will be asked for; in the past when it is waited for, infinite when that
                 cannot be told.
         """
-        self._first = self._first or arrival.at
+        self._first = self._first or arrival.arrived_at
         if arrival.key:
             self._meet_key(arrival, number)
-        if not arrival.sound:
+        if not arrival.intact:
             self._chained = False
-            return DecodeDecision.LEFT
-        wanted = self._cadence.is_due(arrival.at, number)
-        waiting = expected_next_take <= arrival.at
+            return DecodeDecision.SKIP
+        wanted = self._cadence.is_due(arrival.arrived_at, number)
+        waiting = expected_next_take <= arrival.arrived_at
         if self._sparse and not (wanted and (self._chained or not waiting)):
             self._chained = False
-            return DecodeDecision.ALONE if arrival.key and wanted else DecodeDecision.LEFT
+            return DecodeDecision.DECODE_ALONE if arrival.key and wanted else DecodeDecision.SKIP
         if self._ends_before(expected_next_take):
             self._chained = False
-            return DecodeDecision.LEFT
-        if arrival.key or (not self._keys and arrival.at - self._first > _IMPATIENT):
+            return DecodeDecision.SKIP
+        if arrival.key or (not self._keys and arrival.arrived_at - self._first > _IMPATIENT):
             self._chained = True
-        if not self._chained or (arrival.spare and not wanted and not arrival.key):
-            return DecodeDecision.LEFT
-        return DecodeDecision.DECODED
+        if not self._chained or (arrival.disposable and not wanted and not arrival.key):
+            return DecodeDecision.SKIP
+        return DecodeDecision.DECODE
 
     def _meet_key(self, arrival: ArrivedFrame, number: int) -> None:
-        clock = arrival.at if arrival.clock is None else arrival.clock
+        clock = arrival.arrived_at if arrival.camera_clock is None else arrival.camera_clock
         if self._keys and clock > self._key_clock:
             self._seconds.append(clock - self._key_clock)
             self._frames.append(number - self._key_number)
         self._keys += 1
-        self._key_at, self._key_clock, self._key_number = arrival.at, clock, number
+        self._key_at, self._key_clock, self._key_number = arrival.arrived_at, clock, number
         cadence, length = self._cadence, max(self._seconds, default=0.0)
         # A frame that is due while the model is still busy must be the newest when it asks, so all are decoded then.
         self._sparse = 0 < length <= cadence.every * _JITTER and not cadence.frames
         # The key frame nearest to when one is due will do.
-        cadence.early = length / 2 if self._sparse else 0.0
+        cadence.early_tolerance = length / 2 if self._sparse else 0.0
 
     def _ends_before(self, expected_next_take: float) -> bool:
         """Whether the next key frame will come before a frame is wanted."""
         if not self._seconds:
             return False
         if self._cadence.frames and self._frames[0] == self._frames[-1]:
-            due = self._key_number + self._frames[-1] <= self._cadence.number
+            due = self._key_number + self._frames[-1] <= self._cadence.next_number
         else:
             due = False
         length = max(self._seconds)
@@ -129,7 +129,7 @@ class LiveFrameDetector:
         self._interval = 0.0
 
     def is_live(self, stamp: float | None, at: float) -> bool:
-        """Whether a frame with this time stamp, here at `at` (both in seconds), came as it was made.
+        """Whether a frame with this time stamp, here at `arrived_at` (both in seconds), came as it was made.
 
         The first frame counts as one that waited: nothing can be told from it alone, and the next is near. So does the
         first after a silence, which may have lain in the network or in the camera meanwhile.

@@ -78,7 +78,7 @@ class PictureMonitor:
         self._same, self._black_since, self.state = None, None, ""
 
     def look(self, luma: Image, at: float) -> None:
-        """Look at a picture's brightness (uint8, rows x columns) of monotonic time `at`; `state` tells the outcome."""
+        """Look at a picture's brightness (uint8, rows x columns) of monotonic time `arrived_at`; `state` tells the outcome."""
         self._looked = at
         if np.count_nonzero(luma < _BLACK) < _BLACK_SHARE * luma.size:
             self._black_since = None

@@ -108,17 +108,17 @@ class MjpegCamera:
         try:
             deadline = time.monotonic() + self._stream.read_timeout.seconds
             self._parts.read(self._wire.buffer, time.monotonic())
-            while not self._parts.whole:
+            while not self._parts.complete:
                 self._wire.fill(deadline)
                 self._parts.read(self._wire.buffer, time.monotonic())
         except TimeoutError as error:
             raise CameraLost(f"sent no whole picture for {self._stream.read_timeout.seconds:g} s") from error
         except MalformedMessage as error:
             raise CameraLost(f"sends {error}") from error
-        part = self._part = self._parts.whole.popleft()
-        arrived = time.time() - (time.monotonic() - part.at)
-        taken = part.taken if 0 <= arrived - part.taken <= _OLDEST else arrived
-        self._arrival = ArrivedFrame(taken, part.at, newer=bool(self._parts.whole))
+        part = self._part = self._parts.complete.popleft()
+        arrived = time.time() - (time.monotonic() - part.arrived_at)
+        taken = part.captured_at if 0 <= arrived - part.captured_at <= _OLDEST else arrived
+        self._arrival = ArrivedFrame(taken, part.arrived_at, superseded=bool(self._parts.complete))
         return self._arrival
 
     def decode(self, *, alone: bool) -> list[tuple[ArrivedFrame, DecodedPicture]]:  # noqa: ARG002 each is one for itself
@@ -145,22 +145,22 @@ class JpegPart:
     """One JPEG. taken: Unix time by the camera, 0 where it does not say; at: monotonic time at which it was here."""
 
     data: bytes
-    taken: float
-    at: float
+    captured_at: float
+    arrived_at: float
 
 
 class MultipartParser:
     """The pictures in a multipart stream, whether it tells their lengths or not."""
 
     def __init__(self, boundary: str) -> None:
-        self.whole: deque[JpegPart] = deque()
+        self.complete: deque[JpegPart] = deque()
         # Some cameras say the boundary with its dashes, some without.
         self._boundary = b"--" + boundary.lstrip("-").encode()
         self._begun = False
         self._head: MessageHead | None = None
 
     def read(self, buffer: bytearray, at: float) -> None:
-        """Take the pictures that are complete off the front of `buffer`, which came until `at`.
+        """Take the pictures that are complete off the front of `buffer`, which came until `arrived_at`.
 
         Raises:
             Malformed: what comes is no such stream.
@@ -186,7 +186,7 @@ class MultipartParser:
             del buffer[:end]
             self._head, self._begun = None, False
             if data.startswith(b"\xff\xd8"):
-                self.whole.append(JpegPart(data, _seconds(head.get("x-timestamp")), at))
+                self.complete.append(JpegPart(data, _seconds(head.get("x-timestamp")), at))
 
     def _between(self, buffer: bytearray) -> bool:
         """Drop all up to the boundary, and the boundary; whether it has come."""

@@ -18,13 +18,13 @@ class ArrivedFrame:
     other frame needs it; sound: all of it came, and all that it needs; newer: a newer one has come already.
     """
 
-    taken: float
-    at: float
-    clock: float | None = None
+    captured_at: float
+    arrived_at: float
+    camera_clock: float | None = None
     key: bool = True
-    spare: bool = True
-    sound: bool = True
-    newer: bool = False
+    disposable: bool = True
+    intact: bool = True
+    superseded: bool = False
 
 
 class DecodedPicture(Protocol):

@@ -129,7 +129,7 @@ class OpencvCamera:
             raise CameraLost("stopped sending")
         taken, at = time.time(), time.monotonic()
         stamp = self._do(lambda: self._open.get(cv2.CAP_PROP_POS_MSEC), _GRACE, "be asked") if self._stamped else 0.0
-        self._arrival = ArrivedFrame(taken, at, clock=stamp / 1000 if stamp else None)
+        self._arrival = ArrivedFrame(taken, at, camera_clock=stamp / 1000 if stamp else None)
         return self._arrival
 
     def decode(self, *, alone: bool) -> list[tuple[ArrivedFrame, DecodedPicture]]:  # noqa: ARG002 each can be had for itself

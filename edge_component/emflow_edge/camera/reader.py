@@ -146,20 +146,20 @@ class CameraReader:
             arrival = capture.grab()
             self._number += 1
             self._counters.add("captured")
-            live = lateness.is_live(arrival.clock, arrival.at) and not arrival.newer
-            if arrival.newer and lateness.is_behind:
+            live = lateness.is_live(arrival.camera_clock, arrival.arrived_at) and not arrival.superseded
+            if arrival.superseded and lateness.is_behind:
                 # Decoding is slower than the camera: what has piled up is left, up to the next key frame.
                 selection.restart()
-            if arrival.sound and arrival.key:
+            if arrival.intact and arrival.key:
                 damaged = None
-            elif not arrival.sound:
-                damaged = damaged or arrival.at
-            if damaged and arrival.at - damaged > _DAMAGED:
+            elif not arrival.intact:
+                damaged = damaged or arrival.arrived_at
+            if damaged and arrival.arrived_at - damaged > _DAMAGED:
                 self._counters.add("skipped")
                 # Opened again, most cameras begin with a key frame.
                 raise CameraLost(f"loses packets: no picture could be decoded for {_DAMAGED:g} s")
-            fate = selection.of(arrival, self._number, self.frames.expected_next_take())
-            if fate is DecodeDecision.LEFT:
+            fate = selection.decide(arrival, self._number, self.frames.expected_next_take())
+            if fate is DecodeDecision.SKIP:
                 self._counters.add("skipped")
                 continue
             self._inside += 1
@@ -167,7 +167,7 @@ class CameraReader:
                 # No decoder holds so many back: nothing came of this one, or of one before it.
                 self._inside -= 1
                 self._counters.add("skipped")
-            for of, picture in capture.decode(alone=fate is DecodeDecision.ALONE):
+            for of, picture in capture.decode(alone=fate is DecodeDecision.DECODE_ALONE):
                 self._inside, damaged = max(0, self._inside - 1), None
                 if not there:
                     there = True
@@ -176,12 +176,12 @@ class CameraReader:
                     self._is_there(capture, picture)
                 elif (picture.width, picture.height) != self._size:
                     self._has_size(capture, picture)
-                self._look(picture, of.at)
+                self._look(picture, of.arrived_at)
                 self._offer(of, picture, live)
 
     def _offer(self, arrival: ArrivedFrame, picture: DecodedPicture, live: bool) -> None:
-        if live and self.cadence.is_due(arrival.at, self._number):
-            frame = Frame(picture.image, arrival.taken, arrival.at, self._number)
+        if live and self.cadence.is_due(arrival.arrived_at, self._number):
+            frame = Frame(picture.image, arrival.captured_at, arrival.arrived_at, self._number)
             self._counters.add("skipped", self.frames.put(frame))
         else:
             self._counters.add("skipped")

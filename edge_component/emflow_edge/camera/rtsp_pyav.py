@@ -51,15 +51,15 @@ class RtspPyavCamera:
                 raise CameraLost(f"sent no whole frame for {self._timeout:g} s")
         unit = self._unit = self._pending.popleft()
         self._number += 1
-        arrived = time.time() - (time.monotonic() - unit.at)
+        arrived = time.time() - (time.monotonic() - unit.arrived_at)
         self._arrival = ArrivedFrame(
-            taken=self._session.clock.taken(unit.stamp, arrived),
-            at=unit.at,
-            clock=unit.stamp / self._rate,
+            captured_at=self._session.clock.capture_time(unit.stamp, arrived),
+            arrived_at=unit.arrived_at,
+            camera_clock=unit.stamp / self._rate,
             key=unit.key,
-            spare=unit.spare,
-            sound=unit.intact and (unit.key or unit.follows),
-            newer=bool(self._pending),
+            disposable=unit.disposable,
+            intact=unit.intact and (unit.key or unit.follows),
+            superseded=bool(self._pending),
         )
         return self._arrival
 

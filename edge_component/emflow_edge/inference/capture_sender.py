@@ -41,7 +41,7 @@ class CapturedPrediction:
     model: str
     inputs: Sequence[m.Tensor]
     outputs: Sequence[m.Tensor]
-    taken: float
+    captured_at: float
 
 
 class CaptureSender:
@@ -76,7 +76,7 @@ class CaptureSender:
         number, self._results = self._results, self._results + 1
         if not settings.enabled or not self._cadence.is_due(at, number):
             return False
-        self._cadence.taken(at, number)
+        self._cadence.mark_taken(at, number)
         return True
 
     @property
@@ -122,11 +122,11 @@ class CaptureSender:
                     log.info("stream %s: captures are taken again", self._stream)
 
     def _send(self, agent: AgentStub, shot: CapturedPrediction) -> None:
-        seconds = int(shot.taken)
+        seconds = int(shot.captured_at)
         request = m.CaptureDataRequest(
             model_name=shot.model,
             capture_id=str(uuid.uuid4()),
-            inference_timestamp=m.Timestamp(seconds=seconds, nanos=int((shot.taken - seconds) * 1e9)),
+            inference_timestamp=m.Timestamp(seconds=seconds, nanos=int((shot.captured_at - seconds) * 1e9)),
         )
         with ExitStack() as opened:
             for tensors, sent in ((shot.inputs, request.input_tensors), (shot.outputs, request.output_tensors)):

@@ -30,7 +30,7 @@ class Counters:
         self._counts = dict.fromkeys(NAMES, 0)
         self._streams: dict[str, Counters] = {}
 
-    def of(self, stream: str) -> Counters:
+    def for_stream(self, stream: str) -> Counters:
         """The counters of one stream. They go on when a stream of that name ends and another begins."""
         with self._lock:
             return self._streams.setdefault(stream, Counters(self))
@@ -41,7 +41,7 @@ class Counters:
         if self._whole is not None:
             self._whole.add(name, count)
 
-    def now(self) -> dict[str, int]:
+    def snapshot(self) -> dict[str, int]:
         with self._lock:
             return dict(self._counts)
 
@@ -49,7 +49,7 @@ class Counters:
         """The counts of each stream, by its name."""
         with self._lock:
             streams = dict(self._streams)
-        return {name: counters.now() for name, counters in streams.items()}
+        return {name: counters.snapshot() for name, counters in streams.items()}
 
     def __str__(self) -> str:
-        return ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in self.now().items())
+        return ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in self.snapshot().items())

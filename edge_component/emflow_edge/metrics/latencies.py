@@ -90,7 +90,7 @@ class StageLatencies:
     def __init__(self) -> None:
         self.preprocess, self.predict, self.age = LatencyHistogram(), LatencyHistogram(), LatencyHistogram()
 
-    def now(self) -> dict[str, Percentiles | None]:
+    def snapshot(self) -> dict[str, Percentiles | None]:
         return {
             "preprocess": self.preprocess.percentiles(),
             "predict": self.predict.percentiles(),
@@ -98,5 +98,5 @@ class StageLatencies:
         }
 
     def __str__(self) -> str:
-        told = [(name, spread) for name, spread in self.now().items() if spread]
+        told = [(name, spread) for name, spread in self.snapshot().items() if spread]
         return ", ".join(f"{name} p50 {spread.p50:.1f} ms p99 {spread.p99:.1f} ms" for name, spread in told)

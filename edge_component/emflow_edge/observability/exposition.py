@@ -34,37 +34,37 @@ class MetricsExporter:
         self.thing, self.version = thing, version
         self._counters, self._timings, self._status = counters, timings, status
 
-    def line(self) -> str:
+    def log_line(self) -> str:
         """One line for the log: what was counted since the start, and the last minute's latencies."""
         timings = str(self._timings)
-        return f"{self._counters}{f'; {timings}' if timings else ''}; {self._status.now()['status']}"
+        return f"{self._counters}{f'; {timings}' if timings else ''}; {self._status.snapshot()['status']}"
 
-    def numbers(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, Any]:
         """counters, streams: {name: counters}, latencies_ms: {station: {p50, p99, count}}, status; for JSON."""
         return {
             "thing": self.thing,
             "version": self.version,
             "time": utc_now(),
-            **self._status.now(),
-            "counters": self._counters.now(),
+            **self._status.snapshot(),
+            "counters": self._counters.snapshot(),
             "counters_by_stream": {
                 name: {key: counts[key] for key in _OF_A_STREAM} for name, counts in self._counters.streams().items()
             },
             "latencies_ms": {
                 station: {"p50": spread.p50, "p99": spread.p99, "count": spread.count}
-                for station, spread in self._timings.now().items()
+                for station, spread in self._timings.snapshot().items()
                 if spread
             },
         }
 
     def message(self) -> str:
-        return json.dumps(self.numbers(), ensure_ascii=False)
+        return json.dumps(self.as_dict(), ensure_ascii=False)
 
     def prometheus(self) -> str:
         """The text exposition format, https://prometheus.io/docs/instrumenting/exposition_formats/."""
         # Written here, because it is short and a library for it would be one more package on the board.
         lines: list[str] = []
-        whole, streams = self._counters.now(), sorted(self._counters.streams().items())
+        whole, streams = self._counters.snapshot(), sorted(self._counters.streams().items())
         for name, about in _HELP.items():
             metric = f"emflow_{name}_total"
             lines += [f"# HELP {metric} {about}.", f"# TYPE {metric} counter"]
@@ -73,10 +73,10 @@ class MetricsExporter:
             else:
                 lines.append(f"{metric} {whole[name]}")
         lines += ["# HELP emflow_latency_seconds Of the last minute.", "# TYPE emflow_latency_seconds gauge"]
-        for station, spread in self._timings.now().items():
+        for station, spread in self._timings.snapshot().items():
             for quantile, value in (("0.5", spread.p50), ("0.99", spread.p99)) if spread else ():
                 lines.append(f"emflow_latency_seconds{_labels(station=station, quantile=quantile)} {value / 1000:.6g}")
-        told = self._status.now()
+        told = self._status.snapshot()
         lines += ["# HELP emflow_running Whether a stream gives results.", "# TYPE emflow_running gauge"]
         for stream, one in sorted(told["streams"].items()):
             running = int(one["status"] == "running")

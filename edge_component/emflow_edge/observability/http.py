@@ -101,7 +101,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if path == "/metrics":
             self._send(PROMETHEUS, self.metrics.prometheus().encode())
         elif path == "/status":
-            self._send("application/json", json.dumps(self.metrics.numbers()).encode())
+            self._send("application/json", json.dumps(self.metrics.as_dict()).encode())
         elif path.startswith("/streams/") and path.endswith(".jpg"):
             picture = self.picture(path[len("/streams/") : -len(".jpg")])
             if picture is None:

@@ -49,7 +49,7 @@ class Reporter:
     def start(self) -> None:
         self._thread.start()
 
-    def use(self, reporting: edge_config.Metrics, publish: edge_config.Publish) -> None:
+    def configure(self, reporting: edge_config.Metrics, publish: edge_config.Publish) -> None:
         """Go on as these settings say. A port that cannot be had is told in the log, and stops nothing."""
         with self._changed:
             other = reporting.port != self._reporting.port
@@ -105,10 +105,10 @@ class Reporter:
             due = time.monotonic() >= before + reporting.every.seconds
             if due:
                 before = time.monotonic()
-                log.info("so far: %s", self._metrics.line())
+                log.info("so far: %s", self._metrics.log_line())
                 if publish.metrics_topic:
                     self._announce(publish.metrics_topic, self._metrics.message(), False)
             # With each report too: one that could not be sent is not tried again.
             if (changed or due) and publish.status_topic:
-                told = {"thing": self._metrics.thing, "version": self._metrics.version, **self._status.now()}
+                told = {"thing": self._metrics.thing, "version": self._metrics.version, **self._status.snapshot()}
                 self._announce(publish.status_topic, json.dumps(told, ensure_ascii=False), True)

@@ -22,7 +22,7 @@ class Status:
     known, and `degraded` otherwise.
 
     Args:
-        changed: called without arguments, from any thread, after every change of what `now` tells.
+        changed: called without arguments, from any thread, after every change of what `snapshot` tells.
     """
 
     def __init__(self, changed: Callable[[], object] = lambda: None) -> None:
@@ -65,7 +65,7 @@ class Status:
             self._refused = reason
         self._tell()
 
-    def now(self) -> dict[str, Any]:
+    def snapshot(self) -> dict[str, Any]:
         """status, since (UTC), streams: {name: {status, reason?}}, configuration_refused?"""
         with self._lock:
             streams = {name: self._of(camera) for name, camera in self._cameras.items()}
@@ -85,7 +85,7 @@ class Status:
         return {"status": RUNNING}
 
     def _tell(self) -> None:
-        self.now()
+        self.snapshot()
         # Not compared with what it was a moment ago: somebody else may have asked in between.
         with self._lock:
             changed, self._announced = self._told is not self._announced, self._told

@@ -17,7 +17,7 @@ class _Passed:
 
     sequence: int
     found: Any
-    at: float
+    arrived_at: float
 
 
 class ResultFilter:
@@ -40,7 +40,7 @@ class ResultFilter:
             self._passed.clear()
             return True
         last, found, now = self._passed.get(result.stream), _found(result), self._clock()
-        if last and last.found == found and not 0 < to.every.seconds <= now - last.at:
+        if last and last.found == found and not 0 < to.every.seconds <= now - last.arrived_at:
             return False
         self._passed[result.stream] = _Passed(result.sequence, found, now)
         return True

@@ -21,7 +21,7 @@ class Result:
 
     stream: str
     sequence: int
-    taken: float
+    captured_at: float
     predict_ms: float
     model_name: str
     thing: str
@@ -40,9 +40,9 @@ class Result:
             top=self.outcome.top,
             detections=self.outcome.detections,
             stream=self.stream,
-            frame_time=datetime.fromtimestamp(self.taken, timezone.utc),
+            frame_time=datetime.fromtimestamp(self.captured_at, timezone.utc),
             # A clock that was set back in between must not make a frame from the future.
-            frame_age_ms=round(max(0.0, now - self.taken) * 1000, 1),
+            frame_age_ms=round(max(0.0, now - self.captured_at) * 1000, 1),
             sequence=self.sequence,
             thing=self.thing,
             version=self.version,

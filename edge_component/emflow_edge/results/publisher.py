@@ -52,7 +52,7 @@ def start_sending(item: QueueItem, to: Publish, now: float, send: Callable[[Mess
     age = 0.0
     if isinstance(item, QueuedResult):
         result = item.result
-        age = max(0.0, now - result.taken) * 1000
+        age = max(0.0, now - result.captured_at) * 1000
         names = {"thing": result.thing, "stream": result.stream, "model": result.model_name}
         message = Message(fill(to.topic, names), result.message(now), to.qos)
     else:

@@ -103,7 +103,7 @@ class PublishQueue:
     @property
     def done(self) -> bool:
         """Whether as many are published as were to be."""
-        return 0 < self._limit <= self._counters.now()["published"]
+        return 0 < self._limit <= self._counters.snapshot()["published"]
 
     def put(self, result: Result) -> None:
         with self.changed:
@@ -164,7 +164,7 @@ class PublishQueue:
             self._under_way.clear()
 
     def _may_send(self) -> bool:
-        return not self._limit or self._counters.now()["published"] + len(self._under_way) < self._limit
+        return not self._limit or self._counters.snapshot()["published"] + len(self._under_way) < self._limit
 
     def _drop(self, results: Iterable[Result]) -> None:
         for result in results:

@@ -29,19 +29,19 @@ class AccessUnit:
 
     data: bytes
     key: bool
-    spare: bool
+    disposable: bool
     intact: bool
     follows: bool
     stamp: int
-    at: float
+    arrived_at: float
 
 
 class NalHeader(NamedTuple):
-    """What a NAL unit's header says. Of a slice, `key` and `spare` as in `AccessUnit`; sets: it is a parameter set."""
+    """What a NAL unit's header says. Of a slice, `key` and `disposable` as in `AccessUnit`; sets: it is a parameter set."""
 
     slice: bool
     key: bool
-    spare: bool
+    disposable: bool
     sets: bool
 
 
@@ -115,7 +115,7 @@ class Depacketizer:
         self._at = 0.0
         self._open = False
         self._slices = self._key = False
-        self._spare = self._intact = True
+        self._disposable = self._intact = True
 
     def push(self, packet: RtpPacket, at: float) -> list[AccessUnit]:
         """Take the next packet; the pictures that are complete now."""
@@ -155,11 +155,11 @@ class Depacketizer:
         unit = AccessUnit(
             data=b"".join(self._parts),
             key=self._key,
-            spare=self._spare,
+            disposable=self._disposable,
             intact=self._intact and not self._open,
             follows=self._follows,
-            stamp=self._stamps.of(self._stamp),
-            at=self._at,
+            stamp=self._stamps.unwrap(self._stamp),
+            arrived_at=self._at,
         )
         self._ended, self._follows = self._stamp, unit.intact
         self._reset()
@@ -218,6 +218,6 @@ class Depacketizer:
         self._slices = self._slices or nal.slice
         self._key = self._key or nal.key
         if nal.slice:
-            self._spare = self._spare and nal.spare
+            self._disposable = self._disposable and nal.disposable
         self._parts += (START, unit)
         self._length += len(unit)

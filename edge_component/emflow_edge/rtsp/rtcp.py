@@ -47,7 +47,7 @@ class CameraClock:
     def report(self, report: SenderReport) -> None:
         self._report = report
 
-    def taken(self, stamp: int, arrived: float) -> float:
+    def capture_time(self, stamp: int, arrived: float) -> float:
         """Unix time of the frame with this RTP time stamp, which arrived at Unix time `arrived`; never later."""
         if self._report is None:
             return arrived

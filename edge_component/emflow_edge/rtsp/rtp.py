@@ -48,7 +48,7 @@ class SequenceUnwrapper:
         self._size = 1 << bits
         self._last: int | None = None
 
-    def of(self, value: int) -> int:
+    def unwrap(self, value: int) -> int:
         """The number, the nearest that it can mean to the one before."""
         if self._last is None:
             self._last = value
@@ -61,7 +61,7 @@ class SequenceUnwrapper:
 @dataclass
 class _Held:
     packet: RtpPacket
-    at: float
+    arrived_at: float
 
 
 class ReorderBuffer:
@@ -73,7 +73,7 @@ class ReorderBuffer:
         self._held: dict[int, _Held] = {}
 
     def push(self, one: RtpPacket, at: float) -> list[tuple[RtpPacket, float]]:
-        """Take a packet that came at `at` seconds; those that are next now, each with when it came."""
+        """Take a packet that came at `arrived_at` seconds; those that are next now, each with when it came."""
         if self._next is None or one.ssrc != self._ssrc:
             self._held.clear()
             self._next, self._ssrc = one.sequence, one.ssrc
@@ -94,10 +94,10 @@ class ReorderBuffer:
             held = self._held.pop(self._next, None)  # type: ignore[arg-type]
             if held is None:
                 first = min(self._held, key=lambda sequence: (sequence - self._next) & 0xFFFF)  # type: ignore[operator]
-                if len(self._held) < _WINDOW and now - min(one.at for one in self._held.values()) < _PATIENCE:
+                if len(self._held) < _WINDOW and now - min(one.arrived_at for one in self._held.values()) < _PATIENCE:
                     break
                 self._next = first
                 continue
-            ready.append((held.packet, held.at))
+            ready.append((held.packet, held.arrived_at))
             self._next = (held.packet.sequence + 1) & 0xFFFF
         return ready

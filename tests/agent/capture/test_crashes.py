@@ -131,14 +131,14 @@ LIMITED = """
 import resource, sys, time
 from pathlib import Path
 resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
-from emflow_agent.capture.buffer import Capturing
-from emflow_agent.capture.jsonl import Capture, Captured
+from emflow_agent.capture.buffer import CaptureBuffer
+from emflow_agent.capture.jsonl import Capture, CapturedItem
 from emflow_agent.capture.settings import CaptureSettings
-one = Capturing(CaptureSettings(fleet="f", to_cloud=False, folder=Path(sys.argv[1]), batch=1, push_period=0.01))
+one = CaptureBuffer(CaptureSettings(fleet="f", to_cloud=False, folder=Path(sys.argv[1]), batch=1, push_period=0.01))
 one.open()
 one.start()
 for at, size in enumerate((20_000, 40_000, 20_000)):
-    one.put(Capture(f"{at:032x}", "net", 1e9, (Captured("x", "Tensor[UINT8; 1]", bytes(size)),), ()))
+    one.put(Capture(f"{at:032x}", "net", 1e9, (CapturedItem("x", "Tensor[UINT8; 1]", bytes(size)),), ()))
 one.close(20)
 print(*(one.status(f"{at:032x}").name for at in range(3)))
 """

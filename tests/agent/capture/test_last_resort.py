@@ -44,7 +44,7 @@ def wrong_for_a_while(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[boo
     return make
 
 
-@pytest.mark.parametrize(("owner", "name"), [(Spool, "write"), (storing, "seal")])
+@pytest.mark.parametrize(("owner", "name"), [(Spool, "write"), (storing, "make_batch")])
 def test_storing_goes_on_after_what_nobody_foresaw(
     capturing: Make,
     tmp_path: Path,

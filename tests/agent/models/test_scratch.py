@@ -16,7 +16,7 @@ def _temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_folder_of_an_agent_that_was_killed_is_removed_by_the_next(tmp_path: Path) -> None:
     code = (
-        "import os; from emflow_agent.temporary_folders import scratch_folder; f = scratch_folder();"
+        "import os; from emflow_agent.temporary_folders import temporary_folder; f = temporary_folder();"
         " os.kill(os.getpid(), 9)"
     )
     subprocess.run([sys.executable, "-c", code], env={**os.environ, "TMPDIR": str(tmp_path)}, check=False)

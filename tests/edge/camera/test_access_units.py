@@ -47,7 +47,7 @@ def test_a_picture_is_complete_with_the_packet_that_is_marked() -> None:
     assert sender.data() == [START + SPS + START + PPS + START + IDR]
     assert sender.got[0].key
     assert sender.got[0].intact
-    assert sender.got[0].at == 1.0
+    assert sender.got[0].arrived_at == 1.0
 
 
 def test_aggregates_and_fragments_are_put_together() -> None:
@@ -67,7 +67,7 @@ def test_what_no_other_picture_needs_is_told() -> None:
     sender = Sender()
     sender.send(SPARE, end=True, stamp=1)
     sender.send(SLICE, end=True, stamp=2)
-    assert [unit.spare for unit in sender.got] == [True, False]
+    assert [unit.disposable for unit in sender.got] == [True, False]
 
 
 def test_a_recovery_point_is_a_place_to_begin() -> None:
@@ -177,7 +177,7 @@ def test_h265_is_put_together_too() -> None:
     sender.send(TRAIL5, end=True, stamp=1)
     sender.send(SPARE5, end=True, stamp=2)
     assert sender.data() == [START + VPS5 + START + VPS5 + START + IDR5, START + TRAIL5, START + SPARE5]
-    assert [(unit.key, unit.spare) for unit in sender.got] == [(True, False), (False, False), (False, True)]
+    assert [(unit.key, unit.disposable) for unit in sender.got] == [(True, False), (False, False), (False, True)]
 
 
 def test_h265_with_decoding_order_numbers_is_read_without_them() -> None:

@@ -38,7 +38,7 @@ def test_a_file_plays_at_its_own_rate_and_begins_again(video: Path) -> None:
         arrival = capture.grab()
         if number >= 20:
             shown += [round(float(picture.image().mean()) / 20) for _, picture in capture.decode(alone=True)]
-    assert arrival.at - began >= 24 / 20
+    assert arrival.arrived_at - began >= 24 / 20
     capture.close()
     assert shown == [0, 1, 2, 3, 4]
 

@@ -115,7 +115,7 @@ def test_what_nobody_foresaw_costs_the_camera_and_not_the_run(monkeypatch: pytes
     def opened(*_: object, **__: object) -> None:
         raise MemoryError("rtsp://admin:s3cret@camera/")
 
-    monkeypatch.setattr(registry, "open_capture", opened)
+    monkeypatch.setattr(registry, "open_camera", opened)
     told, stop = Told(), threading.Event()
     failed: list[Any] = []
     monkeypatch.setattr(threading, "excepthook", failed.append)
@@ -186,12 +186,12 @@ def test_a_camera_all_of_whose_pictures_have_holes_is_told(monkeypatch: pytest.M
 
         def grab(self) -> ArrivedFrame:
             now[0] += 0.04
-            return ArrivedFrame(now[0], now[0], sound=False)
+            return ArrivedFrame(now[0], now[0], intact=False)
 
         def close(self) -> None: ...
 
     now = [1000.0]
-    monkeypatch.setattr(registry, "open_capture", lambda *_, **__: Holed())
+    monkeypatch.setattr(registry, "open_camera", lambda *_, **__: Holed())
     told, stop, counters = Told(), threading.Event(), Counters()
     source = CameraReader(Stream("front", "rtsp://camera/"), counters, stop, told)
     source.start()
@@ -199,4 +199,4 @@ def test_a_camera_all_of_whose_pictures_have_holes_is_told(monkeypatch: pytest.M
     stop.set()
     assert source.join(5)
     assert told.reasons == ["loses packets: no picture could be decoded for 10 s"]
-    assert counters.now()["captured"] == counters.now()["skipped"] > 200
+    assert counters.snapshot()["captured"] == counters.snapshot()["skipped"] > 200

@@ -85,11 +85,11 @@ def test_its_frames_come_and_none_of_them_is_from_before_it_was_opened(late_url:
     try:
         for _ in range(15):
             frame = camera.frames.take(30)
-            if 0.25 < frame.taken % 1 < 0.9:  # else another scene may be seen
-                shown = scenes.moving(scenes.shown_at(frame.taken, 1), frame.taken, 320, 240, 1)[..., ::-1]
+            if 0.25 < frame.captured_at % 1 < 0.9:  # else another scene may be seen
+                shown = scenes.moving(scenes.shown_at(frame.captured_at, 1), frame.captured_at, 320, 240, 1)[..., ::-1]
                 assert np.abs(shown.astype(int) - frame.image).mean() < 25
     finally:
         stop.set()
         camera.join(10)
     # Those that had waited while the stream was looked at.
-    assert counters.now()["skipped"] > 5
+    assert counters.snapshot()["skipped"] > 5

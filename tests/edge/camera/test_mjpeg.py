@@ -66,7 +66,7 @@ def test_pictures_come_with_and_without_their_lengths(scripted: Start, length: b
 def test_of_several_pictures_all_but_the_newest_are_told_to_be_old(scripted: Start) -> None:
     parts = [part(one, f"Content-Length: {len(one)}\r\n") for one in (jpeg(40), jpeg(120))]
     capture = opened(scripted(lambda head: begun(*parts)))
-    assert [capture.grab().newer, capture.grab().newer] == [True, False]
+    assert [capture.grab().superseded, capture.grab().superseded] == [True, False]
     capture.close()
 
 
@@ -76,9 +76,9 @@ def test_the_cameras_own_time_is_believed_when_it_can_be(scripted: Start) -> Non
     data = jpeg(90)
     parts = [part(data, f"Content-Length: {len(data)}\r\nX-Timestamp: {one:.3f}\r\n") for one in told]
     capture = opened(scripted(lambda head: begun(*parts)))
-    assert capture.grab().taken == pytest.approx(told[0], abs=0.01)
-    assert abs(capture.grab().taken - now) < 2
-    assert abs(capture.grab().taken - now) < 2
+    assert capture.grab().captured_at == pytest.approx(told[0], abs=0.01)
+    assert abs(capture.grab().captured_at - now) < 2
+    assert abs(capture.grab().captured_at - now) < 2
     capture.close()
 
 

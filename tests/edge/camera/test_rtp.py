@@ -55,7 +55,7 @@ def test_a_camera_that_counts_from_anew_is_followed() -> None:
 
 def test_numbers_that_begin_anew_are_counted_on() -> None:
     unwrapped = rtp.SequenceUnwrapper(16)
-    assert [unwrapped.of(value) for value in (65530, 65535, 3, 1, 40, 65535)] == [
+    assert [unwrapped.unwrap(value) for value in (65530, 65535, 3, 1, 40, 65535)] == [
         65530,
         65535,
         65539,
@@ -75,10 +75,10 @@ def test_a_sender_report_tells_when_a_frame_was_taken() -> None:
     assert bye
     assert report
     clock = rtcp.CameraClock(90000)
-    assert clock.taken(0, 1000.75) == 1000.75  # before any report: when it came
+    assert clock.capture_time(0, 1000.75) == 1000.75  # before any report: when it came
     clock.report(report)
-    assert clock.taken(0, 1000.75) == pytest.approx(1000.6)
-    assert clock.taken(2**32 - 18000, 1000.75) == pytest.approx(1000.4)
+    assert clock.capture_time(0, 1000.75) == pytest.approx(1000.6)
+    assert clock.capture_time(2**32 - 18000, 1000.75) == pytest.approx(1000.4)
 
 
 @pytest.mark.parametrize("wrong", [3600.0, -3600.0, -2.0, 2.5])
@@ -87,7 +87,7 @@ def test_a_camera_whose_clock_is_wrong_is_not_believed(wrong: float) -> None:
     report, _ = rtcp.parse_compound(sender_report(1000.0 - wrong, 0))
     assert report
     clock.report(report)
-    assert clock.taken(0, 1000.0) == 1000.0
+    assert clock.capture_time(0, 1000.0) == 1000.0
 
 
 def test_a_frame_is_never_from_the_future() -> None:
@@ -95,7 +95,7 @@ def test_a_frame_is_never_from_the_future() -> None:
     report, _ = rtcp.parse_compound(sender_report(1000.1, 0))
     assert report
     clock.report(report)
-    assert clock.taken(0, 1000.0) == 1000.0
+    assert clock.capture_time(0, 1000.0) == 1000.0
 
 
 @pytest.mark.parametrize("data", [b"", b"\x80", b"\x80\xc8\xff\xff", b"\x80\xc8\0\1\0\0\0\0", b"\0" * 40])

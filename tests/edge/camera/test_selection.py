@@ -24,24 +24,24 @@ class Played:
         asked = 0.0
         for number in range(1, int(seconds * RATE) + 1):
             at = 100 + number / RATE
-            arrival = ArrivedFrame(at, at, clock=number / RATE, key=(number - 1) % gop == 0, spare=False)
+            arrival = ArrivedFrame(at, at, camera_clock=number / RATE, key=(number - 1) % gop == 0, disposable=False)
             expected_next_take = asked if asked > at else 0.0
-            fate = selection.of(arrival, number, expected_next_take)
+            fate = selection.decide(arrival, number, expected_next_take)
             self.fates.append(fate)
-            if fate is not DecodeDecision.LEFT and at >= asked and cadence.is_due(at, number):
-                cadence.taken(at, number)
+            if fate is not DecodeDecision.SKIP and at >= asked and cadence.is_due(at, number):
+                cadence.mark_taken(at, number)
                 self.taken.append(number)
                 asked = at + busy
 
     def decoded(self, last: float) -> int:
         """How many of the frames of the last seconds were decoded."""
-        return sum(fate is not DecodeDecision.LEFT for fate in self.fates[-int(last * RATE) :])
+        return sum(fate is not DecodeDecision.SKIP for fate in self.fates[-int(last * RATE) :])
 
 
 def test_only_key_frames_are_decoded_when_they_come_as_often_as_frames_are_wanted() -> None:
     played = Played(Cadence(1.0), gop=10, seconds=30)
     assert played.decoded(20) == 20
-    assert set(played.fates[100:]) == {DecodeDecision.LEFT, DecodeDecision.ALONE}
+    assert set(played.fates[100:]) == {DecodeDecision.SKIP, DecodeDecision.DECODE_ALONE}
     assert [number for number in played.taken if number > 100] == list(range(101, 301, 10))
 
 
@@ -55,10 +55,12 @@ def test_while_the_model_is_busy_beyond_its_time_the_newest_frame_is_there_when_
 def test_before_anybody_asks_all_frames_are_decoded_so_that_the_first_one_is_fresh() -> None:
     selection = FrameSelector(Cadence(1.0))
     fates = [
-        selection.of(ArrivedFrame(0.0, 100 + number / RATE, key=number % 10 == 0, spare=False), number + 1, math.inf)
+        selection.decide(
+            ArrivedFrame(0.0, 100 + number / RATE, key=number % 10 == 0, disposable=False), number + 1, math.inf
+        )
         for number in range(50)
     ]
-    assert set(fates) == {DecodeDecision.DECODED}
+    assert set(fates) == {DecodeDecision.DECODE}
 
 
 def test_the_rate_is_kept_when_key_frames_come_at_odd_times() -> None:
@@ -97,32 +99,34 @@ def test_after_a_loss_nothing_is_decoded_up_to_the_next_key_frame() -> None:
     for number, (key, sound) in enumerate(
         [(True, True), (False, True), (False, False), (False, True), (True, True), (False, True)], 1
     ):
-        arrival = ArrivedFrame(0.0, number / RATE, clock=number / RATE, key=key, spare=False, sound=sound)
-        fates.append(selection.of(arrival, number, 0.0) is not DecodeDecision.LEFT)
+        arrival = ArrivedFrame(0.0, number / RATE, camera_clock=number / RATE, key=key, disposable=False, intact=sound)
+        fates.append(selection.decide(arrival, number, 0.0) is not DecodeDecision.SKIP)
     assert fates == [True, True, False, False, True, True]
 
 
 def test_frames_that_no_other_needs_are_left_while_none_is_wanted() -> None:
     cadence = Cadence(60.0)
-    cadence.taken(1.0)
+    cadence.mark_taken(1.0)
     selection = FrameSelector(cadence)
     fates = [
-        selection.of(ArrivedFrame(0.0, at, clock=at, key=at == 1.1, spare=spare), 1, 0.0)
+        selection.decide(ArrivedFrame(0.0, at, camera_clock=at, key=at == 1.1, disposable=spare), 1, 0.0)
         for at, spare in [(1.1, False), (1.2, True), (1.3, False)]
     ]
-    assert fates == [DecodeDecision.DECODED, DecodeDecision.LEFT, DecodeDecision.DECODED]
+    assert fates == [DecodeDecision.DECODE, DecodeDecision.SKIP, DecodeDecision.DECODE]
 
 
 def test_a_stream_without_any_key_frame_is_decoded_after_a_while() -> None:
     played = Played(Cadence(0.0), gop=10**9, seconds=1)
     selection = FrameSelector(Cadence(0.0))
     fates = [
-        selection.of(ArrivedFrame(0.0, 100 + number / RATE, clock=None, key=False, spare=False), number, 0.0)
+        selection.decide(
+            ArrivedFrame(0.0, 100 + number / RATE, camera_clock=None, key=False, disposable=False), number, 0.0
+        )
         for number in range(100)
     ]
-    assert DecodeDecision.DECODED not in fates[:45]
-    assert set(fates[60:]) == {DecodeDecision.DECODED}
-    assert played.fates[0] is DecodeDecision.DECODED
+    assert DecodeDecision.DECODE not in fates[:45]
+    assert set(fates[60:]) == {DecodeDecision.DECODE}
+    assert played.fates[0] is DecodeDecision.DECODE
 
 
 @pytest.mark.parametrize("changed", [40, 5])
@@ -135,9 +139,9 @@ def test_another_distance_of_key_frames_is_noticed(changed: int) -> None:
         for frame in range(gop * count):
             number += 1
             at = 100 + number / RATE
-            arrival = ArrivedFrame(at, at, clock=at, key=frame % gop == 0, spare=False)
-            if selection.of(arrival, number, 0.0) is not DecodeDecision.LEFT and cadence.is_due(at, number):
-                cadence.taken(at, number)
+            arrival = ArrivedFrame(at, at, camera_clock=at, key=frame % gop == 0, disposable=False)
+            if selection.decide(arrival, number, 0.0) is not DecodeDecision.SKIP and cadence.is_due(at, number):
+                cadence.mark_taken(at, number)
                 taken.append(at)
     gaps = [after - before for before, after in pairwise(taken[-4:])]
     assert max(gaps) < 1.6

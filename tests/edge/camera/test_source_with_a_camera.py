@@ -29,11 +29,11 @@ def test_frames_show_what_the_camera_showed_when_they_were_taken(edge: Edge) -> 
     with Watched(url) as camera:
         for _ in range(40):
             frame = camera.next()
-            into = frame.taken % 1
+            into = frame.captured_at % 1
             assert frame.image.shape == (240, 320, 3)
             # A camera on a busy machine draws a little late or early, so near a change another scene may be seen.
             if 0.25 < into < 0.9:
-                shown = scenes.moving(scenes.shown_at(frame.taken, 1), frame.taken, 320, 240, 1)[..., ::-1]
+                shown = scenes.moving(scenes.shown_at(frame.captured_at, 1), frame.captured_at, 320, 240, 1)[..., ::-1]
                 assert np.abs(shown.astype(int) - frame.image).mean() < 25, f"{into:.2f} s into the scene"
 
 
@@ -41,10 +41,10 @@ def test_frames_show_what_the_camera_showed_when_they_were_taken(edge: Edge) -> 
 def test_only_frames_that_are_due_are_handed_out(edge: Edge) -> None:
     _, url = edge.camera()
     with Watched(url, every=Interval("0.5s")) as camera:
-        moments = [camera.next().at for _ in range(5)]
+        moments = [camera.next().arrived_at for _ in range(5)]
     gaps = [after - before for before, after in pairwise(moments)]
     assert all(0.3 < gap < 0.75 for gap in gaps)
-    counted = camera.counters.now()
+    counted = camera.counters.snapshot()
     assert counted["captured"] == counted["skipped"] + 5
     assert counted["captured"] > 30
 
@@ -65,7 +65,7 @@ def test_a_camera_is_seen_each_way(edge: Edge, settings: dict[str, object]) -> N
         for _ in range(3):
             frame = camera.next()
             assert frame.image.shape == (240, 320, 3)
-            assert abs(time.time() - frame.taken) < 1
+            assert abs(time.time() - frame.captured_at) < 1
     assert camera.heard.told == ["present 320 x 240"]
 
 
@@ -82,9 +82,9 @@ def test_a_camera_that_stops_with_its_connection_open_is_noticed_and_nothing_old
         os.kill(camera.pid, signal.SIGCONT)
         frame = watched.next()
         assert time.time() - back < 3
-        assert frame.taken > back - 0.1
+        assert frame.captured_at > back - 0.1
     assert watched.heard.told.count("present 640 x 480") == 2
-    assert watched.counters.now()["reconnects"] == 1
+    assert watched.counters.snapshot()["reconnects"] == 1
 
 
 @pytest.mark.e2e
@@ -103,7 +103,7 @@ def test_frames_do_not_grow_older_when_decoding_is_slower_than_the_camera(
         end, ages = time.monotonic() + 8, []
         while time.monotonic() < end:
             frame = camera.next()
-            ages.append(time.time() - frame.taken)
+            ages.append(time.time() - frame.captured_at)
     assert len(ages) > 5
     # Without leaving out what has piled up it would be four seconds by now.
     assert max(ages) < 1.8
@@ -120,8 +120,8 @@ def test_a_frozen_and_a_black_picture_are_told_once_when_they_begin_and_once_whe
     camera, url = edge.camera("--image", str(picture))
     with Watched(url, frozen_after=DeviceDuration("1s"), black_after=DeviceDuration("1s")) as watched:
         until(lambda: watched.heard.told == ["present 320 x 240", state], what=f"the {state} picture told")
-        told = watched.counters.now()["captured"]
-        until(lambda: watched.counters.now()["captured"] > told + 50, what="two more seconds")
+        told = watched.counters.snapshot()["captured"]
+        until(lambda: watched.counters.snapshot()["captured"] > told + 50, what="two more seconds")
         camera.stop()
         until(lambda: "absent" in watched.heard.told[-1], what="the camera's end told")
     assert watched.heard.told[:3] == ["present 320 x 240", state, "clear"]
@@ -144,9 +144,9 @@ def test_a_camera_that_comes_back_is_seen_again_within_a_second_or_so_and_said_o
         edge.camera(port=int(port))
         back = time.monotonic()
         frame = watched.next()
-        assert frame.at - back < 3
+        assert frame.arrived_at - back < 3
         assert watched.heard.told[0] == watched.heard.told[-1] == "present 640 x 480"
-        assert watched.counters.now()["reconnects"] == 1
+        assert watched.counters.snapshot()["reconnects"] == 1
     said = [record.getMessage() for record in caplog.records if record.name == "emflow_edge.camera.reader"]
     assert [("pixels" in line, "not there" in line, "closed the connection" in line) for line in said] == [
         (True, False, False),

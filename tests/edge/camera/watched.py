@@ -52,5 +52,5 @@ class Watched(CameraReader):
 
     def next(self, timeout: float = 20) -> Frame:
         frame = self.frames.take(timeout)
-        self.cadence.taken(frame.at, frame.number)
+        self.cadence.mark_taken(frame.arrived_at, frame.number)
         return frame

@@ -13,15 +13,15 @@ def test_what_a_stream_counts_the_whole_counts_too_whoever_counts_at_once() -> N
 
     def count(stream: str) -> None:
         for _ in range(5000):
-            whole.of(stream).add("captured")
-            whole.of(stream).add("skipped", 2)
+            whole.for_stream(stream).add("captured")
+            whole.for_stream(stream).add("skipped", 2)
 
     threads = [threading.Thread(target=count, args=(name,)) for name in ("front", "back", "front")]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert (whole.now()["captured"], whole.now()["skipped"]) == (15000, 30000)
+    assert (whole.snapshot()["captured"], whole.snapshot()["skipped"]) == (15000, 30000)
     assert {name: counts["captured"] for name, counts in whole.streams().items()} == {"front": 10000, "back": 5000}
 
 

@@ -20,8 +20,8 @@ _LINE = re.compile(r'[a-z_]+(\{[a-z]+="(?:[^"\\\n]|\\["\\n])*"(?:,[a-z]+="(?:[^"
 def metrics() -> MetricsExporter:
     counters, timings, status = Counters(), StageLatencies(), Status()
     status.keep((ODD,))
-    counters.of(ODD).add("captured", 7)
-    counters.of(ODD).add("inferred", 5)
+    counters.for_stream(ODD).add("captured", 7)
+    counters.for_stream(ODD).add("inferred", 5)
     counters.add("published", 4)
     for _ in range(100):
         timings.predict.add(20.0)
@@ -63,8 +63,8 @@ def test_the_message_has_counters_latencies_and_status(metrics: MetricsExporter)
 
 
 def test_the_log_line_has_them_too(metrics: MetricsExporter) -> None:
-    assert "7 captured, 0 skipped, 5 inferred" in metrics.line()
-    assert re.search(r"predict p50 (19|20|21)\.\d ms p99 ", metrics.line())
+    assert "7 captured, 0 skipped, 5 inferred" in metrics.log_line()
+    assert re.search(r"predict p50 (19|20|21)\.\d ms p99 ", metrics.log_line())
 
 
 def test_pictures_are_drawn_when_they_are_asked_for(page: MetricsServer) -> None:

@@ -16,7 +16,7 @@ def status(changes: list[int]) -> Status:
 
 
 def of(status: Status) -> dict[str, str]:
-    told = status.now()
+    told = status.snapshot()
     return {"": told["status"], **{name: one["status"] for name, one in told["streams"].items()}}
 
 
@@ -33,7 +33,7 @@ def test_all_has_to_be_well_for_a_run_to_be_running(status: Status) -> None:
     assert of(status) == {"": "degraded", "front": "frozen", "back": "running"}
     front.clear()
     back.absent("is not there")
-    assert status.now()["streams"] == {
+    assert status.snapshot()["streams"] == {
         "front": {"status": "running"},
         "back": {"status": "absent", "reason": "is not there"},
     }
@@ -50,9 +50,9 @@ def test_what_holds_up_a_stream_first_is_told(status: Status) -> None:
         CameraStatusListener(status, name).present(640, 480, 25)
     status.agent(False, "it has gone")
     status.publisher(False, "no route")
-    assert status.now()["streams"]["front"] == {"status": "no agent", "reason": "it has gone"}
+    assert status.snapshot()["streams"]["front"] == {"status": "no agent", "reason": "it has gone"}
     status.agent(True)
-    assert status.now()["streams"]["front"] == {"status": "unpublished", "reason": "no route"}
+    assert status.snapshot()["streams"]["front"] == {"status": "unpublished", "reason": "no route"}
     status.publisher(True)
     assert of(status)[""] == "running"
 
@@ -63,20 +63,20 @@ def test_changes_are_told_and_nothing_else_is(status: Status, changes: list[int]
     front.absent("is not there")
     front.absent("is not there")
     assert len(changes) == before + 1
-    since = status.now()["since"]
-    assert status.now()["since"] == since
+    since = status.snapshot()["since"]
+    assert status.snapshot()["since"] == since
     status.keep(("back",))
     assert len(changes) == before + 2
     # A camera that is not there any more says something still.
     front.absent("stopped sending")
-    assert list(status.now()["streams"]) == ["back"]
+    assert list(status.snapshot()["streams"]) == ["back"]
 
 
 def test_a_configuration_that_was_refused_is_told_until_one_is_taken(status: Status) -> None:
     status.refused("publish.topic: 'em/#' is no topic")
-    assert status.now()["configuration_refused"] == "publish.topic: 'em/#' is no topic"
+    assert status.snapshot()["configuration_refused"] == "publish.topic: 'em/#' is no topic"
     status.refused("")
-    assert "configuration_refused" not in status.now()
+    assert "configuration_refused" not in status.snapshot()
 
 
 def test_a_change_is_told_though_somebody_asked_in_between(changes: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,7 +86,7 @@ def test_a_change_is_told_though_somebody_asked_in_between(changes: list[int], m
     tell = status._tell
 
     def asked_before() -> None:
-        status.now()
+        status.snapshot()
         tell()
 
     monkeypatch.setattr(status, "_tell", asked_before)

@@ -91,5 +91,5 @@ class Other:
 
 
 def counted(counters: Counters) -> tuple[int, int, int]:
-    now = counters.now()
+    now = counters.snapshot()
     return now["published"], now["dropped"], now["filtered"]

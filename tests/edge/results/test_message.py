@@ -10,7 +10,7 @@ from emflow_edge.results.message import Result
 RESULT = Result(
     stream="front",
     sequence=41,
-    taken=1767323045.678,
+    captured_at=1767323045.678,
     predict_ms=19.7749,
     model_name="mobilenetv2-224-10-quant",
     thing="iMX8MPEVK-Core-001",
@@ -51,7 +51,7 @@ def test_a_clock_that_was_set_back_makes_no_frame_from_the_future() -> None:
 def test_a_detectors_message_says_what_was_found_and_where_and_that_nothing_was() -> None:
     thing = Detection(17, "dog", 0.91239, Box(0.25, 0.1, 0.50004, 0.6))
     for outcome in (Outcome((ClassScore(17, "dog", 0.91239),), (thing,)), Outcome((), ())):
-        message = json.loads(dataclasses.replace(RESULT, outcome=outcome).message(RESULT.taken))
+        message = json.loads(dataclasses.replace(RESULT, outcome=outcome).message(RESULT.captured_at))
         jsonschema.validate(message, json.loads((resources.files("emflow_schema") / "result.schema.json").read_text()))
         box = {"x": 0.25, "y": 0.1, "width": 0.5, "height": 0.6}
         listed = [{"index": 17, "label": "dog", "confidence": 0.9124, "box": box}]

@@ -69,7 +69,7 @@ def test_a_broker_that_refuses_is_tried_again(core: Core, nucleus: Nucleus) -> N
     out.put(result(0))
     until(lambda: troubles, what="the refusal")
     core.device.refuses = ""
-    until(lambda: counters.now()["published"] == 1, what="the result")
+    until(lambda: counters.snapshot()["published"] == 1, what="the result")
     assert out.close(5)
     assert [one["sequence"] for one in core.published()] == [0]
 
@@ -78,17 +78,17 @@ def test_a_nucleus_that_goes_away_and_comes_back_gets_the_newest_first(core: Cor
     counters, troubles = Counters(), list[str]()
     out = publisher(nucleus, counters, Publish(), failing=troubles.append, depth=3)
     out.put(result(0))
-    until(lambda: counters.now()["published"] == 1, what="the first result")
+    until(lambda: counters.snapshot()["published"] == 1, what="the first result")
     core.stop()
     out.put(result(1))
     until(lambda: any(troubles), what="it to notice")
     for number in range(2, 8):
         out.put(result(number))
     core.start()
-    until(lambda: counters.now()["published"] == 4, what="what was kept")
+    until(lambda: counters.snapshot()["published"] == 4, what="what was kept")
     assert out.close(5)
     assert [one["sequence"] for one in core.published()] == [0, 7, 6, 5]
-    assert counters.now()["dropped"] == 4
+    assert counters.snapshot()["dropped"] == 4
 
 
 def test_a_status_says_that_the_run_has_ended_though_the_nucleus_has_no_wills(core: Core, nucleus: Nucleus) -> None:
@@ -110,7 +110,7 @@ def test_a_status_that_may_not_be_published_holds_up_no_result(
     for number in range(3):
         out.announce("em/status", json.dumps({"number": number}), retain=True)
         out.put(result(number))
-    until(lambda: counters.now()["published"] == 3, what="the results")
+    until(lambda: counters.snapshot()["published"] == 3, what="the results")
     assert out.close(5)
     said = [record.getMessage() for record in caplog.records if "em/status is refused" in record.getMessage()]
     assert len(said) == 1

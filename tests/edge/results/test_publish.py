@@ -64,7 +64,7 @@ def test_after_an_outage_the_newest_go_out_first_and_what_was_too_much_is_counte
         out.put(result(number))
     until(lambda: other.tries >= 2, what="two tries")
     other.absent = None
-    until(lambda: counters.now()["published"] == 4, what="what was kept")
+    until(lambda: counters.snapshot()["published"] == 4, what="what was kept")
     assert other.sequences() == [9, 8, 7, 6]
     out.put(result(10))
     out.put(result(11))
@@ -110,7 +110,7 @@ def test_an_outlet_that_cannot_even_be_closed_is_opened_again(
     until(lambda: other.opened == 1, what="a connection")
     other.hang_up()
     out.put(result(0))
-    until(lambda: counters.now()["published"] == 1, what="the result")
+    until(lambda: counters.snapshot()["published"] == 1, what="the result")
     monkeypatch.setattr(other, "send", fails)
     assert out.close(grace=5)
     assert other.opened == 2
@@ -122,7 +122,7 @@ def test_what_is_never_answered_is_sent_again(other: Other, publisher: Make, cou
     out.put(result(0))
     until(lambda: other.opened == 2, what="another connection")
     other.answers = True
-    until(lambda: counters.now()["published"] == 1, what="the result")
+    until(lambda: counters.snapshot()["published"] == 1, what="the result")
     assert out.close(grace=10)
 
 
@@ -211,10 +211,10 @@ def test_an_age_is_counted_to_the_moment_of_sending(other: Other, publisher: Mak
     now = [1000.0]
     timings = StageLatencies()
     out = publisher(clock=lambda: now[0], timings=timings)
-    out.put(replace(result(0), taken=999.75))
+    out.put(replace(result(0), captured_at=999.75))
     until(lambda: other.taken, what="the first")
     now[0] += 0.125
-    out.put(replace(result(1), taken=999.75))
+    out.put(replace(result(1), captured_at=999.75))
     assert out.close(grace=10)
     assert [json.loads(message.payload)["frame_age_ms"] for message in other.taken] == [250, 375]
     spread = timings.age.percentiles()

@@ -48,7 +48,7 @@ def statuses() -> list[Status]:
 def test_a_status_in_every_way_that_a_run_can_be() -> None:
     words = set()
     for status in statuses():
-        told = {"thing": "board", "version": "1.0.0", **status.now()}
+        told = {"thing": "board", "version": "1.0.0", **status.snapshot()}
         valid("device-status", told)
         words |= {told["status"], *(one["status"] for one in told["streams"].values())}
     assert {"starting", "running", "degraded", "absent", "frozen", "black", "no agent", "unpublished"} <= words
@@ -74,6 +74,6 @@ def test_metrics_before_and_after_something_was_measured() -> None:
         counters, timings = Counters(), StageLatencies()
         metrics = MetricsExporter("board", "1.0.0", counters, timings, status)
         valid("device-metrics", json.loads(metrics.message()))
-        counters.of("front").add("captured")
+        counters.for_stream("front").add("captured")
         timings.age.add(12.5)
         valid("device-metrics", json.loads(metrics.message()))
