@@ -11,7 +11,7 @@ import grpc
 import numpy as np
 import pytest
 
-from edge.answering import Answering, Frames, served
+from edge.scripted_agent import Answering, Frames, served
 from emflow_edge.inference.agent_client import AgentClient
 from emflow_edge.metrics.counters import Counters
 from emflow_edge.metrics.latencies import StageLatencies

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edge.answering import Answering, served
 from edge.http_camera import camera
+from edge.scripted_agent import Answering, served
 from emflow_edge.component import Component
 from emflow_edge.results.sinks import Message
 from emflow_edge.settings.config import KNOWN

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge.answering import NUMBERS, Answering, Frames, served
+from edge.scripted_agent import NUMBERS, Answering, Frames, served
 from emflow_edge.component import Component
 from emflow_edge.results.sinks import StdoutSink
 from emflow_edge.settings.config import Settings

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from e2e.chaos import Footprint, settled
-from edge.greengrass import THING, Core, publishing
+from edge.greengrass_core import THING, Core, publishing
 from edge.http_camera import camera
 from emflow_emulator.core.secrets import Secret
 from emulator.core.ipc_device import access

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from edge.greengrass import Core, publishing
+from edge.greengrass_core import Core, publishing
 from support import Process, until
 
 if TYPE_CHECKING:

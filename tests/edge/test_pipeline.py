@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge.answering import NUMBERS, Answering, Frames, served
+from edge.scripted_agent import NUMBERS, Answering, Frames, served
 from emflow_edge.inference.agent_client import AgentClient
 from emflow_edge.metrics.counters import Counters
 from emflow_edge.metrics.latencies import StageLatencies

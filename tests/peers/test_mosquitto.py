@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from certificates import Certificates
-from edge.results.pieces import result
+from edge.results.scripted_sink import result
 from emflow_edge.metrics.counters import Counters
 from emflow_edge.metrics.latencies import StageLatencies
 from emflow_edge.results.mqtt import mqtt_sink

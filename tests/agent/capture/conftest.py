@@ -15,7 +15,7 @@ import boto3
 import grpc
 import pytest
 
-from agent.capture.network import KEY_ID, KEY_SECRET, Network, Stored
+from agent.capture.s3_proxy import KEY_ID, KEY_SECRET, Network, Stored
 from emflow_agent.calls.server import serving
 from emflow_agent.calls.service import AgentService
 from emflow_agent.capture.buffer import CaptureBuffer

@@ -13,15 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from agent.capture.crashing import tensor_of
-from agent.capture.network import Network, Stored
+from agent.capture.capture_until_killed import tensor_of
+from agent.capture.s3_proxy import Network, Stored
 from agent.capture.test_offline import capture, files_in, ids_on, put_all
 from emflow_agent.capture.buffer import CaptureBuffer
 from emflow_agent.capture.jsonl import RAW_FOLDER
 from emflow_proto import messages as m
 from support import Process, until
 
-PROGRAM = Path(__file__).with_name("crashing.py")
+PROGRAM = Path(__file__).with_name("capture_until_killed.py")
 ROUNDS = 8
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from agent.capture.conftest import PICTURE, request
-from agent.capture.network import Network, Stored
+from agent.capture.s3_proxy import Network, Stored
 from emflow_agent.capture import spool
 from emflow_agent.capture.buffer import CaptureBuffer
 from emflow_agent.capture.jsonl import Batch, Capture, CapturedItem

@@ -17,7 +17,7 @@ import pytest
 
 import emflow_schema
 from agent.capture.conftest import DEVICE, FLEET, PICTURE, request, status
-from agent.capture.network import Network, Stored
+from agent.capture.s3_proxy import Network, Stored
 from emflow_proto import messages as m
 from emflow_proto.service import AgentStub
 from emflow_proto.shared_memory import SharedBuffer

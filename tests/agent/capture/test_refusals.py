@@ -11,7 +11,7 @@ import grpc
 import pytest
 
 from agent.capture.conftest import PICTURE, request, status
-from agent.capture.network import Network, Stored
+from agent.capture.s3_proxy import Network, Stored
 from emflow_agent.capture.settings import CaptureSettings
 from emflow_proto import messages as m
 from emflow_proto.service import AgentStub

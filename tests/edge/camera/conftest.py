@@ -13,7 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from edge.camera.pieces import Scripted, tidy
+from edge.camera.scripted_camera import Scripted, tidy
 
 
 @pytest.fixture

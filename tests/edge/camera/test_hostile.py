@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.camera.pieces import SDP, Scripted, answered, tidy
+from edge.camera.scripted_camera import SDP, Scripted, answered, tidy
 from emflow_edge.camera import opencv_camera, registry
 from emflow_edge.camera.open_camera import ArrivedFrame
 from emflow_edge.camera.reader import CameraReader

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.camera.pieces import Scripted
+from edge.camera.scripted_camera import Scripted
 from emflow_edge.camera.mjpeg import MjpegCamera, MultipartParser
 from emflow_edge.rtsp.errors import CameraLost, CameraRefused
 from emflow_schema.edge_config import Stream

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.camera.pieces import SDP, Scripted, answered, tidy
+from edge.camera.scripted_camera import SDP, Scripted, answered, tidy
 from emflow_edge.rtsp.buffered_socket import tls_context
 from emflow_edge.rtsp.client import RtspSession
 from emflow_edge.rtsp.errors import CameraLost, CameraRefused, UnsupportedCodec

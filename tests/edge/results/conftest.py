@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from edge.results.pieces import Make, Other
+from edge.results.scripted_sink import Make, Other
 from emflow_edge.metrics.counters import Counters
 from emflow_edge.metrics.latencies import StageLatencies
 from emflow_edge.results.publisher import Publisher

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from edge.greengrass import THING, Core, publishing
+from edge.greengrass_core import THING, Core, publishing
 from support import Process, until
 
 if TYPE_CHECKING:

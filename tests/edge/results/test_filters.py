@@ -1,4 +1,4 @@
-from edge.results.pieces import detected, result
+from edge.results.scripted_sink import detected, result
 from emflow_edge.results.filters import ResultFilter
 from emflow_edge.results.message import Result
 from emflow_schema.edge_config import Publish

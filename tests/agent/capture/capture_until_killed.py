@@ -1,4 +1,4 @@
-"""A program that captures as fast as it goes until it is killed: `python crashing.py BUCKET FOLDER`.
+"""A program that captures as fast as it goes until it is killed: `python capture_until_killed.py BUCKET FOLDER`.
 
 It writes the id of every capture that is stored on disk, a line each, after it is. A capture's tensor is made of its
 id, so that whoever finds it in the end can tell whether it is whole.

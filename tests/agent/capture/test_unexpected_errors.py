@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.capture.network import Network, Stored
+from agent.capture.s3_proxy import Network, Stored
 from agent.capture.test_offline import capture, files_in, ids_on
 from emflow_agent.capture import buffer as storing
 from emflow_agent.capture.buffer import CaptureBuffer

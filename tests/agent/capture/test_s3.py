@@ -12,7 +12,7 @@ from typing import Any
 import boto3
 import pytest
 
-from agent.capture.network import KEY_ID, KEY_SECRET, Network, Stored
+from agent.capture.s3_proxy import KEY_ID, KEY_SECRET, Network, Stored
 from agent.capture.test_offline import capture
 from emflow_agent.capture.jsonl import Batch, make_batch
 from emflow_agent.capture.s3 import CaptureBucket, S3Unreachable, UploadRejected

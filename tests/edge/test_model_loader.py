@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 import pytest
 
-from edge.answering import Answering, served
+from edge.scripted_agent import Answering, served
 from emflow_edge.inference.agent_client import AgentClient
 from emflow_edge.model_adapter import ModelAdapter
 from emflow_edge.model_loader import ModelLoader

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from edge.camera.pieces import Scripted, answered, tidy
-from edge.camera.watched import Watched
+from edge.camera.recorded_health import Watched
+from edge.camera.scripted_camera import Scripted, answered, tidy
 from emflow_edge.rtsp.buffered_socket import connect
 from emflow_edge.rtsp.errors import CameraLost
 from emflow_schema.edge_config import Secret

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from edge.results.pieces import Make, Other, counted, result
+from edge.results.scripted_sink import Make, Other, counted, result
 from emflow_edge.metrics.counters import Counters
 from emflow_edge.metrics.latencies import StageLatencies
 from emflow_edge.results.publisher import UNDER_WAY

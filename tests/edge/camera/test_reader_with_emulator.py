@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.camera.watched import Watched
+from edge.camera.recorded_health import Watched
 from emflow_edge.camera.pyav_decoder import PyavDecoder
 from emflow_edge.latest_slot import SlotClosed
 from emflow_emulator.camera import scenes

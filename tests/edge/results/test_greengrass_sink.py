@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from edge.greengrass import COMPONENT, Core, publishing
-from edge.results.pieces import result
+from edge.greengrass_core import COMPONENT, Core, publishing
+from edge.results.scripted_sink import result
 from emflow_edge.ipc import SOCKET_VARIABLE, Nucleus
 from emflow_edge.metrics.counters import Counters
 from emflow_edge.metrics.latencies import StageLatencies

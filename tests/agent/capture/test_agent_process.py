@@ -12,7 +12,7 @@ import grpc
 import pytest
 
 from agent.capture.conftest import FLEET, request
-from agent.capture.network import Network, Stored
+from agent.capture.s3_proxy import Network, Stored
 from agent.capture.test_offline import files_in, ids_on
 from emflow_proto import messages as m
 from emflow_proto.service import AgentStub

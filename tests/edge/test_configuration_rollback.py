@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 import pytest
 
-from edge.answering import Answering, served
+from edge.scripted_agent import Answering, served
 from emflow_edge.component import Component
 from emflow_edge.results.sinks import StdoutSink
 from emflow_edge.settings.config import Settings

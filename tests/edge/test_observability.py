@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.greengrass import THING, Core, publishing
+from edge.greengrass_core import THING, Core, publishing
 from support import Process, until
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """What the settings of publishing make of results, and what is said beside them."""
 
-from edge.results.pieces import Make, Other, counted, result
+from edge.results.scripted_sink import Make, Other, counted, result
 from emflow_edge.metrics.counters import Counters
 from emflow_edge.results.sinks import Message, offline_messages
 from emflow_schema.edge_config import Publish
