@@ -25,7 +25,7 @@ CLASSES = m.TensorMetadata(name=b"classes", data_type=m.DataType.FLOAT32, shape=
 NUMBERS = (0.25, 0.5, 0.25)
 
 
-class Answering:
+class ScriptedAgent:
     """The agent's calls. `answer` gets the brightness of the picture's first byte, and gives the model's output."""
 
     def __init__(self, answer: Callable[[int], tuple[float, ...]] = lambda _: NUMBERS) -> None:
@@ -77,7 +77,7 @@ class Answering:
 
 
 @contextmanager
-def served(agent: Answering, socket: Path) -> Iterator[None]:
+def served(agent: ScriptedAgent, socket: Path) -> Iterator[None]:
     """The agent answers on a socket while the block runs."""
     socket.unlink(missing_ok=True)
     server = grpc.server(ThreadPoolExecutor(8))
@@ -90,7 +90,7 @@ def served(agent: Answering, socket: Path) -> Iterator[None]:
         server.stop(None).wait()
 
 
-class Frames:
+class ManualFrameSource:
     """A camera with a frame whenever the test puts one, counted as a source counts."""
 
     def __init__(self, counters: Counters, every: float = 0.0) -> None:

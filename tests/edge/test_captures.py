@@ -11,7 +11,7 @@ import grpc
 import numpy as np
 import pytest
 
-from edge.scripted_agent import Answering, Frames, served
+from edge.scripted_agent import ManualFrameSource, ScriptedAgent, served
 from emflow_edge.inference.agent_client import AgentClient
 from emflow_edge.metrics.counters import Counters
 from emflow_edge.metrics.latencies import StageLatencies
@@ -27,7 +27,7 @@ from support import until
 OFF, EACH = Capture(False), Capture(True, Interval("0s"))
 
 
-class Keeping(Answering):
+class Keeping(ScriptedAgent):
     """An agent that takes captures, each a little different for another brightness."""
 
     def __init__(self) -> None:
@@ -48,7 +48,7 @@ class Run:
     def __init__(self, folder: Path) -> None:
         self.keeping, self.counters, self.results = Keeping(), Counters(), list[Result]()
         self.stop, self._problems = threading.Event(), list[object]()
-        self.source = Frames(self.counters)
+        self.source = ManualFrameSource(self.counters)
         stream = Stream("front", "rtsp://camera/1", every=Interval("0s"))
         self._settings = Settings("net", folder, (stream,))
         self._agent = AgentClient(str(folder / "a.sock"), "net", folder, threading.Event())

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edge.http_camera import camera
-from edge.scripted_agent import Answering, served
+from edge.scripted_agent import ScriptedAgent, served
 from emflow_edge.component import Component
 from emflow_edge.results.sinks import Message
 from emflow_edge.settings.config import KNOWN
@@ -133,7 +133,7 @@ class Running:
 def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]:
     failures: list[threading.ExceptHookArgs] = []
     monkeypatch.setattr(threading, "excepthook", failures.append)
-    agent = Answering()
+    agent = ScriptedAgent()
     with served(agent, tmp_path / "a.sock"), camera("viewer", "secret") as front:
         running = Running(tmp_path, front.url.replace("http://", "http://viewer:secret@"))
         until(lambda: running.outlet.results > 2)

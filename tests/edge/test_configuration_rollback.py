@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 import pytest
 
-from edge.scripted_agent import Answering, served
+from edge.scripted_agent import ScriptedAgent, served
 from emflow_edge.component import Component
 from emflow_edge.results.sinks import StdoutSink
 from emflow_edge.settings.config import Settings
@@ -39,8 +39,8 @@ class Running:
 
 
 @pytest.fixture
-def agent() -> Answering:
-    return Answering()
+def agent() -> ScriptedAgent:
+    return ScriptedAgent()
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def mislabelled(settings: Settings, folder: Path) -> Settings:
 
 
 def test_a_model_that_is_refused_ends_the_run_though_the_rate_was_changed_meanwhile(
-    running: Running, agent: Answering, tmp_path: Path
+    running: Running, agent: ScriptedAgent, tmp_path: Path
 ) -> None:
     agent.refuses["net"] = grpc.StatusCode.NOT_FOUND
     running.component.change(slower(running.first))
@@ -71,7 +71,7 @@ def test_a_model_that_is_refused_ends_the_run_though_the_rate_was_changed_meanwh
 
 
 def test_settings_that_turn_out_not_to_fit_the_model_are_told_and_those_before_come_back(
-    running: Running, agent: Answering, tmp_path: Path
+    running: Running, agent: ScriptedAgent, tmp_path: Path
 ) -> None:
     running.component.change(mislabelled(running.first, tmp_path))
     with served(agent, tmp_path / "a.sock"):
@@ -84,7 +84,7 @@ def test_settings_that_turn_out_not_to_fit_the_model_are_told_and_those_before_c
 
 
 def test_a_model_that_is_refused_after_it_had_worked_is_not_exchanged_for_an_older_one(
-    running: Running, agent: Answering, tmp_path: Path
+    running: Running, agent: ScriptedAgent, tmp_path: Path
 ) -> None:
     with served(agent, tmp_path / "a.sock"):
         until(lambda: agent.loaded == {"net"})
@@ -107,7 +107,7 @@ def test_going_back_by_hand_takes_the_refusal_back(running: Running, tmp_path: P
 
 
 def test_a_model_that_is_being_loaded_when_the_component_ends_is_not_left_behind(
-    running: Running, agent: Answering, tmp_path: Path
+    running: Running, agent: ScriptedAgent, tmp_path: Path
 ) -> None:
     load, go_on = agent.LoadModel, threading.Event()
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge.scripted_agent import NUMBERS, Answering, Frames, served
+from edge.scripted_agent import NUMBERS, ManualFrameSource, ScriptedAgent, served
 from emflow_edge.component import Component
 from emflow_edge.results.sinks import StdoutSink
 from emflow_edge.settings.config import Settings
@@ -29,7 +29,7 @@ class Running:
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.ended: list[EdgeProblem | None] = []
         self.component = Component("thing", lambda _: StdoutSink(), lambda _: ("", ""), self.ended.append)
-        self.source = Frames(self.component.counters.for_stream("front"))
+        self.source = ManualFrameSource(self.component.counters.for_stream("front"))
         monkeypatch.setattr("emflow_edge.component.CameraReader", lambda *_: self.source)
         stream = Stream("front", "rtsp://camera/1", every=Interval("0s"))
         self.component.start(Settings("net", folder, (stream,), agent_socket=str(folder / "a.sock")))
@@ -51,14 +51,14 @@ class Running:
 
 
 @pytest.fixture
-def agent(tmp_path: Path) -> Iterator[Answering]:
-    agent = Answering()
+def agent(tmp_path: Path) -> Iterator[ScriptedAgent]:
+    agent = ScriptedAgent()
     with served(agent, tmp_path / "a.sock"):
         yield agent
 
 
 @pytest.fixture
-def running(tmp_path: Path, agent: Answering, monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]:
+def running(tmp_path: Path, agent: ScriptedAgent, monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]:
     running = Running(tmp_path, monkeypatch)
     running.until_one_more("inferred")
     yield running
@@ -70,7 +70,7 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 def test_another_model_under_the_name_is_looked_at_again_and_used(
-    running: Running, agent: Answering, caplog: pytest.LogCaptureFixture
+    running: Running, agent: ScriptedAgent, caplog: pytest.LogCaptureFixture
 ) -> None:
     agent.answer, agent.classes = lambda _: (0.1, 0.1, 0.1, 0.1, 0.6), FIVE
     running.until_one_more("inferred")
@@ -84,7 +84,7 @@ def test_another_model_under_the_name_is_looked_at_again_and_used(
 
 
 def test_an_agent_that_keeps_sending_the_wrong_size_is_asked_seldom_told_once_and_taken_when_it_is_right_again(
-    running: Running, agent: Answering, caplog: pytest.LogCaptureFixture
+    running: Running, agent: ScriptedAgent, caplog: pytest.LogCaptureFixture
 ) -> None:
     agent.answer = lambda _: (0.5, 0.5)
     for _ in range(20):
@@ -113,7 +113,7 @@ def test_what_nobody_foresaw_in_a_frame_is_counted_told_once_and_ends_nothing(
 
 
 def test_a_thread_that_gets_no_preprocessing_of_its_own_tries_again(
-    running: Running, agent: Answering, monkeypatch: pytest.MonkeyPatch
+    running: Running, agent: ScriptedAgent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails(_: object) -> object:
         raise MemoryError

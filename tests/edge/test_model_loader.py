@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 import pytest
 
-from edge.scripted_agent import Answering, served
+from edge.scripted_agent import ScriptedAgent, served
 from emflow_edge.inference.agent_client import AgentClient
 from emflow_edge.model_adapter import ModelAdapter
 from emflow_edge.model_loader import ModelLoader
@@ -45,8 +45,8 @@ class Kept:
 
 
 @pytest.fixture
-def agent() -> Answering:
-    return Answering()
+def agent() -> ScriptedAgent:
+    return ScriptedAgent()
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def kept(tmp_path: Path) -> Iterator[Kept]:
 
 
 def test_it_is_loaded_when_the_agent_is_there_and_again_when_it_was_lost(
-    kept: Kept, agent: Answering, tmp_path: Path
+    kept: Kept, agent: ScriptedAgent, tmp_path: Path
 ) -> None:
     with served(agent, tmp_path / "a.sock"):
         until(lambda: len(kept.ready) == 1)
@@ -70,7 +70,7 @@ def test_it_is_loaded_when_the_agent_is_there_and_again_when_it_was_lost(
 
 
 def test_an_agent_without_memory_is_waited_for(
-    kept: Kept, agent: Answering, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    kept: Kept, agent: ScriptedAgent, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     agent.refuses["net"] = grpc.StatusCode.RESOURCE_EXHAUSTED
     with served(agent, tmp_path / "a.sock"):
@@ -83,7 +83,7 @@ def test_an_agent_without_memory_is_waited_for(
 
 @pytest.mark.parametrize("code", [grpc.StatusCode.NOT_FOUND, grpc.StatusCode.FAILED_PRECONDITION])
 def test_a_model_that_the_agent_refuses_is_told(
-    kept: Kept, agent: Answering, tmp_path: Path, code: grpc.StatusCode
+    kept: Kept, agent: ScriptedAgent, tmp_path: Path, code: grpc.StatusCode
 ) -> None:
     agent.refuses["net"] = code
     with served(agent, tmp_path / "a.sock"):
@@ -93,7 +93,7 @@ def test_a_model_that_the_agent_refuses_is_told(
 
 @pytest.mark.parametrize(("before", "after"), [(set(), set()), ({"net"}, {"net"})])
 def test_what_was_loaded_already_stays_loaded_and_what_was_not_goes(
-    kept: Kept, agent: Answering, tmp_path: Path, before: set[str], after: set[str]
+    kept: Kept, agent: ScriptedAgent, tmp_path: Path, before: set[str], after: set[str]
 ) -> None:
     agent.loaded = set(before)
     with served(agent, tmp_path / "a.sock"):
@@ -103,7 +103,7 @@ def test_what_was_loaded_already_stays_loaded_and_what_was_not_goes(
 
 
 def test_settings_that_do_not_fit_the_model_are_known_before_they_are_used(
-    kept: Kept, agent: Answering, tmp_path: Path
+    kept: Kept, agent: ScriptedAgent, tmp_path: Path
 ) -> None:
     (tmp_path / "few.txt").write_text("one\n")
     (tmp_path / "right.txt").write_text("one\ntwo\nthree\n")
@@ -119,7 +119,7 @@ def test_settings_that_do_not_fit_the_model_are_known_before_they_are_used(
 
 
 def test_a_model_that_somebody_unloads_between_two_questions_is_loaded_again(
-    kept: Kept, agent: Answering, tmp_path: Path
+    kept: Kept, agent: ScriptedAgent, tmp_path: Path
 ) -> None:
     agent.loaded.add("net")
     describe, asked = agent.DescribeModel, []
@@ -138,7 +138,7 @@ def test_a_model_that_somebody_unloads_between_two_questions_is_loaded_again(
     assert not kept.refused
 
 
-def test_a_tensor_of_an_unknown_type_is_told(kept: Kept, agent: Answering, tmp_path: Path) -> None:
+def test_a_tensor_of_an_unknown_type_is_told(kept: Kept, agent: ScriptedAgent, tmp_path: Path) -> None:
     strange = m.TensorMetadata(name=b"picture", data_type=99, shape=[1, 4, 4, 3])
     agent._model = lambda name: m.Model(name=name, input_tensor_metadatas=[strange])  # type: ignore[method-assign]
     with served(agent, tmp_path / "a.sock"):
@@ -148,7 +148,7 @@ def test_a_tensor_of_an_unknown_type_is_told(kept: Kept, agent: Answering, tmp_p
 
 @pytest.mark.parametrize("late", [False, True])
 def test_a_model_whose_loading_is_under_way_at_the_end_is_unloaded_when_it_is_through(
-    kept: Kept, agent: Answering, tmp_path: Path, late: bool
+    kept: Kept, agent: ScriptedAgent, tmp_path: Path, late: bool
 ) -> None:
     load, go_on = agent.LoadModel, threading.Event()
 

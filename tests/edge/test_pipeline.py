@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge.scripted_agent import NUMBERS, Answering, Frames, served
+from edge.scripted_agent import NUMBERS, ManualFrameSource, ScriptedAgent, served
 from emflow_edge.inference.agent_client import AgentClient
 from emflow_edge.metrics.counters import Counters
 from emflow_edge.metrics.latencies import StageLatencies
@@ -27,10 +27,10 @@ from support import until
 class Run:
     """A pipeline at work."""
 
-    def __init__(self, folder: Path, answering: Answering, **stream: Any) -> None:
+    def __init__(self, folder: Path, answering: ScriptedAgent, **stream: Any) -> None:
         self.answering, self.folder = answering, folder
         self.counters, self.timings = Counters(), StageLatencies()
-        self.source = Frames(self.counters)
+        self.source = ManualFrameSource(self.counters)
         self.stream = Stream("front", "rtsp://camera/1", **{"every": Interval("0s"), **stream})
         self.source.cadence.change(self.stream.every.seconds, self.stream.every.frames)
         self.results: list[Result] = []
@@ -75,7 +75,7 @@ def run(tmp_path: Path) -> Iterator[Callable[..., Run]]:
     with ExitStack() as stack:
 
         def make(answer: Callable[[int], tuple[float, ...]], **stream: Any) -> Run:
-            answering = Answering(answer)
+            answering = ScriptedAgent(answer)
             stack.enter_context(served(answering, tmp_path / "a.sock"))
             run = Run(tmp_path, answering, **stream)
             run.begin()

@@ -47,14 +47,14 @@ class Told:
     def clear(self) -> None: ...
 
 
-class Watched(CameraReader):
+class RunningCamera(CameraReader):
     def __init__(self, url: str, **settings: Any) -> None:
         self.counters, self.stop, self.told = Counters(), threading.Event(), Told()
         super().__init__(
             Stream("peer", url, **{"every": Interval("0s"), **settings}), self.counters, self.stop, self.told
         )
 
-    def __enter__(self) -> Watched:
+    def __enter__(self) -> RunningCamera:
         self.start()
         return self
 
@@ -74,7 +74,7 @@ class Watched(CameraReader):
 )
 def test_its_frames_come(gstreamer_camera: Serve, transport: str, options: list[str]) -> None:
     _, url = gstreamer_camera(*options)
-    with Watched(url, transport=transport) as camera:
+    with RunningCamera(url, transport=transport) as camera:
         numbers = []
         for _ in range(20):
             frame = camera.next()
@@ -90,10 +90,10 @@ def test_its_frames_come(gstreamer_camera: Serve, transport: str, options: list[
 @pytest.mark.parametrize("transport", ["tcp", "udp"])
 def test_it_wants_user_and_password(gstreamer_camera: Serve, auth: str, transport: str) -> None:
     _, url = gstreamer_camera("--auth", auth)
-    with Watched(url.replace("//", f"//{USER}@"), transport=transport) as camera:
+    with RunningCamera(url.replace("//", f"//{USER}@"), transport=transport) as camera:
         assert camera.next().image.shape == (240, 320, 3)
     for wrong, reason in [("viewer:wrong@", "refuses user and password (401)"), ("", "wants user and password")]:
-        with Watched(url.replace("//", f"//{wrong}")) as camera:
+        with RunningCamera(url.replace("//", f"//{wrong}")) as camera:
             until(lambda camera=camera, reason=reason: any(reason in one for one in camera.told.reasons))
 
 
@@ -111,17 +111,17 @@ def test_it_speaks_tls_and_its_certificate_is_verified(gstreamer_camera: Serve, 
     pem.write_text(certificate.read_text() + key.read_text())
     _, url = gstreamer_camera("--tls", str(pem))
     url = url.replace("rtsp://", "rtsps://")
-    with Watched(url, ca=str(certificate)) as camera:
+    with RunningCamera(url, ca=str(certificate)) as camera:
         for _ in range(5):
             assert camera.next().image.shape == (240, 320, 3)
-    with Watched(url) as camera:
+    with RunningCamera(url) as camera:
         until(lambda: any("not to be trusted" in one for one in camera.told.reasons))
 
 
 @pytest.mark.parametrize("transport", ["tcp", "udp"])
 def test_killed_and_restarted_with_another_size_it_is_seen_again(gstreamer_camera: Serve, transport: str) -> None:
     server, url = gstreamer_camera()
-    with Watched(url, transport=transport, read_timeout=DeviceDuration("1s")) as camera:
+    with RunningCamera(url, transport=transport, read_timeout=DeviceDuration("1s")) as camera:
         camera.next()
         server.end(signal.SIGKILL)
         until(lambda: camera.told.reasons, what="its end noticed")
@@ -137,7 +137,7 @@ def test_killed_and_restarted_with_another_size_it_is_seen_again(gstreamer_camer
 @pytest.mark.parametrize("transport", ["tcp", "udp"])
 def test_stalled_with_its_connection_open_it_is_left_and_found_again(gstreamer_camera: Serve, transport: str) -> None:
     server, url = gstreamer_camera()
-    with Watched(url, transport=transport, read_timeout=DeviceDuration("1s")) as camera:
+    with RunningCamera(url, transport=transport, read_timeout=DeviceDuration("1s")) as camera:
         camera.next()
         server.popen.send_signal(signal.SIGSTOP)
         try:
@@ -153,7 +153,7 @@ def test_stalled_with_its_connection_open_it_is_left_and_found_again(gstreamer_c
 
 def test_at_one_frame_a_second_only_its_key_frames_are_decoded(gstreamer_camera: Serve) -> None:
     _, url = gstreamer_camera("--keys", "15")
-    with Watched(url, every=Interval("1s")) as camera:
+    with RunningCamera(url, every=Interval("1s")) as camera:
         moments = []
         while len(moments) < 6:
             frame = camera.next()

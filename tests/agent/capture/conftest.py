@@ -15,7 +15,7 @@ import boto3
 import grpc
 import pytest
 
-from agent.capture.s3_proxy import KEY_ID, KEY_SECRET, Network, Stored
+from agent.capture.s3_proxy import KEY_ID, KEY_SECRET, S3Proxy, StoredCaptures
 from emflow_agent.calls.server import serving
 from emflow_agent.calls.service import AgentService
 from emflow_agent.capture.buffer import CaptureBuffer
@@ -58,17 +58,17 @@ def s3(cloud: str) -> Any:
 
 
 @pytest.fixture
-def bucket(s3: Any) -> Stored:
+def bucket(s3: Any) -> StoredCaptures:
     name = f"sagemaker-captures-{next(_numbers)}"
     s3.create_bucket(Bucket=name)
-    return Stored(s3, name)
+    return StoredCaptures(s3, name)
 
 
 @pytest.fixture
-def network(cloud: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Network]:
+def network(cloud: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Proxy]:
     """The way to the embedded AWS, which this process's boto3 and what it starts take."""
     place = urlsplit(cloud)
-    network = Network((place.hostname or "", place.port or 0))
+    network = S3Proxy((place.hostname or "", place.port or 0))
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_ENDPOINT_URL", network.url)

@@ -14,7 +14,7 @@ KEY_ID, KEY_SECRET = f"LOCAL{secrets.token_hex(8).upper()}", secrets.token_hex(2
 """What the embedded AWS of these tests lets in."""
 
 
-class Network:
+class S3Proxy:
     """A TCP proxy on loopback, with one port for its whole life."""
 
     def __init__(self, to: tuple[str, int]) -> None:
@@ -78,7 +78,7 @@ class Network:
         source.close()
 
 
-class Stored:
+class StoredCaptures:
     """A bucket, as whoever reads captured data has it."""
 
     def __init__(self, s3: Any, name: str) -> None:

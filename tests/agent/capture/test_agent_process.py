@@ -12,7 +12,7 @@ import grpc
 import pytest
 
 from agent.capture.conftest import FLEET, request
-from agent.capture.s3_proxy import Network, Stored
+from agent.capture.s3_proxy import S3Proxy, StoredCaptures
 from agent.capture.test_offline import files_in, ids_on
 from emflow_proto import messages as m
 from emflow_proto.service import AgentStub
@@ -45,7 +45,7 @@ def run(python: Callable[..., Process], tmp_path: Path, scenes_model: Path) -> C
 
 
 def test_told_to_end_it_uploads_what_waits(
-    run: Callable[..., tuple[Process, list[str]]], network: Network, bucket: Stored
+    run: Callable[..., tuple[Process, list[str]]], network: S3Proxy, bucket: StoredCaptures
 ) -> None:
     process, ids = run(BucketName=bucket.name)
     assert not bucket.keys()
@@ -55,7 +55,7 @@ def test_told_to_end_it_uploads_what_waits(
 
 
 def test_told_to_end_without_a_network_it_keeps_what_waits_for_the_next_run(
-    run: Callable[..., tuple[Process, list[str]]], network: Network, bucket: Stored, tmp_path: Path
+    run: Callable[..., tuple[Process, list[str]]], network: S3Proxy, bucket: StoredCaptures, tmp_path: Path
 ) -> None:
     disk = tmp_path / "disk"
     network.down()
@@ -71,7 +71,7 @@ def test_told_to_end_without_a_network_it_keeps_what_waits_for_the_next_run(
 
 
 def test_an_s3_that_hangs_does_not_hold_up_the_end(
-    run: Callable[..., tuple[Process, list[str]]], network: Network, bucket: Stored, tmp_path: Path
+    run: Callable[..., tuple[Process, list[str]]], network: S3Proxy, bucket: StoredCaptures, tmp_path: Path
 ) -> None:
     network.delay = 120.0
     process, ids = run(BucketName=bucket.name, CaptureDataDiskPath=str(tmp_path / "disk"))

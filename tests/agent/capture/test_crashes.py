@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from agent.capture.capture_until_killed import tensor_of
-from agent.capture.s3_proxy import Network, Stored
+from agent.capture.s3_proxy import S3Proxy, StoredCaptures
 from agent.capture.test_offline import capture, files_in, ids_on, put_all
 from emflow_agent.capture.buffer import CaptureBuffer
 from emflow_agent.capture.jsonl import RAW_FOLDER
@@ -29,8 +29,8 @@ ROUNDS = 8
 def test_killed_while_it_writes_and_uploads_all_that_was_stored_arrives_once(
     start: Callable[..., Process],
     capturing: Callable[..., CaptureBuffer],
-    network: Network,
-    bucket: Stored,
+    network: S3Proxy,
+    bucket: StoredCaptures,
     tmp_path: Path,
 ) -> None:
     disk, chance, stored = tmp_path / "disk", random.Random(7), set()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from agent.capture.conftest import PICTURE, request
-from agent.capture.s3_proxy import Network, Stored
+from agent.capture.s3_proxy import S3Proxy, StoredCaptures
 from emflow_agent.capture import spool
 from emflow_agent.capture.buffer import CaptureBuffer
 from emflow_agent.capture.jsonl import Batch, Capture, CapturedItem
@@ -61,7 +61,7 @@ def taken(capturing: CaptureBuffer, one: Capture) -> bool:
 
 
 def test_what_comes_while_the_network_is_away_waits_on_disk_and_arrives_once(
-    capturing: Make, network: Network, bucket: Stored, tmp_path: Path
+    capturing: Make, network: S3Proxy, bucket: StoredCaptures, tmp_path: Path
 ) -> None:
     disk = tmp_path / "disk"
     one = capturing(bucket=bucket.name, folder=disk)
@@ -87,7 +87,7 @@ def test_what_comes_while_the_network_is_away_waits_on_disk_and_arrives_once(
 
 
 def test_what_an_earlier_run_left_on_disk_is_uploaded_under_its_old_keys(
-    capturing: Make, network: Network, bucket: Stored, tmp_path: Path
+    capturing: Make, network: S3Proxy, bucket: StoredCaptures, tmp_path: Path
 ) -> None:
     disk = tmp_path / "disk"
     network.down()
@@ -107,7 +107,7 @@ def test_what_an_earlier_run_left_on_disk_is_uploaded_under_its_old_keys(
 
 @pytest.mark.parametrize("kept", [True, False], ids=["on disk", "in memory"])
 def test_an_upload_whose_answer_was_lost_is_repeated_to_the_same_place(
-    capturing: Make, network: Network, bucket: Stored, tmp_path: Path, kept: bool
+    capturing: Make, network: S3Proxy, bucket: StoredCaptures, tmp_path: Path, kept: bool
 ) -> None:
     settings = {"bucket": bucket.name, "folder": tmp_path / "disk", "to_cloud": False, "upload": True}
     one = capturing(**settings) if kept else capturing(bucket=bucket.name)
@@ -126,7 +126,7 @@ def test_an_upload_whose_answer_was_lost_is_repeated_to_the_same_place(
 
 
 def test_disk_is_the_destination_and_is_uploaded_now_and_then(
-    capturing: Make, network: Network, bucket: Stored, tmp_path: Path
+    capturing: Make, network: S3Proxy, bucket: StoredCaptures, tmp_path: Path
 ) -> None:
     disk = tmp_path / "disk"
     one = capturing(bucket=bucket.name, folder=disk, to_cloud=False, upload=True)
@@ -140,7 +140,7 @@ def test_disk_is_the_destination_and_is_uploaded_now_and_then(
 
 
 def test_the_oldest_go_when_the_disk_has_its_fill_and_it_is_counted_and_told_once(
-    capturing: Make, network: Network, bucket: Stored, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    capturing: Make, network: S3Proxy, bucket: StoredCaptures, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     disk = tmp_path / "disk"
     network.down()
@@ -181,7 +181,7 @@ def test_captured_pictures_are_not_for_everybody(capturing: Make, tmp_path: Path
         assert not stat.S_IMODE(path.stat().st_mode) & stat.S_IRWXO, path
 
 
-def test_ending_uploads_what_waits(capturing: Make, network: Network, bucket: Stored) -> None:
+def test_ending_uploads_what_waits(capturing: Make, network: S3Proxy, bucket: StoredCaptures) -> None:
     one = capturing(bucket=bucket.name, push_period=60.0)
     captures = [capture(), capture()]
     put_all(one, captures)
@@ -190,7 +190,7 @@ def test_ending_uploads_what_waits(capturing: Make, network: Network, bucket: St
 
 
 def test_ending_without_network_or_a_folder_tells_what_is_lost(
-    capturing: Make, network: Network, bucket: Stored, caplog: pytest.LogCaptureFixture
+    capturing: Make, network: S3Proxy, bucket: StoredCaptures, caplog: pytest.LogCaptureFixture
 ) -> None:
     network.down()
     one = capturing(bucket=bucket.name, push_period=60.0)
@@ -202,7 +202,7 @@ def test_ending_without_network_or_a_folder_tells_what_is_lost(
 
 
 def test_a_slow_s3_holds_up_neither_clients_nor_the_end(
-    agent: Agent, capturing: Make, network: Network, bucket: Stored, tmp_path: Path
+    agent: Agent, capturing: Make, network: S3Proxy, bucket: StoredCaptures, tmp_path: Path
 ) -> None:
     network.delay = 60.0
     one = capturing(bucket=bucket.name, folder=tmp_path / "disk", batch=3, buffer=9)
@@ -233,7 +233,7 @@ def test_a_batch_that_the_budget_cannot_hold_is_a_failure(capturing: Make, tmp_p
 
 
 def test_what_had_to_go_in_vain_is_counted_too(
-    capturing: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, network: Network, bucket: Stored
+    capturing: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, network: S3Proxy, bucket: StoredCaptures
 ) -> None:
     network.down()
     one = capturing(bucket=bucket.name, folder=tmp_path / "disk", batch=1)

@@ -17,7 +17,7 @@ import pytest
 
 import emflow_schema
 from agent.capture.conftest import DEVICE, FLEET, PICTURE, request, status
-from agent.capture.s3_proxy import Network, Stored
+from agent.capture.s3_proxy import S3Proxy, StoredCaptures
 from emflow_proto import messages as m
 from emflow_proto.service import AgentStub
 from emflow_proto.shared_memory import SharedBuffer
@@ -60,7 +60,7 @@ def features() -> np.ndarray:
 
 
 def test_a_consumer_reads_the_first_tensor_of_an_object_in_s3(
-    agent: Agent, network: Network, bucket: Stored, features: np.ndarray
+    agent: Agent, network: S3Proxy, bucket: StoredCaptures, features: np.ndarray
 ) -> None:
     stub = agent(bucket=bucket.name)
     sent = request(input_tensors=[small(features)])
@@ -114,7 +114,7 @@ def test_a_batch_is_one_object_with_a_line_a_capture_in_order(agent: Agent, tmp_
 
 
 def test_a_large_tensor_is_an_object_of_its_own_that_the_line_refers_to(
-    agent: Agent, network: Network, bucket: Stored
+    agent: Agent, network: S3Proxy, bucket: StoredCaptures
 ) -> None:
     stub = agent(bucket=bucket.name)
     picture = np.random.default_rng(5).integers(0, 256, PICTURE, np.uint8).tobytes()

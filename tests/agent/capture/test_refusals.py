@@ -11,7 +11,7 @@ import grpc
 import pytest
 
 from agent.capture.conftest import PICTURE, request, status
-from agent.capture.s3_proxy import Network, Stored
+from agent.capture.s3_proxy import S3Proxy, StoredCaptures
 from emflow_agent.capture.settings import CaptureSettings
 from emflow_proto import messages as m
 from emflow_proto.service import AgentStub
@@ -111,7 +111,7 @@ def test_a_refused_capture_may_be_tried_again_under_its_id(disk: AgentStub, refu
 
 
 def test_a_full_buffer_refuses_at_once_and_predictions_go_on(
-    agent: Agent, network: Network, bucket: Stored, refused: Refusal
+    agent: Agent, network: S3Proxy, bucket: StoredCaptures, refused: Refusal
 ) -> None:
     stub = agent(bucket=bucket.name, batch=2, buffer=5, push_period=60.0)
     network.delay = 0.2
@@ -148,7 +148,7 @@ def test_a_full_buffer_knows_the_captures_that_it_has(agent: Agent, tmp_path: Pa
 
 
 def test_without_network_or_a_folder_captures_are_refused_until_it_is_back(
-    agent: Agent, network: Network, bucket: Stored, refused: Refusal
+    agent: Agent, network: S3Proxy, bucket: StoredCaptures, refused: Refusal
 ) -> None:
     stub = agent(bucket=bucket.name)
     network.down()
@@ -191,7 +191,7 @@ def test_without_a_place_captures_are_refused_and_predictions_go_on(
 
 
 def test_a_bucket_that_is_not_there_is_a_failure_with_the_reason_told_once(
-    agent: Agent, network: Network, caplog: pytest.LogCaptureFixture
+    agent: Agent, network: S3Proxy, caplog: pytest.LogCaptureFixture
 ) -> None:
     stub = agent(bucket="sagemaker-not-there")
     for _ in range(3):

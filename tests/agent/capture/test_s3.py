@@ -12,7 +12,7 @@ from typing import Any
 import boto3
 import pytest
 
-from agent.capture.s3_proxy import KEY_ID, KEY_SECRET, Network, Stored
+from agent.capture.s3_proxy import KEY_ID, KEY_SECRET, S3Proxy, StoredCaptures
 from agent.capture.test_offline import capture
 from emflow_agent.capture.jsonl import Batch, make_batch
 from emflow_agent.capture.s3 import CaptureBucket, S3Unreachable, UploadRejected
@@ -22,7 +22,7 @@ BATCH = make_batch([capture(size=5000)], CaptureSettings(fleet="f", bucket="b"),
 
 
 @pytest.fixture
-def without_credentials(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+def without_credentials(network: S3Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
     """An environment as on a core, where nobody keeps keys."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
@@ -60,7 +60,7 @@ def token_exchange(cloud: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict
 
 @pytest.mark.usefixtures("without_credentials")
 def test_credentials_are_the_token_exchange_s_when_it_has_them(
-    bucket: Stored, token_exchange: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    bucket: StoredCaptures, token_exchange: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
         "botocore.utils.ContainerMetadataFetcher.SLEEP_TIME", 0.01
@@ -77,7 +77,7 @@ def test_credentials_are_the_token_exchange_s_when_it_has_them(
 
 @pytest.mark.usefixtures("without_credentials")
 def test_without_any_credentials_it_says_what_to_deploy_and_looks_again(
-    bucket: Stored, monkeypatch: pytest.MonkeyPatch
+    bucket: StoredCaptures, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = CaptureBucket(bucket.name)
     with pytest.raises(UploadRejected, match=r"deploy aws\.greengrass\.TokenExchangeService"):
@@ -100,7 +100,7 @@ def test_without_any_credentials_it_says_what_to_deploy_and_looks_again(
     ],
 )
 def test_what_s3_answers_is_told_apart(
-    network: Network, monkeypatch: pytest.MonkeyPatch, status: int, code: str, error: type[Exception]
+    network: S3Proxy, monkeypatch: pytest.MonkeyPatch, status: int, code: str, error: type[Exception]
 ) -> None:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"  # so that it says "100 Continue", for which boto3 would wait a second
@@ -125,7 +125,7 @@ def test_what_s3_answers_is_told_apart(
     server.server_close()
 
 
-def test_something_that_is_no_s3_is_no_network(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_something_that_is_no_s3_is_no_network(network: S3Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
     network.down()
     with pytest.raises(S3Unreachable):
         CaptureBucket("name").store(BATCH)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.capture.s3_proxy import Network, Stored
+from agent.capture.s3_proxy import S3Proxy, StoredCaptures
 from agent.capture.test_offline import capture, files_in, ids_on
 from emflow_agent.capture import buffer as storing
 from emflow_agent.capture.buffer import CaptureBuffer
@@ -70,8 +70,8 @@ def test_storing_goes_on_after_what_nobody_foresaw(
 
 def test_an_upload_that_fails_as_nobody_foresaw_is_kept_on_disk_and_tried_again(
     capturing: Make,
-    network: Network,
-    bucket: Stored,
+    network: S3Proxy,
+    bucket: StoredCaptures,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
     wrong_for_a_while: Callable[..., list[bool]],

@@ -13,15 +13,15 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from edge.camera.scripted_camera import Scripted, tidy
+from edge.camera.scripted_camera import ScriptedCamera, tidy
 
 
 @pytest.fixture
-def scripted() -> Iterator[Callable[..., Scripted]]:
-    cameras: list[Scripted] = []
+def scripted() -> Iterator[Callable[..., ScriptedCamera]]:
+    cameras: list[ScriptedCamera] = []
 
-    def start(answer: Callable[[str], bytes | None] = tidy, context: ssl.SSLContext | None = None) -> Scripted:
-        cameras.append(Scripted(answer, context))
+    def start(answer: Callable[[str], bytes | None] = tidy, context: ssl.SSLContext | None = None) -> ScriptedCamera:
+        cameras.append(ScriptedCamera(answer, context))
         return cameras[-1]
 
     yield start

@@ -12,7 +12,7 @@ from emflow_schema.edge_config import Stream
 from emflow_schema.units import Interval
 
 
-class Heard:
+class RecordedHealth:
     """What a source told of its camera's health, in order."""
 
     def __init__(self) -> None:
@@ -34,15 +34,15 @@ class Heard:
         self.told.append("clear")
 
 
-class Watched(CameraReader):
+class RunningCamera(CameraReader):
     """A camera with what belongs to it, for a test."""
 
     def __init__(self, url: str, credentials: Credentials | None = None, **settings: Any) -> None:
-        self.counters, self.stop, self.heard = Counters(), threading.Event(), Heard()
+        self.counters, self.stop, self.heard = Counters(), threading.Event(), RecordedHealth()
         stream = Stream("front", url, **{"every": Interval("0s"), **settings})
         super().__init__(stream, self.counters, self.stop, self.heard, credentials)
 
-    def __enter__(self) -> Watched:
+    def __enter__(self) -> RunningCamera:
         self.start()
         return self
 

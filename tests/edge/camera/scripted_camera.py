@@ -11,7 +11,7 @@ from collections.abc import Callable
 SDP = "v=0\r\nm=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=control:track1\r\n"
 
 
-class Scripted:
+class ScriptedCamera:
     """Listens on loopback; a function gets each request's head and gives the bytes to send, None to hang up.
 
     After a PLAY that was answered it sends `video`.

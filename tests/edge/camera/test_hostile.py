@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.camera.scripted_camera import SDP, Scripted, answered, tidy
+from edge.camera.scripted_camera import SDP, ScriptedCamera, answered, tidy
 from emflow_edge.camera import opencv_camera, registry
 from emflow_edge.camera.open_camera import ArrivedFrame
 from emflow_edge.camera.reader import CameraReader
@@ -31,7 +31,7 @@ from emflow_schema.stream_url import split
 from emflow_schema.units import DeviceDuration
 from support import until
 
-Start = Callable[..., Scripted]
+Start = Callable[..., ScriptedCamera]
 DIGITS = "9" * 5000
 PACKET = struct.pack("!BBHII", 0x80, 0x80 | 96, 1, 0, 7) + b"\x65picture"
 

@@ -10,13 +10,13 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.camera.scripted_camera import Scripted
+from edge.camera.scripted_camera import ScriptedCamera
 from emflow_edge.camera.mjpeg import MjpegCamera, MultipartParser
 from emflow_edge.rtsp.errors import CameraLost, CameraRefused
 from emflow_schema.edge_config import Stream
 from emflow_schema.units import DeviceDuration
 
-Start = Callable[..., Scripted]
+Start = Callable[..., ScriptedCamera]
 
 
 def jpeg(level: int) -> bytes:
@@ -31,7 +31,7 @@ def begun(*parts: bytes, kind: str = "multipart/x-mixed-replace;boundary=frame")
     return f"HTTP/1.0 200 OK\r\nContent-Type: {kind}\r\n\r\n".encode() + b"".join(parts)
 
 
-def opened(camera: Scripted, credentials: tuple[str, str] = ("", ""), path: str = "/mjpeg") -> MjpegCamera:
+def opened(camera: ScriptedCamera, credentials: tuple[str, str] = ("", ""), path: str = "/mjpeg") -> MjpegCamera:
     stream = Stream(
         "front",
         f"http://127.0.0.1:{camera.port}{path}",

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from edge.camera.recorded_health import Watched
-from edge.camera.scripted_camera import Scripted, answered, tidy
+from edge.camera.recorded_health import RunningCamera
+from edge.camera.scripted_camera import ScriptedCamera, answered, tidy
 from emflow_edge.rtsp.buffered_socket import connect
 from emflow_edge.rtsp.errors import CameraLost
 from emflow_schema.edge_config import Secret
@@ -47,9 +47,9 @@ def test_a_camera_that_never_answers_is_waited_for_and_does_not_hold_up_others(
     silent_port: int, edge: Edge, caplog: pytest.LogCaptureFixture
 ) -> None:
     _, url = edge.camera("--dwell", "1")
-    with Watched(f"rtsp://admin:secret@127.0.0.1:{silent_port}/1", open_timeout=DeviceDuration("1s")):
+    with RunningCamera(f"rtsp://admin:secret@127.0.0.1:{silent_port}/1", open_timeout=DeviceDuration("1s")):
         begin = time.monotonic()
-        with Watched(url) as other:
+        with RunningCamera(url) as other:
             other.next()
         assert time.monotonic() - begin < 3
         until(lambda: "answers nothing" in caplog.text, what="a word about it")
@@ -58,17 +58,17 @@ def test_a_camera_that_never_answers_is_waited_for_and_does_not_hold_up_others(
 
 def test_an_absent_camera_is_asked_several_times_a_second_and_costs_next_to_nothing(absent_port: int) -> None:
     used = time.process_time()
-    with Watched(f"rtsp://127.0.0.1:{absent_port}/1") as watched:
+    with RunningCamera(f"rtsp://127.0.0.1:{absent_port}/1") as watched:
         until(lambda: watched.heard.told == ["absent: is not there (Connection refused)"])
         time.sleep(1)
     assert time.process_time() - used < 0.5
 
 
 def test_wrong_credentials_are_not_tried_again_at_once(
-    scripted: Callable[..., Scripted], caplog: pytest.LogCaptureFixture
+    scripted: Callable[..., ScriptedCamera], caplog: pytest.LogCaptureFixture
 ) -> None:
     camera = scripted(lambda head: answered(head, "401 Unauthorized", 'WWW-Authenticate: Basic realm="x"\r\n'))
-    with Watched(f"rtsp://admin:s3cret@127.0.0.1:{camera.port}/live") as watched:
+    with RunningCamera(f"rtsp://admin:s3cret@127.0.0.1:{camera.port}/live") as watched:
         until(lambda: camera.methods.count("DESCRIBE") >= 4, what="a second try")
         assert watched.heard.told == ["absent: refuses user and password (401)"]
     assert "s3cret" not in caplog.text
@@ -76,7 +76,7 @@ def test_wrong_credentials_are_not_tried_again_at_once(
 
 
 def test_a_secret_is_asked_for_its_user_and_password_and_again_after_they_were_refused(
-    scripted: Callable[..., Scripted],
+    scripted: Callable[..., ScriptedCamera],
 ) -> None:
     camera = scripted(lambda head: answered(head, "401 Unauthorized", 'WWW-Authenticate: Basic realm="x"\r\n'))
     asked: list[str] = []
@@ -85,7 +85,7 @@ def test_a_secret_is_asked_for_its_user_and_password_and_again_after_they_were_r
         asked.append(secret)
         return "admin", "s3cret"
 
-    with Watched(f"rtsp://127.0.0.1:{camera.port}/live", provider, credentials=Secret("arn:x")):
+    with RunningCamera(f"rtsp://127.0.0.1:{camera.port}/live", provider, credentials=Secret("arn:x")):
         until(lambda: len(asked) >= 2, what="the secret read again")
     assert set(asked) == {"arn:x"}
     assert "Authorization: Basic YWRtaW46czNjcmV0" in camera.heads[2]
@@ -96,15 +96,15 @@ def test_a_secret_that_cannot_be_had_is_told(absent_port: int) -> None:
         raise EdgeProblem("no such secret")
 
     url = f"rtsp://127.0.0.1:{absent_port}/live"
-    with Watched(url, provider, credentials=Secret("x")) as watched:
+    with RunningCamera(url, provider, credentials=Secret("x")) as watched:
         until(lambda: watched.heard.told == ["absent: is not asked: its secret cannot be had (no such secret)"])
-    with Watched(url, credentials=Secret("x")) as watched:
+    with RunningCamera(url, credentials=Secret("x")) as watched:
         until(lambda: "can be had in Greengrass only" in str(watched.heard.told))
 
 
-def test_a_camera_that_hangs_up_again_and_again_leaves_nothing_behind(scripted: Callable[..., Scripted]) -> None:
+def test_a_camera_that_hangs_up_again_and_again_leaves_nothing_behind(scripted: Callable[..., ScriptedCamera]) -> None:
     camera = scripted(lambda head: None if head.startswith("PLAY") else tidy(head))
-    with Watched(f"rtsp://127.0.0.1:{camera.port}/live"):
+    with RunningCamera(f"rtsp://127.0.0.1:{camera.port}/live"):
         until(lambda: camera.methods.count("PLAY") >= 2)
         before = len(list(Path("/proc/self/fd").iterdir())), threading.active_count()
         until(lambda: camera.methods.count("PLAY") >= 12, what="ten more tries")
@@ -115,7 +115,7 @@ def test_a_camera_that_hangs_up_again_and_again_leaves_nothing_behind(scripted: 
 
 
 def test_a_camera_of_another_codec_is_tried_again_after_a_while(
-    scripted: Callable[..., Scripted], monkeypatch: pytest.MonkeyPatch
+    scripted: Callable[..., ScriptedCamera], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("emflow_edge.camera.reader._OTHER_CODEC", 0.3)
     sdp = "v=0\r\nm=video 0 RTP/AVP 96\r\na=rtpmap:96 MP4V-ES/90000\r\n"
@@ -130,13 +130,13 @@ def test_a_camera_of_another_codec_is_tried_again_after_a_while(
         heads = list(camera.heads)
         return sum(head.startswith("DESCRIBE") and ("Lavf" in head) == by_opencv for head in heads)
 
-    with Watched(
+    with RunningCamera(
         f"rtsp://127.0.0.1:{camera.port}/live", open_timeout=DeviceDuration("1s"), read_timeout=DeviceDuration("0.5s")
     ):
         until(lambda: asked(by_opencv=True) and asked(by_opencv=False) >= 2, what="ours again after OpenCV's")
 
 
 def test_lines_about_a_camera_name_their_stream(absent_port: int, caplog: pytest.LogCaptureFixture) -> None:
-    with Watched(f"rtsp://127.0.0.1:{absent_port}/1"):
+    with RunningCamera(f"rtsp://127.0.0.1:{absent_port}/1"):
         until(lambda: caplog.records, what="a word about it")
     assert {vars(record)["stream"] for record in caplog.records} == {"front"}

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.camera.recorded_health import Watched
+from edge.camera.recorded_health import RunningCamera
 from emflow_edge.camera.pyav_decoder import PyavDecoder
 from emflow_edge.latest_slot import SlotClosed
 from emflow_emulator.camera import scenes
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @pytest.mark.e2e
 def test_frames_show_what_the_camera_showed_when_they_were_taken(edge: Edge) -> None:
     _, url = edge.camera("--dwell", "1", "--size", "320x240")
-    with Watched(url) as camera:
+    with RunningCamera(url) as camera:
         for _ in range(40):
             frame = camera.next()
             into = frame.captured_at % 1
@@ -40,7 +40,7 @@ def test_frames_show_what_the_camera_showed_when_they_were_taken(edge: Edge) -> 
 @pytest.mark.e2e
 def test_only_frames_that_are_due_are_handed_out(edge: Edge) -> None:
     _, url = edge.camera()
-    with Watched(url, every=Interval("0.5s")) as camera:
+    with RunningCamera(url, every=Interval("0.5s")) as camera:
         moments = [camera.next().arrived_at for _ in range(5)]
     gaps = [after - before for before, after in pairwise(moments)]
     assert all(0.3 < gap < 0.75 for gap in gaps)
@@ -52,7 +52,7 @@ def test_only_frames_that_are_due_are_handed_out(edge: Edge) -> None:
 @pytest.mark.e2e
 def test_every_tenth_frame_is_exactly_that(edge: Edge) -> None:
     _, url = edge.camera()
-    with Watched(url, every=Interval("10 frames")) as camera:
+    with RunningCamera(url, every=Interval("10 frames")) as camera:
         numbers = [camera.next().number for _ in range(8)]
     assert {after - before for before, after in pairwise(numbers)} == {10}
 
@@ -61,7 +61,7 @@ def test_every_tenth_frame_is_exactly_that(edge: Edge) -> None:
 @pytest.mark.parametrize("settings", [{"transport": "udp"}, {"backend": "opencv"}, {"every": Interval("1s")}])
 def test_a_camera_is_seen_each_way(edge: Edge, settings: dict[str, object]) -> None:
     _, url = edge.camera("--size", "320x240")
-    with Watched(url, **settings) as camera:
+    with RunningCamera(url, **settings) as camera:
         for _ in range(3):
             frame = camera.next()
             assert frame.image.shape == (240, 320, 3)
@@ -74,7 +74,7 @@ def test_a_camera_that_stops_with_its_connection_open_is_noticed_and_nothing_old
     edge: Edge,
 ) -> None:
     camera, url = edge.camera("--dwell", "1")
-    with Watched(url, read_timeout=DeviceDuration("0.5s")) as watched:
+    with RunningCamera(url, read_timeout=DeviceDuration("0.5s")) as watched:
         watched.next()
         os.kill(camera.pid, signal.SIGSTOP)
         until(lambda: "absent: sent nothing for 0.5 s" in watched.heard.told, what="the silence noticed")
@@ -99,7 +99,7 @@ def test_frames_do_not_grow_older_when_decoding_is_slower_than_the_camera(
 
     monkeypatch.setattr(PyavDecoder, "decode", slow)
     _, url = edge.camera("--fps", "25")
-    with Watched(url) as camera:
+    with RunningCamera(url) as camera:
         end, ages = time.monotonic() + 8, []
         while time.monotonic() < end:
             frame = camera.next()
@@ -118,7 +118,7 @@ def test_a_frozen_and_a_black_picture_are_told_once_when_they_begin_and_once_whe
     picture = tmp_path / "still.png"
     cv2.imwrite(str(picture), still if state == "frozen" else np.full_like(still, 2))
     camera, url = edge.camera("--image", str(picture))
-    with Watched(url, frozen_after=DeviceDuration("1s"), black_after=DeviceDuration("1s")) as watched:
+    with RunningCamera(url, frozen_after=DeviceDuration("1s"), black_after=DeviceDuration("1s")) as watched:
         until(lambda: watched.heard.told == ["present 320 x 240", state], what=f"the {state} picture told")
         told = watched.counters.snapshot()["captured"]
         until(lambda: watched.counters.snapshot()["captured"] > told + 50, what="two more seconds")
@@ -135,7 +135,7 @@ def test_a_camera_that_comes_back_is_seen_again_within_a_second_or_so_and_said_o
     caplog.set_level("INFO")
     camera, url = edge.camera()
     port = url.split(":")[2].split("/")[0]
-    with Watched(url) as watched:
+    with RunningCamera(url) as watched:
         watched.next()
         camera.stop()
         until(lambda: "not there" in caplog.text, what="a word about the camera that went away")
@@ -159,7 +159,7 @@ def test_a_camera_that_comes_back_is_seen_again_within_a_second_or_so_and_said_o
 @pytest.mark.e2e
 def test_a_path_that_the_camera_does_not_have_is_said(edge: Edge, caplog: pytest.LogCaptureFixture) -> None:
     _, url = edge.camera()
-    with Watched(url.replace("/front", "/back")) as watched:
+    with RunningCamera(url.replace("/front", "/back")) as watched:
         until(lambda: caplog.records, what="a word about it")
     assert "has no such stream (404: is the path right?)" in caplog.records[0].getMessage()
     with pytest.raises(SlotClosed):

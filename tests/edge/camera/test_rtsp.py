@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from edge.camera.scripted_camera import SDP, Scripted, answered, tidy
+from edge.camera.scripted_camera import SDP, ScriptedCamera, answered, tidy
 from emflow_edge.rtsp.buffered_socket import tls_context
 from emflow_edge.rtsp.client import RtspSession
 from emflow_edge.rtsp.errors import CameraLost, CameraRefused, UnsupportedCodec
 from emflow_schema.stream_url import split
 from support import until
 
-Start = Callable[..., Scripted]
+Start = Callable[..., ScriptedCamera]
 USER = ("admin", "s3cret")
 
 
@@ -29,7 +29,7 @@ def packet(sequence: int, channel: int = 0) -> bytes:
 
 
 def opened(
-    camera: Scripted,
+    camera: ScriptedCamera,
     credentials: tuple[str, str] = ("", ""),
     *,
     scheme: str = "rtsp",

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from edge.results.scripted_sink import Make, Other
+from edge.results.scripted_sink import Make, ScriptedSink
 from emflow_edge.metrics.counters import Counters
 from emflow_edge.metrics.latencies import StageLatencies
 from emflow_edge.results.publisher import Publisher
@@ -14,8 +14,8 @@ from emflow_schema.edge_config import Publish
 
 
 @pytest.fixture
-def other() -> Other:
-    return Other()
+def other() -> ScriptedSink:
+    return ScriptedSink()
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def counters() -> Counters:
 
 
 @pytest.fixture
-def publisher(other: Other, counters: Counters) -> Make:
+def publisher(other: ScriptedSink, counters: Counters) -> Make:
     def make(to: Publish | None = None, **options: Any) -> Publisher:
         finished = options.pop("finished", lambda _: None)
         timings = options.pop("timings", StageLatencies())

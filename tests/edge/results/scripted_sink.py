@@ -33,7 +33,7 @@ def detected(*indexes: int, sequence: int = 0) -> Result:
 
 
 @dataclass
-class Other:
+class ScriptedSink:
     """The other side of an outlet: it answers at once, or as the test says. Also the outlet to it."""
 
     answers: bool = True

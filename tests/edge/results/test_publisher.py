@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from edge.results.scripted_sink import Make, Other, counted, result
+from edge.results.scripted_sink import Make, ScriptedSink, counted, result
 from emflow_edge.metrics.counters import Counters
 from emflow_edge.metrics.latencies import StageLatencies
 from emflow_edge.results.publisher import UNDER_WAY
@@ -16,7 +16,7 @@ from emflow_schema.errors import EdgeProblem
 from support import until
 
 
-def test_results_arrive_in_order(other: Other, publisher: Make, counters: Counters) -> None:
+def test_results_arrive_in_order(other: ScriptedSink, publisher: Make, counters: Counters) -> None:
     out = publisher()
     for number in range(50):
         out.put(result(number))
@@ -26,7 +26,7 @@ def test_results_arrive_in_order(other: Other, publisher: Make, counters: Counte
     assert other.closed
 
 
-def test_several_are_under_way_at_a_time_but_not_more_than_are_good(other: Other, publisher: Make) -> None:
+def test_several_are_under_way_at_a_time_but_not_more_than_are_good(other: ScriptedSink, publisher: Make) -> None:
     other.answers = False
     out = publisher()
     for number in range(UNDER_WAY + 10):
@@ -38,7 +38,7 @@ def test_several_are_under_way_at_a_time_but_not_more_than_are_good(other: Other
 
 
 def test_a_broker_that_hangs_holds_nobody_up_and_the_oldest_results_go(
-    other: Other, publisher: Make, counters: Counters
+    other: ScriptedSink, publisher: Make, counters: Counters
 ) -> None:
     other.answers = False
     out = publisher(depth=3)
@@ -56,7 +56,7 @@ def test_a_broker_that_hangs_holds_nobody_up_and_the_oldest_results_go(
 
 
 def test_after_an_outage_the_newest_go_out_first_and_what_was_too_much_is_counted(
-    other: Other, publisher: Make, counters: Counters
+    other: ScriptedSink, publisher: Make, counters: Counters
 ) -> None:
     other.absent = ConnectionError("broker away")
     out = publisher(depth=4)
@@ -74,7 +74,7 @@ def test_after_an_outage_the_newest_go_out_first_and_what_was_too_much_is_counte
 
 
 def test_what_was_under_way_when_the_connection_was_lost_is_sent_again(
-    other: Other, publisher: Make, counters: Counters
+    other: ScriptedSink, publisher: Make, counters: Counters
 ) -> None:
     other.answers = False
     out = publisher()
@@ -99,7 +99,7 @@ def test_what_was_under_way_when_the_connection_was_lost_is_sent_again(
 
 
 def test_an_outlet_that_cannot_even_be_closed_is_opened_again(
-    other: Other, publisher: Make, counters: Counters, monkeypatch: pytest.MonkeyPatch
+    other: ScriptedSink, publisher: Make, counters: Counters, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails(*_: object) -> None:
         raise OSError("no such connection")
@@ -116,7 +116,7 @@ def test_an_outlet_that_cannot_even_be_closed_is_opened_again(
     assert other.opened == 2
 
 
-def test_what_is_never_answered_is_sent_again(other: Other, publisher: Make, counters: Counters) -> None:
+def test_what_is_never_answered_is_sent_again(other: ScriptedSink, publisher: Make, counters: Counters) -> None:
     other.answers = False
     out = publisher(timeout=0.2)
     out.put(result(0))
@@ -127,7 +127,7 @@ def test_what_is_never_answered_is_sent_again(other: Other, publisher: Make, cou
 
 
 def test_what_was_not_taken_is_tried_again_and_said_once(
-    other: Other, publisher: Make, caplog: pytest.LogCaptureFixture
+    other: ScriptedSink, publisher: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
     other.refuses["em/inference"] = ConnectionError("broker away")
@@ -148,7 +148,7 @@ def test_what_was_not_taken_is_tried_again_and_said_once(
 
 
 def test_what_is_refused_is_not_tried_again_and_other_topics_go_on(
-    other: Other, publisher: Make, counters: Counters, caplog: pytest.LogCaptureFixture
+    other: ScriptedSink, publisher: Make, counters: Counters, caplog: pytest.LogCaptureFixture
 ) -> None:
     other.refuses["em/side"] = MessageRejected("not authorized")
     troubles: list[str] = []
@@ -166,7 +166,9 @@ def test_what_is_refused_is_not_tried_again_and_other_topics_go_on(
     assert troubles == ["", "not authorized"]
 
 
-def test_what_still_waits_at_the_end_is_counted_as_dropped(other: Other, publisher: Make, counters: Counters) -> None:
+def test_what_still_waits_at_the_end_is_counted_as_dropped(
+    other: ScriptedSink, publisher: Make, counters: Counters
+) -> None:
     other.absent = ConnectionError("broker away")
     out = publisher()
     for number in range(5):
@@ -179,7 +181,7 @@ def test_what_still_waits_at_the_end_is_counted_as_dropped(other: Other, publish
     assert counted(counters) == (0, 6, 0)
 
 
-def test_what_is_under_way_at_the_end_is_counted_once(other: Other, publisher: Make, counters: Counters) -> None:
+def test_what_is_under_way_at_the_end_is_counted_once(other: ScriptedSink, publisher: Make, counters: Counters) -> None:
     other.answers = False
     out = publisher()
     out.put(result(0))
@@ -189,7 +191,7 @@ def test_what_is_under_way_at_the_end_is_counted_once(other: Other, publisher: M
     assert counted(counters) == (0, 1, 0)
 
 
-def test_it_ends_after_as_many_results_as_were_wanted(other: Other, publisher: Make) -> None:
+def test_it_ends_after_as_many_results_as_were_wanted(other: ScriptedSink, publisher: Make) -> None:
     finished: list[EdgeProblem | None] = []
     out = publisher(limit=3, finished=finished.append)
     for number in range(10):
@@ -199,7 +201,7 @@ def test_it_ends_after_as_many_results_as_were_wanted(other: Other, publisher: M
     assert finished == [None]
 
 
-def test_an_outlet_that_will_never_do_ends_it(other: Other, publisher: Make) -> None:
+def test_an_outlet_that_will_never_do_ends_it(other: ScriptedSink, publisher: Make) -> None:
     other.absent = EdgeProblem("no certificate")
     finished: list[EdgeProblem | None] = []
     publisher(finished=finished.append)
@@ -207,7 +209,7 @@ def test_an_outlet_that_will_never_do_ends_it(other: Other, publisher: Make) -> 
     assert str(finished[0]) == "no certificate"
 
 
-def test_an_age_is_counted_to_the_moment_of_sending(other: Other, publisher: Make) -> None:
+def test_an_age_is_counted_to_the_moment_of_sending(other: ScriptedSink, publisher: Make) -> None:
     now = [1000.0]
     timings = StageLatencies()
     out = publisher(clock=lambda: now[0], timings=timings)

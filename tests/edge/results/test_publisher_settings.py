@@ -1,13 +1,15 @@
 """What the settings of publishing make of results, and what is said beside them."""
 
-from edge.results.scripted_sink import Make, Other, counted, result
+from edge.results.scripted_sink import Make, ScriptedSink, counted, result
 from emflow_edge.metrics.counters import Counters
 from emflow_edge.results.sinks import Message, offline_messages
 from emflow_schema.edge_config import Publish
 from support import until
 
 
-def test_results_that_are_not_wanted_are_counted_as_filtered(other: Other, publisher: Make, counters: Counters) -> None:
+def test_results_that_are_not_wanted_are_counted_as_filtered(
+    other: ScriptedSink, publisher: Make, counters: Counters
+) -> None:
     out = publisher(Publish(threshold=0.5))
     for number in range(6):
         out.put(result(number, confidence=0.4 if number % 3 else 0.6))
@@ -16,7 +18,7 @@ def test_results_that_are_not_wanted_are_counted_as_filtered(other: Other, publi
     assert counted(counters) == (2, 0, 4)
 
 
-def test_topics_are_filled_with_what_a_result_knows(other: Other, publisher: Make) -> None:
+def test_topics_are_filled_with_what_a_result_knows(other: ScriptedSink, publisher: Make) -> None:
     out = publisher(Publish("em/{thing}/{stream}/{model}"))
     out.put(result(0))
     out.put(result(1, stream="{thing}"))
@@ -25,7 +27,7 @@ def test_topics_are_filled_with_what_a_result_knows(other: Other, publisher: Mak
 
 
 def test_topic_and_filter_change_over_the_same_connection_and_the_status_topic_does_not(
-    other: Other, publisher: Make
+    other: ScriptedSink, publisher: Make
 ) -> None:
     out = publisher()
     assert out.use(Publish("other", threshold=0.5))
@@ -36,7 +38,7 @@ def test_topic_and_filter_change_over_the_same_connection_and_the_status_topic_d
 
 
 def test_what_is_retained_is_sent_again_over_a_new_connection_and_the_rest_is_not(
-    other: Other, publisher: Make
+    other: ScriptedSink, publisher: Make
 ) -> None:
     to = Publish(status_topic="status", metrics_topic="metrics")
     words = offline_messages(to, "thing", "1.0.0")
