@@ -114,7 +114,9 @@ class Looping:
         self._pipeline = Pipeline(
             stream, self._source, "bench", self._counters, StageLatencies(), emit, lambda: None, failed, self._stop
         )
-        self._pipeline.use(InferenceSetup(self._agent, adapt_model(self._agent.ensure_loaded(), settings), settings))
+        self._pipeline.use_setup(
+            InferenceSetup(self._agent, adapt_model(self._agent.ensure_loaded(), settings), settings)
+        )
         self._pipeline.start()
         self._source.memory.open.set()
 

@@ -1,7 +1,8 @@
 """The open agent: loads models and runs them for the applications of a device, over a Unix socket.
 
-It answers the interface of the SageMaker Edge Manager agent (`emflow_proto`), which ended in 2024, so that clients made
-for that one go on working. `__main__` goes from start to clean end; `settings` is what it is told, `calls` the
-interface, `models` what is loaded, `runtimes` one file for each that runs models, `capture` what is kept of
-predictions. `signing` is a program of its own, for whoever packs models.
+It implements the gRPC interface of the SageMaker Edge Manager agent (`emflow_proto`), a service that ended in 2024, so
+that existing clients keep working. `__main__` starts and stops the agent; `settings` reads its configuration, `calls`
+implements the interface, `models` loads models and runs them, `runtimes` has one module for each inference runtime,
+`tensors` describes and checks tensors, `capture` stores captured data. `signing` is a separate command for people who
+build model packages.
 """

@@ -1,10 +1,10 @@
-"""Why the agent refuses: one class for each answer that a client, or whoever starts the agent, can act on."""
+"""The agent's errors: one class for each situation that a client, or the person who starts the agent, can act on."""
 
 from __future__ import annotations
 
 
 class CannotStart(Exception):
-    """The agent cannot serve; its text is the one line that a person gets to read."""
+    """The agent cannot start or serve; the message is the one line that is shown."""
 
 
 class BadOption(Exception):
@@ -12,56 +12,56 @@ class BadOption(Exception):
 
 
 class Refused(Exception):
-    """A call that is answered with a status other than OK; its text is the status' message."""
+    """Base of all errors that a call returns as a gRPC status; the text is the status message."""
 
 
 class ModelNotFound(Refused):
-    """No model of this name is loaded, or nothing is where it was said to be."""
+    """No model with this name is loaded, or nothing exists at the given path."""
 
 
 class AlreadyLoaded(Refused):
-    """A model of this name is loaded."""
+    """A model with this name is already loaded."""
 
 
 class BadRequest(Refused):
-    """A name or a tensor is not what it has to be."""
+    """A name or a tensor in the request is invalid."""
 
 
 class CannotLoad(Refused):
-    """There is something at the url, and it is no model that can be run here."""
+    """The folder exists, but it holds no model that can run on this device."""
 
 
 class NotEnoughMemory(Refused):
-    """The model does not fit into what is left."""
+    """The model needs more memory than is available."""
 
 
 class InferenceFailed(Refused):
-    """The runtime failed on a model and tensors that were all right."""
+    """The runtime failed although model and tensors are valid."""
 
 
 class TooManyCalls(Refused):
-    """As many calls as may wait for a model do so already."""
+    """The queue of waiting calls is full."""
 
 
 class CallerGone(Refused):
-    """Nobody waits for the answer any more."""
+    """The client is gone: it cancelled, disconnected, or its deadline passed."""
 
 
 class AlreadyCaptured(Refused):
-    """This capture id was handed over before."""
+    """A capture with this id was already sent."""
 
 
 class BufferFull(Refused):
-    """Too many captures wait to be stored."""
+    """Too many captures are waiting to be stored."""
 
 
 class TimestampInFuture(Refused):
-    """The time of an inference is still to come."""
+    """The inference timestamp lies in the future."""
 
 
 class CaptureUnavailable(Refused):
-    """There is no place for captured data, or no way there for now."""
+    """Captured data cannot be stored: nothing is configured, or the destination cannot be reached now."""
 
 
 class UnknownCapture(Refused):
-    """No such capture was handed over, or it is forgotten."""
+    """No capture with this id is known (any more)."""

@@ -1,7 +1,6 @@
-"""Folders for temporary files, which outlive no agent for long: one that was killed is tidied up after by the next.
+"""Temporary folders for libraries that read files only; those that a killed agent left behind are removed later.
 
-Some libraries take files only. A folder's name says whose it is: the process, and when that began, because the numbers
-of processes come again.
+The name of a folder holds the process id and the start time of its process, because process ids are reused.
 """
 
 from __future__ import annotations
@@ -18,17 +17,17 @@ _OWNED = re.compile(rf"{_PREFIX}(\d+)-(\d+)-")
 
 
 def temporary_folder() -> tempfile.TemporaryDirectory[str]:
-    """A folder that only this user can look into, gone when it is left.
+    """A folder that only this user can open; it is removed when the context ends.
 
     Raises:
-        OSError: there is no place for one.
+        OSError: it cannot be created.
     """
     pid = os.getpid()
     return tempfile.TemporaryDirectory(prefix=f"{_PREFIX}{pid}-{_process_start_time(pid)}-")
 
 
 def remove_orphaned_folders() -> None:
-    """Remove the folders of processes that are gone, as far as they are ours to remove."""
+    """Remove the folders of processes that no longer run, if they belong to this user."""
     with contextlib.suppress(OSError):
         for folder in Path(tempfile.gettempdir()).iterdir():
             owner = _OWNED.match(folder.name)
@@ -37,9 +36,9 @@ def remove_orphaned_folders() -> None:
 
 
 def _process_start_time(pid: int) -> int:
-    """When a process began, in clock ticks after the machine did (proc(5), stat, field 22); 0 when there is none."""
+    """Start time of a process in clock ticks since boot (proc(5), stat, field 22); 0 when there is no such process."""
     try:
-        # The name, in brackets before it, may hold anything.
+        # The process name before it, in parentheses, may contain any characters.
         return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
     except (OSError, ValueError, IndexError):
         return 0

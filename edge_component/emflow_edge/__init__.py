@@ -1,1 +1,2 @@
-"""The application component: RTSP frames in, results over MQTT out, inference by the agent on its Unix socket."""
+"""The application component: reads cameras, runs inference through the agent's Unix socket, publishes results by
+MQTT."""

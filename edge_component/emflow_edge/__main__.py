@@ -1,16 +1,15 @@
 """`emflow-edge`: from the command line or a Greengrass deployment to a running component, and to a clean end.
 
-Exit codes, and what Greengrass makes of them. It starts a component that ended with an error again at once, and gives
-it up the third time within an hour, until the next deployment; a deployment under way counts as failed then.
+Exit codes, and how Greengrass reacts. It restarts a component that ends with an error at once; after the third error
+within an hour it stops restarting until the next deployment, and a running deployment fails.
 
-| code | why | starting it again |
-| --- | --- | --- |
-| 0 | it was told to end (SIGTERM, SIGINT), or made as many results as it was asked for | is not done |
-| 1 | the agent refuses the model, a package is missing, the nucleus keeps it out, or something unforeseen | may help |
-| 2 | configuration or command line is wrong | does not help: the deployment fails, with the reason in the log |
+| code | reason | does a restart help? | | --- | --- | --- | | 0 | SIGTERM or SIGINT, or the requested number of results
+was published | no restart | | 1 | the agent refuses the model, a package is missing, the nucleus refuses the component,
+or an unexpected error | maybe | | 2 | the configuration or the command line is wrong | no: the deployment fails, with
+the reason in the log |
 
-What passes by itself never ends it: a camera, an agent, a broker or a nucleus that is away is waited for, and so is
-memory in the agent. A new configuration that is wrong does not end it either: the old one stays.
+Temporary problems never end it: it waits for a camera, agent, broker or nucleus that cannot be reached, and for free
+memory in the agent. An invalid new configuration does not end it either: the previous one stays in use.
 """
 
 from __future__ import annotations
@@ -47,21 +46,20 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("emflow_edge")
 
-_GONE_SECONDS = 4.5
-# malloc.h of glibc; other C libraries have no mallopt, or none that heeds it.
+_SHUTDOWN_SECONDS = 4.5
+# malloc.h of glibc; other C libraries have no mallopt, or ignore it.
 _M_MMAP_THRESHOLD, _FRAME_BYTES = -3, 1 << 20
 _RELOAD = object()
-_HEARD = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-Told = Union[Optional[EdgeProblem], object]
-"""Why the run ends: None when it was asked to, or did what it was asked for. `_RELOAD`: read the configuration again.
-"""
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+Event = Union[Optional[EdgeProblem], object]
+"""Ends the run: a problem, or None for a normal end. `_RELOAD`: read the configuration again."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run until told to stop; the exit code."""
+    """Run until a signal or an error; returns the exit code."""
     flags = parse(arguments)
-    # Asked to stop before there is anything to take down. Nothing is read yet that might have to be read again.
-    signals = Signals(_HEARD, lambda number: None if number == signal.SIGHUP else _go(0))
+    # A stop signal before anything runs ends the process; SIGHUP has nothing to reload yet.
+    signals = Signals(_SIGNALS, lambda number: None if number == signal.SIGHUP else _exit(0))
     try:
         return run(flags, signals)
     except EdgeProblem as problem:
@@ -73,16 +71,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(flags: argparse.Namespace, signals: Signals) -> int:
-    """Read the configuration, check it, run; `signals` are told to whatever there is to end.
+    """Read and check the configuration, then run until the end; returns the exit code.
 
     Raises:
-        EdgeProblem: it cannot be run, or something ended it that trying again does not mend.
+        EdgeProblem: it cannot run, or a permanent problem ended it.
     """
     in_greengrass = bool(os.environ.get(SOCKET_VARIABLE))
     where = flags.publish or ("greengrass" if in_greengrass else "stdout")
     to = destination(where, flags.cert, flags.key, flags.ca, os.environ)
     if to.kind == "greengrass" and not in_greengrass:
-        raise ConfigProblem("--publish: greengrass works only in a component that Greengrass started")
+        raise ConfigProblem("--publish: greengrass is possible only in a component that Greengrass started")
     sink = sys.stderr if to.kind == "stdout" else sys.stdout
     logs.configure_logging(sink)
     nucleus = Nucleus() if in_greengrass else None
@@ -101,7 +99,7 @@ def run(flags: argparse.Namespace, signals: Signals) -> int:
 
 
 class _Run:
-    """One run: where its configuration comes from, and what becomes of it."""
+    """One run of the component, with its configuration and its end."""
 
     def __init__(self, flags: argparse.Namespace, to: Destination, nucleus: Nucleus | None, signals: Signals) -> None:
         self._flags, self._to, self._nucleus, self._signals = flags, to, nucleus, signals
@@ -110,93 +108,97 @@ class _Run:
             values.text(self._thing)
         except values.Unfit as error:
             raise ConfigProblem(f"--thing: {error}") from None
-        self._told: queue.SimpleQueue[Told] = queue.SimpleQueue()
+        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._unknown: tuple[str, ...] = ()
-        self._heard: Mapping[str, Any] | None = None
-        signals.heard = lambda number: self._told.put(_RELOAD) if number == signal.SIGHUP else _go(0)
+        self._last_configuration: Mapping[str, Any] | None = None
+        signals.heard = lambda number: self._events.put(_RELOAD) if number == signal.SIGHUP else _exit(0)
 
     def read(self) -> Settings:
-        """The settings as they are now.
+        """The current settings.
 
         Raises:
-            EdgeProblem: they cannot be read, or are wrong.
+            EdgeProblem: they cannot be read, or are invalid.
         """
         if self._flags.config:
             return self._settings(_read(self._flags.config))
         return self._settings(self._nucleus.first_configuration() if self._nucleus else {})
 
     def serve(self, wanted: Settings, logged: Callable[[Settings], object]) -> int:
-        _give_back_frames()
-        # Only now: OpenCV and gRPC take a quarter of a second, which a mistake in the configuration need not wait for.
+        _return_frame_memory()
+        # Imported late: OpenCV and gRPC take a quarter of a second, and a wrong configuration is reported without them.
         from emflow_edge.component import Component
 
-        self._signals.heard = lambda number: self._told.put(_RELOAD if number == signal.SIGHUP else None)
-        threading.excepthook = lambda failure: self._told.put(_unexpected(failure))
+        self._signals.heard = lambda number: self._events.put(_RELOAD if number == signal.SIGHUP else None)
+        threading.excepthook = lambda failure: self._events.put(_unexpected(failure))
 
         nucleus = self._nucleus
         secrets = NucleusSecrets(nucleus) if nucleus else FileSecrets(self._flags.secrets)
-        began: Callable[[], object] = (lambda: nucleus.report(RUNNING)) if nucleus else (lambda: None)
-        component = Component(self._thing, self._outlet, secrets, self._told.put, self._flags.results, began)
+        on_first_result: Callable[[], object] = (lambda: nucleus.report(RUNNING)) if nucleus else (lambda: None)
+        component = Component(
+            self._thing, self._make_sink, secrets, self._events.put, self._flags.results, on_first_result
+        )
 
         def changed(read: Callable[[], Settings]) -> None:
             try:
                 new = read()
                 component.change(new)
                 logged(new)
-                self._tell_unknown()
+                self._warn_about_unknown_keys()
             except Exception as error:
-                why = _why(error)
-                log.error("the new configuration is refused: %s; going on with the one from before", why)
-                component.status.refused(logs.redact_urls(why))
+                why = _reason(error)
+                log.error("the new configuration is refused: %s; the previous one stays in use", why)
+                component.status.set_configuration_refused(logs.redact_urls(why))
 
-        def heard(config: Mapping[str, Any]) -> None:
-            # A nucleus that comes back tells what it told before, also what was refused then.
-            if config != self._heard:
-                self._heard = config
+        def configuration_changed(config: Mapping[str, Any]) -> None:
+            # After a reconnect, the nucleus sends the same configuration again, also one that was refused.
+            if config != self._last_configuration:
+                self._last_configuration = config
                 changed(lambda: self._settings(config))
 
-        self._tell_unknown()
+        self._warn_about_unknown_keys()
         component.start(wanted)
         if nucleus and not self._flags.config:
-            # In a thread: a nucleus that hangs must not keep this one from hearing that it has to end.
-            hear = heard, lambda config: self._judge(component, config)
-            threading.Thread(target=nucleus.watch, args=hear, name="subscribing", daemon=True).start()
+            # In a thread: a nucleus that hangs must not block the shutdown.
+            callbacks = configuration_changed, lambda config: self._check(component, config)
+            threading.Thread(
+                target=nucleus.follow_configuration, args=callbacks, name="subscribing", daemon=True
+            ).start()
         while True:
-            told = self._told.get()
-            if told is not _RELOAD:
+            event = self._events.get()
+            if event is not _RELOAD:
                 break
             changed(self.read)
-        return self._end(component, told)
+        return self._end(component, event)
 
     def _settings(self, config: Mapping[str, Any]) -> Settings:
         read = settings(overlay(config, self._flags), self._flags.assets, self._thing)
         self._unknown = unknown_keys(config)
         return read
 
-    def _tell_unknown(self) -> None:
-        # When the log is set up as the configuration wants it.
+    def _warn_about_unknown_keys(self) -> None:
+        # Called after the log is configured.
         for key in self._unknown:
-            log.warning("configuration: %s means nothing here", key)
+            log.warning("configuration: %s is not a known key", key)
 
-    def _judge(self, component: Component, config: Mapping[str, Any]) -> str:
-        """What is wrong with a configuration that is about to be deployed; empty when nothing is."""
+    def _check(self, component: Component, config: Mapping[str, Any]) -> str:
+        """Check a configuration before it is deployed; the problem, or an empty text."""
         try:
             component.check(settings(overlay(config, self._flags), self._flags.assets, self._thing))
         except Exception as error:
-            return logs.redact_urls(_why(error))
+            return logs.redact_urls(_reason(error))
         return ""
 
-    def _outlet(self, wanted: Settings) -> MessageSink:
+    def _make_sink(self, wanted: Settings) -> MessageSink:
         if self._nucleus and self._to.kind == "greengrass":
             return GreengrassSink(self._nucleus)
         return mqtt_sink(self._to, self._thing, wanted.publish) if self._to.kind == "mqtt" else StdoutSink()
 
-    def _end(self, component: Component, told: Told) -> int:
-        """Take everything down; the exit code."""
-        problem = told if isinstance(told, EdgeProblem) else None
+    def _end(self, component: Component, event: Event) -> int:
+        """Shut down; returns the exit code."""
+        problem = event if isinstance(event, EdgeProblem) else None
         code = problem.exit_code if problem else 0
-        # Whatever hangs, and whoever holds what is needed here: a component has to be gone in five seconds.
-        last = threading.Timer(_GONE_SECONDS, _go, (code,))
+        # A component has to end within five seconds, even if something hangs.
+        last = threading.Timer(_SHUTDOWN_SECONDS, _exit, (code,))
         last.daemon = True
         last.start()
         if problem and self._nucleus:
@@ -205,15 +207,15 @@ class _Run:
         if problem:
             logs.report_exit(str(problem))
         if not clean:
-            # A camera or a broker that hangs holds its thread inside a library, where the interpreter's own way out
-            # would trip over it.
-            _go(code)
+            # A camera or broker that hangs keeps a thread inside a library; the normal shutdown of the interpreter
+            # could crash there.
+            _exit(code)
         last.cancel()
         return code
 
 
-def _go(code: int) -> None:
-    # Whoever read what is said may have gone, which is no reason to stay.
+def _exit(code: int) -> None:
+    # The reader of the output may be gone; that must not prevent the end.
     with contextlib.suppress(OSError, ValueError):
         logging.shutdown()
         sys.stdout.flush()
@@ -221,11 +223,11 @@ def _go(code: int) -> None:
     os._exit(code)
 
 
-def _give_back_frames() -> None:
-    """Let memory of a frame's size go back to the system as soon as it is free.
+def _return_frame_memory() -> None:
+    """Make glibc return the memory of frames to the system as soon as it is freed.
 
-    glibc raises the size from which it does so to that of the largest block that was ever freed, up to 32 MiB, and
-    keeps smaller ones in a pool for each thread: some 15 MiB with a 1080p camera. Setting the size ends that.
+    glibc raises this threshold to the largest block that was ever freed, up to 32 MiB, and keeps smaller blocks in a
+    pool for each thread: about 15 MiB with a 1080p camera. Setting the threshold disables that.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
@@ -240,22 +242,22 @@ def _read(path: Any) -> Mapping[str, Any]:
     except (ValueError, RecursionError) as error:
         raise ConfigProblem(f"--config: {path} is not JSON: {error}") from error
     if not isinstance(config, dict):
-        raise ConfigProblem(f"--config: {path} has to hold an object")
+        raise ConfigProblem(f"--config: {path} must hold a JSON object")
     return config
 
 
-def _why(error: Exception) -> str:
-    """Why a configuration is not taken; what nobody foresaw is no reason to end either."""
+def _reason(error: Exception) -> str:
+    """Why a configuration is refused; unexpected errors do not end the run either."""
     if isinstance(error, EdgeProblem):
         return str(error)
-    log.debug("unexpected", exc_info=error)
-    return f"unexpected: {type(error).__name__}: {error}"
+    log.debug("unexpected error", exc_info=error)
+    return f"unexpected error: {type(error).__name__}: {error}"
 
 
 def _unexpected(failure: threading.ExceptHookArgs) -> EdgeProblem:
-    log.debug("unexpected", exc_info=failure.exc_value)
+    log.debug("unexpected error", exc_info=failure.exc_value)
     name = failure.thread.name if failure.thread else "a thread"
-    return EdgeProblem(f"unexpected in {name}: {failure.exc_type.__name__}: {failure.exc_value}")
+    return EdgeProblem(f"unexpected error in {name}: {failure.exc_type.__name__}: {failure.exc_value}")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,9 @@
-"""All that runs between camera and broker, and how it gets from one configuration to the next without a restart.
+"""The component: pipelines, model and publisher, and how a new configuration is applied without a restart.
 
-What changed is exchanged, and nothing else: a stream whose settings stayed the same loses no frame, one whose rate
-changed keeps its camera, one that changed otherwise gets a new pipeline. Labels, thresholds and the like are fitted to
-the model anew and used from the next frame on. Another model, or another agent, means that the old model is unloaded
-first, because both may not fit; cameras stay open meanwhile. When the agent refuses the new one, the old one comes
-back.
+Only what changed is replaced: a stream with the same settings loses no frame, one with another rate keeps its camera,
+one with other changes gets a new pipeline. New labels and thresholds are used from the next frame on. For another model
+or agent, the old model is unloaded first, because both may not fit into memory; cameras stay open. When the agent
+refuses the new model, the previous configuration is restored.
 """
 
 from __future__ import annotations
@@ -35,53 +34,54 @@ from emflow_schema.errors import EdgeProblem
 
 log = logging.getLogger(__name__)
 
-# Together under the five seconds in which a component has to be gone; Greengrass itself would wait for fifteen.
+# Together less than the five seconds in which the component has to end; Greengrass itself waits for fifteen.
 _JOIN_SECONDS, _DRAIN_SECONDS = 1.5, 1.5
-_EXCHANGE_SECONDS = 0.5
-_LOAD_SECONDS = 4.0  # in all, where a load is under way whose model is to be unloaded
+_REPLACE_SECONDS = 0.5
+_LOAD_SECONDS = 4.0  # in total, when a load is in progress whose model has to be unloaded
 
 Secrets = Callable[[str], tuple[str, str]]
-"""User and password out of a secret, by its name; raises EdgeProblem. Asked again, it looks for newer ones."""
+"""User and password of a secret, by its name; raises EdgeProblem. The second call for a name reads a newer version."""
 
 
 class Component:
-    """A run: pipelines, the agent that they share, the publisher, and what watches them.
+    """A run: the pipelines, the agent that they share, the publisher, and the reporter.
 
     Args:
         thing: name of this device.
-        outlet: makes where results go; called again when the settings of publishing change.
-        secrets: gives cameras' credentials.
-        told: called with what ends the run: None when it did what it was asked for.
-        limit: end after so many results; 0 means never.
-        began: called once, when the first result was made.
+        make_sink: makes the sink for results; called again when the publish settings change.
+        secrets: returns the credentials of cameras.
+        on_end: called with the problem that ends the run; None when `limit` is reached.
+        limit: end after so many published results; 0 means never.
+        on_first_result: called once.
     """
 
     def __init__(
         self,
         thing: str,
-        outlet: Callable[[Settings], MessageSink],
+        make_sink: Callable[[Settings], MessageSink],
         secrets: Secrets,
-        told: Callable[[EdgeProblem | None], object],
+        on_end: Callable[[EdgeProblem | None], object],
         limit: int = 0,
-        began: Callable[[], object] = lambda: None,
+        on_first_result: Callable[[], object] = lambda: None,
     ) -> None:
         self.counters, self.timings = Counters(), StageLatencies()
         self.status = Status(self._status_changed)
-        self._thing, self._outlet, self._secrets, self._told, self._limit = thing, outlet, secrets, told, limit
+        self._thing, self._make_sink, self._secrets = thing, make_sink, secrets
+        self._on_end, self._limit = on_end, limit
         self._metrics = MetricsExporter(thing, "", self.counters, self.timings, self.status)
-        self._watcher = Reporter(self._metrics, self.status, self._announce, self._picture, began)
-        # One change at a time. Pipelines and publisher are exchanged under it, and used without.
+        self._reporter = Reporter(self._metrics, self.status, self._announce, self._annotated_jpeg, on_first_result)
+        # One change at a time. Pipelines and publisher are replaced under this lock, and used without it.
         self._lock = threading.RLock()
         self._settings: Settings | None = None
-        # What to go back to: the last that worked, as long as it is not known whether those of now do.
+        # The last settings that worked, kept until the current ones are known to work.
         self._before: Settings | None = None
         self._pipelines: dict[str, Pipeline] = {}
         self._stops: dict[str, threading.Event] = {}
         self._ending: list[Pipeline] = []
         self._sequences: dict[str, int] = {}
         self._publisher: Publisher | None = None
-        self._loading: ModelLoader | None = None
-        self._closed = self._began = False
+        self._model_loader: ModelLoader | None = None
+        self._closed = self._has_result = False
 
     @property
     def settings(self) -> Settings | None:
@@ -91,52 +91,52 @@ class Component:
         """Run with these settings.
 
         Raises:
-            EdgeProblem: the outlet cannot be made.
+            EdgeProblem: the sink cannot be made.
         """
-        self._watcher.start()
+        self._reporter.start()
         self._change(settings, None)
 
     def change(self, settings: Settings) -> None:
-        """Go on with these settings. What they cannot be changed to is told in the log, and the old ones stay.
+        """Apply new settings. If they are refused, the current ones stay in use.
 
         Raises:
-            EdgeProblem: why they were not taken.
+            EdgeProblem: they are refused.
         """
         with self._lock:
             if self._closed:
                 return
             self.check(settings)
-            self.status.refused("")
+            self.status.set_configuration_refused("")
             if settings == self._settings:
                 return
             self._before = self._before or self._settings
             self._change(settings, self._settings)
 
     def check(self, settings: Settings) -> None:
-        """Whether settings fit the model that is loaded, as far as that can be told now.
+        """Check settings against the loaded model, as far as possible.
 
         Raises:
-            EdgeProblem: what does not fit.
+            EdgeProblem: they do not fit.
         """
-        if self._loading is not None:
-            self._loading.check(settings)
+        if self._model_loader is not None:
+            self._model_loader.check(settings)
 
     def close(self) -> bool:
-        """Take everything down, within five seconds; whether all threads have ended."""
+        """Shut down within five seconds; whether all threads have ended."""
         self._closed = True
         with self._lock:
-            self._watcher.close()
+            self._reporter.close()
             for stop in self._stops.values():
                 stop.set()
             deadline = (begin := time.monotonic()) + _JOIN_SECONDS
             pipelines = [*self._pipelines.values(), *self._ending]
             ended = [pipeline.join(max(0.0, deadline - time.monotonic())) for pipeline in pipelines]
-            if self._loading is not None:
-                self._loading.close()
+            if self._model_loader is not None:
+                self._model_loader.close()
             if self._publisher is not None:
                 ended.append(self._publisher.close(_DRAIN_SECONDS))
-            if self._loading is not None:
-                ended.append(self._loading.join(max(0.0, begin + _LOAD_SECONDS - time.monotonic())))
+            if self._model_loader is not None:
+                ended.append(self._model_loader.join(max(0.0, begin + _LOAD_SECONDS - time.monotonic())))
             log.info("ended: %s", self.counters)
             return all(ended)
 
@@ -144,41 +144,41 @@ class Component:
         with self._lock:
             self._metrics.version = new.version
             if old is None or new.publish != old.publish:
-                self._exchange_publisher(new)
+                self._replace_publisher(new)
             self._settings = new
-            kept, fresh = self._exchange_streams(new)
-            self.status.keep(tuple(stream.name for stream in new.streams))
-            if self._loading is None or not self._loading.is_for(new):
-                self._exchange_agent(new)
+            kept, fresh = self._replace_streams(new)
+            self.status.set_streams(tuple(stream.name for stream in new.streams))
+            if self._model_loader is None or not self._model_loader.is_for(new):
+                self._replace_model(new)
             else:
-                self._loading.use(new)
+                self._model_loader.use_settings(new)
             for pipeline in fresh:
                 pipeline.start()
-            self._watcher.configure(new.metrics, new.publish)
+            self._reporter.configure(new.metrics, new.publish)
             if old is not None:
                 log.info("configuration changed; %d of %d streams kept running", kept, len(new.streams))
 
-    def _exchange_publisher(self, settings: Settings) -> None:
+    def _replace_publisher(self, settings: Settings) -> None:
         before = self._publisher
-        if before is not None and before.use(settings.publish):
+        if before is not None and before.use_settings(settings.publish):
             return
         publisher = self._publisher = Publisher(
-            self._outlet(settings),
+            self._make_sink(settings),
             settings.publish,
             self.counters,
             self.timings,
-            self._told,
-            lambda why: self.status.publisher(not why, why),
+            self._on_end,
+            lambda why: self.status.set_publisher(not why, why),
             self._limit,
             offline_messages=offline_messages(settings.publish, self._thing, settings.version),
         )
         if before is not None:
-            # First, because a broker lets one client of a name in, and because of the order of results.
+            # Close the old one first: a broker accepts one client of a name, and results must stay in order.
             before.close(_DRAIN_SECONDS)
         publisher.start()
 
-    def _exchange_streams(self, settings: Settings) -> tuple[int, list[Pipeline]]:
-        """How many streams were kept, and the pipelines that are to be started."""
+    def _replace_streams(self, settings: Settings) -> tuple[int, list[Pipeline]]:
+        """How many streams were kept, and the new pipelines, which have to be started."""
         wanted = {stream.name: stream for stream in settings.streams}
         self._end(
             [
@@ -210,8 +210,8 @@ class Component:
             counters,
             self.timings,
             self._emit,
-            self._lost,
-            self._told,
+            self._model_lost,
+            self._on_end,
             stop,
             sequence=self._sequences.get(stream.name, 0),
         )
@@ -219,8 +219,8 @@ class Component:
     def _end(self, names: list[str]) -> None:
         for name in names:
             self._stops.pop(name).set()
-        # A camera that hangs holds its thread for some seconds more, which nobody waits for.
-        deadline = time.monotonic() + _EXCHANGE_SECONDS
+        # A camera that hangs keeps its thread for some more seconds; do not wait for it.
+        deadline = time.monotonic() + _REPLACE_SECONDS
         for name in names:
             pipeline = self._pipelines.pop(name)
             if not pipeline.join(max(0.0, deadline - time.monotonic())):
@@ -228,51 +228,51 @@ class Component:
             self._sequences[name] = pipeline.sequence
         self._ending = [pipeline for pipeline in self._ending if not pipeline.join(0)]
 
-    def _exchange_agent(self, new: Settings) -> None:
+    def _replace_model(self, new: Settings) -> None:
         for pipeline in self._pipelines.values():
-            pipeline.use(None)
-        if self._loading is not None:
-            self._loading.close()
-        self.status.agent(False, "the model is being loaded")
-        self._loading = ModelLoader(new, self._fitted, self._refused)
-        self._loading.start()
+            pipeline.use_setup(None)
+        if self._model_loader is not None:
+            self._model_loader.close()
+        self.status.set_agent(False, "the model is being loaded")
+        self._model_loader = ModelLoader(new, self._model_ready, self._model_refused)
+        self._model_loader.start()
 
-    def _fitted(self, agent: AgentClient, fitting: ModelAdapter, settings: Settings) -> None:
+    def _model_ready(self, agent: AgentClient, adapter: ModelAdapter, settings: Settings) -> None:
         with self._lock:
-            if self._loading is None or self._loading.agent is not agent:
+            if self._model_loader is None or self._model_loader.agent is not agent:
                 return
-            self.status.agent(True)
+            self.status.set_agent(True)
             if self._settings is settings:
                 self._before = None
             for pipeline in self._pipelines.values():
-                pipeline.use(InferenceSetup(agent, fitting, settings))
+                pipeline.use_setup(InferenceSetup(agent, adapter, settings))
 
-    def _refused(self, problem: EdgeProblem, settings: Settings) -> None:
-        """The agent does not take what settings want of it."""
+    def _model_refused(self, problem: EdgeProblem, settings: Settings) -> None:
+        """The agent cannot load the model of these settings, or they do not fit it."""
         with self._lock:
-            # Those that others have replaced meanwhile are nobody's any more, and the others are tried next.
+            # Newer settings have replaced these in the meantime, and are tried next.
             if self._closed or self._settings is not settings:
                 return
             old, self._before = self._before, None
             if old is None:
-                self._told(problem)
+                self._on_end(problem)
                 return
-            log.error("the new configuration does not work: %s; going back to the one before", problem)
-            self.status.refused(str(problem))
-            # When the old one does not work any more either, that ends the run.
+            log.error("the new configuration does not work: %s; going back to the previous one", problem)
+            self.status.set_configuration_refused(str(problem))
+            # If the previous one does not work any more either, the run ends.
             self._settings = dataclasses.replace(old)
             self._change(self._settings, None)
 
-    def _lost(self) -> None:
-        self.status.agent(False, "it has gone, or lost the model")
-        loading = self._loading
-        if loading is not None:
-            loading.for_another_thread()
+    def _model_lost(self) -> None:
+        self.status.set_agent(False, "the agent is gone, or lost the model")
+        loader = self._model_loader
+        if loader is not None:
+            loader.reload()
 
     def _emit(self, result: Result) -> None:
-        if not self._began:
-            self._began = True
-            self._watcher.first_result()
+        if not self._has_result:
+            self._has_result = True
+            self._reporter.first_result()
         publisher = self._publisher
         if publisher is not None:
             publisher.put(result)
@@ -283,12 +283,12 @@ class Component:
             publisher.announce(topic, payload, retain)
 
     def _status_changed(self) -> None:
-        self._watcher.status_changed()
+        self._reporter.status_changed()
 
-    def _picture(self, name: str) -> bytes | None:
+    def _annotated_jpeg(self, name: str) -> bytes | None:
         pipeline = self._pipelines.get(name)
-        seen = pipeline.latest if pipeline else None
-        return jpeg(seen.frame.image, seen.result.outcome) if seen else None
+        latest = pipeline.latest if pipeline else None
+        return jpeg(latest.frame.image, latest.result.outcome) if latest else None
 
 
 def _same_camera(one: Stream, other: Stream) -> bool:

@@ -1,7 +1,7 @@
-"""Cameras' credentials, by the name of a secret: out of Secrets Manager through Greengrass, or out of a file.
+"""Credentials of cameras, by the name of a secret: from Secrets Manager through Greengrass, or from a file.
 
-The file (`--secrets FILE`) is JSON, `{"NAME": {"username": "…", "password": "…"}}`, that nobody but its owner may read;
-it is read whenever credentials are needed, so a new password in it needs no restart. Nothing of either is ever logged.
+The file (`--secrets FILE`) is JSON, `{"NAME": {"username": "…", "password": "…"}}`, readable by its owner only. It is
+read whenever credentials are needed, so a new password needs no restart. Secrets are never logged.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ _FOR_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 class NucleusSecrets:
-    """Secrets of Secrets Manager, which the nucleus keeps copies of."""
+    """Secrets of Secrets Manager; the nucleus caches them."""
 
     def __init__(self, nucleus: Nucleus) -> None:
         self._nucleus = nucleus
         self._asked: set[str] = set()
 
     def __call__(self, name: str) -> tuple[str, str]:
-        """User and password. Asked again, the copy is not trusted: the camera refused what was in it.
+        """User and password. A second call for a name bypasses the cache, because the camera refused the cached ones.
 
         Raises:
-            EdgeProblem: there is no such secret, or no user and password in it.
+            EdgeProblem: the secret does not exist, or does not hold user and password.
         """
         again = name in self._asked
         self._asked.add(name)
@@ -36,7 +36,7 @@ class NucleusSecrets:
 
 
 class FileSecrets:
-    """Secrets in a file of this device; None is no file."""
+    """Secrets in a file on this device; None for no file."""
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
@@ -45,18 +45,20 @@ class FileSecrets:
         """User and password.
 
         Raises:
-            EdgeProblem: there is no file, others can read it, or it does not hold the secret.
+            EdgeProblem: there is no file, other users can read it, or it does not hold the secret.
         """
         if self._path is None:
-            raise EdgeProblem(f"the secret {name} is not known: outside of Greengrass, --secrets names a file with it")
+            raise EdgeProblem(
+                f"the secret {name} is not known; outside of Greengrass, give a file with it in --secrets"
+            )
         try:
             if self._path.stat().st_mode & _FOR_OTHERS:
-                raise ConfigProblem(f"--secrets: others can read {self._path}; run: chmod 600 {self._path}")
+                raise ConfigProblem(f"--secrets: other users can read {self._path}; run: chmod 600 {self._path}")
             held = json.loads(self._path.read_text(encoding="utf-8"))
         except OSError as error:
             raise ConfigProblem(f"--secrets: {self._path} cannot be read: {error.strerror}") from error
         except (ValueError, RecursionError):
-            # Without what is wrong with it: that would show a piece of it.
+            # Without the details of the error, which would show a part of the file.
             raise ConfigProblem(f"--secrets: {self._path} is not JSON") from None
         if not isinstance(held, dict) or name not in held:
             raise EdgeProblem(f"the secret {name} is not in {self._path}")
@@ -64,10 +66,10 @@ class FileSecrets:
 
 
 def credentials(text: str | bytes, name: str) -> tuple[str, str]:
-    """User and password out of a secret: JSON with `username` and `password`, as Secrets Manager keeps them.
+    """Parse user and password from a secret: JSON with `username` and `password`.
 
     Raises:
-        EdgeProblem: it is something else. The message does not show it.
+        EdgeProblem: it is something else. The message does not show the content.
     """
     try:
         return _pair(json.loads(text), name)
@@ -83,4 +85,4 @@ def _pair(value: Any, name: str) -> tuple[str, str]:
 
 
 def _unusable(name: str) -> EdgeProblem:
-    return EdgeProblem(f"the secret {name} is no JSON object with username and password")
+    return EdgeProblem(f"the secret {name} is not a JSON object with username and password")

@@ -1,8 +1,8 @@
-"""The Greengrass nucleus over its IPC socket: configuration and its changes, messages, secrets, this component's state.
+"""Client of the Greengrass nucleus over IPC: configuration and its changes, MQTT messages, secrets, component state.
 
-The nucleus acts upon the state that a component reports: after ERRORED it stops the component and starts it again, and
-the third time within an hour it gives it up (BROKEN) until the next deployment. So ERRORED is the last word of a run
-that ends with an error, and nothing to be said of a camera that is away.
+The nucleus reacts to the state that a component reports: after ERRORED it restarts the component, and after the third
+time within an hour it stops restarting it (BROKEN) until the next deployment. So ERRORED is reported only when a run
+ends with an error, never for a camera that cannot be reached.
 """
 
 from __future__ import annotations
@@ -28,101 +28,104 @@ RUNNING, ERRORED = "RUNNING", "ERRORED"
 _TIMEOUT = 10.0
 _GOODBYE = 1.0
 _ABSENT = (0.2, 5.0)
-# A deployment changes many keys, with an event for each: wait until none has come for this long, but not for ever.
+# A deployment changes many keys, with one event for each: wait until none has come for _QUIET, at most _LONGEST.
 _QUIET, _LONGEST = 0.2, 2.0
 
 
 class NucleusUnavailable(EdgeProblem):
-    """The nucleus did not answer; it may later."""
+    """The nucleus cannot be reached now."""
 
 
 class Nucleus:
     """The nucleus that started this component, found by the environment variables that it sets.
 
-    One that is away is waited for. When the connection is lost, it is made again for as long as this is open.
+    It waits until the nucleus can be reached, and reconnects after a lost connection until it is closed.
 
     Raises:
-        EdgeProblem: it does not let this component in.
+        EdgeProblem: the nucleus refuses the connection.
     """
 
     def __init__(self) -> None:
         self._closed = threading.Event()
         self._lost = threading.Event()
         self._changed = threading.Event()
-        self._judge: Callable[[Mapping[str, Any]], str] | None = None
+        self._validate: Callable[[Mapping[str, Any]], str] | None = None
         self._state = ""
-        self._client = self._when_there(self._connected)
+        self._client = self._when_available(self._connected)
         threading.Thread(target=self._stay_connected, name="nucleus", daemon=True).start()
 
     def configuration(self) -> Mapping[str, Any]:
         """The component's whole configuration.
 
         Raises:
-            EdgeProblem: the nucleus does not give it; Away when it is not there.
+            EdgeProblem: the nucleus refuses; NucleusUnavailable when it cannot be reached.
         """
         try:
             answer = self._client.get_configuration_async().result(_TIMEOUT)
         except Exception as error:
             kind = EdgeProblem if _is_refusal(error) else NucleusUnavailable
-            raise kind(f"the Greengrass nucleus gives no configuration: {_words(error)}") from error
+            raise kind(f"the Greengrass nucleus does not return the configuration: {_words(error)}") from error
         value: Mapping[str, Any] = answer.value or {}
         return value
 
     def first_configuration(self) -> Mapping[str, Any]:
-        """The component's whole configuration, from a nucleus that is waited for.
+        """The component's whole configuration; waits until the nucleus can be reached.
 
         Raises:
-            EdgeProblem: the nucleus does not give it.
+            EdgeProblem: the nucleus refuses.
         """
-        return self._when_there(self.configuration)
+        return self._when_available(self.configuration)
 
-    def watch(self, changed: Callable[[Mapping[str, Any]], object], judge: Callable[[Mapping[str, Any]], str]) -> None:
-        """Hear of configurations from now on.
+    def follow_configuration(
+        self, changed: Callable[[Mapping[str, Any]], object], validate: Callable[[Mapping[str, Any]], str]
+    ) -> None:
+        """Call back for every change of the configuration from now on.
 
         Args:
-            changed: takes the whole configuration after every change of it.
-            judge: what is wrong with a configuration that is about to be deployed; empty when nothing is.
+            changed: called with the whole configuration after every change.
+            validate: checks a configuration before it is deployed; returns the problem, or an empty text.
         """
-        self._judge = judge
+        self._validate = validate
         self._subscribe()
-        # What changed before that was told to nobody.
+        # Changes before the subscription would be missed.
         self._changed.set()
         threading.Thread(target=self._follow, args=(changed,), name="configuration", daemon=True).start()
 
     def publish(self, topic: str, payload: bytes, qos: int, retain: bool = False) -> Future[Any]:
-        """Publish to AWS IoT Core; answered when the nucleus has taken it. While the core is offline it keeps it.
+        """Publish to AWS IoT Core. The future is done when the nucleus has accepted the message; it keeps it while
+        offline.
 
         Raises:
-            Exception: the nucleus is not there; the answer has one when the nucleus refuses.
+            Exception: the nucleus cannot be reached. If it refuses, the future fails.
         """
         client = self._client
-        more = {"retain": True} if retain and _takes(client.publish_to_iot_core_async, "retain") else {}
+        more = {"retain": True} if retain and _supports(client.publish_to_iot_core_async, "retain") else {}
         answer: Future[Any] = client.publish_to_iot_core_async(topic_name=topic, qos=str(qos), payload=payload, **more)
         return answer
 
     def report(self, state: str) -> None:
-        """Tell this component's state: RUNNING or ERRORED. Told again to a nucleus that comes back."""
+        """Report the state of this component, RUNNING or ERRORED; repeated after a reconnect."""
         self._state = state
         try:
             self._client.update_state_async(state=state).result(_GOODBYE)
         except Exception as error:
-            log.warning("the Greengrass nucleus was not told that this component is %s: %s", state, _words(error))
+            log.warning("the state %s could not be reported to the Greengrass nucleus: %s", state, _words(error))
 
     def secret(self, name: str, refresh: bool) -> str | bytes:
-        """A secret's value.
+        """The value of a secret.
 
         Args:
             name: its name or ARN.
-            refresh: whether the nucleus has to look for a newer version in the cloud; an older one gives what it has.
+            refresh: whether the nucleus should fetch the newest version from the cloud; older versions ignore it.
 
         Raises:
-            EdgeProblem: the nucleus does not give it.
+            EdgeProblem: the nucleus refuses.
         """
-        more = {"refresh": True} if refresh and _takes(self._client.get_secret_value_async, "refresh") else {}
+        more = {"refresh": True} if refresh and _supports(self._client.get_secret_value_async, "refresh") else {}
         try:
             value = self._client.get_secret_value_async(secret_id=name, **more).result(_TIMEOUT).secret_value
         except Exception as error:
-            raise EdgeProblem(f"the Greengrass nucleus does not give the secret {name}: {_words(error)}") from error
+            raise EdgeProblem(f"the Greengrass nucleus does not return the secret {name}: {_words(error)}") from error
         if value is None or (value.secret_string is None and value.secret_binary is None):
             raise EdgeProblem(f"the secret {name} is empty")
         found: str | bytes = value.secret_string if value.secret_string is not None else value.secret_binary
@@ -134,29 +137,29 @@ class Nucleus:
         self._changed.set()
         self._client.close(executor_wait=False)
 
-    def _when_there(self, ask: Callable[[], T]) -> T:
-        """What is asked for, as soon as the nucleus is there. At the start only, while a signal ends the process."""
+    def _when_available(self, ask: Callable[[], T]) -> T:
+        """Retry `ask` until the nucleus can be reached. Used at the start only, while a signal ends the process."""
         backoff, said = Backoff(*_ABSENT), False
         while True:
             try:
                 return ask()
-            except NucleusUnavailable as away:
+            except NucleusUnavailable as unavailable:
                 if not said:
                     said = True
-                    log.warning("%s; trying until it is there", away)
+                    log.warning("%s; retrying until it can be reached", unavailable)
             time.sleep(backoff.delay())
 
     def _connected(self) -> Any:
         try:
             return self._connect()
         except Exception as error:
-            # awscrt has no common class of errors.
+            # awscrt has no common base class of errors.
             where = os.environ.get(SOCKET_VARIABLE)
             kind = EdgeProblem if _is_refusal(error) else NucleusUnavailable
-            raise kind(f"the Greengrass nucleus at {where} cannot be talked to: {_words(error)}") from error
+            raise kind(f"cannot connect to the Greengrass nucleus at {where}: {_words(error)}") from error
 
     def _connect(self) -> Any:
-        # Here, not above: an eighth of a second that only a component in Greengrass has to spend.
+        # Imported here: it takes an eighth of a second, which only a component in Greengrass needs.
         from awscrt import io
         from awsiot import eventstreamrpc
         from awsiot.greengrasscoreipc import client, clientv2
@@ -167,8 +170,8 @@ class Nucleus:
             def on_disconnect(self, reason: Exception | None) -> None:  # noqa: ARG002
                 lost.set()
 
-        # Not the SDK's own `connect`: it makes an event loop with its thread for every attempt, and what is left of
-        # a failed one keeps them until Python next looks for cycles, while a nucleus that is away is asked often.
+        # Not with `connect` of the SDK: it creates an event loop with a thread for every attempt, and a failed attempt
+        # keeps them until the next garbage collection; retries are frequent.
         options = io.SocketOptions()
         options.domain = io.SocketDomain.Local
         connection = eventstreamrpc.Connection(
@@ -184,7 +187,7 @@ class Nucleus:
         try:
             connection.connect(Handler()).result(_TIMEOUT)
         except BaseException:
-            # One that opens later would be nobody's.
+            # A connection that opens later would be leaked.
             connection.close()
             raise
         return clientv2.GreengrassCoreIPCClientV2(client.GreengrassCoreIPCClient(connection))
@@ -195,7 +198,7 @@ class Nucleus:
             self._lost.wait()
             if self._closed.is_set():
                 return
-            log.warning("the Greengrass nucleus has hung up; trying until it is there")
+            log.warning("lost the connection to the Greengrass nucleus; reconnecting")
             self._client.close(executor_wait=False)
             while not self._closed.wait(backoff.delay()):
                 try:
@@ -205,26 +208,26 @@ class Nucleus:
                     log.debug("nucleus: %s", _words(error))
                     continue
                 backoff.reset()
-                log.info("the Greengrass nucleus is there again")
+                log.info("reconnected to the Greengrass nucleus")
                 if self._state:
                     self.report(self._state)
-                # What changed meanwhile was told to nobody.
+                # Changes in the meantime were missed.
                 self._changed.set()
                 break
 
     def _subscribe(self) -> None:
-        judge = self._judge
-        if judge is None:
+        validate = self._validate
+        if validate is None:
             return
-        # Each may be unknown to an older nucleus, or to one that does not want it known; the run goes on without.
+        # An older nucleus may not support one of them, or refuse it; the component works without.
         for what, subscribe in (
             ("changes of the configuration", self._subscribe_to_changes),
-            ("configurations to judge", self._subscribe_to_proposals),
+            ("configuration updates to validate", self._subscribe_to_proposals),
         ):
             try:
                 subscribe()
             except Exception as error:  # noqa: PERF203
-                log.warning("the Greengrass nucleus does not tell %s: %s", what, _words(error))
+                log.warning("the Greengrass nucleus does not send %s: %s", what, _words(error))
 
     def _subscribe_to_changes(self) -> None:
         answer, _ = self._client.subscribe_to_configuration_update_async(
@@ -242,9 +245,9 @@ class Nucleus:
         from awsiot.greengrasscoreipc import model
 
         event = events.validate_configuration_update_event
-        if event is None or self._judge is None:
+        if event is None or self._validate is None:
             return
-        wrong = self._judge(event.configuration or {})
+        wrong = self._validate(event.configuration or {})
         report = model.ConfigurationValidityReport(
             status="REJECTED" if wrong else "ACCEPTED", deployment_id=event.deployment_id, message=wrong or None
         )
@@ -253,7 +256,9 @@ class Nucleus:
         try:
             self._client.send_configuration_validity_report_async(configuration_validity_report=report).result(_TIMEOUT)
         except Exception as error:
-            log.warning("the Greengrass nucleus does not take the verdict on a configuration: %s", _words(error))
+            log.warning(
+                "the Greengrass nucleus does not accept the validity report of a configuration: %s", _words(error)
+            )
 
     def _follow(self, changed: Callable[[Mapping[str, Any]], object]) -> None:
         while True:
@@ -267,17 +272,17 @@ class Nucleus:
             try:
                 changed(self.configuration())
             except EdgeProblem as problem:
-                # It comes again when the nucleus does.
-                log.warning("%s; going on with the configuration from before", problem)
+                # It is read again after a reconnect.
+                log.warning("%s; the previous configuration stays in use", problem)
 
 
-def _takes(function: Callable[..., Any], name: str) -> bool:
-    """Whether the installed SDK knows a parameter; the older ones on boards do not."""
+def _supports(function: Callable[..., Any], name: str) -> bool:
+    """Whether the installed SDK supports a parameter; older versions on boards do not."""
     return name in inspect.signature(function).parameters
 
 
 def _is_refusal(error: BaseException) -> bool:
-    """Whether it will be the same the next time: the nucleus said no, or nothing here can ask it."""
+    """Whether a retry cannot help: the nucleus refused, or the SDK or the token is missing."""
     try:
         from awsiot.eventstreamrpc import EventStreamOperationError
     except ImportError:
@@ -287,6 +292,6 @@ def _is_refusal(error: BaseException) -> bool:
 
 
 def _words(error: BaseException) -> str:
-    # The SDK's own errors keep their sentence in `message`, or as the last of several arguments.
+    # Errors of the SDK have their text in `message`, or as the last argument.
     said = getattr(error, "message", None) or (error.args[-1] if error.args else None) or type(error).__name__
     return str(said)

@@ -1,8 +1,8 @@
-"""The newest frame, and no other.
+"""A slot between two threads that holds the newest item only.
 
-A camera makes frames whether or not anyone is ready for them. A queue between camera and inference would fill up as
-soon as inference is the slower one, and every later result would be about the past. So the slot holds one item:
-putting replaces, taking waits. Putting tells what was replaced unseen, because somebody will ask.
+A camera delivers frames at its own rate. A queue between camera and inference would fill up when inference is slower,
+and every result would be of an old frame. So the slot holds one item: `put` replaces it, `take` waits for it. `put`
+returns how many items were replaced, for the counters.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ T = TypeVar("T")
 
 
 class SlotClosed(Exception):
-    """The producer has gone and nothing is left to take."""
+    """The slot is closed and empty."""
 
 
 class LatestSlot(Generic[T]):
-    """A one-item slot between two threads in which the newest item wins."""
+    """A one-item slot between two threads; the newest item replaces an older one."""
 
     def __init__(self) -> None:
         self._item: T | None = None
@@ -31,7 +31,7 @@ class LatestSlot(Generic[T]):
         self._asked = False
 
     def put(self, item: T) -> int:
-        """Offer an item; how many older ones that nobody took it replaced (0 or 1). Never blocks."""
+        """Put an item; returns how many items it replaced (0 or 1). Never blocks."""
         with self._changed:
             replaced = 0 if self._item is None else 1
             self._item = item
@@ -42,8 +42,8 @@ class LatestSlot(Generic[T]):
         """Wait for the next item, at most `timeout` seconds.
 
         Raises:
-            TimeoutError: nothing came in time.
-            Closed: nothing will come any more.
+            TimeoutError: no item came in time.
+            SlotClosed: no item will come.
         """
         with self._changed:
             if not self._asked:
@@ -57,15 +57,15 @@ class LatestSlot(Generic[T]):
             return item
 
     def clear(self) -> int:
-        """Take back what nobody took; how many that were (0 or 1)."""
+        """Remove the item; returns how many there were (0 or 1)."""
         with self._changed:
             held, self._item = self._item, None
             return 0 if held is None else 1
 
     def expected_next_take(self) -> float:
-        """When the next item will be asked for, if the taker is as busy as it was last time.
+        """When the next item will be taken, if the consumer needs as long as last time.
 
-        On the monotonic clock: 0 while somebody waits, never in the past else, infinite before the first time.
+        On the monotonic clock: 0 while a consumer waits, otherwise never in the past; infinite before the first take.
         """
         with self._changed:
             if self._asked:
@@ -73,7 +73,7 @@ class LatestSlot(Generic[T]):
             return max(time.monotonic(), self._taken + self._busy) if self._taken else math.inf
 
     def close(self) -> None:
-        """Wake whoever waits; an item still in the slot can be taken."""
+        """Close the slot and wake the consumer; an item in the slot can still be taken."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()

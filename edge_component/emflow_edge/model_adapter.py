@@ -1,4 +1,4 @@
-"""What goes around one model: how a frame becomes its input, and what its output says."""
+"""Adapts the component to one model: preprocessing of frames, and decoding of outputs."""
 
 from __future__ import annotations
 
@@ -23,44 +23,46 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Decode = Union[ClassificationDecoder, DetectionDecoder]
+Decoder = Union[ClassificationDecoder, DetectionDecoder]
 
 
 @dataclass(frozen=True)
 class ModelAdapter:
-    """What goes around one model: its preprocessing, which one thread at a time may use, and its decoding."""
+    """Preprocessing and decoding for one model. Not thread-safe: preprocessing keeps buffers."""
 
     model: ModelSpec
     preprocess: Preprocessor
-    decode: Decode
+    decode: Decoder
 
     def for_another_thread(self) -> ModelAdapter:
-        """The same for another thread: preprocessing keeps buffers."""
+        """A copy for another thread."""
         return dataclasses.replace(self, preprocess=copy.deepcopy(self.preprocess))
 
     def outcome(self, outputs: Sequence[bytes], image: npt.NDArray[np.uint8]) -> Outcome:
-        """What the output tensors, as little-endian bytes, say of the frame (uint8, height x width x 3) they are of.
+        """Decode the output tensors (little-endian bytes) of a frame (uint8, height x width x 3).
 
         Raises:
-            ModelMismatch: they are not the model's.
+            ModelMismatch: they do not match the model.
             NonFiniteOutput: some values are not finite.
         """
         return self.decode(outputs, self.preprocess.placement(image))
 
 
 def adapt_model(model: ModelSpec, settings: Settings) -> ModelAdapter:
-    """Preprocessing and decoding for a model.
+    """Make preprocessing and decoding for a model.
 
     Raises:
-        EdgeProblem: the model is none that pictures go into, its outputs are not those of its task, or the labels do
-            not fit.
+        EdgeProblem: the model does not take an image, its outputs do not fit the task, or the labels do not fit.
     """
     facts = model_facts(settings.model_folder)
     wanted, model_io = settings.quantized, settings.model_io
     if wanted is not None and wanted != (model.input.dtype == "uint8"):
-        log.warning("quantization is %s, but the model takes %s; going by the model", wanted, model.input.dtype)
+        log.warning("quantization is set to %s, but the model takes %s; using the model", wanted, model.input.dtype)
     kind = DetectionDecoder if model_io.task == "detection" else ClassificationDecoder
     decode = kind(model, facts, model_io)
     if not decode.measured and model_io.confidence != "workshop":
-        log.warning("no .tflite in %s tells the output's scale; confidence is its byte / 255", settings.model_folder)
+        log.warning(
+            "no .tflite file in %s gives the scale of the output; confidence is the output byte / 255",
+            settings.model_folder,
+        )
     return ModelAdapter(model, Preprocessor(model.input, facts.input if facts else None, model_io), decode)

@@ -1,4 +1,4 @@
-"""One model of one agent, kept loaded for as long as it is wanted, and fitted to the settings."""
+"""Keeps one model loaded in the agent, and adapts it to the current settings."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from emflow_schema.errors import EdgeProblem
 
 
 class ModelLoader:
-    """The thread that loads the model, waits for its agent, and loads it again when somebody says that it has gone.
+    """A thread that loads the model when the agent can be reached, and again when it was lost.
 
     Args:
-        ready: called with the agent, what fits its model, and the settings, whenever one of them is new.
-        refused: called with why, and with the settings, when the model cannot be loaded or they do not fit it.
+        ready: called with agent, model adapter and settings, whenever one of them is new.
+        refused: called with the problem and the settings, when the model cannot be loaded or they do not fit it.
     """
 
     def __init__(
@@ -36,64 +36,64 @@ class ModelLoader:
         self._thread.start()
 
     def is_for(self, settings: Settings) -> bool:
-        """Whether settings name this agent and this model."""
-        return _model(settings) == _model(self._settings)
+        """Whether the settings name the same agent and model."""
+        return _model_identity(settings) == _model_identity(self._settings)
 
     def check(self, settings: Settings) -> None:
-        """Whether settings fit the model, as far as that can be told before it is loaded.
+        """Check settings against the model, if it is loaded.
 
         Raises:
-            EdgeProblem: what does not fit.
+            EdgeProblem: they do not fit.
         """
         model = self.agent.loaded_model
-        if model is not None and self.is_for(settings) and not _fits_alike(settings, self._settings):
+        if model is not None and self.is_for(settings) and not _same_adapter(settings, self._settings):
             adapt_model(model, settings)
 
-    def use(self, settings: Settings) -> None:
-        """Fit the model for other settings."""
+    def use_settings(self, settings: Settings) -> None:
+        """Adapt the model to other settings."""
         self._settings = settings
         self._wanted.set()
 
-    def for_another_thread(self) -> None:
-        """Look whether the model is loaded."""
+    def reload(self) -> None:
+        """Check that the model is loaded; load it again if not."""
         self._wanted.set()
 
     def close(self) -> None:
-        """Unload, and hang up."""
+        """Unload the model and disconnect."""
         self._stop.set()
         self._wanted.set()
         self.agent.close()
 
     def join(self, timeout: float) -> bool:
-        """Wait for the thread to end, which may be loading yet; whether it has."""
+        """Wait for the thread, which may still be loading; whether it has ended."""
         self._thread.join(timeout)
         return not self._thread.is_alive()
 
     def _run(self) -> None:
-        fitting, fitted = None, self._settings
+        adapter, adapted = None, self._settings
         while True:
             self._wanted.wait()
             self._wanted.clear()
             settings = self._settings
             try:
                 model = self.agent.ensure_loaded()
-                if fitting is None or fitting.model != model or not _fits_alike(settings, fitted):
-                    fitting, fitted = adapt_model(model, settings), settings
-                # The very model of this load, though it be equal to that of the last: whoever finds it gone says so by
-                # it, and one that is gone already must not take the next one along.
-                if fitting.model is not model:
-                    fitting = dataclasses.replace(fitting, model=model)
+                if adapter is None or adapter.model != model or not _same_adapter(settings, adapted):
+                    adapter, adapted = adapt_model(model, settings), settings
+                # The object of this load, even if it equals the previous one: a lost model is reported with its object,
+                # and the loss of the previous one must not count for the new one.
+                if adapter.model is not model:
+                    adapter = dataclasses.replace(adapter, model=model)
             except LoadStopped:
                 return
             except EdgeProblem as problem:
                 self._refused(problem, settings)
                 continue
-            self._ready(self.agent, fitting, settings)
+            self._ready(self.agent, adapter, settings)
 
 
-def _model(settings: Settings) -> tuple[object, ...]:
+def _model_identity(settings: Settings) -> tuple[object, ...]:
     return settings.agent_socket, settings.model_name, settings.model_folder
 
 
-def _fits_alike(one: Settings, other: Settings) -> bool:
+def _same_adapter(one: Settings, other: Settings) -> bool:
     return (one.model_io, one.quantized) == (other.model_io, other.quantized)

@@ -1,4 +1,4 @@
-"""What the agent says about a model: its tensors by name, type and shape."""
+"""The specification of a model: its tensors by name, type and shape, as the agent reports them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from emflow_schema.errors import EdgeProblem
 
 
 class ModelMismatch(Exception):
-    """What the agent answers does not belong to this model: under its name there may be another one by now."""
+    """The outputs do not match the model: another model may be loaded under its name."""
 
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """One tensor as it goes over the wire. dtype: a numpy name such as `uint8` or `float32`, little-endian."""
+    """A tensor on the wire. dtype: a NumPy name such as `uint8` or `float32`, little-endian."""
 
     name: bytes
     dtype: str
@@ -22,7 +22,7 @@ class TensorSpec:
 
     @property
     def size(self) -> int:
-        """How many elements it has."""
+        """Number of elements."""
         size = 1
         for side in self.shape:
             size *= side
@@ -34,7 +34,7 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A loaded model: one picture in, whatever comes out."""
+    """A loaded model with one image as input."""
 
     name: str
     input: TensorSpec
@@ -42,10 +42,10 @@ class ModelSpec:
 
 
 def make_model_spec(name: str, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> ModelSpec:
-    """The model, when it is one that this component can feed.
+    """Check that this component can use the model.
 
     Raises:
-        EdgeProblem: it takes something else than one picture, or gives nothing.
+        EdgeProblem: it does not take exactly one image, or has no outputs.
     """
     if len(inputs) != 1 or not outputs:
         raise EdgeProblem(
@@ -54,14 +54,11 @@ def make_model_spec(name: str, inputs: tuple[TensorSpec, ...], outputs: tuple[Te
     return ModelSpec(name, inputs[0], outputs)
 
 
-# What the agent tells of a model, as this component has it.
-
-
 def model_from_metadata(name: str, model: m.Model) -> ModelSpec:
-    """The model that the agent holds under a name.
+    """The specification of the model that the agent reports.
 
     Raises:
-        EdgeProblem: it is none that takes one picture, or a tensor's type is not known.
+        EdgeProblem: it does not take one image, or a tensor type is not known.
     """
     inputs, outputs = model.input_tensor_metadatas, model.output_tensor_metadatas
     return make_model_spec(name, tuple(map(_spec, inputs)), tuple(map(_spec, outputs)))
@@ -71,5 +68,5 @@ def _spec(metadata: m.TensorMetadata) -> TensorSpec:
     try:
         dtype = m.DataType(metadata.data_type).name.lower()
     except ValueError as error:
-        raise EdgeProblem(f"the agent tells a tensor of type {metadata.data_type}, which is not known") from error
+        raise EdgeProblem(f"the agent reports a tensor of unknown type {metadata.data_type}") from error
     return TensorSpec(bytes(metadata.name), dtype, tuple(metadata.shape))

@@ -1,4 +1,4 @@
-"""What one look at a frame found: classes of the whole picture, or things and where they are."""
+"""The outcome of inference on one frame: classes of the whole image, or detected objects with boxes."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ __all__ = ["Box", "ClassScore", "Detection", "NonFiniteOutput", "Outcome"]
 
 @dataclass(frozen=True)
 class Outcome:
-    """top: the best classes, best first; for a detector the classes that were found, each with its best confidence.
+    """top: the best classes, best first; for a detector, the detected classes with their best confidence.
 
-    detections: None where the model only names the whole picture; otherwise best first, and none is an answer too.
+    detections: None for a classifier; otherwise best first, possibly empty.
     """
 
     top: tuple[ClassScore, ...]
@@ -22,4 +22,4 @@ class Outcome:
 
 
 class NonFiniteOutput(Exception):
-    """The model answered NaN or infinity, which names no class; its next answer may be all right."""
+    """The output contains NaN or infinity; the next one may be valid."""

@@ -1,18 +1,18 @@
-"""When to take the next frame: not before the agent is about to be free."""
+"""Decides when to take the next frame: just before the agent becomes free."""
 
 from __future__ import annotations
 
-# How much of a new measurement goes into the running mean and its deviation.
+# Weight of a new measurement in the running mean and its deviation.
 _WEIGHT = 0.125
-# A request is on its way to the agent for about this long, and the agent must not wait for it.
+# Seconds that a request needs to reach the agent.
 _AHEAD = 0.0015
 
 
 class RequestPacer:
-    """When the next frame has to be taken to reach the agent just as it is done with the one before.
+    """Computes when to take the next frame so that it reaches the agent when the previous one is finished.
 
-    Taken later, the agent would wait for it; taken at once, the frame would wait in the agent and grow old. All in
-    seconds, moments on the monotonic clock. For use under the caller's lock.
+    If it is taken later, the agent waits; if it is taken at once, the frame waits in the agent and gets old. All times
+    are in seconds on the monotonic clock. Not thread-safe: used under the lock of the pipeline.
     """
 
     def __init__(self) -> None:
@@ -20,13 +20,13 @@ class RequestPacer:
         self._expected = self._answered = 0.0
 
     def frame_taken(self, now: float) -> None:
-        """A frame was taken; it is prepared and sent next."""
+        """A frame was taken; it is preprocessed and sent next."""
         self._expected = max(now + self._preparing, self._expected) + self._inferring
 
     def answered(self, taken: float, sent: float, now: float, left: int) -> None:
-        """The agent answered; so many requests are still with it."""
+        """The agent answered; `left` requests are still in progress."""
         self._preparing += _WEIGHT * (sent - taken - self._preparing)
-        # What it took the agent itself, without the time that the request waited for the one before it.
+        # The inference time alone, without the time that the request waited for the previous one.
         took = now - max(sent, self._answered)
         self._deviation += _WEIGHT * (abs(took - self._inferring) - self._deviation)
         self._inferring += _WEIGHT * (took - self._inferring) if self._inferring else took
@@ -34,5 +34,5 @@ class RequestPacer:
 
     @property
     def next_take_at(self) -> float:
-        """When to take the next frame while the agent still works."""
+        """When to take the next frame while the agent is busy."""
         return self._expected - self._preparing - 2 * self._deviation - _AHEAD

@@ -1,7 +1,7 @@
-"""One stream's loop: take the newest frame when it is time, prepare it, Predict, decode, hand the result on.
+"""The loop of one stream: take the newest frame when it is due, preprocess, Predict, decode, publish the result.
 
-Two threads take turns at it, so that a frame is prepared and sent while the agent still works on the one before. Only
-one of them takes a frame at a time, and results leave in the order in which their frames were taken.
+Two threads run it, so that a frame is preprocessed and sent while the agent still processes the previous one. Only one
+thread takes a frame at a time, and results are delivered in the order of their frames.
 """
 
 from __future__ import annotations
@@ -29,38 +29,38 @@ from emflow_schema.errors import EdgeProblem
 
 log = logging.getLogger(__name__)
 
-_TURNS = 2
-# How long a thread sleeps at most before it looks whether it has to end.
+_THREADS = 2
+# Maximum seconds between two checks whether a thread has to end.
 _LOOK = 0.25
 
 
 @dataclass(frozen=True)
 class InferenceSetup:
-    """What is done with frames: the agent that holds the model, what goes around that model, and the settings."""
+    """What is needed for inference: the agent with the loaded model, the model adapter, and the settings."""
 
     agent: AgentClient
-    fitting: ModelAdapter
+    adapter: ModelAdapter
     settings: Settings
 
 
 @dataclass(frozen=True)
 class AnnotatedFrame:
-    """A frame and what came of it, for people to look at."""
+    """The newest frame and its result, for the HTTP server."""
 
     frame: Frame
     result: Result
 
 
 class Pipeline:
-    """One stream's source and the threads that infer on its frames, as soon as there is work for them (`use`).
+    """The frame source of one stream and the threads that run inference, as soon as a model is set (`use_setup`).
 
     Args:
-        stream: its name, and how often.
-        source: where its frames come from; started and joined here.
+        stream: name and rate.
+        source: frame source; started and joined here.
         counters: those of this stream.
-        emit: takes each result, in order; must not block.
-        lost: called when the agent or its model has gone; other work is waited for then.
-        finished: called with the problem that ends this pipeline before it was told to.
+        emit: called with each result, in order; must not block.
+        lost: called when the agent or its model is lost; the pipeline then waits for `use_setup`.
+        finished: called with the problem when this pipeline ends by itself.
         stop: ends it.
         sequence: number of the first result.
     """
@@ -85,47 +85,47 @@ class Pipeline:
         self._thing, self._counters, self._timings = thing, counters, timings
         self._emit, self._lost, self._finished, self._stop = emit, lost, finished, stop
         self._source = source
-        self._cadence, self._pace = source.cadence, RequestPacer()
+        self._cadence, self._pacer = source.cadence, RequestPacer()
         self._capture_sender = CaptureSender(stream.name, counters.add)
         self._log = logging.LoggerAdapter(log, {"stream": stream.name})
-        self._failing = self._told = False
-        self._work: InferenceSetup | None = None
-        self._mine = threading.local()
-        # Who holds it takes the next frame. What follows is guarded by the condition.
+        self._failing = self._first_logged = False
+        self._setup: InferenceSetup | None = None
+        self._local = threading.local()
+        # Held while taking the next frame. The attributes below are guarded by the condition.
         self._taking = threading.Lock()
         self._changed = threading.Condition()
-        self._taken = self._handed = 0
+        self._taken = self._delivered = 0
         self._threads = [
             threading.Thread(target=self._run, name=f"infer-{stream.name}-{number}", daemon=True)
-            for number in range(_TURNS)
+            for number in range(_THREADS)
         ]
 
     def start(self) -> None:
-        # All at once: a camera is opened while the agent loads.
+        # The camera is opened while the agent loads the model.
         self._source.start()
         for thread in self._threads:
             thread.start()
 
-    def use(self, work: InferenceSetup | None) -> None:
-        """Begin, or go on, with this, or wait; the frames that are under way end as they began."""
+    def use_setup(self, setup: InferenceSetup | None) -> None:
+        """Use this setup from the next frame on; None: wait. Frames in progress finish with the previous one."""
         with self._changed:
-            self._work = work
+            self._setup = setup
             self._changed.notify_all()
 
     def change_rate(self, stream: Stream) -> None:
-        """Go on with the same camera as often as this stream's settings say."""
+        """Keep the camera and use the rate of these settings."""
         self.stream = stream
         with self._taking:
             self._cadence.change(stream.every.seconds, stream.every.frames)
 
     def keep_latest(self, keep: bool) -> None:
-        """Whether the newest frame and its result are to be kept in `latest`."""
+        """Whether to keep the newest frame and its result in `latest`."""
         self._keep_latest = keep
         if not keep:
             self.latest = None
 
     def join(self, timeout: float) -> bool:
-        """Wait for all threads to end, having been told to stop; whether they have."""
+        """Wait for all threads after `stop` was set; whether they have ended."""
         deadline = time.monotonic() + timeout
         with self._changed:
             self._changed.notify_all()
@@ -145,30 +145,30 @@ class Pipeline:
                     frame = self._next_frame() if self._may_take() else None
                     if frame is None:
                         continue
-                    work = self._work
-                    if work is None:
+                    setup = self._setup
+                    if setup is None:
                         self._counters.add("skipped")
                         continue
                     turn = self._taken
                     self._taken += 1
-                self._infer(work, frame, turn)
+                self._infer(setup, frame, turn)
         except EdgeProblem as problem:
             self._finished(problem)
 
     def _may_take(self) -> bool:
-        """Wait until there is work and the agent is about to be free; whether that is so."""
+        """Wait until there is a model and the agent is about to be free; whether that is so."""
         with self._changed:
-            if not self._changed.wait_for(lambda: self._work is not None, _LOOK):
+            if not self._changed.wait_for(lambda: self._setup is not None, _LOOK):
                 return False
-            while self._taken > self._handed and not self._stop.is_set():
-                wait = self._pace.next_take_at - time.monotonic()
+            while self._taken > self._delivered and not self._stop.is_set():
+                wait = self._pacer.next_take_at - time.monotonic()
                 if wait <= 0:
                     break
                 self._changed.wait(min(wait, _LOOK))
             return True
 
     def _next_frame(self) -> Frame | None:
-        """The newest frame that was taken when it was due, or None when there is none for a while."""
+        """The newest frame if it is due; None when none came within _LOOK or it is not due."""
         try:
             frame = self._source.frames.take(timeout=_LOOK)
         except (TimeoutError, SlotClosed) as error:
@@ -176,110 +176,110 @@ class Pipeline:
                 self._stop.wait(_LOOK)
             return None
         if not self._cadence.is_due(frame.arrived_at, frame.number):
-            # Came in between, just after the one before it.
+            # It came too soon after the previous one.
             self._counters.add("skipped")
             return None
         self._cadence.mark_taken(frame.arrived_at, frame.number)
         with self._changed:
-            self._pace.frame_taken(time.monotonic())
+            self._pacer.frame_taken(time.monotonic())
         return frame
 
-    def _own(self, work: InferenceSetup) -> ModelAdapter:
-        """What goes around the model. Each thread has its own: preprocessing keeps buffers."""
-        if getattr(self._mine, "work", None) is not work:
-            self._mine.fitting = work.fitting.for_another_thread()
-            self._mine.work = work
-        fitting: ModelAdapter = self._mine.fitting
-        return fitting
+    def _adapter_for_thread(self, setup: InferenceSetup) -> ModelAdapter:
+        """The model adapter of this thread: preprocessing keeps buffers."""
+        if getattr(self._local, "setup", None) is not setup:
+            self._local.adapter = setup.adapter.for_another_thread()
+            self._local.setup = setup
+        adapter: ModelAdapter = self._local.adapter
+        return adapter
 
-    def _infer(self, work: InferenceSetup, frame: Frame, turn: int) -> None:
+    def _infer(self, setup: InferenceSetup, frame: Frame, turn: int) -> None:
         taken = time.monotonic()
         prediction, outcome, failure = None, None, None
         try:
-            fitting = self._own(work)
-            data = fitting.preprocess(frame.image)
+            adapter = self._adapter_for_thread(setup)
+            data = adapter.preprocess(frame.image)
             sent = time.monotonic()
             self._timings.preprocess.add((sent - taken) * 1000)
-            prediction = work.agent.predict(fitting.model, data)
+            prediction = setup.agent.predict(adapter.model, data)
             with self._changed:
-                self._pace.answered(taken, sent, time.monotonic(), self._taken - turn - 1)
+                self._pacer.answered(taken, sent, time.monotonic(), self._taken - turn - 1)
             self._timings.predict.add(prediction.milliseconds)
-            outcome = fitting.outcome([tensor.byte_data for tensor in prediction.outputs], frame.image)
+            outcome = adapter.outcome([tensor.byte_data for tensor in prediction.outputs], frame.image)
         except Exception as error:
-            # Also what nobody foresaw, such as no memory for this one frame.
+            # Unexpected errors too, such as no memory for this frame.
             failure = error
         finally:
             with self._changed:
-                self._changed.wait_for(lambda: self._handed == turn)
+                self._changed.wait_for(lambda: self._delivered == turn)
             try:
                 if prediction and outcome:
-                    self._hand_on(work, frame, prediction, outcome)
+                    self._deliver(setup, frame, prediction, outcome)
                 else:
                     self._counters.add("failed")
             except Exception as error:
                 failure = error
             finally:
                 with self._changed:
-                    self._handed += 1
+                    self._delivered += 1
                     self._changed.notify_all()
         if failure is not None:
-            self._mend(work, failure)
+            self._recover(setup, failure)
 
-    def _hand_on(self, work: InferenceSetup, frame: Frame, prediction: Prediction, outcome: Outcome) -> None:
+    def _deliver(self, setup: InferenceSetup, frame: Frame, prediction: Prediction, outcome: Outcome) -> None:
         self._counters.add("inferred")
-        work.agent.confirm()
-        if self._failing or not self._told:
-            self._failing, self._told = False, True
-            self._log.info("stream %s: %s in %.1f ms", self.stream.name, _words(outcome), prediction.milliseconds)
+        setup.agent.confirm()
+        if self._failing or not self._first_logged:
+            self._failing, self._first_logged = False, True
+            self._log.info("stream %s: %s in %.1f ms", self.stream.name, _summary(outcome), prediction.milliseconds)
         result = Result(
             stream=self.stream.name,
             sequence=self.sequence,
             captured_at=frame.captured_at,
             predict_ms=prediction.milliseconds,
-            model_name=work.fitting.model.name,
+            model_name=setup.adapter.model.name,
             thing=self._thing,
-            version=work.settings.version,
+            version=setup.settings.version,
             outcome=outcome,
         )
         self.sequence += 1
         if self._keep_latest:
             self.latest = AnnotatedFrame(frame, result)
         self._emit(result)
-        if self._capture_sender.is_due(work.settings.capture, frame.arrived_at):
+        if self._capture_sender.is_due(setup.settings.capture, frame.arrived_at):
             shot = CapturedPrediction(result.model_name, prediction.inputs, prediction.outputs, frame.captured_at)
-            self._capture_sender.put(work.agent.stub, shot)
+            self._capture_sender.put(setup.agent.stub, shot)
 
-    def _mend(self, work: InferenceSetup, failure: Exception) -> None:
-        """Do what a failed prediction needs before the next one.
+    def _recover(self, setup: InferenceSetup, failure: Exception) -> None:
+        """React to a failed prediction.
 
         Raises:
-            EdgeProblem: nothing helps.
+            EdgeProblem: the problem is permanent.
         """
         if isinstance(failure, EdgeProblem):
             raise failure
         if not isinstance(failure, AgentGone):
-            self._tell(failure)
-            if not (isinstance(failure, ModelMismatch) and work.agent.recheck(work.fitting.model)):
+            self._log_failure(failure)
+            if not (isinstance(failure, ModelMismatch) and setup.agent.recheck(setup.adapter.model)):
                 return
         with self._changed:
-            if self._work is work:
-                self._work = None
+            if self._setup is setup:
+                self._setup = None
         self._lost()
 
-    def _tell(self, failure: Exception) -> None:
-        """One line for as long as nothing but failures comes."""
+    def _log_failure(self, failure: Exception) -> None:
+        """Log the first of consecutive failures only."""
         if self._failing:
             return
         self._failing = True
         if isinstance(failure, (PredictFailed, NonFiniteOutput, ModelMismatch)):
-            self._log.warning("stream %s: Predict failed: %s; trying on", self.stream.name, failure)
+            self._log.warning("stream %s: Predict failed: %s; continuing", self.stream.name, failure)
             return
         name = type(failure).__name__
-        self._log.warning("stream %s: unexpected in a frame: %s: %s; trying on", self.stream.name, name, failure)
-        self._log.debug("stream %s: unexpected", self.stream.name, exc_info=failure)
+        self._log.warning("stream %s: unexpected error in a frame: %s: %s; continuing", self.stream.name, name, failure)
+        self._log.debug("stream %s: unexpected error", self.stream.name, exc_info=failure)
 
 
-def _words(outcome: Outcome) -> str:
+def _summary(outcome: Outcome) -> str:
     if not outcome.top:
         return "nothing found"
     best = outcome.top[0]

@@ -63,7 +63,9 @@ class Run:
 
     def use(self, capture: Capture) -> None:
         settings = dataclasses.replace(self._settings, capture=capture)
-        self._pipeline.use(InferenceSetup(self._agent, adapt_model(self._agent.ensure_loaded(), settings), settings))
+        self._pipeline.use_setup(
+            InferenceSetup(self._agent, adapt_model(self._agent.ensure_loaded(), settings), settings)
+        )
 
     def see(self, brightness: int) -> Result:
         """A frame, and what came of it."""

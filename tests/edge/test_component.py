@@ -119,8 +119,8 @@ def test_a_camera_and_an_agent_that_come_late_are_waited_for(
 ) -> None:
     url = f"rtspt://admin:secret@127.0.0.1:{absent_port}/front"
     component = edge.run(url, "--every", "100ms", "--results", "15", *labels(scenes_model))
-    component.says("is not there (Connection refused); trying until it is there")
-    component.says(f"agent at {edge.socket} is not there; waiting for it")
+    component.says("cannot be reached (Connection refused); retrying until it can be reached")
+    component.says(f"agent at {edge.socket} cannot be reached; waiting for it")
     edge.camera(*SCENES, port=absent_port)
     component.says("640 x 480 pixels")
     edge.agent()
@@ -130,7 +130,7 @@ def test_a_camera_and_an_agent_that_come_late_are_waited_for(
     said = component.text()
     assert "secret" not in said
     # One line a change, however many tries it took.
-    assert (said.count("is not there ("), said.count("waiting for it")) == (1, 1)
+    assert (said.count("cannot be reached ("), said.count("waiting for it")) == (1, 1)
 
 
 def test_a_camera_that_is_killed_and_comes_back_gives_results_again(edge: "Edge", scenes_model: Path) -> None:
@@ -200,7 +200,7 @@ def test_what_it_loaded_it_unloads_and_what_was_loaded_it_leaves(edge: "Edge") -
     assert loaded(edge) == []
     load(edge, "scenes")
     component = edge.run(url, "--results", "1")
-    component.says("was loaded already")
+    component.says("was already loaded")
     assert component.popen.wait(20) == 0
     assert loaded(edge) == ["scenes"]
 
@@ -266,4 +266,4 @@ def test_quantization_is_only_compared(edge: "Edge") -> None:
     _, url = edge.camera()
     component = edge.run(url, "-q", "False", "--results", "1")
     assert component.popen.wait(20) == 0
-    assert component.text().count("quantization is False, but the model takes uint8; going by the model") == 1
+    assert component.text().count("quantization is set to False, but the model takes uint8; using the model") == 1

@@ -67,7 +67,7 @@ def test_a_model_that_is_refused_ends_the_run_though_the_rate_was_changed_meanwh
     running.component.change(slower(running.first))
     with served(agent, tmp_path / "a.sock"):
         until(lambda: running.ended)
-    assert "finds nothing at" in str(running.ended[0])
+    assert "finds no model at" in str(running.ended[0])
 
 
 def test_settings_that_turn_out_not_to_fit_the_model_are_told_and_those_before_come_back(
@@ -93,15 +93,15 @@ def test_a_model_that_is_refused_after_it_had_worked_is_not_exchanged_for_an_old
         until(lambda: running.told["streams"]["front"]["status"] == "absent")
         agent.loaded.clear()
         agent.refuses["other"] = grpc.StatusCode.FAILED_PRECONDITION
-        assert running.component._loading
-        running.component._loading.agent._model = None
+        assert running.component._model_loader
+        running.component._model_loader.agent._model = None
         running.component._lost()
         until(lambda: running.ended)
     assert "model other" in str(running.ended[0])
 
 
 def test_going_back_by_hand_takes_the_refusal_back(running: Running, tmp_path: Path) -> None:
-    running.component.status.refused("every: is wrong")
+    running.component.status.set_configuration_refused("every: is wrong")
     running.component.change(running.first)
     assert "configuration_refused" not in running.told
 

@@ -76,7 +76,7 @@ def test_another_model_under_the_name_is_looked_at_again_and_used(
     running.until_one_more("inferred")
     assert running.count("failed") >= 1
     assert warnings(caplog) == [
-        "stream front: Predict failed: the agent sent 20 bytes for an output of 12 (float32 [1, 3]); trying on"
+        "stream front: Predict failed: the agent sent 20 bytes for an output of 12 (float32 [1, 3]); continuing"
     ]
     running.component.close()
     # It is none that was loaded here.
@@ -109,7 +109,9 @@ def test_what_nobody_foresaw_in_a_frame_is_counted_told_once_and_ends_nothing(
         for _ in range(5):
             running.until_one_more("failed")
     running.until_one_more("inferred")
-    assert warnings(caplog) == [f"stream front: unexpected in a frame: {type(error).__name__}: {error}; trying on"]
+    assert warnings(caplog) == [
+        f"stream front: unexpected error in a frame: {type(error).__name__}: {error}; continuing"
+    ]
 
 
 def test_a_thread_that_gets_no_preprocessing_of_its_own_tries_again(

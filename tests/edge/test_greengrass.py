@@ -100,7 +100,7 @@ def test_it_is_running_from_its_first_result_on(
 ) -> None:
     core.deploy(deployed(edge, f"rtsp://127.0.0.1:{absent_port}/front"))
     process = core.run(*labelled)
-    process.says("is not there (Connection refused)")
+    process.says("cannot be reached (Connection refused)")
     edge.agent()
     process.says("model scenes loaded")
     assert core.states == []
@@ -260,7 +260,7 @@ def test_a_nucleus_that_does_not_let_it_in_ends_it_with_one_line(core: Core, tmp
     process = core.run(token="nobody's")
     assert process.popen.wait(20) == 1
     assert (
-        f"emflow-edge: the Greengrass nucleus at {tmp_path}/ipc.socket cannot be talked to: Connection access denied"
+        f"emflow-edge: cannot connect to the Greengrass nucleus at {tmp_path}/ipc.socket: Connection access denied"
         in process.text()
     )
     assert "Traceback" not in process.text()

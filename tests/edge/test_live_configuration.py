@@ -77,7 +77,7 @@ def test_what_was_refused_is_not_tried_again_when_the_nucleus_comes_back(core: C
     core.stop()
     process.says("the Greengrass nucleus has hung up")
     core.start()
-    process.says("the Greengrass nucleus is there again")
+    process.says("reconnected to the Greengrass nucleus")
     # For longer than it takes to hear of a configuration.
     core.results(40)
     assert process.text().count("is refused") == 1
@@ -148,7 +148,7 @@ def test_a_model_that_the_agent_refuses_is_told_and_the_old_one_comes_back(
     process = core.run()
     core.results(2, model_name="scenes")
     core.deploy({**config, "modelName": "scenes-2", "modelComponentName": f"{edge.folder}/nothing/"})
-    process.says("the new configuration does not work: model scenes-2: the agent finds nothing at")
+    process.says("the new configuration does not work: model scenes-2: the agent finds no model at")
     core.results(3, model_name="scenes")
     ends_cleanly(process)
 

@@ -62,7 +62,7 @@ def test_it_is_loaded_when_the_agent_is_there_and_again_when_it_was_lost(
 ) -> None:
     with served(agent, tmp_path / "a.sock"):
         until(lambda: len(kept.ready) == 1)
-        kept.loading.for_another_thread()
+        kept.loading.reload()
         until(lambda: len(kept.ready) == 2)
         # It was not lost: the same as before, and not asked for.
         assert kept.ready[1] is kept.ready[0]
@@ -113,7 +113,7 @@ def test_settings_that_do_not_fit_the_model_are_known_before_they_are_used(
             kept.loading.check(kept.settings(model_io=ModelIO(labels=tmp_path / "few.txt")))
         right = kept.settings(model_io=ModelIO(labels=tmp_path / "right.txt"))
         kept.loading.check(right)
-        kept.loading.use(right)
+        kept.loading.use_settings(right)
         until(lambda: len(kept.ready) == 2)
         assert agent.calls == ["load net"]
 
@@ -143,7 +143,7 @@ def test_a_tensor_of_an_unknown_type_is_told(kept: Kept, agent: ScriptedAgent, t
     agent._model = lambda name: m.Model(name=name, input_tensor_metadatas=[strange])  # type: ignore[method-assign]
     with served(agent, tmp_path / "a.sock"):
         until(lambda: kept.refused)
-    assert str(kept.refused[0]) == "the agent tells a tensor of type 99, which is not known"
+    assert str(kept.refused[0]) == "the agent reports a tensor of unknown type 99"
 
 
 @pytest.mark.parametrize("late", [False, True])

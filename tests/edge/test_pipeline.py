@@ -55,7 +55,7 @@ class Run:
         return InferenceSetup(self.agent, adapt_model(self.agent.ensure_loaded(), settings), settings)
 
     def begin(self) -> None:
-        self.pipeline.use(self.work())
+        self.pipeline.use_setup(self.work())
         self.pipeline.start()
 
     def now(self, name: str) -> int:
@@ -102,7 +102,7 @@ def test_answers_that_are_no_numbers_are_counted_told_once_and_not_published(
     assert [(result.sequence, *top(result)) for result in one.results] == [(0, 1, 0.5), (1, 1, 0.5)]
     said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert [line for line in said if "NaN" in line] == [
-        "stream front: Predict failed: 3 of the 3 values in the model's answer are NaN or infinite; trying on"
+        "stream front: Predict failed: 3 of the 3 values in the model's answer are NaN or infinite; continuing"
     ]
 
 
@@ -203,7 +203,7 @@ def test_a_model_that_is_gone_is_told_and_other_work_is_waited_for(run: Callable
     one.source.put()
     assert one.lost.wait(10)
     assert one.now("failed") == 1
-    one.pipeline.use(one.work())
+    one.pipeline.use_setup(one.work())
     one.source.put()
     until(lambda: one.now("inferred") == 2)
     assert not one.problems

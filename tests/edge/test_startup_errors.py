@@ -40,7 +40,7 @@ def test_a_model_that_is_not_there_ends_it_with_one_line(edge: "Edge") -> None:
     component = edge.run(url, "-c", f"{edge.folder}/nothing/")
     assert component.popen.wait(20) == 1
     (line,) = [line for line in component.text().splitlines() if line.startswith("emflow-edge: ")]
-    assert line.startswith(f"emflow-edge: model scenes: the agent finds nothing at {edge.folder}/nothing")
+    assert line.startswith(f"emflow-edge: model scenes: the agent finds no model at {edge.folder}/nothing")
     assert "Traceback" not in component.text()
 
 

@@ -1,1 +1,1 @@
-"""The interface: the socket, who calls, whose turn it is, and what they send."""
+"""The gRPC interface: the server on its socket, the agent service, health and reflection."""

@@ -1,4 +1,4 @@
-"""Whether the agent can be used, for whoever supervises it over gRPC's own health service."""
+"""The standard gRPC health service, for supervisors of the agent."""
 
 # ruff: noqa: N802  (the names are the interface's)
 
@@ -12,15 +12,15 @@ import grpc
 
 from emflow_proto import health
 
-# Each takes one of the server's workers for as long as it looks.
+# Each Watch call keeps one worker thread of the server.
 MAX_WATCHERS = 64
 
 
 class HealthServicer:
-    """The servicer. All services begin as SERVING.
+    """Reports SERVING for all services until `stop_serving`.
 
     Args:
-        services: full names of what the server has.
+        services: full names of the services on this server.
     """
 
     def __init__(self, services: Sequence[str]) -> None:
@@ -30,19 +30,21 @@ class HealthServicer:
         self._watchers = threading.BoundedSemaphore(MAX_WATCHERS)
 
     def stop_serving(self) -> None:
-        """From now on NOT_SERVING, and who watches is told so for the last time."""
+        """Report NOT_SERVING from now on; open Watch calls get it as their last message."""
         with self._changed:
             self._status = health.NOT_SERVING
             self._changed.notify_all()
 
     def Check(self, request: Any, context: grpc.ServicerContext) -> Any:
         if request.service not in self._services:
-            return context.abort(grpc.StatusCode.NOT_FOUND, f"there is no service {request.service[:100]!r} here")
+            return context.abort(grpc.StatusCode.NOT_FOUND, f"unknown service {request.service[:100]!r}")
         return health.HealthCheckResponse(status=self._status)
 
     def Watch(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
         if not self._watchers.acquire(blocking=False):
-            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"{MAX_WATCHERS} watch already; use Check")
+            context.abort(
+                grpc.StatusCode.RESOURCE_EXHAUSTED, f"{MAX_WATCHERS} clients already watch; use Check instead"
+            )
         try:
             yield from self._watch(request, context)
         finally:

@@ -1,4 +1,4 @@
-"""Server reflection: lets tools such as grpcurl find out what the agent can be asked, without its .proto."""
+"""gRPC server reflection: tools such as grpcurl can call the agent without its .proto file."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from emflow_proto import health
 from emflow_proto import messages as m
 from emflow_proto.descriptors import Compiled
 
-# The second is the first as it was called before; most tools still begin with it.
+# v1alpha is the older name of v1; most tools still try it first.
 VERSIONS = ("reflection_v1", "reflection_v1alpha")
 
-# Each takes one of the server's workers for as long as it is open; tools need one for moments.
+# Each open stream keeps one worker thread of the server; tools need a stream for a moment only.
 MAX_STREAMS = 16
 
 NO_EXTENSIONS = "proto3 messages have no extensions"
 
 
 class ReflectionIndex:
-    """What a server can be asked: files with their services and all other names in them."""
+    """The proto files of a server, by file name and by symbol."""
 
     def __init__(self, files: list[Compiled]) -> None:
         self._by_name = {each.file.name: each.file for each in files}
@@ -43,7 +43,7 @@ class ReflectionIndex:
 
 
 def add_reflection_to_server(server: grpc.Server) -> None:
-    """Let `server` answer what it can be asked: the agent, its health, and reflection itself."""
+    """Add the reflection service (v1 and v1alpha) to `server`."""
     versions = [Compiled(name) for name in VERSIONS]
     index = ReflectionIndex([m.COMPILED, health.COMPILED, *versions])
     streams = threading.BoundedSemaphore(MAX_STREAMS)
@@ -79,26 +79,26 @@ def _info_handler(
 
 
 def _fill_response(answer: Any, request: Any, index: ReflectionIndex) -> None:
-    asked = request.WhichOneof("message_request")
+    request_kind = request.WhichOneof("message_request")
     error = answer.error_response
     try:
-        if asked == "list_services":
+        if request_kind == "list_services":
             for name in index.services:
                 answer.list_services_response.service.add(name=name)
-        elif asked == "file_by_filename":
+        elif request_kind == "file_by_filename":
             answer.file_descriptor_response.file_descriptor_proto.append(index.named(request.file_by_filename))
-        elif asked == "file_containing_symbol":
+        elif request_kind == "file_containing_symbol":
             found = index.with_symbol(request.file_containing_symbol)
             answer.file_descriptor_response.file_descriptor_proto.append(found)
-        elif asked == "all_extension_numbers_of_type":
+        elif request_kind == "all_extension_numbers_of_type":
             index.with_symbol(request.all_extension_numbers_of_type)
             answer.all_extension_numbers_response.base_type_name = request.all_extension_numbers_of_type
         else:
             error.error_code = grpc.StatusCode.NOT_FOUND.value[0]
-            error.error_message = NO_EXTENSIONS if asked else "nothing was asked"
+            error.error_message = NO_EXTENSIONS if request_kind else "the request is empty"
     except KeyError:
         error.error_code = grpc.StatusCode.NOT_FOUND.value[0]
-        error.error_message = f"there is no {str(getattr(request, str(asked)))[:200]!r} here"
+        error.error_message = f"{str(getattr(request, str(request_kind)))[:200]!r} is not known"
 
 
 def _defines(compiled: Compiled, symbol: str) -> bool:

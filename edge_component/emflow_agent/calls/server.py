@@ -1,4 +1,4 @@
-"""The agent's gRPC server on its Unix socket: whose socket it is, who may open it, and an end that loses no call."""
+"""The agent's gRPC server on its Unix socket: socket ownership, permissions, and graceful shutdown."""
 
 from __future__ import annotations
 
@@ -33,21 +33,20 @@ log = logging.getLogger(__name__)
 # sockaddr_un.sun_path has 108 bytes, one of them for the closing NUL.
 MAX_SOCKET_PATH_BYTES = 107
 
-# Bytes of a socket's name in the one that it has while it is made, which lists of listening sockets go on showing.
+# Bytes of the socket's name that its temporary name keeps; lists of listening sockets go on showing that name.
 MAX_NAME_BYTES = 60
 
-# gid_t has 32 bits, and -1 of them says that a group stays as it is: chown(2).
+# gid_t has 32 bits; the value -1 means "do not change the group": chown(2).
 MAX_GROUP_ID = 2**32 - 2
 
-# Owner and group: on a Greengrass core the agent and the components run as one user, and nobody else has to be let in.
+# Owner and group: on a Greengrass core the agent and the components run as the same user.
 SOCKET_MODE = 0o660
 
-# A call holds a worker while it waits for its model's turn, and no model lets more wait than its queue takes, so a slow
-# one leaves the others theirs; so do loads that wait. Workers are made when they are needed. Beyond this, gRPC itself
-# refuses calls.
+# A call keeps a worker thread while it waits in the queue of its model. The queues are bounded, so a slow model leaves
+# threads for the others. Threads are started when they are needed; beyond this number, gRPC itself refuses calls.
 WORKERS = 512
 
-# Seconds, for the few milliseconds that another agent needs.
+# Another agent needs the lock for a few milliseconds only. The pause is in seconds.
 LOCK_TRIES, LOCK_PAUSE = 100, 0.02
 
 MAX_MESSAGE_BYTES = 64 << 20
@@ -68,19 +67,19 @@ def serving(
     group: str = "",
     queue_size: int = 0,
 ) -> Iterator[grpc.Server]:
-    """A server that answers on the socket inside the `with`, then lets calls under way finish for `grace` seconds.
+    """A server on the socket inside the `with`; at the end, running calls may finish for `grace` seconds.
 
     Args:
-        mode, group: of the socket; the group by name or number, empty for the process' own.
-        queue_size: calls of one model that may wait; there are workers for those of two.
+        mode, group: permissions of the socket; the group by name or number, empty for the group of the process.
+        queue_size: calls of one model that may wait; there are threads for at least two full queues.
 
     Raises:
-        CannotStart: the socket cannot be made, or is there already.
+        CannotStart: the socket cannot be created, or exists already.
     """
     owner = group_id(group)
-    most = max(WORKERS, 2 * queue_size)
-    workers = ThreadPoolExecutor(most, thread_name_prefix="call")
-    server = grpc.server(workers, options=OPTIONS, maximum_concurrent_rpcs=most)
+    max_calls = max(WORKERS, 2 * queue_size)
+    workers = ThreadPoolExecutor(max_calls, thread_name_prefix="call")
+    server = grpc.server(workers, options=OPTIONS, maximum_concurrent_rpcs=max_calls)
     add_agent_to_server(server, servicer)
     health = HealthServicer((m.SERVICE,))
     add_health_to_server(server, health)
@@ -88,95 +87,97 @@ def serving(
     address = path.absolute()
     with _folder_lock(address.parent):
         prepare_socket_path(address, clean_stale_socket)
-        mine = _bind_socket(server, address, mode, owner)
+        inode = _bind_socket(server, address, mode, owner)
     server.start()
     log.info("Server listening on unix://%s", address)
     try:
         yield server
     finally:
-        log.info("finishing the calls under way, at most %.0f s", grace)
+        log.info("shutting down; running calls may finish for at most %.0f s", grace)
         health.stop_serving()
-        # As long as the server listens, its socket's number on the file system is nobody else's.
-        _remove_own_socket(address, mine)
+        # While the server listens, no other socket can have the same inode number.
+        _remove_own_socket(address, inode)
         server.stop(grace).wait()
         workers.shutdown(wait=False)
         log.info("stopped")
 
 
-def _remove_own_socket(address: Path, mine: int) -> None:
-    """Remove a socket if it is still ours: somebody may have removed it, and another agent made its own there."""
+def _remove_own_socket(address: Path, inode: int) -> None:
+    """Remove the socket if it is still ours: it may have been removed and created again by another agent."""
     with _folder_lock(address.parent), contextlib.suppress(OSError):
-        if address.lstat().st_ino == mine:
+        if address.lstat().st_ino == inode:
             address.unlink()
 
 
 @contextmanager
 def _folder_lock(folder: Path) -> Iterator[None]:
-    """Between looking whether a socket is there and making it, no other agent: gRPC replaces one that it finds, and the
-    agent that had it would be deaf for ever. Whoever holds the folder's lock for longer is none, and not waited for.
+    """Lock the folder while a socket is checked and created, so that two agents cannot do it at the same time.
+
+    gRPC replaces an existing socket, and the agent that owned it would never get a call again. A lock that is held for
+    longer than a few seconds does not belong to an agent, and is ignored.
     """
     try:
-        opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:
-        yield  # what is wrong with the folder is said better by whoever looks at it next
+        yield  # prepare_socket_path reports what is wrong with the folder
         return
     try:
         for _ in range(LOCK_TRIES):
             try:
-                fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except OSError:
                 time.sleep(LOCK_PAUSE)
         yield
     finally:
-        os.close(opened)
+        os.close(descriptor)
 
 
 def _bind_socket(server: grpc.Server, address: Path, mode: int, group: int | None) -> int:
-    """Make the socket at `address`, under another name first; its number on the file system.
+    """Create the socket under a temporary name, then link it to `address`. Returns its inode number.
 
-    When a server ends, gRPC removes whatever socket is at the path that it was told to listen on, and that may be
-    another agent's by then. The other name is gone from the moment when the socket has its own.
+    When a server stops, gRPC removes whatever socket exists at the path that it listens on, even if it belongs to
+    another agent by then. The temporary name no longer exists at that time.
     """
     name = os.fsdecode(f".{secrets.token_hex(4)}-".encode() + os.fsencode(address.name)[:MAX_NAME_BYTES])
     folder = os.open(address.parent, os.O_PATH | os.O_CLOEXEC)
-    # By the folder's descriptor: the other name may be longer than the socket's, whose path may be as long as can be.
-    first = Path(f"/proc/self/fd/{folder}/{name}")
-    # The mask, not a chmod afterwards: at no moment may the socket be open to more people than in the end. Those of the
-    # process' own group are such people when it is to be another's.
-    before = os.umask(0o777 & ~(mode if group is None else 0o600))
+    # Through the descriptor of the folder: the temporary name may exceed the maximum length of a socket path.
+    temporary = Path(f"/proc/self/fd/{folder}/{name}")
+    # With the umask, not with chmod afterwards: the socket must never have more permissions than in the end. When it
+    # will belong to another group, the group of the process gets none.
+    previous_umask = os.umask(0o777 & ~(mode if group is None else 0o600))
     try:
         try:
-            listening = server.add_insecure_port(f"unix:{quote(os.fsencode(first))}")
+            port = server.add_insecure_port(f"unix:{quote(os.fsencode(temporary))}")
         except RuntimeError:
-            listening = 0  # older gRPC returns this instead of raising; neither gives the reason
+            port = 0  # older gRPC versions return 0 instead of raising; neither gives the reason
         finally:
-            os.umask(before)
-        if not listening:
+            os.umask(previous_umask)
+        if not port:
             raise CannotStart(f"gRPC cannot listen on {address}")
         if group is not None:
-            _set_group_and_mode(first, address, mode, group)
+            _set_group_and_mode(temporary, address, mode, group)
         try:
-            os.link(first, address)
+            os.link(temporary, address)
         except OSError as error:
             raise CannotStart(f"gRPC cannot listen on {address}: {error.strerror}") from None
-        return first.lstat().st_ino
+        return temporary.lstat().st_ino
     finally:
         with contextlib.suppress(OSError):
-            first.unlink()
+            temporary.unlink()
         os.close(folder)
 
 
-def _set_group_and_mode(made: Path, address: Path, mode: int, group: int) -> None:
+def _set_group_and_mode(socket_path: Path, address: Path, mode: int, group: int) -> None:
     try:
-        os.chown(made, -1, group)
-        made.chmod(mode)
+        os.chown(socket_path, -1, group)
+        socket_path.chmod(mode)
     except OSError as error:
-        raise CannotStart(f"{address} cannot be given to group {group}: {error.strerror}") from None
+        raise CannotStart(f"{address} cannot be assigned to group {group}: {error.strerror}") from None
 
 
 def group_id(group: str) -> int | None:
-    """The number of a group that is given by name or number; None for none.
+    """The number of a group that is given by name or number; None for an empty text.
 
     Raises:
         CannotStart: there is no such group.
@@ -186,47 +187,45 @@ def group_id(group: str) -> int | None:
     if group.isdecimal():
         number = int(group)
         if number > MAX_GROUP_ID:
-            raise CannotStart(f"group {number} is no group's number; the largest is {MAX_GROUP_ID}")
+            raise CannotStart(f"group {number} is not a valid group number; the largest is {MAX_GROUP_ID}")
         return number
     try:
         return grp.getgrnam(group).gr_gid
     except KeyError:
-        raise CannotStart(f"there is no group {group!r} that the socket could be given to") from None
+        raise CannotStart(f"SocketGroup: there is no group {group!r}") from None
 
 
 def prepare_socket_path(path: Path, clean_stale_socket: bool) -> Path:
-    """See that a socket can be made at `path`; a stale one is removed when told to. The absolute path.
+    """Check that a socket can be created at `path`; a stale one is removed if allowed. Returns the absolute path.
 
     Raises:
-        CannotStart: it cannot, with the reason.
+        CannotStart: it cannot; the message gives the reason.
     """
     address = path.absolute()
     size = len(os.fsencode(address))
     if size > MAX_SOCKET_PATH_BYTES:
-        raise CannotStart(
-            f"socket path has {size} bytes, and {MAX_SOCKET_PATH_BYTES} is what a socket can have: {address}"
-        )
+        raise CannotStart(f"the socket path has {size} bytes; at most {MAX_SOCKET_PATH_BYTES} are possible: {address}")
     if not address.parent.is_dir():
-        raise CannotStart(f"there is no folder {address.parent} to make the socket in")
+        raise CannotStart(f"the folder {address.parent} for the socket does not exist")
     if not os.access(address.parent, os.W_OK | os.X_OK):
-        raise CannotStart(f"no permission to make a socket in {address.parent}")
+        raise CannotStart(f"no permission to create a socket in {address.parent}")
     try:
         mode = address.lstat().st_mode
     except FileNotFoundError:
         return address
     if not stat.S_ISSOCK(mode):
-        raise CannotStart(f"{address} is there and is no socket; choose another path or remove it")
+        raise CannotStart(f"{address} exists and is not a socket; choose another path or remove it")
     if _is_served(address):
         raise CannotStart(f"{address} is already served by another process")
     if not clean_stale_socket:
-        raise CannotStart(f"{address} is left from before and nobody serves it; --clean-stale-socket removes it")
+        raise CannotStart(f"{address} is a stale socket that no process serves; --clean-stale-socket removes it")
     address.unlink()
     log.info("removed the stale socket %s", address)
     return address
 
 
 def _is_served(address: Path) -> bool:
-    """Whether somebody listens on a socket. In doubt (no permission to ask, a full queue) somebody does."""
+    """Whether a process listens on the socket. If unclear (no permission, full queue), assume that one does."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(1.0)
         try:

@@ -1,4 +1,4 @@
-"""The agent's calls: requests into what the store does, refusals into status codes."""
+"""The agent service: maps requests to the model store and the capture buffer, and errors to gRPC status codes."""
 
 # ruff: noqa: N802, ARG002  (names and parameters are the interface's)
 
@@ -44,7 +44,7 @@ CODES = {
     CannotLoad: grpc.StatusCode.FAILED_PRECONDITION,
     NotEnoughMemory: grpc.StatusCode.RESOURCE_EXHAUSTED,
     InferenceFailed: grpc.StatusCode.INTERNAL,
-    # Not UNAVAILABLE, which tells clients that the agent is gone: it is there, and this call was one too many.
+    # Not UNAVAILABLE: to clients that means that the agent is gone.
     TooManyCalls: grpc.StatusCode.RESOURCE_EXHAUSTED,
     CallerGone: grpc.StatusCode.CANCELLED,
     AlreadyCaptured: grpc.StatusCode.ALREADY_EXISTS,
@@ -54,17 +54,18 @@ CODES = {
     UnknownCapture: grpc.StatusCode.NOT_FOUND,
 }
 
-# A refusal travels as an HTTP/2 header, percent-encoded, up to twelve bytes a character; clients take 8 KiB of headers.
+# A status message is sent as a percent-encoded HTTP/2 header, up to twelve bytes a character; clients accept 8 KiB.
 MAX_TEXT_LENGTH = 600
 
-# What clients do many times a second. A log that its refusals fill is of no use, and wears out flash.
+# Called many times a second: logging each error at warning level would flood the log and wear out flash memory.
 FREQUENT = frozenset(("Predict", "CaptureData", "GetCaptureDataStatus"))
 
 Call = TypeVar("Call", bound=Callable[..., Any])
 
 
 def with_grpc_status(call: Call) -> Call:
-    """Turn what a call raises into a status; what nobody expected is INTERNAL, and its traceback a debug line."""
+    """Turn exceptions of a call into a gRPC status. Unexpected ones become INTERNAL; the traceback is logged at debug
+    level."""
 
     @functools.wraps(call)
     def wrapper(self: AgentService, request: Any, context: grpc.ServicerContext) -> Any:
@@ -83,11 +84,12 @@ def with_grpc_status(call: Call) -> Call:
 
 
 class AgentService:
-    """The servicer; see agent.proto for the calls and their codes. Without `capturing`, captured data is refused."""
+    """The agent service; agent.proto describes the calls and their codes. Without `captures`, CaptureData is
+    refused."""
 
-    def __init__(self, store: ModelStore, capturing: CaptureBuffer | None = None) -> None:
+    def __init__(self, store: ModelStore, captures: CaptureBuffer | None = None) -> None:
         self._store = store
-        self._capturing = capturing or CaptureBuffer(CaptureSettings())
+        self._captures = captures or CaptureBuffer(CaptureSettings())
 
     @with_grpc_status
     def Predict(self, request: m.PredictRequest, context: grpc.ServicerContext) -> m.PredictResponse:
@@ -95,9 +97,9 @@ class AgentService:
         arrays = model.predict(request.tensors, GrpcCaller(context))
         response = m.PredictResponse()
         for known, metadata, array in zip(model.outputs, model.output_metadata, arrays):
-            # There are networks with an output as long as what they found.
-            told = metadata if array.shape == known.shape else replace(known, shape=array.shape).metadata
-            response.tensors.add(tensor_metadata=told, byte_data=array.tobytes())
+            # Some models have an output whose size depends on what they found.
+            metadata = metadata if array.shape == known.shape else replace(known, shape=array.shape).metadata
+            response.tensors.add(tensor_metadata=metadata, byte_data=array.tobytes())
         return response
 
     @with_grpc_status
@@ -105,7 +107,7 @@ class AgentService:
         model = self._store.load(request.name, request.url, GrpcCaller(context))
         for kind, specs in (("input", model.inputs), ("output", model.outputs)):
             log.info("%s: %s %s", model.name, kind, ", ".join(map(str, specs)))
-        # People are told to look for these very words in the agent's log.
+        # The workshop tells people to look for exactly these words in the log.
         log.info("Model:%s loaded!", model.name)
         return m.LoadModelResponse(model=model_metadata(model))
 
@@ -122,30 +124,30 @@ class AgentService:
     @with_grpc_status
     def DescribeModel(self, request: m.DescribeModelRequest, context: grpc.ServicerContext) -> m.DescribeModelResponse:
         model = self._store.get(request.name)
-        log.info("%s runs on %s; %d calls wait for it", model.name, model.placement, model.queue.waiting)
+        log.info("%s runs on %s; %d calls are waiting", model.name, model.placement, model.queue.waiting)
         return m.DescribeModelResponse(model=model_metadata(model))
 
     @with_grpc_status
     def CaptureData(self, request: m.CaptureDataRequest, context: grpc.ServicerContext) -> m.CaptureDataResponse:
         model = self._store.get(request.model_name)
-        self._capturing.put(read_capture(request, model.inputs, model.outputs, time.time()))
+        self._captures.put(read_capture(request, model.inputs, model.outputs, time.time()))
         return m.CaptureDataResponse()
 
     @with_grpc_status
     def GetCaptureDataStatus(
         self, request: m.GetCaptureDataStatusRequest, context: grpc.ServicerContext
     ) -> m.GetCaptureDataStatusResponse:
-        return m.GetCaptureDataStatusResponse(status=self._capturing.status(request.capture_id))
+        return m.GetCaptureDataStatusResponse(status=self._captures.status(request.capture_id))
 
 
 def fit_into_status(text: str) -> str:
-    """A text as a client can get it: not too long, and UTF-8 (a file's name need not be)."""
+    """A text that fits into a status message: shortened, and valid UTF-8 (a file name need not be)."""
     text = text.encode("utf-8", "backslashreplace").decode()
     return text if len(text) <= MAX_TEXT_LENGTH else text[: MAX_TEXT_LENGTH - 1] + "…"
 
 
 def model_metadata(model: LoadedModel) -> m.Model:
-    """A loaded model as the interface tells it."""
+    """A loaded model as the interface describes it."""
     return m.Model(
         url=model.url,
         name=model.name,

@@ -1,6 +1,6 @@
-"""Captured data: what clients hand over with CaptureData, on its way to a folder or to S3.
+"""Captured data: what clients send with CaptureData, stored in a folder or uploaded to S3.
 
-`requests` checks a call and copies what it carries, `capturing` buffers and makes batches, `lines` says what a batch
-looks like when it is stored, `spool` keeps batches on disk, `cloud` puts them into S3, `statuses` remembers what became
-of each capture, `settings` says which of it is wanted.
+`requests` checks a call and copies its tensors, `buffer` collects captures, makes batches and knows the status of each,
+`jsonl` is the stored format, `spool` keeps batches on disk, `uploader` uploads them from there, `s3` writes to the
+bucket, `retries` limits retries and log messages, `settings` holds the configuration.
 """

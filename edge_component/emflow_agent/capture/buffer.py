@@ -1,8 +1,8 @@
-"""The buffer between CaptureData and the place where captured data goes.
+"""The buffer between CaptureData and the destination of captured data.
 
-`put` takes a capture or refuses it, at once. A thread makes batches and stores them: in a folder, in S3, or, while S3
-cannot be reached, in a folder on the way there; another thread uploads what is in the folder. In the buffer counts
-what is not stored yet, so when storing is too slow, clients are refused; nothing is dropped without a word.
+`put` accepts or refuses a capture without waiting. A thread makes batches and stores them: in a folder, in S3, or,
+while S3 cannot be reached, in a folder from which another thread uploads later. The buffer counts what is not stored
+yet, so clients are refused when storing is too slow. Every capture that is dropped is logged.
 """
 
 from __future__ import annotations
@@ -23,63 +23,60 @@ from emflow_agent.capture.uploader import SpoolUploader
 from emflow_agent.errors import AlreadyCaptured, BufferFull, CaptureUnavailable, UnknownCapture
 from emflow_proto import messages as m
 
-# What became of each capture, for as many of the newest as are worth remembering.
-
-
-REMEMBERED = 10_000
-
-
-def normalised_id(capture_id: str) -> str:
-    """One spelling for all that name the same UUID."""
-    return capture_id.replace("-", "").lower()
-
-
-class Statuses:
-    """Statuses by capture id; when there are too many, the oldest are forgotten. Safe to use from any thread."""
-
-    def __init__(self, remembered: int = REMEMBERED) -> None:
-        self._remembered = remembered
-        self._lock = threading.Lock()
-        self._known: OrderedDict[str, m.CaptureDataStatus] = OrderedDict()
-
-    def begin(self, capture_id: str) -> bool:
-        """Note that a capture is under way; False when its id was there before."""
-        with self._lock:
-            if normalised_id(capture_id) in self._known:
-                return False
-            self._known[normalised_id(capture_id)] = m.CaptureDataStatus.IN_PROGRESS
-            while len(self._known) > self._remembered:
-                self._known.popitem(last=False)
-            return True
-
-    def settle(self, capture_ids: Iterable[str], status: m.CaptureDataStatus) -> None:
-        """Note what became of captures; of those that are forgotten, nothing."""
-        with self._lock:
-            for capture_id in map(normalised_id, capture_ids):
-                if capture_id in self._known:
-                    self._known[capture_id] = status
-
-    def get(self, capture_id: str) -> m.CaptureDataStatus | None:
-        with self._lock:
-            return self._known.get(normalised_id(capture_id))
-
-
 log = logging.getLogger(__name__)
 
 Status = m.CaptureDataStatus
 
+REMEMBERED = 10_000
+"""The status of so many captures is remembered, of the newest."""
+
+
+def normalised_id(capture_id: str) -> str:
+    """The same spelling for all forms of a UUID."""
+    return capture_id.replace("-", "").lower()
+
+
+class Statuses:
+    """Status by capture id; the oldest are forgotten when there are too many. Thread-safe."""
+
+    def __init__(self, remembered: int = REMEMBERED) -> None:
+        self._remembered = remembered
+        self._lock = threading.Lock()
+        self._by_id: OrderedDict[str, m.CaptureDataStatus] = OrderedDict()
+
+    def begin(self, capture_id: str) -> bool:
+        """Register a capture as in progress; False when its id is known already."""
+        with self._lock:
+            if normalised_id(capture_id) in self._by_id:
+                return False
+            self._by_id[normalised_id(capture_id)] = m.CaptureDataStatus.IN_PROGRESS
+            while len(self._by_id) > self._remembered:
+                self._by_id.popitem(last=False)
+            return True
+
+    def settle(self, capture_ids: Iterable[str], status: m.CaptureDataStatus) -> None:
+        """Set the final status of captures that are still remembered."""
+        with self._lock:
+            for capture_id in map(normalised_id, capture_ids):
+                if capture_id in self._by_id:
+                    self._by_id[capture_id] = status
+
+    def get(self, capture_id: str) -> m.CaptureDataStatus | None:
+        with self._lock:
+            return self._by_id.get(normalised_id(capture_id))
+
 
 class CaptureBuffer:
-    """Everything between `put` and the place where captures end. Safe to use from any thread, between start and close.
+    """Buffers captures and stores them in batches. Thread-safe between start and close.
 
     Args:
-        settings: what goes where.
-        bucket: S3; by default the one that the settings name.
+        settings: destination and limits.
+        bucket: S3 bucket; by default the one in the settings.
         clock: Unix seconds.
-        pauses: makes what waits between tries.
+        retry_pause: makes the pauses between retries.
 
-    counts: captures that were stored, uploaded (those that were stored on disk before), refused, failed (not stored
-    anywhere) and dropped (from the disk, for newer ones).
+    counts: captures that were stored, uploaded (from the disk), refused, failed (not stored anywhere), and dropped
+    (removed from the disk to make space for newer ones).
     """
 
     def __init__(
@@ -87,11 +84,11 @@ class CaptureBuffer:
         settings: CaptureSettings,
         bucket: CaptureBucket | None = None,
         clock: Callable[[], float] = time.time,
-        pauses: Callable[[], RetryPause] = RetryPause,
+        retry_pause: Callable[[], RetryPause] = RetryPause,
     ) -> None:
         self._settings, self._clock = settings, clock
         self._bucket = bucket or CaptureBucket(settings.bucket)
-        self._pauses, self._new_pauses = pauses(), pauses
+        self._retry_pause, self._new_retry_pause = retry_pause(), retry_pause
         self._statuses = Statuses()
         self._changed = threading.Condition()
         self._waiting: deque[tuple[float, Capture]] = deque()
@@ -99,25 +96,30 @@ class CaptureBuffer:
         self._unstored = self._unstored_bytes = 0
         self._closing = False
         self._online = True
-        self._cloud, self._disk, self._full, self._unforeseen = ProblemLog(), ProblemLog(), ProblemLog(), ProblemLog()
-        self._claim: int | None = None
+        self._upload_problem, self._disk_problem, self._buffer_full, self._unexpected = (
+            ProblemLog(),
+            ProblemLog(),
+            ProblemLog(),
+            ProblemLog(),
+        )
+        self._folder_lock: int | None = None
         self._spool: Spool | None = None
-        self._uploading: SpoolUploader | None = None
+        self._uploader: SpoolUploader | None = None
         self._problem = settings.missing
         self.counts: Counter[str] = Counter()
         self._thread = threading.Thread(target=self._run, name="capture", daemon=True)
 
     def open(self) -> None:
-        """Look at what an earlier run left on disk, and make the folder this agent's.
+        """Lock the folder on disk for this agent and read what an earlier run left there.
 
         Raises:
-            CannotStart: it is another agent's.
+            CannotStart: another agent uses the folder.
         """
         settings = self._settings
         if self._problem or settings.folder is None:
             return
         try:
-            self._claim = claim_folder(settings.folder / key_prefix(settings))
+            self._folder_lock = claim_folder(settings.folder / key_prefix(settings))
             self._spool = Spool(settings.folder, key_prefix(settings), settings.disk_budget, self._on_dropped)
         except OSError as error:
             log.error("captured data: %s cannot be used: %s", settings.folder, error.strerror)
@@ -125,34 +127,36 @@ class CaptureBuffer:
                 self._problem = f"the agent cannot use {settings.folder}: {error.strerror}"
 
     def start(self) -> None:
-        """Begin, after `open`. What does not work is told; predictions go on without it."""
+        """Start, after `open`. Problems are logged; predictions work without capturing."""
         settings = self._settings
         if self._problem:
             log.debug("captured data is not stored: %s", self._problem)
             return
         if self._spool is not None and settings.uploads:
-            every = None if settings.to_cloud else settings.upload_period
-            self._uploading = SpoolUploader(self._spool, self._bucket, self._new_pauses(), every, self._on_uploaded)
+            period = None if settings.to_cloud else settings.upload_period
+            self._uploader = SpoolUploader(
+                self._spool, self._bucket, self._new_retry_pause(), period, self._on_uploaded
+            )
             if settings.to_cloud:
                 for key in self._spool.batches():
                     for capture_id in self._spool.ids(key):
                         self._statuses.begin(capture_id)
-            self._uploading.start()
+            self._uploader.start()
         self._thread.start()
 
     def put(self, capture: Capture) -> None:
-        """Take a capture along. Never waits for a disk or the network.
+        """Accept a capture. Never waits for the disk or the network.
 
         Raises:
-            CaptureUnavailable: nothing can be stored with these settings, or there is no network and no folder to wait in.
-            AlreadyCaptured: its id was there before.
-            BufferFull: too many wait.
+            CaptureUnavailable: nothing is configured, or there is no network and no folder.
+            AlreadyCaptured: its id was sent before.
+            BufferFull: too many captures are waiting.
         """
         if self._problem:
             raise CaptureUnavailable(self._problem)
         with self._changed:
             if self._closing:
-                raise CaptureUnavailable("the agent is ending")
+                raise CaptureUnavailable("the agent is shutting down")
             known = self._statuses.get(capture.id) is not None
             if not known and not self._online and self._spool is None:
                 self._count("refused", 1)
@@ -162,39 +166,41 @@ class CaptureBuffer:
             if not known:
                 self._check_capacity(capture)
             if not self._statuses.begin(capture.id):
-                raise AlreadyCaptured(f"capture {capture.id} was handed over before")
-            self._full.resolved()
+                raise AlreadyCaptured(f"capture {capture.id} was sent before")
+            self._buffer_full.resolved()
             self._waiting.append((time.monotonic(), capture))
             self._unstored += 1
             self._unstored_bytes += capture.nbytes
             self._changed.notify_all()
 
     def status(self, capture_id: str) -> m.CaptureDataStatus:
-        """What became of a capture.
+        """The status of a capture.
 
         Raises:
-            UnknownCapture: it was never handed over, or too long ago.
+            UnknownCapture: it was never sent, or too many came after it.
         """
-        found = self._statuses.get(capture_id)
-        if found is None:
-            raise UnknownCapture(f"no capture {capture_id[:100]!r} was handed over, or too many came after it")
-        return found
+        status = self._statuses.get(capture_id)
+        if status is None:
+            raise UnknownCapture(
+                f"capture {capture_id[:100]!r} is not known: it was never sent, or too many came after it"
+            )
+        return status
 
     def close(self, grace: float) -> None:
-        """Store what waits, for at most `grace` seconds. What is left goes to the folder, or is lost, which is told."""
+        """Store waiting captures for at most `grace` seconds. The rest goes to the folder, or is lost and logged."""
         if self._thread.is_alive():
             self._finish(time.monotonic() + grace)
-        if self._claim is not None:
-            os.close(self._claim)
-            self._claim = None
+        if self._folder_lock is not None:
+            os.close(self._folder_lock)
+            self._folder_lock = None
 
     @property
     def is_configured(self) -> bool:
-        """Whether there is a place for captured data."""
+        """Whether captured data can be stored."""
         return not self._problem
 
     def counts_text(self) -> str:
-        """The counts, in words for the log."""
+        """The counts as text for the log."""
         with self._changed:
             counts = sorted(self.counts.items())
         return ", ".join(f"{number} {what}" for what, number in counts) or "none"
@@ -203,32 +209,32 @@ class CaptureBuffer:
         with self._changed:
             self._closing = True
             self._changed.notify_all()
-        self._pauses.stop()
+        self._retry_pause.stop()
         self._thread.join(max(0.0, deadline - time.monotonic()))
         with self._changed:
             self._batch_waiting()
-            left, self._batches = list(self._batches), deque()
-        for batch in left:
+            unstored, self._batches = list(self._batches), deque()
+        for batch in unstored:
             if self._spool is None or not self._write_to_spool(batch):
                 self._fail(batch)
-                log.error("captured data: %d captures are lost, the agent ends before they are stored", len(batch.ids))
-        if self._uploading is not None:
-            self._uploading.close(max(0.0, deadline - time.monotonic()))
+                log.error("captured data: %d captures are lost: the agent ends before they are stored", len(batch.ids))
+        if self._uploader is not None:
+            self._uploader.close(max(0.0, deadline - time.monotonic()))
         log.info("captured data: %s", self.counts_text())
 
     def _check_capacity(self, capture: Capture) -> None:
         """Raises: BufferFull."""
-        wait, most = f"{self._unstored} captures", self._settings.buffer_bytes
+        waiting, max_bytes = f"{self._unstored} captures", self._settings.buffer_bytes
         if self._unstored >= self._settings.buffer:
-            limit = f"the buffer holds {self._settings.buffer}"
-        elif self._unstored and self._unstored_bytes + capture.nbytes > most:
-            wait += f" of {self._unstored_bytes} bytes"
-            limit = f"{capture.nbytes} more are above the {most} bytes that the buffer holds"
+            limit = f"the buffer holds at most {self._settings.buffer}"
+        elif self._unstored and self._unstored_bytes + capture.nbytes > max_bytes:
+            waiting += f" of {self._unstored_bytes} bytes"
+            limit = f"{capture.nbytes} more exceed the {max_bytes} bytes of the buffer"
         else:
             return
         self._count("refused", 1)
-        self._full.report("full", f"{wait} wait to be stored, more are refused for now")
-        raise BufferFull(f"{wait} wait to be stored, and {limit}")
+        self._buffer_full.report("full", f"{waiting} are waiting to be stored; new ones are refused for now")
+        raise BufferFull(f"{waiting} are waiting to be stored, and {limit}")
 
     def _run(self) -> None:
         while True:
@@ -242,12 +248,12 @@ class CaptureBuffer:
                         return
                     continue
                 batch = self._batches[0]
-            done = self._try_to_store(batch)
+            stored = self._try_to_store(batch)
             with self._changed:
-                if done and self._batches and self._batches[0] is batch:
+                if stored and self._batches and self._batches[0] is batch:
                     self._batches.popleft()
                 elif self._closing:
-                    return  # that was the last try; `close` sees to the rest
+                    return  # that was the last attempt; `close` handles the rest
 
     def _until_due(self) -> float | None:
         if not self._waiting:
@@ -260,7 +266,7 @@ class CaptureBuffer:
         return bool(self._waiting) and self._until_due() == 0.0
 
     def _batch_waiting(self) -> None:
-        """Make batches of all that waits: one model a batch, in the order in which models came."""
+        """Make batches of all waiting captures, one model in each."""
         captures = [capture for _, capture in self._waiting]
         self._waiting.clear()
         for same_model in group_by_model(captures, self._settings.batch):
@@ -270,29 +276,29 @@ class CaptureBuffer:
         try:
             self._batches.append(make_batch(captures, self._settings, self._clock()))
         except Exception as error:
-            self._unforeseen.report(
+            self._unexpected.report(
                 type(error).__name__, f"no batch can be made: {describe_unexpected(error)}", logging.ERROR
             )
             ids, nbytes = tuple(capture.id for capture in captures), sum(capture.nbytes for capture in captures)
             self._settle(ids, nbytes, Status.FAILURE, "failed")
 
     def _try_to_store(self, batch: Batch) -> bool:
-        """As `_store`. Whatever goes wrong must not end the thread, with which all storing would end."""
+        """Like `_store`, but no error may end the thread."""
         try:
             return self._store(batch)
         except Exception as error:
-            self._unforeseen.report(type(error).__name__, f"not uploaded: {describe_unexpected(error)}", logging.ERROR)
+            self._unexpected.report(type(error).__name__, f"not uploaded: {describe_unexpected(error)}", logging.ERROR)
             if not self._write_to_spool(batch):
                 self._fail(batch)
             return True
 
     def _store(self, batch: Batch) -> bool:
-        """Store a batch, or come to know that nothing will; False to try again, after a pause."""
+        """Store a batch, or count it as failed; False to try again after a pause."""
         if not self._settings.to_cloud:
             if not self._write_to_spool(batch):
                 self._fail(batch)
             return True
-        # While others wait on disk, it is the uploader's turn: there was no network a moment ago.
+        # While batches wait on disk, the uploader has precedence: there was no network a moment ago.
         waiting = self._spool is not None and bool(self._spool.batches())
         return (waiting and self._write_to_spool(batch)) or self._upload(batch)
 
@@ -301,41 +307,41 @@ class CaptureBuffer:
             self._bucket.store(batch)
         except UploadRejected as refusal:
             self._online = True
-            self._cloud.report(str(refusal), f"not uploaded: {refusal}", logging.ERROR)
+            self._upload_problem.report(str(refusal), f"not uploaded: {refusal}", logging.ERROR)
             if not self._write_to_spool(batch):
                 self._fail(batch)
             return True
         except S3Unreachable as reason:
             if self._write_to_spool(batch):
-                self._cloud.report("offline", f"{reason}; captures are kept on disk until it works again")
+                self._upload_problem.report("offline", f"{reason}; captures are kept on disk until S3 can be reached")
                 return True
             self._online = False
-            self._cloud.report("offline", f"{reason}; captures are refused until it works again")
-            self._pauses.wait()
+            self._upload_problem.report("offline", f"{reason}; captures are refused until S3 can be reached")
+            self._retry_pause.wait()
             return False
         self._online = True
-        self._pauses.reset()
-        self._cloud.resolved("uploading again")
+        self._retry_pause.reset()
+        self._upload_problem.resolved("uploads work again")
         self._settle(batch.ids, batch.nbytes, Status.SUCCESS, "stored")
         return True
 
     def _write_to_spool(self, batch: Batch) -> bool:
-        """Write a batch into the folder, if there is one; whether that went well."""
+        """Write a batch to the folder; False if there is none or it failed."""
         if self._spool is None:
             return False
         try:
             self._spool.write(batch)
         except Exception as error:
             text = str(error) if isinstance(error, (BatchDoesNotFit, OSError)) else describe_unexpected(error)
-            self._disk.report(type(error).__name__, f"captures cannot be written: {text}", logging.ERROR)
+            self._disk_problem.report(type(error).__name__, f"captures cannot be written: {text}", logging.ERROR)
             return False
-        self._disk.resolved("writing again")
+        self._disk_problem.resolved("writing works again")
         if self._settings.to_cloud:
             self._release(batch.ids, batch.nbytes)
         else:
             self._settle(batch.ids, batch.nbytes, Status.SUCCESS, "stored")
-        if self._uploading is not None:
-            self._uploading.wake()
+        if self._uploader is not None:
+            self._uploader.wake()
         return True
 
     def _on_dropped(self, ids: tuple[str, ...]) -> None:
@@ -359,7 +365,7 @@ class CaptureBuffer:
             self.counts[what] += number
 
     def _release(self, ids: tuple[str, ...], nbytes: int) -> None:
-        """They take no place in the buffer any more."""
+        """Remove captures from the counters of the buffer."""
         with self._changed:
             self._unstored -= len(ids)
             self._unstored_bytes -= nbytes

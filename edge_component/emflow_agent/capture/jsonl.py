@@ -1,8 +1,8 @@
-"""What a batch looks like when it is stored: one object of JSON lines, and one object for each tensor that is large.
+"""The stored format of a batch: one object with JSON lines, and one object for each large tensor.
 
-Keys and lines are those that the original agent's readers know:
+Keys and lines are compatible with readers of the original agent's data:
 `<prefix>/<fleet>/<model>/YYYY/MM/DD/HH/<32 hex>.jsonl`, and in a line `deviceFleetInputs`, `deviceFleetOutputs` and
-`eventMetadata`. docs/capture.md tells which of it is ours.
+`eventMetadata`. docs/capture.md describes what we added.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ CONTENT_TYPES = {"CSV": "text/csv", "JSON": "application/json"}
 
 @dataclass(frozen=True)
 class CapturedItem:
-    """One tensor, or one piece of auxiliary data. `kind`: its observedContentType.
+    """One tensor or auxiliary data item. `content_type`: its observedContentType.
 
-    `encoding` is how the client says `data` is written: NONE for bytes as they are (every tensor), CSV, JSON, BASE64.
+    `encoding` of `data` as the client declares it: NONE for raw bytes (every tensor), CSV, JSON, BASE64.
     """
 
     name: str
-    kind: str
+    content_type: str
     data: bytes
     encoding: str = "NONE"
 
 
 @dataclass(frozen=True)
 class Capture:
-    """One CaptureData call, with copies of all that it carried. `time`: Unix seconds of the inference."""
+    """One CaptureData call with copies of its data. `time`: Unix time of the inference in seconds."""
 
     id: str
     model: str
@@ -50,16 +50,16 @@ class Capture:
 
     @property
     def nbytes(self) -> int:
-        parts = (*self.inputs, *self.outputs, *self.auxiliary_inputs, *self.auxiliary_outputs)
-        return sum(len(part.data) for part in parts)
+        items = (*self.inputs, *self.outputs, *self.auxiliary_inputs, *self.auxiliary_outputs)
+        return sum(len(item.data) for item in items)
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What is stored together. Its keys are fixed: whoever stores it again, stores it in the same place.
+    """Captures that are stored together. The keys are fixed, so storing a batch again writes the same objects.
 
-    ids: of its captures; lines: the object at `key`, which is stored after all of `raw`, the large tensors by key;
-    nbytes: of all tensors as they were captured.
+    ids: capture ids; lines: content of the object at `key`, which is stored last; raw: large tensors by key; nbytes:
+    size of all tensors as captured.
     """
 
     key: str
@@ -70,7 +70,7 @@ class Batch:
 
 
 def group_by_model(captures: Sequence[Capture], most: int) -> Iterator[list[Capture]]:
-    """What makes a batch each: at most so many, of one model, in the order in which models came."""
+    """Split captures into groups of one model with at most `most` captures, in order of arrival."""
     by_model: dict[str, list[Capture]] = {}
     for capture in captures:
         by_model.setdefault(capture.model, []).append(capture)
@@ -80,14 +80,14 @@ def group_by_model(captures: Sequence[Capture], most: int) -> Iterator[list[Capt
 
 
 def make_batch(captures: Sequence[Capture], settings: CaptureSettings, now: float) -> Batch:
-    """Make a batch of captures of one model. now: Unix seconds, which its key tells to the hour."""
+    """Make a batch of captures of one model. now: Unix time in seconds; the key contains the hour."""
     hour = datetime.fromtimestamp(now, timezone.utc).strftime("%Y/%m/%d/%H")
     folder = f"{key_prefix(settings)}{captures[0].model}/{hour}"
     name = uuid.uuid4().hex
     raw: list[tuple[str, bytes]] = []
 
-    def store_separately(place: str, data: bytes) -> str:
-        key = f"{folder}/{RAW_FOLDER}/{place}/{name}-{len(raw)}"
+    def store_separately(section: str, data: bytes) -> str:
+        key = f"{folder}/{RAW_FOLDER}/{section}/{name}-{len(raw)}"
         raw.append((key, data))
         return object_location(settings, key)
 
@@ -103,19 +103,19 @@ def make_batch(captures: Sequence[Capture], settings: CaptureSettings, now: floa
 
 
 def object_location(settings: CaptureSettings, key: str) -> str:
-    """Where the object with a key can be found in the end: an S3 URI, or the path of a file."""
+    """The final location of the object with this key: an S3 URI or a file path."""
     return f"s3://{settings.bucket}/{key}" if settings.uploads else str(Path(settings.folder or "") / key)
 
 
 def key_prefix(settings: CaptureSettings) -> str:
-    """The part that all keys have in common, with a slash at its end."""
-    parts = [part for part in settings.prefix.split("/") if part]
-    return "/".join([*parts, settings.fleet, ""])
+    """The common prefix of all keys, with a slash at the end."""
+    items = [item for item in settings.prefix.split("/") if item]
+    return "/".join([*items, settings.fleet, ""])
 
 
 def _line(capture: Capture, settings: CaptureSettings, store_separately: Callable[[str, bytes], str]) -> dict[str, Any]:
-    def entries(parts: Sequence[CapturedItem], place: str) -> list[dict[str, str]]:
-        return [dict(_entry(part, settings.embed_limit, place, store_separately)) for part in parts]
+    def entries(items: Sequence[CapturedItem], section: str) -> list[dict[str, str]]:
+        return [dict(_entry(item, settings.embed_limit, section, store_separately)) for item in items]
 
     line: dict[str, Any] = {
         "deviceFleetInputs": entries(capture.inputs, "input-tensors"),
@@ -134,30 +134,30 @@ def _line(capture: Capture, settings: CaptureSettings, store_separately: Callabl
 
 
 def _entry(
-    part: CapturedItem, limit: int, place: str, store_separately: Callable[[str, bytes], str]
+    item: CapturedItem, limit: int, section: str, store_separately: Callable[[str, bytes], str]
 ) -> Iterator[tuple[str, str]]:
-    yield "name", part.name
-    yield "observedContentType", part.kind
-    if len(part.data) > limit:
-        # As it was handed over; for bytes that are text of some encoding, that is the encoding.
-        yield "encoding", part.encoding
-        yield "dataRef", store_separately(place, part.data)
+    yield "name", item.name
+    yield "observedContentType", item.content_type
+    if len(item.data) > limit:
+        # Stored as sent, with the encoding that the client declared.
+        yield "encoding", item.encoding
+        yield "dataRef", store_separately(section, item.data)
         return
-    encoding, text = _embedded(part)
+    encoding, text = _embedded(item)
     yield "encoding", encoding
     yield "data", text
 
 
-def _embedded(part: CapturedItem) -> tuple[str, str]:
-    """How data stands in a line, and the data so written."""
-    if part.encoding == "BASE64" and _is_base64(part.data):
-        return "BASE64", part.data.decode()
-    if part.encoding in CONTENT_TYPES:
+def _embedded(item: CapturedItem) -> tuple[str, str]:
+    """The encoding of data inside a JSON line, and the encoded text."""
+    if item.encoding == "BASE64" and _is_base64(item.data):
+        return "BASE64", item.data.decode()
+    if item.encoding in CONTENT_TYPES:
         try:
-            return part.encoding, part.data.decode()
+            return item.encoding, item.data.decode()
         except UnicodeDecodeError:
             pass
-    return "BASE64", base64.b64encode(part.data).decode()
+    return "BASE64", base64.b64encode(item.data).decode()
 
 
 def _is_base64(data: bytes) -> bool:

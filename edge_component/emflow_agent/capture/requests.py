@@ -1,4 +1,4 @@
-"""A CaptureData request, checked against the model that it is about, as a capture that holds copies of everything."""
+"""Checks a CaptureData request against its model and copies it into a capture."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from emflow_proto import messages as m
 
 CAPTURE_ID = re.compile(r"[0-9a-f]{8}(-?)[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{12}", re.IGNORECASE)
 MAX_TEXT_LENGTH = 1024
-# Tensors and auxiliary data of one capture, and their bytes beside those of the model's own tensors. Messages have a
-# limit of their own; shared memory has none, and may be larger than what this process can have.
+# Limits for one capture: number of tensors and auxiliary data items, and bytes in addition to the model's own tensors.
+# Messages have their own limit; shared memory has none, and may be larger than the memory of this process.
 MAX_ITEMS = 1024
 MAX_EXTRA_BYTES = 64 << 20
 
 TOLERANCE = 1.0
-"""Seconds by which a client's clock may be ahead: it reads the same clock, which may be set back in between."""
+"""Seconds by which a timestamp may be ahead: the clock may be set back between the inference and the call."""
 
 ITEM_SIZES = {int(number): dtype.itemsize for dtype, number in WIRE_TYPES.items()}
 
@@ -29,17 +29,17 @@ ITEM_SIZES = {int(number): dtype.itemsize for dtype, number in WIRE_TYPES.items(
 def read_capture(
     request: m.CaptureDataRequest, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], now: float
 ) -> Capture:
-    """Check and copy. inputs, outputs: the model's tensors; now: Unix seconds.
+    """Check a request and copy its data. inputs, outputs: of the model; now: Unix time in seconds.
 
     Raises:
-        BadRequest: the capture id is no UUID, the time is none, or a tensor cannot be what it is said to be.
-        TimestampInFuture: the time is still to come.
+        BadRequest: the capture id is not a UUID, the timestamp is invalid, or a tensor does not match its metadata.
+        TimestampInFuture: the timestamp lies in the future.
     """
     if not CAPTURE_ID.fullmatch(request.capture_id):
-        raise BadRequest(f"capture id {request.capture_id[:100]!r} is no UUID such as {'-'.join(_EXAMPLE)}")
-    _check_amount(request, sum(known.nbytes for known in (*inputs, *outputs)))
-    sent_in = tuple(_tensor("input", at, one, inputs) for at, one in enumerate(request.input_tensors))
-    sent_out = tuple(_tensor("output", at, one, outputs) for at, one in enumerate(request.output_tensors))
+        raise BadRequest(f"capture id {request.capture_id[:100]!r} is not a UUID such as {'-'.join(_EXAMPLE)}")
+    _check_amount(request, sum(spec.nbytes for spec in (*inputs, *outputs)))
+    sent_in = tuple(_tensor("input", index, item, inputs) for index, item in enumerate(request.input_tensors))
+    sent_out = tuple(_tensor("output", index, item, outputs) for index, item in enumerate(request.output_tensors))
     capture = Capture(
         id=request.capture_id,
         model=request.model_name,
@@ -50,7 +50,7 @@ def read_capture(
         auxiliary_outputs=tuple(map(_auxiliary, request.outputs)),
     )
     if not (capture.inputs or capture.outputs or capture.auxiliary_inputs or capture.auxiliary_outputs):
-        raise BadRequest("there is nothing to capture: neither tensors nor auxiliary data were sent")
+        raise BadRequest("nothing to capture: the request has neither tensors nor auxiliary data")
     return capture
 
 
@@ -62,76 +62,76 @@ def _time(request: m.CaptureDataRequest, now: float) -> float:
         return now
     seconds, nanos = request.inference_timestamp.seconds, request.inference_timestamp.nanos
     if seconds < 0 or not 0 <= nanos < 1_000_000_000:
-        raise BadRequest(f"{seconds} s and {nanos} ns are no time since 1970")
+        raise BadRequest(f"{seconds} s and {nanos} ns is not a valid time since 1970")
     time = seconds + nanos / 1e9
     if time > now + TOLERANCE:
-        raise TimestampInFuture(f"the inference was {time - now:.1f} s in the future; is the client's time in seconds?")
+        raise TimestampInFuture(f"the inference timestamp is {time - now:.1f} s in the future; is it in seconds?")
     return time
 
 
-def _tensor(what: str, at: int, tensor: m.Tensor, specs: Sequence[TensorSpec]) -> CapturedItem:
-    """By the model's own metadata where the bytes are as many as the model has there, whatever the client claims."""
+def _tensor(direction: str, index: int, tensor: m.Tensor, specs: Sequence[TensorSpec]) -> CapturedItem:
+    """Uses the model's metadata when the number of bytes matches, not the metadata of the client."""
     claimed = tensor.tensor_metadata
     name, sent = bytes(claimed.name), _size(tensor)
-    named = next((known for known in specs if known.name == name), None)
-    known = named or (specs[at] if at < len(specs) and (not name or specs[at].nbytes == sent) else None)
-    shown = (name or (known.name if known else b"")).decode("utf-8", "backslashreplace")[:MAX_TEXT_LENGTH]
-    if known is not None:
-        if sent != known.nbytes:
-            raise BadRequest(f"{what} {known} has {known.nbytes} bytes, not {sent}")
-        return CapturedItem(shown, kind(known.data_type.name, known.shape), _data(tensor))
-    # Something of the client's own beside the model's tensors; its word is all that there is.
+    named = next((spec for spec in specs if spec.name == name), None)
+    spec = named or (specs[index] if index < len(specs) and (not name or specs[index].nbytes == sent) else None)
+    shown = (name or (spec.name if spec else b"")).decode("utf-8", "backslashreplace")[:MAX_TEXT_LENGTH]
+    if spec is not None:
+        if sent != spec.nbytes:
+            raise BadRequest(f"{direction} {spec} has {spec.nbytes} bytes, not {sent}")
+        return CapturedItem(shown, content_type(spec.data_type.name, spec.shape), _data(tensor))
+    # An additional tensor that the model does not have: only the metadata of the client is available.
     if len(claimed.shape) > MAX_DIMENSIONS:
-        raise BadRequest(f"{what} {shown!r} has {len(claimed.shape)} dimensions, more than {MAX_DIMENSIONS}")
+        raise BadRequest(f"{direction} {shown!r} has {len(claimed.shape)} dimensions, more than {MAX_DIMENSIONS}")
     size = ITEM_SIZES.get(claimed.data_type)
     needed = size * math.prod(claimed.shape) if size and claimed.shape and min(claimed.shape) >= 0 else -1
     if needed != sent:
-        said = f"{_type_name(claimed.data_type)} {list(claimed.shape)}"
-        told = f"{needed} bytes" if needed >= 0 else "nothing"
-        raise BadRequest(f"{what} {shown!r} sent as {said} has {sent} bytes; such a tensor has {told}")
-    return CapturedItem(shown, kind(m.DataType(claimed.data_type).name, claimed.shape), _data(tensor))
+        claimed_type = f"{_type_name(claimed.data_type)} {list(claimed.shape)}"
+        expected = f"{needed} bytes" if needed >= 0 else "no valid size"
+        raise BadRequest(f"{direction} {shown!r} sent as {claimed_type} has {sent} bytes; such a tensor has {expected}")
+    return CapturedItem(shown, content_type(m.DataType(claimed.data_type).name, claimed.shape), _data(tensor))
 
 
-def kind(data_type: str, shape: Sequence[int]) -> str:
-    """A tensor's observedContentType. A scalar is written with one dimension, which readers can take."""
+def content_type(data_type: str, shape: Sequence[int]) -> str:
+    """The observedContentType of a tensor. A scalar gets one dimension, for readers that expect one."""
     return f"Tensor[{data_type}; {', '.join(map(str, shape)) or '1'}]"
 
 
-def _auxiliary(one: m.AuxilaryData) -> CapturedItem:
+def _auxiliary(item: m.AuxilaryData) -> CapturedItem:
     try:
-        encoding = m.Encoding(one.encoding).name
+        encoding = m.Encoding(item.encoding).name
     except ValueError:
-        raise BadRequest(f"auxiliary data {one.name[:100]!r}: {one.encoding} is no encoding") from None
+        raise BadRequest(f"auxiliary data {item.name[:100]!r}: {item.encoding} is not an encoding") from None
     return CapturedItem(
-        one.name[:MAX_TEXT_LENGTH], CONTENT_TYPES.get(encoding, "application/octet-stream"), _data(one), encoding
+        item.name[:MAX_TEXT_LENGTH], CONTENT_TYPES.get(encoding, "application/octet-stream"), _data(item), encoding
     )
 
 
-def _check_amount(request: m.CaptureDataRequest, own: int) -> None:
-    """own: bytes of the model's tensors. Raises: BadRequest."""
+def _check_amount(request: m.CaptureDataRequest, model_bytes: int) -> None:
+    """model_bytes: size of the model's tensors. Raises: BadRequest."""
     parts = len(request.input_tensors) + len(request.output_tensors) + len(request.inputs) + len(request.outputs)
     if parts > MAX_ITEMS:
-        raise BadRequest(f"{parts} tensors and auxiliary data were sent; a capture has {MAX_ITEMS} at most")
+        raise BadRequest(f"{parts} tensors and auxiliary data items; a capture may have at most {MAX_ITEMS}")
     sent: Iterable[m.Tensor | m.AuxilaryData]
     sent = chain(request.input_tensors, request.output_tensors, request.inputs, request.outputs)
-    size = sum(_size(one) for one in sent)
-    if size > own + MAX_EXTRA_BYTES:
-        raise BadRequest(f"{size} bytes were sent; a capture of this model has {own + MAX_EXTRA_BYTES} at most")
+    size = sum(_size(item) for item in sent)
+    if size > model_bytes + MAX_EXTRA_BYTES:
+        raise BadRequest(f"{size} bytes; a capture of this model may have at most {model_bytes + MAX_EXTRA_BYTES}")
 
 
-def _size(one: m.Tensor | m.AuxilaryData) -> int:
-    """Bytes, before any of them is copied."""
-    if one.WhichOneof("data") == "shared_memory_handle":
-        return one.shared_memory_handle.size
-    return len(one.byte_data)
+def _size(item: m.Tensor | m.AuxilaryData) -> int:
+    """Size in bytes, before anything is copied."""
+    if item.WhichOneof("data") == "shared_memory_handle":
+        return item.shared_memory_handle.size
+    return len(item.byte_data)
 
 
-def _data(one: m.Tensor | m.AuxilaryData) -> bytes:
-    """A copy: the client takes its segment back when the call returns."""
-    if one.WhichOneof("data") == "shared_memory_handle":
-        with attached_segment(one.shared_memory_handle) as view:
+def _data(item: m.Tensor | m.AuxilaryData) -> bytes:
+    """A copy of the data: the client reuses its segment when the call returns."""
+    if item.WhichOneof("data") == "shared_memory_handle":
+        with attached_segment(item.shared_memory_handle) as view:
             return bytes(view)
-    return one.byte_data
+    return item.byte_data
 
 
 def _type_name(number: int) -> str:

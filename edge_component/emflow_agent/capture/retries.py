@@ -1,4 +1,4 @@
-"""Trouble that lasts: a line in the log when it begins and when it is over, and pauses between tries that grow."""
+"""Lasting problems: a log line when one begins and when it is resolved, and growing pauses between retries."""
 
 from __future__ import annotations
 
@@ -15,71 +15,74 @@ log = logging.getLogger(__name__)
 
 
 QUIET_SECONDS = 600.0
-"""Seconds between two lines about the same kind of trouble, for one that comes and goes."""
+"""Minimum seconds between two log lines about the same kind of problem."""
 
-# Of a call stack in a line: the innermost ones.
+# The innermost frames of a stack, for one log line.
 FRAMES_SHOWN = 3
 
 
 class ProblemLog:
-    """Trouble that may come many times a second for days: told when it begins and when it is over, but not too often.
+    """Logs a problem that may occur many times a second for days: when it begins and when it is resolved, not too
+    often.
 
-    clock: monotonic seconds.
+    Args:
+        clock: monotonic seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._told = ""
-        self._told_at: dict[str, float] = {}
+        self._reported = ""
+        self._reported_at: dict[str, float] = {}
 
     def report(self, kind: str, text: str, level: int = logging.WARNING) -> None:
-        """It is there. Told where this kind was not told before, or is back, and was last told long enough ago."""
+        """The problem occurred. Logged when its kind is new or back, and not logged within QUIET_SECONDS."""
         now = self._clock()
-        if kind == self._told or now - self._told_at.get(kind, -math.inf) < QUIET_SECONDS:
+        if kind == self._reported or now - self._reported_at.get(kind, -math.inf) < QUIET_SECONDS:
             log.debug("captured data: %s", text)
             return
-        if len(self._told_at) > 20:  # words of S3's, which may be new each time
-            self._told_at.clear()
-        self._told, self._told_at[kind] = kind, now
+        if len(self._reported_at) > 20:  # texts from S3, which may differ each time
+            self._reported_at.clear()
+        self._reported, self._reported_at[kind] = kind, now
         log.log(level, "captured data: %s", text)
 
     def resolved(self, text: str = "") -> None:
-        """It is not there. Told, if there is a text, when its beginning was."""
-        if self._told and text:
+        """The problem is resolved. Logged with `text`, if its beginning was logged."""
+        if self._reported and text:
             log.info("captured data: %s", text)
-        self._told = ""
+        self._reported = ""
 
 
 def describe_unexpected(error: BaseException) -> str:
-    """What nobody expected, for the log: its type and where it came from. Its text may hold a secret."""
+    """Type and location of an unexpected error, for the log; without its message, which may contain a secret."""
     frames = traceback.extract_tb(error.__traceback__)[-FRAMES_SHOWN:]
-    places = ", ".join(f"{Path(frame.filename).name} line {frame.lineno}" for frame in reversed(frames))
-    return f"unforeseen {type(error).__name__} ({places})"
+    locations = ", ".join(f"{Path(frame.filename).name} line {frame.lineno}" for frame in reversed(frames))
+    return f"unexpected {type(error).__name__} ({locations})"
 
 
 class RetryPause:
-    """Waits between tries: from `first` to `longest` seconds, doubled each time, each cut by up to half at random.
+    """Pauses between retries: from `initial` to `maximum` seconds, doubled each time, shortened at random by up to
+    half.
 
-    At random, because a fleet that lost its network loses and finds it together.
+    Random, because the devices of a fleet lose and regain the network at the same time.
     """
 
-    def __init__(self, first: float = 1.0, longest: float = 60.0) -> None:
-        self._first, self._longest = first, longest
-        self._next = first
+    def __init__(self, initial: float = 1.0, maximum: float = 60.0) -> None:
+        self._initial, self._maximum = initial, maximum
+        self._next = initial
         self._ended = threading.Event()
 
     def wait(self, at_least: float = 0.0) -> bool:
-        """Wait; True when it is time to end instead."""
-        pause = self._next * random.uniform(0.5, 1.0)  # noqa: S311 only to part those who collided
-        self._next = min(2 * self._next, self._longest)
+        """Wait for the next pause, at least `at_least` seconds; True when stopped."""
+        pause = self._next * random.uniform(0.5, 1.0)  # noqa: S311 only to spread the retries of a fleet
+        self._next = min(2 * self._next, self._maximum)
         return self._ended.wait(max(pause, at_least))
 
     def reset(self) -> None:
-        """It went well: the next pause is short again."""
-        self._next = self._first
+        """Success: start again with the initial pause."""
+        self._next = self._initial
 
     def stop(self) -> None:
-        """No more waiting, for anybody."""
+        """End all current and future pauses."""
         self._ended.set()
 
     @property

@@ -1,4 +1,4 @@
-"""What captured data has to do with: where it goes, how much waits, how often it goes out."""
+"""Configuration of captured data: destination, limits and periods."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MAX_EMBEDDED_BYTES = 3072
-"""Bytes of a tensor that may stand in a line: the original agent's default, and its maximum."""
+"""Maximum bytes of a tensor inside a JSON line; also the default, as in the original agent."""
 
 
 @dataclass(frozen=True)
 class CaptureSettings:
     """The capture settings of an agent, checked.
 
-    fleet, device: names; the fleet's is a folder of every key.
-    to_cloud: whether the destination is S3; else it is `folder`.
-    bucket: where S3 puts it; empty where nothing is uploaded.
-    folder: the destination on disk, and for `to_cloud` where batches wait while there is no network; None for nowhere.
+    fleet, device: names; the fleet name is a folder in every key.
+    to_cloud: whether the destination is S3; otherwise it is `folder`.
+    bucket: S3 bucket; empty when nothing is uploaded.
+    folder: destination on disk; with `to_cloud`, the buffer on disk while there is no network; None for no folder.
     prefix: the first part of every key.
-    batch, buffer: numbers of captures that go out together, and that may wait.
-    buffer_bytes: bytes of tensors that may wait; a single capture always may.
-    push_period: seconds after which a batch goes out that is not full.
-    embed_limit: bytes of a tensor that may stand in the line itself.
-    upload: whether what is in `folder` is uploaded, every `upload_period` seconds, when the destination is the disk.
-    disk_budget: bytes that `folder` may hold; the oldest batches go when it is reached.
+    batch, buffer: number of captures in a batch, and that may wait.
+    buffer_bytes: bytes of tensors that may wait; a single capture may always wait.
+    push_period: seconds after which an incomplete batch is stored.
+    embed_limit: maximum bytes of a tensor inside a JSON line.
+    upload: with the disk as destination, whether `folder` is uploaded every `upload_period` seconds.
+    disk_budget: maximum bytes in `folder`; the oldest batches are removed when it is reached.
     """
 
     fleet: str = ""
@@ -42,13 +42,12 @@ class CaptureSettings:
     disk_budget: int = 512 << 20
 
     def __post_init__(self) -> None:
-        # Whoever makes these has told people already, in the words of their own settings; this is the last door before
-        # paths are made of them.
+        # The settings module reports these problems to users; this is the last check before file paths are built.
         for part in (self.fleet, *self.prefix.split("/")):
             if part in (".", "..") or "\0" in part or "/" in self.fleet:
-                raise ValueError(f"{part!r} cannot be a part of a key")
+                raise ValueError(f"{part!r} must not be part of a key")
         if not 0 < self.batch < self.buffer:
-            raise ValueError(f"a batch of {self.batch} does not fit into a buffer of {self.buffer} with room to spare")
+            raise ValueError(f"a batch of {self.batch} must be smaller than the buffer of {self.buffer}")
         if not 0 <= self.embed_limit <= MAX_EMBEDDED_BYTES:
             raise ValueError(f"{self.embed_limit} bytes cannot be embedded; at most {MAX_EMBEDDED_BYTES} can")
 
@@ -59,11 +58,11 @@ class CaptureSettings:
 
     @property
     def missing(self) -> str:
-        """What is missing before anything can be captured, in one sentence; empty when nothing is."""
+        """What is missing to store captured data, in one sentence; empty when nothing is missing."""
         if not self.fleet:
-            return "the agent has no DeviceFleetName, which captured data is filed under"
+            return "DeviceFleetName is not set; it is part of every key of captured data"
         if self.uploads and not self.bucket:
-            return "the agent has no BucketName to upload captured data to; or set CaptureDataDestination to Disk"
+            return "BucketName is not set; set it, or set CaptureDataDestination to Disk"
         if not self.to_cloud and self.folder is None:
-            return "the agent has no CaptureDataDiskPath to write captured data to"
+            return "CaptureDataDiskPath is not set"
         return ""

@@ -1,4 +1,4 @@
-"""What lies on disk on its way to S3: uploaded oldest first, and removed when it has arrived."""
+"""Uploads batches from disk to S3, the oldest first, and removes them afterwards."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ log = logging.getLogger(__name__)
 
 
 class SpoolUploader:
-    """A thread that empties a spool into a bucket.
+    """A thread that uploads the batches of a spool to a bucket.
 
-    A batch is removed only after S3 has taken all of it, and has one key from its beginning: a crash in between
-    uploads it once more to the same place.
+    A batch is removed only after S3 has stored all of it. Its keys are fixed, so after a crash it is uploaded again to
+    the same keys.
 
     Args:
-        every: seconds between two rounds; None to begin as soon as there is something.
-        uploaded: told the capture ids of each batch that has arrived.
+        period: seconds between two rounds; None to start as soon as there is a batch.
+        uploaded: called with the capture ids of each uploaded batch.
     """
 
     def __init__(
@@ -29,41 +29,41 @@ class SpoolUploader:
         spool: Spool,
         bucket: CaptureBucket,
         pauses: RetryPause,
-        every: float | None,
+        period: float | None,
         uploaded: Callable[[tuple[str, ...]], object],
     ) -> None:
         self._spool, self._bucket, self._pauses = spool, bucket, pauses
-        self._every, self._told = every, uploaded
-        self._trouble = ProblemLog()
-        self._something = threading.Event()
+        self._period, self._on_uploaded = period, uploaded
+        self._problem = ProblemLog()
+        self._work_available = threading.Event()
         self._thread = threading.Thread(target=self._run, name="capture-upload", daemon=True)
 
     def start(self) -> None:
-        self._something.set()
+        self._work_available.set()
         self._thread.start()
 
     def wake(self) -> None:
-        """There is something to upload."""
-        self._something.set()
+        """There is a batch to upload."""
+        self._work_available.set()
 
     def close(self, grace: float) -> None:
-        """End after the batch under way, or leave it behind after `grace` seconds; the next run uploads it."""
+        """End after the current batch, at most after `grace` seconds; the next run uploads the rest."""
         self._pauses.stop()
-        self._something.set()
+        self._work_available.set()
         self._thread.join(grace)
 
     def _run(self) -> None:
         while not self._pauses.stopped:
-            self._something.wait()
-            self._something.clear()
+            self._work_available.wait()
+            self._work_available.clear()
             while not self._pauses.stopped and not self._round():
-                self._pauses.wait(self._every or 0.0)
-            if self._every is not None:
-                self._pauses.wait(self._every)
-                self._something.set()
+                self._pauses.wait(self._period or 0.0)
+            if self._period is not None:
+                self._pauses.wait(self._period)
+                self._work_available.set()
 
     def _round(self) -> bool:
-        """Upload all that there is; whether all of it arrived."""
+        """Upload all batches; True when all were uploaded."""
         complete = True
         for key in self._spool.batches():
             if self._pauses.stopped:
@@ -75,23 +75,23 @@ class SpoolUploader:
                 self._bucket.store(batch)
                 self._spool.remove(key)
                 self._pauses.reset()
-                self._told(batch.ids)
+                self._on_uploaded(batch.ids)
             except S3Unreachable as reason:
-                self._trouble.report("offline", f"{reason}; what lies on disk is uploaded when it works again")
+                self._problem.report("offline", f"{reason}; batches on disk are uploaded when S3 can be reached")
                 return False
             except (UploadRejected, OSError) as refusal:
-                # It stays, until somebody mends it or newer batches need its room; others may fare better.
+                # It stays until the cause is fixed or newer batches need the space; others may succeed.
                 kind = str(refusal) if isinstance(refusal, UploadRejected) else type(refusal).__name__
-                self._trouble.report(kind, f"what lies on disk is not uploaded: {refusal}", logging.ERROR)
+                self._problem.report(kind, f"batches on disk are not uploaded: {refusal}", logging.ERROR)
                 if isinstance(refusal, UploadNotConfigured):
-                    return False  # asking for credentials takes a board's processor a second, for each of thousands
+                    return False  # looking for credentials takes a second of CPU time on a board, for each batch
                 complete = False
             except Exception as error:
-                # Whatever it is, it must not end the thread, with which all uploads would end.
-                self._trouble.report(
-                    type(error).__name__, f"what lies on disk is not uploaded: {describe_unexpected(error)}"
+                # No error may end the thread.
+                self._problem.report(
+                    type(error).__name__, f"batches on disk are not uploaded: {describe_unexpected(error)}"
                 )
                 complete = False
         if complete:
-            self._trouble.resolved("what lay on disk is uploaded")
+            self._problem.resolved("all batches on disk are uploaded")
         return complete

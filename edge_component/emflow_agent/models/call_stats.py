@@ -1,4 +1,4 @@
-"""How the calls of one model went since somebody last asked: how many, how many failed, how long they took."""
+"""Statistics of the calls of one model since the last report: count, failures, latency percentiles."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ REMEMBERED = 8192
 
 @dataclass(frozen=True)
 class CallSummary:
-    """calls: all that ended; failures: those of them without a result; p50, p99: milliseconds of the others, their wait
-    included, None where there is none."""
+    """calls: finished calls; failures: those that failed; p50, p99: latency of the others in milliseconds, including
+    the time in the queue; None without any."""
 
     calls: int
     failures: int
@@ -31,7 +31,7 @@ class CallSummary:
 
 
 class CallStats:
-    """Counts calls. Safe to use from any thread."""
+    """Counts and times calls. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -40,7 +40,7 @@ class CallStats:
 
     @contextmanager
     def measured(self) -> Iterator[None]:
-        """One call; it failed where this is left by an exception."""
+        """Measure one call; it counts as failed when the block raises."""
         began = time.perf_counter()
         try:
             yield
@@ -55,7 +55,7 @@ class CallStats:
             self._took.append(1000 * took)
 
     def take_summary(self) -> CallSummary:
-        """What came since the last time."""
+        """The statistics since the last call of this method."""
         with self._lock:
             calls, failures, took = self._calls, self._failures, list(self._took)
             self._calls = self._failures = 0

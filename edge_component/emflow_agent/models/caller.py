@@ -1,9 +1,8 @@
-"""Who calls: which client a call belongs to, and whether somebody still waits for its answer.
+"""Identifies the client of a call, and tells whether it still waits for the answer.
 
-Every connection over a Unix socket has the same address, and gRPC tells no more of it, so a client that wants a turn of
-its own says who it is in the metadata `emflow-client`, any text that others do not use. Calls without it belong to
-one client for each gRPC implementation (its `user-agent`). A client that calls once at a time gets its turn either way:
-calls of the same client are answered in the order in which they came.
+All connections over a Unix socket have the same address, so gRPC cannot tell clients apart. A client that wants its own
+place in the fair queue sends the metadata key `emflow-client` with a text that no other client uses. Without it, all
+clients with the same gRPC implementation (`user-agent`) count as one. Calls of one client are answered in their order.
 """
 
 from __future__ import annotations
@@ -13,34 +12,38 @@ from typing import Protocol
 
 import grpc
 
-KEY = "emflow-client"
-LONGEST = 128
+CLIENT_KEY = "emflow-client"
+MAX_CLIENT_LENGTH = 128
 
 
 class Caller(Protocol):
-    """Whoever made a call."""
+    """The origin of a call."""
 
     @property
     def client(self) -> str:
-        """Calls with the same text share their turns."""
+        """Identifies the client: calls with the same text share one place in the fair queue."""
 
     def is_gone(self) -> bool:
-        """Whether nobody waits for the answer any more: the client hung up or died, or its deadline passed."""
+        """Whether the client no longer waits: it cancelled, disconnected, or its deadline passed."""
 
     def on_gone(self, then: Callable[[], None]) -> None:
-        """Call `then` as soon as that is so; at once where it is so already."""
+        """Call `then` when the client is gone; immediately if it is gone already."""
 
 
 class GrpcCaller:
-    """The client at the other end of a gRPC call."""
+    """The client of a gRPC call."""
 
     def __init__(self, context: grpc.ServicerContext) -> None:
         self._context = context
 
     @property
     def client(self) -> str:
-        said = {key: str(value) for key, value in self._context.invocation_metadata() if key in (KEY, "user-agent")}
-        return (said.get(KEY) or f"{self._context.peer()} {said.get('user-agent', '')}")[:LONGEST]
+        metadata = {
+            key: str(value) for key, value in self._context.invocation_metadata() if key in (CLIENT_KEY, "user-agent")
+        }
+        return (metadata.get(CLIENT_KEY) or f"{self._context.peer()} {metadata.get('user-agent', '')}")[
+            :MAX_CLIENT_LENGTH
+        ]
 
     def is_gone(self) -> bool:
         return not self._context.is_active()
@@ -51,7 +54,7 @@ class GrpcCaller:
 
 
 class LocalCaller:
-    """A caller in this process, which waits for its answer whatever happens."""
+    """A caller inside this process, which always waits for the answer."""
 
     client = ""
 

@@ -1,12 +1,12 @@
-"""Who uses a model, or loads one, next: one call at a time, clients in turn, and only so many that wait.
+"""A bounded queue that is fair between clients and lets one call at a time use a model, or load one.
 
-A model's runtime takes one call at a time. Each call that waits has a thread of its own and belongs to a client.
-Clients take turns, however many calls each has waiting: who sends many at once does not hold up who sends one.
+A runtime accepts one call at a time. Each waiting call has its own thread and belongs to a client. The queue serves the
+clients round-robin, so a client that sends many calls at once does not delay one that sends a single call.
 
-Work that has to wait is done by one thread for all, back to back. If each call did its own, every turn would begin with
-waking its thread, which then waits for the interpreter until the one before has sent its answer, and mostly on another
-processor, whose caches know nothing of the model: MobileNetV2 for four clients lost a tenth of its rate. Work that need
-not wait is done by whoever brings it, which saves it the way to the thread and back.
+Waiting work is executed by one worker thread, back to back. If each call executed its own work, every call would start
+with a thread switch: the woken thread waits for the interpreter lock while the previous call sends its answer, usually
+on another core with cold caches; MobileNetV2 with four clients lost a tenth of its rate. Work that need not wait is
+executed directly by the calling thread.
 """
 
 from __future__ import annotations
@@ -28,73 +28,74 @@ Returned = TypeVar("Returned")
 
 
 class _Waiter:
-    """A call that waits; `done` is released when it is known how that ends.
+    """A waiting call; `done` is released when the work is finished, or the call was refused.
 
     Args:
-        work: what to do when its turn comes; None where the call itself does it.
+        work: what to execute; None where the caller itself does it once it has the slot.
     """
 
-    __slots__ = ("caller", "done", "failure", "made", "work")
+    __slots__ = ("caller", "done", "failure", "result", "work")
 
     def __init__(self, caller: Caller, work: Callable[[], Any] | None) -> None:
         self.caller, self.work = caller, work
         self.done = threading.Lock()
         self.done.acquire()
-        self.made: Any = None
+        self.result: Any = None
         self.failure: BaseException | None = None
 
     def do(self) -> None:
-        """The work, in its turn. It is not kept: what was sent may be large, and gRPC knows this for a while yet."""
+        """Execute the work. The reference is dropped: it holds the request, which may be large, and gRPC keeps this
+        object."""
         work, self.work = self.work, None
         assert work is not None
         try:
             if self.caller.is_gone():
-                self.failure = _abandoned()
+                self.failure = _caller_gone()
             else:
-                self.made = work()
+                self.result = work()
         except BaseException as error:
             self.failure = error
 
     def wait(self) -> Any:
-        """What the work made, once its turn is over; where there is none, nothing, once its turn has come."""
+        """Wait until the work is finished and return its result; without work, until the slot is free (None)."""
         self.done.acquire()
         self.work = None
-        made, self.made = self.made, None
+        result, self.result = self.result, None
         failure, self.failure = self.failure, None
         if failure is None:
-            return made
+            return result
         try:
             raise failure
         finally:
-            # It holds on to this frame, and with it to all that was sent.
+            # The exception refers to this frame, and so to the whole request.
             del failure
 
 
 class FairQueue:
-    """The turns of one model, or of what else is done one at a time.
+    """Gives one call at a time the slot of a model, or of another exclusive resource.
 
     Args:
-        what: calls wait for, in refusals.
-        most: calls that may wait.
+        name: what the calls wait for, for error messages.
+        max_waiting: how many calls may wait.
     """
 
-    def __init__(self, what: str, most: int) -> None:
-        self._what, self._most = what, most
+    def __init__(self, name: str, max_waiting: int) -> None:
+        self._name, self._max_waiting = name, max_waiting
         self._lock = threading.Lock()
         self._busy = False
         self._waiting: OrderedDict[str, deque[_Waiter]] = OrderedDict()
         self._count = 0
         self._closed: Callable[[], None] | None = None
-        # For the thread that works, which is there as soon as something has waited; None ends it.
+        # Input of the worker thread, which is started when a call waits for the first time; None ends it.
         self._inbox: queue.SimpleQueue[_Waiter | None] = queue.SimpleQueue()
         self._worker: threading.Thread | None = None
 
     def run(self, caller: Caller, work: Callable[[], Returned]) -> Returned:
-        """What `work` makes, done in the caller's turn, by this thread or another one.
+        """Execute `work` when it is the caller's turn, in this thread or in the worker, and return its result.
 
         Raises:
-            TooManyCalls, Abandoned, ModelNotFound: its turn does not come; see `slot`.
-            Exception: whatever `work` raises.
+            TooManyCalls, CallerGone, ModelNotFound: it was not executed; see `slot`.
+            Exception: what `work` raises.
         """
         waiter = self._acquire_or_wait(caller, work)
         if waiter is None:
@@ -102,24 +103,24 @@ class FairQueue:
                 return work()
             finally:
                 self._pass_on()
-        made: Returned = waiter.wait()
-        return made
+        result: Returned = waiter.wait()
+        return result
 
     @contextmanager
     def slot(self, caller: Caller) -> Iterator[None]:
-        """The model is the caller's inside the `with`.
+        """The caller has exclusive use of the model inside the `with`.
 
         Raises:
-            TooManyCalls: as many as may wait do so already, and no other client has more of them.
-            Abandoned: the caller went away, or its deadline passed, before its turn came.
-            ModelNotFound: the model was unloaded meanwhile.
+            TooManyCalls: the queue is full, and no other client has more waiting calls.
+            CallerGone: the caller was gone before it got the slot.
+            ModelNotFound: the model was unloaded in the meantime.
         """
         waiter = self._acquire_or_wait(caller, None)
         if waiter is not None:
             waiter.wait()
             if caller.is_gone():
                 self._pass_on()
-                raise _abandoned()
+                raise _caller_gone()
         try:
             yield
         finally:
@@ -127,13 +128,13 @@ class FairQueue:
 
     @property
     def waiting(self) -> int:
-        """How many calls wait."""
+        """How many calls are waiting."""
         return self._count
 
-    def close(self, then: Callable[[], None]) -> None:
-        """Refuse all that wait and all that come; `then` is called once nobody uses the model any more."""
+    def close(self, callback: Callable[[], None]) -> None:
+        """Refuse all waiting and future calls; `callback` is called when no call uses the model any more."""
         with self._lock:
-            self._closed = then
+            self._closed = callback
             waiters = [waiter for queue in self._waiting.values() for waiter in queue]
             self._waiting.clear()
             self._count = 0
@@ -141,10 +142,10 @@ class FairQueue:
         for waiter in waiters:
             self._refuse(waiter, self._not_loaded())
         if not busy:
-            self._end(then)
+            self._end(callback)
 
     def _acquire_or_wait(self, caller: Caller, work: Callable[[], Any] | None) -> _Waiter | None:
-        """Take the turn where nobody has it, and return None; otherwise wait in the queue.
+        """Take the slot if it is free and return None; otherwise enter the queue.
 
         Raises:
             TooManyCalls, ModelNotFound: see `slot`.
@@ -164,17 +165,17 @@ class FairQueue:
 
     def _check_capacity(self, client: str) -> None:
         """With `_lock` held. Raises: TooManyCalls."""
-        if self._count < self._most:
+        if self._count < self._max_waiting:
             return
         longest = max(self._waiting, key=lambda one: len(self._waiting[one]))
         if len(self._waiting[longest]) <= len(self._waiting.get(client, ())) + 1:
             raise self._too_many()
-        # The one that came last of the client that has the most.
+        # Refuse the newest call of the client with the most waiting calls.
         self._refuse(self._waiting[longest].pop(), self._too_many())
         self._count -= 1
 
     def _pass_on(self) -> None:
-        """Pass the turn on."""
+        """Give the slot to the next call."""
         waiter = self._next_waiter()
         if waiter is None:
             return
@@ -187,14 +188,14 @@ class FairQueue:
         self._inbox.put(waiter)
 
     def _start_worker(self) -> bool:
-        """Start the thread that works; whether there may be one more. Only who has the turn comes here, so there is no
-        second one."""
-        worker = threading.Thread(target=self._work, name=f"turns of {self._what}", daemon=True)
+        """Start the worker thread; False when no more threads can be started. Only the call with the slot gets here, so
+        there is never a second worker."""
+        worker = threading.Thread(target=self._work, name=f"queue of {self._name}", daemon=True)
         try:
             worker.start()
         except RuntimeError as error:
-            # Whoever holds the turn works for the others then, until none waits.
-            log.warning("%s: %s; going on without", self._what, error)
+            # Then the thread that has the slot executes the waiting work too.
+            log.warning("%s: %s; continuing without a worker thread", self._name, error)
             return False
         self._worker = worker
         return True
@@ -207,7 +208,7 @@ class FairQueue:
             self._run_waiting(waiter)
 
     def _run_waiting(self, waiter: _Waiter | None) -> None:
-        """Do what waits, one after the other, until nothing does."""
+        """Execute waiting work, one call after the other, until the queue is empty."""
         while waiter is not None:
             if waiter.work is None:
                 waiter.done.release()
@@ -217,33 +218,33 @@ class FairQueue:
             try:
                 waiter = self._next_waiter()
             finally:
-                # Its thread gets the interpreter when the next work lets go of it, as inference does.
+                # Its thread runs when the next work releases the interpreter lock, as inference does.
                 done.release()
 
     def _next_waiter(self) -> _Waiter | None:
-        """Whose turn it is now; where nobody waits, nobody's."""
+        """The next call in round-robin order; None, and the slot becomes free, when no call waits."""
         with self._lock:
             if self._waiting:
                 client, calls = self._waiting.popitem(last=False)
                 waiter = calls.popleft()
                 self._count -= 1
                 if calls:
-                    self._waiting[client] = calls  # at the end: everybody else comes first
+                    self._waiting[client] = calls  # to the end of the round
                 return waiter
             self._busy = False
-            then = self._closed
-        if then is not None:
-            self._end(then)
+            callback = self._closed
+        if callback is not None:
+            self._end(callback)
         return None
 
-    def _end(self, then: Callable[[], None]) -> None:
-        """Nobody has the turn, and nobody gets it again."""
+    def _end(self, callback: Callable[[], None]) -> None:
+        """The slot is free for the last time: run the close callback and end the worker."""
         try:
-            then()
+            callback()
         except Exception as error:
-            # Whoever had the last turn has its answer, and nothing to do with this.
-            log.error("%s was unloaded, and not let go of: %s: %s", self._what, type(error).__name__, error)
-        # Not before: the thread would leave what it is handed undone.
+            # The last call already has its answer; this error is not part of it.
+            log.error("%s was unloaded, but not released: %s: %s", self._name, type(error).__name__, error)
+        # Last: the worker would not execute what it still gets.
         self._inbox.put(None)
 
     def _abandon(self, client: str, waiter: _Waiter) -> None:
@@ -255,7 +256,7 @@ class FairQueue:
             self._count -= 1
             if not calls:
                 del self._waiting[client]
-        self._refuse(waiter, _abandoned())
+        self._refuse(waiter, _caller_gone())
 
     @staticmethod
     def _refuse(waiter: _Waiter, refusal: Refused) -> None:
@@ -263,11 +264,11 @@ class FairQueue:
         waiter.done.release()
 
     def _too_many(self) -> Refused:
-        return TooManyCalls(f"{self._most} calls wait for {self._what}, and no more may; try again later")
+        return TooManyCalls(f"{self._max_waiting} calls already wait for {self._name}; try again later")
 
     def _not_loaded(self) -> Refused:
-        return ModelNotFound(f"{self._what} was unloaded")
+        return ModelNotFound(f"{self._name} was unloaded")
 
 
-def _abandoned() -> CallerGone:
+def _caller_gone() -> CallerGone:
     return CallerGone("the caller is gone")

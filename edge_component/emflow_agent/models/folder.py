@@ -1,4 +1,4 @@
-"""A model's folder, read without being led out of it: no links, only plain files, no more bytes than were foreseen."""
+"""Reads files of a model folder safely: no symbolic links, only regular files, never more bytes than expected."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from pathlib import Path
 
 from emflow_agent.errors import CannotLoad, ModelNotFound
 
-# What the system says of a path that cannot be anywhere.
+# Error numbers of a path that does not exist.
 _NOTHING_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
 
 _MOST_ENTRIES = 10_000
 
 
 class ModelFolder:
-    """An open folder. What is renamed or linked into the place of its path later does not matter."""
+    """An open folder. Replacing its path later, by a rename or a link, has no effect."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
 
     def names(self) -> list[str]:
-        """Its files, links among them, sorted; not what is in folders below.
+        """Its files and links, sorted, without those in subfolders.
 
         Raises:
-            CannotLoad: it cannot be read, or holds too much to be a model's.
+            CannotLoad: it cannot be read, or has too many entries.
         """
         names: list[str] = []
         try:
@@ -42,66 +42,71 @@ class ModelFolder:
         return sorted(names)
 
     def size(self, name: str) -> int:
-        """Bytes of a file; see `read` for what it raises."""
+        """Size of a file in bytes; raises the same as `read`."""
         with self._opened(name) as file:
             return os.fstat(file).st_size
 
-    def read(self, name: str, most: int) -> bytes:
-        """A file's bytes. `name` may lead into folders below, with slashes.
+    def read(self, name: str, max_bytes: int) -> bytes:
+        """The content of a file. `name` may contain slashes, for subfolders.
 
         Raises:
-            CannotLoad: it is not there, a link, no plain file, longer than `most`, or leads out of the folder.
+            CannotLoad: it does not exist, is a link or a special file, is longer than `max_bytes`, or lies outside.
         """
         with self._opened(name) as file, os.fdopen(os.dup(file), "rb") as stream:
             size = os.fstat(file).st_size
-            content = stream.read(min(size, most) + 1)
-        if len(content) > most:
-            raise CannotLoad(f"{name!r} is longer than {most} bytes")
+            content = stream.read(min(size, max_bytes) + 1)
+        if len(content) > max_bytes:
+            raise CannotLoad(f"{name!r} is longer than {max_bytes} bytes")
         if len(content) != size:
-            raise CannotLoad(f"{name!r} is being written just now")
+            raise CannotLoad(f"{name!r} changed while it was read")
         return content
 
     @contextmanager
     def _opened(self, name: str) -> Iterator[int]:
         *folders, last = relative_parts(name)
-        held: list[int] = []
+        descriptors: list[int] = []
         try:
-            for each in folders:
-                at = held[-1] if held else self._descriptor
-                held.append(os.open(each, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at))
-            # Not to be held up by a pipe that nobody writes to.
+            for folder in folders:
+                at = descriptors[-1] if descriptors else self._descriptor
+                descriptors.append(
+                    os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at)
+                )
+            # O_NONBLOCK: opening a FIFO without a writer would block.
             flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-            held.append(os.open(last, flags, dir_fd=held[-1] if held else self._descriptor))
-            if not stat.S_ISREG(os.fstat(held[-1]).st_mode):
-                raise CannotLoad(f"{name!r} is no plain file")
-            yield held[-1]
+            descriptors.append(os.open(last, flags, dir_fd=descriptors[-1] if descriptors else self._descriptor))
+            if not stat.S_ISREG(os.fstat(descriptors[-1]).st_mode):
+                raise CannotLoad(f"{name!r} is not a regular file")
+            yield descriptors[-1]
         except OSError as error:
-            # Linux says ENOTDIR of a link in the place of a folder.
-            reasons = {errno.ELOOP: "it is a symbolic link", errno.ENOTDIR: "a symbolic link or no folder leads to it"}
-            said = reasons.get(error.errno or 0, error.strerror)
-            raise CannotLoad(f"{name!r} cannot be read: {said}") from None
+            # Linux reports ENOTDIR for a link in place of a folder.
+            reasons = {
+                errno.ELOOP: "it is a symbolic link",
+                errno.ENOTDIR: "its path contains a symbolic link or a file",
+            }
+            reason = reasons.get(error.errno or 0, error.strerror)
+            raise CannotLoad(f"{name!r} cannot be read: {reason}") from None
         finally:
-            for descriptor in held:
+            for descriptor in descriptors:
                 os.close(descriptor)
 
 
 @contextmanager
 def open_model_folder(url: str) -> Iterator[ModelFolder]:
-    """The folder that a client names.
+    """Open the folder that a client names.
 
     Raises:
-        ModelNotFound: there is nothing at `url`.
-        CannotLoad: it is no folder, or cannot be read.
+        ModelNotFound: nothing exists at `url`.
+        CannotLoad: it is not a folder, or cannot be read.
     """
     if not url or "\0" in url:
-        raise ModelNotFound(f"there is nothing at {url!r}")
+        raise ModelNotFound(f"{url!r} does not exist")
     try:
         if not stat.S_ISDIR(Path(url).stat().st_mode):
-            raise CannotLoad(f"{url!r} is a file; the url names the folder that holds the model file")
+            raise CannotLoad(f"{url!r} is a file; the url must name the folder that holds the model file")
         descriptor = os.open(url, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         if error.errno in _NOTHING_THERE:
-            raise ModelNotFound(f"there is nothing at {url!r}") from None
+            raise ModelNotFound(f"{url!r} does not exist") from None
         raise CannotLoad(f"{url!r} cannot be read: {error.strerror}") from None
     try:
         yield ModelFolder(descriptor)
@@ -110,12 +115,12 @@ def open_model_folder(url: str) -> Iterator[ModelFolder]:
 
 
 def relative_parts(name: str) -> list[str]:
-    """A relative path's parts.
+    """The parts of a relative path.
 
     Raises:
-        CannotLoad: it is absolute, or goes up, or says the same in a roundabout way.
+        CannotLoad: it is absolute, contains `..`, or is not in its normal form.
     """
     parts = name.split("/")
     if any(part in ("", ".", "..") or "\0" in part for part in parts):
-        raise CannotLoad(f"{name!r} is no path inside the folder")
+        raise CannotLoad(f"{name!r} is not a path inside the folder")
     return parts

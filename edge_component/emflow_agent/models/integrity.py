@@ -1,8 +1,9 @@
-"""Which bytes of a model's folder may be loaded: those that its manifest lists, whose signature somebody trusted gave.
+"""Verifies a model folder: signature of the manifest by a trusted key, and the digest of every file that is loaded.
 
-Two kinds of manifest are known: our own (`emflow-package.json`, docs/model-packages.md), and the one that an edge
-packaging job of the embedded AWS leaves (`manifest.json` beside `manifest.sig`). A folder without either is taken as it
-is, unless keys are configured that packages have to be signed with.
+Two kinds of manifest are supported: our own (`emflow-package.json`, docs/model-packages.md), signed with Ed25519, and
+the one of an edge packaging job of the embedded AWS (`manifest.json` beside `manifest.sig`), signed with ECDSA P-256
+and SHA-256. Signatures are of exactly the bytes of the manifest, in base64. A folder without a manifest is loaded as it
+is, unless trusted keys are configured. The package `cryptography` is imported only when it is needed.
 """
 
 from __future__ import annotations
@@ -33,10 +34,10 @@ def install_signing() -> str:
 
 
 class TrustedKeys:
-    """The keys whose signatures count.
+    """The public keys whose signatures are accepted.
 
     Args:
-        keys: public keys; where there are any, packages without a signature of one of them are refused.
+        keys: public keys; with at least one, packages without a signature by one of them are refused.
     """
 
     def __init__(self, keys: Sequence[Any] = ()) -> None:
@@ -47,42 +48,42 @@ class TrustedKeys:
         return bool(self._keys)
 
     def check(self, manifest: bytes, signature: bytes, certificate: bytes = b"") -> str:
-        """What the signature of a manifest's bytes is worth, for the log.
+        """Verify the signature of a manifest; returns what was verified, for the log.
 
-        Without keys, a signature that came with its own certificate still tells damage, and nothing else.
+        Without trusted keys, a signature with its own certificate can only show that the files are not damaged.
 
         Raises:
-            CannotLoad: it is worth nothing.
+            CannotLoad: the signature is not valid.
         """
         try:
-            signed = base64.b64decode(signature.strip(), validate=True)
+            signature_bytes = base64.b64decode(signature.strip(), validate=True)
         except (binascii.Error, ValueError):
-            raise CannotLoad("the signature is no base64") from None
+            raise CannotLoad("the signature is not base64") from None
         if self._keys:
-            if not any(_verifies(key, signed, manifest) for key in self._keys):
-                raise CannotLoad("the manifest's signature is not one of a key that this agent trusts")
+            if not any(_verifies(key, signature_bytes, manifest) for key in self._keys):
+                raise CannotLoad("the manifest is not signed by a key that this agent trusts")
             return "signed by a trusted key"
         if not certificate:
-            return "digests match the manifest; its signature was not checked, for no key is trusted"
+            return "digests match the manifest; its signature was not checked: no trusted key is configured"
         try:
-            carried = _public_key(certificate)
+            certificate_pem = _public_key(certificate)
         except ImportError:
-            return "digests match the manifest; its signature was not checked, for cryptography is not installed"
+            return "digests match the manifest; its signature was not checked: cryptography is not installed"
         except ValueError as error:
             raise CannotLoad(f"the package's certificate cannot be read: {error}") from None
-        if not _verifies(carried, signed, manifest):
-            raise CannotLoad("the manifest's signature is not that of the certificate beside it")
-        return "signed by the certificate beside it, which no configured key vouches for"
+        if not _verifies(certificate_pem, signature_bytes, manifest):
+            raise CannotLoad("the manifest is not signed by the certificate beside it")
+        return "signed by the certificate beside it, which is not a trusted key"
 
 
 def read_trusted_keys(setting: str, files: Sequence[Path], required: bool = False) -> TrustedKeys:
-    """The keys in PEM files: public keys, or certificates of them.
+    """Read public keys, or certificates with them, from PEM files.
 
     Raises:
-        BadOption: a file cannot be read or holds no such key; signatures are required and there is no key.
+        BadOption: a file cannot be read or holds no key; or signatures are required and no key is given.
     """
     if required and not files:
-        raise BadOption(f"{setting}: signatures are required and no key is given that could have made them")
+        raise BadOption(f"{setting}: signatures are required, but no trusted key is given")
     return TrustedKeys([_read_key(setting, file) for file in files])
 
 
@@ -104,14 +105,14 @@ def _public_key(pem: bytes) -> Any:
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
     if b"PRIVATE KEY" in pem:
-        raise ValueError("it is a private key; a device needs the public one only")
+        raise ValueError("it is a private key; a device must have the public key only")
     try:
         certified = b"BEGIN CERTIFICATE" in pem
         key = x509.load_pem_x509_certificate(pem).public_key() if certified else load_pem_public_key(pem)
     except Exception:
-        raise ValueError("it is no public key or certificate in PEM") from None
+        raise ValueError("it is not a public key or certificate in PEM format") from None
     if not isinstance(key, (ed25519.Ed25519PublicKey, ec.EllipticCurvePublicKey)):
-        raise ValueError("its key is neither Ed25519 nor of an elliptic curve")
+        raise ValueError("the key is neither Ed25519 nor an elliptic curve key")
     return key
 
 
@@ -144,7 +145,7 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class ManifestEntry:
-    """What a manifest says of a file; a packaging job's says nothing of its size."""
+    """A file in a manifest; manifests of packaging jobs have no sizes."""
 
     sha256: str
     size: int | None = None
@@ -152,7 +153,7 @@ class ManifestEntry:
 
 @dataclass(frozen=True)
 class Manifest:
-    """A model's files, by their path in the folder, and what it is."""
+    """The files of a model, by their path in the folder, and its identification."""
 
     files: Mapping[str, ManifestEntry]
     model: str = ""
@@ -162,17 +163,17 @@ class Manifest:
 
 @dataclass(frozen=True)
 class VerifiedPackage:
-    """A folder's manifest after its signature was looked at."""
+    """A folder whose manifest and signature were verified."""
 
     manifest: Manifest | None
     remark: str
 
     def __str__(self) -> str:
-        facts = self.manifest
-        return f"{facts.model} {facts.version}, {self.remark}" if facts else self.remark
+        details = self.manifest
+        return f"{details.model} {details.version}, {self.remark}" if details else self.remark
 
     def names(self, folder: ModelFolder) -> list[str]:
-        """The files that may be loaded: what is not in a manifest is not part of the package."""
+        """The files that may be loaded; a file that the manifest does not list is not part of the package."""
         return sorted(self.manifest.files) if self.manifest else folder.names()
 
     def size(self, folder: ModelFolder, name: str) -> int:
@@ -180,36 +181,36 @@ class VerifiedPackage:
         return entry.size if entry and entry.size is not None else folder.size(name)
 
     def read(self, folder: ModelFolder, name: str, most: int) -> bytes:
-        """A file's bytes, those that were checked: there is no second look at the file.
+        """The verified content of a file. It is read once, so it cannot change after the check.
 
         Raises:
-            CannotLoad: it is not what the manifest says, or see Folder.read.
+            CannotLoad: it differs from the manifest; or see ModelFolder.read.
         """
         content = folder.read(name, most)
         entry = self.manifest.files[name] if self.manifest else None
         if entry and entry.size is not None and len(content) != entry.size:
-            raise CannotLoad(f"{name!r} has {len(content)} bytes and its manifest says {entry.size}")
+            raise CannotLoad(f"{name!r} has {len(content)} bytes; the manifest says {entry.size}")
         if entry and hashlib.sha256(content).hexdigest() != entry.sha256:
-            raise CannotLoad(f"{name!r} is not the file that its manifest lists: its SHA-256 differs")
+            raise CannotLoad(f"{name!r} differs from the manifest (SHA-256)")
         return content
 
 
 def verify_package(folder: ModelFolder, trust: TrustedKeys) -> VerifiedPackage:
-    """Read a folder's manifest and check its signature.
+    """Read the manifest of a folder and verify its signature.
 
     Raises:
-        CannotLoad: a manifest that is damaged, a signature that nobody trusted gave, or none where one is needed.
+        CannotLoad: the manifest is damaged, the signature is not by a trusted key, or a required one is missing.
     """
-    there = folder.names()
-    if MANIFEST in there:
-        return _verify_manifest(folder, trust, read_manifest, MANIFEST, SIGNATURE if SIGNATURE in there else "")
-    if SIGNATURE in there:
-        raise CannotLoad(f"there is {SIGNATURE} and no {MANIFEST}; the package is not whole")
-    if JOB_MANIFEST in there and JOB_SIGNATURE in there:
-        certificate = JOB_CERTIFICATE if JOB_CERTIFICATE in there else ""
+    names = folder.names()
+    if MANIFEST in names:
+        return _verify_manifest(folder, trust, read_manifest, MANIFEST, SIGNATURE if SIGNATURE in names else "")
+    if SIGNATURE in names:
+        raise CannotLoad(f"{SIGNATURE} exists but {MANIFEST} does not; the package is incomplete")
+    if JOB_MANIFEST in names and JOB_SIGNATURE in names:
+        certificate = JOB_CERTIFICATE if JOB_CERTIFICATE in names else ""
         return _verify_manifest(folder, trust, read_job_manifest, JOB_MANIFEST, JOB_SIGNATURE, certificate)
     if trust.signature_required:
-        raise CannotLoad(f"the package is not signed (there is no {MANIFEST}), and this agent loads signed ones only")
+        raise CannotLoad(f"the package is not signed (no {MANIFEST}); this agent loads signed packages only")
     return VerifiedPackage(None, "not signed")
 
 
@@ -223,87 +224,85 @@ def _verify_manifest(
 ) -> VerifiedPackage:
     content = folder.read(manifest, MAX_MANIFEST_BYTES)
     if signature:
-        signed = folder.read(signature, MAX_SIGNATURE_BYTES)
-        carried = folder.read(certificate, MAX_SIGNATURE_BYTES) if certificate else b""
-        remark = trust.check(content, signed, carried)
+        signature_bytes = folder.read(signature, MAX_SIGNATURE_BYTES)
+        certificate_pem = folder.read(certificate, MAX_SIGNATURE_BYTES) if certificate else b""
+        remark = trust.check(content, signature_bytes, certificate_pem)
     elif trust.signature_required:
-        raise CannotLoad(
-            f"{manifest} is not signed (there is no {SIGNATURE}), and this agent loads signed packages only"
-        )
+        raise CannotLoad(f"{manifest} is not signed (no {SIGNATURE}); this agent loads signed packages only")
     else:
         remark = "digests match the manifest, which is not signed"
     return VerifiedPackage(read(content), remark)
 
 
 def read_manifest(content: bytes) -> Manifest:
-    """Our own manifest.
+    """Parse our own manifest.
 
     Raises:
-        CannotLoad: it is something else.
+        CannotLoad: it is not a valid manifest.
     """
-    said = _object(content, MANIFEST)
-    version = said.get("schemaVersion")
+    document = _json_object(content, MANIFEST)
+    version = document.get("schemaVersion")
     if version != SCHEMA_VERSION:
-        raise CannotLoad(f"{MANIFEST}: schemaVersion is {version!r}, and this agent knows {SCHEMA_VERSION}")
-    files, model = said.get("files"), said.get("model", {})
+        raise CannotLoad(f"{MANIFEST}: schemaVersion is {version!r}; this agent supports {SCHEMA_VERSION}")
+    files, model = document.get("files"), document.get("model", {})
     if not isinstance(model, dict) or not isinstance(files, dict):
-        raise CannotLoad(f"{MANIFEST}: model and files have to be objects")
+        raise CannotLoad(f"{MANIFEST}: model and files must be objects")
     entries = {}
     for name, entry in files.items():
         if not isinstance(entry, dict):
-            raise CannotLoad(f"{MANIFEST}: {name!r} has to have sha256 and size")
+            raise CannotLoad(f"{MANIFEST}: {name!r} must have sha256 and size")
         size = entry.get("size")
         if not isinstance(size, int) or isinstance(size, bool) or size < 0:
-            raise CannotLoad(f"{MANIFEST}: size of {name!r} is {size!r}, which is no number of bytes")
+            raise CannotLoad(f"{MANIFEST}: size of {name!r} is {size!r}, not a number of bytes")
         entries[name] = ManifestEntry(_digest(MANIFEST, name, entry.get("sha256")), size)
-    facts = [model.get("name", ""), model.get("version", ""), said.get("target", "")]
-    if not all(isinstance(fact, str) for fact in facts):
-        raise CannotLoad(f"{MANIFEST}: name, version and target are texts")
-    return Manifest(_checked(MANIFEST, entries), *facts)
+    details = [model.get("name", ""), model.get("version", ""), document.get("target", "")]
+    if not all(isinstance(fact, str) for fact in details):
+        raise CannotLoad(f"{MANIFEST}: name, version and target must be text")
+    return Manifest(_check_names(MANIFEST, entries), *details)
 
 
 def read_job_manifest(content: bytes) -> Manifest:
-    """The manifest of a packaging job of the embedded AWS.
+    """Parse the manifest of an edge packaging job of the embedded AWS.
 
     Raises:
-        CannotLoad: it is something else.
+        CannotLoad: it is not a valid manifest.
     """
-    said = _object(content, JOB_MANIFEST)
-    files = said.get("files")
-    if said.get("algorithm") != "SHA-256" or not isinstance(files, dict):
-        raise CannotLoad(f"{JOB_MANIFEST} is no manifest with SHA-256 digests of files")
+    document = _json_object(content, JOB_MANIFEST)
+    files = document.get("files")
+    if document.get("algorithm") != "SHA-256" or not isinstance(files, dict):
+        raise CannotLoad(f"{JOB_MANIFEST} is not a manifest with SHA-256 digests of files")
     entries = {name: ManifestEntry(_digest(JOB_MANIFEST, name, digest)) for name, digest in files.items()}
-    model, version = str(said.get("model_name", "")), str(said.get("model_version", ""))
-    return Manifest(_checked(JOB_MANIFEST, entries), model, version)
+    model, version = str(document.get("model_name", "")), str(document.get("model_version", ""))
+    return Manifest(_check_names(JOB_MANIFEST, entries), model, version)
 
 
-def _object(content: bytes, what: str) -> dict[str, Any]:
+def _json_object(content: bytes, file_name: str) -> dict[str, Any]:
     try:
-        said = json.loads(content, object_pairs_hook=_without_duplicate_keys)
+        document = json.loads(content, object_pairs_hook=_without_duplicate_keys)
     except (ValueError, RecursionError) as error:
-        raise CannotLoad(f"{what} is damaged: {error}") from None
-    if not isinstance(said, dict):
-        raise CannotLoad(f"{what} is no JSON object")
-    return said
+        raise CannotLoad(f"{file_name} is damaged: {error}") from None
+    if not isinstance(document, dict):
+        raise CannotLoad(f"{file_name} is not a JSON object")
+    return document
 
 
 def _without_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Two entries of one name would mean one thing to us and another to whoever signed."""
-    made = dict(pairs)
-    if len(made) != len(pairs):
-        raise ValueError("a key comes twice")
-    return made
+    """Refuse duplicate keys: readers of JSON disagree about which one counts."""
+    unique = dict(pairs)
+    if len(unique) != len(pairs):
+        raise ValueError("a key is given twice")
+    return unique
 
 
-def _digest(what: str, name: str, said: object) -> str:
-    if not isinstance(said, str) or not _DIGEST.fullmatch(said):
-        raise CannotLoad(f"{what}: sha256 of {name!r} is no SHA-256 digest in hexadecimal")
-    return said
+def _digest(file_name: str, name: str, document: object) -> str:
+    if not isinstance(document, str) or not _DIGEST.fullmatch(document):
+        raise CannotLoad(f"{file_name}: sha256 of {name!r} is not a SHA-256 digest in hexadecimal")
+    return document
 
 
-def _checked(what: str, files: Mapping[str, ManifestEntry]) -> Mapping[str, ManifestEntry]:
+def _check_names(file_name: str, files: Mapping[str, ManifestEntry]) -> Mapping[str, ManifestEntry]:
     if not 0 < len(files) <= MAX_FILES:
-        raise CannotLoad(f"{what} lists {len(files)} files; it has to be 1 to {MAX_FILES}")
+        raise CannotLoad(f"{file_name} lists {len(files)} files; it must be 1 to {MAX_FILES}")
     for name in files:
         relative_parts(name)
     return files

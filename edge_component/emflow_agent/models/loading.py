@@ -1,4 +1,4 @@
-"""From a folder to a model that runs: checked, tried out apart, opened by the runtime that it is for, warmed up."""
+"""Loads a model folder: verify it, probe the model in another process, open it with its runtime, warm it up."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class LoadedFiles:
-    """A model that has run once.
+    """A loaded model that has run once.
 
     Args:
-        file_bytes: of the files that were read for it.
-        peak_bytes: memory that its trial took at most; None without a trial.
-        tried_in, opened_in, warmed_up_in: seconds.
+        file_bytes: size of the files that were read.
+        peak_bytes: peak memory of the probe; None without one.
+        probe_seconds, open_seconds, warm_up_seconds: how long each step took.
     """
 
     model: RuntimeModel
@@ -44,7 +44,7 @@ class LoadedFiles:
 
     @property
     def placement(self) -> Placement:
-        """Where it really runs."""
+        """Where it actually runs."""
         return self.model.placement
 
 
@@ -56,35 +56,35 @@ def load_folder(
     check_files: Callable[[int], None] = lambda _: None,
     check_peak: Callable[[int], None] = lambda _: None,
 ) -> LoadedFiles:
-    """Open the model in the folder `url` and run it once.
+    """Load the model in the folder `url` and run it once.
 
     Args:
-        trust: keys that packages have to be signed with.
-        trial: whether it runs in a process of its own first.
-        check_files: asked before files of this many bytes are read; raises NotEnoughMemory.
-        check_peak: asked after the trial took this many bytes; raises NotEnoughMemory.
+        trust: keys that packages must be signed with.
+        probe: whether the model is first run in a process of its own.
+        check_files: called with the total size in bytes before files are read; may raise NotEnoughMemory.
+        check_peak: called with the peak memory of the probe in bytes; may raise NotEnoughMemory.
 
     Raises:
-        ModelNotFound: there is nothing at `url`.
-        CannotLoad: there is something, and it is not one model that runs here, or not what was signed.
+        ModelNotFound: nothing exists at `url`.
+        CannotLoad: it is not exactly one model that runs on this device, or it differs from what was signed.
         NotEnoughMemory: it does not fit.
     """
     with open_model_folder(url) as folder:
         try:
-            sealed = verify_package(folder, trust or TrustedKeys())
-            runtime, names = choose_runtime(sealed.names(folder), options.runtime)
-            sizes = {name: sealed.size(folder, name) for name in names}
+            package = verify_package(folder, trust or TrustedKeys())
+            runtime, names = choose_runtime(package.names(folder), options.runtime)
+            sizes = {name: package.size(folder, name) for name in names}
             check_files(sum(sizes.values()))
-            files = {name: sealed.read(folder, name, size) for name, size in sizes.items()}
+            files = {name: package.read(folder, name, size) for name, size in sizes.items()}
         except MemoryError:
             raise NotEnoughMemory(f"there is not enough memory to read {url!r}") from None
         except CannotLoad as problem:
             raise CannotLoad(f"{url!r} cannot be loaded: {problem}") from None
     for name, content in files.items():
         log.info("%s/%s: %d bytes, sha256 %s", url, name, len(content), hashlib.sha256(content).hexdigest())
-    log.info("%s: %s", url, sealed)
+    log.info("%s: %s", url, package)
     try:
-        return _ready(runtime, files, options, probe, check_peak)
+        return _probe_and_open(runtime, files, options, probe, check_peak)
     except MemoryError:
         raise NotEnoughMemory(f"there is not enough memory for {url!r}") from None
     except (CannotLoad, InferenceFailed) as problem:
@@ -92,7 +92,7 @@ def load_folder(
         raise CannotLoad(f"{what!r} cannot be run: {problem}") from None
 
 
-def _ready(
+def _probe_and_open(
     runtime: Runtime,
     files: Mapping[str, bytes],
     options: RuntimeOptions,
@@ -105,11 +105,11 @@ def _ready(
         try:
             peak = run_probe(runtime, files, options)
         except ProbeCrashed as crash:
-            # An accelerator's driver may be what crashes; then the model still runs where it does not.
+            # The driver of an accelerator may be what crashes; then the model still runs on the CPU.
             failed_accelerator = requested_accelerator(runtime, options)
             if not failed_accelerator or options.accelerator_required:
                 raise
-            log.warning("with %s %s; trying once more on the CPU, which is slower", failed_accelerator, crash)
+            log.warning("with %s %s; trying again on the CPU, which is slower", failed_accelerator, crash)
             options = replace(options, delegate="", providers=(), failed_accelerator=failed_accelerator)
             peak = run_probe(runtime, files, options)
         if peak is not None:
@@ -120,12 +120,12 @@ def _ready(
         ready.model, sum(map(len, files.values())), peak, probe_seconds, ready.open_seconds, ready.warm_up_seconds
     )
     log.info(
-        "%s, %d threads; tried in %.1f ms, opened in %.1f ms, warmed up in %.1f ms%s",
+        "%s, %d threads; probe %.1f ms, open %.1f ms, warm-up %.1f ms%s",
         opened.placement,
         options.threads,
         probe_seconds * 1000,
         opened.open_seconds * 1000,
         opened.warm_up_seconds * 1000,
-        f", {peak / 1e6:.1f} MB at its peak" if peak is not None else "",
+        f", {peak / 1e6:.1f} MB peak memory" if peak is not None else "",
     )
     return opened

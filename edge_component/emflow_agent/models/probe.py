@@ -1,8 +1,8 @@
-"""A model's first run, in a process of its own: a file that crashes its runtime then takes no loaded model with it.
+"""The probe: runs a model for the first time in a separate process, so that a crash does not end the agent.
 
-Runtimes trust what is in a model file, and there are files, damaged ones among them, that end the process that runs
-them; so do drivers of accelerators. `run` is what that process does. A line of JSON and the model's files come on its
-standard input; how much memory it took goes to standard output.
+Runtimes do not validate model files completely: damaged files, and drivers of accelerators, can crash the process.
+`run` is the main function of that process. It reads one line of JSON and the model files from standard input, and
+writes the memory that the model needed to standard output. The setting that turns the probe off is called `Trial`.
 """
 
 from __future__ import annotations
@@ -29,110 +29,110 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 STATUS = Path("/proc/self/status")
 
-# The agent's own import path in the place of what Python makes of `-m`: that begins with the working folder, where
-# somebody else may put modules.
+# Uses the agent's own import path; with `-m`, Python would search the working folder first, where other users may be
+# able to put modules.
 _START = "import sys; sys.path[:] = sys.argv[2:]; from emflow_agent.models import probe; probe.run()"
 
-# An NPU may compile a large graph for minutes; one whose driver hangs must not hold up all other loads for ever.
-LONGEST = 300.0
+# Seconds. An NPU may compile a large graph for minutes; a driver that hangs must not block all other loads for ever.
+PROBE_TIMEOUT = 300.0
 
 
 class ProbeCrashed(CannotLoad):
-    """The process that tried the model was ended by a fault in the runtime, or hung."""
+    """The probe process crashed or hung."""
 
 
 def run_probe(
-    runtime: Runtime, files: Mapping[str, bytes], options: RuntimeOptions, longest: float = LONGEST
+    runtime: Runtime, files: Mapping[str, bytes], options: RuntimeOptions, timeout: float = PROBE_TIMEOUT
 ) -> int | None:
-    """Run a model once, elsewhere. A refusal of the runtime's own is left to the load that follows.
+    """Run the model once in another process. Errors that the runtime reports are left to the load that follows.
 
     Returns:
-        Bytes that it took at its peak, above what the runtime's own code takes; None where that was not measured.
+        Peak memory of the model in bytes, without that of the runtime itself; None where it was not measured.
 
     Raises:
-        Crashed: the process did not survive it, or did not end.
-        NotEnoughMemory: somebody killed the process, as the kernel does with one that takes too much.
+        ProbeCrashed: the process crashed or did not end in time.
+        NotEnoughMemory: the process was killed, as the kernel does when memory runs out.
     """
-    head = {
+    header = {
         "runtime": runtime.KEY,
         "options": options.as_json(),
         "files": [[name, len(content)] for name, content in files.items()],
     }
-    whole = b"".join([json.dumps(head).encode(), b"\n", *files.values()])
+    payload = b"".join([json.dumps(header).encode(), b"\n", *files.values()])
     command = [sys.executable, "-c", _START, str(os.getpid()), *sys.path]
     try:
         with _temporary_folder(runtime.NEEDS_TEMPORARY_FILES) as environment:
-            tried = subprocess.run(
-                command, check=False, input=whole, capture_output=True, timeout=longest, env=environment
+            completed = subprocess.run(
+                command, check=False, input=payload, capture_output=True, timeout=timeout, env=environment
             )
     except subprocess.TimeoutExpired:
-        raise ProbeCrashed(f"it did not end its first run on {runtime.NAME} within {longest:.0f} s") from None
+        raise ProbeCrashed(f"it did not finish its first run on {runtime.NAME} within {timeout:.0f} s") from None
     except OSError as error:
-        log.warning("loading without a trial, which cannot be started: %s", error.strerror)
+        log.warning("loading without a probe, which cannot be started: %s", error.strerror)
         return None
-    if tried.returncode == -signal.SIGKILL:
-        raise NotEnoughMemory("the process that tried the model was killed; it may have taken too much memory")
-    if tried.returncode < 0:
-        raise ProbeCrashed(f"it crashes {runtime.NAME} ({_signal(-tried.returncode)}); the file may be damaged")
-    if tried.returncode:
-        said = tried.stderr.decode(errors="replace").strip().splitlines()
-        log.warning("loading without a trial, which failed: %s", said[-1] if said else "it did not say why")
+    if completed.returncode == -signal.SIGKILL:
+        raise NotEnoughMemory("the probe process was killed; the model may need too much memory")
+    if completed.returncode < 0:
+        raise ProbeCrashed(f"it crashes {runtime.NAME} ({_signal(-completed.returncode)}); the file may be damaged")
+    if completed.returncode:
+        lines = completed.stderr.decode(errors="replace").strip().splitlines()
+        log.warning("loading without a probe, which failed: %s", lines[-1] if lines else "no reason given")
         return None
-    return _told(tried.stdout)
+    return _peak_bytes(completed.stdout)
 
 
 @contextlib.contextmanager
 def _temporary_folder(wanted: bool) -> Iterator[dict[str, str]]:
-    """The environment with a folder of its own for a process that may not live to tidy up."""
+    """The environment for the probe, with its own temporary folder: a process that crashes cannot remove its files."""
     if not wanted:
         yield dict(os.environ)
         return
-    with temporary_folder() as place:
-        yield {**os.environ, "TMPDIR": place}
+    with temporary_folder() as folder:
+        yield {**os.environ, "TMPDIR": folder}
 
 
 def main() -> int:
-    """The process, with its parent's number. Code 0 also for a model that the runtime refuses."""
-    # It must not outlive the agent, whichever way that ends; the second line is for one that ended just before.
+    """Main function of the probe process; exit code 0 also when the runtime refuses the model."""
+    # The probe must end with the agent; the second check is for an agent that ended before the first call.
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != int(sys.argv[1]):
         return 0
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    # When memory runs out, the kernel ends this process and not the agent or whoever else runs here.
+    # When memory runs out, the kernel kills this process first, not the agent or other processes.
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
-    # What a runtime prints is not an answer.
-    answer = os.fdopen(os.dup(1), "w")
+    # Standard output is for the result only; what a runtime prints goes to standard error.
+    output = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    head = json.loads(sys.stdin.buffer.readline())
-    runtime = find_runtime(head["runtime"])
+    header = json.loads(sys.stdin.buffer.readline())
+    runtime = find_runtime(header["runtime"])
     assert runtime is not None
-    runtime.available()  # imports its package, whose memory is not the model's
+    runtime.available()  # imports its package, whose memory does not count as the model's
     before = _own_memory()
     with contextlib.suppress(Refused, MemoryError):
-        files = {name: sys.stdin.buffer.read(size) for name, size in head["files"]}
-        ready = open_and_warm_up(runtime, files, RuntimeOptions.of_json(head["options"]))
-        json.dump({"peak_bytes": _field("VmHWM") - before, "placement": str(ready.model.placement)}, answer)
-        answer.flush()
+        files = {name: sys.stdin.buffer.read(size) for name, size in header["files"]}
+        ready = open_and_warm_up(runtime, files, RuntimeOptions.of_json(header["options"]))
+        json.dump({"peak_bytes": _field("VmHWM") - before, "placement": str(ready.model.placement)}, output)
+        output.flush()
     return 0
 
 
 def _own_memory() -> int:
-    """Resident bytes now, from where the peak is counted from now on."""
+    """Resident memory now, in bytes; the kernel measures the peak from now on."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
     return _field("VmRSS")
 
 
 def _field(name: str) -> int:
-    """A size in /proc/self/status, in bytes."""
+    """A size from /proc/self/status in bytes."""
     line = next(line for line in STATUS.read_text().splitlines() if line.startswith(f"{name}:"))
     return int(line.split()[1]) << 10
 
 
-def _told(answer: bytes) -> int | None:
+def _peak_bytes(output: bytes) -> int | None:
     try:
-        return max(int(json.loads(answer)["peak_bytes"]), 0)
+        return max(int(json.loads(output)["peak_bytes"]), 0)
     except (ValueError, KeyError, TypeError):
         return None
 
@@ -145,7 +145,7 @@ def _signal(number: int) -> str:
 
 
 def run() -> None:
-    """The process, to its end: without the interpreter's way out, for what the model left behind has no more to say."""
+    """Run the probe and end the process at once, without the normal shutdown of the interpreter."""
     code = main()
     sys.stderr.flush()
     os._exit(code)

@@ -1,7 +1,7 @@
-"""The models that are loaded: from a folder to something that runs, and back.
+"""The loaded models: load, run, unload.
 
-Loading takes its time (an NPU compiles the graph at the first inference), so a model only counts as loaded after it has
-run once. Different models run at the same time; calls of one model take turns, as its runtime wants it.
+An NPU compiles the graph at the first inference, so a model counts as loaded only after it has run once. Different
+models run in parallel; calls of one model run one at a time, as the runtimes require.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from emflow_proto import messages as m
 if TYPE_CHECKING:
     from emflow_agent.tensors.spec import Array
 
-# The interface's own rule for model names.
+# The rule of the interface for model names.
 MODEL_NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9])*")
 MAX_NAME_LENGTH = 256
 
-# Loads that wait for another one.
+# Loads that may wait for the current one.
 MAX_WAITING_LOADS = 32
 
 LOCAL_CALLER = LocalCaller()
 
-# A refusal says what is loaded as long as that is of help.
+# An error message lists at most this many loaded models.
 MAX_NAMES_LISTED = 10
 
 
 class LoadedModel:
-    """A model that has been warmed up, and the turns of its callers.
+    """A loaded model, its queue and its call statistics.
 
     Args:
         queue_size: calls that may wait for it.
@@ -52,34 +52,34 @@ class LoadedModel:
     ) -> None:
         self.name, self.url = name, url
         self.inputs, self.outputs, self.placement = runtime.inputs, runtime.outputs, runtime.placement
-        self.output_metadata = [known.metadata for known in self.outputs]
+        self.output_metadata = [spec.metadata for spec in self.outputs]
         self.queue = FairQueue(f"model {name!r}", queue_size)
         self.call_stats = CallStats()
         self._runtime: RuntimeModel | None = runtime
         self._freed = freed
 
-    def predict(self, sent: Sequence[m.Tensor], caller: Caller) -> list[Array]:
-        """Run once with a client's tensors, when it is its turn.
+    def predict(self, tensors: Sequence[m.Tensor], caller: Caller) -> list[Array]:
+        """Run the model once on the tensors of a client, when it is the caller's turn.
 
         Raises:
-            BadRequest: the tensors are not what the model takes.
-            TooManyCalls, Abandoned, ModelNotFound: its turn does not come; see Turns.turn.
+            BadRequest: the tensors do not match the inputs of the model.
+            TooManyCalls, CallerGone, ModelNotFound: the call was not executed; see FairQueue.slot.
             InferenceFailed: the runtime failed.
         """
-        with self.call_stats.measured(), ExitStack() as opened:
-            tensors = inputs_in_order(self.inputs, sent)
+        with self.call_stats.measured(), ExitStack() as loaded_files:
+            tensors = inputs_in_order(self.inputs, tensors)
             arrays = [
-                input_array(known, tensor, opened.enter_context(open_data(known, tensor, attached_segment)))
-                for known, tensor in zip(self.inputs, tensors)
+                input_array(spec, tensor, loaded_files.enter_context(open_data(spec, tensor, attached_segment)))
+                for spec, tensor in zip(self.inputs, tensors)
             ]
             return self.queue.run(caller, lambda: self._run(arrays))
 
     def _run(self, arrays: Sequence[Array]) -> list[Array]:
-        assert self._runtime is not None  # it goes when nobody has a turn, and nobody gets one after that
+        assert self._runtime is not None  # it is removed only after the last call
         return self._runtime.run(arrays)
 
     def close(self) -> None:
-        """Refuse who waits; when a prediction that is under way has ended, give the memory back."""
+        """Refuse waiting calls; release the memory when a running prediction has finished."""
         self.queue.close(self._free)
 
     def _free(self) -> None:
@@ -88,17 +88,17 @@ class LoadedModel:
 
 
 class ModelStore:
-    """All loaded models by name. Safe to use from any thread.
+    """All loaded models by name. Thread-safe.
 
     Args:
-        threads: CPU threads for one inference, where there are no options.
+        threads: CPU threads for one inference, when no options are given.
         options: how models are run.
         trust: keys that packages have to be signed with.
-        trial: whether a model runs in a process of its own before it may run in this one.
+        trial: whether a model runs in a process of its model_bytes before it may run in this one.
         memory_limit: bytes that this process may take with all models; 0 for what the machine has.
         queue_size: calls of one model that may wait.
         tunes_process: whether loading and unloading set up the garbage collector and the heap of this process, which
-            has to be the agent's own then.
+            has to be the agent's model_bytes then.
     """
 
     def __init__(
@@ -118,28 +118,28 @@ class ModelStore:
         )
         self._memory_limit, self._queue_size, self._tunes_process = memory_limit, queue_size, tunes_process
         self._models: dict[str, LoadedModel] = {}
-        # One load at a time: two would need the memory of both while they are prepared, and whoever asks twice for the
-        # same model must hear ALREADY_EXISTS only when it can really be used. Few may wait: each holds one of the
-        # server's workers, for minutes where a driver hangs.
+        # One load at a time: two would need the memory of both, and a client that loads a model twice must get
+        # ALREADY_EXISTS only when the model can be used. Few may wait: each keeps a thread of the server, for minutes
+        # when a driver hangs.
         self._loading = FairQueue("a load to end", MAX_WAITING_LOADS)
 
     def load(self, name: str, url: str, caller: Caller = LOCAL_CALLER) -> LoadedModel:
         """Load the model in the folder `url` and warm it up.
 
         Raises:
-            BadRequest: the name is not allowed.
-            AlreadyLoaded: the name is taken.
+            BadRequest: the name is invalid.
+            AlreadyLoaded: a model with this name is loaded.
             ModelNotFound: there is nothing at `url`.
-            CannotLoad: there is something, and it is not one model that runs here.
+            CannotLoad: it is not exactly one model that runs on this device.
             NotEnoughMemory: it does not fit.
-            TooManyCalls: as many loads as may wait do so already.
-            Abandoned: the caller is gone before its load began.
+            TooManyCalls: too many loads are waiting.
+            CallerGone: the caller was gone before its load began.
         """
-        # The length first: matching takes 150 bytes of memory a character.
+        # Length first: the match needs 150 bytes of memory for each character.
         if len(name) > MAX_NAME_LENGTH:
             raise BadRequest(f"model name {name[:100]!r}… has {len(name)} characters, more than {MAX_NAME_LENGTH}")
         if not MODEL_NAME.fullmatch(name):
-            raise BadRequest(f"model name {name[:100]!r} is not allowed; it has to match ^{MODEL_NAME.pattern}$")
+            raise BadRequest(f"model name {name[:100]!r} is not allowed; it must match ^{MODEL_NAME.pattern}$")
         with self._loading.slot(caller):
             loaded = self._models.get(name)
             if loaded is not None:
@@ -153,8 +153,7 @@ class ModelStore:
         return model
 
     def unload(self, name: str) -> None:
-        """Forget a model, at once. Calls that wait for it are refused; one that is under way still finishes, and then
-        its memory is given back.
+        """Unload a model. Waiting calls are refused; a running one still finishes, then the memory is released.
 
         Raises:
             ModelNotFound: it is not loaded.

@@ -1,9 +1,7 @@
-"""What runs models: one file a runtime, which only knows how to open a model and to run it.
+"""The inference runtimes: one module for each, which opens a model and runs it.
 
-A runtime is a module with `KEY` (its name in settings), `NAME`, `NEEDS_TEMPORARY_FILES` (whether it needs temporary files), `FILES_DESCRIPTION`
-(what its models look like, for people), `files_of(names)` (which files of a folder are its model), `available()` (why
-not, or an empty string) and `open_model(files, options)`. Its own package is imported in `open_model` and `available`
-only, so that an agent works with whatever runtimes its device has.
+A runtime is a module with the members of `Runtime`. It imports its Python package only in `open_model` and `available`,
+so that the agent works with the runtimes that the device has.
 """
 
 from __future__ import annotations
@@ -40,7 +38,7 @@ __all__ = [
 
 
 class RuntimeModel(Protocol):
-    """A model that is ready to run. Not for several threads at once."""
+    """A model that is ready to run. Not thread-safe."""
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]: ...
@@ -50,10 +48,10 @@ class RuntimeModel(Protocol):
 
     @property
     def placement(self) -> Placement:
-        """Which accelerator really took how much of it."""
+        """Which accelerator runs how much of the model."""
 
     def run(self, arrays: Sequence[Array]) -> list[Array]:
-        """One inference: arrays of the inputs' types and shapes, in their order, to the outputs in theirs.
+        """One inference. Arrays have the types and shapes of the inputs, in their order; so have the results.
 
         Raises:
             InferenceFailed: the runtime failed.
@@ -61,7 +59,11 @@ class RuntimeModel(Protocol):
 
 
 class Runtime(Protocol):
-    """A module of this package."""
+    """A module of this package.
+
+    KEY: its name in settings; NAME: its name for people; FILES_DESCRIPTION: what its models look like, for messages.
+    NEEDS_TEMPORARY_FILES: whether it writes files while it opens a model.
+    """
 
     KEY: str
     NEEDS_TEMPORARY_FILES: bool
@@ -69,30 +71,30 @@ class Runtime(Protocol):
     FILES_DESCRIPTION: str
 
     def model_files(self, names: Sequence[str]) -> list[str]:
-        """Of the files in a folder, those that this runtime needs for its model; empty when it has none there.
+        """The files of a folder that this runtime needs for its model; empty when there is none for it.
 
         Raises:
-            CannotLoad: it has several.
+            CannotLoad: there are several models.
         """
 
     def available(self) -> str:
-        """Empty when the runtime can be used; otherwise why not, in one sentence."""
+        """Empty when the runtime can be used; otherwise the reason, in one sentence."""
 
     def open_model(self, files: Mapping[str, bytes], options: RuntimeOptions) -> RuntimeModel:
-        """Make the bytes of a model's files, by name, ready to run.
+        """Open a model from the content of its files, by file name.
 
         Raises:
-            CannotLoad: they are no model that this runtime can run.
+            CannotLoad: this runtime cannot run it.
         """
 
 
-# In the order in which they are asked: a compiled model is what its folder was made for, whatever lies beside it.
+# In order of precedence: a folder with a compiled model is for that model, whatever other files it holds.
 RUNTIMES: tuple[Runtime, ...] = (neo, litert, onnx)
 
 
 @dataclass(frozen=True)
 class WarmModel:
-    """A model that has run once, and how long that took, in seconds."""
+    """A model that has run once, and how long opening and the first run took, in seconds."""
 
     model: RuntimeModel
     open_seconds: float
@@ -100,12 +102,12 @@ class WarmModel:
 
 
 def choose_runtime(names: Sequence[str], wanted: str = "") -> tuple[Runtime, list[str]]:
-    """The runtime for a folder with these files, and the files that it needs.
+    """Choose the runtime for a folder with these files; returns it and the files that it needs.
 
-    The first of RUNTIMES that has a model there and can be used on this device; `wanted` names another.
+    The first of RUNTIMES with a model in the folder that this device can use; `wanted` restricts it to one key.
 
     Raises:
-        CannotLoad: there is no model, several of one kind, or none that can be run here.
+        CannotLoad: there is no model, several of one kind, or none that can run on this device.
     """
     reasons = []
     for runtime in RUNTIMES:
@@ -120,37 +122,37 @@ def choose_runtime(names: Sequence[str], wanted: str = "") -> tuple[Runtime, lis
     if reasons:
         raise CannotLoad("; ".join(reasons))
     kinds = " or ".join(runtime.FILES_DESCRIPTION for runtime in RUNTIMES if wanted in ("", runtime.KEY))
-    raise CannotLoad(f"it has to hold {kinds}; found: {_listed(names)}")
+    raise CannotLoad(f"it must hold {kinds}; found: {_listed(names)}")
 
 
 def open_and_warm_up(runtime: Runtime, files: Mapping[str, bytes], options: RuntimeOptions) -> WarmModel:
-    """A model that has run once, on zeros: runtimes put off what takes long to the first inference.
+    """Open a model and run it once on zeros: runtimes postpone slow work to the first inference.
 
     Raises:
-        CannotLoad, InferenceFailed: as the runtime does.
+        CannotLoad, InferenceFailed: as the runtime raises them.
     """
     started = time.monotonic()
     model = runtime.open_model(files, options)
     opened = time.monotonic()
-    model.run([np.zeros(known.shape, known.dtype) for known in model.inputs])
+    model.run([np.zeros(spec.shape, spec.dtype) for spec in model.inputs])
     return WarmModel(model, opened - started, time.monotonic() - opened)
 
 
 def check_options(options: RuntimeOptions) -> RuntimeOptions:
-    """The options, if there is what they name.
+    """Check that the named runtime and delegate exist; returns the options.
 
     Raises:
         BadOption: there is no such runtime or delegate.
     """
     if options.runtime and find_runtime(options.runtime) is None:
-        known = ", ".join(runtime.KEY for runtime in RUNTIMES)
-        raise BadOption(f"Runtime: there is none named {options.runtime!r}; known are {known}")
+        supported = ", ".join(runtime.KEY for runtime in RUNTIMES)
+        raise BadOption(f"Runtime: {options.runtime!r} is unknown; supported are {supported}")
     delegates.delegate_library(options.delegate)
     return options
 
 
 def requested_accelerator(runtime: Runtime, options: RuntimeOptions) -> str:
-    """The accelerator that the options want for a runtime's models, as logs call it; empty for none."""
+    """The accelerator that the options request for this runtime, as logs name it; empty for none."""
     if runtime is litert and delegates.delegate_library(options.delegate):
         return delegates.display_name(options.delegate)
     return options.providers[0].name if runtime is onnx and options.providers else ""
@@ -162,5 +164,5 @@ def _listed(names: Sequence[str], most: int = 10) -> str:
 
 
 def find_runtime(key: str) -> Runtime | None:
-    """The runtime with this key, if there is one."""
+    """The runtime with this key; None if there is none."""
     return next((runtime for runtime in RUNTIMES if key == runtime.KEY), None)

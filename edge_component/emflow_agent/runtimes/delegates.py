@@ -1,4 +1,4 @@
-"""LiteRT's accelerators: which library is which, what it wants before it is loaded, and how much of a graph it took."""
+"""LiteRT delegates: their libraries, the environment that they need, and how much of a graph they took."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 from emflow_agent.errors import BadOption
 from emflow_agent.runtimes.options import RuntimeOptions
 
-# VX is the NPU of the i.MX 8M Plus and lies where NXP's images put it; Teflon is Mesa's for the same NPU on mainline
-# kernels, Ethos-U that of the i.MX 93, Neutron that of the i.MX 95, wherever the loader finds them.
+# VX is for the NPU of the i.MX 8M Plus, at its path in NXP's images; Teflon is Mesa's delegate for the same NPU on
+# mainline kernels; Ethos-U is for the i.MX 93, Neutron for the i.MX 95. Names without a path are found by the loader.
 LIBRARIES = {
     "vx": "/usr/lib/libvx_delegate.so",
     "teflon": "libteflon.so",
@@ -20,19 +20,19 @@ LIBRARIES = {
 }
 NAMES = {"vx": "VX", "teflon": "Teflon", "ethosu": "Ethos-U", "neutron": "Neutron"}
 
-# Both are the runtime's own kernels: with its optimised ones, which it takes by itself, or without.
+# Both are kernels of the runtime itself: the optimised ones, which are its default, or the plain ones.
 XNNPACK, NONE = "xnnpack", "none"
 
 
 class DelegateUnavailable(Exception):
-    """A delegate cannot be had, or took nothing; its text is why."""
+    """A delegate cannot be used, or took no node; the message gives the reason."""
 
 
 def delegate_library(delegate: str) -> str | None:
-    """What to load for a delegate's name or path; None for what is built in.
+    """The library of a delegate, by name or path; None for the built-in kernels.
 
     Raises:
-        BadOption: a name that is none.
+        BadOption: the name is unknown.
     """
     if delegate in ("", XNNPACK, NONE):
         return None
@@ -40,40 +40,40 @@ def delegate_library(delegate: str) -> str | None:
         return LIBRARIES[delegate]
     if "/" in delegate:
         return delegate
-    known = ", ".join([*LIBRARIES, XNNPACK, NONE])
-    raise BadOption(f"Delegate: there is none named {delegate!r}; known are {known}, and any library's path")
+    supported = ", ".join([*LIBRARIES, XNNPACK, NONE])
+    raise BadOption(f"Delegate: {delegate!r} is unknown; supported are {supported}, or the path of a library")
 
 
 def display_name(delegate: str) -> str:
-    """How a delegate is called in logs and metrics."""
+    """The name of a delegate in logs and metrics."""
     return NAMES.get(delegate) or Path(delegate).name
 
 
 def prepare_environment(options: RuntimeOptions) -> None:
-    """What has to be in the environment before the library is loaded: the VX driver reads it once.
+    """Set environment variables before the library is loaded; the VX driver reads them once.
 
     Raises:
-        DelegateUnavailable: the folder for compiled graphs cannot be made.
+        DelegateUnavailable: the folder for compiled graphs cannot be created.
     """
     if not options.graph_cache:
         return
     try:
         Path(options.graph_cache).mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise DelegateUnavailable(f"graph cache {options.graph_cache!r} cannot be made: {error.strerror}") from None
+        raise DelegateUnavailable(f"graph cache {options.graph_cache!r} cannot be created: {error.strerror}") from None
     os.environ["VIV_VX_ENABLE_CACHE_GRAPH_BINARY"] = "1"
     os.environ["VIV_VX_CACHE_BINARY_GRAPH_DIR"] = options.graph_cache
 
 
 def count_delegated_nodes(delegated: Sequence[Mapping[str, Any]], graph: Sequence[Mapping[str, Any]]) -> int:
-    """How many nodes of a graph run inside delegates.
+    """How many nodes of the graph run inside delegates.
 
-    A runtime says which tensors go into a delegate's node and which come out of it. The nodes between are those that
-    one meets on the way back from the latter to the former.
+    A runtime reports the input and output tensors of a delegate's node. The nodes that it replaces are found by
+    walking back from its outputs to its inputs.
 
     Args:
-        delegated: the delegates' nodes, each with `inputs` and `outputs` (numbers of tensors).
-        graph: the model's own nodes, of the same form, with `index`.
+        delegated: the nodes of the delegates, each with `inputs` and `outputs` (tensor indices).
+        graph: the nodes of the model in the same form, with `index`.
     """
     made_by = {int(tensor): node for node in graph for tensor in node["outputs"]}
     taken = set()

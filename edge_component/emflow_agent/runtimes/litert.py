@@ -1,4 +1,4 @@
-"""TensorFlow Lite models, run by LiteRT; on boards whose image has the older package, by tflite_runtime."""
+"""TensorFlow Lite models, run by LiteRT, or by the older package tflite_runtime of some board images."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ FILES_DESCRIPTION = "one *.tflite"
 
 log = logging.getLogger(__name__)
 
-# The same Interpreter under two names: upstream's, and the one in NXP's board images.
+# The same Interpreter class in the upstream package and in that of NXP's board images.
 _PACKAGES = ("ai_edge_litert.interpreter", "tflite_runtime.interpreter")
 
 
 def model_files(names: Sequence[str]) -> list[str]:
-    """The folder's .tflite.
+    """The .tflite file of the folder.
 
     Raises:
-        CannotLoad: there are several.
+        CannotLoad: there are several models.
     """
     return single_file([name for name in names if name.endswith(".tflite")], FILES_DESCRIPTION)
 
 
 def available() -> str:
-    """Empty when one of the packages is there; otherwise what to install."""
+    """Empty when one of the packages is installed; otherwise what to install."""
     try:
         _package()
     except ImportError as error:
@@ -50,11 +50,11 @@ def available() -> str:
 
 
 def open_model(files: Mapping[str, bytes], options: RuntimeOptions) -> LitertModel:
-    """Make the bytes of a .tflite file ready to run, by the delegate that the options name.
+    """Open a .tflite file, with the delegate that the options name.
 
     Raises:
-        CannotLoad: they are no TensorFlow Lite model, or one with operators or tensors that cannot be run here; the
-            delegate is not there or took nothing, and the options insist on it.
+        CannotLoad: it is not a TensorFlow Lite model, or has operators or tensors that are not supported; or the
+            delegate is missing or took no node, and the options require it.
     """
     (content,) = files.values()
     library = delegates.delegate_library(options.delegate)
@@ -69,17 +69,17 @@ def open_model(files: Mapping[str, bytes], options: RuntimeOptions) -> LitertMod
             raise DelegateUnavailable(f"it took 0 of {placement.nodes} nodes")
         return model
     except (DelegateUnavailable, CannotLoad) as problem:
-        # Also when the graph could not be prepared with it: without it, a file that is damaged says so itself.
-        said = f"the {wanted} delegate does not run this model: {problem}"
+        # Also when the graph could not be prepared with the delegate: a damaged file fails again without it.
+        reason = f"the {wanted} delegate cannot run this model: {problem}"
         if options.accelerator_required:
-            raise CannotLoad(said) from None
+            raise CannotLoad(reason) from None
         model = _open(content, options, instead_of=wanted)
-    log.warning("%s; it runs on the CPU, which is slower: %s", said, model.placement)
+    log.warning("%s; it runs on the CPU, which is slower: %s", reason, model.placement)
     return model
 
 
 class LitertModel:
-    """An interpreter, its inputs and its outputs."""
+    """A model in a LiteRT interpreter."""
 
     def __init__(self, interpreter: Any, placement: Placement) -> None:
         self._interpreter = interpreter
@@ -115,7 +115,7 @@ def _open(
         more["experimental_delegates"] = list(loaded)
     try:
         interpreter = package.Interpreter(model_content=content, num_threads=options.threads, **more)
-        # External delegates take their nodes when the interpreter is made, its own XNNPACK when tensors get memory.
+        # External delegates take their nodes in the constructor, the built-in XNNPACK in allocate_tensors().
         before = _nodes(interpreter)
         interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
@@ -133,8 +133,8 @@ def _placement(
         return Placement(_title(), external or "CPU", instead_of=instead_of)
     graph = [node for node in after if node["op_name"] != "DELEGATE"]
     first = [node for node in before if node["op_name"] == "DELEGATE"]
-    known = {node["index"] for node in first}
-    second = [node for node in after if node["op_name"] == "DELEGATE" and node["index"] not in known]
+    spec = {node["index"] for node in first}
+    second = [node for node in after if node["op_name"] == "DELEGATE" and node["index"] not in spec]
     by_external, by_xnnpack = (
         delegates.count_delegated_nodes(first, graph),
         delegates.count_delegated_nodes(second, graph),
@@ -147,7 +147,7 @@ def _placement(
 
 
 def _nodes(interpreter: Any) -> list[Mapping[str, Any]]:
-    """The graph's nodes; none where the package, an older one, does not tell."""
+    """The nodes of the graph; empty with an older package that does not report them."""
     try:
         return list(interpreter._get_ops_details())
     except AttributeError:
@@ -158,7 +158,7 @@ def _load_delegate(library: str, options: RuntimeOptions) -> Any:
     """Raises: DelegateUnavailable."""
     delegates.prepare_environment(options)
     try:
-        # Both, because the package's own way of saying that one of them is not there ends in a traceback.
+        # Checked here: when the library or the symbol is missing, the package itself prints a traceback.
         ctypes.CDLL(library).tflite_plugin_create_delegate  # noqa: B018
         return _package().load_delegate(library, dict(options.delegate_options))
     except (OSError, AttributeError, ValueError, RuntimeError) as error:
@@ -171,7 +171,7 @@ def _package() -> Any:
         try:
             return importlib.import_module(package)
         except ImportError as error:  # noqa: PERF203
-            # Also when the package is there and a library it needs is not: that is what a person has to know.
+            # Also when the package is installed but a library that it needs is not: the message names it.
             reasons.append(str(error))
     raise ImportError("; ".join(reasons))
 
@@ -183,14 +183,14 @@ def _title() -> str:
 
 
 def _check_sizes(tensor: Mapping[str, Any]) -> None:
-    """Refuse an input with open sizes other than the batch's. LiteRT takes 1 for each, which no picture has.
+    """Refuse an input with open sizes, except for the batch. LiteRT uses 1 for each, which no image has.
 
     Raises:
-        CannotLoad: with the sizes.
+        CannotLoad: the message gives the sizes.
     """
     shape = [int(size) for size in tensor["shape"]]
-    said = [int(size) for size in tensor.get("shape_signature", ())] or shape
-    sizes = ["?" if at and size < 0 and shape[at] == 1 else str(shape[at]) for at, size in enumerate(said)]
+    reason = [int(size) for size in tensor.get("shape_signature", ())] or shape
+    sizes = ["?" if at and size < 0 and shape[at] == 1 else str(shape[at]) for at, size in enumerate(reason)]
     if "?" in sizes:
         raise CannotLoad(open_sizes_message(tensor["name"], sizes))
 

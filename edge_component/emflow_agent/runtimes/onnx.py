@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 CPU = "CPUExecutionProvider"
 
-# Element types as ONNX Runtime calls them; all others have no name in the agent's interface.
+# Element types as ONNX Runtime names them; the interface of the agent supports no others.
 _TYPES = {
     "tensor(uint8)": np.uint8,
     "tensor(int8)": np.int8,
@@ -44,8 +44,8 @@ _TYPES = {
     "tensor(double)": np.float64,
 }
 
-# onnxruntime_session_options_config_keys.h: where weights outside the model file are looked for, which without it is
-# the agent's working folder; and that the session remembers which provider got which node.
+# onnxruntime_session_options_config_keys.h: the folder for weights outside the model file (default: the working folder
+# of the agent), and whether the session records which provider runs which node.
 _EXTERNAL_FOLDER = "session.model_external_initializers_file_folder_path"
 _REMEMBER_NODES = "session.record_ep_graph_assignment_info"
 _HEEDS_EXTERNAL_FOLDER = (1, 21)
@@ -57,16 +57,16 @@ _ERRORS_ONLY = 3
 
 
 def model_files(names: Sequence[str]) -> list[str]:
-    """The folder's .onnx.
+    """The .onnx file of the folder.
 
     Raises:
-        CannotLoad: there are several.
+        CannotLoad: there are several models.
     """
     return single_file([name for name in names if name.endswith(".onnx")], FILES_DESCRIPTION)
 
 
 def available() -> str:
-    """Empty when the package is there; otherwise what to install."""
+    """Empty when the package is installed; otherwise what to install."""
     try:
         importlib.import_module("onnxruntime")
     except ImportError as error:
@@ -75,21 +75,23 @@ def available() -> str:
 
 
 def open_model(files: Mapping[str, bytes], options: RuntimeOptions) -> OnnxModel:
-    """Make the bytes of an .onnx file ready to run.
+    """Open an .onnx file.
 
-    A batch size that is left open is 1.
+    An open batch size becomes 1.
 
     Raises:
-        CannotLoad: they are no ONNX model that runs here, other sizes are left open, its weights are in other files; an
-            execution provider that was asked for is not there or took nothing, and the options insist on it.
+        CannotLoad: it is not an ONNX model that runs on this device, other sizes are open, or its weights are in other
+            files; or a requested execution provider is missing or took no node, and the options require it.
     """
     (content,) = files.values()
     wanted = [provider for provider in options.providers if provider.name != CPU]
     if not wanted:
         return _open(content, options, ())
-    there = importlib.import_module("onnxruntime").get_available_providers()
-    found = [(each.name, dict(each.options)) for each in wanted if each.name in there]
-    reasons = [f"{each.name} is not in this ONNX Runtime" for each in wanted if each.name not in there]
+    available_providers = importlib.import_module("onnxruntime").get_available_providers()
+    found = [(each.name, dict(each.options)) for each in wanted if each.name in available_providers]
+    reasons = [
+        f"{each.name} is not part of this ONNX Runtime" for each in wanted if each.name not in available_providers
+    ]
     try:
         model = _open(content, options, found) if found else None
         if model and model.placement.accelerator != "CPU":
@@ -99,44 +101,44 @@ def open_model(files: Mapping[str, bytes], options: RuntimeOptions) -> OnnxModel
         if model:
             reasons.append(f"{found[0][0]} took 0 of {model.placement.nodes} nodes")
     except CannotLoad as problem:
-        # Also when the graph could not be prepared with it: without it, a file that is damaged says so itself.
-        reasons.append(f"{found[0][0]} does not run this model: {problem}")
-    said = "; ".join(reasons)
+        # Also when the graph could not be prepared with the provider: a damaged file fails again without it.
+        reasons.append(f"{found[0][0]} cannot run this model: {problem}")
+    reason = "; ".join(reasons)
     if options.accelerator_required:
-        raise CannotLoad(f"{said}; there are {', '.join(there)}")
+        raise CannotLoad(f"{reason}; available are {', '.join(available_providers)}")
     model = _open(content, options, (), ", ".join(_short(each.name) for each in wanted))
-    log.warning("%s; it runs on the CPU, which is slower: %s", said, model.placement)
+    log.warning("%s; it runs on the CPU, which is slower: %s", reason, model.placement)
     return model
 
 
 class OnnxModel:
-    """A session, its inputs and its outputs."""
+    """A model in an ONNX Runtime session."""
 
     def __init__(self, session: Any) -> None:
         self._session = session
         self.placement = Placement(NAME)
-        self.inputs = tuple(_input(known) for known in session.get_inputs())
-        self._names = [known.name for known in session.get_inputs()]
+        self.inputs = tuple(_input(spec) for spec in session.get_inputs())
+        self._names = [spec.name for spec in session.get_inputs()]
         self.outputs = self._find_outputs()
 
     def run(self, arrays: Sequence[Array]) -> list[Array]:
         try:
             return list(self._session.run(None, dict(zip(self._names, arrays))))
         except Exception as error:
-            # Its errors have no class of their own in common.
+            # ONNX Runtime has no common base class of its errors.
             raise InferenceFailed(one_line(error)) from None
 
     def run_on_zeros(self) -> list[Array]:
-        return self.run([np.zeros(one.shape, one.dtype) for one in self.inputs])
+        return self.run([np.zeros(spec.shape, spec.dtype) for spec in self.inputs])
 
     def _find_outputs(self) -> tuple[TensorSpec, ...]:
-        """Sizes that the graph leaves open are those of a run on zeros."""
-        known = self._session.get_outputs()
-        types = [_type(output) for output in known]
-        shapes: list[Sequence[int]] = [output.shape for output in known]
+        """Open sizes of outputs are measured with a run on zeros."""
+        spec = self._session.get_outputs()
+        types = [_type(output) for output in spec]
+        shapes: list[Sequence[int]] = [output.shape for output in spec]
         if any(not isinstance(size, int) for shape in shapes for size in shape):
             shapes = [array.shape for array in self.run_on_zeros()]
-        return tuple(make_spec(one.name.encode(), kind, shape) for one, kind, shape in zip(known, types, shapes))
+        return tuple(make_spec(spec.name.encode(), kind, shape) for spec, kind, shape in zip(spec, types, shapes))
 
 
 def _open(
@@ -154,26 +156,26 @@ def _open(
     settings.intra_op_num_threads = options.threads
     settings.log_severity_level = _ERRORS_ONLY
     settings.add_session_config_entry(_REMEMBER_NODES, "1")
-    # What older packages do not remember, the profile of a run tells.
+    # Older packages do not record the assignment of nodes; there the profile of a run shows it.
     profiled = bool(providers) and not hasattr(runtime.InferenceSession, "get_provider_graph_assignment_info")
     try:
-        with temporary_folder() as place:
-            settings.add_session_config_entry(_EXTERNAL_FOLDER, place)
-            settings.profile_file_prefix = str(Path(place, "profile"))
+        with temporary_folder() as folder:
+            settings.add_session_config_entry(_EXTERNAL_FOLDER, folder)
+            settings.profile_file_prefix = str(Path(folder, "profile"))
             settings.enable_profiling = profiled
 
             def session() -> Any:
                 return runtime.InferenceSession(content, settings, providers=[*providers, CPU], enable_fallback=0)
 
-            made = session()
-            batches = _open_batches(made)
+            arrays = session()
+            batches = _open_batches(arrays)
             if batches:
-                # Said before the graph is prepared, so that the sizes that follow from it are known too.
+                # Set before the graph is prepared, so that the sizes that depend on it become known too.
                 for name in batches:
                     settings.add_free_dimension_override_by_name(name, 1)
-                made = session()
-            model = OnnxModel(made)
-            nodes = _profiled(model, made) if profiled else _remembered(made)
+                arrays = session()
+            model = OnnxModel(arrays)
+            nodes = _profiled(model, arrays) if profiled else _remembered(arrays)
         names = [name for name, _ in providers]
         model.placement = _placement(runtime.__version__, nodes, names, instead_of or options.failed_accelerator)
         return model
@@ -186,8 +188,8 @@ def _open(
 
 
 def _open_batches(session: Any) -> list[str]:
-    """Names of the sizes that come first in an input; one without a name needs none, being 1 in every input."""
-    return sorted({one.shape[0] for one in session.get_inputs() if one.shape and isinstance(one.shape[0], str)})
+    """Names of the open batch sizes of the inputs; unnamed ones are replaced by 1 in `_input`."""
+    return sorted({spec.shape[0] for spec in session.get_inputs() if spec.shape and isinstance(spec.shape[0], str)})
 
 
 def _placement(version: str, nodes: Counter[str] | None, wanted: Sequence[str], instead_of: str) -> Placement:
@@ -200,7 +202,7 @@ def _placement(version: str, nodes: Counter[str] | None, wanted: Sequence[str], 
 
 
 def _remembered(session: Any) -> Counter[str] | None:
-    """How many nodes each provider got, as the graph was before they were fused; None from an older package."""
+    """Number of nodes of each provider, before fusion; None with an older package."""
     try:
         parts = session.get_provider_graph_assignment_info()
     except AttributeError:
@@ -212,7 +214,7 @@ def _remembered(session: Any) -> Counter[str] | None:
 
 
 def _profiled(model: OnnxModel, session: Any) -> Counter[str]:
-    """How many nodes each provider ran; those that it fused are one."""
+    """Number of nodes that each provider ran; fused nodes count as one."""
     model.run_on_zeros()
     events = json.loads(Path(session.end_profiling()).read_text())
     nodes = {(event["name"], event["args"]["provider"]) for event in events if "provider" in event.get("args", {})}
@@ -223,14 +225,14 @@ def _short(provider: str) -> str:
     return provider.removesuffix("ExecutionProvider")
 
 
-def _input(known: Any) -> TensorSpec:
-    first, rest = list(known.shape[:1]), list(known.shape[1:])
+def _input(spec: Any) -> TensorSpec:
+    first, rest = list(spec.shape[:1]), list(spec.shape[1:])
     fixed = [size if isinstance(size, int) else 1 for size in first]
     if any(not isinstance(size, int) for size in rest):
         sizes = [str(size) if isinstance(size, int) else "?" for size in fixed + rest]
-        raise CannotLoad(open_sizes_message(known.name, sizes))
-    return make_spec(known.name.encode(), _type(known), fixed + rest)
+        raise CannotLoad(open_sizes_message(spec.name, sizes))
+    return make_spec(spec.name.encode(), _type(spec), fixed + rest)
 
 
-def _type(known: Any) -> Any:
-    return _TYPES.get(known.type, known.type)
+def _type(spec: Any) -> Any:
+    return _TYPES.get(spec.type, spec.type)

@@ -1,4 +1,4 @@
-"""How models are run on this device: threads, accelerators and their options, the same for all models of an agent."""
+"""Options for running models: threads, accelerators and their own options. They apply to all models of the agent."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 
 from emflow_agent.errors import BadOption, CannotLoad
 
-# Names of the environment that a compiled model's runtime reads, such as TVM_TENSORRT_CACHE_DIR. The loader's own
-# (LD_PRELOAD and its kin) are none of a model's business.
+# Environment variables for the runtime of a compiled model, such as TVM_TENSORRT_CACHE_DIR; not those of the dynamic
+# loader, such as LD_PRELOAD.
 _VARIABLE = re.compile(r"(?!LD_)[A-Z][A-Z0-9_]*")
 
 
@@ -24,20 +24,20 @@ class Provider:
 
 @dataclass(frozen=True)
 class RuntimeOptions:
-    """What the settings say about running models.
+    """How models are run.
 
     Args:
         threads: CPU threads for one inference.
-        runtime: key of the runtime for folders that hold models of several kinds; empty: the first that fits.
+        runtime: key of the runtime, for folders with models of several kinds; empty: the first that fits.
         delegate: LiteRT's accelerator: a name in `delegates.LIBRARIES`, `xnnpack`, `none`, or a library's path; empty:
-            what LiteRT takes by itself, which is XNNPACK.
-        delegate_options: handed to the delegate as they are.
-        accelerator_required: refuse a model that the delegate or execution provider does not take, in place of running
-            it on the CPU with a warning.
-        graph_cache: folder where the VX delegate keeps compiled graphs over restarts; empty: nowhere.
-        providers: execution providers in the order in which ONNX Runtime is to try them; the CPU's comes last anyway.
+            LiteRT's default, XNNPACK.
+        delegate_options: passed to the delegate unchanged.
+        accelerator_required: refuse a model that the delegate or execution provider cannot run, instead of running it
+            on the CPU with a warning.
+        graph_cache: folder where the VX delegate stores compiled graphs across restarts; empty: no cache.
+        providers: ONNX Runtime execution providers in order of preference; the CPU is always the last.
         dlr_options: environment for the runtime of Neo-compiled models.
-        given_up: an accelerator that was tried before and is not among these options any more.
+        failed_accelerator: the accelerator that crashed in the probe and was removed from these options.
     """
 
     threads: int = 1
@@ -54,76 +54,73 @@ class RuntimeOptions:
         return asdict(self)
 
     @classmethod
-    def of_json(cls, said: Mapping[str, Any]) -> RuntimeOptions:
-        return cls(**{**said, "providers": tuple(Provider(**provider) for provider in said["providers"])})
+    def of_json(cls, reason: Mapping[str, Any]) -> RuntimeOptions:
+        return cls(**{**reason, "providers": tuple(Provider(**provider) for provider in reason["providers"])})
 
 
 def read_pairs(setting: str, text: str) -> dict[str, str]:
-    """`key=value; key=value`, the way in which the original agent took DLRBackendOptions.
+    """Parse `key=value; key=value`, the format of DLRBackendOptions in the original agent.
 
     Raises:
-        BadOption: a part has no key, or a key comes twice.
+        BadOption: a part has no key, or a key is given twice.
     """
     pairs: dict[str, str] = {}
     for part in filter(None, map(str.strip, text.split(";"))):
         key, equals, value = (piece.strip() for piece in part.partition("="))
         if not equals or not key:
-            raise BadOption(f"{setting}: {part!r} is not key=value; several are separated by ;")
+            raise BadOption(f"{setting}: {part!r} is not key=value; separate several with ;")
         if key in pairs:
-            raise BadOption(f"{setting}: {key} is there twice")
+            raise BadOption(f"{setting}: {key} is given twice")
         pairs[key] = value
     return pairs
 
 
 def read_environment(setting: str, text: str) -> dict[str, str]:
-    """Pairs that go into the environment.
+    """Parse pairs for the environment.
 
     Raises:
-        BadOption: a name that is none of a runtime's.
+        BadOption: a name is not allowed.
     """
     pairs = read_pairs(setting, text)
     for name in pairs:
         if not _VARIABLE.fullmatch(name):
-            raise BadOption(f"{setting}: {name!r} is not the name of a runtime flag, such as TVM_TENSORRT_CACHE_DIR")
+            raise BadOption(f"{setting}: {name!r} is not the name of a runtime variable such as TVM_TENSORRT_CACHE_DIR")
     return pairs
 
 
 def read_providers(setting: str, text: str) -> tuple[Provider, ...]:
-    """`Name key=value key=value; Name`: execution providers in their order.
+    """Parse `Name key=value key=value; Name`: execution providers in order of preference.
 
     Raises:
-        BadOption: an option is not key=value, or a provider comes twice.
+        BadOption: an option is not key=value, or a provider is given twice.
     """
     providers: list[Provider] = []
     for part in filter(None, map(str.strip, text.split(";"))):
         name, *words = part.split()
         if "=" in name:
-            raise BadOption(f"{setting}: {part!r} does not begin with the name of an execution provider")
+            raise BadOption(f"{setting}: {part!r} must begin with the name of an execution provider")
         if any(name == provider.name for provider in providers):
-            raise BadOption(f"{setting}: {name} is there twice")
+            raise BadOption(f"{setting}: {name} is given twice")
         providers.append(Provider(name, read_pairs(f"{setting}: {name}", ";".join(words))))
     return tuple(providers)
 
 
-# What the runtimes' refusals have in common.
-
-
 def one_line(error: object) -> str:
-    """A runtime's own words without their line breaks."""
+    """An error message of a runtime without line breaks."""
     return " ".join(str(error).split())
 
 
 def open_sizes_message(name: str, sizes: Sequence[str]) -> str:
-    """Why a model cannot be loaded one of whose inputs may have any size; `?` is an open one."""
-    return f"input '{name}' leaves sizes open: [{', '.join(sizes)}]; export the model with fixed ones"
+    """The error message for an input with open sizes, which are shown as `?`."""
+    return f"input '{name}' has open sizes: [{', '.join(sizes)}]; export the model with fixed sizes"
 
 
 def single_file(names: Sequence[str], wanted: str) -> list[str]:
-    """The one model file of its kind, or nothing.
+    """The only model file of a kind; empty when there is none.
 
     Raises:
-        CannotLoad: there are several, and nothing says which is meant.
+        CannotLoad: there are several.
     """
     if len(names) > 1:
-        raise CannotLoad(f"it has to hold {wanted}; found: {', '.join(sorted(names))}")
+        raise CannotLoad(f"it must hold {wanted}; found: {', '.join(sorted(names))}")
     return list(names)

@@ -1,4 +1,4 @@
-"""Where a model really runs, as its runtime reports it: what is logged, described and counted."""
+"""Where a model actually runs, as its runtime reports it; for the log and the metrics."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Placement:
-    """What became of a model's nodes.
+    """Which device runs how many nodes of a model.
 
     Args:
         runtime: its name and version.
-        accelerator: delegate or execution provider that runs `taken` of the graph's `nodes`; CPU where there is none.
-        taken: number of nodes; None where the runtime does not tell.
-        nodes: number of nodes of the graph; None where the runtime does not tell.
-        instead_of: the accelerator that was asked for and is not there.
-        beside: what runs nodes that the accelerator left, such as `XNNPACK 2`.
+        accelerator: delegate or execution provider that runs `taken` of the `nodes`; CPU without one.
+        taken: number of nodes on the accelerator; None where the runtime does not report it.
+        nodes: number of nodes in the graph; None where the runtime does not report it.
+        instead_of: the requested accelerator that is not used.
+        beside: what runs the remaining nodes, such as `XNNPACK 2`.
     """
 
     runtime: str
@@ -30,5 +30,5 @@ class Placement:
         if self.nodes is not None:
             share = f" {self.taken} of {self.nodes} nodes" if self.taken is not None else f" part of {self.nodes} nodes"
         beside = f", {self.beside}" if self.beside else ""
-        instead = f", in place of {self.instead_of}" if self.instead_of else ""
+        instead = f" instead of {self.instead_of}" if self.instead_of else ""
         return f"{self.runtime}, {self.accelerator}{share}{beside}{instead}"

@@ -1,1 +1,1 @@
-"""What the agent is told: by a file, the component's configuration and the command line, checked."""
+"""The settings of the agent: from a file, the Greengrass configuration and the command line, validated."""

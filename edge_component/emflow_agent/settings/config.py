@@ -1,7 +1,7 @@
-"""The agent's settings, checked: the original agent's by its component's names, and ours beside them.
+"""The validated settings of the agent: those of the original agent, with the names of its component, and our own.
 
-They come as layers of key and value (`configuration` has where from); a later layer wins, an empty value counts as not
-given. All values are text; numbers, true and false of JSON are taken too.
+They come as layers of keys and values (see `sources`); a later layer overrides an earlier one, and an empty value
+counts as not set. All values are text; JSON numbers and booleans are accepted too.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ MOST_THREADS = 64
 
 @dataclass(frozen=True)
 class Settings:
-    """What an agent was told.
+    """The settings of one agent.
 
-    socket, socket_mode, socket_group: where it listens, and who may open it; the group by name or number, empty for
-        the process' own.
-    clean_stale_socket: whether a socket that nobody serves is removed at start.
-    memory_limit: bytes that the process may take with all its models; 0 for what the machine has.
-    queue_size: calls of one model that may wait.
-    metrics_period: seconds between metrics in the log; 0 for none.
-    trial: whether a model is first run in a process of its own.
-    trust: the keys that packages have to be signed with.
-    runtime: threads, accelerators and their options.
-    capture: where captured data goes.
-    region: of the bucket; empty for what the environment says.
-    notes: sentences for the log about what was said and is not done.
+    socket, socket_mode, socket_group: path and permissions of the socket; the group by name or number, empty for
+        that of the process.
+    clean_stale_socket: whether a socket that no process serves is removed at start.
+    memory_limit: bytes that the process may use with all its models; 0 for no limit of its own.
+    queue_size: how many calls of one model may wait.
+    metrics_period: seconds between two metrics reports in the log; 0 for none.
+    probe: whether a model is first run in a separate process (setting `Trial`).
+    trust: keys that packages must be signed with.
+    runtime: options for running models.
+    capture: configuration of captured data.
+    region: AWS region of the bucket; empty for that of the environment.
+    notes: warnings for the log about settings without effect.
     """
 
     socket: Path = Path(DEFAULT_SOCKET)
@@ -61,17 +61,17 @@ class Settings:
 
 @dataclass(frozen=True)
 class Layer:
-    """Settings from one place, which messages name: a file, the Greengrass configuration, the command line."""
+    """Settings from one source, which messages name: a file, the Greengrass configuration, the command line."""
 
     place: str
     values: Mapping[str, Any]
 
 
 def read(layers: Sequence[Layer]) -> Settings:
-    """Put layers together, the lowest first.
+    """Merge layers, lowest precedence first.
 
     Raises:
-        BadSetting: a value is not what it has to be; with its key, where it stands and what would do.
+        BadSetting: a value is invalid; the message gives key, source and what is allowed.
     """
     notes: list[str] = []
     said = Said()
@@ -99,35 +99,35 @@ def read(layers: Sequence[Layer]) -> Settings:
 
 
 def _take(layer: Layer, said: Said) -> Iterator[str]:
-    """Add a layer's values under the component's names; notes about those that are not ours or do nothing."""
+    """Add the values of a layer under the component's names; yields warnings about keys without effect."""
     names = {**COMPONENT, **OURS}
     known = {**{name: name for name in names}, **{old: name for name, old in names.items() if old}}
-    # The original's component turned its values into this file, so a file may have both; the component's names win.
+    # A file may contain both names of a setting; the name of the component overrides the other.
     for key, value in sorted(layer.values.items(), key=lambda pair: pair[0] in names):
         if key in known:
             said.put(known[key], value, key, layer.place)
         elif key in WITHOUT_MEANING:
             if str(value).lower() not in ("", "false", "none"):
-                yield f"{key} in {layer.place} has no meaning for this agent"
-        elif key != "accessControl":  # the nucleus' own
+                yield f"{key} in {layer.place} has no effect in this agent"
+        elif key != "accessControl":  # for the nucleus
             yield f"{key} in {layer.place} is not a setting of this agent"
 
 
 def _capture(said: Said) -> CaptureSettings:
     fleet = said.text("DeviceFleetName")
     if "/" in fleet or fleet in (".", ".."):
-        raise said.bad("DeviceFleetName", "is a folder of every key, so it cannot have a / or be . or ..")
+        raise said.bad("DeviceFleetName", "is a folder in every key, so it must not contain / or be . or ..")
     prefix = said.text("FolderPrefix", "sme-capture").strip("/")
     if any(part in ("", ".", "..") for part in prefix.split("/")):
         raise said.bad("FolderPrefix", "is not a path of folders below the bucket, such as sme-capture")
     bucket = said.text("BucketName")
     if bucket and "sagemaker" not in bucket.lower():
-        raise said.bad("BucketName", "does not contain 'sagemaker', as Edge Manager's buckets have to")
+        raise said.bad("BucketName", "must contain 'sagemaker', as bucket names of Edge Manager do")
     batch = said.whole("CaptureDataBatchSize", 10, low=1, high=100_000)
-    # Whoever enlarges the batch alone has not said how many may wait.
+    # Not derived from the batch size: a larger batch needs an explicit buffer size.
     buffer = said.whole("CaptureDataBufferSize", 30, low=2, high=1_000_000)
     if buffer <= batch:
-        raise said.bad("CaptureDataBufferSize", f"has to be larger than CaptureDataBatchSize, which is {batch}", buffer)
+        raise said.bad("CaptureDataBufferSize", f"must be larger than CaptureDataBatchSize, which is {batch}", buffer)
     folder = said.text("CaptureDataDiskPath")
     if folder and not Path(folder).is_absolute():
         raise said.bad("CaptureDataDiskPath", "is not an absolute path")
@@ -179,7 +179,9 @@ def _mode(said: Said) -> int:
         mode = int(written, 8)
     except ValueError:
         mode = -1
-    # Whoever connects to a Unix socket needs to write to it; without the owner's bits the agent locks itself out.
+    # Connecting to a Unix socket needs write permission; the owner must keep it.
     if not 0o600 <= mode <= 0o777 or mode & 0o600 != 0o600:
-        raise said.bad("SocketMode", "is not an access mode in octal digits that lets its owner in, such as 0660")
+        raise said.bad(
+            "SocketMode", "is not an octal file mode with read and write permission for the owner, such as 0660"
+        )
     return mode

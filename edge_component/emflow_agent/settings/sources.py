@@ -1,4 +1,4 @@
-"""Where settings come from: the command line, a JSON file, and the Greengrass nucleus that runs the agent."""
+"""Sources of the settings: the command line, a JSON file, and the Greengrass nucleus."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ SOCKET_VARIABLE = "AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH_FOR_COMPONENT"
 NUCLEUS_TIMEOUT = 10.0
 
 
-def settings(arguments: Sequence[str] | None = None) -> Settings:
-    """The settings that a command line, and what it points at, come to.
+def read_settings(arguments: Sequence[str] | None = None) -> Settings:
+    """Read the settings from the command line and the sources that it names.
 
     Raises:
-        BadSetting: one of them is wrong, or its place cannot be read.
-        SystemExit: the command line is no command line, or asks for help.
+        BadSetting: a setting is invalid, or a source cannot be read.
+        SystemExit: the command line is wrong, or asks for help.
     """
     options = parser().parse_args(arguments)
     layers = []
@@ -55,24 +55,25 @@ def _file(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise BadSetting(f"{path} cannot be read: {error.strerror}") from None
     if len(content) > LARGEST_FILE:
-        raise BadSetting(f"{path} has more than {LARGEST_FILE} bytes, which no configuration has")
+        raise BadSetting(f"{path} has more than {LARGEST_FILE} bytes, too many for a configuration")
     try:
-        # A byte order mark is what some editors leave at the front.
+        # Some editors write a byte order mark.
         document = json.loads(content.decode("utf-8-sig"))
     except RecursionError:
-        raise BadSetting(f"{path} is nested too deeply for a configuration") from None
+        raise BadSetting(f"{path} is nested too deeply") from None
     except ValueError as error:
-        raise BadSetting(f"{path} is no JSON: {error}") from None
+        raise BadSetting(f"{path} is not JSON: {error}") from None
     if not isinstance(document, dict):
-        raise BadSetting(f"{path} has to hold a JSON object, settings by their names")
+        raise BadSetting(f"{path} must hold a JSON object with settings")
     return document
 
 
 def _from_nucleus() -> dict[str, Any]:
-    """Over IPC, not through the recipe's script: text that is put into a shell script is a script."""
+    """Read the configuration over IPC. The recipe must not insert it into a shell script, where it could inject
+    commands."""
     where = os.environ.get(SOCKET_VARIABLE)
     if not where:
-        raise BadSetting(f"--greengrass: no nucleus runs this; it would have set {SOCKET_VARIABLE}")
+        raise BadSetting(f"--greengrass: not started by Greengrass ({SOCKET_VARIABLE} is not set)")
     try:
         from awsiot.greengrasscoreipc import clientv2
     except ImportError as error:
@@ -84,7 +85,7 @@ def _from_nucleus() -> dict[str, Any]:
         finally:
             client.close(executor_wait=False)
     except Exception as error:
-        # awscrt has no common class of errors; the SDK's own keep their sentence in `message`.
+        # awscrt has no common base class of errors; errors of the SDK have their text in `message`.
         words = getattr(error, "message", None) or str(error) or type(error).__name__
-        raise BadSetting(f"the Greengrass nucleus at {where} gives no configuration: {words}") from None
+        raise BadSetting(f"the Greengrass nucleus at {where} does not return the configuration: {words}") from None
     return dict(answer.value or {})

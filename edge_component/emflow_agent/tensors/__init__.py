@@ -1,1 +1,1 @@
-"""Tensors as the wire has them: their description, and shared memory."""
+"""Tensors of the interface: their specification, checks of what clients send, and shared memory."""

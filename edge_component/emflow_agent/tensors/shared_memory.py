@@ -1,7 +1,7 @@
-"""Tensors that a client left in System V shared memory instead of putting them into the message.
+"""Tensors that a client passes in System V shared memory instead of the message.
 
-The segment has to be read-only for everybody (mode 0400): one that can still be written could change while the model
-reads it. It is attached for one call, and detached when that ends.
+The segment must be read-only for everybody (mode 0400): a writable one could change while the model reads it. It is
+attached for the duration of one call.
 """
 
 from __future__ import annotations
@@ -26,9 +26,8 @@ MADV_POPULATE_READ = 22  # linux/mman.h, since Linux 5.14
 LARGEST_ID = 2**31 - 1
 PAGE = mmap.PAGESIZE
 
-# struct shmid_ds: after five 4-byte members `mode`; the size comes where struct ipc_perm ends, which is after 48 bytes
-# with 64 bits and after 36 with 32, on x86, Arm and RISC-V. Other processors, and C libraries with a structure of
-# their own, are found out at the first use.
+# struct shmid_ds: `mode` follows five 4-byte members; the size follows struct ipc_perm, which has 48 bytes on 64-bit
+# and 36 bytes on 32-bit x86, Arm and RISC-V. Other layouts are detected at the first use.
 _SHMID_DS = 256
 _MODE_AT = 20
 _SIZE_AT = 48 if ctypes.sizeof(ctypes.c_size_t) == 8 else 36
@@ -44,28 +43,28 @@ _libc.shmctl.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_void_p)
 
 @contextmanager
 def attached_segment(handle: m.SharedMemoryHandle) -> Iterator[memoryview]:
-    """The bytes that a handle names; they are gone after the `with`, so whoever needs them longer copies them.
+    """The bytes that a handle refers to. They are valid inside the `with` only; copy what is needed longer.
 
     Raises:
-        BadRequest: no such segment, one that can be written, one that we may not read, or a range outside of it.
+        BadRequest: the segment does not exist, is writable or not readable, or the range lies outside of it.
     """
     segment = handle.segment_id
-    # A C int would take what is left of a larger number, which may be somebody's segment.
+    # A larger number would be truncated to a C int, which may be the id of another segment.
     address = _libc.shmat(segment, None, SHM_RDONLY) if segment <= LARGEST_ID else None
     if address in (None, ctypes.c_void_p(-1).value):
         raise _not_there(segment, ctypes.get_errno() if segment <= LARGEST_ID else errno.EINVAL)
     try:
-        # Looked at once it is attached: from now on its number is nobody else's.
+        # Checked after attaching: from now on the id cannot be reused for another segment.
         mode, size = _mode_and_size(segment)
         if mode & 0o222:
             raise BadRequest(
-                f"shared memory segment {segment} can be written (mode {mode:04o}); make it read-only (0400) with "
-                "shmctl(IPC_SET) before handing it over"
+                f"shared memory segment {segment} is writable (mode {mode:04o}); make it read-only (0400) with "
+                "shmctl(IPC_SET) before the call"
             )
         if handle.offset + handle.size > size:
             raise BadRequest(
                 f"shared memory segment {segment} has {size} bytes; {handle.size} from offset {handle.offset} on is "
-                "outside"
+                "outside of it"
             )
         _populate(address + handle.offset, handle.size)
         yield memoryview((ctypes.c_char * handle.size).from_address(address + handle.offset)).cast("B").toreadonly()
@@ -74,14 +73,14 @@ def attached_segment(handle: m.SharedMemoryHandle) -> Iterator[memoryview]:
 
 
 def _populate(address: int, size: int) -> None:
-    """Map all pages at once: a fault for each as it is read takes 1.3 us, 50 us for a picture. Older kernels refuse."""
-    beginning = address - address % PAGE
-    _libc.madvise(beginning, address + size - beginning, MADV_POPULATE_READ)
+    """Map all pages at once: a page fault takes 1.3 us, 50 us for an image. Older kernels ignore it."""
+    page_start = address - address % PAGE
+    _libc.madvise(page_start, address + size - page_start, MADV_POPULATE_READ)
 
 
 def _not_there(segment: int, number: int) -> BadRequest:
     if number in (errno.EINVAL, errno.EIDRM):
-        return BadRequest(f"there is no shared memory segment {segment}")
+        return BadRequest(f"no such shared memory segment: {segment}")
     if number == errno.ENOSYS:
         return BadRequest("this device's kernel has no System V shared memory; send byte_data")
     return BadRequest(f"shared memory segment {segment} cannot be read: {os.strerror(number)}")
@@ -91,13 +90,13 @@ def _mode_and_size(segment: int) -> tuple[int, int]:
     """Access bits and bytes of a segment."""
     found = _by_shmctl(segment) if _layout_is_known() else _by_proc(segment)
     if found is None:
-        raise BadRequest(f"there is no shared memory segment {segment}")
+        raise BadRequest(f"no such shared memory segment: {segment}")
     return found
 
 
 @functools.cache
 def _layout_is_known() -> bool:
-    """Whether what shmctl says of a segment of our own is what we made it."""
+    """Whether shmctl reports the correct mode and size for a segment that we created."""
     size = 4097
     segment = _libc.shmget(IPC_PRIVATE, size, 0o460)
     if segment == -1:
@@ -109,16 +108,16 @@ def _layout_is_known() -> bool:
 
 
 def _by_shmctl(segment: int) -> tuple[int, int] | None:
-    about = ctypes.create_string_buffer(_SHMID_DS)
-    if _libc.shmctl(segment, IPC_STAT, about):
+    buffer = ctypes.create_string_buffer(_SHMID_DS)
+    if _libc.shmctl(segment, IPC_STAT, buffer):
         return None
-    (mode,) = struct.unpack_from("=H", about, _MODE_AT)
-    (size,) = struct.unpack_from("@N", about, _SIZE_AT)
+    (mode,) = struct.unpack_from("=H", buffer, _MODE_AT)
+    (size,) = struct.unpack_from("@N", buffer, _SIZE_AT)
     return mode & 0o777, size
 
 
 def _by_proc(segment: int) -> tuple[int, int] | None:
-    """The same in words, which are those of every processor; it takes longer."""
+    """The same from /proc, whose text format is independent of the architecture; slower."""
     for line in SEGMENTS.read_text().splitlines()[1:]:
         _key, shmid, perms, size = line.split()[:4]
         if int(shmid) == segment:

@@ -1,4 +1,4 @@
-"""What a model takes and gives, and what a client sends: tensor descriptions, and bytes checked against them."""
+"""Specifications of the inputs and outputs of a model, and checks of what a client sends against them."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 Buffer = Union[bytes, memoryview]
 OpenShared = Callable[[m.SharedMemoryHandle], AbstractContextManager[memoryview]]
 
-# The interface has no name for int8 and bool. Their bytes pass unchanged as UINT8, which has the same width; a
-# client of such a model knows how to read them.
+# The interface has no int8 and bool. They are sent unchanged as UINT8, which has the same size; the client of such a
+# model must know how to interpret them.
 WIRE_TYPES = {
     np.dtype(np.uint8): m.DataType.UINT8,
     np.dtype(np.int8): m.DataType.UINT8,
@@ -35,13 +35,13 @@ WIRE_TYPES = {
 }
 
 
-# As many as NumPy has had for most of its life; readers of captured data reshape to them.
+# The limit of NumPy before 2.0; readers of captured data reshape arrays to these shapes.
 MAX_DIMENSIONS = 32
 
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """One input or output of a model, with its shape as numbers."""
+    """One input or output of a model."""
 
     name: bytes
     dtype: np.dtype[Any]
@@ -64,83 +64,86 @@ class TensorSpec:
 
 
 def make_spec(name: bytes, dtype: type, shape: Sequence[int]) -> TensorSpec:
-    """A TensorSpec of what a runtime says.
+    """A TensorSpec from what a runtime reports.
 
     Raises:
-        CannotLoad: the interface cannot say this element type.
+        CannotLoad: the interface does not support the element type.
     """
     try:
         kind = np.dtype(dtype)
         WIRE_TYPES[kind]
     except (TypeError, KeyError):
-        problem = f"tensor {_text(name)} has elements of {getattr(dtype, '__name__', dtype)}, which clients cannot send"
+        kind_name = getattr(dtype, "__name__", dtype)
+        problem = f"tensor {_text(name)} has elements of type {kind_name}, which the interface does not support"
         raise CannotLoad(problem) from None
     return TensorSpec(name, kind, tuple(int(size) for size in shape))
 
 
 def inputs_in_order(specs: Sequence[TensorSpec], sent: Sequence[m.Tensor]) -> list[m.Tensor]:
-    """The tensors that a client sent, in the order of the model's inputs.
+    """The tensors of a request in the order of the model's inputs.
 
-    A name may be left out, with or without the rest of the metadata, where the model has a single input.
+    The name may be missing when the model has a single input.
 
     Raises:
-        BadRequest: a name that the model does not have, one sent twice, or one that is missing.
+        BadRequest: a name is unknown, sent twice, or missing.
     """
     by_name: dict[bytes, m.Tensor] = {}
     for tensor in sent:
         name = tensor.tensor_metadata.name or (specs[0].name if len(specs) == 1 else b"")
-        if not any(name == known.name for known in specs):
-            said = f"an input named {_text(name)}" if name else "an unnamed input"
-            raise BadRequest(f"the model has no place for {said}; it takes {_listed(specs)}")
+        if not any(name == spec.name for spec in specs):
+            description = f"an input named {_text(name)}" if name else "an unnamed input"
+            raise BadRequest(f"the model does not have {description}; it takes {_listed(specs)}")
         if name in by_name:
             raise BadRequest(f"input {_text(name)} was sent twice")
         by_name[name] = tensor
-    missing = [known for known in specs if known.name not in by_name]
+    missing = [spec for spec in specs if spec.name not in by_name]
     if missing:
         raise BadRequest(f"not sent: {_listed(missing)}")
-    return [by_name[known.name] for known in specs]
+    return [by_name[spec.name] for spec in specs]
 
 
-def open_data(known: TensorSpec, tensor: m.Tensor, open_shared: OpenShared) -> AbstractContextManager[Buffer]:
-    """The bytes of a tensor, wherever they are; valid inside the `with`."""
+def open_data(spec: TensorSpec, tensor: m.Tensor, open_shared: OpenShared) -> AbstractContextManager[Buffer]:
+    """The bytes of a tensor, from the message or shared memory; valid inside the `with`."""
     if tensor.WhichOneof("data") == "shared_memory_handle":
-        check_size(known, tensor, tensor.shared_memory_handle.size)
+        check_size(spec, tensor, tensor.shared_memory_handle.size)
         return open_shared(tensor.shared_memory_handle)
     return nullcontext(tensor.byte_data)
 
 
-def input_array(known: TensorSpec, tensor: m.Tensor, data: Buffer) -> Array:
-    """The bytes as the model's input, not copied.
+def input_array(spec: TensorSpec, tensor: m.Tensor, data: Buffer) -> Array:
+    """The bytes as an input array of the model, without a copy.
 
-    Type and shape that the client claims do not count: real clients label uint8 as FLOAT32 and were always served.
-    What counts is that the bytes are as many as the model needs.
-
-    Raises:
-        BadRequest: they are not.
-    """
-    check_size(known, tensor, len(data))
-    return np.frombuffer(data, dtype=known.dtype).reshape(known.shape)
-
-
-def check_size(known: TensorSpec, tensor: m.Tensor, size: int) -> None:
-    """Refuse a number of bytes other than the model's own.
+    The type and shape that the client sends are ignored: existing clients label uint8 data as FLOAT32, and the
+    original agent accepted it. Only the number of bytes must match.
 
     Raises:
-        BadRequest: with both sizes, and what the client said it was sending.
+        BadRequest: the number of bytes does not match.
     """
-    if size != known.nbytes:
-        claimed = tensor.tensor_metadata
-        said = f", sent as {_type_name(claimed.data_type)} {shape_text(claimed.shape)}" if claimed.shape else ""
-        raise BadRequest(f"input {known} takes {known.nbytes} bytes, not {size}{said}")
+    check_size(spec, tensor, len(data))
+    return np.frombuffer(data, dtype=spec.dtype).reshape(spec.shape)
+
+
+def check_size(spec: TensorSpec, tensor: m.Tensor, size: int) -> None:
+    """Check the number of bytes of an input.
+
+    Raises:
+        BadRequest: the message gives both sizes, and the type and shape that the client sent.
+    """
+    if size != spec.nbytes:
+        metadata = tensor.tensor_metadata
+        description = (
+            f", sent as {_type_name(metadata.data_type)} {shape_text(metadata.shape)}" if metadata.shape else ""
+        )
+        raise BadRequest(f"input {spec} takes {spec.nbytes} bytes, not {size}{description}")
 
 
 def shape_text(shape: Sequence[int]) -> str:
-    """A shape that a client sent, as far as it can be of help: a message has room for millions of sizes."""
+    """A shape from a request for a message; a request can hold millions of sizes."""
     return str(list(shape)) if len(shape) <= MAX_DIMENSIONS else f"of {len(shape)} dimensions"
 
 
 def _type_name(number: int) -> str:
-    """The name of a data type that a client sent; an unknown number stays a number, as proto3 has it."""
+    """The name of a data type from a request; proto3 allows unknown numbers too."""
     try:
         return m.DataType(number).name
     except ValueError:

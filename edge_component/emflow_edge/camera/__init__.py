@@ -1,1 +1,1 @@
-"""Where frames come from: sources that stay up, and the newest frame of each."""
+"""Cameras: one module for each kind, and the reader that keeps them open and provides their newest frame."""

@@ -1,4 +1,4 @@
-"""A video file in a camera's place: played at its own frame rate, again and again, since a camera has no end either."""
+"""A video file as a camera: played at its own frame rate, in an endless loop."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from emflow_edge.opencv import cv2
 from emflow_edge.rtsp.errors import CameraLost
 from emflow_schema.edge_config import Stream
 
-# Where a file does not say how fast it is to be shown.
+# For files without a frame rate.
 _USUAL_FPS = 25.0
-# Behind by more than this, playing goes on from where it is instead of hurrying after.
+# Seconds. With a longer delay, playing continues at the normal rate instead of catching up.
 _HURRY = 0.5
 
 
@@ -24,13 +24,13 @@ def open_file(stream: Stream, _credentials: tuple[str, str], stop: threading.Eve
 
 
 class FileCamera:
-    """A file that plays."""
+    """A video file that is played."""
 
     def __init__(self, stream: Stream, stop: threading.Event) -> None:
         path = Path(stream.place.path)
         try:
             if not path.is_file():
-                raise CameraLost(f"is not there (there is no file {path})")
+                raise CameraLost(f"does not exist ({path})")
         except OSError as error:
             raise CameraLost(f"cannot be read ({error.strerror})") from error
 
@@ -45,7 +45,7 @@ class FileCamera:
 
     def _play(self) -> None:
         self._frames = 0
-        self._inner = OpencvCamera(self._stream, self._opened, "is no video that can be decoded")
+        self._inner = OpencvCamera(self._stream, self._opened, "is not a video that can be decoded")
 
     def grab(self) -> ArrivedFrame:
         try:

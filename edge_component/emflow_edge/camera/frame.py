@@ -1,4 +1,4 @@
-"""A frame of a camera, and what a source of frames is to the loop that takes them."""
+"""A frame of a camera, and the interface of a frame source."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 class Frame:
-    """One picture.
+    """One frame.
 
     Args:
-        image: uint8, height x width x 3, BGR; or what makes it, called once and only when somebody looks. A frame that
-            a newer one replaces costs no conversion. For use by one thread at a time.
-        taken: Unix time at which the camera took it, where the camera tells; else at which it was here.
-        at: when its last byte was here, on the monotonic clock.
-        number: of the camera's frames it is this one, from 1.
+        image: uint8, height x width x 3, BGR; or a function that returns it, called at most once, on first use, so that
+            a frame that is replaced costs no conversion. Not thread-safe.
+        captured_at: Unix time of capture if the camera tells it, else of arrival.
+        arrived_at: when its last byte arrived, on the monotonic clock.
+        number: its number among the frames of the camera, from 1.
     """
 
     def __init__(self, image: Image | Callable[[], Image], taken: float, at: float, number: int = 0) -> None:
@@ -41,13 +41,13 @@ class Frame:
 
 
 class FrameSource(Protocol):
-    """Where a stream's frames come from."""
+    """The source of the frames of a stream."""
 
     frames: LatestSlot[Frame]
     cadence: Cadence
-    """Shared with whoever takes the frames, who says there what was taken."""
+    """Shared with the consumer, which marks frames as taken."""
 
     def start(self) -> None: ...
 
     def join(self, timeout: float) -> bool:
-        """Wait for its thread to end; whether it has."""
+        """Wait for its thread; whether it has ended."""

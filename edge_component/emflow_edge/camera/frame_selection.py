@@ -1,8 +1,9 @@
-"""Which of a camera's frames have to be decoded: all, key frames only, or none until the next one will be wanted.
+"""Which frames of a camera are decoded (`FrameSelector`), and which of them are live (`LiveFrameDetector`).
 
-Each frame of H.264 and H.265 needs those before it, back to the last key frame. So what need not be decoded are whole
-stretches from one key frame to the next. Inference that is wanted less often than key frames come needs nothing but
-key frames; a model that is busy for longer than such a stretch needs only those in which it will ask for a frame.
+A frame of H.264 and H.265 needs all frames since the last key frame. So only a whole group of pictures (GOP, from one
+key frame to the next) can be skipped. If inference runs less often than key frames come, key frames are enough; if the
+model is busy for longer than a GOP, only the GOPs in which it takes a frame are decoded. A frame that waited in a
+buffer is not live; the time stamps of the camera tell it apart.
 """
 
 from __future__ import annotations
@@ -14,16 +15,16 @@ from collections import deque
 from emflow_edge.cadence import Cadence
 from emflow_edge.camera.open_camera import ArrivedFrame
 
-# A stretch counts as no longer than the time between two wanted frames with this much jitter.
+# Tolerated jitter when the length of a GOP is compared with the time between two due frames.
 _JITTER = 1.05
-# How much of a stretch before the moment at which the next frame will be asked for it may be asked for already.
+# The next frame may be taken earlier than expected by this part of a GOP.
 _SOONER = 0.25
-# Seconds after which a stream without any key frame is decoded from where it is: some only refresh bit by bit.
+# Seconds after which a stream without key frames is decoded anyway: some cameras use gradual refresh.
 _IMPATIENT = 5.0
 
 
 class DecodeDecision(enum.Enum):
-    """What becomes of a frame: left; decoded; or decoded as the only one of its stretch."""
+    """Skip the frame, decode it, or decode it as the only one of its GOP."""
 
     SKIP = 0
     DECODE = 1
@@ -31,14 +32,14 @@ class DecodeDecision(enum.Enum):
 
 
 class FrameSelector:
-    """Decides frame by frame. All times are monotonic; for one thread."""
+    """Decides for each frame. All times are monotonic. Not thread-safe."""
 
     def __init__(self, cadence: Cadence) -> None:
         self._cadence = cadence
         cadence.early_tolerance = 0.0
         self._chained = self._sparse = False
         self._first = 0.0
-        # Of the last key frame: when it came, by the camera's clock, and as the how many-th frame.
+        # Of the last key frame: arrival time, time of the camera, and frame number.
         self._key_at = self._key_clock = 0.0
         self._key_number = 0
         self._keys = 0
@@ -46,17 +47,18 @@ class FrameSelector:
         self._frames: deque[int] = deque(maxlen=2)
 
     def restart(self) -> None:
-        """Begin anew with the next key frame."""
+        """Skip frames up to the next key frame."""
         self._chained = False
 
     def decide(self, arrival: ArrivedFrame, number: int, expected_next_take: float) -> DecodeDecision:
-        """Decide about the camera's frame `number`.
+        """Decide about frame `number`.
 
         Args:
             arrival: the frame.
-            number: of the frames that came, from 1.
-            next_asked: when the next frame will be asked for; in the past when it is waited for, infinite when that
-                cannot be told.
+            number: of the frame, from 1.
+            expected_next_take: when the next frame will be taken; in the past while the consumer waits, infinite when
+                it
+                is not known.
         """
         self._first = self._first or arrival.arrived_at
         if arrival.key:
@@ -86,13 +88,13 @@ class FrameSelector:
         self._keys += 1
         self._key_at, self._key_clock, self._key_number = arrival.arrived_at, clock, number
         cadence, length = self._cadence, max(self._seconds, default=0.0)
-        # A frame that is due while the model is still busy must be the newest when it asks, so all are decoded then.
+        # A frame that becomes due while the model is busy must be the newest when it is taken, so all are decoded then.
         self._sparse = 0 < length <= cadence.every * _JITTER and not cadence.frames
-        # The key frame nearest to when one is due will do.
+        # The key frame nearest to the due time is accepted.
         cadence.early_tolerance = length / 2 if self._sparse else 0.0
 
     def _ends_before(self, expected_next_take: float) -> bool:
-        """Whether the next key frame will come before a frame is wanted."""
+        """Whether the next key frame will come before the next frame is needed."""
         if not self._seconds:
             return False
         if self._cadence.frames and self._frames[0] == self._frames[-1]:
@@ -103,22 +105,21 @@ class FrameSelector:
         return due or self._key_at + length * (1 + _SOONER) <= expected_next_take < math.inf
 
 
-# Tells frames that waited in a buffer from those that have just come, by the camera's own time stamps.
-
-
-# Seconds that a frame has to be less behind than the one before to have waited; half a frame interval at 60 a second.
+# Seconds by which a frame has to be less late than the previous one to have been buffered: half an interval at 60 fps.
 _CATCHING_UP = 0.008
-# Silence after which what comes may have waited; and how many usual intervals it has to last for a slow camera.
+# After so many seconds without a frame (or usual intervals, for a slow camera) the next one may have been buffered.
 _SILENCE, _INTERVALS = 1.0, 3.0
-# Seconds behind the best of late at which decoding counts as too slow, and by which a time stamp that jumps is known.
+# Seconds of delay, relative to the least recent delay, at which decoding is too slow; and at which a time stamp jumped.
 _BEHIND, _JUMP = 0.5, 10.0
-# A camera's clock may run slower than ours; more than any does.
+# Upper bound of the drift between the clock of the camera and ours.
 _DRIFT = 0.001
 
 
 class LiveFrameDetector:
-    """Frames that waited come faster than the camera made them, so how far each is behind its own time stamp falls from
-    frame to frame; once they are live it stays.
+    """Detects whether frames are live or waited in a buffer.
+
+    Buffered frames arrive faster than the camera made them, so their delay relative to the time stamp decreases; the
+    delay of live frames is constant.
     """
 
     def __init__(self) -> None:
@@ -131,8 +132,8 @@ class LiveFrameDetector:
     def is_live(self, stamp: float | None, at: float) -> bool:
         """Whether a frame with this time stamp, here at `arrived_at` (both in seconds), came as it was made.
 
-        The first frame counts as one that waited: nothing can be told from it alone, and the next is near. So does the
-        first after a silence, which may have lain in the network or in the camera meanwhile.
+        The first frame does not count as live: nothing is known from it alone, and the next comes soon. Neither does
+        the first one after a pause, which may have waited in the network or in the camera.
         """
         if stamp is None:
             return True
@@ -149,5 +150,5 @@ class LiveFrameDetector:
 
     @property
     def is_behind(self) -> bool:
-        """Whether the last frame was here much later than frames of late, measured by the camera's clock."""
+        """Whether the last frame was much later than recent frames, by the clock of the camera."""
         return self._behind is not None and self._least is not None and self._behind - self._least > _BEHIND

@@ -1,4 +1,4 @@
-"""A GStreamer pipeline, through OpenCV's GStreamer backend: the i.MX boards' hardware decoders, or any other source."""
+"""GStreamer pipelines through OpenCV: hardware decoders of i.MX boards, or any other source."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from emflow_edge.rtsp.errors import CameraRefused
 from emflow_schema.edge_config import Stream
 from emflow_schema.stream_url import RTSP
 
-# GStreamer's timeouts are in microseconds. What waits is dropped, so a picture is never older than decoding takes.
+# Timeouts are in microseconds. Waiting frames are dropped, so that the newest one is delivered.
 _SOURCE = (
     "rtspsrc location={url} protocols={transport} latency=0 drop-on-latency=true"
     " timeout={timeout} tcp-timeout={timeout}"
 )
 _SINK = "appsink max-buffers=1 drop=true sync=false"
 _BGR = f"videoconvert ! video/x-raw,format=BGR ! {_SINK}"
-# The VPU decodes, the 2D engine converts; it has no packed BGR, so the last byte of four is dropped on the CPU.
+# The VPU decodes, the 2D engine converts to BGRx; the CPU drops the fourth byte, because there is no packed BGR.
 _IMX = f"imxvideoconvert_g2d ! video/x-raw,format=BGRx ! {_BGR}"
 PIPELINES = {
     "imx8mp": f"{_SOURCE} ! rtph264depay ! h264parse ! v4l2h264dec ! {_IMX}",
     "imx8mp-h265": f"{_SOURCE} ! rtph265depay ! h265parse ! v4l2h265dec ! {_IMX}",
-    # Whatever decoder this machine ranks highest.
+    # The decoder with the highest rank on this machine.
     "decodebin": f"{_SOURCE} ! decodebin ! {_BGR}",
 }
 
@@ -43,12 +43,12 @@ def open_pipeline(stream: Stream, credentials: tuple[str, str], stop: threading.
     """Run a stream's pipeline.
 
     Raises:
-        Lost: it gives no frames; Refused where this OpenCV has no GStreamer.
+        CameraLost: it gives no frames; CameraRefused if this OpenCV has no GStreamer.
     """
     if not available():
         raise CameraRefused(
-            "cannot be opened: this OpenCV was built without GStreamer (pip's is; a board image's, or Debian's"
-            " python3-opencv, is built with it)"
+            "cannot be opened: this OpenCV was built without GStreamer (as from pip; board images and Debian's"
+            " python3-opencv have it)"
         )
     if stream.scheme in RTSP:
         connect(stream.place.host, stream.place.port, stream.open_timeout.seconds, stop).close()
@@ -63,16 +63,16 @@ def open_pipeline(stream: Stream, credentials: tuple[str, str], stop: threading.
             found = capture.open(pipeline, cv2.CAP_GSTREAMER, wanted)
         except cv2.error:
             found = False
-        # Before 4.9 the backend knows no timeouts, and refuses what it does not know.
+        # The backend supports timeouts since 4.9; older versions refuse unknown parameters.
         return capture if found or capture.open(pipeline, cv2.CAP_GSTREAMER) else None
 
     return OpencvCamera(stream, opened, "gives no video: the pipeline does not run (try it with gst-launch-1.0)")
 
 
 def available() -> bool:
-    """Whether this OpenCV can run pipelines."""
+    """Whether this OpenCV was built with GStreamer."""
     registry = getattr(cv2, "videoio_registry", None)
     if registry is not None and hasattr(registry, "hasBackend"):
         return bool(registry.hasBackend(cv2.CAP_GSTREAMER))
-    # Before 4.5.2 there is nobody to ask.
+    # OpenCV before 4.5.2 has no such function.
     return "GStreamer:                   YES" in cv2.getBuildInformation()

@@ -1,4 +1,4 @@
-"""What a source reports of its camera, and how it sees that a picture is frozen or black."""
+"""The health of a camera: the interface for listeners, and detection of frozen and black pictures."""
 
 from __future__ import annotations
 
@@ -9,38 +9,38 @@ import numpy as np
 if TYPE_CHECKING:
     from emflow_edge.camera.frame import Image
 
-# A picture is compared so often at most.
+# Minimum seconds between two checks.
 BETWEEN = 0.5
-# Brightness by which a pixel has to change to count, and how many have to: an encoder's noise stays below, and the
-# seconds of a clock in the picture are above.
+# Minimum change of brightness of a pixel, and minimum number of changed pixels: above the noise of encoders, below the
+# change of a clock in the picture.
 _CHANGE, _CHANGED = 16, 4
-# Brightness by which all pixels together have to change: a dimmed light.
+# Minimum change of the mean brightness, as by a dimmed light.
 _MEAN_CHANGE = 1.5
-# In video black is 16 (or 0); a covered lens is a little above, with some noise.
+# Black is 16 or 0 in video; a covered lens is slightly brighter, with noise.
 _BLACK, _BLACK_SHARE = 40, 0.98
 
 
 class HealthListener(Protocol):
-    """Told by a source's thread what becomes of its camera; must not block. What begins is told once, until it ends."""
+    """Called by the thread of a camera reader; must not block. Every state is reported once when it begins."""
 
     def present(self, width: int, height: int, fps: float) -> None:
-        """Frames come, of this size; again when the size changes. fps: 0 where the camera does not say."""
+        """Frames of this size arrive; called again when the size changes. fps: 0 if not known."""
 
     def absent(self, reason: str) -> None:
-        """No frames come, and why, in words without credentials; again when the reason changes."""
+        """No frames arrive, with the reason, which has no credentials; called again when the reason changes."""
 
     def frozen(self) -> None:
-        """The same picture has come for too long."""
+        """The picture has not changed for too long."""
 
     def black(self) -> None:
-        """A black picture has come for too long."""
+        """The picture has been black for too long."""
 
     def clear(self) -> None:
-        """The picture is neither frozen nor black any more, or has gone."""
+        """The picture is no longer frozen or black, or the camera is absent."""
 
 
 class NoHealthListener:
-    """Nobody listens."""
+    """Ignores all reports."""
 
     def present(self, width: int, height: int, fps: float) -> None: ...
 
@@ -54,10 +54,10 @@ class NoHealthListener:
 
 
 class PictureMonitor:
-    """Looks at some of the pictures and tells what is wrong with them.
+    """Detects frozen and black pictures.
 
     Args:
-        frozen_after, black_after: seconds; 0 never.
+        frozen_after, black_after: seconds; 0: never.
     """
 
     def __init__(self, frozen_after: float, black_after: float) -> None:
@@ -67,18 +67,19 @@ class PictureMonitor:
         self._black_since: float | None = None
         self._looked = float("-inf")
         self.state = ""
-        """`frozen`, `black`, or empty when all is well."""
+        """`frozen`, `black`, or empty."""
 
     def is_due(self, at: float) -> bool:
-        """Whether it is worth the look."""
+        """Whether the next check is due."""
         return at - self._looked >= BETWEEN and bool(self._frozen_after or self._black_after)
 
     def forget(self) -> None:
-        """The camera went away; what comes next is looked at anew."""
+        """Reset, when the camera is lost."""
         self._same, self._black_since, self.state = None, None, ""
 
     def look(self, luma: Image, at: float) -> None:
-        """Look at a picture's brightness (uint8, rows x columns) of monotonic time `arrived_at`; `state` tells the outcome."""
+        """Look at a picture's brightness (uint8, rows x columns) of monotonic time `arrived_at`; `state` tells the
+        outcome."""
         self._looked = at
         if np.count_nonzero(luma < _BLACK) < _BLACK_SHARE * luma.size:
             self._black_since = None
@@ -88,7 +89,7 @@ class PictureMonitor:
             self._same, self._same_since = luma, at
         black, frozen = self._black_since, self._same_since
         if self._black_after and black is not None:
-            # A black picture does not move either; that it is black says more.
+            # A black picture does not change either; `black` is more specific.
             self.state = "black" if at - black >= self._black_after else ""
         else:
             self.state = "frozen" if self._frozen_after and at - frozen >= self._frozen_after else ""

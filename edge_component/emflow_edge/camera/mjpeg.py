@@ -1,6 +1,6 @@
-"""An HTTP camera that sends one JPEG after the other (multipart/x-mixed-replace): the newest of those that came.
+"""HTTP cameras with an MJPEG stream (multipart/x-mixed-replace).
 
-Asked in HTTP/1.0, so that the answer comes as it is, and not in chunks.
+Uses HTTP/1.0, so that the response is not chunked.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from emflow_schema.edge_config import Stream
 from emflow_schema.stream_url import Place, split
 
 _REDIRECTS = 5
-_LARGEST = 32 << 20
+_MAX_JPEG_BYTES = 32 << 20
 _BOUNDARY = re.compile(r'boundary\s*=\s*"?([^";,\s]+)', re.IGNORECASE)
-# As a camera's own time is believed elsewhere: not older than this many seconds, and not from the future.
+# A capture time from the camera is used only if it is at most so many seconds old, and not in the future.
 _OLDEST = 2.0
 
 
@@ -43,7 +43,7 @@ class MjpegCamera:
             self._parts = MultipartParser(self._ask(stream.place))
         except (TimeoutError, MalformedMessage) as error:
             self.close()
-            what = "answers nothing" if isinstance(error, TimeoutError) else f"answers with {error}"
+            what = "does not answer" if isinstance(error, TimeoutError) else f"answers with {error}"
             raise CameraLost(f"{what}; is it an HTTP camera?") from error
         except BaseException:
             self.close()
@@ -51,7 +51,7 @@ class MjpegCamera:
         self._decoded_at = time.monotonic()
 
     def _ask(self, place: Place) -> str:
-        """Ask for the stream until it begins; the boundary between its pictures."""
+        """Request the stream; returns the multipart boundary."""
         answers: Authenticator | None = None
         for _ in range(_REDIRECTS):
             head = self._answer(place, answers)
@@ -60,7 +60,7 @@ class MjpegCamera:
                     raise CameraRefused("refuses user and password (401)")
                 asked = best_challenge(head.all("www-authenticate"))
                 if asked is None or not any(self._credentials):
-                    raise CameraRefused("wants user and password, and none are given")
+                    raise CameraRefused("requires user and password, but none are configured")
                 answers = Authenticator(asked, *self._credentials)
             elif 300 <= head.status < 400:
                 place = self._redirected(place, head.get("location"))
@@ -70,9 +70,9 @@ class MjpegCamera:
             else:
                 kind, boundary = head.get("content-type"), _BOUNDARY.search(head.get("content-type"))
                 if not kind.lower().startswith("multipart/") or boundary is None:
-                    raise CameraLost("sends no MJPEG stream (multipart/x-mixed-replace)")
+                    raise CameraLost("does not send an MJPEG stream (multipart/x-mixed-replace)")
                 return boundary.group(1)
-        raise CameraLost("redirects without end")
+        raise CameraLost("redirects too often")
 
     def _answer(self, place: Place, answers: Authenticator | None) -> MessageHead:
         if self._wire is not None:
@@ -95,11 +95,11 @@ class MjpegCamera:
         try:
             to = split(urljoin(f"{place.scheme}://{place.authority}{place.path}", location))
         except ValueError as error:
-            raise CameraRefused("redirects to what is no URL") from error
+            raise CameraRefused("redirects to an invalid URL") from error
         if to.scheme not in ("http", "https") or (place.scheme == "https" and to.scheme != "https"):
-            raise CameraRefused(f"redirects to {to.scheme}, which is not followed")
+            raise CameraRefused(f"redirects to {to.scheme}, which is not allowed")
         if to.host != place.host:
-            # They are for the camera that was named, and for no other.
+            # The credentials are for the configured host only.
             self._credentials = ("", "")
         return to
 
@@ -121,11 +121,11 @@ class MjpegCamera:
         self._arrival = ArrivedFrame(taken, part.arrived_at, superseded=bool(self._parts.complete))
         return self._arrival
 
-    def decode(self, *, alone: bool) -> list[tuple[ArrivedFrame, DecodedPicture]]:  # noqa: ARG002 each is one for itself
+    def decode(self, *, alone: bool) -> list[tuple[ArrivedFrame, DecodedPicture]]:  # noqa: ARG002 every JPEG is independent
         try:
             image = cv2.imdecode(np.frombuffer(self._part.data, np.uint8), cv2.IMREAD_COLOR)
         except cv2.error:
-            # It says that it is larger than any camera's, or is none.
+            # Too large, or not a JPEG.
             image = None
         now = time.monotonic()
         if image is not None:
@@ -150,11 +150,11 @@ class JpegPart:
 
 
 class MultipartParser:
-    """The pictures in a multipart stream, whether it tells their lengths or not."""
+    """Splits a multipart stream into JPEGs, with or without Content-Length."""
 
     def __init__(self, boundary: str) -> None:
         self.complete: deque[JpegPart] = deque()
-        # Some cameras say the boundary with its dashes, some without.
+        # Some cameras give the boundary with leading dashes, some without.
         self._boundary = b"--" + boundary.lstrip("-").encode()
         self._begun = False
         self._head: MessageHead | None = None
@@ -163,7 +163,7 @@ class MultipartParser:
         """Take the pictures that are complete off the front of `buffer`, which came until `arrived_at`.
 
         Raises:
-            Malformed: what comes is no such stream.
+            MalformedMessage: it is not such a stream.
         """
         while True:
             if self._head is None and not self._between(buffer):
@@ -172,14 +172,14 @@ class MultipartParser:
             if head is None:
                 return
             text = head.get("content-length")
-            if text.isascii() and text.isdecimal() and 0 < int(text[:9]) <= _LARGEST:
+            if text.isascii() and text.isdecimal() and 0 < int(text[:9]) <= _MAX_JPEG_BYTES:
                 if len(buffer) < int(text[:9]):
                     return
                 end = int(text[:9])
             else:
                 end = buffer.find(b"\n" + self._boundary)
                 if end < 0:
-                    if len(buffer) > _LARGEST:
+                    if len(buffer) > _MAX_JPEG_BYTES:
                         raise MalformedMessage("a picture without an end")
                     return
             data = bytes(buffer[:end])
@@ -189,10 +189,10 @@ class MultipartParser:
                 self.complete.append(JpegPart(data, _seconds(head.get("x-timestamp")), at))
 
     def _between(self, buffer: bytearray) -> bool:
-        """Drop all up to the boundary, and the boundary; whether it has come."""
+        """Drop everything up to the boundary line; whether it was found."""
         if not self._begun:
             begin = buffer.find(self._boundary)
-            # The rest of the boundary's line is its end, or the dashes of the last one.
+            # The rest of the line is empty, or the dashes of the last boundary.
             line = buffer.find(b"\n", begin) if begin >= 0 else -1
             if line < 0:
                 if len(buffer) > LONGEST_HEAD:

@@ -1,4 +1,4 @@
-"""What every kind of camera is to the thread that reads it: frames that come, and that can be decoded or left."""
+"""The interface of an open camera: frames arrive, and each can be decoded or skipped."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ArrivedFrame:
-    """A frame that has come but is not decoded yet.
+    """A frame that has arrived but is not decoded yet.
 
-    taken: Unix time at which the camera took it, or at which it came; at: monotonic time at which it was here whole;
-    clock: the camera's own time stamp in seconds, None where there is none; key: it needs no other frame; spare: no
-    other frame needs it; sound: all of it came, and all that it needs; newer: a newer one has come already.
+    captured_at: Unix time of capture, or of arrival if the camera does not tell; arrived_at: monotonic time at which it
+    was complete; camera_clock: time stamp of the camera in seconds, None without one; key: it can be decoded alone;
+    disposable: no other frame needs it; intact: it is complete, and so are the frames that it needs; superseded: a
+    newer frame has arrived already.
     """
 
     captured_at: float
@@ -37,30 +38,30 @@ class DecodedPicture(Protocol):
         """Its pixels: uint8, height x width x 3, BGR."""
 
     def luma(self) -> Image:
-        """Its brightness, perhaps of some of its pixels: uint8, rows x columns."""
+        """Its brightness, possibly subsampled: uint8, rows x columns."""
 
 
 class OpenCamera(Protocol):
-    """An open camera. For one thread."""
+    """An open camera. Not thread-safe."""
 
     fps: float
-    """Frames a second, where the camera says so; else 0."""
+    """Frames a second; 0 if not known."""
 
     def grab(self) -> ArrivedFrame:
         """Wait for the next frame.
 
         Raises:
-            Lost: none will come.
+            CameraLost: no frame will come.
         """
 
     def decode(self, *, alone: bool) -> list[tuple[ArrivedFrame, DecodedPicture]]:
-        """Decode the frame that was grabbed last; the pictures that come of it, which may be of frames before it.
+        """Decode the frame that was grabbed last; returns the decoded pictures, which may be of earlier frames.
 
         Args:
-            alone: nothing that follows will be decoded before the next key frame, so that nothing may be held back.
+            alone: no other frame is decoded before the next key frame, so the decoder must not hold back pictures.
 
         Raises:
-            Lost: it cannot be decoded, nor can those after it.
+            CameraLost: this frame and the following ones cannot be decoded.
         """
 
     def close(self) -> None: ...

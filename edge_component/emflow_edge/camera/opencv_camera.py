@@ -1,7 +1,4 @@
-"""OpenCV's captures, kept on a leash: the one place that knows its environment variables, and that it may hang.
-
-`cv2` is imported from here everywhere, so that the variables are set before it is loaded.
-"""
+"""Cameras that OpenCV reads, each in its own thread, because OpenCV may hang."""
 
 from __future__ import annotations
 
@@ -27,20 +24,20 @@ R = TypeVar("R")
 
 OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
 _environment = threading.Condition()
-# Guarded by it: what the variables are, for how many, and what they were before.
+# Guarded by it: the values of the variables, the number of users, and the previous values.
 _wanted: dict[str, tuple[str, int]] = {}
 _before: dict[str, str | None] = {}
-# Every so many pixels in each direction are enough to see whether a picture changes.
+# Subsampling in both directions is enough to detect whether a picture changes.
 _STEP = 8
-# What a capture of OpenCV gets beyond its own timeouts before it counts as hanging.
+# Seconds after the timeouts of OpenCV before a call counts as hanging.
 _GRACE = 1.0
 
 
 @contextlib.contextmanager
 def environment(name: str, value: str) -> Iterator[None]:
-    """A variable of the process for as long as a capture is opened: the only way to tell OpenCV FFmpeg's options.
+    """Set an environment variable while a capture is opened: the only way to pass FFmpeg options to OpenCV.
 
-    Those who want the same value have it together, so that a camera that does not answer holds up no others like it.
+    Threads that need the same value share it, so that a camera that does not answer does not block others.
     """
     with _environment:
         _environment.wait_for(lambda: _wanted.setdefault(name, (value, 0))[0] == value)
@@ -66,7 +63,7 @@ def environment(name: str, value: str) -> Iterator[None]:
 
 
 def parameters(**wanted: float) -> list[int]:
-    """Those of the properties that this OpenCV has, as `open` takes them. Timeouts came with 4.6, threads with 4.8."""
+    """The properties that this OpenCV supports, as parameters for `open`. Timeouts need 4.6, threads 4.8."""
     return [
         number
         for name, value in wanted.items()
@@ -76,7 +73,7 @@ def parameters(**wanted: float) -> list[int]:
 
 
 class ArrayPicture:
-    """A picture that is an array already: uint8, height x width x 3, BGR."""
+    """A picture in an array: uint8, height x width x 3, BGR."""
 
     def __init__(self, image: Any) -> None:
         self._image: Image = np.asarray(image, np.uint8)
@@ -88,21 +85,21 @@ class ArrayPicture:
         return self._image
 
     def luma(self) -> Image:
-        """Green of every 8th pixel of every 8th row, which is most of brightness."""
+        """The green channel of every 8th pixel of every 8th row, an approximation of the brightness."""
         return self._image[::_STEP, ::_STEP, 1].copy()
 
 
 class OpencvCamera:
-    """A capture of OpenCV in a thread of its own, which is left behind when it hangs.
+    """A capture of OpenCV in a thread of its own, which is abandoned when it hangs.
 
     Args:
-        stream: for its timeouts.
-        opened: opens it; None where that fails.
-        refusal: what a camera that cannot be opened does, in words.
-        stamped: whether its position is the camera's clock.
+        stream: its settings, for the timeouts.
+        opened: opens the capture; returns None if that fails.
+        refusal: error message for a camera that cannot be opened.
+        stamped: whether the position of the capture is the clock of the camera.
 
     Raises:
-        Lost: it cannot be opened, or not in time.
+        CameraLost: it cannot be opened, or not in time.
     """
 
     def __init__(
@@ -135,13 +132,13 @@ class OpencvCamera:
     def decode(self, *, alone: bool) -> list[tuple[ArrivedFrame, DecodedPicture]]:  # noqa: ARG002 each can be had for itself
         ok, image = self._do(self._open.retrieve, self._stream.read_timeout.seconds + _GRACE, "be read")
         if not ok or image is None:
-            raise CameraLost("sends what cannot be decoded")
+            raise CameraLost("sends data that cannot be decoded")
         return [(self._arrival, ArrayPicture(image))]
 
     def close(self) -> None:
         self._work.put(None)
         if not self._hangs:
-            # A process must not end while OpenCV still lets go of it.
+            # The process must not end while OpenCV releases the capture.
             self._thread.join(_GRACE)
 
     def _run(self) -> None:
@@ -151,7 +148,7 @@ class OpencvCamera:
             self._capture.release()
 
     def _do(self, action: Callable[[], R], timeout: float, what: str) -> R:
-        """Have the thread do something, and wait for it."""
+        """Run an action in the thread and wait for its result."""
         done: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
         def act() -> None:
@@ -168,7 +165,7 @@ class OpencvCamera:
             result, error = done.get(timeout=timeout)
         except queue.Empty:
             self._hangs = True
-            raise CameraLost(f"hangs: it did not let itself {what} for {timeout:g} s") from None
+            raise CameraLost(f"hangs: it could not {what} within {timeout:g} s") from None
         if error is not None:
-            raise CameraLost(f"sends what OpenCV stumbles over ({error.err or 'no reason given'})") from error
+            raise CameraLost(f"sends data that OpenCV cannot process ({error.err or 'no reason given'})") from error
         return result  # type: ignore[no-any-return]

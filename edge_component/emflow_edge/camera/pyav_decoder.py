@@ -13,21 +13,21 @@ if TYPE_CHECKING:
 
 try:
     import av
-except ImportError:  # an optional part of a board's image
+except ImportError:  # not on every board
     av = None  # type: ignore[assignment]
 
 AVAILABLE = av is not None
 _CODECS = {"H264": "h264", "H265": "hevc"}
-# Every so many pixels in each direction are enough to see whether a picture changes.
+# Subsampling in both directions is enough to detect whether a picture changes.
 _STEP = 8
 
 
 class UndecodableFrame(Exception):
-    """The bytes are no picture."""
+    """The bytes cannot be decoded."""
 
 
 class PyavPicture:
-    """A decoded frame, in the colours of the video until somebody wants pixels."""
+    """A decoded frame; it is converted to BGR only when `image` is called."""
 
     def __init__(self, frame: Any) -> None:
         self._frame = frame
@@ -45,11 +45,11 @@ class PyavPicture:
 
 
 class PyavDecoder:
-    """One stream's decoder.
+    """The decoder of one stream.
 
     Args:
         codec: `H264` or `H265`.
-        parameter_sets: with start codes; those that the camera describes before it plays.
+        parameter_sets: with start codes, from the description of the stream.
     """
 
     def __init__(self, codec: str, parameter_sets: bytes) -> None:
@@ -60,21 +60,21 @@ class PyavDecoder:
             self._context.extradata = parameter_sets
 
     def decode(self, data: bytes, number: int) -> list[tuple[int, PyavPicture]]:
-        """Decode one picture's bytes; what comes out, each with the number that went in with it.
+        """Decode the bytes of one picture; returns decoded pictures with the numbers that were given with them.
 
         Raises:
-            Undecodable: they are none.
+            UndecodableFrame: they cannot be decoded.
         """
         packet = av.Packet(data)
         packet.pts = number
         return self._run(packet)
 
     def restart(self) -> None:
-        """Forget all pictures. A key frame has to come next."""
+        """Reset the decoder. The next frame must be a key frame."""
         self._context.flush_buffers()
 
     def drain(self) -> list[tuple[int, PyavPicture]]:
-        """What is still held back. A key frame has to come next."""
+        """Return pictures that the decoder still holds. The next frame must be a key frame."""
         pictures = self._run(None)
         self.restart()
         return pictures

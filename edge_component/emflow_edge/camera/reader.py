@@ -1,4 +1,4 @@
-"""A camera's newest frames, for as long as the process runs: opened, watched, and opened again when it goes away."""
+"""Reads a camera for as long as the process runs: opens it, selects and decodes frames, reconnects when it is lost."""
 
 from __future__ import annotations
 
@@ -23,34 +23,34 @@ from emflow_schema.errors import EdgeProblem
 log = logging.getLogger(__name__)
 
 Credentials = Callable[[str], "tuple[str, str]"]
-"""User and password out of the secret of this name; raises EdgeProblem when it cannot be had."""
+"""Returns user and password of the secret with this name; raises EdgeProblem."""
 
-# A camera that is not there is asked often, because that costs nothing and it should be seen soon. One that refuses us
-# is asked ever less often: some lock an account after a number of wrong passwords.
+# Delays between attempts. A camera that cannot be reached is tried often, so that it is back soon. One that refuses us
+# is tried less and less often: some lock an account after several wrong passwords.
 _ABSENT = (0.1, 0.2)
 _REFUSED = (0.5, 30.0)
-# Frames that a decoder holds back at most (H.264 and H.265 allow 16).
+# Maximum number of frames that a decoder holds back (H.264 and H.265).
 _HELD = 16
-# Reasons that are logged while a camera is away: one that has another each time must not fill log and memory.
+# Maximum number of different reasons that are logged while a camera is absent.
 _REASONS = 8
-# Seconds after which a camera that sent a codec that ours cannot decode is read by ours again, when it comes back.
+# Seconds during which OpenCV reads a camera with a codec that we cannot decode; then our client is tried again.
 _OTHER_CODEC = 60.0
-# Seconds without a picture after one that came with holes.
+# Seconds without a decoded picture after packet loss, before the camera is opened again.
 _DAMAGED = 10.0
 
 
 class CameraReader:
-    """One camera and the thread that reads it.
+    """A camera and the thread that reads it.
 
-    Of its frames only those are decoded that have to be, and only those offered in `frames`, where the newest wins,
-    that are due by `cadence` and have not waited in a buffer.
+    Only frames that are needed are decoded; those that are due by `cadence` and live are put into `frames`, which
+    holds the newest one.
 
     Args:
-        stream: where it is, and how it is read.
-        counters: get `captured`, `skipped` and `reconnects`.
+        stream: its settings.
+        counters: for `captured`, `skipped` and `reconnects`.
         stop: ends it.
-        health: is told what becomes of the camera. It is logged here already.
-        credentials: where user and password come from for a stream that names a secret.
+        health: listener for the state of the camera, which is logged too.
+        credentials: returns user and password, for a stream with a secret.
     """
 
     def __init__(
@@ -68,10 +68,10 @@ class CameraReader:
         self._credentials, self._known = credentials, ("", "")
         self._eye = PictureMonitor(stream.frozen_after.seconds, stream.black_after.seconds)
         self._state = ""
-        self._said: set[str] = set()
+        self._logged_reasons: set[str] = set()
         self._reason = ""
-        # Until when OpenCV reads what ours cannot decode.
-        self._plain_until = 0.0
+        # Until when OpenCV reads the camera, because we cannot decode its codec.
+        self._opencv_until = 0.0
         self._log = logging.LoggerAdapter(log, {"stream": stream.name})
         self._seen = False
         self._size = (0, 0)
@@ -83,7 +83,7 @@ class CameraReader:
         self._thread.start()
 
     def join(self, timeout: float) -> bool:
-        """Wait for the thread to end; whether it has. It may be held by a library for some seconds."""
+        """Wait for the thread; whether it has ended. A library may block it for some seconds."""
         self._thread.join(timeout)
         return not self._thread.is_alive()
 
@@ -93,29 +93,31 @@ class CameraReader:
             while not self._stop.is_set():
                 backoff = absent
                 try:
-                    self._watch(absent, refused)
+                    self._open_and_read(absent, refused)
                 except UnsupportedCodec as lost:
-                    self._log.info("camera %s %s: leaving it to OpenCV's FFmpeg", self._stream.name, lost)
-                    self._plain_until = time.monotonic() + _OTHER_CODEC
+                    self._log.info("camera %s %s: using the FFmpeg of OpenCV", self._stream.name, lost)
+                    self._opencv_until = time.monotonic() + _OTHER_CODEC
                     continue
                 except CameraLost as lost:
                     if isinstance(lost, CameraRefused):
                         backoff, self._known = refused, ("", "")
                     if not self._stop.is_set():
-                        self._is_away(str(lost))
+                        self._report_absent(str(lost))
                         self._stop.wait(backoff.delay())
                 except Exception as error:
-                    # One camera that sends what nobody foresaw is no reason to end the others.
+                    # An unexpected error of one camera must not end the others.
                     self._log.debug("camera %s", self._stream.name, exc_info=error)
-                    # Without its words: they may hold a URL with a password.
-                    self._is_away(f"cannot be read (unexpected: {type(error).__name__}; log level debug tells more)")
+                    # Without its message, which may contain a URL with a password.
+                    self._report_absent(
+                        f"cannot be read (unexpected error: {type(error).__name__}; see the log at level debug)"
+                    )
                     self._stop.wait(refused.delay())
         finally:
             self.frames.close()
 
-    def _watch(self, absent: Backoff, refused: Backoff) -> None:
-        """Read the camera until it raises Lost, or until told to stop."""
-        plain = time.monotonic() < self._plain_until
+    def _open_and_read(self, absent: Backoff, refused: Backoff) -> None:
+        """Read the camera until CameraLost or stop."""
+        plain = time.monotonic() < self._opencv_until
         capture = registry.open_camera(self._stream, self._user_and_password(), self._stop, plain=plain)
         try:
             self._read(capture, absent, refused)
@@ -130,11 +132,11 @@ class CameraReader:
             return registry.in_url(stream)
         if not any(self._known):
             if self._credentials is None:
-                raise CameraRefused("has its user and password in a secret, which can be had in Greengrass only")
+                raise CameraRefused("has its credentials in a secret, which needs Greengrass or --secrets")
             try:
                 user, password = self._credentials(stream.credentials.secret)
             except EdgeProblem as problem:
-                raise CameraRefused(f"is not asked: its secret cannot be had ({problem})") from problem
+                raise CameraRefused(f"is not opened: its secret cannot be read ({problem})") from problem
             self._known = user, password
         return self._known
 
@@ -148,7 +150,7 @@ class CameraReader:
             self._counters.add("captured")
             live = lateness.is_live(arrival.camera_clock, arrival.arrived_at) and not arrival.superseded
             if arrival.superseded and lateness.is_behind:
-                # Decoding is slower than the camera: what has piled up is left, up to the next key frame.
+                # Decoding is too slow: skip the waiting frames up to the next key frame.
                 selection.restart()
             if arrival.intact and arrival.key:
                 damaged = None
@@ -156,7 +158,7 @@ class CameraReader:
                 damaged = damaged or arrival.arrived_at
             if damaged and arrival.arrived_at - damaged > _DAMAGED:
                 self._counters.add("skipped")
-                # Opened again, most cameras begin with a key frame.
+                # After reconnecting, most cameras start with a key frame.
                 raise CameraLost(f"loses packets: no picture could be decoded for {_DAMAGED:g} s")
             fate = selection.decide(arrival, self._number, self.frames.expected_next_take())
             if fate is DecodeDecision.SKIP:
@@ -164,7 +166,7 @@ class CameraReader:
                 continue
             self._inside += 1
             if self._inside > _HELD:
-                # No decoder holds so many back: nothing came of this one, or of one before it.
+                # More than a decoder can hold: this frame or an earlier one gave no picture.
                 self._inside -= 1
                 self._counters.add("skipped")
             for of, picture in capture.decode(alone=fate is DecodeDecision.DECODE_ALONE):
@@ -173,9 +175,9 @@ class CameraReader:
                     there = True
                     absent.reset()
                     refused.reset()
-                    self._is_there(capture, picture)
+                    self._report_present(capture, picture)
                 elif (picture.width, picture.height) != self._size:
-                    self._has_size(capture, picture)
+                    self._report_size(capture, picture)
                 self._look(picture, of.arrived_at)
                 self._offer(of, picture, live)
 
@@ -187,7 +189,7 @@ class CameraReader:
             self._counters.add("skipped")
 
     def _look(self, picture: DecodedPicture, at: float) -> None:
-        """Tell when the picture froze or went black, and when that is over."""
+        """Report when the picture becomes frozen or black, and when that ends."""
         if not self._eye.is_due(at):
             return
         self._eye.look(picture.luma(), at)
@@ -198,7 +200,7 @@ class CameraReader:
         if state == before:
             return
         if before:
-            self._log.info("camera %s: its picture is not %s any more", self._stream.name, before)
+            self._log.info("camera %s: its picture is no longer %s", self._stream.name, before)
             self._health.clear()
         if state == "frozen":
             self._log.warning(
@@ -211,8 +213,8 @@ class CameraReader:
             )
             self._health.black()
 
-    def _is_away(self, reason: str) -> None:
-        """One line for each reason while the camera is away, not one a try."""
+    def _report_absent(self, reason: str) -> None:
+        """Log each reason once while the camera is absent, not each attempt."""
         if self._state:
             self._state = ""
             self._health.clear()
@@ -220,21 +222,21 @@ class CameraReader:
         if reason != self._reason:
             self._reason = reason
             self._health.absent(reason)
-        if reason not in self._said and len(self._said) < _REASONS:
-            self._said.add(reason)
+        if reason not in self._logged_reasons and len(self._logged_reasons) < _REASONS:
+            self._logged_reasons.add(reason)
             self._log.warning(
-                "camera %s at %s: %s; trying until it is there", self._stream.name, self._stream.shown, reason
+                "camera %s at %s: %s; retrying until it can be reached", self._stream.name, self._stream.shown, reason
             )
 
-    def _is_there(self, capture: OpenCamera, picture: DecodedPicture) -> None:
-        self._said.clear()
+    def _report_present(self, capture: OpenCamera, picture: DecodedPicture) -> None:
+        self._logged_reasons.clear()
         self._reason = ""
         if self._seen:
             self._counters.add("reconnects")
         self._seen = True
-        self._has_size(capture, picture)
+        self._report_size(capture, picture)
 
-    def _has_size(self, capture: OpenCamera, picture: DecodedPicture) -> None:
+    def _report_size(self, capture: OpenCamera, picture: DecodedPicture) -> None:
         self._size = width, height = picture.width, picture.height
         self._log.info("camera %s at %s: %d x %d pixels", self._stream.name, self._stream.shown, width, height)
         self._health.present(width, height, capture.fps)

@@ -1,4 +1,4 @@
-"""The kinds of cameras: which one a stream's URL and settings mean. A new kind is a module and a line here."""
+"""The kinds of cameras, chosen by the URL and settings of a stream. A new kind needs a module and a line here."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from emflow_schema.edge_config import Stream
 from emflow_schema.stream_url import RTSP
 
 Opener = Callable[[Stream, "tuple[str, str]", threading.Event], OpenCamera]
-"""Opens a camera with user and password (empty when there are none); told by the event to give up.
+"""Opens a camera with user and password (may be empty); the event cancels it.
 
 Raises:
     Lost: it cannot be opened.
 """
 
-# Each in `emflow_edge.camera`, imported when it is needed: a board need not have what the others are made of.
+# Modules of `emflow_edge.camera`, imported on demand: a board need not have the libraries of the other kinds.
 _OPENERS = {
     "rtsp-pyav": "rtsp_pyav:RtspPyavCamera",
     "rtsp-opencv": "rtsp_opencv:open_rtsp",
@@ -29,7 +29,7 @@ _OPENERS = {
 
 
 def kind(stream: Stream, *, plain: bool = False) -> str:
-    """The kind that reads a stream. plain: ours cannot decode what this RTSP camera sends."""
+    """The kind for a stream. plain: use OpenCV for RTSP, because our client cannot decode the codec."""
     if stream.pipeline or stream.backend == "gstreamer":
         return "gstreamer"
     if stream.scheme in RTSP:
@@ -51,7 +51,7 @@ def open_camera(
 
 
 def in_url(stream: Stream) -> tuple[str, str]:
-    """User and password that the URL itself holds."""
+    """User and password in the URL."""
     if stream.scheme == "gstreamer":
         return "", ""
     place = stream.place

@@ -1,10 +1,9 @@
-"""RTSP through OpenCV's own FFmpeg: where PyAV is not installed, and for codecs that we do not read ourselves.
+"""RTSP cameras through the FFmpeg of OpenCV: without PyAV, and for codecs that `rtsp_pyav` does not decode.
 
-What its options do, measured on a 25 frames a second H.264 stream: by default FFmpeg looks at the stream for 1.1 s
-before the first frame is handed out, which is then 1.1 s old, as are those that waited behind it. With `fpsprobesize`,
-`probesize` and `analyzeduration` at their least the first frame comes after 55 ms and is fresh. `fflags;nobuffer` on
-top would only throw the first key frame away, which costs one GOP. One decoding thread instead of one a core takes
-30 ms off every frame, because frame threading hands a frame out only when the next ones have come.
+The effect of its options, measured with H.264 at 25 frames a second: by default FFmpeg analyses the stream for 1.1 s,
+and the first frames are 1.1 s old. With the minimum of `fpsprobesize`, `probesize` and `analyzeduration` the first
+frame comes after 55 ms. `fflags;nobuffer` would drop the first key frame, which costs one GOP. One decoding thread
+instead of one for each core saves 30 ms for every frame, because frame threading delays the output.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ _REFUSAL = "answers, but gives no video (is the path right, and user and passwor
 def open_rtsp(stream: Stream, credentials: tuple[str, str], stop: threading.Event) -> OpencvCamera:
     """Open an RTSP stream; raises Lost when that fails."""
     place = stream.place
-    # FFmpeg would find out too, but not tell why, and a host that is off would hold it for its whole timeout.
+    # FFmpeg would find out too, but not report why, and a host that is off would hold it for its whole timeout.
     connect(place.host, place.port, stream.open_timeout.seconds, stop).close()
     url = with_credentials(stream, credentials)
 
@@ -43,7 +42,7 @@ def open_rtsp(stream: Stream, credentials: tuple[str, str], stop: threading.Even
                 return None
         if capture.grab():
             return capture
-        # A camera that neither describes its stream nor begins it with a key frame has to be looked at for longer.
+        # A camera without a description of the stream and without a key frame at the start needs a longer analysis.
         capture.release()
         return None if thorough else opened(thorough=True)
 
@@ -51,7 +50,7 @@ def open_rtsp(stream: Stream, credentials: tuple[str, str], stop: threading.Even
 
 
 def with_credentials(stream: Stream, credentials: tuple[str, str]) -> str:
-    """The URL as programs take it: RTSP by its usual name, with user and password, without a character of a shell's."""
+    """The URL for other programs: scheme rtsp or rtsps, with user and password, special characters quoted."""
     place = stream.place
     scheme = "rtsps" if place.scheme == "rtsps" else "rtsp"
     user, password = (quote(one, safe="") for one in credentials)

@@ -1,4 +1,4 @@
-"""An RTSP camera whose H.264 or H.265 we receive ourselves and PyAV decodes: each frame at its last packet."""
+"""RTSP cameras with H.264 or H.265, received by our own client and decoded by PyAV as soon as a frame is complete."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from emflow_edge.rtsp.depacketizer import AccessUnit, Depacketizer
 from emflow_edge.rtsp.errors import CameraLost, CameraRefused
 from emflow_schema.edge_config import Stream
 
-# Frames that a decoder holds back at most (H.264 and H.265 allow 16).
+# More frames than a decoder may hold back (H.264 and H.265 allow 16).
 _HELD = 32
 
 
@@ -48,7 +48,7 @@ class RtspPyavCamera:
             for packet, at in self._session.receive(self._timeout):
                 self._pending += self._units.push(packet, at)
             if not self._pending and time.monotonic() > deadline:
-                raise CameraLost(f"sent no whole frame for {self._timeout:g} s")
+                raise CameraLost(f"sent no complete frame for {self._timeout:g} s")
         unit = self._unit = self._pending.popleft()
         self._number += 1
         arrived = time.time() - (time.monotonic() - unit.arrived_at)

@@ -1,4 +1,4 @@
-"""A camera at this machine's own plug: a V4L2 device such as /dev/video0, through OpenCV."""
+"""Local cameras: V4L2 devices such as /dev/video0, through OpenCV."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def open_device(stream: Stream, _credentials: tuple[str, str], _stop: threading.
     path = Path(stream.place.path)
     try:
         if not path.is_char_device():
-            raise CameraLost(f"is not there (there is no device {path})")
-        # OpenCV does not tell why it cannot be opened.
+            raise CameraLost(f"does not exist (no device {path})")
+        # OpenCV does not report why a device cannot be opened.
         with path.open("rb", buffering=0):
             pass
     except OSError as error:
@@ -29,4 +29,4 @@ def open_device(stream: Stream, _credentials: tuple[str, str], _stop: threading.
             return None
         return capture
 
-    return OpencvCamera(stream, opened, "is no camera that gives pictures")
+    return OpencvCamera(stream, opened, "does not deliver pictures")

@@ -1,1 +1,1 @@
-"""The agent on its socket, and what is known of the model that it holds."""
+"""The client of the agent: model loading, Predict, and sending captured data."""

@@ -1,4 +1,4 @@
-"""The agent, as this component needs it: one model kept loaded, whatever becomes of the agent, and Predict."""
+"""Client of the agent: keeps one model loaded, also when the agent restarts, and calls Predict."""
 
 from __future__ import annotations
 
@@ -20,73 +20,71 @@ from emflow_proto.shared_memory import SharedBuffer
 from emflow_schema.backoff import Backoff
 from emflow_schema.errors import EdgeProblem
 
-# How an input tensor gets to the agent: in shared memory where both sides can use it, in the message otherwise.
-#
-# Measured with 150,528 bytes (224 x 224 x 3), shared memory saves 0.35 ms of the processor on this side and half a
-# millisecond of the call.
-
-
 log = logging.getLogger(__name__)
 
-# What fits into a few frames of HTTP/2 is in the message as quickly.
-_LEAST = 32 << 10
+# Smaller tensors are as fast inside the message.
+_MIN_SHARED_BYTES = 32 << 10
 
 
 class _Buffer(SharedBuffer):
-    """Gone when the thread that it belongs to is."""
+    """Closed together with the thread that owns it."""
 
     def __del__(self) -> None:
         self.close()
 
 
 class TensorTransport:
-    """Tensors for one agent. Each thread has a buffer of its own, so none is written while the agent reads it."""
+    """Passes input tensors to the agent: in shared memory if both sides can use it, otherwise in the message.
+
+    With 150,528 bytes (224 x 224 x 3), shared memory saves 0.35 ms of CPU time on this side and 0.5 ms of the call.
+    Each thread has its own buffer, so that none is written while the agent reads it.
+    """
 
     def __init__(self) -> None:
-        self._mine = threading.local()
+        self._local = threading.local()
         self._works = True
 
     def tensor(self, metadata: m.TensorMetadata, data: bytes) -> m.Tensor:
-        """A tensor for this thread's next call; the one before has to be answered, or `give_up` called."""
-        buffer = self._buffer(len(data)) if self._works and len(data) >= _LEAST else None
+        """A tensor for the next call of this thread; the previous call must be finished, or `discard_buffer` called."""
+        buffer = self._buffer(len(data)) if self._works and len(data) >= _MIN_SHARED_BYTES else None
         if buffer is None:
             return m.Tensor(tensor_metadata=metadata, byte_data=data)
         buffer.view[:] = data
         return m.Tensor(tensor_metadata=metadata, shared_memory_handle=buffer.handle)
 
-    def give_up(self) -> None:
-        """This thread's call got no answer: the agent may read the buffer yet, so it is not used again."""
-        self._mine.buffer = None
+    def discard_buffer(self) -> None:
+        """After a call without an answer: the agent may still read the buffer, so it is not used again."""
+        self._local.buffer = None
 
-    def refused(self, tensor: m.Tensor, why: str) -> bool:
-        """The agent found a tensor wrong; whether that may be because it was in shared memory, which is not used then.
+    def disable_shared_memory(self, tensor: m.Tensor, why: str) -> bool:
+        """After INVALID_ARGUMENT: whether shared memory may be the cause; it is disabled then.
 
-        It cannot be read by an agent of another user, or in a container of its own.
+        An agent of another user or in another container cannot read it.
         """
         if not tensor.HasField("shared_memory_handle"):
             return False
         if self._works:
             self._works = False
-            log.info("agent: it cannot read our shared memory (%s); tensors go in the message", why)
+            log.info("agent: it cannot read our shared memory (%s); tensors are sent in the message", why)
         return True
 
     def _buffer(self, size: int) -> _Buffer | None:
-        buffer: _Buffer | None = getattr(self._mine, "buffer", None)
+        buffer: _Buffer | None = getattr(self._local, "buffer", None)
         if buffer is None or buffer.size != size:
             try:
-                buffer = self._mine.buffer = _Buffer(size)
+                buffer = self._local.buffer = _Buffer(size)
             except OSError as error:
                 self._works = False
-                log.info("agent: %s; tensors go in the message", error)
+                log.info("agent: %s; tensors are sent in the message", error)
                 return None
         return buffer
 
 
 # Loading may compile a graph for the NPU, which takes a board a minute or two.
 _LOAD_TIMEOUT, _PREDICT_TIMEOUT, _UNLOAD_TIMEOUT = 300.0, 30.0, 1.0
-# How long whoever closes waits for a load that is under way. After that its own thread unloads, when it is through.
+# Seconds that `close` waits for a running load; after that, the loading thread itself unloads the model.
 _LOAD_GRACE = 0.3
-# Without these, gRPC would look for a socket that was missing for a while only every two minutes.
+# By default, gRPC would retry a missing socket only every two minutes.
 _CHANNEL = (
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
@@ -95,29 +93,29 @@ _CHANNEL = (
     ("grpc.max_receive_message_length", -1),
 )
 _AWAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED)
-# An agent that is away is asked often, because that costs nothing. One without memory would have to look at the model
-# again each time, and waits for somebody to unload another.
+# Delays between attempts: short while the agent cannot be reached; longer while it has no memory, because every attempt
+# makes it read the model.
 _ABSENT, _FULL = (0.05, 0.5), (1.0, 30.0)
-# A model whose answers are not its own is looked at again: at once, then ever less often.
+# Delays between checks of a model whose outputs do not match: the first at once, then less and less often.
 _DOUBT = (1.0, 30.0)
-_AWAY_WORDS, _FULL_WORDS = "is not there; waiting for it", "has no memory"
+_AWAY_WORDS, _FULL_WORDS = "cannot be reached; waiting for it", "has no memory"
 
 
 class LoadStopped(Exception):
-    """The run ended while something was waited for."""
+    """The run ended while waiting."""
 
 
 class AgentGone(Exception):
-    """The agent or its model is not there any more; `ensure_loaded` brings both back."""
+    """The agent or its model is lost; `ensure_loaded` loads it again."""
 
 
 class PredictFailed(Exception):
-    """The agent could not do this one Predict; the next may go well."""
+    """This Predict call failed; the next may succeed."""
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """One answer: what went in and came out; milliseconds: how long the call took, seen from here."""
+    """One prediction: input, outputs, and the duration of the call in milliseconds, measured here."""
 
     metadata: m.TensorMetadata
     data: bytes
@@ -126,23 +124,23 @@ class Prediction:
 
     @property
     def inputs(self) -> Sequence[m.Tensor]:
-        """The tensors that went in, each with its bytes, whichever way they were handed over."""
+        """The input tensors with their bytes."""
         return (m.Tensor(tensor_metadata=self.metadata, byte_data=self.data),)
 
 
 class AgentClient:
-    """One model on the agent, shared by the threads of all streams.
+    """The client for one model, shared by the threads of all streams.
 
     Args:
         socket: path of the agent's Unix socket.
         model_name: the name to load it under.
         folder: the folder with the model, in the agent's file system.
-        stop: ends whatever is waited for.
+        stop: cancels waiting.
     """
 
     def __init__(self, socket: str, model_name: str, folder: Path, stop: threading.Event) -> None:
         self._socket, self._name, self._folder, self._stop = socket, model_name, folder, stop
-        # It is read as a URL: a `%`, `#` or `?` in the path would mean something else.
+        # gRPC parses it as a URL: `%`, `#` and `?` in the path must be quoted.
         address = f"unix:{quote(os.fsencode(Path(socket).absolute()))}"
         self._channel = grpc.insecure_channel(address, options=_CHANNEL)
         self._stub = AgentStub(self._channel)
@@ -150,7 +148,7 @@ class AgentClient:
         self._lock = threading.Lock()
         self._model: ModelSpec | None = None
         self._ours = self._closed = False
-        # For `_ours` and `_closed`, which `close` cannot wait for `_lock` with.
+        # Guards `_ours` and `_closed`; `close` must not wait for `_lock`.
         self._state = threading.Lock()
         self._idle = threading.Event()
         self._idle.set()
@@ -158,13 +156,13 @@ class AgentClient:
         self._doubts, self._doubt_due = Backoff(*_DOUBT), 0.0
 
     def ensure_loaded(self) -> ModelSpec:
-        """The model, loaded; waits for the agent, and for memory in it, as long as it takes.
+        """The loaded model; waits until the agent can be reached and has enough memory.
 
         Raises:
-            EdgeProblem: the agent refuses the model, or it takes something else than a picture.
-            Stopped: it was told to stop meanwhile, or before.
+            EdgeProblem: the agent refuses the model, or the model does not take one image.
+            LoadStopped: `stop` was set.
         """
-        # One thread loads; the others wait here and find it done.
+        # One thread loads; the others wait here.
         with self._lock:
             if self._stop.is_set():
                 raise LoadStopped
@@ -174,16 +172,16 @@ class AgentClient:
 
     @property
     def stub(self) -> AgentStub:
-        """The agent's calls, for whoever needs one that this class does not make."""
+        """The gRPC stub, for calls that this class does not wrap."""
         return self._stub
 
     @property
     def loaded_model(self) -> ModelSpec | None:
-        """The model when it is loaded, as far as is known; None while it is waited for."""
+        """The model, if it is loaded; None while waiting for it."""
         return self._model
 
     def predict(self, model: ModelSpec, data: bytes) -> Prediction:
-        """Run the model once on the bytes of its input tensor.
+        """Run the model once. data: the bytes of its input tensor.
 
         Raises:
             Gone: the agent went away, or came back without the model.
@@ -196,7 +194,7 @@ class AgentClient:
         outputs = self._predict(model, metadata, data)
         milliseconds = (time.perf_counter() - begin) * 1000
         if not outputs:
-            raise PredictFailed("the answer has no tensor")
+            raise PredictFailed("the response has no tensor")
         return Prediction(metadata, data, outputs, milliseconds)
 
     def _predict(self, model: ModelSpec, metadata: m.TensorMetadata, data: bytes) -> Sequence[m.Tensor]:
@@ -205,23 +203,23 @@ class AgentClient:
             request = m.PredictRequest(name=model.name, tensors=[tensor])
             outputs: Sequence[m.Tensor] = self._stub.Predict(request, timeout=_PREDICT_TIMEOUT).tensors
         except ValueError as error:
-            # Somebody closed the channel meanwhile.
+            # The channel was closed in the meantime.
             raise AgentGone from error
         except grpc.RpcError as error:
             code = error.code()
             if code in _AWAY or code is grpc.StatusCode.NOT_FOUND:
-                self._transport.give_up()
-                self._forget(model, "has lost the model" if code is grpc.StatusCode.NOT_FOUND else "is gone")
+                self._transport.discard_buffer()
+                self._forget(model, "has lost the model" if code is grpc.StatusCode.NOT_FOUND else "cannot be reached")
                 raise AgentGone from error
             if code is grpc.StatusCode.INVALID_ARGUMENT:
-                if self._transport.refused(tensor, error.details() or ""):
+                if self._transport.disable_shared_memory(tensor, error.details() or ""):
                     return self._predict(model, metadata, data)
                 raise ModelMismatch(f"the agent refuses the input of model {self._name}: {error.details()}") from error
             raise PredictFailed(f"{code.name}: {error.details()}") from error
         return outputs
 
     def recheck(self, model: ModelSpec) -> bool:
-        """Have `ensure_loaded` ask the agent again what it holds; whether it will. Not more often than `_DOUBT` lets it."""
+        """Make `ensure_loaded` ask the agent for the model again; False when the delay in `_DOUBT` has not passed."""
         with self._lock:
             now = time.monotonic()
             if self._model is model:
@@ -232,14 +230,14 @@ class AgentClient:
             return True
 
     def confirm(self) -> None:
-        """An answer was the model's own."""
+        """An output matched the model: reset the delay of `recheck`."""
         self._doubts.reset()
 
     def close(self) -> None:
-        """Unload the model if it was loaded here, and hang up. Ends what other threads wait for.
+        """Unload the model if it was loaded here, and disconnect. Cancels waiting threads.
 
-        The agent goes on with a load that is under way, whoever hangs up. So the thread that asked for it waits, and
-        unloads and hangs up when it has its answer, if that does not come in a moment.
+        The agent finishes a running load even if the client disconnects. So if the load does not end within a moment,
+        the loading thread unloads the model and disconnects when it has the answer.
         """
         with self._state:
             self._closed = True
@@ -260,7 +258,7 @@ class AgentClient:
     def _forget(self, model: ModelSpec, what: str) -> None:
         with self._lock:
             if self._model is model:
-                log.warning("agent at %s %s; loading it again when it can be", self._socket, what)
+                log.warning("agent at %s %s; it is loaded again when possible", self._socket, what)
                 self._model, self._ours = None, False
 
     def _load_when_there(self) -> ModelSpec:
@@ -280,13 +278,13 @@ class AgentClient:
             return model
         log.info(
             "agent: model %s %s; input %s, output %s",
-            *(self._name, "loaded" if self._ours else "was loaded already"),
+            *(self._name, "loaded" if self._ours else "was already loaded"),
             *(model.input, ", ".join(map(str, model.outputs))),
         )
         return model
 
     def _load(self) -> ModelSpec | str:
-        """Load the model, or take it as it is loaded; while neither goes yet, what is waited for."""
+        """Load the model, or use it if it is loaded; a text with the reason while neither is possible."""
         try:
             return self._load_or_describe()
         except grpc.RpcError as error:
@@ -296,7 +294,7 @@ class AgentClient:
                 return f"{_FULL_WORDS} for model {self._name}; waiting for it: {error.details()}"
             raise EdgeProblem(self._refusal(error)) from error
         except ValueError as error:
-            # Somebody closed the channel meanwhile.
+            # The channel was closed in the meantime.
             if self._stop.is_set():
                 raise LoadStopped from error
             raise
@@ -310,7 +308,7 @@ class AgentClient:
                 raise
             described = self._describe()
             if described is None:
-                return "has unloaded the model meanwhile; loading it again"
+                return "has unloaded the model in the meantime; loading it again"
             if described.model.url and Path(described.model.url) != self._folder:
                 log.warning("agent: model %s was loaded from %s, not %s", self._name, described.model.url, url)
             model = model_from_metadata(self._name, described.model)
@@ -329,14 +327,14 @@ class AgentClient:
         finally:
             if self._closed:
                 self._let_go()
-            # Last: whoever waits for it hangs up.
+            # Last: `close` disconnects when this is set.
             self._idle.set()
         if self._closed:
             raise LoadStopped
         return loaded
 
     def _describe(self) -> m.DescribeModelResponse | None:
-        """What the agent says of the model; None when it does not have it."""
+        """The description of the model by the agent; None when it is not loaded."""
         try:
             return self._stub.DescribeModel(m.DescribeModelRequest(name=self._name), timeout=_PREDICT_TIMEOUT)
         except grpc.RpcError as error:
@@ -346,8 +344,8 @@ class AgentClient:
 
     def _refusal(self, error: grpc.RpcError) -> str:
         why = {
-            grpc.StatusCode.NOT_FOUND: f"finds nothing at {self._folder}",
+            grpc.StatusCode.NOT_FOUND: f"finds no model at {self._folder}",
             grpc.StatusCode.FAILED_PRECONDITION: f"cannot load what is in {self._folder}",
-            grpc.StatusCode.INVALID_ARGUMENT: "does not take it",
+            grpc.StatusCode.INVALID_ARGUMENT: "refuses it",
         }
         return f"model {self._name}: the agent {why.get(error.code(), 'failed')}: {error.details()}"

@@ -1,7 +1,7 @@
-"""Results' tensors for the agent's captured data: the very bytes that went into a prediction and came out of it.
+"""Sends the tensors of predictions to the agent as captured data.
 
-In a thread of its own with a slot for one, so that neither a slow agent nor a full buffer holds up inference; when a
-newer capture comes before an older one was sent, the newer wins.
+In a separate thread with a slot for one capture, so that a slow agent or a full buffer does not delay inference. A
+newer capture replaces one that was not sent yet.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from emflow_schema.edge_config import Capture
 log = logging.getLogger(__name__)
 
 TIMEOUT = 10.0
-CALM = 600.0
-"""Seconds between two lines in the log about the same refusal."""
+QUIET_SECONDS = 600.0
+"""Minimum seconds between two log lines about the same error."""
 
-LARGE = 256 << 10
-"""Bytes from which a tensor is handed over in shared memory, as the interface advises."""
+MIN_SHARED_BYTES = 256 << 10
+"""Larger tensors are passed in shared memory, as the interface recommends."""
 
 
 @dataclass(frozen=True)
 class CapturedPrediction:
-    """What one prediction took and gave. taken: Unix time of its frame."""
+    """Inputs and outputs of one prediction. captured_at: Unix time of its frame."""
 
     model: str
     inputs: Sequence[m.Tensor]
@@ -45,12 +45,12 @@ class CapturedPrediction:
 
 
 class CaptureSender:
-    """One stream's captures.
+    """Sends the captures of one stream.
 
     Args:
         stream: its name, for the log.
-        count: called with `captures` for each that the agent took, with `captures_failed` for each that it did not
-            take or that a newer one replaced.
+        count: called with `captures` for each accepted capture, with `captures_failed` for each that was refused or
+            replaced.
     """
 
     def __init__(self, stream: str, count: Callable[[str], object]) -> None:
@@ -60,14 +60,14 @@ class CaptureSender:
         self._settings = Capture()
         self._cadence = Cadence(0.0)
         self._results = 0
-        self._told = ""
-        self._told_at: dict[str, float] = {}
+        self._logged = ""
+        self._logged_at: dict[str, float] = {}
         self._thread: threading.Thread | None = None
 
     def is_due(self, settings: Capture, at: float) -> bool:
         """Whether the next result is to be captured. at: its frame's moment on the monotonic clock.
 
-        Settings may change between two calls. For one thread at a time.
+        Settings may change between two calls. Not thread-safe.
         """
         if settings != self._settings:
             self._settings = settings
@@ -81,21 +81,21 @@ class CaptureSender:
 
     @property
     def waiting(self) -> bool:
-        """Whether something that was handed over is still in the slot."""
+        """Whether a capture is still in the slot."""
         return self._taken < self._put
 
-    def put(self, agent: AgentStub, shot: CapturedPrediction) -> None:
-        """Hand over what was due. Never blocks; for the thread that asked."""
+    def put(self, agent: AgentStub, capture: CapturedPrediction) -> None:
+        """Send a capture. Never blocks; called by the thread that called `is_due`."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name=f"capture-{self._stream}", daemon=True)
             self._thread.start()
-        if self._slot.put((agent, shot)):
+        if self._slot.put((agent, capture)):
             self._count("captures_failed")
         else:
             self._put += 1
 
     def close(self, timeout: float) -> bool:
-        """Send what is in the slot, and end; whether it has."""
+        """Send the capture in the slot, and end; whether the thread has ended."""
         self._slot.close()
         if self._thread is not None:
             self._thread.join(timeout)
@@ -104,54 +104,54 @@ class CaptureSender:
     def _run(self) -> None:
         while True:
             try:
-                agent, shot = self._slot.take()
+                agent, capture = self._slot.take()
                 self._taken += 1
             except SlotClosed:
                 return
             try:
-                self._send(agent, shot)
+                self._send(agent, capture)
             except grpc.RpcError as error:
                 self._refused(error.code(), error.details() or "")
             except ValueError:
-                # The channel was closed meanwhile: the run ends, or talks to another agent.
+                # The channel was closed: the run ends, or another agent is used.
                 self._count("captures_failed")
             else:
                 self._count("captures")
-                if self._told:
-                    self._told = ""
-                    log.info("stream %s: captures are taken again", self._stream)
+                if self._logged:
+                    self._logged = ""
+                    log.info("stream %s: captures are accepted again", self._stream)
 
-    def _send(self, agent: AgentStub, shot: CapturedPrediction) -> None:
-        seconds = int(shot.captured_at)
+    def _send(self, agent: AgentStub, capture: CapturedPrediction) -> None:
+        seconds = int(capture.captured_at)
         request = m.CaptureDataRequest(
-            model_name=shot.model,
+            model_name=capture.model,
             capture_id=str(uuid.uuid4()),
-            inference_timestamp=m.Timestamp(seconds=seconds, nanos=int((shot.captured_at - seconds) * 1e9)),
+            inference_timestamp=m.Timestamp(seconds=seconds, nanos=int((capture.captured_at - seconds) * 1e9)),
         )
         with ExitStack() as opened:
-            for tensors, sent in ((shot.inputs, request.input_tensors), (shot.outputs, request.output_tensors)):
+            for tensors, sent in ((capture.inputs, request.input_tensors), (capture.outputs, request.output_tensors)):
                 for tensor in tensors:
-                    sent.append(_light(tensor, opened))
+                    sent.append(_for_transport(tensor, opened))
             agent.CaptureData(request, timeout=TIMEOUT)
 
     def _refused(self, code: grpc.StatusCode, details: str) -> None:
         self._count("captures_failed")
-        # Not for every frame, nor each time that a buffer is full again: whoever reads the log sees the count go up.
+        # Not for every frame, and not each time the buffer is full again: the counters show how many.
         now = time.monotonic()
-        if code.name != self._told and now - self._told_at.get(code.name, -math.inf) >= CALM:
-            self._told, self._told_at[code.name] = code.name, now
-            log.warning("stream %s: the agent does not take captures (%s): %s", self._stream, code.name, details)
+        if code.name != self._logged and now - self._logged_at.get(code.name, -math.inf) >= QUIET_SECONDS:
+            self._logged, self._logged_at[code.name] = code.name, now
+            log.warning("stream %s: the agent refuses captures (%s): %s", self._stream, code.name, details)
 
 
-def _light(tensor: m.Tensor, opened: ExitStack) -> m.Tensor:
-    """A tensor as it travels best; what it needs on the way is closed with `opened`."""
+def _for_transport(tensor: m.Tensor, opened: ExitStack) -> m.Tensor:
+    """The tensor in shared memory if it is large; its buffer is closed with `opened`."""
     size = len(tensor.byte_data)
-    if size <= LARGE:
+    if size <= MIN_SHARED_BYTES:
         return tensor
     try:
         buffer = SharedBuffer(size)
     except OSError:
-        return tensor  # no shared memory here, or no more of it; the message holds it as well
+        return tensor  # no shared memory available: send it in the message
     opened.callback(buffer.close)
     buffer.view[:] = tensor.byte_data
     return m.Tensor(tensor_metadata=tensor.tensor_metadata, shared_memory_handle=buffer.handle)

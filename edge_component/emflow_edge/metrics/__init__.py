@@ -1,1 +1,1 @@
-"""Counters and timings that every layer may write."""
+"""Counters and latency histograms; every layer may update them."""

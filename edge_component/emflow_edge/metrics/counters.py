@@ -1,6 +1,6 @@
-"""What happened to the frames and to their results, in numbers that add up.
+"""Counters of frames and results.
 
-captured = skipped + inferred + failed + those under way; inferred = published + dropped + filtered + those waiting.
+captured = skipped + inferred + failed + in progress; inferred = published + dropped + filtered + waiting.
 """
 
 from __future__ import annotations
@@ -15,13 +15,12 @@ NAMES = (
 
 
 class Counters:
-    """Counts that several threads add to; those of a stream count for the whole too.
+    """Thread-safe counters; counts of a stream are added to the total too.
 
-    captured: frames that a camera delivered; skipped: those that nobody wanted or that a newer one replaced;
-    inferred: results of the agent; failed: Predict calls without one; published: results that an outlet took;
-    dropped: results that waited too long for it; filtered: results that were not to be published; reconnects: cameras
-    that came back; captures: results whose tensors the agent took for its captured data; captures_failed: those it did
-    not take.
+    captured: frames from cameras; skipped: frames that were not needed or were replaced by newer ones; inferred:
+    predictions; failed: failed predictions; published: results that a sink accepted; dropped: results that waited too
+    long; filtered: results that the filter removed; reconnects: reconnected cameras; captures: captures that the agent
+    accepted; captures_failed: captures that it refused.
     """
 
     def __init__(self, whole: Counters | None = None) -> None:
@@ -31,7 +30,7 @@ class Counters:
         self._streams: dict[str, Counters] = {}
 
     def for_stream(self, stream: str) -> Counters:
-        """The counters of one stream. They go on when a stream of that name ends and another begins."""
+        """The counters of one stream; a new stream with the same name continues them."""
         with self._lock:
             return self._streams.setdefault(stream, Counters(self))
 

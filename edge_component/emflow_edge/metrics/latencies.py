@@ -1,4 +1,4 @@
-"""How long things took during the last minute: percentiles out of a histogram whose size never grows."""
+"""Latencies of the last minute: percentiles from histograms of constant size."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LOG = math.log(_GROWTH)
 
 @dataclass(frozen=True)
 class Percentiles:
-    """Half of the times were at most p50, 99 of 100 at most p99, in milliseconds within 5 %; count: of how many."""
+    """Percentiles in milliseconds, precise within 5 %; count: number of values."""
 
     count: int
     p50: float
@@ -28,10 +28,10 @@ class Percentiles:
 
 
 class LatencyHistogram:
-    """Times of the last `span` seconds. A slice of them is forgotten at once, a twelfth of the span.
+    """Latencies of the last `span` seconds, in twelve slices of which the oldest is dropped.
 
     Args:
-        clock: seconds; never goes back.
+        clock: monotonic seconds.
     """
 
     def __init__(self, span: float = 60.0, clock: Callable[[], float] = time.monotonic) -> None:
@@ -46,7 +46,7 @@ class LatencyHistogram:
             self._current()[min(bucket, _BUCKETS - 1)] += 1
 
     def percentiles(self) -> Percentiles | None:
-        """The percentiles; None when nothing was timed."""
+        """The percentiles; None without values."""
         with self._lock:
             self._current()
             oldest = int(self._clock() / self._slice) - _SLICES
@@ -76,15 +76,12 @@ def _value(sums: list[int], rank: int) -> float:
     return 0.0
 
 
-# How long a frame's stations took during the last minute.
-
-
 TIMING_NAMES = ("preprocess", "predict", "age")
 
 
 class StageLatencies:
-    """In milliseconds. preprocess: a frame into the model's input; predict: the whole call; age: of a frame when its
-    result was published.
+    """Latencies of each stage in milliseconds. preprocess: frame to model input; predict: the whole call; age: age of
+    the frame when its result was published.
     """
 
     def __init__(self) -> None:

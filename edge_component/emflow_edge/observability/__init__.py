@@ -1,1 +1,1 @@
-"""What the component shows of itself: logs, status, metrics page, overlay."""
+"""Observability: logs, status, metrics, the HTTP server, and annotated frames."""

@@ -1,4 +1,4 @@
-"""Counters, latencies and status as others read them: a log line, a JSON message, Prometheus' text."""
+"""Metrics in the formats of their readers: a log line, a JSON message, and the Prometheus text format."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ _HELP = {
     "captures": "Results whose tensors were captured",
     "captures_failed": "Results whose tensors could not be captured",
 }
-# What is counted where frames are; results are counted where they leave, for all streams together.
+# Counted for each stream; results are counted in the publisher, for all streams together.
 _OF_A_STREAM = ("captured", "skipped", "inferred", "failed", "reconnects")
 
 
 class MetricsExporter:
-    """All that is measured in a run, in the words of whoever asks."""
+    """Exports counters, latencies and status."""
 
     def __init__(self, thing: str, version: str, counters: Counters, timings: StageLatencies, status: Status) -> None:
         self.thing, self.version = thing, version
         self._counters, self._timings, self._status = counters, timings, status
 
     def log_line(self) -> str:
-        """One line for the log: what was counted since the start, and the last minute's latencies."""
+        """One log line: counters since the start, and latencies of the last minute."""
         timings = str(self._timings)
         return f"{self._counters}{f'; {timings}' if timings else ''}; {self._status.snapshot()['status']}"
 
@@ -62,7 +62,7 @@ class MetricsExporter:
 
     def prometheus(self) -> str:
         """The text exposition format, https://prometheus.io/docs/instrumenting/exposition_formats/."""
-        # Written here, because it is short and a library for it would be one more package on the board.
+        # Not with a library: the format is simple, and the board needs no additional package.
         lines: list[str] = []
         whole, streams = self._counters.snapshot(), sorted(self._counters.streams().items())
         for name, about in _HELP.items():

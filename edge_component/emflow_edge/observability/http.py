@@ -1,4 +1,4 @@
-"""Metrics and pictures on 127.0.0.1: `/metrics` for Prometheus, `/status`, and `/streams/NAME.jpg` for people."""
+"""HTTP server on 127.0.0.1: `/metrics` for Prometheus, `/status` as JSON, `/streams/NAME.jpg` as annotated frame."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ PictureProvider = Callable[[str], Optional[bytes]]
 """The newest picture of a stream as JPEG, drawn only when it is asked for; None when there is none."""
 
 HOST = "127.0.0.1"
-# Whoever opens a connection and then says nothing holds a thread no longer than this.
+# Seconds after which an idle connection is closed; each keeps a thread.
 _TIMEOUT = 10.0
-# Each holds a thread; whoever comes when there are so many is hung up on.
+# Maximum number of connections; further ones are closed.
 _AT_ONCE = 16
 
 
 class MetricsServer:
-    """An HTTP server on loopback, until it is closed.
+    """The HTTP server.
 
     Raises:
-        OSError: the port cannot be had.
+        OSError: the port is not available.
     """
 
     def __init__(self, port: int, metrics: MetricsExporter, picture: PictureProvider) -> None:
@@ -36,7 +36,7 @@ class MetricsServer:
 
         Handler.metrics, Handler.picture = metrics, staticmethod(picture)
         self._server = _Server((HOST, port), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, name="page", daemon=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, name="http", daemon=True)
         self._thread.start()
 
     @property
@@ -67,7 +67,7 @@ class _Server(http.server.ThreadingHTTPServer):
             self._free.release()
 
     def handle_error(self, *_: object) -> None:
-        log.debug("page", exc_info=True)
+        log.debug("http", exc_info=True)
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -105,11 +105,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         elif path.startswith("/streams/") and path.endswith(".jpg"):
             picture = self.picture(path[len("/streams/") : -len(".jpg")])
             if picture is None:
-                self.send_error(404, "there is no such stream, or no result of it yet")
+                self.send_error(404, "no such stream, or no result yet")
             else:
                 self._send("image/jpeg", picture)
         else:
-            self.send_error(404, "there are /metrics, /status and /streams/NAME.jpg")
+            self.send_error(404, "available: /metrics, /status and /streams/NAME.jpg")
 
     def _send(self, kind: str, body: bytes) -> None:
         self.send_response(200)
@@ -123,4 +123,4 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Requests are not for the log."""
+        """Requests are not logged."""

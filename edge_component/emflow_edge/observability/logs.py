@@ -1,4 +1,4 @@
-"""The log: text, or one JSON object a line, and never a password out of a URL."""
+"""Logging as text or JSON lines, with credentials removed from URLs."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from typing import Any, TextIO
 from emflow_schema.stream_url import redacted
 
 ROOT = "emflow_edge"
-# Up to the blank: people write passwords with `/`, `?`, `#` and quotes in them, and `redacted` knows what to keep.
+# Up to the next space: passwords may contain `/`, `?`, `#` and quotes; `redacted` decides what is kept.
 _WITH_PASSWORD = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S*@\S*")
-# What every record has; the rest came by `extra`, as the name of a stream does.
+# Standard attributes of a record; others come from `extra`, such as the stream.
 _OF_EVERY_RECORD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "level", "taskName"}
 
 
 def configure_logging(stream: TextIO, form: str = "text", level: str = "info") -> None:
-    """Log to a stream from now on, in place of where it went before.
+    """Send the log to this stream from now on.
 
     Args:
         form: `text` or `json`.
-        level: `debug`, `info` or `warning`, for what is ours. Libraries say what goes wrong, not what they do:
-            awsiotsdk would tell every connection.
+        level: `debug`, `info` or `warning`, for our own loggers. Libraries log warnings only; awsiotsdk would log
+            every connection.
     """
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
-    handler.addFilter(_is_news)
+    handler.addFilter(_is_not_redundant)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
@@ -37,7 +37,7 @@ def configure_logging(stream: TextIO, form: str = "text", level: str = "info") -
 
 
 def report_exit(text: str) -> None:
-    """Say on standard error why the run ends: in the log's own form when that is JSON, as a sentence otherwise."""
+    """Report on standard error why the run ends: in the JSON log if that is configured, otherwise as a sentence."""
     text = redact_urls(text)
     if any(isinstance(handler.formatter, JsonFormatter) for handler in logging.getLogger().handlers):
         logging.getLogger(ROOT).error("%s", text)
@@ -45,15 +45,15 @@ def report_exit(text: str) -> None:
         sys.stderr.write(f"emflow-edge: {text}\n")
 
 
-def _is_news(record: logging.LogRecord) -> bool:
-    """Not that an answer failed that has failed already: awsiotsdk tells that, with a traceback, of each request that
-    was under way when the nucleus hung up."""
+def _is_not_redundant(record: logging.LogRecord) -> bool:
+    """Drop tracebacks of awsiotsdk about futures that have failed already; it logs one for each request in progress
+    when the connection to the nucleus is lost."""
     error = record.exc_info[1] if record.exc_info else None
     return not (record.name == "concurrent.futures" and isinstance(error, InvalidStateError))
 
 
 def redact_urls(text: str) -> str:
-    """A text whose URLs show neither user nor password."""
+    """The text without user and password in URLs."""
     return _WITH_PASSWORD.sub(lambda found: redacted(found.group()), text) if "@" in text else text
 
 
@@ -69,16 +69,16 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One object: time (UTC), level, logger, message, and what was given as `extra`, such as stream."""
+    """A JSON object: time (UTC), level, logger, message, and `extra` attributes such as stream."""
 
     def format(self, record: logging.LogRecord) -> str:
-        told: dict[str, Any] = {
+        entry: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, timezone.utc).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": redact_urls(record.getMessage()),
         }
-        told.update((key, value) for key, value in vars(record).items() if key not in _OF_EVERY_RECORD)
+        entry.update((key, value) for key, value in vars(record).items() if key not in _OF_EVERY_RECORD)
         if record.exc_info:
-            told["exception"] = redact_urls(self.formatException(record.exc_info))
-        return json.dumps(told, ensure_ascii=False, default=str)
+            entry["exception"] = redact_urls(self.formatException(record.exc_info))
+        return json.dumps(entry, ensure_ascii=False, default=str)

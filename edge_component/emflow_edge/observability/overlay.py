@@ -1,4 +1,4 @@
-"""A frame with what was found drawn on it, for people."""
+"""Annotated frames: draws the outcome of inference on a frame, and encodes it as JPEG."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 _JPEG_QUALITY = 85
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _TEXT, _SHADE = (255, 255, 255), (0, 0, 0)
-# Blue, green, red; far apart from each other on any picture.
+# BGR; easy to distinguish on any image.
 _COLORS = ((60, 180, 255), (90, 220, 90), (255, 140, 60), (200, 80, 255), (80, 80, 255), (230, 220, 60))
 
 
 def draw(image: Image, outcome: Outcome) -> Image:
-    """A copy with boxes and their classes, or with the best classes in the corner.
+    """A copy of the frame with boxes and classes, or with the best classes in the corner.
 
     Args:
         image: uint8, height x width x 3, BGR.
@@ -51,13 +51,13 @@ def draw(image: Image, outcome: Outcome) -> Image:
 
 
 def _words(index: int, label: str | None, confidence: float) -> str:
-    # OpenCV's fonts have ASCII only.
+    # The fonts of OpenCV support ASCII only.
     name = (label or str(index)).encode("ascii", "replace").decode()
     return f"{name} {confidence:.2f}"
 
 
 def _write(image: Image, text: str, corner: tuple[int, int], scale: float, color: tuple[int, int, int]) -> None:
-    """Text on a bar, its top left corner at `corner`, moved into the picture where it would leave it."""
+    """Draw text on a filled bar with its top left corner at `corner`, moved so that it stays inside the image."""
     (wide, high), low = cv2.getTextSize(text, _FONT, scale, 1)
     left = max(0, min(corner[0], image.shape[1] - wide - 4))
     top = max(0, min(corner[1], image.shape[0] - high - low - 4))

@@ -1,4 +1,4 @@
-"""The thread that tells how the run is: a log line and a metrics message every so often, the status when it changes."""
+"""Reports metrics periodically, in the log and as a message, and publishes the status when it changes."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Announce = Callable[[str, str, bool], object]
-"""Takes topic, payload and whether it is to be retained; never blocks."""
+"""Publishes a message: topic, payload, retain; never blocks."""
 
 
 class Reporter:
-    """Tells metrics and status to whoever the settings name.
+    """Reports metrics and status as the settings say, and runs the HTTP server.
 
     Args:
-        announce: takes messages that are no results.
-        picture: the newest picture of a stream.
-        began: called once, when the first result was made.
+        announce: publishes a message.
+        picture: returns the newest annotated frame of a stream as JPEG.
+        on_first_result: called once.
     """
 
     def __init__(
@@ -36,15 +36,15 @@ class Reporter:
         status: Status,
         announce: Announce,
         picture: PictureProvider,
-        began: Callable[[], object],
+        on_first_result: Callable[[], object],
     ) -> None:
         self._metrics, self._status = metrics, status
-        self._announce, self._picture, self._began = announce, picture, began
+        self._announce, self._picture, self._on_first_result = announce, picture, on_first_result
         self._changed = threading.Condition()
         self._reporting, self._publish = edge_config.Metrics(), edge_config.Publish()
-        self._page: MetricsServer | None = None
+        self._server: MetricsServer | None = None
         self._closed = self._status_changed = self._first = False
-        self._thread = threading.Thread(target=self._run, name="watcher", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="reporter", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
@@ -56,15 +56,15 @@ class Reporter:
             self._reporting, self._publish = reporting, publish
             self._status_changed = True
             self._changed.notify()
-        if other and self._page is not None:
-            self._page.close()
-            self._page = None
+        if other and self._server is not None:
+            self._server.close()
+            self._server = None
         if other and reporting.port:
             # Only now: an HTTP server takes time and memory that most runs need not spend.
             from emflow_edge.observability.http import HOST, MetricsServer
 
             try:
-                self._page = MetricsServer(reporting.port, self._metrics, self._picture)
+                self._server = MetricsServer(reporting.port, self._metrics, self._picture)
             except OSError as error:
                 log.error("metrics.port: %s:%d cannot be listened on: %s", HOST, reporting.port, error.strerror)
                 return
@@ -84,8 +84,8 @@ class Reporter:
         with self._changed:
             self._closed = True
             self._changed.notify()
-        if self._page is not None:
-            self._page.close()
+        if self._server is not None:
+            self._server.close()
 
     def _run(self) -> None:
         before = time.monotonic()
@@ -101,11 +101,11 @@ class Reporter:
                 self._status_changed = self._first = False
                 reporting, publish = self._reporting, self._publish
             if first:
-                self._began()
+                self._on_first_result()
             due = time.monotonic() >= before + reporting.every.seconds
             if due:
                 before = time.monotonic()
-                log.info("so far: %s", self._metrics.log_line())
+                log.info("metrics: %s", self._metrics.log_line())
                 if publish.metrics_topic:
                     self._announce(publish.metrics_topic, self._metrics.message(), False)
             # With each report too: one that could not be sent is not tried again.

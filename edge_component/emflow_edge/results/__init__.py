@@ -1,1 +1,1 @@
-"""One result as one message, and the ways out of the device."""
+"""Results: the message format, filters, the publisher with its queue, and the sinks."""

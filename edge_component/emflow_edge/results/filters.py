@@ -1,4 +1,4 @@
-"""Which results are worth a message: those that are sure enough, and, when asked, those that tell something new."""
+"""Which results are published: by confidence, and optionally only when they change."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from emflow_schema.edge_config import Publish
 
 @dataclass(frozen=True)
 class _Passed:
-    """What a stream's last result that passed has found, and when it passed (monotonic seconds)."""
+    """The last result of a stream that passed: its classes, and when it passed (monotonic seconds)."""
 
     sequence: int
     found: Any
@@ -21,7 +21,7 @@ class _Passed:
 
 
 class ResultFilter:
-    """Lets results pass or not. Used by one thread at a time.
+    """Filters results. Not thread-safe.
 
     Args:
         clock: monotonic seconds.
@@ -36,7 +36,7 @@ class ResultFilter:
         if (top[0].confidence if top else 0.0) < to.threshold:
             return False
         if not to.on_change:
-            # The next one is news when that is asked for from then on.
+            # When `on_change` is enabled later, the next result counts as a change.
             self._passed.clear()
             return True
         last, found, now = self._passed.get(result.stream), _found(result), self._clock()
@@ -46,16 +46,16 @@ class ResultFilter:
         return True
 
     def lost(self, result: Result) -> None:
-        """A result that passed was never published: when it was its stream's last, the next one is news again."""
+        """A result that passed was not published: if it was the last of its stream, the next one counts as a change."""
         last = self._passed.get(result.stream)
         if last and last.sequence == result.sequence:
             del self._passed[result.stream]
 
 
 def _found(result: Result) -> tuple[str, int | frozenset[int]]:
-    """What is compared: the model, with the classes that it detected or the one that it finds best."""
+    """What is compared: the model, and the detected classes or the best class."""
     outcome = result.outcome
     if outcome.detections is not None:
         return result.model_name, frozenset(one.index for one in outcome.detections)
-    # A classifier always has a best class.
+    # A classifier always returns at least one class.
     return result.model_name, outcome.top[0].index

@@ -9,14 +9,14 @@ from emflow_edge.outcome import ClassScore, Outcome
 from emflow_schema.result_message import ResultMessage
 
 _NOTHING = ClassScore(-1, None, 0.0)
-"""What the workshop's keys say where a detector found nothing."""
+"""Values of the workshop's keys when a detector found nothing."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What one Predict said about one frame.
+    """The result of one prediction.
 
-    taken: Unix time of the frame in seconds; predict_ms: how long Predict took, seen from here.
+    captured_at: Unix time of the frame in seconds; predict_ms: duration of the Predict call, measured here.
     """
 
     stream: str

@@ -1,4 +1,4 @@
-"""Brokers that are spoken to directly, in MQTT 3.1.1 or 5, with or without TLS."""
+"""Sinks for MQTT brokers, with MQTT 3.1.1 or 5, with or without TLS."""
 
 from __future__ import annotations
 
@@ -17,14 +17,13 @@ from emflow_schema.errors import EdgeProblem
 _TIMEOUT, _GOODBYE = 5.0, 0.3
 _KEEP_ALIVE = 30
 _JSON = "application/json"
-# Reason codes of a PUBACK, https://docs.oasis-open.org/mqtt/mqtt/v5.0/os/mqtt-v5.0-os.html#_Toc3901124: what is
-# asked again gets the same answer to these.
-_FAILURE, _FOR_GOOD = 128, {135: "not authorized", 144: "the topic name is invalid", 153: "the payload is invalid"}
+# Permanent reason codes of a PUBACK, https://docs.oasis-open.org/mqtt/mqtt/v5.0/os/mqtt-v5.0-os.html#_Toc3901124.
+_FAILURE, _PERMANENT = 128, {135: "not authorized", 144: "the topic name is invalid", 153: "the payload is invalid"}
 
 
 def mqtt_sink(to: Destination, client_id: str, publishing: Publish) -> MessageSink:
     """The outlet for a broker, in the version of MQTT that the settings ask for."""
-    # Used later; a missing package is told now, and not taken for a broker that is away.
+    # Used later; a missing package is told now, and not taken for a broker that is unavailable.
     if publishing.mqtt == "5":
         import awscrt.mqtt5
 
@@ -35,7 +34,7 @@ def mqtt_sink(to: Destination, client_id: str, publishing: Publish) -> MessageSi
 
 
 class Mqtt311Sink:
-    """A broker of MQTT 3.1.1."""
+    """A broker with MQTT 3.1.1."""
 
     def __init__(self, to: Destination, client_id: str) -> None:
         self._to, self._client_id = to, client_id
@@ -56,7 +55,7 @@ class Mqtt311Sink:
             clean_session=True,
             keep_alive_secs=_KEEP_ALIVE,
             will=last,
-            # It would connect again by itself, in its own time, and hold back what is published until then.
+            # Reconnecting is done by the publisher, not by the SDK, which would delay messages until then.
             on_connection_interrupted=lambda **_: lost(),
             **_no_metrics(mqtt.Connection),
         )
@@ -73,16 +72,16 @@ class Mqtt311Sink:
     def close(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
-            # One that was lost never answers; awscrt lets go of it by itself then.
+            # A lost connection never answers; awscrt releases it by itself.
             with contextlib.suppress(TimeoutError, FutureTimeoutError):
                 connection.disconnect().exception(_GOODBYE)
 
 
 class Mqtt5Sink:
-    """A broker of MQTT 5. It is told that messages are JSON, and how long results are worth keeping.
+    """A broker with MQTT 5. Messages have a content type and an expiry interval.
 
     Args:
-        expiry: seconds after which a result is of no use to who was away; 0: it always is.
+        expiry: seconds after which the broker may drop a result; 0: never.
     """
 
     def __init__(self, to: Destination, client_id: str, expiry: int) -> None:
@@ -97,15 +96,15 @@ class Mqtt5Sink:
         opened: Future[Any] = Future()
         stopped = self._stopped = threading.Event()
 
-        # It goes on trying until it is stopped, and tells each time.
-        def succeeded(told: Any) -> None:
+        # The client retries until it is stopped, and calls back each time.
+        def succeeded(event: Any) -> None:
             with contextlib.suppress(InvalidStateError):
-                opened.set_result(told.negotiated_settings)
+                opened.set_result(event.negotiated_settings)
 
-        def failed(told: Any) -> None:
-            connack = told.connack_packet
+        def failed(event: Any) -> None:
+            connack = event.connack_packet
             refusal = connack and (connack.reason_string or getattr(connack.reason_code, "name", connack.reason_code))
-            error = ConnectionError(f"the broker says {refusal}") if refusal else told.exception
+            error = ConnectionError(f"the broker refuses the connection: {refusal}") if refusal else event.exception
             with contextlib.suppress(InvalidStateError):
                 opened.set_exception(error)
 
@@ -123,7 +122,7 @@ class Mqtt5Sink:
                     will=self._packet(will) if will else None,
                 ),
                 session_behavior=mqtt5.ClientSessionBehaviorType.CLEAN,
-                # What it would keep is sent again by whoever gave it.
+                # The publisher sends unacknowledged messages again.
                 offline_queue_behavior=mqtt5.ClientOperationQueueBehaviorType.FAIL_ALL_ON_DISCONNECT,
                 on_lifecycle_event_connection_success_fn=succeeded,
                 on_lifecycle_event_connection_failure_fn=failed,
@@ -161,7 +160,7 @@ class Mqtt5Sink:
         return mqtt5.PublishPacket(
             topic=message.topic,
             payload=message.payload.encode(),
-            # A broker that cannot do more hangs up on who asks for it.
+            # A broker closes the connection when a message has a higher QoS than it supports.
             qos=mqtt5.QoS(min(message.qos, int(most))),
             retain=message.retain and retained,
             content_type=_JSON,
@@ -174,32 +173,32 @@ def _connected(asked: Future[Any], to: Destination) -> Any:
     try:
         return asked.result(_TIMEOUT)
     except (TimeoutError, FutureTimeoutError):
-        # TLS does not say at once that a certificate is not trusted, lest somebody measures how long that took.
-        perhaps = "; perhaps one side does not trust the other's certificate" if to.tls else ""
-        raise TimeoutError(f"the broker does not let it in within {_TIMEOUT:g} s{perhaps}") from None
+        # TLS may delay the error about an untrusted certificate.
+        perhaps = "; maybe one side does not trust the certificate of the other" if to.tls else ""
+        raise TimeoutError(f"the broker did not accept the connection within {_TIMEOUT:g} s{perhaps}") from None
 
 
 def _no_metrics(kind: Any) -> dict[str, bool]:
-    """Keep the SDK from giving a user name with its version in it, which a broker might want a password for."""
+    """Disable the user name with the version of the SDK: a broker could require a password for it."""
     return {"disable_metrics": True} if "disable_metrics" in inspect.signature(kind).parameters else {}
 
 
-def _acknowledged(told: Any) -> None:
-    """Raise when a PUBACK says that the message was not taken; there is none for QoS 0."""
-    code = int(told.puback.reason_code) if told and told.puback else 0
+def _acknowledged(event: Any) -> None:
+    """Raise when a PUBACK has an error code; there is no PUBACK for QoS 0."""
+    code = int(event.puback.reason_code) if event and event.puback else 0
     if code < _FAILURE:
         return
-    words = told.puback.reason_string or _FOR_GOOD.get(code) or f"reason code {code}"
-    if code in _FOR_GOOD:
+    words = event.puback.reason_string or _PERMANENT.get(code) or f"reason code {code}"
+    if code in _PERMANENT:
         raise MessageRejected(words)
-    raise ConnectionError(f"the broker does not take it: {words}")
+    raise ConnectionError(f"the broker rejects the message: {words}")
 
 
 def _tls(to: Destination) -> Any:
-    """What TLS needs, out of the files as they are now; None without TLS.
+    """The TLS context from the current files; None without TLS.
 
     Raises:
-        EdgeProblem: they are no certificates or keys.
+        EdgeProblem: the files are not valid certificates or keys.
     """
     from awscrt import io
 
@@ -216,5 +215,5 @@ def _tls(to: Destination) -> Any:
             options.alpn_list = [to.alpn]
         return io.ClientTlsContext(options)
     except Exception as error:
-        # awscrt tells a number and its name only, whichever file it is.
+        # awscrt reports an error number only, not the file.
         raise EdgeProblem(f"--cert, --key or --ca holds no certificate or key that TLS can use: {error}") from error

@@ -1,4 +1,5 @@
-"""Ways out of the device: AWS IoT Core through the Greengrass nucleus, and standard output; `mqtt` has the others."""
+"""Sinks for messages: the interface, AWS IoT Core through the nucleus, standard output; `mqtt` has those for
+brokers."""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ from emflow_schema.errors import ConfigProblem, EdgeProblem
 
 @dataclass(frozen=True)
 class Message:
-    """What is sent. lasting: it is no result, and of use however late it arrives."""
+    """A message. lasting: not a result; it does not expire."""
 
     topic: str
     payload: str
@@ -30,34 +31,35 @@ class Message:
 
 
 class MessageRejected(Exception):
-    """The other side does not want this message; others it may."""
+    """The sink rejects this message permanently; others may be accepted."""
 
 
 class MessageSink(Protocol):
-    """One place to send messages to. Used by one thread."""
+    """Where messages are sent. Not thread-safe."""
 
     def open(self, lost: Callable[[], object], will: Message | None) -> None:
-        """Get ready to send.
+        """Connect.
 
         Args:
-            lost: called once, from any thread, when nothing can be sent any more until it was closed and opened again.
-            will: what the other side is to publish then, where it can do such a thing.
+            lost: called once from any thread when the connection is lost; close and open the sink then.
+            will: message that the broker publishes when the connection is lost, if the sink supports it.
 
         Raises:
-            EdgeProblem: it will never be.
-            Exception: it is not now.
+            EdgeProblem: the problem is permanent.
+            Exception: not possible now.
         """
 
     def send(self, message: Message) -> Future[Any]:
-        """Begin to deliver one message, after those before it. `MessageRejected` or any other exception: it was not delivered.
+        """Start sending a message, after the previous ones. `MessageRejected` or any other exception: it was not
+        delivered.
 
         Raises:
-            EdgeProblem: nothing can be delivered any more.
+            EdgeProblem: the problem is permanent.
             Exception: it was not delivered.
         """
 
     def close(self) -> None:
-        """Let go. What was not delivered by now will not be."""
+        """Disconnect. Messages without an answer may not be delivered."""
 
 
 class GreengrassSink:
@@ -67,21 +69,21 @@ class GreengrassSink:
         self._nucleus = nucleus
 
     def open(self, lost: Callable[[], object], will: Message | None) -> None:
-        """Nothing: the nucleus connects by itself, and has no wills."""
+        """Nothing to do: the nucleus connects by itself, and does not support wills."""
 
     def send(self, message: Message) -> Future[Any]:
         asked = self._nucleus.publish(message.topic, message.payload.encode(), message.qos, message.retain)
         return checked_future(asked, lambda _: None, _refusal)
 
     def close(self) -> None:
-        """Nothing: the nucleus is there for more than messages."""
+        """Nothing to do: the nucleus client is shared."""
 
 
 class StdoutSink:
-    """One result a line, and nothing else: there are no topics to tell it from."""
+    """Results only, one for each line: standard output has no topics."""
 
     def open(self, lost: Callable[[], object], will: Message | None) -> None:
-        """Nothing: it is open from the start."""
+        """Nothing to do."""
 
     def send(self, message: Message) -> Future[Any]:
         try:
@@ -89,7 +91,7 @@ class StdoutSink:
                 sys.stdout.write(message.payload + "\n")
                 sys.stdout.flush()
         except BrokenPipeError:
-            # Whoever read has gone, as `head` does; what is left in the buffer must not complain at exit.
+            # The reader has closed the pipe, as `head` does; the remaining buffer must not cause an error at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise EdgeProblem("standard output was closed") from None
         done: Future[Any] = Future()
@@ -97,7 +99,7 @@ class StdoutSink:
         return done
 
     def close(self) -> None:
-        """Nothing: others write there, too."""
+        """Nothing to do: standard output stays open."""
 
 
 def checked_future(
@@ -125,16 +127,13 @@ def checked_future(
 
 
 def _refusal(error: BaseException) -> BaseException:
-    # By name: the nucleus' errors come with a package that only a component in Greengrass has to load.
+    # By name: the error classes are in a package that only a component in Greengrass imports.
     if type(error).__name__ in ("UnauthorizedError", "InvalidArgumentsError"):
         return MessageRejected(getattr(error, "message", None) or str(error))
     return error
 
 
-# Where results were asked to go: `--publish` and the files that belong to it.
-
-
-# AWS IoT tells MQTT from HTTPS by this name (ALPN) on the port that firewalls leave open.
+# AWS IoT accepts MQTT on port 443 with this protocol name (ALPN).
 # https://docs.aws.amazon.com/iot/latest/developerguide/protocols.html
 _ALPN, _HTTPS = "x-amzn-mqtt-ca", 443
 # Not flags: a command line shows to everybody on the device.
@@ -143,7 +142,7 @@ USERNAME, PASSWORD = "EMFLOW_MQTT_USERNAME", "EMFLOW_MQTT_PASSWORD"
 
 @dataclass(frozen=True)
 class Destination:
-    """An outlet as it was asked for. kind: `greengrass`, `stdout` or `mqtt`; the rest is for MQTT.
+    """The sink that `--publish` names. kind: `greengrass`, `stdout` or `mqtt`; the rest is for MQTT.
 
     alpn: protocol that is named while TLS is negotiated; empty for none.
     username, password: whom the broker lets in; None where it asks nobody.
@@ -211,15 +210,12 @@ def _look_for(flag: str, path: Path) -> None:
         raise ConfigProblem(f"{flag}: there is no file {path}")
 
 
-# What a status topic says when the component is not there: on its way out, and as its last will.
-
-
 OFFLINE = "offline"
 
 
 @dataclass(frozen=True)
 class OfflineMessages:
-    """Who is gone, and where it is told."""
+    """Makes the messages on the status topic that say that this component is offline."""
 
     to: Publish
     thing: str
@@ -227,11 +223,11 @@ class OfflineMessages:
 
     @property
     def will(self) -> Message:
-        """For the broker to publish when the connection is lost; when that will be, nobody knows yet."""
+        """The will: published by the broker when the connection is lost."""
         return self._message(reason="the connection was lost")
 
-    def farewell(self) -> Message:
-        """For the end of a run."""
+    def on_end(self) -> Message:
+        """Published at the normal end of a run."""
         return self._message(reason="it was ended", since=utc_now())
 
     def _message(self, **more: str) -> Message:

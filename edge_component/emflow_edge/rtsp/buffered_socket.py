@@ -1,4 +1,4 @@
-"""One TCP connection to a camera, with TLS or without: found soon, read in large pieces, never waited on for ever."""
+"""A TCP or TLS connection to a camera: fast connect, large reads, and a deadline for every operation."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def connect(host: str, port: int, timeout: float, stop: threading.Event) -> sock
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError as error:
-        raise CameraLost(f"is not there ({error.strerror or 'no answer'})") from error
+        raise CameraLost(f"cannot be reached ({error.strerror or 'no answer'})") from error
     except ValueError as error:
         # Not even asked for: UnicodeError where the name cannot be encoded, ValueError where it holds a NUL.
-        raise CameraLost("is not there (its host is no host name)") from error
+        raise CameraLost("cannot be reached (invalid host name)") from error
     pending: dict[int, socket.socket] = {}
     poll = select.poll()
     deadline, knock, reason = time.monotonic() + timeout, 0.0, "no answer"
@@ -72,7 +72,7 @@ def connect(host: str, port: int, timeout: float, stop: threading.Event) -> sock
     finally:
         for one in pending.values():
             one.close()
-    raise CameraLost(f"is not there ({reason})")
+    raise CameraLost(f"cannot be reached ({reason})")
 
 
 def tls_context(ca: str) -> ssl.SSLContext:
@@ -84,7 +84,7 @@ def tls_context(ca: str) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=ca or None)
     except (OSError, ssl.SSLError) as error:
-        raise CameraRefused(f"cannot be trusted: ca holds no certificates ({ca})") from error
+        raise CameraRefused(f"cannot be verified: the file in ca holds no certificates ({ca})") from error
 
 
 class BufferedSocket:
@@ -116,7 +116,7 @@ class BufferedSocket:
             except BaseException as error:
                 self._socket.close()
                 if isinstance(error, TimeoutError):
-                    raise CameraLost("answers, but not in TLS") from error
+                    raise CameraLost("answers, but not with TLS") from error
                 raise
 
     @property
@@ -173,9 +173,7 @@ class BufferedSocket:
             except ssl.SSLWantWriteError:
                 awaited = select.POLLOUT
             except ssl.SSLCertVerificationError as error:
-                raise CameraRefused(
-                    f"shows a certificate that is not to be trusted ({error.verify_message})"
-                ) from error
+                raise CameraRefused(f"has a certificate that is not trusted ({error.verify_message})") from error
             except ssl.SSLError as error:
                 raise CameraLost(f"does not speak TLS ({error.reason or 'no reason given'})") from error
             except OSError as error:
@@ -191,4 +189,4 @@ class BufferedSocket:
                 raise TimeoutError
             if poll.poll(min(left, _LOOK) * 1000 + 1):
                 return
-        raise CameraLost("is not needed any more")
+        raise CameraLost("is no longer needed")

@@ -1,7 +1,7 @@
 """An RTSP 1.0 client (RFC 2326): from a camera's URL to the packets of its video, over TCP, TLS or UDP.
 
-No library does it as a live picture needs it: FFmpeg waits for the next frame to know that one is complete, and the
-RTSP packages for Python give no whole pictures, or do without UDP or TLS.
+No library has the low latency that is needed: FFmpeg waits for the next frame to know that one is complete, and the
+RTSP packages for Python deliver no complete pictures, or do not support UDP or TLS.
 """
 
 from __future__ import annotations
@@ -21,16 +21,15 @@ from emflow_edge.rtsp.udp import UdpPortPair
 from emflow_schema.stream_url import Place, split
 
 _REDIRECTS = 5
-# What a session lasts without a word from us where the camera does not say (RFC 2326, section 12.37); and how often we
-# say one at least, whatever it says.
+# Default session timeout (RFC 2326, section 12.37), and the maximum interval of keep-alive requests.
 _SESSION_SECONDS, _MOST_SILENT = 60, 30.0
 _REPORT_SECONDS = 5.0
-# How soon it notices that it has to end.
+# Maximum seconds between two checks for stop.
 _LOOK = 0.25
 
 
 class RtspSession:
-    """A camera that plays.
+    """An RTSP session in the state PLAY.
 
     Args:
         place: the parts of its URL.
@@ -63,7 +62,7 @@ class RtspSession:
             self._open(place)
         except (TimeoutError, MalformedMessage) as error:
             self.close()
-            what = "answers nothing" if isinstance(error, TimeoutError) else f"answers with {error}"
+            what = "does not answer" if isinstance(error, TimeoutError) else f"answers with {error}"
             raise CameraLost(f"{what}; is it an RTSP camera?") from error
         except BaseException:
             self.close()
@@ -80,12 +79,12 @@ class RtspSession:
                 break
             place = self._redirected(place, head.get("location"))
         else:
-            raise CameraLost("redirects without end")
+            raise CameraLost("redirects too often")
         video = sdp.find_video(body.decode("utf-8", "replace"))
         if video is None:
             raise CameraLost("has no video in its description")
         if video.codec not in ("H264", "H265"):
-            raise UnsupportedCodec(f"sends {video.codec or 'a codec that it does not name'}")
+            raise UnsupportedCodec(f"sends {video.codec or 'an unnamed codec'}")
         self.video = video
         self._base = self._based(head.get("content-base") or head.get("content-location"))
         self._aggregate = sdp.control_url(self._base, video.session)
@@ -115,11 +114,11 @@ class RtspSession:
         try:
             to = split(urljoin(f"rtsp://{place.authority}{place.path}", location))
         except ValueError as error:
-            raise CameraRefused("redirects to what is no URL") from error
+            raise CameraRefused("redirects to an invalid URL") from error
         if to.scheme not in ("rtsp", "rtspt", "rtsps") or (place.scheme == "rtsps" and to.scheme != "rtsps"):
-            raise CameraRefused(f"redirects to {to.scheme}, which is not followed")
+            raise CameraRefused(f"redirects to {to.scheme}, which is not allowed")
         if to.host != place.host:
-            # They are for the camera that was named, and for no other.
+            # The credentials are for the configured host only.
             self._credentials = ("", "")
         return to
 
@@ -222,7 +221,7 @@ class RtspSession:
             connection.reply(head)
         elif head.status == 401:
             # The nonce is old. The next keep-alive answers the new one, and is due at once.
-            connection.be_asked(head)
+            connection.accept_challenge(head)
             self._kept -= self._patience / 4
         elif head.status == 454:
             raise CameraLost("forgot the session (454)")

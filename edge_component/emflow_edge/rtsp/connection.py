@@ -1,4 +1,4 @@
-"""One RTSP connection (RFC 2326): requests and their answers, user and password, and packets between them."""
+"""An RTSP connection (RFC 2326): requests and responses, authentication, and interleaved packets."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PARTLY = re.compile(rb"[A-Z_]{1,16}")
 _HIGHEST = b"\x20"
 _BEGINNING = re.compile(rb"RTSP/|\$[\0-\x1f]")
 _MEANINGS = {
-    403: "does not allow it (403)",
+    403: "denies access (403)",
     404: "has no such stream (404: is the path right?)",
     453: "has not enough bandwidth (453)",
     454: "forgot the session (454)",
@@ -79,7 +79,7 @@ class RtspConnection:
         head, body = self._answer()
         if head.status == 401 and not lenient:
             # Once: a camera that asks again after it was answered says that they are wrong.
-            self.be_asked(head)
+            self.accept_challenge(head)
             self.send(method, url, headers)
             head, body = self._answer()
             if head.status == 401:
@@ -89,7 +89,7 @@ class RtspConnection:
         meaning = _MEANINGS.get(head.status, f"answers {method} with {head.status} {head.first[2]}".strip())
         raise (CameraRefused if head.status == 403 else CameraLost)(meaning)
 
-    def be_asked(self, head: MessageHead) -> None:
+    def accept_challenge(self, head: MessageHead) -> None:
         """Take up a challenge, for all requests from now on.
 
         Raises:
@@ -97,9 +97,9 @@ class RtspConnection:
         """
         asked = best_challenge(head.all("www-authenticate"))
         if not any(self._credentials):
-            raise CameraRefused("wants user and password, and none are given")
+            raise CameraRefused("requires user and password, but none are configured")
         if asked is None:
-            raise CameraRefused("wants user and password in a way that is not known")
+            raise CameraRefused("requires an authentication method that is not supported")
         self._answers = Authenticator(asked, *self._credentials)
 
     def send(self, method: str, url: str, headers: Sequence[tuple[str, str]] = ()) -> None:
@@ -169,4 +169,4 @@ class RtspConnection:
         self._garbage += drop
         del buffer[:drop]
         if self._garbage > _MOST_GARBAGE:
-            raise MalformedMessage("what is no RTSP")
+            raise MalformedMessage("data that is not RTSP")

@@ -37,7 +37,8 @@ class AccessUnit:
 
 
 class NalHeader(NamedTuple):
-    """What a NAL unit's header says. Of a slice, `key` and `disposable` as in `AccessUnit`; sets: it is a parameter set."""
+    """What a NAL unit's header says. Of a slice, `key` and `disposable` as in `AccessUnit`; sets: it is a parameter
+    set."""
 
     slice: bool
     key: bool

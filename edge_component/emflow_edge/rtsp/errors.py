@@ -1,15 +1,15 @@
-"""Why a camera gives no frames, in words for people, and how soon it is worth asking again."""
+"""Why a camera delivers no frames; the class decides how soon it is tried again."""
 
 from __future__ import annotations
 
-# What is quoted of a camera in a message; status and log are no place for pages.
+# Maximum length of a message, which may quote the camera.
 _LONGEST = 200
 
 
 class CameraLost(Exception):
-    """The camera gives no frames (any more). The message reads on after "camera NAME", and holds no credentials.
+    """The camera delivers no frames (any more). The message continues "camera NAME …" and has no credentials.
 
-    It may quote what the camera sends, so it is cut short, and holds nothing that moves a terminal's cursor.
+    It may quote the camera, so it is shortened, and control characters are replaced.
     """
 
     def __init__(self, why: str) -> None:
@@ -18,8 +18,8 @@ class CameraLost(Exception):
 
 
 class CameraRefused(CameraLost):
-    """The camera wants nothing to do with us as we are: it is asked ever less often, since some lock accounts."""
+    """The camera refuses us, for example the password: it is tried less and less often, since some lock accounts."""
 
 
 class UnsupportedCodec(CameraLost):
-    """The camera's video is of a codec that this backend does not decode."""
+    """The video of the camera has a codec that this backend does not decode."""

@@ -48,7 +48,7 @@ class MessageHead:
         """
         length = small_integer(self.get("content-length", "0"))
         if length is None or length > LONGEST_BODY:
-            raise MalformedMessage("a Content-Length that cannot be")
+            raise MalformedMessage("an invalid Content-Length")
         return length
 
 
@@ -69,7 +69,7 @@ def take_head(buffer: bytearray) -> MessageHead | None:
     first, *lines = text.split("\n")
     parts = first.split(" ", 2)
     if len(parts) < 2 or not parts[0]:
-        raise MalformedMessage("a first line that is none")
+        raise MalformedMessage("an invalid first line")
     return MessageHead((parts[0], parts[1], parts[2] if len(parts) > 2 else ""), _headers(lines))
 
 

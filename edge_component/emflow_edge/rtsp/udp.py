@@ -45,7 +45,7 @@ class UdpPortPair:
                 pass
             self.close()
         else:
-            raise CameraLost("cannot be heard: no pair of UDP ports is free")
+            raise CameraLost("cannot be received: no pair of UDP ports is free")
         self.ports = f"{port}-{port + 1}"
         """As `client_port` has them."""
         for one in (self._rtp, self._rtcp):

@@ -1,1 +1,1 @@
-"""Pixels into the model's input, and its output into what people call it."""
+"""Preprocessing of frames, and decoding of classifier and detector outputs."""

@@ -1,4 +1,4 @@
-"""From a classifier's output bytes to labelled confidences: dequantise, softmax where it is due, the best few."""
+"""Decodes the output of a classifier: dequantise, apply softmax or sigmoid if needed, select the best classes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class ClassificationDecoder:
-    """Turns one model's first output into its best classes.
+    """Decodes the first output of a model into its best classes.
 
     What is done to the values: a softmax or sigmoid when `activation` asks for it; with `auto` a softmax, unless the
     model's file says that it ends in one, or, without a file, the values are in 0…1 and sum up to 1 within 0.1 already.

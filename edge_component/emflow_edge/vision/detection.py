@@ -1,14 +1,15 @@
-"""From a detector's outputs to things with a class, a confidence and a place in the frame.
+"""Decodes the outputs of a detector: objects with a class, a confidence and a box in the frame.
 
-Two kinds of detectors, told by their outputs' shapes:
+Two kinds of detectors are told apart by the shapes of their outputs:
 
-- ended by their own suppression of overlapping boxes, as TensorFlow Lite's detection operator does: boxes [1, n, 4],
+- with non-maximum suppression in the model, as the detection operator of TensorFlow Lite does: boxes [1, n, 4],
   classes [1, n], scores [1, n] and, mostly, a count [1]; the order of classes and scores differs between exports.
-- raw: boxes [1, n, 4] and scores of every class [1, n, classes]; overlapping boxes are suppressed here.
+- raw: boxes [1, n, 4] and scores of every class [1, n, classes]; non-maximum suppression is done here.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from emflow_edge.vision.values import Floats
 
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,13 +39,11 @@ if TYPE_CHECKING:
 
     from emflow_edge.vision.values import Floats
 
-# Suppression of overlapping boxes: of those that show the same thing, the best stays.
 
-
-def suppress_overlaps(
+def non_max_suppression(
     corners: Floats, scores: Floats, classes: npt.NDArray[np.int64], iou: float, most: int
 ) -> npt.NDArray[np.int64]:
-    """Rows that stay, best first, at most `most`.
+    """Non-maximum suppression. The rows to keep, best first, at most `most`.
 
     Args:
         corners: float32 [n, 4]: left, top, right, bottom.
@@ -55,7 +53,7 @@ def suppress_overlaps(
     """
     if not len(scores):
         return np.zeros(0, np.int64)
-    # Each class in a place of its own, so that one call does for all: OpenCV knows this itself only from 4.7 on.
+    # Shift each class to its own area, so that one call handles all classes; OpenCV can do it itself since 4.7.
     apart = float(corners.max() - min(0.0, float(corners.min()))) + 1.0
     shifted = corners + (classes * apart)[:, np.newaxis]
     places = np.concatenate([shifted[:, :2], shifted[:, 2:] - shifted[:, :2]], axis=1)
@@ -71,7 +69,7 @@ _DEFAULT_IOU = 0.5
 
 
 class DetectionDecoder:
-    """Turns one detector's outputs into detections.
+    """Decodes the outputs of a detector.
 
     Raises:
         EdgeProblem: the outputs are no detector's, or of a type that cannot be decoded.
@@ -100,11 +98,11 @@ class DetectionDecoder:
         self.measured = self._values[self._roles["scores"]].measured
 
     def __call__(self, outputs: Sequence[bytes], placement: FramePlacement) -> Outcome:
-        """Best first; nothing is an answer too.
+        """The detections, best first; possibly empty.
 
         Args:
             outputs: the output tensors' little-endian bytes.
-            placement: how the frame lay in the model's picture.
+            placement: where the frame is in the input image.
 
         Raises:
             ModelMismatch: the agent sent another number of values than an output has, or of outputs.
@@ -119,7 +117,7 @@ class DetectionDecoder:
         good = good[np.argsort(-scores[good], kind="stable")]
         rows, classes, scores = rows[good], classes[good], scores[good]
         if self._iou < 1:
-            kept = suppress_overlaps(corners[rows], scores, classes, self._iou, self._boxes.most)
+            kept = non_max_suppression(corners[rows], scores, classes, self._iou, self._boxes.most)
             rows, classes, scores = rows[kept], classes[kept], scores[kept]
         things = []
         for row, number, score in zip(rows.tolist(), classes.tolist(), scores.tolist()):
@@ -192,8 +190,8 @@ def _roles(model: ModelSpec, given: tuple[str, ...]) -> dict[str, int]:
             return {"boxes": boxes[0], "scores": several[0]}
     listed = ", ".join(f"{spec.name.decode(errors='replace')} {spec}" for spec in specs)
     raise EdgeProblem(
-        f"model {model.name}: its outputs ({listed}) are not known as a detector's; say with modelIO.boxes.outputs "
-        "which is which"
+        f"model {model.name}: its outputs ({listed}) are not recognised as those of a detector; "
+        "set modelIO.boxes.outputs"
     )
 
 

@@ -1,4 +1,4 @@
-"""From a camera's frame to the bytes that the model's metadata asks for: size, colour, layout, type."""
+"""Converts a frame into the input tensor of a model: placement and size, colour, layout, data type."""
 
 from __future__ import annotations
 
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     Image = npt.NDArray[np.uint8]
-
-# How a frame lies in the model's picture: stretched over it, as a whole with margins, or its middle part.
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ class FramePlacement:
 
 
 def place_frame(frame: tuple[int, int], picture: tuple[int, int], resize: str) -> FramePlacement:
-    """Where a frame goes. `frame` and `picture`: width and height in pixels.
+    """Place a frame in the input image. `frame` and `picture`: width and height in pixels.
 
     Args:
         resize: `stretch`: all of the frame fills all of the picture; `letterbox`: all of the frame, in its own shape,
@@ -89,7 +87,7 @@ _HALF = (127.5, 127.5, 127.5)
 
 
 class Preprocessor:
-    """Turns frames into one model's input, in buffers that it keeps; so one thread an instance.
+    """Converts frames into the input of one model. Keeps buffers, so it is not thread-safe.
 
     Args:
         spec: the model's input; [1, height, width, channels] or [1, channels, height, width], 3 channels or 1 (grey).

@@ -1,4 +1,4 @@
-"""An output tensor's bytes as the numbers they stand for."""
+"""Reads the bytes of an output tensor as float values."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class OutputReader:
-    """Reads one output.
+    """Reads one output tensor.
 
     Float values are taken as they are; integers with the quantisation of the model's file: scale * (value - zero
     point). Bytes of a model without a readable file (a compiled one) become value / 255: the workshop's number, and

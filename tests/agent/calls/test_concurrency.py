@@ -13,7 +13,7 @@ import pytest
 
 from emflow_agent.calls.server import serving
 from emflow_agent.calls.service import AgentService
-from emflow_agent.models.caller import KEY, LocalCaller
+from emflow_agent.models.caller import CLIENT_KEY, LocalCaller
 from emflow_agent.models.store import MAX_WAITING_LOADS, ModelStore
 from emflow_proto import messages as m
 from emflow_proto.service import AgentStub
@@ -112,7 +112,7 @@ def test_a_call_more_than_may_wait_is_told_so_at_once(
         bench.queued(stub)
     code, text = refused(lambda: stub.Predict(picture(), timeout=20))
     assert code == grpc.StatusCode.RESOURCE_EXHAUSTED
-    assert text == f"{QUEUE} calls wait for model 'slow', and no more may; try again later"
+    assert text == f"{QUEUE} calls already wait for model 'slow'; try again later"
 
 
 def test_a_call_whose_deadline_passes_while_it_waits_is_never_run(bench: Bench) -> None:
@@ -150,8 +150,8 @@ def test_a_client_that_hangs_up_in_its_turn_holds_up_nobody(bench: Bench) -> Non
 
 def test_clients_that_say_who_they_are_take_turns(bench: Bench) -> None:
     running, stub = bench.occupied(), bench.client()
-    calls = [bench.queued(stub, 1, metadata=[(KEY, "greedy")]) for _ in range(4)]
-    calls += [bench.queued(stub, 2, metadata=[(KEY, "modest")]) for _ in range(2)]
+    calls = [bench.queued(stub, 1, metadata=[(CLIENT_KEY, "greedy")]) for _ in range(4)]
+    calls += [bench.queued(stub, 2, metadata=[(CLIENT_KEY, "modest")]) for _ in range(2)]
     for _ in range(7):
         bench.slow.let.release()
     assert all(call.result(timeout=20).tensors for call in (running, *calls))
@@ -197,7 +197,7 @@ def test_loads_that_wait_are_few_and_hold_up_no_prediction(
         code, text = refused(lambda: stub.LoadModel(load, timeout=20))
         assert (code, text) == (
             grpc.StatusCode.RESOURCE_EXHAUSTED,
-            f"{MAX_WAITING_LOADS} calls wait for a load to end, and no more may; try again later",
+            f"{MAX_WAITING_LOADS} calls already wait for a load to end; try again later",
         )
         assert stub.Predict(picture(name="fast"), timeout=20).tensors
         for call in waiting[1:]:

@@ -110,7 +110,7 @@ def test_the_socket_is_given_to_a_group(python: Start, address: Path) -> None:
 
 def test_a_group_that_is_not_there_is_named(python: Start, address: Path) -> None:
     process = python("emflow_agent", "--socket", str(address), "--set", "SocketGroup=no-such-group")
-    assert ends_with(process, 1) == "emflow-agent: there is no group 'no-such-group' that the socket could be given to"
+    assert ends_with(process, 1) == "emflow-agent: SocketGroup: there is no group 'no-such-group'"
     assert not address.exists()
 
 

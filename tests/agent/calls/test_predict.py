@@ -106,7 +106,7 @@ def test_an_input_that_the_model_does_not_have_is_refused(stub: AgentStub, refus
     tensor = m.Tensor(tensor_metadata=m.TensorMetadata(name=b"other\xff"), byte_data=bytes(SIZE))
     code, text = refused(lambda: predict(stub, tensor))
     assert code == grpc.StatusCode.INVALID_ARGUMENT
-    assert "no place for an input named 'other\\xff'; it takes" in text
+    assert "the model does not have an input named 'other\\xff'; it takes" in text
 
 
 def test_too_few_and_too_many_inputs_are_refused(stub: AgentStub, refused: Refusal, scenes: m.Model) -> None:
@@ -144,7 +144,7 @@ def test_shared_memory_leaves_nothing_behind(stub: AgentStub, refused: Refusal, 
     code, text = refused(lambda: predict(stub, m.Tensor(shared_memory_handle=handle)))
     assert (code, text) == (
         grpc.StatusCode.INVALID_ARGUMENT,
-        f"there is no shared memory segment {handle.segment_id}",
+        f"no such shared memory segment: {handle.segment_id}",
     )
 
 
@@ -159,7 +159,7 @@ def test_a_handle_that_reaches_outside_its_segment_is_refused(
     finally:
         buffer.close()
     assert code == grpc.StatusCode.INVALID_ARGUMENT
-    assert text.endswith("is outside")
+    assert text.endswith("is outside of it")
 
 
 def test_a_handle_of_a_wrong_size_is_refused_with_both_sizes(
@@ -182,7 +182,7 @@ def test_a_segment_that_can_still_be_written_is_refused(
     finally:
         buffer.close()
     assert code == grpc.StatusCode.INVALID_ARGUMENT
-    assert "can be written (mode 0600)" in text
+    assert "is writable (mode 0600)" in text
 
 
 def test_a_claim_of_any_length_gets_its_refusal(stub: AgentStub, refused: Refusal, scenes: m.Model) -> None:

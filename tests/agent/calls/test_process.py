@@ -187,7 +187,7 @@ def test_a_file_that_is_no_socket_is_never_taken(python: Start, address: Path) -
 
 def test_a_folder_that_is_not_there_is_named(python: Start, tmp_path: Path) -> None:
     last = ends_with(python("emflow_agent", "--socket", str(tmp_path / "none" / "s")), 1)
-    assert last == f"emflow-agent: there is no folder {tmp_path}/none to make the socket in"
+    assert last == f"emflow-agent: the folder {tmp_path}/none or the socket does not exist"
 
 
 def _without_the_right_to_ignore_permissions() -> None:
@@ -200,7 +200,7 @@ def test_a_folder_that_may_not_be_written_is_named(python: Start, tmp_path: Path
     folder.mkdir(mode=0o555)
     options = {"preexec_fn": _without_the_right_to_ignore_permissions}
     last = ends_with(python("emflow_agent", "--socket", str(folder / "s"), **options), 1)
-    assert last == f"emflow-agent: no permission to make a socket in {folder}"
+    assert last == f"emflow-agent: no permission to create a socket in {folder}"
 
 
 def test_a_place_where_no_socket_can_be_is_refused_in_one_line(python: Start) -> None:
@@ -211,7 +211,7 @@ def test_a_path_that_is_too_long_for_a_socket_is_counted(python: Start, tmp_path
     longest = str(tmp_path) + "/" + "s" * (107 - len(str(tmp_path)) - 1)
     python("emflow_agent", "--socket", longest).says("Server listening on")
     last = ends_with(python("emflow_agent", "--socket", longest + "s"), 1)
-    assert last.startswith("emflow-agent: socket path has 108 bytes, and 107 is what a socket can have")
+    assert last.startswith("emflow-agent: the socket path has 108 bytes, and 107 is what a socket can have")
 
 
 def test_without_a_runtime_it_says_what_to_install(python: Start, tmp_path: Path, address: Path) -> None:

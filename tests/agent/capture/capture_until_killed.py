@@ -29,7 +29,7 @@ def main(bucket: str, folder: str) -> None:
         fleet="orchard", device="board", to_cloud=False, bucket=bucket, folder=Path(folder), batch=3, buffer=9,
         push_period=0.01, upload=True, upload_period=0.01,
     )  # fmt: skip
-    capturing = CaptureBuffer(settings, pauses=lambda: RetryPause(0.01, 0.1))
+    capturing = CaptureBuffer(settings, retry_pause=lambda: RetryPause(0.01, 0.1))
     capturing.open()
     capturing.start()
     under_way: list[str] = []

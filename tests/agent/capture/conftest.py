@@ -94,7 +94,7 @@ def capturing(tmp_path: Path) -> Iterator[Callable[..., CaptureBuffer]]:
             "buffer": 9,
             "upload_period": 0.1,
         }
-        one = CaptureBuffer(CaptureSettings(**(given | settings)), pauses=lambda: RetryPause(0.02, 0.1))
+        one = CaptureBuffer(CaptureSettings(**(given | settings)), retry_pause=lambda: RetryPause(0.02, 0.1))
         one.open()
         one.start()
         started.append(one)

@@ -17,7 +17,11 @@ from support import zip_strict
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 PART = st.builds(
-    CapturedItem, name=TEXT, kind=TEXT, data=st.binary(max_size=60), encoding=st.sampled_from(["NONE", "CSV", "JSON"])
+    CapturedItem,
+    name=TEXT,
+    content_type=TEXT,
+    data=st.binary(max_size=60),
+    encoding=st.sampled_from(["NONE", "CSV", "JSON"]),
 )
 PARTS = st.lists(PART, max_size=3).map(tuple)
 CAPTURE = st.builds(

@@ -152,7 +152,7 @@ def test_the_oldest_go_when_the_disk_has_its_fill_and_it_is_counted_and_told_onc
     until(lambda: sorted(ids_on(disk)) == sorted(each.id for each in captures[15:]))
     assert sum(path.stat().st_size for path in files_in(disk)) <= 5 * 3 * 4096
     assert {one.status(each.id) for each in captures[:15]} == {Status.FAILURE}
-    assert len([each for each in caplog.records if "the oldest captures go" in each.getMessage()]) == 1
+    assert len([each for each in caplog.records if "the oldest captures are removed" in each.getMessage()]) == 1
     network.up()
     until(lambda: sorted(bucket.events()) == sorted(each.id for each in captures[15:]))
 

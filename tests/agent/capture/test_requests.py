@@ -84,9 +84,9 @@ def large(count: int, size: int) -> m.CaptureDataRequest:
 @pytest.mark.parametrize(
     ("request_", "said"),
     [
-        (large(1, 1 << 40), "bytes were sent; a capture of this model has"),
-        (large(65, 1 << 20), "bytes were sent; a capture of this model has"),
-        (large(MAX_ITEMS + 1, 0), f"{MAX_ITEMS + 1} tensors and auxiliary data were sent"),
+        (large(1, 1 << 40), "bytes; a capture of this model may have at most"),
+        (large(65, 1 << 20), "bytes; a capture of this model may have at most"),
+        (large(MAX_ITEMS + 1, 0), f"{MAX_ITEMS + 1} tensors and auxiliary data items"),
     ],
 )
 def test_more_than_can_be_kept_is_refused_before_it_is_copied(request_: m.CaptureDataRequest, said: str) -> None:

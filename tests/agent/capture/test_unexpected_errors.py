@@ -23,7 +23,7 @@ Status = m.CaptureDataStatus
 
 def unforeseen_lines(caplog: pytest.LogCaptureFixture) -> list[str]:
     assert "a secret" not in caplog.text
-    return [record.getMessage() for record in caplog.records if "unforeseen KeyError" in record.getMessage()]
+    return [record.getMessage() for record in caplog.records if "unexpected KeyError" in record.getMessage()]
 
 
 @pytest.fixture
@@ -76,13 +76,13 @@ def test_an_upload_that_fails_as_nobody_foresaw_is_kept_on_disk_and_tried_again(
     caplog: pytest.LogCaptureFixture,
     wrong_for_a_while: Callable[..., list[bool]],
 ) -> None:
-    wrong = wrong_for_a_while(CaptureBucket, "_connected")
+    wrong = wrong_for_a_while(CaptureBucket, "_get_client")
     one = capturing(bucket=bucket.name, folder=tmp_path / "disk", batch=1, buffer=4)
     sent = [capture() for _ in range(3)]
     for each in sent:
         one.put(each)
     until(lambda: sorted(ids_on(tmp_path / "disk")) == sorted(each.id for each in sent))
-    until(lambda: any("what lies on disk is not uploaded" in line for line in unforeseen_lines(caplog)))
+    until(lambda: any("batches on disk are not uploaded" in line for line in unforeseen_lines(caplog)))
     wrong.clear()
     until(lambda: sorted(bucket.events()) == sorted(each.id for each in sent))
     until(lambda: not files_in(tmp_path / "disk"))

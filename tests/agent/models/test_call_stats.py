@@ -11,7 +11,7 @@ import grpc
 import pytest
 
 from emflow_agent.models.call_stats import CallStats
-from emflow_agent.settings.sources import settings
+from emflow_agent.settings.sources import read_settings
 from emflow_proto import messages as m
 from emflow_proto.service import AgentStub
 from support import Process
@@ -31,8 +31,8 @@ def test_calls_and_failures_are_counted_and_then_begin_anew(monkeypatch: pytest.
 
 
 def test_metrics_come_every_minute_unless_somebody_says_otherwise() -> None:
-    assert settings([]).metrics_period == 60.0
-    assert settings(["--set", "MetricsPeriodSeconds=0"]).metrics_period == 0.0
+    assert read_settings([]).metrics_period == 60.0
+    assert read_settings(["--set", "MetricsPeriodSeconds=0"]).metrics_period == 0.0
 
 
 @pytest.mark.e2e

@@ -75,7 +75,7 @@ def test_clients_take_turns_however_many_calls_each_has_waiting() -> None:
 
 
 def test_one_call_at_a_time() -> None:
-    turns, at_once, most = FairQueue("a", most=64), [0], [0]
+    turns, at_once, most = FairQueue("a", max_waiting=64), [0], [0]
 
     def use() -> None:
         for _ in range(50):
@@ -93,16 +93,16 @@ def test_one_call_at_a_time() -> None:
 
 
 def test_more_than_may_wait_are_refused() -> None:
-    turns = FairQueue("model 'a-model'", most=2)
+    turns = FairQueue("model 'a-model'", max_waiting=2)
     with turns.slot(Call("holder")):
         waiting = [Call("one").start(turns) for _ in range(2)]
-        with pytest.raises(TooManyCalls, match="2 calls wait for model 'a-model'"), turns.slot(Call("one")):
+        with pytest.raises(TooManyCalls, match="2 calls already wait for model 'a-model'"), turns.slot(Call("one")):
             pytest.fail("it got a turn")
     assert [call.ended().refusal for call in waiting] == [None, None]
 
 
 def test_a_full_queue_makes_room_for_a_client_that_has_less_of_it() -> None:
-    turns = FairQueue("a", most=3)
+    turns = FairQueue("a", max_waiting=3)
     with turns.slot(Call("holder")):
         greedy = [Call("greedy").start(turns) for _ in range(3)]
         modest = Call("modest").start(turns, waits=False)
@@ -124,7 +124,7 @@ def test_a_caller_that_goes_while_it_waits_gets_no_turn() -> None:
 
 
 def test_a_caller_that_was_gone_before_it_waited_gets_no_turn() -> None:
-    turns = FairQueue("a", most=8)
+    turns = FairQueue("a", max_waiting=8)
     with turns.slot(Call("holder")):
         gone = Call("gone")
         gone.hang_up()
@@ -147,7 +147,7 @@ def test_a_turn_that_comes_as_its_caller_goes_is_passed_on() -> None:
 
 
 def test_closing_refuses_who_waits_and_waits_for_who_runs() -> None:
-    turns, closed = FairQueue("a", most=8), []
+    turns, closed = FairQueue("a", max_waiting=8), []
     with turns.slot(Call("holder")):
         waiting = Call("waiting").start(turns)
         turns.close(lambda: closed.append(True))
@@ -160,7 +160,7 @@ def test_closing_refuses_who_waits_and_waits_for_who_runs() -> None:
 
 def test_closing_what_nobody_uses_is_done_at_once() -> None:
     closed: list[bool] = []
-    FairQueue("a", most=8).close(lambda: closed.append(True))
+    FairQueue("a", max_waiting=8).close(lambda: closed.append(True))
     assert closed == [True]
 
 
@@ -184,13 +184,13 @@ def brought(turns: FairQueue, work: Callable[..., object], caller: Call | None =
 
 
 def test_work_that_need_not_wait_is_done_by_whoever_brings_it() -> None:
-    turns = FairQueue("idle", most=8)
+    turns = FairQueue("idle", max_waiting=8)
     assert turns.run(Call("c"), threading.current_thread) is threading.current_thread()
     assert working(turns) == []
 
 
 def test_work_that_waits_is_done_by_one_thread_in_turn_and_its_result_gets_back() -> None:
-    turns, order = FairQueue("busy", most=64), []
+    turns, order = FairQueue("busy", max_waiting=64), []
 
     def work(number: int) -> tuple[int, threading.Thread]:
         order.append(number)
@@ -205,7 +205,7 @@ def test_work_that_waits_is_done_by_one_thread_in_turn_and_its_result_gets_back(
 
 
 def test_a_failure_of_work_that_waited_is_raised_where_it_was_brought_and_the_next_is_done() -> None:
-    turns = FairQueue("failing", most=8)
+    turns = FairQueue("failing", max_waiting=8)
     with turns.slot(Call("holder")):
         fails, works = brought(turns, lambda: 1 // 0), brought(turns, lambda: "made")
     assert isinstance(fails.exception(20), ZeroDivisionError)
@@ -213,7 +213,7 @@ def test_a_failure_of_work_that_waited_is_raised_where_it_was_brought_and_the_ne
 
 
 def test_work_of_a_caller_that_is_gone_is_not_done() -> None:
-    turns, did = FairQueue("gone", most=8), []
+    turns, did = FairQueue("gone", max_waiting=8), []
 
     class GoneUnnoticed(Call):
         def on_gone(self, then: Callable[[], None]) -> None:
@@ -228,7 +228,7 @@ def test_work_of_a_caller_that_is_gone_is_not_done() -> None:
 
 
 def test_turns_that_a_call_takes_itself_and_work_for_others_follow_upon_each_other() -> None:
-    turns, order = FairQueue("mixed", most=8), []
+    turns, order = FairQueue("mixed", max_waiting=8), []
     with turns.slot(Call("holder")):
         first = brought(turns, lambda: order.append("work"), Call("a"))
         itself = Call("itself", order).start(turns)
@@ -239,7 +239,7 @@ def test_turns_that_a_call_takes_itself_and_work_for_others_follow_upon_each_oth
 
 
 def test_closing_ends_the_thread_that_works_when_its_work_is_done() -> None:
-    turns, closed, go = FairQueue("ending", most=8), threading.Event(), threading.Event()
+    turns, closed, go = FairQueue("ending", max_waiting=8), threading.Event(), threading.Event()
     with turns.slot(Call("holder")):
         runs = brought(turns, lambda: go.wait(20))
     waits = brought(turns, lambda: "never")
@@ -264,7 +264,7 @@ def test_closing_while_a_turn_is_passed_on_leaves_nobody_waiting() -> None:
                 self.close(closed.set)
             return waiter
 
-    turns = ClosedMeanwhile("racing", most=8)
+    turns = ClosedMeanwhile("racing", max_waiting=8)
     with turns.slot(Call("holder")):
         done = brought(turns, lambda: "made")
     assert done.result(20) == "made"
@@ -273,7 +273,7 @@ def test_closing_while_a_turn_is_passed_on_leaves_nobody_waiting() -> None:
 
 
 def test_where_no_thread_can_be_had_whoever_has_the_turn_works_for_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    turns, done, here = FairQueue("poor", most=8), [], threading.current_thread()
+    turns, done, here = FairQueue("poor", max_waiting=8), [], threading.current_thread()
 
     def none_left(*_: object) -> None:
         raise RuntimeError("can't start new thread")
@@ -290,7 +290,7 @@ def test_where_no_thread_can_be_had_whoever_has_the_turn_works_for_the_others(mo
 
 
 def test_work_that_is_done_has_its_answer_even_if_what_closing_does_then_fails() -> None:
-    turns, go = FairQueue("failing to end", most=8), threading.Event()
+    turns, go = FairQueue("failing to end", max_waiting=8), threading.Event()
 
     def fails() -> None:
         raise MemoryError
@@ -306,7 +306,7 @@ def test_what_was_sent_and_made_is_let_go_of_with_the_call() -> None:
     class Large:
         pass
 
-    turns, caller = FairQueue("large", most=8), Call("c")
+    turns, caller = FairQueue("large", max_waiting=8), Call("c")
     sent = Large()
     gone = weakref.ref(sent)
     with turns.slot(Call("holder")):

@@ -90,11 +90,11 @@ def test_without_keys_a_manifest_is_held_against_the_files_all_the_same(package:
     content = bytearray(file.read_bytes())
     content[-1] ^= 1
     file.write_bytes(content)
-    assert "'scenes.tflite' is not the file that its manifest lists: its SHA-256 differs" in refusal(package)
+    assert "'scenes.tflite' differs from the manifest (SHA-256)" in refusal(package)
     file.write_bytes(content + b"more")
     assert "is longer than" in refusal(package)
     file.write_bytes(content[:-1])
-    assert f"has {len(content) - 1} bytes and its manifest says {len(content)}" in refusal(package)
+    assert f"has {len(content) - 1} bytes; the manifest says {len(content)}" in refusal(package)
     file.unlink()
     assert "'scenes.tflite' cannot be read: No such file or directory" in refusal(package)
 
@@ -103,24 +103,24 @@ def test_another_key_a_changed_manifest_and_a_cut_signature_are_refused(
     package: Path, keys: Path, trust: TrustedKeys
 ) -> None:
     signing.sign(package, keys / "others.pem", "scenes", "1.2.0")
-    assert "is not one of a key that this agent trusts" in refusal(package, trust)
+    assert "is not signed by a key that this agent trusts" in refusal(package, trust)
     load(package, read_trusted_keys("TrustKeys", [keys / "ours.pub.pem", keys / "others.pub.pem"]))
     signing.sign(package, keys / "ours.pem", "scenes", "1.2.0")
     manifest = (package / MANIFEST).read_bytes()
     (package / MANIFEST).write_bytes(manifest + b" ")
-    assert "is not one of a key that this agent trusts" in refusal(package, trust)
+    assert "is not signed by a key that this agent trusts" in refusal(package, trust)
     (package / MANIFEST).write_bytes(manifest)
     (package / SIGNATURE).write_bytes((package / SIGNATURE).read_bytes()[:40])
-    assert "is not one of a key that this agent trusts" in refusal(package, trust)
+    assert "is not signed by a key that this agent trusts" in refusal(package, trust)
     (package / SIGNATURE).write_bytes(b"\xff no base64")
-    assert "the signature is no base64" in refusal(package, trust)
+    assert "the signature is not base64" in refusal(package, trust)
 
 
 def test_with_a_key_an_unsigned_package_is_refused_and_taking_the_manifest_away_helps_nobody(
     package: Path, trust: TrustedKeys
 ) -> None:
     (package / MANIFEST).unlink()
-    assert f"there is {SIGNATURE} and no {MANIFEST}" in refusal(package, trust)
+    assert f"{SIGNATURE} exists but {MANIFEST} does not" in refusal(package, trust)
     (package / SIGNATURE).unlink()
     assert "the package is not signed" in refusal(package, trust)
     load(package)
@@ -128,7 +128,7 @@ def test_with_a_key_an_unsigned_package_is_refused_and_taking_the_manifest_away_
 
 def test_a_manifest_without_its_signature_is_refused_where_a_key_is_trusted(package: Path, trust: TrustedKeys) -> None:
     (package / SIGNATURE).unlink()
-    assert f"{MANIFEST} is not signed (there is no {SIGNATURE})" in refusal(package, trust)
+    assert f"{MANIFEST} is not signed (no {SIGNATURE})" in refusal(package, trust)
     load(package)
 
 
@@ -143,16 +143,19 @@ def test_what_the_manifest_does_not_list_is_not_there(package: Path, trust: Trus
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda said: said.update(schemaVersion=2), "schemaVersion is 2, and this agent knows 1"),
-        (lambda said: said.update(files={}), "lists 0 files; it has to be 1 to 1000"),
-        (lambda said: said.update(files=[]), "model and files have to be objects"),
-        (lambda said: said["files"].update({"../x": said["files"]["scenes.tflite"]}), "'../x' is no path inside"),
-        (lambda said: said["files"].update({"/etc/x": said["files"]["scenes.tflite"]}), "'/etc/x' is no path inside"),
-        (lambda said: said["files"].update({"a//x": said["files"]["scenes.tflite"]}), "'a//x' is no path inside"),
-        (lambda said: said["files"].update({"x": None}), "'x' has to have sha256 and size"),
+        (lambda said: said.update(schemaVersion=2), "schemaVersion is 2; this agent supports 1"),
+        (lambda said: said.update(files={}), "lists 0 files; it must be 1 to 1000"),
+        (lambda said: said.update(files=[]), "model and files must be objects"),
+        (lambda said: said["files"].update({"../x": said["files"]["scenes.tflite"]}), "'../x' is not a path inside"),
+        (
+            lambda said: said["files"].update({"/etc/x": said["files"]["scenes.tflite"]}),
+            "'/etc/x' is not a path inside",
+        ),
+        (lambda said: said["files"].update({"a//x": said["files"]["scenes.tflite"]}), "'a//x' is not a path inside"),
+        (lambda said: said["files"].update({"x": None}), "'x' must have sha256 and size"),
         (lambda said: said["files"]["scenes.tflite"].update(size=-1), "size of 'scenes.tflite' is -1"),
-        (lambda said: said["files"]["scenes.tflite"].update(sha256="AB"), "is no SHA-256 digest"),
-        (lambda said: said["model"].update(name=3), "name, version and target are texts"),
+        (lambda said: said["files"]["scenes.tflite"].update(sha256="AB"), "is not a SHA-256 digest"),
+        (lambda said: said["model"].update(name=3), "name, version and target must be text"),
     ],
 )
 def test_a_manifest_that_makes_no_sense_is_refused_though_it_is_signed(
@@ -246,7 +249,7 @@ def test_clients_are_told_by_a_failed_precondition(
         (package / "scenes.tflite").write_bytes(b"other")
         code, text = refused(lambda: stub.LoadModel(request))
         assert code == grpc.StatusCode.FAILED_PRECONDITION
-        assert "its manifest says" in text
+        assert "the manifest says" in text
 
 
 def test_a_package_of_the_embedded_aws_is_checked_against_what_lies_in_it(folder: Path, tmp_path: Path) -> None:
@@ -261,9 +264,9 @@ def test_a_package_of_the_embedded_aws_is_checked_against_what_lies_in_it(folder
     certificate.write_bytes(signed.certificate)
     load(folder, read_trusted_keys("TrustKeys", [certificate]))
     (tmp_path / "other.pem").write_bytes(Signer().sign({}, {}).certificate)
-    assert "is not one of a key" in refusal(folder, read_trusted_keys("TrustKeys", [tmp_path / "other.pem"]))
+    assert "is not signed by a key" in refusal(folder, read_trusted_keys("TrustKeys", [tmp_path / "other.pem"]))
     (folder / "manifest.json").write_bytes(signed.manifest.replace(b'"1.0"', b'"1.1"'))
-    assert "not that of the certificate beside it" in refusal(folder)
+    assert "not signed by the certificate beside it" in refusal(folder)
     (folder / "manifest.json").write_bytes(signed.manifest)
     (folder / "scenes.tflite").write_bytes(b"other")
-    assert "its SHA-256 differs" in refusal(folder)
+    assert "differs from the manifest (SHA-256)" in refusal(folder)

@@ -83,9 +83,9 @@ def test_what_a_trial_measured_counts_without_the_files_that_are_here_already(gr
     room = MemoryCheck()
     room.check_files(30 * MB)
     room.check_peak(110 * MB)
-    with pytest.raises(NotEnoughMemory, match="the model needs about 107 MB and 100 MB are left"):
+    with pytest.raises(NotEnoughMemory, match="the model needs about 107 MB; 100 MB are available"):
         room.check_peak(120 * MB)
-    with pytest.raises(NotEnoughMemory, match="the model needs about 117 MB and 100 MB are left"):
+    with pytest.raises(NotEnoughMemory, match="the model needs about 117 MB; 100 MB are available"):
         room.check_files(50 * MB)
 
 

@@ -62,8 +62,8 @@ def test_a_trial_that_does_not_come_about_is_told_and_holds_up_nothing(
     monkeypatch.setattr(sys, "executable", str(tmp_path / "nothing"))
     store.load("second", str(folder))
     assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
-        "loading without a trial, which failed: no interpreter",
-        "loading without a trial, which cannot be started: No such file or directory",
+        "loading without a probe, which failed: no interpreter",
+        "loading without a probe, which cannot be started: No such file or directory",
     ]
 
 

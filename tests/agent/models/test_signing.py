@@ -30,14 +30,14 @@ def keys(tmp_path: Path) -> Path:
 def test_keys_that_are_none_are_said_at_start(keys: Path, tmp_path: Path) -> None:
     for file, reason in (
         (tmp_path / "nothing.pem", "cannot be read: No such file or directory"),
-        (keys / "ours.pem", "it is a private key; a device needs the public one only"),
+        (keys / "ours.pem", "it is a private key; a device must have the public key only"),
     ):
         with pytest.raises(BadOption, match=reason):
             read_trusted_keys("TrustKeys", [file])
     (tmp_path / "text.pem").write_text("hello")
-    with pytest.raises(BadOption, match=r"TrustKeys: '.*text\.pem': it is no public key or certificate in PEM"):
+    with pytest.raises(BadOption, match=r"TrustKeys: '.*text\.pem': it is not a public key or certificate"):
         read_trusted_keys("TrustKeys", [tmp_path / "text.pem"])
-    with pytest.raises(BadOption, match="signatures are required and no key is given"):
+    with pytest.raises(BadOption, match="signatures are required, but no trusted key is given"):
         read_trusted_keys("TrustKeys", [], required=True)
 
 
@@ -45,7 +45,7 @@ def test_the_command_makes_keys_signs_and_verifies(folder: Path, tmp_path: Path)
     key, public = tmp_path / "k.pem", tmp_path / "k.pub.pem"
     assert run("keygen", key).returncode == 0
     assert key.stat().st_mode & 0o777 == 0o600
-    assert "is there already" in run("keygen", key).stderr
+    assert "exists" in run("keygen", key).stderr
     assert run("sign", folder, "--key", key, "--name", "scenes", "--version", "1.0").returncode == 0
     verified = run("verify", folder, "--trust", public)
     assert (verified.returncode, verified.stdout) == (0, f"{folder}: 1 files, scenes 1.0, signed by a trusted key\n")
@@ -54,8 +54,8 @@ def test_the_command_makes_keys_signs_and_verifies(folder: Path, tmp_path: Path)
     assert refused.returncode == 1
     assert "Traceback" not in refused.stderr
     (folder / "link").symlink_to("/etc/passwd")
-    assert "is a link or no plain file" in run("sign", folder, "--key", key, "--name", "a", "--version", "1").stderr
-    assert "is no private key" in run("sign", folder, "--key", public, "--name", "a", "--version", "1").stderr
+    assert "is a link or a special file" in run("sign", folder, "--key", key, "--name", "a", "--version", "1").stderr
+    assert "is not a private key" in run("sign", folder, "--key", public, "--name", "a", "--version", "1").stderr
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_a_private_key_may_have_a_passphrase_and_has_to_be_ed25519(folder: Path,
         assert (signed.returncode, signed.stdout) == (0, f"{folder}: 1 files signed as scenes 1\n")
     else:
         assert signed.returncode == 1
-        assert "is no Ed25519 key; make one with keygen" in signed.stderr
+        assert "is not an Ed25519 key; create one with keygen" in signed.stderr
 
 
 def test_signing_again_replaces_what_was_signed_before(folder: Path, keys: Path) -> None:
@@ -93,4 +93,4 @@ def test_what_cannot_be_written_is_said(keys: Path, tmp_path: Path, capsys: pyte
     assert "No such file or directory" in capsys.readouterr().err
     arguments = ["sign", str(tmp_path / "none"), "--key", str(keys / "ours.pem"), "--name", "a", "--version", "1"]
     assert signing.main(arguments) == 1
-    assert "is no folder" in capsys.readouterr().err
+    assert "is not a folder" in capsys.readouterr().err

@@ -53,7 +53,7 @@ def test_a_missing_accelerator_is_a_warning_or_a_refusal(
 ) -> None:
     with agent(Delegate="vx") as (stub, process):
         load(stub, folder)
-        process.says("the VX delegate does not run this model")
+        process.says("the VX delegate cannot run this model")
     with agent(Delegate="vx", AcceleratorRequired="true") as (stub, process):
         code, text = refused(lambda: load(stub, folder))
     assert code == grpc.StatusCode.FAILED_PRECONDITION
@@ -79,17 +79,20 @@ def test_trusted_keys_decide_what_is_loaded(
         shutil.copy(neo / "compiled.meta", neo / "compiled.params")
         code, text = refused(lambda: load(stub, neo, "again"))
         assert code == grpc.StatusCode.FAILED_PRECONDITION
-        assert "'compiled.params' has 2 bytes and its manifest says" in text
+        assert "'compiled.params' has 2 bytes; the manifest says" in text
 
 
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [
-        ({"Delegate": "npu"}, "Delegate: there is none named 'npu'; known are vx, teflon"),
-        ({"Runtime": "tensorrt"}, "Runtime: there is none named 'tensorrt'; known are neo, litert, onnx"),
+        ({"Delegate": "npu"}, "Delegate: 'npu' is unknown; supported are vx, teflon"),
+        ({"Runtime": "tensorrt"}, "Runtime: 'tensorrt' is unknown; supported are neo, litert, onnx"),
         ({"TrustKeys": "/nowhere.pem"}, "TrustKeys: '/nowhere.pem' cannot be read: No such file or directory"),
-        ({"RequireSignature": "true"}, "TrustKeys: signatures are required and no key is given"),
-        ({"DLRBackendOptions": "LD_PRELOAD=/x"}, "DLRBackendOptions: 'LD_PRELOAD' is not the name of a runtime flag"),
+        ({"RequireSignature": "true"}, "TrustKeys: signatures are required, but no trusted key is given"),
+        (
+            {"DLRBackendOptions": "LD_PRELOAD=/x"},
+            "DLRBackendOptions: 'LD_PRELOAD' is not the name of a runtime variable",
+        ),
     ],
 )
 def test_a_setting_that_names_nothing_ends_the_start(

@@ -28,12 +28,12 @@ def test_what_lies_in_the_folder_decides(names: list[str], runtime: object, file
 
 def test_the_settings_may_decide_otherwise() -> None:
     assert choose_runtime(["net.tflite", "net.onnx", "libdlr.so"], "onnx") == (onnx, ["net.onnx"])
-    with pytest.raises(CannotLoad, match=re.escape("it has to hold one *.onnx; found: net.tflite")):
+    with pytest.raises(CannotLoad, match=re.escape("it must hold one *.onnx; found: net.tflite")):
         choose_runtime(["net.tflite"], "onnx")
 
 
 def test_two_of_a_kind_are_told() -> None:
-    with pytest.raises(CannotLoad, match=re.escape("it has to hold one *.tflite; found: a.tflite, b.tflite")):
+    with pytest.raises(CannotLoad, match=re.escape("it must hold one *.tflite; found: a.tflite, b.tflite")):
         choose_runtime(["b.tflite", "a.tflite", "c.onnx"])
 
 
@@ -53,15 +53,15 @@ def test_a_runtime_that_this_device_lacks_gives_way_to_one_that_it_has(monkeypat
 
 
 def test_an_unknown_runtime_is_told_with_those_there_are() -> None:
-    with pytest.raises(BadOption, match="Runtime: there is none named 'tensorrt'; known are neo, litert, onnx"):
+    with pytest.raises(BadOption, match="Runtime: 'tensorrt' is unknown; supported are neo, litert, onnx"):
         check_options(RuntimeOptions(runtime="tensorrt"))
     for runtime in RUNTIMES:
         check_options(RuntimeOptions(runtime=runtime.KEY))
 
 
 def test_an_unknown_delegate_is_told_with_those_there_are() -> None:
-    known = "vx, teflon, ethosu, neutron, xnnpack, none, and any library's path"
-    with pytest.raises(BadOption, match=f"Delegate: there is none named 'npu'; known are {known}"):
+    known = "vx, teflon, ethosu, neutron, xnnpack, none, or the path of a library"
+    with pytest.raises(BadOption, match=f"Delegate: 'npu' is unknown; supported are {known}"):
         check_options(RuntimeOptions(delegate="npu"))
     for name in ("", "vx", "xnnpack", "none", "/opt/npu/libnpu.so"):
         check_options(RuntimeOptions(delegate=name))

@@ -96,14 +96,14 @@ def test_an_accelerator_that_is_not_on_this_device_is_told_by_its_library(
 ) -> None:
     assert opened(folder, delegate=name).placement.instead_of == called
     (said,) = warnings(caplog)
-    assert f"the {called} delegate does not run this model: " in said
+    assert f"the {called} delegate cannot run this model: " in said
     assert "cannot open shared object file" in said
 
 
 def test_a_library_that_is_no_delegate_is_no_accelerator(
     opened: Open, folder: Path, libdlr: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with pytest.raises(CannotLoad, match=r"libdlr\.so delegate does not run this model"):
+    with pytest.raises(CannotLoad, match=r"libdlr\.so delegate cannot run this model"):
         opened(folder, delegate=str(libdlr), accelerator_required=True)
 
 
@@ -112,7 +112,7 @@ def test_a_graph_cache_that_cannot_be_made_is_said(
 ) -> None:
     (tmp_path / "file").touch()
     opened(folder, delegate=str(delegate), graph_cache=str(tmp_path / "file" / "cache"))
-    assert "cannot be made: Not a directory" in warnings(caplog)[0]
+    assert "cannot be created: Not a directory" in warnings(caplog)[0]
 
 
 def test_a_damaged_file_is_blamed_and_not_the_delegate(opened: Open, folder: Path, delegate: Path) -> None:
@@ -186,7 +186,7 @@ def test_a_batch_size_that_is_left_open_is_one(opened: Open, folder: Path, pictu
 
 def test_other_sizes_that_are_left_open_are_refused(opened: Open, folder: Path) -> None:
     with_signature(next(folder.iterdir()), [1, 1, 1, 3], [1, -1, -1, 3])
-    with pytest.raises(CannotLoad, match=r"input 'input' leaves sizes open: \[1, \?, \?, 3\]; export the model"):
+    with pytest.raises(CannotLoad, match=r"input 'input' has open sizes: \[1, \?, \?, 3\]; export the model"):
         opened(folder)
 
 

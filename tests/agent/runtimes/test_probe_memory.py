@@ -72,8 +72,8 @@ def test_a_model_that_hangs_does_not_hold_up_the_agent(tmp_path: Path, monkeypat
     program.write_text("#!/bin/sh\nexec sleep 60\n")
     program.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(program))
-    with pytest.raises(ProbeCrashed, match="did not end its first run on LiteRT within 0 s"):
-        run_probe(litert, {"a.tflite": b""}, RuntimeOptions(), longest=0.2)
+    with pytest.raises(ProbeCrashed, match="did not finish its first run on LiteRT within 0 s"):
+        run_probe(litert, {"a.tflite": b""}, RuntimeOptions(), timeout=0.2)
 
 
 def test_what_a_driver_prints_is_no_answer(opened: Open, folder: Path, delegate: Path) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from emflow_agent.settings.config import Layer, read
 from emflow_agent.settings.names import COMPONENT, OURS, WITHOUT_MEANING
 from emflow_agent.settings.reading import BadSetting
-from emflow_agent.settings.sources import settings
+from emflow_agent.settings.sources import read_settings
 
 
 def file(path: Path, **values: object) -> str:
@@ -24,7 +24,7 @@ def file(path: Path, **values: object) -> str:
 
 def test_without_a_word_they_are_the_component_s_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_IOT_THING_NAME", raising=False)
-    told = settings([])
+    told = read_settings([])
     assert str(told.socket) == "/tmp/aws.greengrass.SageMakerEdgeManager.sock"
     assert (told.socket_mode, told.socket_group, told.verbose, told.notes) == (0o660, "", False, ())
     capture = told.capture
@@ -52,7 +52,7 @@ def test_every_setting_of_the_component_reaches_the_agent(tmp_path: Path) -> Non
         DLRBackendOptions="TVM_NUM_THREADS=2",
         DeviceName="a-device",
     )
-    told = settings(["--config", path])
+    told = read_settings(["--config", path])
     capture = told.capture
     assert (capture.fleet, capture.device, capture.bucket) == ("a-fleet", "a-device", "my-sagemaker-bucket")
     assert (capture.batch, capture.buffer, capture.push_period) == (5, 11, 2.0)
@@ -79,24 +79,26 @@ def test_the_original_program_s_file_is_taken_as_it_is(tmp_path: Path) -> None:
         sagemaker_edge_core_capture_data_base64_embed_limit=2,
         sagemaker_edge_log_verbose=False,
     )
-    told = settings(["-a", "/tmp/example.sock", "-c", path])
+    told = read_settings(["-a", "/tmp/example.sock", "-c", path])
     capture = told.capture
     assert (capture.device, capture.fleet, capture.bucket) == ("device-name", "fleet-name", "sagemaker-bucket-name")
     assert (capture.push_period, capture.embed_limit, told.region) == (4000.0, 2, "us-west-2")
     assert str(told.socket) == "/tmp/example.sock"
-    assert len([note for note in told.notes if "has no meaning for this agent" in note]) == 2
+    assert len([note for note in told.notes if "has no effect in this agent" in note]) == 2
 
 
 def test_the_command_line_wins_over_the_file_and_an_empty_value_is_none(tmp_path: Path) -> None:
     path = file(tmp_path / "agent.json", DeviceFleetName="of-the-file", Threads="3", FolderPrefix="")
-    told = settings(["--config", path, "--threads", "2", "--set", "SocketMode=0600", "--set", "MemoryLimit=1.5 GiB"])
+    told = read_settings(
+        ["--config", path, "--threads", "2", "--set", "SocketMode=0600", "--set", "MemoryLimit=1.5 GiB"]
+    )
     assert (told.capture.fleet, told.runtime.threads, told.capture.prefix) == ("of-the-file", 2, "sme-capture")
     assert (told.socket_mode, told.memory_limit) == (0o600, 3 << 29)
 
 
 def test_the_thing_s_name_is_the_device_s(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_IOT_THING_NAME", "a-thing")
-    assert settings([]).capture.device == "a-thing"
+    assert read_settings([]).capture.device == "a-thing"
 
 
 def test_numbers_that_greengrass_made_floats_are_whole_again() -> None:
@@ -106,9 +108,9 @@ def test_numbers_that_greengrass_made_floats_are_whole_again() -> None:
 @pytest.mark.parametrize(
     ("values", "problem"),
     [
-        ({"BucketName": "my-bucket"}, "BucketName in here: 'my-bucket' does not contain 'sagemaker'"),
-        ({"CaptureDataBufferSize": "10"}, "CaptureDataBufferSize in here: '10' has to be larger than CaptureDataBatch"),
-        ({"CaptureDataBatchSize": "30"}, "CaptureDataBufferSize: 30, the default, has to be larger than Capture"),
+        ({"BucketName": "my-bucket"}, "BucketName in here: 'my-bucket' must contain 'sagemaker'"),
+        ({"CaptureDataBufferSize": "10"}, "CaptureDataBufferSize in here: '10' must be larger than CaptureDataBatch"),
+        ({"CaptureDataBatchSize": "30"}, "CaptureDataBufferSize: 30, the default, must be larger than Capture"),
         ({"CaptureDataBatchSize": "ten"}, "CaptureDataBatchSize in here: 'ten' is no number"),
         ({"CaptureDataBatchSize": "1.5"}, "'1.5' is no whole number from 1 to 100000"),
         ({"CaptureDataBase64EmbedLimit": "3073"}, "'3073' is no whole number from 0 to 3072"),
@@ -117,18 +119,18 @@ def test_numbers_that_greengrass_made_floats_are_whole_again() -> None:
         ({"CaptureDataDestination": "S3"}, "CaptureDataDestination in here: 'S3' is none of Cloud, Disk"),
         ({"CaptureDataPeriodicUpload": "yes"}, "'yes' is neither true nor false"),
         ({"CaptureDataDiskPath": "captures"}, "'captures' is not an absolute path"),
-        ({"DeviceFleetName": "a/b"}, "cannot have a /"),
+        ({"DeviceFleetName": "a/b"}, "must not contain /"),
         ({"FolderPrefix": "../up"}, "'../up' is not a path of folders"),
-        ({"SocketMode": "0888"}, "'0888' is not an access mode in octal digits"),
-        ({"SocketMode": "0060"}, "lets its owner in"),
+        ({"SocketMode": "0888"}, "'0888' is not an octal file mode"),
+        ({"SocketMode": "0060"}, "is not an octal file mode"),
         ({"MemoryLimit": "a lot"}, "'a lot' is no size, such as 512 MiB"),
         ({"MetricsPeriodSeconds": "-1"}, "'-1' is no number of seconds"),
         ({"Threads": "0"}, "'0' is no whole number from 1 to 64"),
         ({"Threads": ["2"]}, "Threads in here: has to be text, not a list"),
         ({"FolderPrefix": "a\0b"}, "holds a NUL"),
-        ({"RequireSignature": "true"}, "signatures are required and no key is given"),
+        ({"RequireSignature": "true"}, "signatures are required, but no trusted key is given"),
         ({"TrustKeys": "/no/such/key.pem"}, "'/no/such/key.pem' cannot be read"),
-        ({"DLRBackendOptions": "LD_PRELOAD=/x.so"}, "'LD_PRELOAD' is not the name of a runtime flag"),
+        ({"DLRBackendOptions": "LD_PRELOAD=/x.so"}, "'LD_PRELOAD' is not the name of a runtime variable"),
     ],
     ids=str,
 )
@@ -142,9 +144,9 @@ def test_a_wrong_value_is_one_line_with_its_key(values: dict[str, object], probl
 @pytest.mark.parametrize(
     ("values", "missing"),
     [
-        ({"DeviceFleetName": "f"}, "no BucketName"),
-        ({"BucketName": "sagemaker-b"}, "no DeviceFleetName"),
-        ({"DeviceFleetName": "f", "CaptureDataDestination": "Disk"}, "no CaptureDataDiskPath"),
+        ({"DeviceFleetName": "f"}, "BucketName is not set"),
+        ({"BucketName": "sagemaker-b"}, "DeviceFleetName is not set"),
+        ({"DeviceFleetName": "f", "CaptureDataDestination": "Disk"}, "CaptureDataDiskPath is not set"),
     ],
 )
 def test_what_only_capturing_lacks_is_told_and_stops_nothing(values: dict[str, str], missing: str) -> None:
@@ -159,7 +161,7 @@ def test_what_only_capturing_lacks_is_told_and_stops_nothing(values: dict[str, s
 )
 def test_a_slip_on_the_command_line_is_told(word: str, problem: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
-        settings(["--set", word])
+        read_settings(["--set", word])
     assert caught.value.code == 2
     assert problem in capsys.readouterr().err
 
@@ -168,16 +170,16 @@ def test_unknown_and_meaningless_keys_are_told() -> None:
     told = read([Layer("here", {"Bucket": "b", "DbEnable": "true", "DeploymentEnable": "false", "accessControl": {}})])
     assert told.notes[:2] == (
         "Bucket in here is not a setting of this agent",
-        "DbEnable in here has no meaning for this agent",
+        "DbEnable in here has no effect in this agent",
     )
 
 
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        (b"{", "is no JSON"),
-        (b"[]", "has to hold a JSON object"),
-        (b"\xff", "is no JSON"),
+        (b"{", "is not JSON"),
+        (b"[]", "must hold a JSON object"),
+        (b"\xff", "is not JSON"),
         (b"[" * 100_000, "nested too deeply"),
         (b" " * (1 << 21), "has more than 1048576 bytes"),
     ],
@@ -187,18 +189,18 @@ def test_a_file_that_is_no_configuration_is_one_line(tmp_path: Path, content: by
     path = tmp_path / "agent.json"
     path.write_bytes(content)
     with pytest.raises(BadSetting, match=problem):
-        settings(["--config", str(path)])
+        read_settings(["--config", str(path)])
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(BadSetting, match=r"none\.json cannot be read: No such file"):
-        settings(["--config", str(tmp_path / "none.json")])
+        read_settings(["--config", str(tmp_path / "none.json")])
 
 
 def test_without_a_nucleus_there_is_no_greengrass_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH_FOR_COMPONENT", raising=False)
-    with pytest.raises(BadSetting, match="no nucleus runs this"):
-        settings(["--greengrass"])
+    with pytest.raises(BadSetting, match="not started by Greengrass"):
+        read_settings(["--greengrass"])
 
 
 KEYS = st.sampled_from([*COMPONENT, *OURS, *filter(None, COMPONENT.values()), *WITHOUT_MEANING, "Other"])
@@ -216,6 +218,6 @@ def test_whatever_is_written_is_taken_or_refused(values: dict[str, object]) -> N
 
 
 def test_blanks_are_no_value_and_what_has_no_meaning_may_be_set_too() -> None:
-    told = settings(["--set", "UnixSocketName= ", "--set", "SocketGroup=\t", "--set", "DbEnable=true"])
-    assert (told.socket, told.socket_group) == (settings([]).socket, "")
-    assert "DbEnable in the command line has no meaning for this agent" in told.notes
+    told = read_settings(["--set", "UnixSocketName= ", "--set", "SocketGroup=\t", "--set", "DbEnable=true"])
+    assert (told.socket, told.socket_group) == (read_settings([]).socket, "")
+    assert "DbEnable in the command line has no effect in this agent" in told.notes

@@ -26,7 +26,7 @@ def test_several_inputs_go_by_their_names_in_any_order() -> None:
     ("sent", "problem"),
     [
         ([tensor(b"image")], r"not sent: 'scale' \(FLOAT32 \[1\]\)"),
-        ([tensor(b"image"), tensor()], "no place for an unnamed input"),
+        ([tensor(b"image"), tensor()], "the model does not have an unnamed input"),
         ([tensor(b"image"), tensor(b"image")], "'image' was sent twice"),
     ],
 )
@@ -56,7 +56,7 @@ def test_every_element_type_that_clients_know_has_its_name_and_width(dtype: type
 
 
 def test_an_element_type_that_clients_cannot_send_makes_a_model_unloadable() -> None:
-    with pytest.raises(CannotLoad, match="'t' has elements of complex64"):
+    with pytest.raises(CannotLoad, match="'t' has elements of type complex64"):
         make_spec(b"t", np.complex64, [1])
 
 

@@ -46,9 +46,9 @@ def test_a_file_plays_at_its_own_rate_and_begins_again(video: Path) -> None:
 @pytest.mark.parametrize(
     ("url", "reason"),
     [
-        ("file:///no/film.mp4", "there is no file /no/film.mp4"),
-        ("v4l2:///dev/video987", "there is no device /dev/video987"),
-        ("v4l2:///etc/hostname", "there is no device /etc/hostname"),
+        ("file:///no/film.mp4", "\\(/no/film.mp4"),
+        ("v4l2:///dev/video987", "no device /dev/video987"),
+        ("v4l2:///etc/hostname", "no device /etc/hostname"),
     ],
 )
 def test_what_is_not_there_is_told(url: str, reason: str) -> None:
@@ -59,9 +59,9 @@ def test_what_is_not_there_is_told(url: str, reason: str) -> None:
 def test_what_is_no_video_and_no_camera_is_told(tmp_path: Path) -> None:
     text = tmp_path / "text.mp4"
     text.write_text("no video")
-    with pytest.raises(CameraLost, match="is no video that can be decoded"):
+    with pytest.raises(CameraLost, match="is not a video that can be decoded"):
         registry.open_camera(Stream("x", f"file://{text}"), NOBODY, threading.Event())
-    with pytest.raises(CameraLost, match="is no camera that gives pictures"):
+    with pytest.raises(CameraLost, match="does not deliver pictures"):
         registry.open_camera(Stream("x", "v4l2:///dev/null"), NOBODY, threading.Event())
 
 

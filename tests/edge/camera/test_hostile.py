@@ -125,7 +125,7 @@ def test_what_nobody_foresaw_costs_the_camera_and_not_the_run(monkeypatch: pytes
     assert not source.join(0.1)
     stop.set()
     assert source.join(5)
-    assert told.reasons == ["cannot be read (unexpected: MemoryError; log level debug tells more)"]
+    assert told.reasons == ["cannot be read (unexpected error: MemoryError; see the log at level debug)"]
     assert not failed
 
 

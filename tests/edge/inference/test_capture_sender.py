@@ -13,7 +13,7 @@ import grpc
 import pytest
 
 from emflow_agent.tensors.shared_memory import attached_segment
-from emflow_edge.inference.capture_sender import LARGE, CapturedPrediction, CaptureSender
+from emflow_edge.inference.capture_sender import MIN_SHARED_BYTES, CapturedPrediction, CaptureSender
 from emflow_proto import messages as m
 from emflow_proto.service import AgentStub
 from emflow_schema.edge_config import Capture
@@ -106,12 +106,12 @@ def test_the_very_bytes_go_out_with_an_id_and_the_frames_time(
 def test_a_large_tensor_goes_through_shared_memory_and_leaves_none(
     agent: Agent, capturing: CaptureSender, counts: Counter[str]
 ) -> None:
-    capturing.put(agent.stub, shot(b"\3" * (LARGE + 1)))
+    capturing.put(agent.stub, shot(b"\3" * (MIN_SHARED_BYTES + 1)))
     until(lambda: counts["captures"] == 1)
     ((request, data),) = agent.taken
     (handle,) = [tensor.shared_memory_handle for tensor in request.input_tensors]
-    assert data[0] == b"\3" * (LARGE + 1)
-    with pytest.raises(Exception, match="no shared memory segment"), attached_segment(handle):
+    assert data[0] == b"\3" * (MIN_SHARED_BYTES + 1)
+    with pytest.raises(Exception, match="no such shared memory segment"), attached_segment(handle):
         pass
 
 
@@ -142,13 +142,13 @@ def test_what_is_refused_is_counted_and_told_once(
     agent.refuse = None
     capturing.put(agent.stub, shot())
     until(lambda: counts["captures"] == 1)
-    until(lambda: "taken again" in caplog.text)
+    until(lambda: "accepted again" in caplog.text)
     # A buffer that is full now and then is no news.
     agent.refuse = (Code.RESOURCE_EXHAUSTED, "30 captures wait")
     capturing.put(agent.stub, shot())
     until(lambda: counts["captures_failed"] == 6)
     assert [each.getMessage() for each in caplog.records if each.levelname == "WARNING"] == [
-        "stream front: the agent does not take captures (RESOURCE_EXHAUSTED): 30 captures wait"
+        "stream front: the agent refuses captures (RESOURCE_EXHAUSTED): 30 captures wait"
     ]
 
 

@@ -48,17 +48,17 @@ def test_a_thread_uses_its_segment_again_and_no_other_threads() -> None:
 def test_a_segment_whose_call_was_not_answered_is_not_written_again() -> None:
     over = TensorTransport()
     first = over.tensor(PICTURE, bytes(LARGE)).shared_memory_handle.segment_id
-    over.give_up()
+    over.discard_buffer()
     assert over.tensor(PICTURE, bytes(LARGE)).shared_memory_handle.segment_id != first
 
 
 def test_an_agent_that_cannot_read_it_gets_messages_from_then_on() -> None:
     over = TensorTransport()
     tensor = over.tensor(PICTURE, bytes(LARGE))
-    assert over.refused(tensor, "permission denied")
+    assert over.disable_shared_memory(tensor, "permission denied")
     tensor = over.tensor(PICTURE, bytes(LARGE))
     assert len(tensor.byte_data) == LARGE
-    assert not over.refused(tensor, "the size is wrong")
+    assert not over.disable_shared_memory(tensor, "the size is wrong")
 
 
 def test_a_device_without_shared_memory_gets_messages(monkeypatch: pytest.MonkeyPatch) -> None:

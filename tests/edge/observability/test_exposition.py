@@ -19,7 +19,7 @@ _LINE = re.compile(r'[a-z_]+(\{[a-z]+="(?:[^"\\\n]|\\["\\n])*"(?:,[a-z]+="(?:[^"
 @pytest.fixture
 def metrics() -> MetricsExporter:
     counters, timings, status = Counters(), StageLatencies(), Status()
-    status.keep((ODD,))
+    status.set_streams((ODD,))
     counters.for_stream(ODD).add("captured", 7)
     counters.for_stream(ODD).add("inferred", 5)
     counters.add("published", 4)

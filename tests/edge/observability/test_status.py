@@ -11,7 +11,7 @@ def changes() -> list[int]:
 @pytest.fixture
 def status(changes: list[int]) -> Status:
     status = Status(lambda: changes.append(1))
-    status.keep(("front", "back"))
+    status.set_streams(("front", "back"))
     return status
 
 
@@ -25,17 +25,17 @@ def test_all_has_to_be_well_for_a_run_to_be_running(status: Status) -> None:
     front, back = CameraStatusListener(status, "front"), CameraStatusListener(status, "back")
     front.present(640, 480, 25)
     assert of(status) == {"": "starting", "front": "starting", "back": "starting"}
-    status.agent(True)
+    status.set_agent(True)
     assert of(status) == {"": "starting", "front": "running", "back": "starting"}
     back.present(640, 480, 25)
     assert of(status) == {"": "running", "front": "running", "back": "running"}
     front.frozen()
     assert of(status) == {"": "degraded", "front": "frozen", "back": "running"}
     front.clear()
-    back.absent("is not there")
+    back.absent("cannot be reached")
     assert status.snapshot()["streams"] == {
         "front": {"status": "running"},
-        "back": {"status": "absent", "reason": "is not there"},
+        "back": {"status": "absent", "reason": "cannot be reached"},
     }
     # What clears the picture of a camera that has gone does not bring it back.
     back.clear()
@@ -48,24 +48,24 @@ def test_all_has_to_be_well_for_a_run_to_be_running(status: Status) -> None:
 def test_what_holds_up_a_stream_first_is_told(status: Status) -> None:
     for name in ("front", "back"):
         CameraStatusListener(status, name).present(640, 480, 25)
-    status.agent(False, "it has gone")
-    status.publisher(False, "no route")
+    status.set_agent(False, "it has gone")
+    status.set_publisher(False, "no route")
     assert status.snapshot()["streams"]["front"] == {"status": "no agent", "reason": "it has gone"}
-    status.agent(True)
+    status.set_agent(True)
     assert status.snapshot()["streams"]["front"] == {"status": "unpublished", "reason": "no route"}
-    status.publisher(True)
+    status.set_publisher(True)
     assert of(status)[""] == "running"
 
 
 def test_changes_are_told_and_nothing_else_is(status: Status, changes: list[int]) -> None:
     front = CameraStatusListener(status, "front")
     before = len(changes)
-    front.absent("is not there")
-    front.absent("is not there")
+    front.absent("cannot be reached")
+    front.absent("cannot be reached")
     assert len(changes) == before + 1
     since = status.snapshot()["since"]
     assert status.snapshot()["since"] == since
-    status.keep(("back",))
+    status.set_streams(("back",))
     assert len(changes) == before + 2
     # A camera that is not there any more says something still.
     front.absent("stopped sending")
@@ -73,22 +73,22 @@ def test_changes_are_told_and_nothing_else_is(status: Status, changes: list[int]
 
 
 def test_a_configuration_that_was_refused_is_told_until_one_is_taken(status: Status) -> None:
-    status.refused("publish.topic: 'em/#' is no topic")
+    status.set_configuration_refused("publish.topic: 'em/#' is no topic")
     assert status.snapshot()["configuration_refused"] == "publish.topic: 'em/#' is no topic"
-    status.refused("")
+    status.set_configuration_refused("")
     assert "configuration_refused" not in status.snapshot()
 
 
 def test_a_change_is_told_though_somebody_asked_in_between(changes: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     status = Status(lambda: changes.append(1))
-    status.keep(("front",))
+    status.set_streams(("front",))
     changes.clear()
-    tell = status._tell
+    tell = status._notify
 
     def asked_before() -> None:
         status.snapshot()
         tell()
 
-    monkeypatch.setattr(status, "_tell", asked_before)
-    status.camera("front", "absent", "no answer")
+    monkeypatch.setattr(status, "_notify", asked_before)
+    status.set_camera("front", "absent", "no answer")
     assert changes == [1]

@@ -112,5 +112,5 @@ def test_a_status_that_may_not_be_published_holds_up_no_result(
         out.put(result(number))
     until(lambda: counters.snapshot()["published"] == 3, what="the results")
     assert out.close(5)
-    said = [record.getMessage() for record in caplog.records if "em/status is refused" in record.getMessage()]
+    said = [record.getMessage() for record in caplog.records if "em/status is rejected" in record.getMessage()]
     assert len(said) == 1

@@ -9,7 +9,7 @@ import pytest
 from edge.results.scripted_sink import Make, ScriptedSink, counted, result
 from emflow_edge.metrics.counters import Counters
 from emflow_edge.metrics.latencies import StageLatencies
-from emflow_edge.results.publisher import UNDER_WAY
+from emflow_edge.results.publisher import MAX_IN_FLIGHT
 from emflow_edge.results.sinks import MessageRejected, offline_messages
 from emflow_schema.edge_config import Publish
 from emflow_schema.errors import EdgeProblem
@@ -29,12 +29,12 @@ def test_results_arrive_in_order(other: ScriptedSink, publisher: Make, counters:
 def test_several_are_under_way_at_a_time_but_not_more_than_are_good(other: ScriptedSink, publisher: Make) -> None:
     other.answers = False
     out = publisher()
-    for number in range(UNDER_WAY + 10):
+    for number in range(MAX_IN_FLIGHT + 10):
         out.put(result(number))
-    until(lambda: len(other.asked) == UNDER_WAY, what="as many as may be under way")
+    until(lambda: len(other.asked) == MAX_IN_FLIGHT, what="as many as may be under way")
     other.answer()
     assert out.close(grace=10)
-    assert other.sequences() == list(range(UNDER_WAY + 10))
+    assert other.sequences() == list(range(MAX_IN_FLIGHT + 10))
 
 
 def test_a_broker_that_hangs_holds_nobody_up_and_the_oldest_results_go(
@@ -42,17 +42,17 @@ def test_a_broker_that_hangs_holds_nobody_up_and_the_oldest_results_go(
 ) -> None:
     other.answers = False
     out = publisher(depth=3)
-    for number in range(UNDER_WAY):
+    for number in range(MAX_IN_FLIGHT):
         out.put(result(number))
         until(lambda sent=number + 1: len(other.asked) == sent, what="it to be under way")
     begin = time.monotonic()
-    for number in range(UNDER_WAY, 1000):
+    for number in range(MAX_IN_FLIGHT, 1000):
         out.put(result(number))
     assert time.monotonic() - begin < 5
     other.answer()
     assert out.close(grace=10)
-    assert other.sequences() == [*range(UNDER_WAY), 997, 998, 999]
-    assert counted(counters) == (UNDER_WAY + 3, 1000 - UNDER_WAY - 3, 0)
+    assert other.sequences() == [*range(MAX_IN_FLIGHT), 997, 998, 999]
+    assert counted(counters) == (MAX_IN_FLIGHT + 3, 1000 - MAX_IN_FLIGHT - 3, 0)
 
 
 def test_after_an_outage_the_newest_go_out_first_and_what_was_too_much_is_counted(
@@ -141,8 +141,8 @@ def test_what_was_not_taken_is_tried_again_and_said_once(
     assert sorted(other.sequences()) == [0, 1]
     said = [record.getMessage() for record in caplog.records]
     assert said == [
-        "results cannot be published: broker away; keeping the newest 100 and trying on",
-        "publishing again",
+        "results cannot be published: broker away; keeping the newest 100 and retrying",
+        "publishing works again",
     ]
     assert troubles == ["broker away", ""]
 
@@ -160,7 +160,7 @@ def test_what_is_refused_is_not_tried_again_and_other_topics_go_on(
     assert other.sequences("em/front") == [0, 1, 2, 3, 4]
     assert counted(counters) == (5, 5, 0)
     assert [record.getMessage() for record in caplog.records] == [
-        "results cannot be published: em/side is refused: not authorized"
+        "results cannot be published: em/side is rejected: not authorized"
     ]
     # The first topic works; the trouble of the other is told, and stays.
     assert troubles == ["", "not authorized"]

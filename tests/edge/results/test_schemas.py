@@ -36,11 +36,11 @@ def statuses() -> list[Status]:
         for ready in (True, False):
             for sends in (True, False):
                 status = Status()
-                status.keep(("front", "side"))
-                status.camera("front", camera, "a reason" if camera == "absent" else "")
-                status.agent(ready, "" if ready else "it has gone")
-                status.publisher(sends, "" if sends else "broker away")
-                status.refused("" if sends else "streams: there is none")
+                status.set_streams(("front", "side"))
+                status.set_camera("front", camera, "a reason" if camera == "absent" else "")
+                status.set_agent(ready, "" if ready else "it has gone")
+                status.set_publisher(sends, "" if sends else "broker away")
+                status.set_configuration_refused("" if sends else "streams: there is none")
                 made.append(status)
     return made
 
@@ -58,7 +58,7 @@ def test_last_words() -> None:
     assert offline_messages(Publish(), "board", "1.0.0") is None
     words = offline_messages(Publish(status_topic="em/status", qos=0), "board", "1.0.0")
     assert words
-    for message in (words.will, words.farewell()):
+    for message in (words.will, words.on_end()):
         assert (message.topic, message.qos, message.retain) == ("em/status", 0, True)
         valid("device-status", json.loads(message.payload))
 

@@ -145,9 +145,12 @@ def test_labels_name_what_was_found(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("outputs", "message"),
     [
-        ([(b"a", np.zeros((1, 1001), np.float32))], r"a float32 \[1, 1001\]\) are not known as a detector's"),
-        ([(b"a", BOXES), (b"b", BOXES)], "not known as a detector's"),
-        ([(b"a", BOXES), (b"b", np.zeros((1, 5), np.float32))], "not known as a detector's"),
+        (
+            [(b"a", np.zeros((1, 1001), np.float32))],
+            r"a float32 \[1, 1001\]\) are not recognised as those of a detector",
+        ),
+        ([(b"a", BOXES), (b"b", BOXES)], "not recognised as those of a detector"),
+        ([(b"a", BOXES), (b"b", np.zeros((1, 5), np.float32))], "not recognised as those of a detector"),
     ],
 )
 def test_outputs_of_something_else_are_told(outputs: list[tuple[bytes, np.ndarray]], message: str) -> None:
