@@ -24,8 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # handler runs only when the main thread wakes up, and a signal that the kernel delivers to another thread does not
     # wake it.
     signal.pthread_sigmask(signal.SIG_BLOCK, END_SIGNALS)
-    # Python 3.9 starts programs with fork(), and then the fork handlers of gRPC sometimes abort the child (measured with
-    # 1.80: 2 of 100). A probe of a model is such a program. gRPC reads the variable when it is imported.
+    # Python 3.9 starts programs with fork(), and then the fork handlers of gRPC sometimes abort the child (measured
+    # with 1.80: 2 of 100). A probe of a model is such a program. gRPC reads the variable when it is imported.
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     try:
         # Imported here, so that a missing package gives one readable line instead of a traceback.

@@ -93,12 +93,12 @@ class ModelStore:
     Args:
         threads: CPU threads for one inference, when no options are given.
         options: how models are run.
-        trust: keys that packages have to be signed with.
-        trial: whether a model runs in a process of its model_bytes before it may run in this one.
-        memory_limit: bytes that this process may take with all models; 0 for what the machine has.
-        queue_size: calls of one model that may wait.
-        tunes_process: whether loading and unloading set up the garbage collector and the heap of this process, which
-            has to be the agent's model_bytes then.
+        trust: keys that packages must be signed with.
+        probe: whether a model is run in a separate process before it is loaded.
+        memory_limit: bytes that this process may use with all models; 0 for no limit of its own.
+        queue_size: how many calls of one model may wait.
+        tunes_process: whether loading and unloading tune the garbage collector and the heap of this process, which must
+            then be the agent's own.
     """
 
     def __init__(
