@@ -139,13 +139,13 @@ class Nucleus:
 
     def _when_available(self, ask: Callable[[], T]) -> T:
         """Retry `ask` until the nucleus can be reached. Used at the start only, while a signal ends the process."""
-        backoff, said = Backoff(*_ABSENT), False
+        backoff, logged = Backoff(*_ABSENT), False
         while True:
             try:
                 return ask()
             except NucleusUnavailable as unavailable:
-                if not said:
-                    said = True
+                if not logged:
+                    logged = True
                     log.warning("%s; retrying until it can be reached", unavailable)
             time.sleep(backoff.delay())
 
@@ -293,5 +293,5 @@ def _is_refusal(error: BaseException) -> bool:
 
 def _words(error: BaseException) -> str:
     # Errors of the SDK have their text in `message`, or as the last argument.
-    said = getattr(error, "message", None) or (error.args[-1] if error.args else None) or type(error).__name__
-    return str(said)
+    message = getattr(error, "message", None) or (error.args[-1] if error.args else None) or type(error).__name__
+    return str(message)

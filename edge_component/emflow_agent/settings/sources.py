@@ -36,7 +36,7 @@ def read_settings(arguments: Sequence[str] | None = None) -> Settings:
 
 
 def _flags(options: argparse.Namespace) -> dict[str, str]:
-    said = dict(options.settings)
+    values = dict(options.settings)
     given = {
         "UnixSocketName": options.socket,
         "DeviceFleetName": options.fleet,
@@ -45,7 +45,7 @@ def _flags(options: argparse.Namespace) -> dict[str, str]:
         "CleanStaleSocket": "true" if options.clean_stale_socket else None,
         "Trial": None if options.probe else "false",
     }
-    return {**said, **{key: value for key, value in given.items() if value is not None}}
+    return {**values, **{key: value for key, value in given.items() if value is not None}}
 
 
 def _file(path: Path) -> dict[str, Any]:

@@ -19,7 +19,7 @@ _HURRY = 0.5
 
 
 def open_file(stream: Stream, _credentials: tuple[str, str], stop: threading.Event) -> FileCamera:
-    """Open the file that a stream's URL names; raises Lost when that fails."""
+    """Open the file that a stream's URL names; raises CameraLost when that fails."""
     return FileCamera(stream, stop)
 
 

@@ -32,7 +32,7 @@ _OLDEST = 2.0
 
 
 class MjpegCamera:
-    """Raises Lost when the camera cannot be had; Refused when it does not want us, or is none of this kind."""
+    """Raises Lost when the camera cannot be had; CameraRefused when it does not want us, or is none of this kind."""
 
     def __init__(self, stream: Stream, credentials: tuple[str, str], stop: threading.Event) -> None:
         self.fps = 0.0

@@ -14,7 +14,7 @@ Opener = Callable[[Stream, "tuple[str, str]", threading.Event], OpenCamera]
 """Opens a camera with user and password (may be empty); the event cancels it.
 
 Raises:
-    Lost: it cannot be opened.
+    CameraLost: it cannot be opened.
 """
 
 # Modules of `emflow_edge.camera`, imported on demand: a board need not have the libraries of the other kinds.
@@ -43,7 +43,7 @@ def open_camera(
     """Open a stream's camera.
 
     Raises:
-        Lost: it cannot be opened; UnsupportedCodec where `plain` would help.
+        CameraLost: it cannot be opened; UnsupportedCodec where `plain` would help.
     """
     module, _, name = _OPENERS[kind(stream, plain=plain)].partition(":")
     opener: Opener = getattr(importlib.import_module(f"emflow_edge.camera.{module}"), name)

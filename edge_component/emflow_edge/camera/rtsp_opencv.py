@@ -21,7 +21,7 @@ _REFUSAL = "answers, but gives no video (is the path right, and user and passwor
 
 
 def open_rtsp(stream: Stream, credentials: tuple[str, str], stop: threading.Event) -> OpencvCamera:
-    """Open an RTSP stream; raises Lost when that fails."""
+    """Open an RTSP stream; raises CameraLost when that fails."""
     place = stream.place
     # FFmpeg would find out too, but not report why, and a host that is off would hold it for its whole timeout.
     connect(place.host, place.port, stream.open_timeout.seconds, stop).close()

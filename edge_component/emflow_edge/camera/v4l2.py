@@ -12,7 +12,7 @@ from emflow_schema.edge_config import Stream
 
 
 def open_device(stream: Stream, _credentials: tuple[str, str], _stop: threading.Event) -> OpencvCamera:
-    """Open the device that a stream's URL names; raises Lost when that fails."""
+    """Open the device that a stream's URL names; raises CameraLost when that fails."""
     path = Path(stream.place.path)
     try:
         if not path.is_char_device():

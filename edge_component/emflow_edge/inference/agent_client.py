@@ -184,7 +184,7 @@ class AgentClient:
         """Run the model once. data: the bytes of its input tensor.
 
         Raises:
-            Gone: the agent went away, or came back without the model.
+            AgentGone: the agent went away, or came back without the model.
             PredictFailed: the agent reports an error of its own.
             ModelMismatch: the agent finds the tensor wrong.
         """
@@ -263,13 +263,13 @@ class AgentClient:
 
     def _load_when_there(self) -> ModelSpec:
         absent, full = Backoff(*_ABSENT), Backoff(*_FULL)
-        said = ""
+        logged_reason = ""
         while True:
             model = self._load()
             if isinstance(model, ModelSpec):
                 break
-            if said != model:
-                said = model
+            if logged_reason != model:
+                logged_reason = model
                 log.warning("agent at %s %s", self._socket, model)
             if self._stop.wait((full if model.startswith(_FULL_WORDS) else absent).delay()):
                 raise LoadStopped

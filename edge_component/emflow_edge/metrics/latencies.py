@@ -95,5 +95,7 @@ class StageLatencies:
         }
 
     def __str__(self) -> str:
-        told = [(name, spread) for name, spread in self.snapshot().items() if spread]
-        return ", ".join(f"{name} p50 {spread.p50:.1f} ms p99 {spread.p99:.1f} ms" for name, spread in told)
+        known = [(name, percentiles) for name, percentiles in self.snapshot().items() if percentiles]
+        return ", ".join(f"{name} p50 {one.p50:.1f} ms p99 {one.p99:.1f} ms" for name, one in known)
+            f"{name} p50 {percentiles.p50:.1f} ms p99 {percentiles.p99:.1f} ms" for name, percentiles in known
+        )

@@ -51,9 +51,9 @@ class MetricsExporter:
                 name: {key: counts[key] for key in _OF_A_STREAM} for name, counts in self._counters.streams().items()
             },
             "latencies_ms": {
-                station: {"p50": spread.p50, "p99": spread.p99, "count": spread.count}
-                for station, spread in self._timings.snapshot().items()
-                if spread
+                station: {"p50": percentiles.p50, "p99": percentiles.p99, "count": percentiles.count}
+                for station, percentiles in self._timings.snapshot().items()
+                if percentiles
             },
         }
 
@@ -73,12 +73,12 @@ class MetricsExporter:
             else:
                 lines.append(f"{metric} {whole[name]}")
         lines += ["# HELP emflow_latency_seconds Of the last minute.", "# TYPE emflow_latency_seconds gauge"]
-        for station, spread in self._timings.snapshot().items():
-            for quantile, value in (("0.5", spread.p50), ("0.99", spread.p99)) if spread else ():
+        for station, percentiles in self._timings.snapshot().items():
+            for quantile, value in (("0.5", percentiles.p50), ("0.99", percentiles.p99)) if percentiles else ():
                 lines.append(f"emflow_latency_seconds{_labels(station=station, quantile=quantile)} {value / 1000:.6g}")
-        told = self._status.snapshot()
+        status = self._status.snapshot()
         lines += ["# HELP emflow_running Whether a stream gives results.", "# TYPE emflow_running gauge"]
-        for stream, one in sorted(told["streams"].items()):
+        for stream, one in sorted(status["streams"].items()):
             running = int(one["status"] == "running")
             lines.append(f"emflow_running{_labels(stream=stream, status=one['status'])} {running}")
         return "\n".join([*lines, ""])

@@ -27,7 +27,7 @@ def connect(host: str, port: int, timeout: float, stop: threading.Event) -> sock
     """A connection that does not block. Several tries are under way at a time; the first to be accepted wins.
 
     Raises:
-        Lost: nothing answers, or it was told to stop.
+        CameraLost: nothing answers, or `stop` was set.
     """
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -79,7 +79,7 @@ def tls_context(ca: str) -> ssl.SSLContext:
     """Certificates that a camera's own has to come from: those in a file, or the system's.
 
     Raises:
-        Refused: the file holds none.
+        CameraRefused: the file holds none.
     """
     try:
         return ssl.create_default_context(cafile=ca or None)
@@ -97,8 +97,8 @@ class BufferedSocket:
         context: for TLS; None is plain TCP.
 
     Raises:
-        Lost: nothing answers.
-        Refused: its certificate is not to be trusted.
+        CameraLost: nothing answers.
+        CameraRefused: its certificate is not to be trusted.
     """
 
     def __init__(
@@ -140,7 +140,7 @@ class BufferedSocket:
         """Send all of it.
 
         Raises:
-            Lost: it could not be sent in time.
+            CameraLost: it could not be sent in time.
         """
         left = [memoryview(data)]
         while left[0]:
@@ -151,7 +151,7 @@ class BufferedSocket:
 
         Raises:
             TimeoutError: nothing came until the deadline.
-            Lost: the camera closed the connection, or it was told to stop.
+            CameraLost: the camera closed the connection, or `stop` was set.
         """
         data = self._patiently(lambda: self._socket.recv(_PIECE), select.POLLIN, deadline)
         if not data:

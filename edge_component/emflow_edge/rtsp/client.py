@@ -40,7 +40,8 @@ class RtspSession:
         stop: ends all waiting.
 
     Raises:
-        Lost: it does not play; Refused: nor will it, as things are; UnsupportedCodec: it has no H.264 and no H.265.
+        CameraLost: it does not play; CameraRefused: nor will it, as things are; UnsupportedCodec: it has no H.264 and
+            no H.265.
     """
 
     def __init__(
@@ -150,7 +151,7 @@ class RtspSession:
         """The next video packets, in order, each with the monotonic time at which it came: all that are there.
 
         Raises:
-            Lost: none came for `timeout` seconds, or the camera ended it.
+            CameraLost: none came for `timeout` seconds, or the camera ended it.
         """
         connection = self._connection
         assert connection is not None

@@ -44,7 +44,7 @@ class RtspConnection:
         stop: ends all waiting.
 
     Raises:
-        Lost: nothing answers.
+        CameraLost: nothing answers.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class RtspConnection:
             lenient: any status will do.
 
         Raises:
-            Lost: the answer is no; Refused where it will stay so.
+            CameraLost: the answer is no; CameraRefused where it will stay so.
         """
         self.send(method, url, headers)
         head, body = self._answer()
@@ -93,7 +93,7 @@ class RtspConnection:
         """Take up a challenge, for all requests from now on.
 
         Raises:
-            Refused: it cannot be answered.
+            CameraRefused: it cannot be answered.
         """
         asked = best_challenge(head.all("www-authenticate"))
         if not any(self._credentials):
@@ -136,7 +136,7 @@ class RtspConnection:
         """The next thing that came: a message with its body, or a packet behind its channel; None when none is whole.
 
         Raises:
-            Malformed: what comes is no RTSP.
+            MalformedMessage: what comes is no RTSP.
         """
         buffer = self.wire.buffer
         while self._head is None and buffer:

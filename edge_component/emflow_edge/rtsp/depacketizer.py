@@ -92,8 +92,8 @@ class H265:
 class Depacketizer:
     """Packets in, in the order they were sent; pictures out.
 
-    A camera that marks no packet is told by the next picture's time; one that marks every slice is seen through at its
-    second picture, and read by time from then on.
+    If a camera sets no marker, a picture ends with the time stamp of the next one; if it marks every slice, this is
+    detected at the second picture, and time stamps are used from then on.
     """
 
     def __init__(self, video: VideoTrack) -> None:

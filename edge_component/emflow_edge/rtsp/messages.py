@@ -44,7 +44,7 @@ class MessageHead:
         """Bytes of body.
 
         Raises:
-            Malformed: it is no number, or more than a camera has to say.
+            MalformedMessage: it is no number, or more than a camera has to say.
         """
         length = small_integer(self.get("content-length", "0"))
         if length is None or length > LONGEST_BODY:
@@ -61,7 +61,7 @@ def take_head(buffer: bytearray) -> MessageHead | None:
     """Take a message's head off the front of `buffer`; None while its end has not come.
 
     Raises:
-        Malformed: it is none.
+        MalformedMessage: it is none.
     """
     text = _take_text(buffer)
     if text is None:

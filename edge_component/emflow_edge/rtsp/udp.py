@@ -18,7 +18,8 @@ _AT_ONCE = 4096
 
 
 class UdpPortPair:
-    """Two neighbouring ports, RTP's even and RTCP's odd (RFC 3550, section 11), which hear nobody but the camera.
+    """Two neighbouring ports, RTP's even and RTCP's odd (RFC 3550, section 11), which accept packets from the camera
+    only.
 
     Args:
         family: of the addresses.
@@ -26,7 +27,7 @@ class UdpPortPair:
         camera: the camera's address.
 
     Raises:
-        Lost: no such pair is free.
+        CameraLost: no such pair is free.
     """
 
     def __init__(self, family: int, here: str, camera: str) -> None:
@@ -94,7 +95,7 @@ class UdpPortPair:
             except BlockingIOError:
                 return
             except OSError:
-                # The camera's port is closed, as an ICMP message has told; what it sends comes all the same.
+                # An ICMP message: the port of the camera is closed. Its packets arrive all the same.
                 continue
             if sender[0] == self._camera:
                 yield data
