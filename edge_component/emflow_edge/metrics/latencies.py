@@ -97,5 +97,3 @@ class StageLatencies:
     def __str__(self) -> str:
         known = [(name, percentiles) for name, percentiles in self.snapshot().items() if percentiles]
         return ", ".join(f"{name} p50 {one.p50:.1f} ms p99 {one.p99:.1f} ms" for name, one in known)
-            f"{name} p50 {percentiles.p50:.1f} ms p99 {percentiles.p99:.1f} ms" for name, percentiles in known
-        )
