@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import ast
 import functools
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,12 +25,12 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
 
 
 @pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> Iterator[None]:
+def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> Generator[None, Any, None]:
     outcome = yield
-    if call.excinfo is None or not call.excinfo.errisinstance(ModuleNotFoundError):
+    if call.excinfo is None or not isinstance(missing := call.excinfo.value, ModuleNotFoundError):
         return
     where = call.excinfo.traceback[-1]
-    if _of_host(call.excinfo.value.name or "") and TESTS in Path(where.path).parents:
+    if _of_host(missing.name or "") and TESTS in Path(where.path).parents:
         report = outcome.get_result()
         report.outcome = "skipped"
         report.longrepr = (str(where.path), where.lineno + 1, "needs the host side")

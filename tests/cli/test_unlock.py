@@ -108,7 +108,7 @@ def test_a_lock_is_written_only_over_what_was_read(file, bucket):  # noqa: F811
 
 
 def test_an_object_that_is_not_a_lock_is_reported_and_can_be_removed(emflow, file, bucket, client):  # noqa: F811
-    key = S3LockStore.of(load(file), None).key
+    key = S3LockStore.of(workflow := load(file), Clients(workflow.aws)).key
     client("s3").put_object(Bucket=bucket, Key=key, Body=b"no lock at all")
     refused = emflow("apply", file, "--yes", "--adopt", "bucket/components")
     assert refused.code == 1
@@ -134,7 +134,7 @@ def hang(run):
 workflow = load(Path(sys.argv[1]))
 with SignalHandling(lambda why: print("heard:", why, flush=True)) as interrupts:
     plan = make_plan([thing("a", on_apply=hang)], World())
-    apply_plan(plan, World(), stop=interrupts.stop, lock=lock_of(workflow, Clients(workflow.aws)))
+    apply_plan(plan, World(), cancellation=interrupts.cancellation, lock=lock_of(workflow, Clients(workflow.aws)))
 """
 
 
@@ -154,6 +154,8 @@ def test_the_lock_that_a_second_ctrl_c_leaves_keeps_nobody_out(emflow, file, buc
         process.popen.wait()
     workflow = load(file)
     left = S3LockStore.of(workflow, Clients(workflow.aws)).read()
-    assert LockRecord.parse(left.body).process == process.popen.pid
+    assert left
+    assert (record := LockRecord.parse(left.body))
+    assert record.process == process.popen.pid
     assert emflow("apply", file, "--yes", "--adopt", "bucket/components").code == 0
     assert "there is no lock" in emflow("unlock", file, "--yes").out

@@ -17,6 +17,7 @@ from emflow.workflow import load
 from emflow.workflow.model import OpenAgent, Role, Secret, Stream, Workflow
 from emflow_emulator.child import Child
 from emflow_emulator.stack import FROM_WORKFLOW, SCENES, Camera, Cloud, Core, Stack, on_this_machine
+from emflow_schema.units import Interval
 
 pytestmark = pytest.mark.e2e
 
@@ -34,7 +35,9 @@ def workflow() -> Workflow:
 
 def client(service: str, cloud: Cloud) -> Any:
     key = cloud.access.key
-    return boto3.Session(key.id, key.secret, region_name="us-east-1").client(service, endpoint_url=cloud.endpoint_url)
+    # Its type depends on the name of the service, which is not known here.
+    session: Any = boto3.Session(key.id, key.secret, region_name="us-east-1")
+    return session.client(service, endpoint_url=cloud.endpoint_url)
 
 
 def with_streams(workflow: Workflow, *streams: Stream) -> Workflow:
@@ -42,7 +45,9 @@ def with_streams(workflow: Workflow, *streams: Stream) -> Workflow:
 
 
 def test_what_only_the_board_has_is_left_out_on_this_machine(workflow: Workflow) -> None:
-    stream = Stream(name="a", url="rtsp://10.0.0.7/1", every="5 frames", pipeline="imx8mp", backend="gstreamer")
+    stream = Stream(
+        name="a", url="rtsp://10.0.0.7/1", every=Interval("5 frames"), pipeline="imx8mp", backend="gstreamer"
+    )
     secure = Stream(name="b", url="rtsps://10.0.0.8/1", ca="/etc/emflow/cameras.pem")
     workflow = with_streams(workflow, stream, secure)
     agent = dataclasses.replace(workflow.edge.agent, open=OpenAgent(delegate="vx", trust_keys=("/etc/emflow/key.pem",)))
@@ -50,7 +55,7 @@ def test_what_only_the_board_has_is_left_out_on_this_machine(workflow: Workflow)
     camera, core = Camera("rtsp://127.0.0.1:8554/scenes", 2.0, ()), Core("core-1", Path("/tmp/core"))
     here = on_this_machine(workflow, camera, core).edge
     assert here.streams == (
-        Stream(name="a", url=camera.url, every="5 frames"),
+        Stream(name="a", url=camera.url, every=Interval("5 frames")),
         Stream(name="b", url=camera.url),
     )
     assert (here.agent.socket, here.agent.open) == ("/tmp/core/agent.sock", OpenAgent())

@@ -115,7 +115,9 @@ def test_a_process_that_nobody_has_buried_is_gone():
 def test_a_lock_without_the_start_of_its_process_is_read_all_the_same():
     facts = json.loads(LockRecord.of_this_process().document())
     del facts["born"]
-    assert not LockRecord.parse(json.dumps(facts).encode()).process_has_ended()
+    record = LockRecord.parse(json.dumps(facts).encode())
+    assert record
+    assert not record.process_has_ended()
 
 
 def test_one_whose_answer_was_lost_is_known_as_ones_own():
@@ -243,11 +245,15 @@ def test_a_lock_can_be_removed_by_somebody_else_but_only_the_one_that_was_found(
     shelf.put(other())
     lock = Lock(shelf)
     found = lock.current()
+    assert found
+    assert shelf.found
     assert str(found).startswith("anna@laptop (process 4711) holds the lock since 20")
     shelf.found = (other().document(), "v9", shelf.found[2])
     with pytest.raises(Problem, match="was released, or taken over by another run, in the meantime"):
         lock.remove(found)
-    lock.remove(lock.current())
+    replaced = lock.current()
+    assert replaced
+    lock.remove(replaced)
     assert lock.current() is None
     shelf.there = False
     assert lock.current() is None

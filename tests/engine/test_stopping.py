@@ -11,9 +11,11 @@ import pytest
 from emflow.engine.apply import apply_plan
 from emflow.engine.cancellation import Cancellation, Cancelled, Interrupted
 from emflow.engine.events import Done, Left, Skipped
+from emflow.engine.lock import Lock
 from emflow.engine.plan import make_plan
 from emflow.engine.scheduler import THREADS, run_parallel
 from emflow.problems import Problem
+from engine.shelf import Shelf
 from engine.things import World, thing
 
 
@@ -129,21 +131,10 @@ def test_the_second_look_under_the_lock_does_not_wait_for_an_answer_that_never_c
             cancellation.request("interrupted by Ctrl-C", 130)
             answered.wait(60)
 
-    class Open:
-        needs = "bucket"
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *_):
-            released.append(True)
-
-        def acquire(self):
-            return True
-
-    released: list[Any] = []
+    shelf = Shelf()
     with pytest.raises(Interrupted) as stopped:
-        apply_plan(planned, Silent(), cancellation=cancellation, lock=Open())
+        apply_plan(planned, Silent(), cancellation=cancellation, lock=Lock(shelf))
     assert stopped.value.not_begun == ("bucket", "after")
-    assert released == [True]
+    assert shelf.writes > 0
+    assert shelf.found is None
     answered.set()

@@ -154,7 +154,7 @@ def test_stalled_with_its_connection_open_it_is_left_and_found_again(gstreamer_c
 def test_at_one_frame_a_second_only_its_key_frames_are_decoded(gstreamer_camera: Serve) -> None:
     _, url = gstreamer_camera("--keys", "15")
     with RunningCamera(url, every=Interval("1s")) as camera:
-        moments = []
+        moments: list[float] = []
         while len(moments) < 6:
             frame = camera.next()
             camera.cadence.mark_taken(frame.arrived_at, frame.number)

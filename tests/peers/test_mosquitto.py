@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -31,6 +31,7 @@ from support import Process, until
 pytestmark = pytest.mark.peer
 
 Start = Callable[..., Process]
+Version = Literal["3.1.1", "5"]
 BOTH = pytest.mark.parametrize("version", ["3.1.1", "5"])
 STATUS = "em/status/a-thing"
 
@@ -94,7 +95,7 @@ def sequences(listener: Listener, number: int) -> list[int]:
 
 @BOTH
 def test_a_broker_that_is_killed_and_comes_back_gets_the_newest_first(
-    start: Start, tmp_path: Path, version: str
+    start: Start, tmp_path: Path, version: Version
 ) -> None:
     broker = Mosquitto(start, tmp_path)
     out = Out(plain(broker.port), Publish(mqtt=version), depth=3)
@@ -117,7 +118,7 @@ def test_a_broker_that_is_killed_and_comes_back_gets_the_newest_first(
 
 
 @BOTH
-def test_what_was_kept_arrives_newest_first(start: Start, tmp_path: Path, absent_port: int, version: str) -> None:
+def test_what_was_kept_arrives_newest_first(start: Start, tmp_path: Path, absent_port: int, version: Version) -> None:
     broker = Mosquitto(start, tmp_path)
     out = Out(plain(absent_port), Publish(mqtt=version), depth=4)
     until(lambda: out.troubles, what="it to notice that nobody is there")
@@ -134,7 +135,7 @@ def test_what_was_kept_arrives_newest_first(start: Start, tmp_path: Path, absent
 
 
 @BOTH
-def test_a_broker_that_answers_late_gets_everything_in_order(start: Start, tmp_path: Path, version: str) -> None:
+def test_a_broker_that_answers_late_gets_everything_in_order(start: Start, tmp_path: Path, version: Version) -> None:
     broker = Mosquitto(start, tmp_path)
     late = LateAnswers(broker.port, 0.1)
     out = Out(plain(late.port), Publish(mqtt=version), depth=5)
@@ -154,7 +155,7 @@ def test_a_broker_that_answers_late_gets_everything_in_order(start: Start, tmp_p
 
 @BOTH
 def test_over_tls_a_client_with_a_certificate_is_let_in_and_one_without_is_not(
-    start: Start, tmp_path: Path, version: str
+    start: Start, tmp_path: Path, version: Version
 ) -> None:
     certificates = Certificates(tmp_path)
     broker = Mosquitto(start, tmp_path, certificates)
@@ -176,7 +177,7 @@ def test_over_tls_a_client_with_a_certificate_is_let_in_and_one_without_is_not(
 
 
 @BOTH
-def test_a_server_that_nobody_vouches_for_gets_nothing(start: Start, tmp_path: Path, version: str) -> None:
+def test_a_server_that_nobody_vouches_for_gets_nothing(start: Start, tmp_path: Path, version: Version) -> None:
     (tmp_path / "theirs").mkdir()
     theirs, mine = Certificates(tmp_path / "theirs"), Certificates(tmp_path)
     broker = Mosquitto(start, tmp_path, theirs)
@@ -215,7 +216,7 @@ def test_in_mqtt_5_a_topic_that_is_refused_is_counted_and_the_others_go_on(start
 
 @BOTH
 def test_whatever_becomes_of_the_broker_every_result_is_counted_once(
-    start: Start, tmp_path: Path, version: str
+    start: Start, tmp_path: Path, version: Version
 ) -> None:
     chance = random.Random(4)
     broker = Mosquitto(start, tmp_path)
@@ -238,10 +239,10 @@ def test_whatever_becomes_of_the_broker_every_result_is_counted_once(
 
 
 @pytest.fixture
-def component(start: Start, tmp_path: Path, scenes_model: Path) -> Callable[[int, str], Process]:
+def component(start: Start, tmp_path: Path, scenes_model: Path) -> Callable[[int, Version], Process]:
     """A component with neither camera nor agent, which has a status all the same."""
 
-    def run(port: int, version: str) -> Process:
+    def run(port: int, version: Version) -> Process:
         config = tmp_path / "config.json"
         publish = {"statusTopic": "em/status/{thing}", "mqtt": version}
         given = {"modelName": "scenes", "modelComponentName": f"{scenes_model.parent}/", "publish": publish}
@@ -263,7 +264,7 @@ def told(listener: Listener, status: str) -> Any:
 
 @BOTH
 def test_a_component_that_is_killed_leaves_its_last_will(
-    start: Start, tmp_path: Path, component: Callable[[int, str], Process], version: str
+    start: Start, tmp_path: Path, component: Callable[[int, Version], Process], version: Version
 ) -> None:
     broker = Mosquitto(start, tmp_path)
     with listening(broker.port, STATUS) as listener:
@@ -277,7 +278,7 @@ def test_a_component_that_is_killed_leaves_its_last_will(
 
 @BOTH
 def test_whoever_comes_late_sees_the_status_that_is_retained(
-    start: Start, tmp_path: Path, component: Callable[[int, str], Process], version: str
+    start: Start, tmp_path: Path, component: Callable[[int, Version], Process], version: Version
 ) -> None:
     broker = Mosquitto(start, tmp_path)
     process = component(broker.port, version)
@@ -298,7 +299,7 @@ def _retained(port: int) -> str:
 
 @BOTH
 def test_a_status_is_online_again_after_the_broker_was_restarted(
-    start: Start, tmp_path: Path, component: Callable[[int, str], Process], version: str
+    start: Start, tmp_path: Path, component: Callable[[int, Version], Process], version: Version
 ) -> None:
     broker = Mosquitto(start, tmp_path)
     with listening(broker.port, STATUS) as listener:

@@ -18,6 +18,7 @@ from emflow.workflow import Workflow, load
 from emflow_agent.settings import config as of_agent
 from emflow_agent.settings.config import Layer
 from emflow_edge.settings.config import Settings, settings, unknown_keys
+from emflow_schema.configuration import Channels
 from emflow_schema.edge_config import Boxes, Capture, Log, Metrics, ModelIO, Publish, Secret, Stream
 from emflow_schema.units import DeviceDuration, Duration, Interval
 
@@ -75,7 +76,7 @@ def test_a_workflow_that_writes_out_every_default_gives_the_same_configuration(w
 
 
 def test_every_setting_of_a_stream_arrives(with_edge) -> None:
-    given = {
+    given: dict[str, Any] = {
         "name": "front",
         "url": "rtsp://camera/1",
         "every": "5 frames",
@@ -92,7 +93,7 @@ def test_every_setting_of_a_stream_arrives(with_edge) -> None:
     (stream,) = read(workflow).streams
     plain = {key: given[key] for key in ("name", "url", "transport", "backend", "pipeline")}
     names = ("open_timeout", "read_timeout", "frozen_after", "black_after")
-    times = {name: DeviceDuration(given[name]) for name in names}
+    times: dict[str, Any] = {name: DeviceDuration(given[name]) for name in names}
     assert stream == Stream(**plain, **times, every=Interval("5 frames"), credentials=Secret(SECRET))
     assert [times[name].seconds for name in names] == [10.0, 1.5, 300.0, 0.0]
     assert (stream.every.seconds, stream.every.frames) == (0.0, 5)
@@ -129,8 +130,8 @@ def test_every_setting_of_the_model_arrives(with_edge) -> None:
         color="bgr",
         resize="letterbox",
         margin=114,
-        mean=(123.675, 116.28, 103.53),
-        std=(127.5, 127.5, 127.5),
+        mean=Channels((123.675, 116.28, 103.53)),
+        std=Channels(127.5),
         activation="sigmoid",
         class_offset=1,
         top_k=5,

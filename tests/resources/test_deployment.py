@@ -22,6 +22,7 @@ from emflow.resources.greengrass.revision import latest_deployment
 from emflow.resources.ownership import Ownership
 from emflow.versions import sort_key
 from emflow.workflow.model import Abort, Growth, Rollout, Target, Update
+from emflow_schema.units import Duration
 from resources.conftest import within
 
 DEPLOYMENT = "deployment/target"
@@ -115,7 +116,7 @@ def test_a_deployment_to_a_group_spreads_as_the_workflow_says(rollout, workflow,
     client("iot").create_thing_group(thingGroupName=group)
     growth = Growth(start_per_minute=5, factor=1.5, after_succeeded=20)
     spread = Rollout(
-        max_per_minute=50, growth=growth, abort=(Abort(when="failed", percent=20, after=10),), timeout="30m"
+        max_per_minute=50, growth=growth, abort=(Abort(when="failed", percent=20, after=10),), timeout=Duration("30m")
     )
     grouped = within(
         workflow,
@@ -123,7 +124,7 @@ def test_a_deployment_to_a_group_spreads_as_the_workflow_says(rollout, workflow,
         target=Target(thing_group=group),
         rollout=spread,
         on_failure="nothing",
-        update=Update(notify=False, timeout="2m"),
+        update=Update(notify=False, timeout=Duration("2m")),
         validation_timeout="45s",
     )
     identity = rollout.apply(grouped).outputs[DEPLOYMENT]["id"]

@@ -27,7 +27,8 @@ def test_of_a_large_group_every_health_is_read_and_of_the_ailing_the_details(rol
     known = {device.thing: device for device in status.devices}
     assert sum(device.detailed for device in status.devices) == MAX_DETAILED
     assert (known[silent].health, known[silent].detailed) == ("UNKNOWN", True)
-    assert (known[broken].health, known[broken].deployment.status) == ("UNHEALTHY", "FAILED")
+    assert (failure := known[broken].deployment)
+    assert (known[broken].health, failure.status) == ("UNHEALTHY", "FAILED")
     assert not status.well
     ailing = {thing for thing, device in known.items() if not device.well}
     assert ailing == {silent, broken}

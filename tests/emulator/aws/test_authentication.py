@@ -13,6 +13,7 @@ import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from email.message import Message
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -106,10 +107,11 @@ class Sender:
         else:
             header = S3SigV4Auth if call.service == "s3" else SigV4Auth
             header(credentials, call.service, REGION).add_auth(request)
+        assert request.url
         parts = urlsplit(request.url)
         return replace(call, path=f"{parts.path}?{parts.query}".rstrip("?"), headers=dict(request.headers))
 
-    def send(self, call: Call) -> tuple[int, http.client.HTTPMessage, bytes]:
+    def send(self, call: Call) -> tuple[int, Message, bytes]:
         connection = http.client.HTTPConnection(self.aws.host, self.aws.port, timeout=30)
         connection.putrequest(call.method, call.path, skip_host=True, skip_accept_encoding=True)
         for name, value in {**call.headers, "Content-Length": str(len(call.body))}.items():
@@ -126,7 +128,7 @@ def sender(aws: EmbeddedAws, bucket: str, monkeypatch: pytest.MonkeyPatch) -> Se
     return Sender(aws, monkeypatch)
 
 
-def code_of(headers: http.client.HTTPMessage, body: bytes) -> str:
+def code_of(headers: Message, body: bytes) -> str:
     found = re.search(rb"<Code>(\w+)</Code>", body)
     return found[1].decode() if found else str(headers.get("x-amzn-ErrorType"))
 
@@ -290,6 +292,7 @@ def test_a_url_of_the_older_signature_expires(aws: EmbeddedAws, bucket: str) -> 
     key = aws.credentials
     request = AWSRequest("GET", f"{aws.endpoint_url}/{bucket}/signed")
     HmacV1QueryAuth(Credentials(key.id, key.secret), expires=-1).add_auth(request)
+    assert request.url
     with pytest.raises(urllib.error.HTTPError) as refused:
         urllib.request.urlopen(request.url)
     assert code_of(refused.value.headers, refused.value.read()) == "AccessDenied"
@@ -299,7 +302,9 @@ def as_somebody(aws: EmbeddedAws, given: dict[str, Any], service: str = "sts", *
     """A client with keys as IAM and STS give them out."""
     key = given["AccessKeyId"], given["SecretAccessKey"], given.get("SessionToken")
     config = Config(retries={"total_max_attempts": 1}, **options)
-    return boto3.Session(*key, region_name=REGION).client(service, endpoint_url=aws.endpoint_url, config=config)
+    # Its type depends on the name of the service, which is not known here.
+    session: Any = boto3.Session(*key, region_name=REGION)
+    return session.client(service, endpoint_url=aws.endpoint_url, config=config)
 
 
 def refused_with(call: Callable[[], object]) -> str:
@@ -354,7 +359,7 @@ def test_a_key_of_one_run_is_nothing_to_another(aws: EmbeddedAws) -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"payload_signing_enabled": False}, {"payload_signing_enabled": True}])
-def test_boto3s_ways_to_send_an_object_are_let_in(aws: EmbeddedAws, bucket: str, options: dict[str, bool]) -> None:
+def test_boto3s_ways_to_send_an_object_are_let_in(aws: EmbeddedAws, bucket: str, options: Any) -> None:
     session = boto3.Session(aws.credentials.id, aws.credentials.secret, region_name=REGION)
     s3 = session.client("s3", endpoint_url=aws.endpoint_url, config=Config(s3=options))
     data = bytes(range(256)) * 1000

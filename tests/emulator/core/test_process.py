@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,7 +37,7 @@ def said() -> list[tuple[str, str]]:
 def run(orphan_cleanup: OrphanCleanup, said: list[tuple[str, str]], tmp_path: Path) -> Iterator[Callable[..., Process]]:
     started: list[Process] = []
 
-    def run(script: str, **options: object) -> Process:
+    def run(script: str, **options: Any) -> Process:
         env = {"PATH": os.environ["PATH"], "GREETING": "hello"}
         process = Process(
             script,
@@ -45,7 +46,7 @@ def run(orphan_cleanup: OrphanCleanup, said: list[tuple[str, str]], tmp_path: Pa
             sink=lambda *line: said.append(line),
             orphan_cleanup=orphan_cleanup,
             **options,
-        )  # type: ignore[arg-type]
+        )
         started.append(process)
         return process
 
