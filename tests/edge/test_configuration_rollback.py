@@ -57,7 +57,7 @@ def slower(settings: Settings) -> Settings:
 def mislabelled(settings: Settings, folder: Path) -> Settings:
     labels = folder / "labels.txt"
     labels.write_text("one\n")
-    return dataclasses.replace(settings, model_io=ModelIO(labels=labels))
+    return dataclasses.replace(settings, model_io=ModelIO(labels=str(labels)))
 
 
 def test_a_model_that_is_refused_ends_the_run_though_the_rate_was_changed_meanwhile(
@@ -95,7 +95,7 @@ def test_a_model_that_is_refused_after_it_had_worked_is_not_exchanged_for_an_old
         agent.refuses["other"] = grpc.StatusCode.FAILED_PRECONDITION
         assert running.component._model_loader
         running.component._model_loader.agent._model = None
-        running.component._lost()
+        running.component._model_lost()
         until(lambda: running.ended)
     assert "model other" in str(running.ended[0])
 

@@ -32,7 +32,7 @@ def mobilenet(shared_data: Path, image: str, **io: Any) -> tuple[ClassScore, ...
     frame = cv2.imread(str(shared_data / "images" / image))
     assert frame is not None
     file = shared_data / "models" / "mobilenet_v2_1.0_224_quant.tflite"
-    return seen(file, frame, ModelIO(labels=labels, class_offset=1, **io))
+    return seen(file, frame, ModelIO(labels=str(labels), class_offset=1, **io))
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_in_the_wrong_colour_order_an_orange_is_a_croquet_ball(shared_data: Path
 def test_our_own_model_names_every_scene_that_the_camera_draws(scenes_model: Path) -> None:
     from emflow_emulator.camera import scenes
 
-    labels = ModelIO(labels=scenes_model.with_name("scenes_labels.txt"))
+    labels = ModelIO(labels=str(scenes_model.with_name("scenes_labels.txt")))
     named = {
         scene: seen(scenes_model, scenes.moving(scene, 1.0, 640, 480, 2.0)[..., ::-1].copy(), labels)[0].label
         for scene in scenes.SCENES

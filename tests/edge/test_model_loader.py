@@ -110,8 +110,8 @@ def test_settings_that_do_not_fit_the_model_are_known_before_they_are_used(
     with served(agent, tmp_path / "a.sock"):
         until(lambda: kept.ready)
         with pytest.raises(ConfigProblem, match=r"modelIO\.labels: .*few\.txt"):
-            kept.loading.check(kept.settings(model_io=ModelIO(labels=tmp_path / "few.txt")))
-        right = kept.settings(model_io=ModelIO(labels=tmp_path / "right.txt"))
+            kept.loading.check(kept.settings(model_io=ModelIO(labels=str(tmp_path / "few.txt"))))
+        right = kept.settings(model_io=ModelIO(labels=str(tmp_path / "right.txt")))
         kept.loading.check(right)
         kept.loading.use_settings(right)
         until(lambda: len(kept.ready) == 2)

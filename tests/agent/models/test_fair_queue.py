@@ -65,7 +65,7 @@ class Call:
 
 
 def test_clients_take_turns_however_many_calls_each_has_waiting() -> None:
-    turns = FairQueue("a", most=64)
+    turns = FairQueue("a", max_waiting=64)
     order: list[Any] = []
     with turns.slot(Call("holder")):
         calls = [Call(client, order).start(turns) for client in ["greedy"] * 6 + ["modest"] * 2 + ["third"]]
@@ -112,7 +112,7 @@ def test_a_full_queue_makes_room_for_a_client_that_has_less_of_it() -> None:
 
 
 def test_a_caller_that_goes_while_it_waits_gets_no_turn() -> None:
-    turns = FairQueue("a", most=8)
+    turns = FairQueue("a", max_waiting=8)
     order: list[Any] = []
     with turns.slot(Call("holder")):
         gone, stays = Call("gone", order).start(turns), Call("stays", order).start(turns)
@@ -132,7 +132,7 @@ def test_a_caller_that_was_gone_before_it_waited_gets_no_turn() -> None:
 
 
 def test_a_turn_that_comes_as_its_caller_goes_is_passed_on() -> None:
-    turns = FairQueue("a", most=8)
+    turns = FairQueue("a", max_waiting=8)
     order: list[Any] = []
 
     class GoneUnnoticed(Call):

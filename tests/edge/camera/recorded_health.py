@@ -37,10 +37,10 @@ class RecordedHealth:
 class RunningCamera(CameraReader):
     """A camera with what belongs to it, for a test."""
 
-    def __init__(self, url: str, credentials: Credentials | None = None, **settings: Any) -> None:
+    def __init__(self, url: str, provider: Credentials | None = None, **settings: Any) -> None:
         self.counters, self.stop, self.heard = Counters(), threading.Event(), RecordedHealth()
         stream = Stream("front", url, **{"every": Interval("0s"), **settings})
-        super().__init__(stream, self.counters, self.stop, self.heard, credentials)
+        super().__init__(stream, self.counters, self.stop, self.heard, provider)
 
     def __enter__(self) -> RunningCamera:
         self.start()

@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -59,7 +59,7 @@ def test_every_tenth_frame_is_exactly_that(edge: Edge) -> None:
 
 @pytest.mark.e2e
 @pytest.mark.parametrize("settings", [{"transport": "udp"}, {"backend": "opencv"}, {"every": Interval("1s")}])
-def test_a_camera_is_seen_each_way(edge: Edge, settings: dict[str, object]) -> None:
+def test_a_camera_is_seen_each_way(edge: Edge, settings: dict[str, Any]) -> None:
     _, url = edge.camera("--size", "320x240")
     with RunningCamera(url, **settings) as camera:
         for _ in range(3):

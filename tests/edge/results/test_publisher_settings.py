@@ -30,9 +30,9 @@ def test_topic_and_filter_change_over_the_same_connection_and_the_status_topic_d
     other: ScriptedSink, publisher: Make
 ) -> None:
     out = publisher()
-    assert out.use(Publish("other", threshold=0.5))
+    assert out.use_settings(Publish("other", threshold=0.5))
     out.put(result(0))
-    assert not out.use(Publish("other", status_topic="status"))
+    assert not out.use_settings(Publish("other", status_topic="status"))
     assert out.close(grace=10)
     assert (other.opened, other.sequences("other")) == (1, [0])
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -99,8 +100,9 @@ def test_the_brokers_user_comes_from_the_environment_and_is_not_shown() -> None:
 )
 def test_a_wrong_destination_is_told(text: str, files: dict[str, str], message: str, tmp_path: Path) -> None:
     (tmp_path / "a.pem").touch()
+    given: dict[str, Any] = {name: tmp_path / file for name, file in files.items()}
     with pytest.raises(ConfigProblem, match=message) as caught:
-        destination(text, **{name: tmp_path / file for name, file in files.items()})
+        destination(text, **given)
     assert "secret" not in str(caught.value)
 
 

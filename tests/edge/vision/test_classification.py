@@ -82,7 +82,7 @@ def test_classes_before_the_offset_have_negative_indices_whether_or_not_they_are
 ) -> None:
     labels = tmp_path / "labels.txt"
     labels.write_text("\n".join(lines))
-    io = ModelIO(class_offset=1, labels=labels)
+    io = ModelIO(class_offset=1, labels=str(labels))
     decode = Decode(model("float32", 3), facts("float32", confidences=True), io)
     first = None if len(lines) == 2 else "background"
     assert [(one.index, one.label) for one in decode(np.array([0.5, 0.2, 0.3], np.float32).tobytes())] == [
@@ -122,7 +122,7 @@ def test_of_two_equal_classes_the_lower_comes_first_and_only_the_best_few_are_to
 @pytest.mark.parametrize("activation", ["auto", "softmax", "none"])
 @pytest.mark.parametrize("known", [None, facts("float64")])
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e300])
-def test_what_is_no_number_is_no_result(value: float, known: ModelFacts | None, activation: str) -> None:
+def test_what_is_no_number_is_no_result(value: float, known: ModelFacts | None, activation: Any) -> None:
     decode = Decode(model("float64", 3), known, ModelIO(activation=activation))
     with pytest.raises(NonFiniteOutput, match="1 of the 3 values in the model's answer are NaN or infinite"):
         decode(np.array([0.25, value, 0.5], np.float64).tobytes())

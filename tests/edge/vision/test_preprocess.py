@@ -6,6 +6,7 @@ import pytest
 
 from emflow_edge.model_spec import TensorSpec
 from emflow_edge.vision.preprocess import Preprocessor
+from emflow_schema.configuration import Channels
 from emflow_schema.edge_config import ModelIO
 from emflow_schema.errors import EdgeProblem
 from emflow_schema.tflite import TensorFacts
@@ -45,7 +46,7 @@ def test_frames_of_any_size_are_stretched_to_the_models_height_and_width() -> No
 
 def test_floats_are_normalised_by_mean_and_deviation_in_the_models_order() -> None:
     frame = picture(4, 4)
-    io = ModelIO(mean=(123.7, 116.3, 103.5), std=(58.4, 57.1, 57.4))
+    io = ModelIO(mean=Channels((123.7, 116.3, 103.5)), std=Channels((58.4, 57.1, 57.4)))
     expected = (frame[..., ::-1].astype(np.float64) - np.array(io.mean)) / np.array(io.std)
     np.testing.assert_allclose(prepared(frame, "float32", (1, 4, 4, 3), io=io)[0], expected, atol=1e-5)
 
@@ -108,7 +109,7 @@ def test_a_model_of_grey_pictures_gets_one_channel() -> None:
 def test_bytes_are_quantised_as_the_model_says_when_mean_and_deviation_are_given(dtype: str, zero: int) -> None:
     frame = picture(4, 4)
     stored = TensorFacts(dtype, scale=0.02, zero_point=zero)
-    io = ModelIO(mean=(123.7, 116.3, 103.5), std=(58.4, 57.1, 57.4))
+    io = ModelIO(mean=Channels((123.7, 116.3, 103.5)), std=Channels((58.4, 57.1, 57.4)))
     real = (frame[..., ::-1].astype(np.float64) - np.array(io.mean)) / np.array(io.std)
     limits = np.iinfo(dtype)
     expected = np.clip(np.rint(real / 0.02) + zero, limits.min, limits.max)
@@ -117,4 +118,4 @@ def test_bytes_are_quantised_as_the_model_says_when_mean_and_deviation_are_given
 
 def test_a_mean_for_bytes_without_a_scale_is_refused() -> None:
     with pytest.raises(EdgeProblem, match="no file tells its scale"):
-        Preprocessor(TensorSpec(b"input", "uint8", (1, 8, 8, 3)), None, ModelIO(mean=(0, 0, 0)))
+        Preprocessor(TensorSpec(b"input", "uint8", (1, 8, 8, 3)), None, ModelIO(mean=Channels((0, 0, 0))))
