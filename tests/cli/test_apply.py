@@ -331,7 +331,7 @@ def heard(why):
     print("heard:", why, flush=True)
 
 with SignalHandling(heard) as interrupts:
-    apply_plan(make_plan([thing("a", on_apply=hang)], World()), World(), stop=interrupts.stop)
+    apply_plan(make_plan([thing("a", on_apply=hang)], World()), World(), cancellation=interrupts.cancellation)
 """
 
 

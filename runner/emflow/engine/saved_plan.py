@@ -160,10 +160,10 @@ def read_plan(path: Path) -> dict[str, Any] | None:
         raise UsageProblem(f"this is neither a plan nor a workflow: {what}", where=str(path), mend=PLAN_AGAIN)
     if found["format"] != FORMAT or found.get("emflow") != __version__:
         maker = found.get("emflow")
-        version = f"made by emflow {maker}" if maker else "without the version of emflow that made it"
-        made_by = f"format {found['format']}, {version}"
+        made_by = f"made by emflow {maker}" if maker else "without the version of emflow that made it"
         raise UsageProblem(
-            f"this plan is of another version ({made_by}; this is {__version__}), which may have planned differently",
+            f"this plan is of another version (format {found['format']}, {made_by}; this is {__version__}), "
+            "which may have planned differently",
             where=str(path),
             mend=PLAN_AGAIN,
         )
