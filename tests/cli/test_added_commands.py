@@ -48,7 +48,8 @@ def run(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
 def test_a_command_of_somebody_elses_distribution_is_listed_and_runs(tmp_path: Path) -> None:
     installed(tmp_path, "greet", "somebody:GREET")
     (tmp_path / "somebody.py").write_text(
-        "GREET = ('somebody:greet', 'Greet the fleet.')\ndef greet(name: str) -> None:\n    print('hello', name)\n"
+        "import click\nGREET = ('somebody:greet', 'Greet the fleet.')\n"
+        "@click.command()\n@click.argument('name')\ndef greet(name: str) -> None:\n    print('hello', name)\n"
     )
     assert "  greet     Greet the fleet.\n" in run(tmp_path, "--help").stdout
     assert run(tmp_path, "greet", "board-1").stdout == "hello board-1\n"

@@ -65,7 +65,7 @@ def test_what_is_only_waited_for_is_left_with_the_state_it_had():
 def test_being_asked_when_everything_is_done_changes_nothing():
     cancellation, world = Cancellation(), World()
     events, applied = run(cancellation, world, thing("only", on_apply=asking(cancellation)))
-    assert applied.summary().startswith("ApplyResult: 1 created")
+    assert applied.summary().startswith("Applied: 1 created")
     assert [event.resource for event in events if isinstance(event, Done)] == ["only"]
 
 

@@ -44,7 +44,7 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument(
         "--no-trial",
-        dest="trial",
+        dest="probe",
         action="store_false",
         help="do not run a model in a process of its own before it is loaded: loads sooner, and a file that crashes "
         "the runtime ends the agent",

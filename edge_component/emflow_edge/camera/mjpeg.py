@@ -112,7 +112,7 @@ class MjpegCamera:
                 self._wire.fill(deadline)
                 self._parts.read(self._wire.buffer, time.monotonic())
         except TimeoutError as error:
-            raise CameraLost(f"sent no whole picture for {self._stream.read_timeout.seconds:g} s") from error
+            raise CameraLost(f"sent no complete picture for {self._stream.read_timeout.seconds:g} s") from error
         except MalformedMessage as error:
             raise CameraLost(f"sends {error}") from error
         part = self._part = self._parts.complete.popleft()

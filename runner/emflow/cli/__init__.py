@@ -64,6 +64,7 @@ class _Commands(click.Group):
     def __init__(self, *args: Any, **attributes: Any) -> None:
         super().__init__(*args, **attributes)
         self._added: dict[str, tuple[str, str]] | None = None
+        self.commands = {name: _Lazy(name, *command) for name, command in COMMANDS.items()}  # for "did you mean"
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         command = COMMANDS.get(cmd_name) or self._look_up_added().get(cmd_name)
@@ -86,6 +87,7 @@ class _Commands(click.Group):
 
         if self._added is None:
             self._added = {name: command for name, command in added_commands().items() if name not in COMMANDS}
+            self.commands |= {name: _Lazy(name, *command) for name, command in self._added.items()}
         return self._added
 
 

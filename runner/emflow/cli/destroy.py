@@ -23,7 +23,7 @@ def destroy(
         bool,
         Option(
             "--delete-core-device",
-            help="Also remove the target's core devices from Greengrass. Cancellation Greengrass on them first.",
+            help="Also remove the target's core devices from Greengrass. Stop Greengrass on them first.",
         ),
     ] = False,
 ) -> None:

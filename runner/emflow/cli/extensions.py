@@ -14,7 +14,8 @@ GROUP = "emflow.commands"
 def added_commands() -> dict[str, tuple[str, str]]:
     """Where each added command is, as `module:function`, and its line of help, by its name.
 
-    An entry point names a pair of both, in a module that imports little: `--help` loads all of them.
+    An entry point names a pair of both, in a module that imports little: `--help` loads all of them. The function is a
+    `click.Command`, or has the annotations of `emflow.cli.parameters`.
     """
     found: dict[str, tuple[str, str]] = {}
     for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):

@@ -97,9 +97,9 @@ def test_a_secret_that_cannot_be_had_is_told(absent_port: int) -> None:
 
     url = f"rtsp://127.0.0.1:{absent_port}/live"
     with RunningCamera(url, provider, credentials=Secret("x")) as watched:
-        until(lambda: watched.heard.told == ["absent: is not asked: its secret cannot be had (no such secret)"])
+        until(lambda: watched.heard.told == ["absent: is not opened: its secret cannot be read (no such secret)"])
     with RunningCamera(url, credentials=Secret("x")) as watched:
-        until(lambda: "can be had in Greengrass only" in str(watched.heard.told))
+        until(lambda: "which needs Greengrass or --secrets" in str(watched.heard.told))
 
 
 def test_a_camera_that_hangs_up_again_and_again_leaves_nothing_behind(scripted: Callable[..., ScriptedCamera]) -> None:
