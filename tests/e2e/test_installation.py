@@ -35,7 +35,11 @@ def blocks(path: str, language: str) -> list[str]:
 
 def lines(path: str) -> list[str]:
     """The lines of a page that install something, comments and environments left out."""
-    printed = (line.partition("  #")[0].strip() for block in blocks(path, "sh") for line in block.splitlines())
+    printed = (
+        line.partition("  #")[0].strip()
+        for block in blocks(path, "sh")
+        for line in re.sub(r"\\\n +", "", block).splitlines()
+    )
     return [line[line.index("pip install ") :] for line in printed if "pip install " in line]
 
 
