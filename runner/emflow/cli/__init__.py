@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 import click
 
 from emflow import __version__
+from emflow.cli.debug_option import debug_option
 from emflow.problems import Problem, UsageProblem, WorkflowProblem
 
 COMMANDS = {
@@ -64,7 +65,8 @@ class _Commands(click.Group):
     def __init__(self, *args: Any, **attributes: Any) -> None:
         super().__init__(*args, **attributes)
         self._added: dict[str, tuple[str, str]] | None = None
-        self.commands = {name: _Lazy(name, *command) for name, command in COMMANDS.items()}  # for "did you mean"
+        # For "did you mean"; `get_command` makes its own.
+        self.commands: dict[str, click.Command] = {name: _Lazy(name, *command) for name, command in COMMANDS.items()}
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         command = COMMANDS.get(cmd_name) or self._look_up_added().get(cmd_name)
@@ -87,26 +89,8 @@ class _Commands(click.Group):
 
         if self._added is None:
             self._added = {name: command for name, command in added_commands().items() if name not in COMMANDS}
-            self.commands |= {name: _Lazy(name, *command) for name, command in self._added.items()}
+            self.commands.update({name: _Lazy(name, *command) for name, command in self._added.items()})
         return self._added
-
-
-def _debug(_: click.Context, __: click.Parameter, on: bool) -> None:
-    if on:
-        from emflow.cli.log import log_to_standard_error
-
-        log_to_standard_error()
-
-
-debug_option = click.option(
-    "--debug",
-    is_flag=True,
-    expose_value=False,
-    is_eager=True,
-    callback=_debug,
-    help="Show AWS calls, templates, rules and locks on standard error.",
-)
-"""Before the command and after it; EMFLOW_LOG does the same, see `emflow.cli.log`."""
 
 
 @click.group(cls=_Commands, no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]})

@@ -18,7 +18,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import click
 
-from emflow.cli import debug_option
+from emflow.cli.debug_option import debug_option
 
 _MISSING = inspect.Parameter.empty
 
