@@ -24,7 +24,7 @@ def test_help_lists_every_command_with_a_line_and_imports_none(emflow) -> None:
     ours = {
         name for name in imported if name.startswith(("emflow.cli.", "emflow_emulator.", "emflow.workflow", "boto"))
     }
-    assert ours == {"emflow.cli.extensions"}
+    assert ours == {"emflow.cli.debug_option", "emflow.cli.extensions"}
 
 
 def test_no_command_at_all_is_help(emflow) -> None:
