@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import socket
 import struct
@@ -32,7 +33,8 @@ def answer(page: MetricsServer, path: str, host: str, method: str = "GET", **hea
     more = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
     with socket.create_connection((HOST, page.port), 10) as one:
         one.sendall(f"{method} {path} HTTP/1.0\r\nHost: {host}\r\n{more}\r\n".encode())
-        lines = list(iter(one.makefile("rb").readline, b"\r\n"))
+        # Up to the empty line, or to the end where the server hangs up before it.
+        lines = list(itertools.takewhile(lambda line: line != b"\r\n", one.makefile("rb")))
         return int(lines[0].split()[1]), b"".join(lines).decode()
 
 
