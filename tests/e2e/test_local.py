@@ -77,7 +77,7 @@ def test_the_workshop_is_applied_completely_and_only_once(aws: str, workshop: Se
     assert again.returncode == 0, again.stdout + again.stderr
 
 
-def test_a_deployment_that_fails_on_the_device_is_told_with_its_reason(
+def test_a_deployment_that_fails_on_the_device_is_reported_with_its_reason(
     aws: str, tmp_path: Path, scenes_model: Path
 ) -> None:
     # The agent cannot make its socket in a folder that is not there: it ends three times, and is broken.
@@ -93,7 +93,7 @@ def test_a_deployment_that_fails_on_the_device_is_told_with_its_reason(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_it_ends_when_told_and_frees_its_ports(python: Callable[..., Process], number: int) -> None:
+def test_it_ends_on_request_and_frees_its_ports(python: Callable[..., Process], number: int) -> None:
     local = python("emflow", "local", "--port", "0", "--mqtt-port", "0")
     said = local.says("Ctrl-C ends it")
     ports = [int(port) for port in re.findall(r"127\.0\.0\.1:(\d+)", said)]
@@ -103,7 +103,7 @@ def test_it_ends_when_told_and_frees_its_ports(python: Callable[..., Process], n
 
 
 @pytest.mark.parametrize("option", ["--port", "--mqtt-port"])
-def test_a_port_that_is_taken_is_told_with_the_way_out(option: str) -> None:
+def test_a_port_that_is_taken_is_reported_with_the_way_out(option: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         ports = {"--port": "0", "--mqtt-port": "0", option: port}

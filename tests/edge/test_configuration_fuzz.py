@@ -151,7 +151,7 @@ def test_a_run_goes_on_with_what_it_can_take_and_keeps_what_it_had_otherwise(
     assert not running.ended
 
 
-def test_after_all_sorts_of_changes_the_first_configuration_gives_results_again_and_nothing_is_left_over(
+def test_after_many_changes_the_first_configuration_works_and_nothing_is_left(
     running: Running,
 ) -> None:
     begun = sorted(threads())

@@ -70,7 +70,7 @@ def test_a_model_that_is_refused_ends_the_run_though_the_rate_was_changed_meanwh
     assert "finds no model at" in str(running.ended[0])
 
 
-def test_settings_that_turn_out_not_to_fit_the_model_are_told_and_those_before_come_back(
+def test_settings_that_do_not_fit_the_model_are_reported_and_rolled_back(
     running: Running, agent: ScriptedAgent, tmp_path: Path
 ) -> None:
     running.component.change(mislabelled(running.first, tmp_path))
@@ -83,7 +83,7 @@ def test_settings_that_turn_out_not_to_fit_the_model_are_told_and_those_before_c
     assert not running.ended
 
 
-def test_a_model_that_is_refused_after_it_had_worked_is_not_exchanged_for_an_older_one(
+def test_a_model_refused_after_it_worked_is_not_replaced_by_an_older_one(
     running: Running, agent: ScriptedAgent, tmp_path: Path
 ) -> None:
     with served(agent, tmp_path / "a.sock"):

@@ -83,7 +83,7 @@ def test_another_model_under_the_name_is_looked_at_again_and_used(
     assert agent.loaded == {"net"}
 
 
-def test_an_agent_that_keeps_sending_the_wrong_size_is_asked_seldom_told_once_and_taken_when_it_is_right_again(
+def test_an_agent_with_outputs_of_a_wrong_size_is_reported_once_and_recovers(
     running: Running, agent: ScriptedAgent, caplog: pytest.LogCaptureFixture
 ) -> None:
     agent.answer = lambda _: (0.5, 0.5)
@@ -98,7 +98,7 @@ def test_an_agent_that_keeps_sending_the_wrong_size_is_asked_seldom_told_once_an
 
 
 @pytest.mark.parametrize("error", [MemoryError(), ValueError("no such size"), OSError(12, "no memory")])
-def test_what_nobody_foresaw_in_a_frame_is_counted_told_once_and_ends_nothing(
+def test_an_unexpected_error_of_a_frame_is_counted_and_reported_once(
     running: Running, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     def fails(*_: object) -> bytes:

@@ -114,7 +114,7 @@ def test_it_is_running_from_its_first_result_on(
 @pytest.mark.parametrize(
     ("change", "code"), [({"modelName": "no name"}, 2), ({"modelComponentName": "/nowhere/at/all"}, 1)]
 )
-def test_what_ends_it_is_told_as_errored_and_by_the_exit_code(
+def test_what_ends_it_is_reported_as_errored_and_by_the_exit_code(
     edge: "Edge", core: Core, change: dict[str, Any], code: int
 ) -> None:
     edge.agent()
@@ -126,7 +126,7 @@ def test_what_ends_it_is_told_as_errored_and_by_the_exit_code(
     assert "Traceback" not in process.text()
 
 
-def test_a_nucleus_that_went_away_is_told_the_state_and_asked_for_the_configuration_when_it_is_back(
+def test_a_nucleus_that_is_back_gets_the_state_and_is_asked_for_changes(
     edge: "Edge", core: Core, labelled: tuple[str, ...]
 ) -> None:
     edge.agent()
@@ -147,7 +147,7 @@ def test_a_nucleus_that_went_away_is_told_the_state_and_asked_for_the_configurat
     assert "Traceback" not in process.text()
 
 
-def test_looking_for_a_nucleus_that_is_away_takes_no_descriptor_and_no_thread_for_good(
+def test_reconnecting_to_the_nucleus_leaks_no_descriptor_and_no_thread(
     edge: "Edge", core: Core, labelled: tuple[str, ...]
 ) -> None:
     edge.agent()
@@ -193,9 +193,7 @@ def test_it_ends_cleanly_while_the_nucleus_is_away(core: Core) -> None:
     assert "Traceback" not in process.text()
 
 
-def test_it_ends_at_once_while_a_nucleus_keeps_it_waiting_whichever_of_its_threads_gets_the_signal(
-    core: Core, tmp_path: Path
-) -> None:
+def test_a_signal_to_any_thread_ends_it_at_once_while_a_nucleus_hangs(core: Core, tmp_path: Path) -> None:
     core.stop()
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "ipc.socket"))
@@ -235,7 +233,7 @@ def test_a_cameras_password_comes_from_a_secret_and_a_new_one_after_it_was_refus
 @pytest.mark.parametrize(
     ("mode", "reason"), [(0o600, ""), (0o640, "others can read"), (0o000, "the secret camera is not in")]
 )
-def test_without_greengrass_a_cameras_password_comes_from_a_file_that_only_its_owner_may_read(
+def test_without_greengrass_a_camera_password_comes_from_a_private_file(
     edge: "Edge", python: Callable[..., Process], mode: int, reason: str
 ) -> None:
     edge.agent()

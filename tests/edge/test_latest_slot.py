@@ -8,7 +8,7 @@ from emflow_edge.latest_slot import LatestSlot, SlotClosed
 from support import until
 
 
-def test_the_newest_item_wins_and_the_one_it_replaced_is_told() -> None:
+def test_the_newest_item_wins_and_the_one_it_replaced_is_reported() -> None:
     slot: LatestSlot[int] = LatestSlot()
     assert slot.put(1) == 0
     assert slot.put(2) == 1
@@ -40,7 +40,7 @@ def test_what_lies_in_a_closed_slot_can_still_be_taken_once() -> None:
         slot.take(timeout=10)
 
 
-def test_when_the_next_item_will_be_asked_for_is_told_from_how_busy_the_taker_was() -> None:
+def test_the_time_of_the_next_request_is_estimated_from_how_busy_the_taker_was() -> None:
     slot: LatestSlot[int] = LatestSlot()
     assert slot.expected_next_take() == math.inf
     for _ in range(2):

@@ -141,7 +141,7 @@ def test_another_model_is_loaded_and_the_old_one_unloaded(core: Core, config: di
     ends_cleanly(process)
 
 
-def test_a_model_that_the_agent_refuses_is_told_and_the_old_one_comes_back(
+def test_a_model_that_the_agent_refuses_is_reported_and_the_old_one_comes_back(
     core: Core, config: dict[str, Any], edge: "Edge"
 ) -> None:
     core.deploy(config)

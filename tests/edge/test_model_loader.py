@@ -82,7 +82,7 @@ def test_an_agent_without_memory_is_waited_for(
 
 
 @pytest.mark.parametrize("code", [grpc.StatusCode.NOT_FOUND, grpc.StatusCode.FAILED_PRECONDITION])
-def test_a_model_that_the_agent_refuses_is_told(
+def test_a_model_that_the_agent_refuses_is_reported(
     kept: Kept, agent: ScriptedAgent, tmp_path: Path, code: grpc.StatusCode
 ) -> None:
     agent.refuses["net"] = code
@@ -138,7 +138,7 @@ def test_a_model_that_somebody_unloads_between_two_questions_is_loaded_again(
     assert not kept.refused
 
 
-def test_a_tensor_of_an_unknown_type_is_told(kept: Kept, agent: ScriptedAgent, tmp_path: Path) -> None:
+def test_a_tensor_of_an_unknown_type_is_reported(kept: Kept, agent: ScriptedAgent, tmp_path: Path) -> None:
     strange = m.TensorMetadata(name=b"picture", data_type=99, shape=[1, 4, 4, 3])
     agent._model = lambda name: m.Model(name=name, input_tensor_metadatas=[strange])  # type: ignore[method-assign]
     with served(agent, tmp_path / "a.sock"):
@@ -147,7 +147,7 @@ def test_a_tensor_of_an_unknown_type_is_told(kept: Kept, agent: ScriptedAgent, t
 
 
 @pytest.mark.parametrize("late", [False, True])
-def test_a_model_whose_loading_is_under_way_at_the_end_is_unloaded_when_it_is_through(
+def test_a_model_that_is_loading_at_the_end_is_unloaded_afterwards(
     kept: Kept, agent: ScriptedAgent, tmp_path: Path, late: bool
 ) -> None:
     load, go_on = agent.LoadModel, threading.Event()

@@ -98,7 +98,7 @@ def test_the_page_has_metrics_and_the_newest_picture_for_as_long_as_it_is_wanted
     assert process.end() == 0
 
 
-def test_a_port_that_somebody_else_has_is_told_and_stops_nothing(
+def test_a_port_that_somebody_else_has_is_reported_and_stops_nothing(
     edge: "Edge", core: Core, config: dict[str, Any]
 ) -> None:
     edge.agent()

@@ -89,7 +89,7 @@ def top(result: Result) -> tuple[int, float]:
     return result.outcome.top[0].index, result.outcome.top[0].confidence
 
 
-def test_answers_that_are_no_numbers_are_counted_told_once_and_not_published(
+def test_outputs_that_are_not_numbers_are_counted_reported_and_not_published(
     run: Callable[..., Run], caplog: pytest.LogCaptureFixture
 ) -> None:
     answers = iter([NUMBERS, (np.nan,) * 3, (0.5, np.inf, 0.5), NUMBERS])
@@ -195,7 +195,7 @@ def test_a_rate_that_changes_counts_from_the_next_frame_on(run: Callable[..., Ru
         until(lambda number=number: one.now("inferred") == number)
 
 
-def test_a_model_that_is_gone_is_told_and_other_work_is_waited_for(run: Callable[..., Run]) -> None:
+def test_a_model_that_is_gone_is_reported_and_other_work_is_waited_for(run: Callable[..., Run]) -> None:
     one = run(lambda _: NUMBERS)
     one.source.put()
     until(lambda: one.now("inferred") == 1)

@@ -41,7 +41,7 @@ def test_a_file_that_is_there_already_is_not_written_to(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"key": {}, "broker": {}}', '{"key": "its-secret", "broker": 1}'])
-def test_a_file_that_holds_something_else_is_told_without_what_is_in_it(tmp_path: Path, text: str) -> None:
+def test_a_file_that_holds_something_else_is_reported_without_what_is_in_it(tmp_path: Path, text: str) -> None:
     file = tmp_path / "access.json"
     file.touch(0o600)
     file.write_text(text)
@@ -59,7 +59,7 @@ def test_a_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
     assert "chmod 600" in told.value.mend
 
 
-def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_file_that_is_not_there_is_reported(tmp_path: Path) -> None:
     with pytest.raises(Problem, match="cannot read"):
         Access.read(tmp_path / "nothing")
 

@@ -191,7 +191,7 @@ def test_stop_leaves_no_thread_and_frees_the_port(broker: Broker, connect: Any) 
         assert again.port == broker.port
 
 
-def test_a_taken_port_is_told_with_the_way_out(broker: Broker, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_taken_port_is_reported_with_the_way_out(broker: Broker, caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(Problem, match=f"port {broker.port} is taken") as told:
         Broker(port=broker.port).start()
     assert "--mqtt-port" in told.value.mend

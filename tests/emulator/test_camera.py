@@ -172,20 +172,20 @@ def test_it_shows_a_picture_file_in_an_even_size(
     assert error(frame, cv2.resize(picture, shown, interpolation=cv2.INTER_AREA)) < 4
 
 
-def test_a_missing_picture_is_told(start: Any, tmp_path: Path) -> None:
+def test_a_missing_picture_is_reported(start: Any, tmp_path: Path) -> None:
     with pytest.raises(Problem, match=r"there is no picture .*gone\.png"):
         start("--image", str(tmp_path / "gone.png")).ready()
 
 
 @pytest.mark.parametrize("content", [b"", b"just text\n" * 100])
-def test_a_file_that_is_no_picture_is_told(start: Any, tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_no_picture_is_reported(start: Any, tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "notes.png"
     path.write_bytes(content)
     with pytest.raises(Problem, match=r"notes\.png cannot be read as a picture"):
         start("--image", str(path)).ready()
 
 
-def test_a_taken_port_is_told_with_the_way_out(start: Any) -> None:
+def test_a_taken_port_is_reported_with_the_way_out(start: Any) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         with pytest.raises(Problem, match=f"port {port} is taken") as told:

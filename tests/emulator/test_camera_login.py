@@ -86,7 +86,7 @@ def test_no_text_of_it_has_the_password() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"username": "x"}'])
-def test_a_file_of_another_shape_is_told(tmp_path: Path, text: str) -> None:
+def test_a_file_of_another_shape_is_reported(tmp_path: Path, text: str) -> None:
     file = tmp_path / "login.json"
     with pytest.raises(Problem, match="cannot read"):
         read_login(file)

@@ -174,7 +174,7 @@ def test_garbage_is_answered_with_400_and_the_camera_lives_on(garbage: bytes) ->
             assert client.ask("OPTIONS")[0] == 200
 
 
-def test_each_client_starts_at_a_key_frame_with_its_parameter_sets_and_knows_the_time() -> None:
+def test_each_client_starts_at_a_key_frame_with_parameter_sets_and_time() -> None:
     with running() as url, Client(url) as first, Client(url) as second:
         for client in (first, second):
             asked = time.time()

@@ -67,7 +67,7 @@ def test_events_tell_what_starts_waits_and_is_done():
     assert events[2] == Waiting("job", "INPROGRESS", "queued")
 
 
-def test_after_a_failure_nothing_new_begins_what_was_done_stays_and_the_reason_comes_out():
+def test_after_a_failure_nothing_new_starts_and_the_reason_is_reported():
     world = World()
     events, problem = run(
         world,

@@ -37,7 +37,7 @@ def test_without_credentials_one_problem_names_the_call_and_two_ways_out():
     assert str(refused.value).count("credentials found") == 1
 
 
-def test_an_endpoint_that_is_not_there_is_told_within_seconds(monkeypatch, signed_in):
+def test_an_endpoint_that_is_not_there_is_reported_within_seconds(monkeypatch, signed_in):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound and not listening: a connection is refused
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{taken.getsockname()[1]}")
@@ -69,7 +69,7 @@ def test_a_refused_call_is_named_with_what_to_allow(endpoint):
         ("InvalidClientTokenId", "does not know these credentials"),
     ],
 )
-def test_credentials_that_do_not_work_are_told_as_such(endpoint, code, words):
+def test_credentials_that_do_not_work_are_reported_as_such(endpoint, code, words):
     endpoint.answers.append((403, error(code, "no")))
     with pytest.raises(Problem) as refused:
         Clients(Aws())("s3")
@@ -125,12 +125,12 @@ def test_a_value_that_aws_does_not_take_is_named(signed_in):
         ("DescribeDeviceFleet", "AccessDeniedException", "Could not find a policy that allows it", False),
     ],
 )
-def test_what_aws_does_not_have_is_told_from_what_it_refuses(operation, code, words, there_is_none):
+def test_what_aws_does_not_have_is_distinguished_from_what_it_refuses(operation, code, words, there_is_none):
     refused = ClientError({"Error": {"Code": code, "Message": words}}, operation)
     assert is_missing(refused) is there_is_none
 
 
-def test_an_address_that_is_none_is_told_with_an_example_of_one(monkeypatch, signed_in):
+def test_an_address_that_is_none_is_reported_with_an_example_of_one(monkeypatch, signed_in):
     monkeypatch.setenv("AWS_ENDPOINT_URL", "garbage")
     with pytest.raises(Problem, match="Invalid endpoint: garbage") as refused:
         make_plan([thing("t")], calling(Clients(Aws())))
@@ -141,14 +141,14 @@ PAGE = "<!DOCTYPE HTML><html><head><title>Hello</title></head><body><p>Hello<br>
 
 
 @pytest.mark.parametrize(("status", "page"), [(200, "<html/>"), (200, PAGE), (404, PAGE), (501, PAGE)])
-def test_a_server_of_web_pages_is_told_from_aws(endpoint, status, page):
+def test_a_web_server_is_distinguished_from_aws(endpoint, status, page):
     endpoint.answers += [(status, page)] * 20
     with pytest.raises(Problem, match=r"does not answer like AWS|HTTP 501 from http://127\.") as refused:
         make_plan([thing("t")], calling(Clients(Aws())))
     assert refused.value.where == "sts:GetCallerIdentity"
 
 
-def test_a_page_of_the_web_in_place_of_a_later_answer_is_told_too(endpoint):
+def test_a_page_of_the_web_in_place_of_a_later_answer_is_reported_too(endpoint):
     clients = Clients(Aws())
     clients("iam")
     endpoint.answers.append((404, PAGE))
@@ -156,7 +156,7 @@ def test_a_page_of_the_web_in_place_of_a_later_answer_is_told_too(endpoint):
         make_plan([thing("t")], calling(clients))
 
 
-def test_an_outage_without_a_word_is_waited_for_and_then_told_by_its_status(endpoint, pauses):
+def test_an_outage_without_a_word_is_waited_for_and_then_reported_by_its_status(endpoint, pauses):
     endpoint.answers += [(503, "")] * 5
     assert Clients(Aws()).account == "123456789012"
     endpoint.answers += [(503, "")] * 20
@@ -165,7 +165,7 @@ def test_an_outage_without_a_word_is_waited_for_and_then_told_by_its_status(endp
     assert "Run it again" in refused.value.mend
 
 
-def test_half_a_pair_of_credentials_is_told_with_what_is_missing(monkeypatch):
+def test_half_a_pair_of_credentials_is_reported_with_what_is_missing(monkeypatch):
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     with pytest.raises(Problem, match=r"no usable AWS credentials: .*AWS_SECRET_ACCESS_KEY"):
         Clients(Aws())("iam")

@@ -31,7 +31,7 @@ def test_what_is_not_there_is_not_mentioned():
     assert removal.to_keep == ()
 
 
-def test_what_is_kept_is_kept_with_its_reason_and_data_goes_only_when_told():
+def test_retained_resources_have_a_reason_and_data_goes_only_on_request():
     things = [thing("bucket", keep=Retention.because("it holds data")), thing("fleet", "bucket")]
     removal = plan_removal(things, everything("bucket", "fleet"))
     assert removal.text().splitlines() == [

@@ -122,7 +122,7 @@ def test_an_apply_that_loses_its_lock_changes_nothing_more():
 
 
 @pytest.mark.parametrize("waiting", [True, False])
-def test_an_apply_whose_lock_is_taken_away_stops_before_its_next_change_even_within_a_resource(waiting):
+def test_an_apply_that_loses_its_lock_stops_before_its_next_change(waiting):
     shelf, world = Shelf(), World()
 
     def unlocked(run):
@@ -135,7 +135,7 @@ def test_an_apply_whose_lock_is_taken_away_stops_before_its_next_change_even_wit
     assert list(world.there) == ([] if waiting else ["a"])
 
 
-def test_a_destroy_whose_lock_is_taken_away_stops_but_may_remove_the_place_of_its_own_lock():
+def test_a_destroy_that_loses_its_lock_stops_but_may_remove_the_locks_bucket():
     shelf, world = Shelf(), World({"a": {"value": 1}, "b": {"value": 1}, "bucket": {"value": 1}})
 
     def unlocked(run):

@@ -35,7 +35,7 @@ def test_one_that_is_not_taken_leaves_alone_what_is_there():
     assert shelf.found
 
 
-def test_whoever_comes_second_is_told_who_holds_it_since_when_and_how_to_go_on():
+def test_the_second_run_reports_who_holds_the_lock_since_when_and_how_to_go_on():
     shelf = Shelf()
     shelf.put(other(), age=30)
     for ask in (Lock(shelf).acquire, Lock(shelf).refuse_if_held):
@@ -204,7 +204,7 @@ def test_what_is_no_lock_is_held_by_nobody_knows_whom():
 
 
 @pytest.mark.parametrize("lasts", ["1e18", "Infinity", "NaN", "-1", "3601"])
-def test_however_long_a_lock_says_that_it_lasts_it_keeps_nobody_out_for_more_than_an_hour(lasts):
+def test_no_lock_blocks_others_for_more_than_an_hour(lasts):
     facts = json.loads(other().document())
     body = json.dumps({**facts, "lasts": 0}).replace('"lasts": 0', f'"lasts": {lasts}').encode()
     shelf = Shelf()

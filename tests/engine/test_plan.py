@@ -78,7 +78,7 @@ def test_the_text_is_a_tree_by_room_with_what_changes():
     ]
 
 
-def test_all_that_cannot_be_planned_is_told_at_once_and_the_same_thing_once():
+def test_all_that_cannot_be_planned_is_reported_at_once_and_the_same_thing_once():
     things = [
         thing("a", on_diff=refusing("one")),
         thing("b", on_diff=refusing("two")),
@@ -115,7 +115,7 @@ def test_all_that_cannot_be_planned_is_told_at_once_and_the_same_thing_once():
         ("\x1b[31m", "b\n::error::c", [r"f: \x1b[31m → b\n::error::c"]),
     ],
 )
-def test_a_change_is_told_field_by_field(old, new, lines):
+def test_a_change_is_reported_field_by_field(old, new, lines):
     assert list(describe(Change("f", old, new))) == lines
 
 
@@ -123,7 +123,7 @@ LONG = "arn:aws:s3:::a-bucket-with-a-long-name/" + "x" * 60
 POLICY = {"Sid": "TlsOnly", "Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": ["arn:aws:s3:::b", LONG]}
 
 
-def test_of_a_policys_statement_what_differs_is_told_and_nothing_else():
+def test_of_a_policys_statement_what_differs_is_reported_and_nothing_else():
     new = {**POLICY, "Effect": "Allow", "Resource": ["arn:aws:s3:::b", LONG + "/new"]}
     other = {"Sid": "Other", "Effect": "Allow"}
     assert list(describe(Change("policy", {"Statement": [POLICY, other]}, {"Statement": [other, new]}))) == [

@@ -44,9 +44,7 @@ def test_a_thing_that_is_busy_with_another_change_is_tried_again(endpoint, pause
 @pytest.mark.parametrize(
     ("status", "code"), [(400, "Throttling"), (503, "ServiceUnavailable"), (409, "ConcurrentModification")]
 )
-def test_after_eight_tries_it_is_told_and_the_pauses_between_them_grew_and_were_never_the_same(
-    endpoint, pauses, status, code
-):
+def test_after_eight_tries_with_growing_random_pauses_it_is_reported(endpoint, pauses, status, code):
     clients = Clients(Aws())
     clients("iam")
     before = len(endpoint.seen)

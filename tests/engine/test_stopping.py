@@ -69,7 +69,7 @@ def test_being_asked_when_everything_is_done_changes_nothing():
     assert [event.resource for event in events if isinstance(event, Done)] == ["only"]
 
 
-def test_what_failed_meanwhile_is_told_too():
+def test_what_failed_meanwhile_is_reported_too():
     cancellation, world = Cancellation(), World()
 
     def fail(run):
@@ -81,7 +81,7 @@ def test_what_failed_meanwhile_is_told_too():
     assert stopped.exit_code == 143
 
 
-def test_the_first_who_asks_is_told_of_and_later_ones_change_nothing():
+def test_the_first_request_counts_and_later_ones_change_nothing():
     cancellation = Cancellation()
     assert cancellation.request("the first", 130)
     assert not cancellation.request("the second", 143)

@@ -137,7 +137,7 @@ def test_a_good_recipe_passes() -> None:
 
 
 @pytest.mark.parametrize(("there", "instead", "place", "what"), MISTAKES, ids=[m[2] + ": " + m[3] for m in MISTAKES])
-def test_a_mistake_is_told_where_it_is(there: str, instead: str, place: str, what: str) -> None:
+def test_a_mistake_is_reported_where_it_is(there: str, instead: str, place: str, what: str) -> None:
     text = GOOD.replace(there, instead, 1)
     assert text != GOOD
     faults = check(text, KNOWN)
@@ -151,7 +151,7 @@ def test_a_mistake_is_told_where_it_is(there: str, instead: str, place: str, wha
     assert 0 < fault.line <= changed + 1
 
 
-def test_no_yaml_is_told_with_its_line() -> None:
+def test_no_yaml_is_reported_with_its_line() -> None:
     (fault,) = check("a: b\nc: [\n")
     assert (fault.line, "is no YAML" in fault.message) == (3, True)
 
@@ -238,7 +238,7 @@ PLACES = places(yaml.safe_load(GOOD))[1:]
 
 @settings(max_examples=150, deadline=None)
 @given(place=st.sampled_from(PLACES), value=values)
-def test_whatever_stands_anywhere_is_told_and_never_breaks_the_check(place: tuple[Any, ...], value: Any) -> None:
+def test_whatever_stands_anywhere_is_reported_and_never_breaks_the_check(place: tuple[Any, ...], value: Any) -> None:
     recipe = yaml.safe_load(GOOD)
     holder = recipe
     for step in place[:-1]:

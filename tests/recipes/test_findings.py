@@ -49,7 +49,7 @@ def test_every_mistake_of_a_recipe_is_a_finding_of_its_own(folder: Path) -> None
     assert "Manifests[0].Lifecycle.run.requires: is an unknown key" in second.message
 
 
-def test_a_template_that_cannot_be_filled_in_is_told_with_its_line(folder: Path) -> None:
+def test_a_template_that_cannot_be_filled_in_is_reported_with_its_line(folder: Path) -> None:
     template = folder / "components" / "heartbeat" / "recipe.yaml.j2"
     template.write_text(template.read_text().replace("configuration.topic", "configuration.tpic"))
     (finding,) = told(folder)
@@ -70,14 +70,14 @@ def test_a_template_in_place_of_the_built_in_one_is_checked_too(folder: Path) ->
     assert any("Manifests" in fault.message for fault in faults)
 
 
-def test_a_version_that_a_template_writes_itself_is_told_where_emflow_counts(folder: Path) -> None:
+def test_a_version_that_a_template_writes_itself_is_reported_where_emflow_counts(folder: Path) -> None:
     template = folder / "components" / "heartbeat" / "recipe.yaml.j2"
     template.write_text(template.read_text().replace("{{ version | quoted }}", '"1.0.0"'))
     (finding,) = told(folder)
     assert "ComponentVersion" in finding.message
 
 
-def test_an_empty_folder_of_artifacts_is_told_at_its_key(folder: Path) -> None:
+def test_an_empty_folder_of_artifacts_is_reported_at_its_key(folder: Path) -> None:
     (folder / "components" / "heartbeat" / "artifacts" / "heartbeat.py").unlink()
     (finding,) = told(folder)
     assert at(finding) == "artifacts: components/heartbeat/artifacts"
@@ -85,7 +85,7 @@ def test_an_empty_folder_of_artifacts_is_told_at_its_key(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("gone", ["components/heartbeat/recipe.yaml.j2", "components/heartbeat/artifacts", "models"])
-def test_what_is_not_there_yet_is_a_warning_of_the_workflow_and_no_mistake_of_a_recipe(folder: Path, gone: str) -> None:
+def test_a_missing_file_is_a_warning_of_the_workflow_not_an_error_of_a_recipe(folder: Path, gone: str) -> None:
     path = folder / gone
     shutil.rmtree(path) if path.is_dir() else path.unlink()
     checked = check(folder / "own-component.yaml")

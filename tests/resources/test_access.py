@@ -98,7 +98,7 @@ def test_the_role_of_an_existing_alias_is_taken_and_what_is_missing_is_added(rol
     assert iot.describe_role_alias(roleAlias=alias)["roleAliasDescription"]["credentialDurationSeconds"] == 900
 
 
-def test_an_alias_that_is_not_there_is_named_and_does_not_stand_in_the_way_of_destroy(rollout, workflow):
+def test_a_missing_alias_is_named_and_does_not_block_destroy(rollout, workflow):
     taken = within(workflow, "cloud.role", from_alias="nobodys")
     with pytest.raises(Problem, match="IoT knows no role alias nobodys") as refused:
         rollout.plan(taken)
@@ -161,7 +161,7 @@ def test_the_role_may_use_the_keys_of_the_buckets_through_s3_only(workflow):
     assert "kms" not in json.dumps(policy_documents.least_privilege(workflow, "aws"))
 
 
-def test_the_role_may_write_captures_of_this_fleet_and_nothing_else_into_their_bucket(workflow):
+def test_the_role_may_write_only_captures_of_this_fleet_into_their_bucket(workflow):
     prefixed = within(workflow, "edge.capture", prefix="/sme/capture/")
     bucket = f"arn:aws:s3:::{workflow.cloud.buckets.inference_results.name}"
     granted = {
@@ -283,7 +283,7 @@ def attached_to(client, role):
     return {each["PolicyName"] for each in client("iam").list_attached_role_policies(RoleName=role)["AttachedPolicies"]}
 
 
-def test_from_the_workshops_policies_to_the_fewest_a_role_of_ours_loses_them_and_only_them(rollout, workflow, client):
+def test_a_change_to_least_privilege_detaches_only_the_workshops_policies(rollout, workflow, client):
     role = workflow.cloud.role.name
     rollout.apply(within(workflow, "cloud.role", policies="workshop"))
     assert "AmazonS3FullAccess" in attached_to(client, role)

@@ -80,9 +80,7 @@ def test_a_bucket_whose_creation_was_not_answered_is_found(rollout, workflow):
     assert rollout.calls.count("s3:CreateBucket") == 2
 
 
-def test_a_key_of_the_users_encrypts_what_is_stored_and_what_jobs_and_the_fleet_write(
-    rollout, workflow, s3, client, bucket
-):
+def test_a_users_kms_key_encrypts_stored_objects_and_outputs_of_jobs_and_fleet(rollout, workflow, s3, client, bucket):
     key = client("kms").create_key()["KeyMetadata"]["Arn"]
     keyed = workflow
     for part in ("components", "inference_results"):

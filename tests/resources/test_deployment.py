@@ -316,7 +316,7 @@ def test_versions_are_ordered_by_number_and_a_pre_release_comes_before_its_relea
     assert sorted(versions, key=sort_key) == ["odd", "1.9.0", "1.10.0-rc.1", "1.10.0"]
 
 
-def test_a_component_version_that_failed_is_refused_with_its_reason_until_asked_to_repeat(workflow):
+def test_a_failed_component_version_is_refused_until_a_retry_is_requested(workflow):
     ours = application_component(workflow)
     component = ComponentVersion(ours, Ownership("w", "application/component"))
     broken = {"state": "FAILED", "message": "bad recipe", "tags": {"emflow:digest": component.digest}}

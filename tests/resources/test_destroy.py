@@ -50,7 +50,7 @@ def test_what_was_made_goes_in_reverse_order_and_the_buckets_stay(rollout, workf
     client("s3").head_bucket(Bucket=cloud.buckets.components.name)
 
 
-def test_data_goes_when_told(rollout, workflow, client):
+def test_data_is_deleted_on_request(rollout, workflow, client):
     rollout.apply(workflow)
     name = workflow.cloud.buckets.inference_results.name
     client("s3").put_object(Bucket=name, Key="sme-capture/fleet/model/2026/01/01/00/a.jsonl", Body=b"{}")
@@ -120,7 +120,7 @@ def test_every_version_of_every_object_goes_with_its_bucket(rollout, workflow, c
     assert gone(s3.head_bucket, Bucket=name)
 
 
-def test_the_core_device_goes_only_when_told_and_last(rollout, workflow, client, report):
+def test_the_core_device_is_removed_only_on_request_and_last(rollout, workflow, client, report):
     identity = rollout.apply(workflow).outputs["deployment/target"]["id"]
     thing = workflow.cloud.deployment.target.thing
     report(thing, identity, "SUCCEEDED")

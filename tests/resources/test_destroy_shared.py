@@ -34,7 +34,7 @@ def managed(client, role):
     return {each["PolicyName"] for each in listed}
 
 
-def test_two_workflows_with_managed_policies_share_a_role_and_the_last_takes_them_off(rollout, workflow, client):
+def test_the_last_of_two_workflows_detaches_their_managed_policies(rollout, workflow, client):
     iam, role = client("iam"), workflow.cloud.role.name
     document = {"Version": "2012-10-17", "Statement": []}
     iam.create_role(RoleName=role, AssumeRolePolicyDocument=json.dumps(document))
@@ -56,7 +56,7 @@ def test_two_workflows_with_managed_policies_share_a_role_and_the_last_takes_the
     assert iam.list_role_tags(RoleName=role)["Tags"] == []
 
 
-def test_a_role_of_ours_stays_for_another_workflow_that_has_only_managed_policies_on_it(rollout, workflow, client):
+def test_an_owned_role_stays_for_another_workflow_with_managed_policies(rollout, workflow, client):
     rollout.apply(workflow)
     other = another(workflow)
     rollout.apply(within(other, "cloud.role", policies="workshop"))
@@ -92,7 +92,7 @@ def test_a_fleet_that_another_workflow_uses_keeps_its_devices_when_its_maker_goe
     assert {"fleet/fleet", "access/role", "application/component", "model/package"} <= set(going)
 
 
-def test_an_object_that_somebody_else_stored_in_their_bucket_stays_and_ours_beside_it_goes(rollout, workflow, client):
+def test_in_a_foreign_bucket_only_objects_of_this_workflow_are_deleted(rollout, workflow, client):
     s3, bucket = client("s3"), workflow.cloud.buckets.components.name
     s3.create_bucket(Bucket=bucket)
     model: Any = next(each for each in desired_resources(workflow) if each.id == "model/artifact")
@@ -123,7 +123,7 @@ def test_of_two_workflows_on_a_device_one_goes_and_the_other_can_still_change(ro
     rollout.apply(within(second, "cloud.deployment", name="changed"))
 
 
-def test_a_component_of_others_whose_version_is_gone_is_left_out_of_the_next_revision(rollout, workflow, client):
+def test_a_foreign_component_without_its_version_is_left_out_of_a_revision(rollout, workflow, client):
     greengrass = client("greengrassv2")
     name = f"theirs-{workflow.metadata.name}"
     recipe = {

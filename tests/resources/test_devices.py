@@ -37,9 +37,7 @@ def registered(workflow, sagemaker):
     return read
 
 
-def test_many_devices_are_registered_and_deregistered_in_batches_and_unchanged_ones_cost_no_call(
-    rollout, workflow, registered
-):
+def test_devices_are_registered_in_batches_and_unchanged_ones_cost_no_call(rollout, workflow, registered):
     devices = tuple(f"new-{number}" for number in range(250))
     many = within(workflow, "cloud.fleet", devices=devices)
     rollout.apply(workflow)
@@ -123,7 +121,7 @@ def test_a_file_of_devices_that_is_missing_is_named(rollout, file):
         rollout.plan(load(file))
 
 
-def test_every_member_of_a_thing_group_is_registered_and_who_leaves_it_is_deregistered(
+def test_members_of_a_thing_group_are_registered_and_deregistered_when_they_leave(
     rollout, workflow, client, registered
 ):
     iot, group = client("iot"), f"group-{workflow.metadata.name}"
@@ -190,6 +188,6 @@ def test_whose_a_registration_is_fits_into_a_description(name):
     assert len(description) <= LONGEST_DESCRIPTION
 
 
-def test_two_long_names_are_told_apart():
+def test_two_long_names_are_distinguished():
     first, second = (Devices("fleet", (), Ownership("w" * 62 + end, DEVICES)).description for end in "ab")
     assert first != second

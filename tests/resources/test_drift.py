@@ -244,7 +244,7 @@ LEFT_ALONE = {
 
 
 @pytest.mark.parametrize("what", LEFT_ALONE)
-def test_what_others_set_and_emflow_leaves_is_told_by_every_plan(rollout, workflow, client, what):
+def test_what_others_set_and_emflow_leaves_is_reported_by_every_plan(rollout, workflow, client, what):
     change, resource, line = LEFT_ALONE[what]
     rollout.apply(workflow)
     assert [note for step in rollout.plan(workflow).steps for note in step.diff.notes] == []

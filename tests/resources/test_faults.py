@@ -237,7 +237,7 @@ def test_a_fifth_of_all_requests_throttled_it_ends_the_same(world, undisturbed):
     assert difference(world.left(case), undisturbed.left) == {}
 
 
-def test_a_second_apply_is_told_who_is_at_it_and_leaves_everything_as_it_is(world, undisturbed):
+def test_a_second_apply_reports_the_first_and_changes_nothing(world, undisturbed):
     case = world.case()
     arrived, go_on = threading.Event(), threading.Event()
 

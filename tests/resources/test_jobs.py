@@ -55,7 +55,7 @@ def test_a_failed_job_shows_its_reason_stops_the_rest_and_leaves_what_was_done(r
     )
 
 
-def test_a_later_apply_with_the_same_inputs_says_that_it_failed_and_why_without_trying(rollout, wrong, client):
+def test_a_later_apply_with_the_same_inputs_reports_the_earlier_failure(rollout, wrong, client):
     with pytest.raises(Problem) as first:
         rollout.apply(wrong)
     with pytest.raises(Problem) as second:
@@ -82,7 +82,7 @@ def test_after_a_mended_input_what_was_done_is_reused_and_the_rest_is_made(rollo
     assert rollout.plan(workflow).changes == ()
 
 
-def test_the_states_of_a_job_are_told_while_it_runs(slow_jobs, workflow):
+def test_the_states_of_a_job_are_reported_while_it_runs(slow_jobs, workflow):
     events: list[Any] = []
     slow_jobs.apply(workflow, events.append)
     told = [event.state for event in events if isinstance(event, Waiting) and event.resource == "model/compilation"]
@@ -107,9 +107,7 @@ def test_a_job_that_runs_already_is_waited_for_and_not_made_again(rollout, workf
 
 
 @pytest.mark.parametrize("operation", ["CreateCompilationJob", "CreateEdgePackagingJob", "CreateComponentVersion"])
-def test_a_create_whose_answer_was_lost_is_looked_for_before_it_is_believed_to_have_failed(
-    rollout, workflow, operation
-):
+def test_a_create_whose_answer_was_lost_is_looked_up_before_it_counts_as_failed(rollout, workflow, operation):
     clients = rollout.clients(workflow)
     service = "greengrassv2" if operation == "CreateComponentVersion" else "sagemaker"
 
@@ -142,7 +140,7 @@ def test_once_the_model_is_packaged_nobody_needs_the_compiled_archive_again(roll
     assert rollout.apply(workflow).actions == {}
 
 
-def test_a_model_that_was_compiled_again_for_one_version_leaves_the_version_before_as_it_is(rollout, workflow, client):
+def test_compiling_a_model_again_leaves_the_earlier_version_unchanged(rollout, workflow, client):
     gone(client, rollout.apply(workflow).outputs["model/compilation"]["artifact"])
     again = rollout.apply(within_next(workflow))
     assert again.actions["model/compilation"] is Action.REPLACE
@@ -152,7 +150,7 @@ def test_a_model_that_was_compiled_again_for_one_version_leaves_the_version_befo
 
 
 @pytest.mark.parametrize("other", ["content", "bucket"])
-def test_a_component_version_that_was_made_of_something_else_is_refused_until_it_is_raised(rollout, workflow, other):
+def test_a_component_version_with_other_content_is_refused_until_it_is_raised(rollout, workflow, other):
     rollout.apply(workflow)
     bucket = f"other-{workflow.cloud.buckets.components.name}"
     changed = {

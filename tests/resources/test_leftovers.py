@@ -101,7 +101,7 @@ def with_helper(file, rollout):
     return helped, bare
 
 
-def test_a_component_that_left_the_workflow_is_deleted_after_the_devices_have_lost_it(rollout, with_helper, client):
+def test_a_removed_component_is_deleted_after_the_devices_have_removed_it(rollout, with_helper, client):
     helped, bare = with_helper
     helper = helped.components[0].name
     found = step(rollout.plan(bare), "leftover/components")
@@ -177,7 +177,7 @@ def test_what_others_made_under_such_names_is_no_leftover(rollout, workflow):
     assert not any(each.id.startswith("leftover/") for each in removal.to_remove)
 
 
-def test_whoever_may_not_look_for_leftovers_is_told_and_can_do_the_rest(rollout, workflow):
+def test_whoever_may_not_look_for_leftovers_is_reported_and_can_do_the_rest(rollout, workflow):
     clients = rollout.clients(workflow)
     tagging = clients("resourcegroupstaggingapi")
     with Stubber(tagging) as refusing:

@@ -96,9 +96,7 @@ def test_a_recipe_that_would_not_work_never_leaves(rollout, write, file: Path):
     assert rollout.changing_calls == []
 
 
-def test_destroy_takes_every_version_of_it_even_when_its_recipe_would_not_work_any_more(
-    rollout, write, name, file: Path, client
-):
+def test_destroy_removes_every_version_even_when_the_recipe_is_broken(rollout, write, name, file: Path, client):
     rollout.apply(write())
     workflow = write("echo other")
     rollout.apply(workflow)

@@ -121,7 +121,7 @@ def test_a_missing_broker_is_reported_with_advice() -> None:
     assert caught.value.mend
 
 
-def test_a_broker_that_refuses_the_user_is_told_with_the_way_out(broker: Broker) -> None:
+def test_a_broker_that_refuses_the_user_is_reported_with_the_way_out(broker: Broker) -> None:
     for user in ({}, {"username": broker.user.name, "password": "wrong"}):
         with pytest.raises(Problem) as told:
             ResultSubscriber(broker.host, broker.port, "em/inference", **user)
@@ -129,7 +129,7 @@ def test_a_broker_that_refuses_the_user_is_told_with_the_way_out(broker: Broker)
         assert "wrong" not in str(told.value)
 
 
-def test_a_topic_that_the_broker_refuses_is_told(broker: Broker) -> None:
+def test_a_topic_that_the_broker_refuses_is_reported(broker: Broker) -> None:
     with pytest.raises(Problem, match="refuses the topic"):
         watching(broker, "em/#/inference")
 

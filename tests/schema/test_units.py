@@ -68,5 +68,5 @@ def test_what_a_pattern_lets_through_can_be_read_and_nothing_else(text: str) -> 
         ("30d", Key(unit="days", low=1, high=100), ""),
     ],
 )
-def test_a_limit_is_told_in_the_unit_that_counts(text: str, key: Key, wrong: str) -> None:
+def test_a_limit_is_reported_in_the_unit_that_counts(text: str, key: Key, wrong: str) -> None:
     assert limit(Duration(text), key) == wrong

@@ -56,7 +56,7 @@ def test_a_key_is_found_by_its_path_with_and_without_indices() -> None:
     ("path", "mend"),
     [("edge.stream", "did you mean `edge.streams`?"), ("every", "there is: edge.streams.every"), ("?", "prints all")],
 )
-def test_an_unknown_key_is_told_with_what_may_be_meant(path: str, mend: str) -> None:
+def test_an_unknown_key_is_reported_with_what_may_be_meant(path: str, mend: str) -> None:
     with pytest.raises(UsageProblem) as raised:
         find(path)
     assert mend in raised.value.mend
@@ -77,6 +77,6 @@ def test_nothing_is_explained_that_is_no_code() -> None:
     assert [each.code for each in explanations()] == sorted(CODES)
 
 
-def test_an_unknown_code_is_told() -> None:
+def test_an_unknown_code_is_reported() -> None:
     with pytest.raises(UsageProblem, match="there is no code 'EM999'"):
         explain("EM999")

@@ -158,7 +158,7 @@ TFLITE = SCENES.read_bytes()
         ({"a__tflite": b"no model at all"}, "a.tflite: no TFLite model"),
     ],
 )
-def test_an_archive_without_exactly_one_model_is_told_when_it_is_there(
+def test_an_archive_without_exactly_one_model_is_reported_when_it_is_there(
     small: Path, members: dict, message: str
 ) -> None:
     small.write_text(small.read_text().replace("scenes.tflite", "model.tgz"))
@@ -175,7 +175,7 @@ def test_an_archive_without_exactly_one_model_is_told_when_it_is_there(
     [b"", b"not gzip", gzip.compress(b"not tar" * 100), gzip.compress(bytes(9999))[:20]],
     ids=["nothing", "no gzip", "no tar", "cut off"],  # not of the bytes: gzip writes the time into them
 )
-def test_what_is_no_archive_is_told_and_no_crash(small: Path, content: bytes) -> None:
+def test_what_is_no_archive_is_reported_and_no_crash(small: Path, content: bytes) -> None:
     small.write_text(small.read_text().replace("scenes.tflite", "model.tgz"))
     (small.parent / "model.tgz").write_bytes(content)
     with pytest.raises(WorkflowProblem, match="EM070"):
@@ -188,7 +188,7 @@ def test_a_model_and_labels_that_are_not_there_yet_are_no_mistake_of_the_workflo
 
 
 @pytest.mark.parametrize("content", [b"", b"\n \n", b"caf\xe9\n"])
-def test_labels_that_are_none_are_told(small: Path, content: bytes) -> None:
+def test_labels_that_are_none_are_reported(small: Path, content: bytes) -> None:
     small.write_text(small.read_text().replace("  capture:", "  model_io: {labels: labels.txt}\n  capture:"))
     (small.parent / "labels.txt").write_bytes(content)
     with pytest.raises(WorkflowProblem, match="EM071"):

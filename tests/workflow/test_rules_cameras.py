@@ -49,7 +49,7 @@ def test_credentials_are_for_what_asks_for_them(workflow: Workflow) -> None:
         ("url: v4l2:///dev/video0, backend: §gstreamer", "gstreamer needs a pipeline for v4l2:"),
     ],
 )
-def test_a_stream_that_cannot_be_is_told_at_its_place(broken, settings: str, where: str) -> None:
+def test_a_stream_that_cannot_be_is_reported_at_its_place(broken, settings: str, where: str) -> None:
     wrong = broken("{name: front, url: rtsp://camera/stream}", f"{{name: front, {settings}}}")
     assert (wrong.finding.code, wrong.place) == ("EM061", wrong.marked)
     assert where in wrong.finding.message

@@ -41,7 +41,7 @@ def test_all_that_is_needed_by_name_is_no_warning(small: Path) -> None:
     assert findings(small, "EM046") == findings(small, "EM045") == []
 
 
-def test_the_way_over_from_a_discontinued_provider_is_told(small: Path) -> None:
+def test_the_way_out_of_a_discontinued_provider_is_reported(small: Path) -> None:
     (finding,) = findings(small, "EM081")
     assert finding.severity == "warning"
     assert "26 April 2024" in finding.message
@@ -80,7 +80,7 @@ def test_a_components_requirement_is_held_against_the_deployed_version(
         ("com.example.Heartbeat", "depends on itself", "remove the line"),
     ],
 )
-def test_a_dependency_that_nobody_deploys_is_told(small: Path, name: str, message: str, mend: str) -> None:
+def test_a_dependency_that_nobody_deploys_is_reported(small: Path, name: str, message: str, mend: str) -> None:
     small.write_text(small.read_text() + OWN + f'    dependencies: {{{name}: ">=1.0.0"}}\n')
     (finding,) = findings(small, "EM045")
     assert message in finding.message
@@ -149,7 +149,7 @@ def test_an_access_policy_of_another_shape_is_no_crash(small: Path, access: str)
         ("eu-centarl-1", "not in the region 'eu-centarl-1'", "did you mean `eu-central-1`?"),
     ],
 )
-def test_a_region_without_a_service_is_told_with_those_that_have_it(
+def test_a_region_without_a_service_is_reported_with_those_that_have_it(
     small: Path, region: str, message: str, mend: str
 ) -> None:
     small.write_text(small.read_text().replace("cloud:\n", f"aws: {{region: {region}}}\ncloud:\n", 1))

@@ -50,7 +50,7 @@ def test_a_model_and_labels_that_fit_the_workflow_are_right(modelled: Path) -> N
     assert [finding.code for finding in check(modelled).warnings] == ["EM081"]
 
 
-def test_a_path_that_no_file_can_have_is_told(small: Path) -> None:
+def test_a_path_that_no_file_can_have_is_reported(small: Path) -> None:
     long = "a" * 300
     rewrite(small, "scenes.tflite", f"{long}.tflite")
     rewrite(small, "  capture:", f"  model_io: {{labels: {long}.txt}}\n  component: {{recipe: {long}.j2}}\n  capture:")

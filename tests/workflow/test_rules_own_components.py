@@ -21,7 +21,7 @@ EXAMPLE = Path(__file__).parents[2] / "workflows" / "own-component.yaml"
         ("version: auto ", "version: newest ", "EM037", "'newest' is no component version"),
     ],
 )
-def test_a_rule_that_is_broken_is_told_at_the_component(
+def test_a_rule_that_is_broken_is_reported_at_the_component(
     tmp_path: Path, there: str, instead: str, code: str, what: str
 ) -> None:
     text = EXAMPLE.read_text().replace("models/", f"{EXAMPLE.parent}/models/")

@@ -103,7 +103,7 @@ def test_a_slow_model_with_a_full_queue_holds_up_no_other(bench: Bench) -> None:
     assert all(call.result(timeout=20).tensors for call in (running, *waiting))
 
 
-def test_a_call_more_than_may_wait_is_told_so_at_once(
+def test_a_call_beyond_the_queue_limit_is_refused_at_once(
     bench: Bench, refused: Callable[[Callable[[], object]], tuple[grpc.StatusCode, str]]
 ) -> None:
     stub = bench.client()

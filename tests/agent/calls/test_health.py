@@ -67,7 +67,7 @@ def test_a_service_that_is_not_there_is_not_found(channel: grpc.Channel) -> None
     assert next(watch(channel, "others")) == health.SERVICE_UNKNOWN
 
 
-def test_who_watches_is_told_of_the_end_and_does_not_hold_it_up(tmp_path: Path) -> None:
+def test_a_watcher_learns_of_the_end_and_does_not_delay_it(tmp_path: Path) -> None:
     socket = tmp_path / "a.sock"
     with grpc.insecure_channel(f"unix:{socket}") as channel:
         with serving(AgentService(ModelStore(threads=1)), socket, clean_stale_socket=False, grace=60.0):

@@ -115,9 +115,7 @@ def test_a_group_that_is_not_there_is_named(python: Start, address: Path) -> Non
 
 
 @pytest.mark.parametrize("abstract", [False, True])
-def test_systemd_is_told_when_it_is_ready_and_when_it_ends(
-    python: Start, tmp_path: Path, address: Path, abstract: bool
-) -> None:
+def test_systemd_is_notified_at_start_and_end(python: Start, tmp_path: Path, address: Path, abstract: bool) -> None:
     name = f"@emflow-{os.getpid()}" if abstract else str(tmp_path / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind("\0" + name[1:] if abstract else name)

@@ -162,7 +162,7 @@ def test_a_model_that_crashes_its_runtime_is_refused_and_the_others_go_on(
         assert stub.Predict(request).tensors
 
 
-def test_a_stale_socket_is_removed_only_when_told_to(agent: Process, python: Start, address: Path) -> None:
+def test_a_stale_socket_is_removed_only_on_request(agent: Process, python: Start, address: Path) -> None:
     agent.end(signal.SIGKILL)
     assert address.exists()
     assert "--clean-stale-socket removes it" in ends_with(python("emflow_agent", "--socket", str(address)), 1)

@@ -44,7 +44,7 @@ def run(python: Callable[..., Process], tmp_path: Path, scenes_model: Path) -> C
     return start
 
 
-def test_told_to_end_it_uploads_what_waits(
+def test_asked_to_end_it_uploads_what_waits(
     run: Callable[..., tuple[Process, list[str]]], network: S3Proxy, bucket: StoredCaptures
 ) -> None:
     process, ids = run(BucketName=bucket.name)
@@ -54,7 +54,7 @@ def test_told_to_end_it_uploads_what_waits(
     assert "captured data: 4 stored" in process.text()
 
 
-def test_told_to_end_without_a_network_it_keeps_what_waits_for_the_next_run(
+def test_asked_to_end_without_a_network_it_keeps_what_waits_for_the_next_run(
     run: Callable[..., tuple[Process, list[str]]], network: S3Proxy, bucket: StoredCaptures, tmp_path: Path
 ) -> None:
     disk = tmp_path / "disk"

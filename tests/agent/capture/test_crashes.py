@@ -110,7 +110,7 @@ def test_a_disk_that_is_full_of_ours_gives_the_oldest_for_the_newest(
     assert not list(small_disk.rglob("*.part"))
 
 
-def test_a_disk_that_is_full_of_others_is_a_failure_told_once_and_over_when_there_is_room(
+def test_a_full_disk_is_one_reported_failure_that_ends_when_there_is_room(
     capturing: Callable[..., CaptureBuffer], small_disk: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     ballast = small_disk / "ballast"

@@ -139,7 +139,7 @@ def test_disk_is_the_destination_and_is_uploaded_now_and_then(
     until(lambda: not files_in(disk))
 
 
-def test_the_oldest_go_when_the_disk_has_its_fill_and_it_is_counted_and_told_once(
+def test_the_oldest_go_when_the_disk_budget_is_used_and_it_is_reported_once(
     capturing: Make, network: S3Proxy, bucket: StoredCaptures, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     disk = tmp_path / "disk"
@@ -157,7 +157,7 @@ def test_the_oldest_go_when_the_disk_has_its_fill_and_it_is_counted_and_told_onc
     until(lambda: sorted(bucket.events()) == sorted(each.id for each in captures[15:]))
 
 
-def test_trouble_that_comes_and_goes_is_told_every_ten_minutes(caplog: pytest.LogCaptureFixture) -> None:
+def test_trouble_that_comes_and_goes_is_reported_every_ten_minutes(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     now = 0.0
     bout = ProblemLog(lambda: now)

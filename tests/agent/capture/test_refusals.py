@@ -190,7 +190,7 @@ def test_without_a_place_captures_are_refused_and_predictions_go_on(
     assert stub.Predict(m.PredictRequest(name="scenes", tensors=[m.Tensor(byte_data=bytes(PICTURE))])).tensors
 
 
-def test_a_bucket_that_is_not_there_is_a_failure_with_the_reason_told_once(
+def test_a_bucket_that_is_not_there_is_a_failure_with_the_reason_reported_once(
     agent: Agent, network: S3Proxy, caplog: pytest.LogCaptureFixture
 ) -> None:
     stub = agent(bucket="sagemaker-not-there")

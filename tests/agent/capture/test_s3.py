@@ -99,7 +99,7 @@ def test_without_any_credentials_it_says_what_to_deploy_and_looks_again(
         (400, "EntityTooLarge", UploadRejected),
     ],
 )
-def test_what_s3_answers_is_told_apart(
+def test_answers_of_s3_are_distinguished(
     network: S3Proxy, monkeypatch: pytest.MonkeyPatch, status: int, code: str, error: type[Exception]
 ) -> None:
     class Handler(BaseHTTPRequestHandler):

@@ -204,7 +204,7 @@ def test_work_that_waits_is_done_by_one_thread_in_turn_and_its_result_gets_back(
     assert order == [0, 2, 1]
 
 
-def test_a_failure_of_work_that_waited_is_raised_where_it_was_brought_and_the_next_is_done() -> None:
+def test_a_failure_of_queued_work_is_raised_at_its_caller_and_the_next_runs() -> None:
     turns = FairQueue("failing", max_waiting=8)
     with turns.slot(Call("holder")):
         fails, works = brought(turns, lambda: 1 // 0), brought(turns, lambda: "made")

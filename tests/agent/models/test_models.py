@@ -62,7 +62,7 @@ def test_a_name_is_taken_until_its_model_is_unloaded(
     assert str(folder) in text
 
 
-def test_of_two_that_load_the_same_name_at_once_one_is_told_that_it_is_there(stub: AgentStub, folder: Path) -> None:
+def test_of_two_concurrent_loads_of_one_name_one_gets_already_exists(stub: AgentStub, folder: Path) -> None:
     calls = [stub.LoadModel.future(m.LoadModelRequest(url=str(folder), name="scenes")) for _ in range(4)]
     with ThreadPoolExecutor() as pool:
         codes = list(pool.map(lambda call: call.code(), calls))
@@ -152,7 +152,7 @@ def test_a_url_through_a_file_or_around_a_circle_of_links_leads_nowhere(
         assert refused(lambda url=url: load(stub, url))[0] == grpc.StatusCode.NOT_FOUND
 
 
-def test_file_names_that_are_no_text_can_be_told(stub: AgentStub, refused: Refusal, folder: Path) -> None:
+def test_file_names_that_are_not_text_can_be_reported(stub: AgentStub, refused: Refusal, folder: Path) -> None:
     (folder / os.fsdecode(b"\xff.tflite")).touch()
     code, text = refused(lambda: load(stub, folder))
     assert code == grpc.StatusCode.FAILED_PRECONDITION

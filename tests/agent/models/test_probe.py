@@ -54,7 +54,7 @@ def test_a_process_that_does_not_survive_is_a_refusal(
     assert not store.all()
 
 
-def test_a_trial_that_does_not_come_about_is_told_and_holds_up_nothing(
+def test_a_trial_that_does_not_come_about_is_reported_and_holds_up_nothing(
     store: ModelStore, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     in_the_place_of_python("echo no interpreter >&2; exit 1", tmp_path, monkeypatch)

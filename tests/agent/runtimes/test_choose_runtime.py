@@ -32,12 +32,12 @@ def test_the_settings_may_decide_otherwise() -> None:
         choose_runtime(["net.tflite"], "onnx")
 
 
-def test_two_of_a_kind_are_told() -> None:
+def test_two_of_a_kind_are_reported() -> None:
     with pytest.raises(CannotLoad, match=re.escape("it must hold one *.tflite; found: a.tflite, b.tflite")):
         choose_runtime(["b.tflite", "a.tflite", "c.onnx"])
 
 
-def test_no_model_is_told_with_what_is_there() -> None:
+def test_no_model_is_reported_with_what_is_there() -> None:
     with pytest.raises(CannotLoad) as caught:
         choose_runtime([f"{number:02}.txt" for number in range(30)])
     assert "libdlr.so or one *.tflite or one *.onnx; found: 00.txt, " in str(caught.value)
@@ -52,14 +52,14 @@ def test_a_runtime_that_this_device_lacks_gives_way_to_one_that_it_has(monkeypat
         choose_runtime(["net.tflite"])
 
 
-def test_an_unknown_runtime_is_told_with_those_there_are() -> None:
+def test_an_unknown_runtime_is_reported_with_those_there_are() -> None:
     with pytest.raises(BadOption, match="Runtime: 'tensorrt' is unknown; supported are neo, litert, onnx"):
         check_options(RuntimeOptions(runtime="tensorrt"))
     for runtime in RUNTIMES:
         check_options(RuntimeOptions(runtime=runtime.KEY))
 
 
-def test_an_unknown_delegate_is_told_with_those_there_are() -> None:
+def test_an_unknown_delegate_is_reported_with_those_there_are() -> None:
     known = "vx, teflon, ethosu, neutron, xnnpack, none, or the path of a library"
     with pytest.raises(BadOption, match=f"Delegate: 'npu' is unknown; supported are {known}"):
         check_options(RuntimeOptions(delegate="npu"))

@@ -50,7 +50,7 @@ def test_a_delegate_is_credited_with_the_nodes_that_it_took_and_no_more(
     assert np.array_equal(model.model.run([picture])[0], plain.model.run([picture])[0])
 
 
-def test_options_reach_the_delegate_as_they_are_and_its_cache_is_set_before_it_is_loaded(
+def test_options_reach_the_delegate_and_its_cache_is_set_before_loading(
     opened: Open, folder: Path, delegate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("VIV_VX_ENABLE_CACHE_GRAPH_BINARY", "VIV_VX_CACHE_BINARY_GRAPH_DIR"):
@@ -71,7 +71,7 @@ def test_options_reach_the_delegate_as_they_are_and_its_cache_is_set_before_it_i
     ],
     ids=["takes nothing", "is refused by its driver", "cannot prepare the graph"],
 )
-def test_a_delegate_that_runs_nothing_is_told_and_never_assumed(
+def test_a_delegate_that_runs_nothing_is_reported_and_never_assumed(
     opened: Open,
     folder: Path,
     delegate: Path,
@@ -91,7 +91,7 @@ def test_a_delegate_that_runs_nothing_is_told_and_never_assumed(
 @pytest.mark.parametrize(
     ("name", "called"), [("vx", "VX"), ("teflon", "Teflon"), ("ethosu", "Ethos-U"), ("neutron", "Neutron")]
 )
-def test_an_accelerator_that_is_not_on_this_device_is_told_by_its_library(
+def test_an_accelerator_that_is_not_on_this_device_is_reported_by_its_library(
     opened: Open, folder: Path, caplog: pytest.LogCaptureFixture, name: str, called: str
 ) -> None:
     assert opened(folder, delegate=name).placement.instead_of == called

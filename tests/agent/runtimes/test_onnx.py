@@ -214,7 +214,7 @@ def test_the_cpu_is_counted_when_nothing_else_is_asked_for(opened: Open, doublin
     ],
     ids=["one that cannot be reached", "one that takes nothing"],
 )
-def test_a_provider_that_runs_nothing_is_told_and_never_assumed(
+def test_a_provider_that_runs_nothing_is_reported_and_never_assumed(
     opened: Open, doubling: Callable[..., Path], caplog: pytest.LogCaptureFixture, name: str, reason: str
 ) -> None:
     folder = doubling([1, 4])

@@ -149,7 +149,7 @@ def test_a_wrong_value_is_one_line_with_its_key(values: dict[str, object], probl
         ({"DeviceFleetName": "f", "CaptureDataDestination": "Disk"}, "CaptureDataDiskPath is not set"),
     ],
 )
-def test_what_only_capturing_lacks_is_told_and_stops_nothing(values: dict[str, str], missing: str) -> None:
+def test_what_only_capturing_lacks_is_reported_and_stops_nothing(values: dict[str, str], missing: str) -> None:
     told = read([Layer("here", values)])
     assert missing in told.capture.missing
     assert [note for note in told.notes if note.startswith("CaptureData will be refused") and missing in note]
@@ -159,14 +159,14 @@ def test_what_only_capturing_lacks_is_told_and_stops_nothing(values: dict[str, s
     ("word", "problem"),
     [("SocketGrup=a", "'SocketGrup' is not a setting; is it SocketGroup?"), ("SocketGroup", "is not KEY=VALUE")],
 )
-def test_a_slip_on_the_command_line_is_told(word: str, problem: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_slip_on_the_command_line_is_reported(word: str, problem: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         read_settings(["--set", word])
     assert caught.value.code == 2
     assert problem in capsys.readouterr().err
 
 
-def test_unknown_and_meaningless_keys_are_told() -> None:
+def test_unknown_and_meaningless_keys_are_reported() -> None:
     told = read([Layer("here", {"Bucket": "b", "DbEnable": "true", "DeploymentEnable": "false", "accessControl": {}})])
     assert told.notes[:2] == (
         "Bucket in here is not a setting of this agent",

@@ -63,7 +63,7 @@ def test_aggregates_and_fragments_are_put_together() -> None:
     ]
 
 
-def test_what_no_other_picture_needs_is_told() -> None:
+def test_what_no_other_picture_needs_is_reported() -> None:
     sender = Sender()
     sender.send(SPARE, end=True, stamp=1)
     sender.send(SLICE, end=True, stamp=2)

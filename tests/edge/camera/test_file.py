@@ -51,12 +51,12 @@ def test_a_file_plays_at_its_own_rate_and_begins_again(video: Path) -> None:
         ("v4l2:///etc/hostname", "no device /etc/hostname"),
     ],
 )
-def test_what_is_not_there_is_told(url: str, reason: str) -> None:
+def test_what_is_not_there_is_reported(url: str, reason: str) -> None:
     with pytest.raises(CameraLost, match=reason):
         registry.open_camera(Stream("x", url), NOBODY, threading.Event())
 
 
-def test_what_is_no_video_and_no_camera_is_told(tmp_path: Path) -> None:
+def test_what_is_no_video_and_no_camera_is_reported(tmp_path: Path) -> None:
     text = tmp_path / "text.mp4"
     text.write_text("no video")
     with pytest.raises(CameraLost, match="is not a video that can be decoded"):

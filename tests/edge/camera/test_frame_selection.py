@@ -45,7 +45,7 @@ def test_only_key_frames_are_decoded_when_they_come_as_often_as_frames_are_wante
     assert [number for number in played.taken if number > 100] == list(range(101, 301, 10))
 
 
-def test_while_the_model_is_busy_beyond_its_time_the_newest_frame_is_there_when_it_asks() -> None:
+def test_after_a_slow_inference_the_newest_frame_is_there() -> None:
     # Busy for 1.35 s at a frame a second: it asks in the middle of a stretch.
     played = Played(Cadence(1.0), gop=10, seconds=60, busy=1.35)
     gaps = [after - before for before, after in pairwise(played.taken[2:])]
@@ -77,7 +77,7 @@ def test_all_frames_are_decoded_for_a_model_that_is_quick() -> None:
     assert Played(Cadence(0.0), gop=10, seconds=30, busy=0.05).decoded(20) == 200
 
 
-def test_a_model_slower_than_key_frames_gets_a_fresh_frame_when_it_asks_and_the_rest_is_left() -> None:
+def test_a_model_slower_than_key_frames_gets_a_fresh_frame_each_time() -> None:
     played = Played(Cadence(0.0), gop=10, seconds=120, busy=4.55)
     gaps = [(after - before) / RATE for before, after in pairwise(played.taken[1:])]
     # As soon as it asks, or at the next frame after that.
@@ -85,7 +85,7 @@ def test_a_model_slower_than_key_frames_gets_a_fresh_frame_when_it_asks_and_the_
     assert played.decoded(100) < 500
 
 
-def test_every_twentieth_frame_is_exact_and_needs_key_frames_only_where_it_falls_on_them() -> None:
+def test_every_twentieth_frame_is_exact_with_and_without_key_frames() -> None:
     played = Played(Cadence(0.0, 20), gop=10, seconds=60)
     assert played.taken == list(range(1, 600, 20))
     assert played.decoded(40) < 60

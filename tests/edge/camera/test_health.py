@@ -42,7 +42,7 @@ def test_a_light_that_fades_slowly_is_no_frozen_picture() -> None:
     assert seen([(SCENE * (1 - 0.01 * number)).astype(np.uint8) for number in range(12)]) == [""] * 12
 
 
-def test_a_black_picture_is_told_as_black_and_not_as_frozen() -> None:
+def test_a_black_picture_is_reported_as_black_and_not_as_frozen() -> None:
     black = np.full((60, 80), 16, np.uint8)
     assert seen([SCENE, *([black] * 8), SCENE]) == [""] * 6 + ["black"] * 3 + [""]
     assert seen([noisy(black, 4)] * 7, frozen=2.0) == [""] * 5 + ["black"] * 2
@@ -54,7 +54,7 @@ def test_a_dark_street_with_a_lamp_is_not_black() -> None:
     assert "black" not in seen([noisy(street, 3) for _ in range(9)])
 
 
-def test_nothing_is_told_when_it_is_turned_off() -> None:
+def test_nothing_is_reported_when_it_is_turned_off() -> None:
     assert seen([SCENE] * 9, frozen=0.0) == [""] * 9
     assert not PictureMonitor(0.0, 0.0).is_due(100.0)
     black = np.zeros((60, 80), np.uint8)

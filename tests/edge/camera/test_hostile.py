@@ -138,7 +138,7 @@ def test_pictures_in_crumbs_are_not_kept_for_ever() -> None:
 
 
 @pytest.mark.parametrize("side", [40_000, 65_535])
-def test_a_jpeg_that_says_to_be_enormous_is_left_out_and_told(scripted: Start, side: int) -> None:
+def test_a_jpeg_that_says_to_be_enormous_is_left_out_and_reported(scripted: Start, side: int) -> None:
     data = bytearray(cv2.imencode(".jpg", np.zeros((16, 16, 3), np.uint8))[1].tobytes())
     at = data.find(b"\xff\xc0")
     data[at + 5 : at + 9] = side.to_bytes(2, "big") * 2
@@ -180,7 +180,7 @@ def test_those_who_want_the_same_of_opencv_do_not_wait_for_each_other() -> None:
     assert os.environ.get(opencv_camera.OPTIONS) == before
 
 
-def test_a_camera_all_of_whose_pictures_have_holes_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_camera_all_of_whose_pictures_have_holes_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     class Holed:
         fps = 25.0
 

@@ -8,7 +8,7 @@ def live(*arrivals: tuple[float | None, float]) -> list[bool]:
     return [lateness.is_live(stamp, at) for stamp, at in arrivals]
 
 
-def test_frames_that_waited_in_a_buffer_are_told_from_live_ones() -> None:
+def test_buffered_frames_are_distinguished_from_live_ones() -> None:
     # Four frames of a camera with 25 a second that all come at once, then three that come as they are made.
     waited = [(0.00, 10.000), (0.04, 10.002), (0.08, 10.004), (0.12, 10.006)]
     now = [(0.16, 10.010), (0.20, 10.049), (0.24, 10.091)]
@@ -28,7 +28,7 @@ def test_a_source_without_time_stamps_is_live_at_once() -> None:
     assert live((None, 1.0), (None, 9.0)) == [True, True]
 
 
-def test_after_a_silence_frames_from_before_it_are_told_again() -> None:
+def test_after_a_silence_frames_from_before_it_are_reported_again() -> None:
     before = [(0.04 * number, 10 + 0.04 * number) for number in range(50)]
     # A camera that was stopped for two seconds and sends first what it still had.
     had = [(2.00, 14.00), (2.04, 14.001), (2.08, 14.002)]

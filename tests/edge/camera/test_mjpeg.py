@@ -63,7 +63,7 @@ def test_pictures_come_with_and_without_their_lengths(scripted: Start, length: b
     assert camera.heads[0].startswith("GET /mjpeg HTTP/1.0\r\n")
 
 
-def test_of_several_pictures_all_but_the_newest_are_told_to_be_old(scripted: Start) -> None:
+def test_of_several_pictures_all_but_the_newest_are_marked_old(scripted: Start) -> None:
     parts = [part(one, f"Content-Length: {len(one)}\r\n") for one in (jpeg(40), jpeg(120))]
     capture = opened(scripted(lambda head: begun(*parts)))
     assert [capture.grab().superseded, capture.grab().superseded] == [True, False]
@@ -116,7 +116,7 @@ def test_user_and_password_are_given_when_they_are_asked_for(scripted: Start) ->
         (b"RTSP/1.0 200\r\n" + b"x" * 100_000, "is it an HTTP camera"),
     ],
 )
-def test_what_is_no_such_camera_is_told(scripted: Start, given: bytes, reason: str) -> None:
+def test_what_is_no_such_camera_is_reported(scripted: Start, given: bytes, reason: str) -> None:
     with pytest.raises(CameraLost, match=reason):
         opened(scripted(lambda head: given))
 

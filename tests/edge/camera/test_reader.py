@@ -30,7 +30,7 @@ def why_absent(host: str, port: int) -> str:
     return str(caught.value)
 
 
-def test_why_a_camera_is_absent_is_told(absent_port: int) -> None:
+def test_why_a_camera_is_absent_is_reported(absent_port: int) -> None:
     assert why_absent("127.0.0.1", absent_port) == "cannot be reached (Connection refused)"
     assert why_absent("camera.invalid", 554).startswith("cannot be reached (")
     assert why_absent("cam..local", 554) == "cannot be reached (invalid host name)"
@@ -75,7 +75,7 @@ def test_wrong_credentials_are_not_tried_again_at_once(
     assert camera.methods.count("DESCRIBE") < 12
 
 
-def test_a_secret_is_asked_for_its_user_and_password_and_again_after_they_were_refused(
+def test_a_secret_is_read_again_after_its_password_was_refused(
     scripted: Callable[..., ScriptedCamera],
 ) -> None:
     camera = scripted(lambda head: answered(head, "401 Unauthorized", 'WWW-Authenticate: Basic realm="x"\r\n'))
@@ -91,7 +91,7 @@ def test_a_secret_is_asked_for_its_user_and_password_and_again_after_they_were_r
     assert "Authorization: Basic YWRtaW46czNjcmV0" in camera.heads[2]
 
 
-def test_a_secret_that_cannot_be_had_is_told(absent_port: int) -> None:
+def test_a_secret_that_cannot_be_had_is_reported(absent_port: int) -> None:
     def provider(secret: str) -> tuple[str, str]:
         raise EdgeProblem("no such secret")
 

@@ -70,7 +70,7 @@ def test_a_camera_is_seen_each_way(edge: Edge, settings: dict[str, Any]) -> None
 
 
 @pytest.mark.e2e
-def test_a_camera_that_stops_with_its_connection_open_is_noticed_and_nothing_old_is_seen_afterwards(
+def test_a_stopped_camera_is_noticed_and_no_old_frame_is_used_afterwards(
     edge: Edge,
 ) -> None:
     camera, url = edge.camera("--dwell", "1")
@@ -111,7 +111,7 @@ def test_frames_do_not_grow_older_when_decoding_is_slower_than_the_camera(
 
 @pytest.mark.e2e
 @pytest.mark.parametrize("state", ["frozen", "black"])
-def test_a_frozen_and_a_black_picture_are_told_once_when_they_begin_and_once_when_they_end(
+def test_frozen_and_black_pictures_are_reported_at_begin_and_end(
     edge: Edge, tmp_path: Path, caplog: pytest.LogCaptureFixture, state: str
 ) -> None:
     still = scenes.draw(scenes.SCENES[0], 320, 240, np.random.default_rng(1))

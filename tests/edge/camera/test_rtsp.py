@@ -140,7 +140,7 @@ def test_redirects_without_end_end(scripted: Start) -> None:
         ("455 Method Not Valid", "answers DESCRIBE with 455 Method Not Valid"),
     ],
 )
-def test_a_refusal_is_told_in_words(scripted: Start, status: str, reason: str) -> None:
+def test_a_refusal_is_reported_in_words(scripted: Start, status: str, reason: str) -> None:
     camera = scripted(lambda head: answered(head, status))
     with pytest.raises(CameraLost, match=re.escape(reason)):
         opened(camera)
@@ -155,7 +155,9 @@ def test_a_refusal_is_told_in_words(scripted: Start, status: str, reason: str) -
         ("nothing", CameraLost),
     ],
 )
-def test_a_camera_without_h264_and_h265_is_told_from_one_without_video(scripted: Start, sdp: str, kind: type) -> None:
+def test_a_camera_with_another_codec_is_distinguished_from_one_without_video(
+    scripted: Start, sdp: str, kind: type
+) -> None:
     camera = scripted(lambda head: answered(head, body=sdp) if head.startswith("DESCRIBE") else tidy(head))
     with pytest.raises(CameraLost) as caught:
         opened(camera)

@@ -131,7 +131,7 @@ def test_the_newest_wins_and_nobody_waits_while_the_agent_is_slow(
     assert counts["captures_failed"] == 48
 
 
-def test_what_is_refused_is_counted_and_told_once(
+def test_what_is_refused_is_counted_and_reported_once(
     agent: Agent, capturing: CaptureSender, counts: Counter[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")

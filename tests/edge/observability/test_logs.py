@@ -69,7 +69,7 @@ def test_the_last_words_are_in_the_form_of_the_log(capsys: pytest.CaptureFixture
     assert json.loads(out.getvalue())["message"] == "it ended"
 
 
-def test_an_answer_that_failed_twice_is_told_by_whoever_asked_and_not_with_a_traceback_beside() -> None:
+def test_an_answer_that_failed_twice_is_reported_without_a_traceback() -> None:
     out = io.StringIO()
     logs.configure_logging(out)
     answer, asked, other = Future[None](), Future[None](), Future[None]()

@@ -45,7 +45,7 @@ def test_all_has_to_be_well_for_a_run_to_be_running(status: Status) -> None:
     assert of(status) == {"": "degraded", "front": "running", "back": "black"}
 
 
-def test_what_holds_up_a_stream_first_is_told(status: Status) -> None:
+def test_what_holds_up_a_stream_first_is_reported(status: Status) -> None:
     for name in ("front", "back"):
         CameraStatusListener(status, name).present(640, 480, 25)
     status.set_agent(False, "it has gone")
@@ -57,7 +57,7 @@ def test_what_holds_up_a_stream_first_is_told(status: Status) -> None:
     assert of(status)[""] == "running"
 
 
-def test_changes_are_told_and_nothing_else_is(status: Status, changes: list[int]) -> None:
+def test_changes_are_reported_and_nothing_else_is(status: Status, changes: list[int]) -> None:
     front = CameraStatusListener(status, "front")
     before = len(changes)
     front.absent("cannot be reached")
@@ -72,14 +72,16 @@ def test_changes_are_told_and_nothing_else_is(status: Status, changes: list[int]
     assert list(status.snapshot()["streams"]) == ["back"]
 
 
-def test_a_configuration_that_was_refused_is_told_until_one_is_taken(status: Status) -> None:
+def test_a_configuration_that_was_refused_is_reported_until_one_is_taken(status: Status) -> None:
     status.set_configuration_refused("publish.topic: 'em/#' is no topic")
     assert status.snapshot()["configuration_refused"] == "publish.topic: 'em/#' is no topic"
     status.set_configuration_refused("")
     assert "configuration_refused" not in status.snapshot()
 
 
-def test_a_change_is_told_though_somebody_asked_in_between(changes: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_change_is_reported_though_somebody_asked_in_between(
+    changes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     status = Status(lambda: changes.append(1))
     status.set_streams(("front",))
     changes.clear()

@@ -42,7 +42,7 @@ def test_each_stream_has_its_own_changes() -> None:
     assert passed(to, *looks) == [True, True, False, True]
 
 
-def test_a_scene_that_stays_is_told_every_so_often() -> None:
+def test_a_scene_that_stays_is_reported_every_so_often() -> None:
     now = [0.0]
     one, to = ResultFilter(lambda: now[0]), Publish(on_change=True, every=DeviceDuration("60s"))
     told = []
@@ -53,7 +53,7 @@ def test_a_scene_that_stays_is_told_every_so_often() -> None:
     assert told == [0, 60, 120, 180]
 
 
-def test_without_a_period_a_scene_that_stays_is_told_once() -> None:
+def test_without_a_period_a_scene_that_stays_is_reported_once() -> None:
     now = [0.0]
     one, to = ResultFilter(lambda: now[0]), Publish(on_change=True, every=DeviceDuration("0s"))
     assert one.passes(result(0), to)
@@ -61,7 +61,7 @@ def test_without_a_period_a_scene_that_stays_is_told_once() -> None:
     assert not one.passes(result(1), to)
 
 
-def test_a_change_that_never_arrived_is_told_with_the_next_result() -> None:
+def test_a_change_that_never_arrived_is_reported_with_the_next_result() -> None:
     one, to = ResultFilter(), Publish(on_change=True)
     first, second = result(0, 1), result(1, 2)
     assert one.passes(first, to)

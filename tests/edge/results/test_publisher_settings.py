@@ -26,7 +26,7 @@ def test_topics_are_filled_with_what_a_result_knows(other: ScriptedSink, publish
     assert [message.topic for message in other.taken] == ["em/thing/front/net", "em/thing/{thing}/net"]
 
 
-def test_topic_and_filter_change_over_the_same_connection_and_the_status_topic_does_not(
+def test_topic_and_filter_change_without_reconnect_but_not_the_status_topic(
     other: ScriptedSink, publisher: Make
 ) -> None:
     out = publisher()

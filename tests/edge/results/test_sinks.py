@@ -85,7 +85,7 @@ def test_a_broker_that_is_not_there_is_an_error_and_its_return_is_not(absent_por
         outlet.close()
 
 
-def test_a_broker_that_goes_away_is_told_and_it_can_be_opened_again(broker: Broker) -> None:
+def test_a_broker_that_goes_away_is_reported_and_it_can_be_opened_again(broker: Broker) -> None:
     lost = threading.Event()
     outlet = outlet_to(broker.port, broker.user)
     outlet.open(lost.set, None)
@@ -116,7 +116,7 @@ def test_a_broker_that_does_not_know_mqtt_5_is_an_error(broker: Broker) -> None:
 
 
 @pytest.mark.parametrize("file", ["cert", "ca"])
-def test_a_certificate_that_is_none_is_told(tmp_path: Path, absent_port: int, file: str) -> None:
+def test_a_certificate_that_is_none_is_reported(tmp_path: Path, absent_port: int, file: str) -> None:
     pem = tmp_path / "a.pem"
     pem.write_text("no certificate")
     files: dict[str, Any] = {"cert": pem, "key": pem} if file == "cert" else {"ca": pem}

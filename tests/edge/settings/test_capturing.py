@@ -44,6 +44,6 @@ def read_capture(config: dict[str, Any]) -> Capture:
         ({"capture": {"enabled": "true"}, "captureData": "False"}, "contradict"),
     ],
 )
-def test_a_wrong_value_is_told_with_its_key(config: dict[str, Any], said: str) -> None:
+def test_a_wrong_value_is_reported_with_its_key(config: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigProblem, match=said):
         read_capture(config)

@@ -98,7 +98,7 @@ def test_the_brokers_user_comes_from_the_environment_and_is_not_shown() -> None:
         ("mqtt://broker", {"ca": "a.pem"}, "--cert, --key and --ca are for mqtts://"),
     ],
 )
-def test_a_wrong_destination_is_told(text: str, files: dict[str, str], message: str, tmp_path: Path) -> None:
+def test_a_wrong_destination_is_reported(text: str, files: dict[str, str], message: str, tmp_path: Path) -> None:
     (tmp_path / "a.pem").touch()
     given: dict[str, Any] = {name: tmp_path / file for name, file in files.items()}
     with pytest.raises(ConfigProblem, match=message) as caught:

@@ -70,7 +70,7 @@ def test_all_of_it() -> None:
         ({"expiry": "1500ms", "mqtt": "5"}, "publish.expiry: '1500ms' has to be whole seconds"),
     ],
 )
-def test_a_mistake_is_told_with_its_key(given: dict[str, str], words: str) -> None:
+def test_a_mistake_is_reported_with_its_key(given: dict[str, str], words: str) -> None:
     with pytest.raises(ConfigProblem) as caught:
         read(given)
     assert words in str(caught.value)

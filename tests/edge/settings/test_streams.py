@@ -74,7 +74,7 @@ READS = "which the component cannot read; it reads rtsp://, rtspt://, rtsps://, 
         ("gstreamer:", None),
     ],
 )
-def test_a_wrong_url_is_told_in_words(url: str, reason: str | None) -> None:
+def test_a_wrong_url_is_reported_in_words(url: str, reason: str | None) -> None:
     wrong = why_not(url)
     assert (str(wrong) if wrong else None) == reason
 
@@ -158,7 +158,7 @@ def test_every_setting_of_a_stream_is_read(tmp_path: Path) -> None:
         ({"openTimeout": "fast"}, "openTimeout: 'fast' is no duration"),
     ],
 )
-def test_a_wrong_setting_is_told_with_its_place_and_without_secrets(keys: dict[str, object], problem: str) -> None:
+def test_a_wrong_setting_is_reported_with_its_place_and_without_secrets(keys: dict[str, object], problem: str) -> None:
     with pytest.raises(ConfigProblem) as caught:
         read(**keys)
     assert str(caught.value).startswith(f"streams[0].{problem}")

@@ -54,7 +54,7 @@ def test_a_signed_output_comes_as_uint8_and_is_read_as_signed() -> None:
     assert confidences(decode(np.array([-128, 127], np.int8).tobytes())) == {1: 255 / 256, 0: 0}
 
 
-def test_float_logits_of_a_compiled_model_are_softmaxed_and_a_distribution_is_left_alone() -> None:
+def test_float_logits_of_a_compiled_model_get_softmax_probabilities_do_not() -> None:
     decode = Decode(model("float32", 2), None, ModelIO())
     assert confidences(decode(np.array([0.25, 0.75], np.float32).tobytes())) == {1: 0.75, 0: 0.25}
     assert decode(np.array([1000, 1003], np.float32).tobytes())[0].confidence == pytest.approx(
@@ -62,7 +62,7 @@ def test_float_logits_of_a_compiled_model_are_softmaxed_and_a_distribution_is_le
     )
 
 
-def test_bytes_of_a_compiled_model_without_a_scale_are_the_workshops_number_and_it_is_known_for_that() -> None:
+def test_bytes_of_a_compiled_model_without_a_scale_are_the_workshops_number() -> None:
     decode = Decode(model("uint8", 2), None, ModelIO())
     assert not decode.measured
     assert confidences(decode(bytes([58, 208]))) == {1: 208 / 255, 0: 58 / 255}
@@ -77,7 +77,7 @@ def test_what_is_done_to_the_output_can_be_said() -> None:
 
 
 @pytest.mark.parametrize("lines", [("a", "b"), ("background", "a", "b")])
-def test_classes_before_the_offset_have_negative_indices_whether_or_not_they_are_named(
+def test_classes_before_the_offset_have_negative_indices_with_and_without_name(
     lines: tuple[str, ...], tmp_path: Path
 ) -> None:
     labels = tmp_path / "labels.txt"
@@ -92,7 +92,7 @@ def test_classes_before_the_offset_have_negative_indices_whether_or_not_they_are
     ]
 
 
-def test_the_best_class_is_always_told_and_others_from_the_threshold_on() -> None:
+def test_the_best_class_is_always_reported_and_others_from_the_threshold_on() -> None:
     values = np.array([0.15, 0.45, 0.4], np.float32).tobytes()
     told = {
         threshold: Decode(model("float32", 3), None, ModelIO(threshold=threshold))(values) for threshold in (0.2, 0.9)
@@ -113,7 +113,7 @@ def test_classes_that_do_not_exclude_each_other_get_a_sigmoid() -> None:
     assert confidences(decode(np.array([0, 100], np.float32).tobytes())) == {1: 1, 0: 0.5}
 
 
-def test_of_two_equal_classes_the_lower_comes_first_and_only_the_best_few_are_told() -> None:
+def test_of_two_equal_classes_the_lower_comes_first_and_only_the_best_are_reported() -> None:
     decode = Decode(model("uint8", 5), facts("uint8", 1 / 256, confidences=True), ModelIO(top_k=2))
     assert [one.index for one in decode(bytes([1, 9, 9, 9, 2]))] == [1, 2]
 
@@ -135,7 +135,7 @@ def test_numbers_of_any_size_are_a_result() -> None:
     assert sum(one.confidence for one in decode(np.array([3e38] * 3, np.float32).tobytes())) == pytest.approx(1)
 
 
-def test_an_answer_of_another_size_is_told() -> None:
+def test_an_answer_of_another_size_is_reported() -> None:
     with pytest.raises(ModelMismatch, match=r"sent 8 bytes for an output of 12 \(float32 \[1, 3\]\)"):
         Decode(model("float32", 3), None, ModelIO())(bytes(8))
 
@@ -151,7 +151,7 @@ def test_labels_are_one_a_line_with_the_background_or_without(text: str, tmp_pat
     ("content", "message"),
     [(b"cat\n", "has 1 lines, but the model has 3 classes"), (b"\xff\xfe", "not UTF-8"), (None, "No such file")],
 )
-def test_labels_that_do_not_fit_are_told(content: bytes | None, message: str, tmp_path: Path) -> None:
+def test_labels_that_do_not_fit_are_reported(content: bytes | None, message: str, tmp_path: Path) -> None:
     path = tmp_path / "labels.txt"
     if content is not None:
         path.write_bytes(content)
@@ -168,7 +168,7 @@ def test_labels_that_do_not_fit_are_told(content: bytes | None, message: str, tm
         (1, [()], "is no list of classes"),
     ],
 )
-def test_a_model_that_is_no_classifier_is_told(inputs: int, outputs: list[tuple[int, ...]], message: str) -> None:
+def test_a_model_that_is_no_classifier_is_reported(inputs: int, outputs: list[tuple[int, ...]], message: str) -> None:
     specs = tuple(TensorSpec(b"output", "float32", shape) for shape in outputs)
     with pytest.raises(EdgeProblem, match=message):
         ClassificationDecoder(make_model_spec("net", (PICTURE,) * inputs, specs), None, ModelIO())

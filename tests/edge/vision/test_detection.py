@@ -58,7 +58,7 @@ def test_what_lies_after_the_count_is_not_there() -> None:
 
 @pytest.mark.parametrize("order", ["classes first", "scores first"])
 @pytest.mark.parametrize("counted", [True, False])
-def test_outputs_with_other_names_and_in_another_order_are_told_by_shape_and_content(order: str, counted: bool) -> None:
+def test_outputs_in_another_order_are_recognised_by_shape_and_content(order: str, counted: bool) -> None:
     pair = [(b"a", CLASSES), (b"b", SCORES)]
     pair = pair if order == "classes first" else pair[::-1]
     outputs = [pair[0], (b"c", BOXES), pair[1], *([(b"d", COUNT)] if counted else [])]
@@ -125,7 +125,7 @@ def test_quantised_outputs_are_read_with_the_files_scales() -> None:
     assert outcome.detections[0].box.height == pytest.approx(128 / 255)  # type: ignore[index]
 
 
-def test_at_most_so_many_are_told_and_the_classes_once_each() -> None:
+def test_at_most_so_many_are_reported_and_the_classes_once_each() -> None:
     rng = np.random.default_rng(0)
     corners = np.sort(rng.random((50, 2, 2)), axis=1).reshape(50, 4)
     outcome = found(*raw(rng.random((50, 3)), corners), threshold=0.1, boxes=Boxes(most=7, iou=0.99), top_k=2)
@@ -153,12 +153,12 @@ def test_labels_name_what_was_found(tmp_path: Path) -> None:
         ([(b"a", BOXES), (b"b", np.zeros((1, 5), np.float32))], "not recognised as those of a detector"),
     ],
 )
-def test_outputs_of_something_else_are_told(outputs: list[tuple[bytes, np.ndarray]], message: str) -> None:
+def test_outputs_of_something_else_are_reported(outputs: list[tuple[bytes, np.ndarray]], message: str) -> None:
     with pytest.raises(EdgeProblem, match=message):
         found(*outputs)
 
 
-def test_outputs_that_the_configuration_names_but_that_do_not_go_together_are_told() -> None:
+def test_configured_outputs_that_do_not_go_together_are_reported() -> None:
     outputs = [(b"a", BOXES), (b"b", np.zeros((1, 5), np.float32))]
     with pytest.raises(EdgeProblem, match="do not go together"):
         found(*outputs, boxes=Boxes(outputs=("boxes", "scores")))

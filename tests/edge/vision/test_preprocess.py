@@ -51,7 +51,7 @@ def test_floats_are_normalised_by_mean_and_deviation_in_the_models_order() -> No
     np.testing.assert_allclose(prepared(frame, "float32", (1, 4, 4, 3), io=io)[0], expected, atol=1e-5)
 
 
-def test_floats_go_from_minus_one_to_one_unless_told_otherwise() -> None:
+def test_floats_go_from_minus_one_to_one_by_default() -> None:
     frame = np.array([[[0, 0, 0], [255, 255, 255]]], np.uint8)
     assert prepared(frame, "float32", (1, 1, 2, 3)).ravel().tolist() == pytest.approx([-1, -1, -1, 1, 1, 1])
 
@@ -68,12 +68,12 @@ def test_channels_come_first_where_the_model_has_them_first() -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 1001), (2, 224, 224, 3), (1, 224, 224, 4), (1, 0, 224, 3), (224, 224, 3), ()])
-def test_an_input_that_is_no_picture_is_told(shape: tuple[int, ...]) -> None:
+def test_an_input_that_is_no_picture_is_reported(shape: tuple[int, ...]) -> None:
     with pytest.raises(EdgeProblem, match="is no single picture"):
         Preprocessor(TensorSpec(b"input", "uint8", shape), None, ModelIO())
 
 
-def test_an_input_type_that_no_picture_goes_into_is_told() -> None:
+def test_an_input_type_that_no_picture_goes_into_is_reported() -> None:
     with pytest.raises(EdgeProblem, match="input is int64"):
         Preprocessor(TensorSpec(b"input", "int64", (1, 8, 8, 3)), None, ModelIO())
 

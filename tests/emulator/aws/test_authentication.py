@@ -226,7 +226,7 @@ def test_a_content_type_of_another_protocol_is_refused(sender: Sender, service: 
         "AWS4-ECDSA-P256-SHA256 Credential=x/20260101/s3/aws4_request, SignedHeaders=host, Signature=x",
     ],
 )
-def test_a_signature_that_is_not_complete_is_told(sender: Sender, authorization: str) -> None:
+def test_a_signature_that_is_not_complete_is_reported(sender: Sender, authorization: str) -> None:
     call = with_header(CALLS["kms"], "Host", f"localhost:{sender.aws.port}")
     status, headers, body = sender.send(with_header(call, "Authorization", authorization))
     assert status == 400

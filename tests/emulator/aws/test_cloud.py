@@ -23,7 +23,7 @@ def access(folder: Path) -> tuple[str, str]:
 
 
 @pytest.mark.e2e
-def test_it_says_where_both_are_and_ends_when_told(tmp_path: Path) -> None:
+def test_it_prints_both_addresses_and_ends_on_request(tmp_path: Path) -> None:
     arguments = ["--port", "0", "--mqtt-port", "0", "--job-seconds", "0.1", *access(tmp_path)]
     child = Child("cloud", CLOUD, arguments, tmp_path / "log")
     try:

@@ -238,7 +238,7 @@ def test_asking_where_a_thing_is_may_ask_the_front_door_again() -> None:
     assert found == [made]
 
 
-def test_an_answer_without_content_has_no_body_that_the_next_one_could_be_mistaken_for(
+def test_an_answer_without_content_has_no_body(
     aws: EmbeddedAws, iot: Any, greengrass: Any, fresh: Callable[[str], str]
 ) -> None:
     name = fresh("core")

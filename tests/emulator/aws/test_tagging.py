@@ -34,7 +34,7 @@ def test_a_bucket_is_found_by_the_tags_it_was_made_with_and_by_those_it_got_late
     assert find(key) == {}
 
 
-def test_only_the_asked_services_and_kinds_are_told_page_by_page(find, iot, greengrass, s3, fresh):
+def test_only_the_asked_services_and_kinds_are_reported_page_by_page(find, iot, greengrass, s3, fresh):
     key = fresh("key")
     for number in range(3):
         thing = fresh("thing")

@@ -58,7 +58,7 @@ def test_a_reset_gives_the_default_back(reset: tuple[str, ...], topic: str, name
     assert after.values["model"]["name"] == name
 
 
-def test_reset_of_everything_forgets_keys_that_no_recipe_knows_and_runs_before_the_merge() -> None:
+def test_a_reset_of_everything_removes_unknown_keys_before_the_merge() -> None:
     before = Configuration().deployed(DEFAULTS, Update(merge={"stray": "x", "topic": "mine"}))
     after = before.deployed({"topic": "default"}, Update(reset=[""], merge={"new": "y"}))
 

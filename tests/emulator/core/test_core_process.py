@@ -159,9 +159,7 @@ def test_the_folder_goes_when_the_parent_is_killed(temporary: Path, parent: Call
     until(lambda: not alive(core), timeout=10)
 
 
-def test_the_folder_stays_when_only_the_device_is_killed_until_the_parent_is_gone_too(
-    temporary: Path, parent: Callable[..., Any]
-) -> None:
+def test_the_folder_of_a_killed_device_stays_until_its_parent_ends(temporary: Path, parent: Callable[..., Any]) -> None:
     process, core = parent("--remove", str(temporary), root=temporary / "core")
     os.kill(core, signal.SIGKILL)
     until(lambda: not alive(core))

@@ -105,9 +105,7 @@ def test_boto3_in_a_component_has_the_credentials_of_the_role_alias(
     assert work(device, "who") == [f"arn:aws:sts::123456789012:assumed-role/role-second/{device.thing}"]
 
 
-def test_an_artifact_that_was_overwritten_is_refused_and_the_device_goes_on_as_it_was(
-    cloud: Cloud, device: Any
-) -> None:
+def test_an_overwritten_artifact_is_refused_and_the_device_stays_as_it_was(cloud: Cloud, device: Any) -> None:
     cloud.component("steady", lifecycle={"run": FOREVER})
     cloud.outcome(device.thing, cloud.deploy(device.arn, steady="1.0.0"))
     uri = cloud.put("spoilt/app.zip", {"a": "as it was"})
@@ -135,9 +133,7 @@ def test_an_artifact_that_is_gone_is_a_failure(cloud: Cloud, device: Any) -> Non
     assert outcome["statusDetails"]["errorStack"][-1] == "S3_RESOURCE_NOT_FOUND"
 
 
-def test_a_disk_that_does_not_take_it_is_a_failure_and_the_next_deployment_goes_through(
-    cloud: Cloud, device: Any
-) -> None:
+def test_a_full_disk_fails_one_deployment_and_not_the_next(cloud: Cloud, device: Any) -> None:
     cloud.component("stored", lifecycle={"run": FOREVER})
     in_the_way = device.layout.artifacts("stored", "1.0.0").parent
     in_the_way.parent.mkdir(parents=True)

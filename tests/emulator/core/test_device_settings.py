@@ -101,7 +101,7 @@ def test_a_component_hears_of_its_new_configuration_and_goes_on(cloud: Cloud, de
     assert cloud.installed(device.thing)[app] == ("1.0.0", "RUNNING")
 
 
-def test_a_configuration_that_its_component_rejects_fails_the_deployment_and_the_old_one_stays(
+def test_a_rejected_configuration_fails_the_deployment_and_the_old_one_stays(
     cloud: Cloud, device: Any, app: str
 ) -> None:
     outcome = configured(cloud, device, app, rate="fast")

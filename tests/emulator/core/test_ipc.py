@@ -233,7 +233,7 @@ def test_a_request_of_a_wrong_shape_is_refused_and_the_connection_goes_on(
     assert reason in json.loads(answer.payload)["message"]
 
 
-def test_an_error_that_nobody_thought_of_is_a_service_error_and_the_connection_goes_on(
+def test_an_unexpected_error_is_a_service_error_and_the_connection_stays(
     raw: Callable[[bytes], list[Message]], device: Device, tmp_path: Path
 ) -> None:
     device.states = None  # type: ignore[assignment]

@@ -41,7 +41,7 @@ def heard(events: Events, times: int) -> list[tuple[str, list[str]]]:
     return sorted((each.component_name, each.key_path) for each in told)
 
 
-def test_every_value_that_a_deployment_changes_is_told_with_its_key_path(ipc: IpcTestServer, app: Any) -> None:
+def test_every_value_that_a_deployment_changes_is_reported_with_its_key_path(ipc: IpcTestServer, app: Any) -> None:
     events = Events()
     app.subscribe_to_configuration_update(on_stream_event=events)
     deploy(ipc, {"rate": "2", "model": {"name": "b", "top": "3"}, "labels": ["x"], "new": {"deep": "y"}})
@@ -51,7 +51,7 @@ def test_every_value_that_a_deployment_changes_is_told_with_its_key_path(ipc: Ip
     assert events.none
 
 
-def test_what_is_removed_is_told_once_at_its_top(ipc: IpcTestServer, app: Any) -> None:
+def test_what_is_removed_is_reported_once_at_its_top(ipc: IpcTestServer, app: Any) -> None:
     events = Events()
     app.subscribe_to_configuration_update(on_stream_event=events)
     deploy(ipc, {"rate": "1", "labels": ["x", "y"]})

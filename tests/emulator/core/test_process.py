@@ -66,7 +66,9 @@ def test_it_reads_nothing(run: Callable[..., Process]) -> None:
     assert run("cat").wait(10) == 0
 
 
-def test_its_end_is_told_when_its_last_lines_are_out(run: Callable[..., Process], said: list[tuple[str, str]]) -> None:
+def test_its_end_is_reported_when_its_last_lines_are_out(
+    run: Callable[..., Process], said: list[tuple[str, str]]
+) -> None:
     seen: list[int] = []
     told = threading.Event()
 
@@ -145,7 +147,7 @@ def test_a_sigkill_of_the_owner_leaves_nothing(tmp_path: Path) -> None:
     until(lambda: not any(alive(child) for child in children), timeout=5)
 
 
-def test_a_line_without_an_end_is_told_in_pieces(run: Callable[..., Process], said: list[tuple[str, str]]) -> None:
+def test_a_line_without_an_end_is_reported_in_pieces(run: Callable[..., Process], said: list[tuple[str, str]]) -> None:
     assert run("head -c 300001 /dev/zero | tr '\\0' x; printf 'é'; echo; echo next").wait(10) == 0
 
     texts = [text for _, text in said]
@@ -154,7 +156,7 @@ def test_a_line_without_an_end_is_told_in_pieces(run: Callable[..., Process], sa
     assert "".join(texts[:-1]) == "x" * 300001 + "é"
 
 
-def test_a_line_that_never_ends_is_told_while_it_grows(
+def test_a_line_that_never_ends_is_reported_while_it_grows(
     run: Callable[..., Process], said: list[tuple[str, str]]
 ) -> None:
     run("head -c 200000 /dev/zero | tr '\\0' x; exec sleep 600")

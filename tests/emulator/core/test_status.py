@@ -89,7 +89,7 @@ def test_a_deployment_that_the_cloud_no_longer_knows_does_not_hold_the_states_ba
     assert cloud.taken[0] == {"deployment": None}
 
 
-def test_the_last_change_is_told_before_the_end(tmp_path: Path) -> None:
+def test_the_last_change_is_reported_before_the_end(tmp_path: Path) -> None:
     cloud = Cloud()
     reporter = Reporter(lambda: {"deployment": None}, cloud.take, DeviceLog(tmp_path / "log"))
     reporter.start()
