@@ -44,14 +44,14 @@ def test_a_configuration_file_is_all_it_needs(python: Start, tmp_path: Path, add
     text = python("emflow_agent", "--config", str(tmp_path / "agent.json")).says("Server listening on")
     assert "agent of fleet a-fleet" in text
     assert f"Other in {tmp_path}/agent.json is not a setting of this agent" in text
-    assert "CaptureData will be refused: the agent has no BucketName" in text
+    assert "CaptureData will be refused: BucketName is not set" in text
     assert stat.S_IMODE(address.stat().st_mode) == 0o600
 
 
 def test_a_wrong_setting_is_one_line_and_exit_code_2(python: Start, tmp_path: Path) -> None:
     (tmp_path / "agent.json").write_text('{"CaptureDataBufferSize": "3"}')
     assert ends_with(python("emflow_agent", "--config", str(tmp_path / "agent.json")), 2) == (
-        f"emflow-agent: error: CaptureDataBufferSize in {tmp_path}/agent.json: '3' has to be larger than "
+        f"emflow-agent: error: CaptureDataBufferSize in {tmp_path}/agent.json: '3' must be larger than "
         "CaptureDataBatchSize, which is 10"
     )
 
@@ -87,7 +87,7 @@ def test_in_greengrass_every_setting_comes_over_ipc(
 
 def test_a_nucleus_that_lets_nobody_in_is_one_line(python: Start, nucleus: dict[str, str]) -> None:
     last = ends_with(python("emflow_agent", "--greengrass", env={**nucleus, "SVCUID": "wrong"}), 2)
-    assert "gives no configuration" in last
+    assert "does not return the configuration" in last
 
 
 def _other_group() -> int:
@@ -204,7 +204,7 @@ def test_of_several_that_start_at_once_one_gets_the_socket(python: Start, addres
 
 def test_a_number_that_is_no_group_s_is_refused_in_one_line(python: Start, address: Path) -> None:
     last = ends_with(python("emflow_agent", "--socket", str(address), "--set", "SocketGroup=4294967296"), 1)
-    assert "group 4294967296 is no group's number" in last
+    assert "group 4294967296 is not a valid group number" in last
 
 
 def test_one_that_does_not_get_the_socket_leaves_the_other_s_disk_alone(

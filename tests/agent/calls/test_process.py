@@ -181,13 +181,13 @@ def test_a_socket_that_is_served_is_never_taken(agent: Process, python: Start, a
 def test_a_file_that_is_no_socket_is_never_taken(python: Start, address: Path) -> None:
     address.write_text("precious")
     last = ends_with(python("emflow_agent", "--socket", str(address), "--clean-stale-socket"), 1)
-    assert "is there and is no socket" in last
+    assert "exists and is not a socket" in last
     assert address.read_text() == "precious"
 
 
 def test_a_folder_that_is_not_there_is_named(python: Start, tmp_path: Path) -> None:
     last = ends_with(python("emflow_agent", "--socket", str(tmp_path / "none" / "s")), 1)
-    assert last == f"emflow-agent: the folder {tmp_path}/none or the socket does not exist"
+    assert last == f"emflow-agent: the folder {tmp_path}/none for the socket does not exist"
 
 
 def _without_the_right_to_ignore_permissions() -> None:
@@ -211,7 +211,7 @@ def test_a_path_that_is_too_long_for_a_socket_is_counted(python: Start, tmp_path
     longest = str(tmp_path) + "/" + "s" * (107 - len(str(tmp_path)) - 1)
     python("emflow_agent", "--socket", longest).says("Server listening on")
     last = ends_with(python("emflow_agent", "--socket", longest + "s"), 1)
-    assert last.startswith("emflow-agent: the socket path has 108 bytes, and 107 is what a socket can have")
+    assert last.startswith("emflow-agent: the socket path has 108 bytes; at most 107 are possible")
 
 
 def test_without_a_runtime_it_says_what_to_install(python: Start, tmp_path: Path, address: Path) -> None:

@@ -99,8 +99,8 @@ def test_a_folder_that_another_agent_captures_to_is_refused_in_one_line(
     second = python("emflow_agent", "--socket", str(tmp_path / "b.sock"), "--config", config)
     assert second.popen.wait(20) == 1
     assert second.text().strip().splitlines()[-1] == (
-        f"emflow-agent: captured data in {disk}/sme-capture/{FLEET} is another agent's; "
-        "each needs a CaptureDataDiskPath of its own"
+        f"emflow-agent: captured data in {disk}/sme-capture/{FLEET} is used by another agent; "
+        "each agent needs its own CaptureDataDiskPath"
     )
     assert not (tmp_path / "b.sock").exists()
     until(lambda: ids_on(disk) == ids)
