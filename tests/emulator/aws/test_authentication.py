@@ -327,6 +327,15 @@ def test_a_users_key_is_let_in_while_it_is_there_and_switched_on(aws: EmbeddedAw
     assert refused_with(somebody.get_caller_identity) == "InvalidClientTokenId"
 
 
+def test_a_users_keys_are_let_in_no_longer_than_the_user_is_there(aws: EmbeddedAws, iam: Any) -> None:
+    iam.create_user(UserName="before")
+    somebody = as_somebody(aws, iam.create_access_key(UserName="before")["AccessKey"])
+    iam.update_user(UserName="before", NewUserName="after")
+    assert somebody.get_caller_identity()
+    iam.delete_user(UserName="after")
+    assert refused_with(somebody.get_caller_identity) == "InvalidClientTokenId"
+
+
 def test_temporary_keys_are_let_in_with_their_token_until_they_end(
     aws: EmbeddedAws, client: Callable[..., Any], role: str, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

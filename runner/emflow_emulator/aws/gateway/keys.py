@@ -13,16 +13,20 @@ from xml.etree import ElementTree
 from emflow_emulator.access import AccessKey
 from emflow_emulator.aws.protocol import Answer
 
+_ABOUT_KEYS = b"AccessKey", b"DeleteUser", b"UpdateUser"
+"""One of these is in every answer after which other keys are let in than before."""
+
 Upstream = Callable[[str, dict[str, Any]], Answer]
 
 
 @dataclass
 class KnownKey:
-    """A key, when it ends (never: None), and whether it may be used now."""
+    """A key, when it ends (never: None), whether it may be used now, and the IAM user whose it is."""
 
     key: AccessKey
     ends: datetime | None = None
     active: bool = True
+    user: str = ""
 
     @property
     def ended(self) -> bool:
@@ -54,8 +58,9 @@ class Keys:
         body = environ["wsgi.input"].read()
         environ["wsgi.input"].seek(0)
         answered = self._upstream(service, environ)
-        if answered.status == 200 and b"AccessKey" in body + answered.body:
-            asked = parse_qs(body.decode(errors="replace") or environ.get("QUERY_STRING", ""))
+        if answered.status == 200 and any(word in answered.body for word in _ABOUT_KEYS):
+            # As moto does, which looks into both.
+            asked = parse_qs(environ.get("QUERY_STRING", "")) | parse_qs(body.decode(errors="replace"))
             self._heed(asked, ElementTree.fromstring(answered.body))  # noqa: S314 moto wrote it
         return answered
 
@@ -67,6 +72,15 @@ class Keys:
                 self._known.pop(key_id, None)
             elif operation == "UpdateAccessKey" and key_id in self._known and key_id != self._own:
                 self._known[key_id].active = asked.get("Status") == ["Active"]
+            elif operation == "DeleteUser":
+                # AWS refuses while there are keys; moto removes the user, whose keys would stay for ever.
+                gone = asked.get("UserName", [""])[0]
+                self._known = {each: known for each, known in self._known.items() if not gone or known.user != gone}
+            elif operation == "UpdateUser":
+                renamed = asked.get("UserName", [""])[0]
+                for known in self._known.values():
+                    if renamed and known.user == renamed:
+                        known.user = asked.get("NewUserName", [renamed])[0]
             for made in document.iter():
                 found = {child.tag.rpartition("}")[2]: child.text or "" for child in made}
                 if {"AccessKeyId", "SecretAccessKey"} <= found.keys():
@@ -76,4 +90,5 @@ class Keys:
         self._known = {key_id: known for key_id, known in self._known.items() if not known.ended}
         key = AccessKey(made["AccessKeyId"], made["SecretAccessKey"], made.get("SessionToken", ""))
         ends = made.get("Expiration")
-        self._known[key.id] = KnownKey(key, datetime.fromisoformat(ends) if ends else None)
+        end = datetime.fromisoformat(ends) if ends else None
+        self._known[key.id] = KnownKey(key, end, user=made.get("UserName", ""))
