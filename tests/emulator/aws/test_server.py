@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -19,7 +20,9 @@ import pytest
 from botocore.exceptions import ClientError
 
 from emflow.problems import Problem
+from emflow_emulator.access import AccessKey
 from emflow_emulator.aws import EmbeddedAws
+from emflow_emulator.aws.gateway import server
 from emflow_emulator.aws.gateway.routing import Regions
 from emulator.aws.pieces import signed
 
@@ -186,10 +189,102 @@ def test_stopping_frees_the_port_and_ends_every_thread() -> None:
     embedded.stop()
 
 
+def answer_to(aws: EmbeddedAws, sent: bytes) -> bytes:
+    """All that comes back to bytes, until the other side closes the connection."""
+    with socket.create_connection(("127.0.0.1", aws.port), timeout=5) as connection:
+        connection.sendall(sent)
+        answer = b""
+        while data := connection.recv(65536):
+            answer += data
+        return answer
+
+
+def head_of(request: urllib.request.Request, **headers: str) -> bytes:
+    """A signed request without its body, and with other headers on top."""
+    assert request.host
+    assert request.selector
+    given = {"Host": request.host, **dict(request.header_items()), **headers}
+    lines = [
+        f"{request.get_method()} {request.selector} HTTP/1.1",
+        *(f"{name}: {text}" for name, text in given.items()),
+    ]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+@pytest.mark.parametrize("stranger", ["Host: evil.example", "Host: 127.0.0.1\r\nOrigin: http://a", "Host: 127.0.0.1"])
+def test_the_body_of_a_request_that_is_not_let_in_is_not_waited_for(aws: EmbeddedAws, stranger: str) -> None:
+    head = f"POST / HTTP/1.1\r\n{stranger}\r\nContent-Type: text/plain\r\nContent-Length: 1000000000000\r\n\r\n"
+    answer = answer_to(aws, head.encode())
+    assert answer.startswith(b"HTTP/1.1 403 ")
+    assert b"Connection: close" in answer
+
+
+def test_a_body_that_is_waited_for_is_asked_for_only_when_its_head_is_let_in(aws: EmbeddedAws) -> None:
+    head = b"PUT /a/b HTTP/1.1\r\nHost: 127.0.0.1\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n"
+    assert answer_to(aws, head).startswith(b"HTTP/1.1 403 ")
+
+
+def test_an_object_is_not_waited_for_when_its_head_was_signed_with_another_key(aws: EmbeddedAws, bucket: str) -> None:
+    wrong = AccessKey(aws.credentials.id, "another-secret")
+    request = signed(f"{aws.endpoint_url}/{bucket}/a", b"", wrong, "s3", "PUT")
+    answer = answer_to(aws, head_of(request, **{"Content-Length": str(5 * 1024**3)}))
+    assert answer.startswith(b"HTTP/1.1 403 ")
+    assert b"SignatureDoesNotMatch" in answer
+
+
+def test_a_body_larger_than_any_call_has_is_refused(aws: EmbeddedAws) -> None:
+    request = signed(f"{aws.endpoint_url}/things/a", b"{}", aws.credentials, "iot")
+    answer = answer_to(aws, head_of(request, **{"Content-Length": "100000000"}))
+    assert answer.startswith(b"HTTP/1.1 413 ")
+
+
+@pytest.mark.parametrize(
+    "framing",
+    [
+        "Transfer-Encoding: chunked\r\nContent-Length: 5",
+        "Transfer-Encoding: gzip",
+        "Content-Length: 0\r\nContent-Length: 5",
+        f"Content-Length: {10**30}",
+    ],
+)
+def test_a_body_whose_end_is_in_doubt_is_refused(aws: EmbeddedAws, framing: str) -> None:
+    request = signed(f"{aws.endpoint_url}/things", None, aws.credentials, "iot", "GET")
+    head = head_of(request).removesuffix(b"\r\n")
+    answer = answer_to(aws, head + framing.encode() + b"\r\n\r\n0\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert answer.count(b"HTTP/1.1 ") == 1
+
+
+def test_an_object_whose_client_left_before_its_end_is_not_kept(aws: EmbeddedAws, s3: Any, bucket: str) -> None:
+    unsigned = {"X-Amz-Content-SHA256": "UNSIGNED-PAYLOAD"}
+    request = signed(f"{aws.endpoint_url}/{bucket}/half", b"", aws.credentials, "s3", "PUT", unsigned)
+    with socket.create_connection(("127.0.0.1", aws.port), timeout=5) as connection:
+        connection.sendall(head_of(request, **{"Content-Length": "10"}) + b"half")
+        connection.shutdown(socket.SHUT_WR)
+        assert connection.recv(65536).startswith(b"HTTP/1.1 400 ")
+    assert "Contents" not in s3.list_objects_v2(Bucket=bucket, Prefix="half")
+
+
+def test_who_says_nothing_is_not_waited_for_for_ever(aws: EmbeddedAws, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server._Connection, "timeout", 0.2)
+    assert answer_to(aws, b"") == b""
+    assert answer_to(aws, b"GET / HTTP/1.1\r\nHost: ") == b""
+
+
+def test_only_so_many_connections_are_open_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "_AT_ONCE", 3)
+    with EmbeddedAws(port=0) as aws, contextlib.ExitStack() as stack:
+        for _ in range(3):
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", aws.port), timeout=5))
+            connection.sendall(b"GET /_emflow/health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+        assert answer_to(aws, b"") == b""
+
+
 @pytest.mark.parametrize("length", ["-1", "abc", "1.5", "+1", "²"])
 def test_a_length_that_is_none_is_refused_at_once(aws: EmbeddedAws, length: str) -> None:
     with socket.create_connection(("127.0.0.1", aws.port), timeout=5) as connection:
-        head = f"POST /_emflow/cores/x HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n"
+        head = f"POST /_emflow/cores/x HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {length}\r\n\r\n"
         connection.sendall(head.encode())
         answer = b""
         while data := connection.recv(65536):

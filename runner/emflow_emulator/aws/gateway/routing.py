@@ -97,18 +97,32 @@ class Router:
         except Exception:
             log.exception("%s %s failed", environ["REQUEST_METHOD"], environ["PATH_INFO"])
             answer = Answer.refusal(500, "InternalFailure", "the embedded AWS failed; its log says how")
-        status = f"{answer.status} {_phrase(answer.status)}"
+        status = f"{answer.status} {phrase(answer.status)}"
         # moto lets web pages of all origins read everything; S3 would, where a bucket is set up so.
         headers = [pair for pair in answer.headers.items() if not pair[0].lower().startswith("access-control-")]
         start_response(status, headers)
         return [answer.body]
 
-    def _answer(self, environ: dict[str, Any]) -> Answer:
+    def largest_body(self, environ: dict[str, Any]) -> int | Answer:
+        """How many bytes of a body to read, by the head of its request; the answer where the body does not matter."""
         method, headers = environ["REQUEST_METHOD"], environ[HEADERS]
         objection = loopback.objection(method, environ["RAW_URI"], headers)
         if objection:
             return refusals.refusal(refusals.guessed(headers), 403, "AccessDenied", objection)
-        if (method, environ["PATH_INFO"]) == ("GET", "/_emflow/health"):
+        if _asks_for_health(environ):
+            return 0
+        try:
+            return self._verifier.largest_body(Request(method, environ["RAW_URI"], headers, b""))
+        except Refused as refused:
+            return refused.answer(headers)
+        except Exception:
+            log.exception("%s %s failed", method, environ["PATH_INFO"])
+            return Answer.refusal(500, "InternalFailure", "the embedded AWS failed; its log says how")
+
+    def _answer(self, environ: dict[str, Any]) -> Answer:
+        """What a request gets whose head was let in by `largest_body`."""
+        method, headers = environ["REQUEST_METHOD"], environ[HEADERS]
+        if _asks_for_health(environ):
             return _health()
         body = environ["wsgi.input"].read()
         environ["wsgi.input"].seek(0)
@@ -158,6 +172,10 @@ class Router:
         return Answer.refusal(404, "UnknownOperationException", f"the embedded AWS has no {method} {path}")
 
 
+def _asks_for_health(environ: dict[str, Any]) -> bool:
+    return (environ["REQUEST_METHOD"], environ["PATH_INFO"]) == ("GET", "/_emflow/health")
+
+
 def _health() -> Answer:
     """For whoever waits until the embedded AWS is there; the only answer to a request that is not signed."""
     services = sorted([*moto_backend.SERVICES, *OURS.values(), TAGGING])
@@ -176,7 +194,7 @@ def _not_served(service: str, headers: Message) -> Answer:
     return refusals.refusal(protocol, 501, "UnknownService", text)
 
 
-def _phrase(status: int) -> str:
+def phrase(status: int) -> str:
     try:
         return HTTPStatus(status).phrase
     except ValueError:

@@ -8,7 +8,9 @@ import ipaddress
 import logging
 import socket
 import threading
-from typing import Any
+from collections.abc import Iterator
+from email.message import Message
+from typing import IO, Any
 
 from moto.moto_server.werkzeug_app import MotoRequestHandler
 from werkzeug.serving import BaseWSGIServer, make_server
@@ -19,10 +21,19 @@ from emflow_emulator.access import AccessKey
 from emflow_emulator.aws import moto_backend
 from emflow_emulator.aws.account_region import ACCOUNT, REGION, AccountRegion
 from emflow_emulator.aws.gateway.region import Region
-from emflow_emulator.aws.gateway.routing import HEADERS, Regions, Router
+from emflow_emulator.aws.gateway.routing import HEADERS, Regions, Router, phrase
 from emflow_emulator.aws.internal_clients import InternalClients
+from emflow_emulator.aws.protocol import Answer
 
 log = logging.getLogger(__name__)
+
+_STRANGER, _PATIENCE = 10.0, 60.0
+"""Seconds in which something has to come from a client, or to be taken by it: before it was let in once, and then."""
+_AT_ONCE = 512
+"""Connections; each has a thread. Who comes when there are so many is sent away."""
+_PIECE = 1024 * 1024
+_SKIPPED = 4 * 1024 * 1024
+"""Bytes of a body that are read over behind a head that was not let in, so that the client looks at the answer."""
 
 _running = 0
 _running_lock = threading.Lock()
@@ -91,7 +102,9 @@ class EmbeddedAws:
             fd=listener.fileno(),
         )
         listener.close()
-        self._server.connections = _Connections()  # type: ignore[attr-defined]
+        connections = _Connections()
+        self._server.connections = connections  # type: ignore[attr-defined]
+        self._server.verify_request = connections.may_come  # type: ignore[method-assign, assignment]
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="embedded-aws")
         self._thread.start()
         return self
@@ -158,6 +171,11 @@ class _Connections:
         with self._lock:
             self._open.discard(connection)
 
+    def may_come(self, *_: object) -> bool:
+        """Whether there is room for one more."""
+        with self._lock:
+            return len(self._open) < _AT_ONCE
+
     def close(self) -> None:
         with self._lock:
             for connection in self._open:
@@ -171,11 +189,12 @@ class _Connection(MotoRequestHandler):
     """One client's connection, kept alive from request to request.
 
     werkzeug's own handler closes it after each response, as it cannot know what the application left unread. Here
-    the body is read before the application runs, so the next request starts where it should; a new connection for
-    every call would double the time of the small ones.
+    the body is read before the application runs, if the head says that it may come in; so the next request starts
+    where it should. A new connection for every call would double the time of the small ones.
     """
 
     protocol_version = "HTTP/1.1"
+    timeout = _STRANGER
     # Head and body are separate writes to some clients: with Nagle's algorithm each would wait for an ACK.
     disable_nagle_algorithm = True
 
@@ -187,26 +206,47 @@ class _Connection(MotoRequestHandler):
         self.server.connections.remove(self.connection)  # type: ignore[attr-defined]
         super().finish()
 
+    def handle_expect_100(self) -> bool:
+        """Ask for a body only after its head was let in."""
+        return True
+
     def run_wsgi(self) -> None:
         environ = self.make_environ()
-        length = environ.get("CONTENT_LENGTH") or "0"
-        if not (length.isascii() and length.isdigit()):
-            # Where the next request begins nobody knows, so this one is the last.
-            self.close_connection = True
-            closing = [("Content-Type", "text/plain; charset=utf-8"), ("Connection", "close")]
-            self._send("400 Bad Request", closing, f"Content-Length {length!r} is no number of bytes\n".encode())
-            return
-        chunked = environ.get("wsgi.input_terminated", False)
-        body = environ["wsgi.input"].read() if chunked else self.rfile.read(int(length))
-        environ["wsgi.input"] = io.BytesIO(body)
-        environ["CONTENT_LENGTH"] = str(len(body))
         environ[HEADERS] = self.headers
+        router: Router = self.server.app  # type: ignore[assignment]
+        limit = router.largest_body(environ)
+        waits = self.headers.get("Expect", "").strip().lower() == "100-continue"
+        try:
+            body = _Body(self.headers, environ["wsgi.input"])
+            if isinstance(limit, Answer):
+                self._refuse(limit, None if waits else body)
+                return
+            self.connection.settimeout(_PATIENCE)
+            if waits and body.length != 0:
+                self.send_response_only(100)
+                self.end_headers()
+            data = body.read(limit)
+        except _BadBody as bad:
+            # Where the next request begins nobody knows, so this one is the last.
+            text = {"Content-Type": "text/plain; charset=utf-8"}
+            self._refuse(Answer(bad.status, text, f"{bad}\n".encode()), None)
+            return
+        environ["wsgi.input"] = io.BytesIO(data)
+        environ["CONTENT_LENGTH"] = str(len(data))
         chunks, status, headers = run_wsgi_app(self.server.app, environ, buffered=True)
         ours = {"date", "server", "connection", "transfer-encoding"}
         if status.startswith("204"):
             ours.add("content-length")
         kept = [(name, value) for name, value in headers if name.lower() not in ours]
         self._send(status, kept, b"".join(chunks))
+
+    def _refuse(self, answer: Answer, body: _Body | None) -> None:
+        """Answer without looking at the body; what is left unread of it ends the connection."""
+        headers = list(answer.headers.items())
+        if body is None or not body.skip(_SKIPPED):
+            self.close_connection = True
+            headers.append(("Connection", "close"))
+        self._send(f"{answer.status} {phrase(answer.status)}", headers, answer.body)
 
     def _send(self, status: str, headers: list[tuple[str, str]], data: bytes) -> None:
         code, _, phrase = status.partition(" ")
@@ -219,10 +259,83 @@ class _Connection(MotoRequestHandler):
             self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         if self.command != "HEAD" and not bodiless:
-            self.wfile.write(data)
+            # In pieces, each of which has the time limit for itself.
+            for start in range(0, len(data), _PIECE):
+                self.wfile.write(memoryview(data)[start : start + _PIECE])
 
     def log_request(self, code: Any = "-", size: Any = "-") -> None:  # noqa: ARG002
         log.debug("%s %s", self.requestline, code)
 
     def log_error(self, format: str, *args: Any) -> None:  # noqa: A002
-        log.warning(format, *args)
+        # A client that keeps a connection for later, and then has no use for it, is nothing to tell anybody.
+        log.log(logging.DEBUG if format.startswith("Request timed out") else logging.WARNING, format, *args)
+
+
+class _BadBody(Exception):
+    """A body that is not read to its end; the text says why."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class _Body:
+    """What follows a head. `length` is None where that is not known before its end.
+
+    Args:
+        stream: takes the body out of its pieces where it comes in pieces ("chunked").
+
+    Raises:
+        _BadBody: the head does not say how long it is, or says it twice.
+    """
+
+    def __init__(self, headers: Message, stream: IO[bytes]) -> None:
+        lengths, codings = headers.get_all("Content-Length") or [], headers.get_all("Transfer-Encoding") or []
+        self._stream = stream
+        self.length: int | None = None
+        if codings:
+            if lengths or [coding.strip().lower() for coding in codings] != ["chunked"]:
+                raise _BadBody(400, "Transfer-Encoding has to be 'chunked', without Content-Length")
+            return
+        length = lengths[0].strip() if lengths else "0"
+        if len(lengths) > 1 or not (length.isascii() and length.isdigit() and len(length) < 20):
+            raise _BadBody(400, f"Content-Length {', '.join(lengths)[:100]!r} is no number of bytes")
+        self.length = int(length)
+
+    def read(self, limit: int) -> bytes:
+        """All of it.
+
+        Raises:
+            _BadBody: it has more than `limit` bytes, or the client left before its end.
+        """
+        if self.length is not None and self.length > limit:
+            raise _BadBody(413, f"the body has {self.length} bytes; {limit} are taken for this request")
+        data = b"".join(self._pieces(limit + 1))
+        if len(data) > limit:
+            raise _BadBody(413, f"the body has more than the {limit} bytes that are taken for this request")
+        if self.length is not None and len(data) < self.length:
+            raise _BadBody(400, f"the body ends after {len(data)} of {self.length} bytes")
+        return data
+
+    def skip(self, limit: int) -> bool:
+        """Read over it; False when it goes on after `limit` bytes."""
+        if self.length is not None and self.length > limit:
+            return False
+        try:
+            return sum(map(len, self._pieces(limit + 1))) <= limit
+        except _BadBody:
+            return False
+
+    def _pieces(self, most: int) -> Iterator[bytes]:
+        left = most if self.length is None else min(most, self.length)
+        while left > 0:
+            try:
+                piece = self._stream.read(min(left, _PIECE))
+            except TimeoutError:
+                raise _BadBody(408, "nothing more of the body came") from None
+            except OSError as error:
+                raise _BadBody(400, f"the body's pieces make no sense: {error}") from error
+            if not piece:
+                return
+            left -= len(piece)
+            yield piece

@@ -32,6 +32,10 @@ _ALGORITHM = "AWS4-HMAC-SHA256"
 _TIME = "%Y%m%dT%H%M%SZ"
 _SKEW = timedelta(minutes=15)
 _LONGEST = timedelta(days=7)
+_LARGEST_OBJECT = 5 * 1024**3
+"""Bytes: what S3 takes at once."""
+_LARGEST_BODY = 16 * 1024**2
+"""Bytes: more than any other call has. What was signed shows with all of the body only."""
 _NUMBER = re.compile(r"[0-9]{1,12}")
 _EMPTY = hashlib.sha256(b"").hexdigest()
 _HASH = "x-amz-content-sha256"
@@ -70,16 +74,42 @@ class Verifier:
     def __init__(self, keys: Keys) -> None:
         self._keys = keys
 
+    def largest_body(self, head: Request) -> int:
+        """How many bytes of a body may follow a head, before anybody knows whether they are the ones that were signed.
+
+        Args:
+            head: the request without its body.
+
+        Raises:
+            Refused: the request will not be let in, whatever its body is.
+        """
+        query = _query(head)
+        if _has_version_2(head, query):
+            self._check_version_2(head, query)
+            return _LARGEST_OBJECT
+        signed, key = self._signed(head, query)
+        declared = _HASH in head.headers or signed.expires is not None
+        if signed.scope.service != "s3" or not declared:
+            return _LARGEST_BODY
+        _check_head(head, signed, key)
+        return _LARGEST_OBJECT
+
     def check(self, request: Request) -> Scope:
         """The region and the service that a request is for.
 
         Raises:
             Refused: it is not signed, or not with a key that is known, or not as it arrived, or not now.
         """
-        ways = request.headers.get_all("Authorization") or []
-        query = dict(parse_qsl(urlsplit(request.target).query, keep_blank_values=True))
-        if not ways and "Signature" in query and "X-Amz-Signature" not in query:
+        query = _query(request)
+        if _has_version_2(request, query):
             return self._check_version_2(request, query)
+        signed, key = self._signed(request, query)
+        _check_signature(request, signed, key)
+        return signed.scope
+
+    def _signed(self, request: Request, query: Mapping[str, str]) -> tuple[_Signed, AccessKey]:
+        """What a request says about its signature, and the key that it names."""
+        ways = request.headers.get_all("Authorization") or []
         in_url = "X-Amz-Signature" in query or "X-Amz-Credential" in query
         if not ways and not in_url:
             raise Refused(Reason.UNSIGNED)
@@ -88,8 +118,7 @@ class Verifier:
         signed = _from_url(query) if in_url else _from_header(ways[0], request.headers)
         known = self._key(signed.key_id, signed.token, signed.scope.service)
         _check_time(signed)
-        _check_signature(request, signed, known.key)
-        return signed.scope
+        return signed, known.key
 
     def _key(self, key_id: str, token: str, service: str) -> KnownKey:
         known = self._keys.find(key_id)
@@ -115,6 +144,14 @@ class Verifier:
         if not _NUMBER.fullmatch(expires) or int(expires) < time.time():
             raise Refused(Reason.EXPIRED_URL, service="s3")
         return Scope(REGION, "s3")
+
+
+def _query(request: Request) -> dict[str, str]:
+    return dict(parse_qsl(urlsplit(request.target).query, keep_blank_values=True))
+
+
+def _has_version_2(request: Request, query: Mapping[str, str]) -> bool:
+    return "Authorization" not in request.headers and "Signature" in query and "X-Amz-Signature" not in query
 
 
 @dataclass(frozen=True)
@@ -194,7 +231,12 @@ def _check_time(signed: _Signed) -> None:
         raise Refused(Reason.EXPIRED_URL, service=service)
 
 
-def _check_signature(request: Request, signed: _Signed, key: AccessKey) -> None:
+def _check_head(request: Request, signed: _Signed, key: AccessKey) -> tuple[_Again, str, str]:
+    """See that method, target, headers and the hash of the body are those that were signed.
+
+    Returns:
+        What made the signature again; the signature; the body's hash or kind, where the request says it.
+    """
     service = signed.scope.service
     received: dict[str, list[str]] = {}
     for name, value in request.headers.items():
@@ -215,6 +257,12 @@ def _check_signature(request: Request, signed: _Signed, key: AccessKey) -> None:
     made = signer.made_for(request)
     if not hmac.compare_digest(made.encode(), signed.signature.encode()):
         raise Refused(Reason.SIGNATURE, service=service)
+    return signer, made, declared
+
+
+def _check_signature(request: Request, signed: _Signed, key: AccessKey) -> None:
+    service = signed.scope.service
+    signer, made, declared = _check_head(request, signed, key)
     if service == "s3" and declared in _UNSIGNED:
         return
     if service == "s3" and declared in (_IN_PIECES, f"{_IN_PIECES}-TRAILER"):
