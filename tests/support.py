@@ -62,7 +62,7 @@ def belonging_to(scratch: Path) -> list[str]:
 def exported(text: str) -> dict[str, str]:
     """The variables that lines for a shell export, as `emflow local` prints them."""
     lines = re.findall(r"^ *export (.+)$", text, re.MULTILINE)
-    return dict(word.split("=", 1) for line in lines for word in line.split())
+    return dict(word.split("=", 1) for line in lines for word in line.split() if "=" in word)
 
 
 def broker_user(exports: Mapping[str, str]) -> dict[str, str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shlex
 import stat
 import string
 from collections.abc import Mapping
@@ -22,6 +23,8 @@ _FOR_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 MQTT_USERNAME, MQTT_PASSWORD = "EMFLOW_MQTT_USERNAME", "EMFLOW_MQTT_PASSWORD"
 """Where `emflow-edge` looks for the user of a broker that it publishes to directly."""
+
+_HERE = "127.0.0.1", "localhost"
 
 NO_AWS = {
     "AWS_CONFIG_FILE": os.devnull,
@@ -100,8 +103,11 @@ class Access:
     def shell_lines(self, endpoint_url: str, region: str) -> tuple[str, ...]:
         """What a shell has to run, so that AWS's SDKs, the AWS CLI and `emflow-edge` get in."""
         return (
-            "unset AWS_PROFILE AWS_SESSION_TOKEN",
-            f"export AWS_ENDPOINT_URL={endpoint_url} AWS_DEFAULT_REGION={region}",
+            # Not only profile and token: AWS_ENDPOINT_URL_S3 and the like would go over AWS_ENDPOINT_URL.
+            "unset $(env | sed -n 's/^\\(AWS_[A-Za-z0-9_]*\\)=.*/\\1/p') AWS_PROFILE",
+            f'no_proxy="${{no_proxy:-${{NO_PROXY:-}}}}"; no_proxy="${{no_proxy:+$no_proxy,}}{",".join(_HERE)}"',
+            'NO_PROXY="$no_proxy"; export no_proxy NO_PROXY',
+            f"export AWS_ENDPOINT_URL={endpoint_url} AWS_DEFAULT_REGION={shlex.quote(region)}",
             f"export AWS_ACCESS_KEY_ID={self.key.id} AWS_SECRET_ACCESS_KEY={self.key.secret}",
             f"export {MQTT_USERNAME}={self.broker.name} {MQTT_PASSWORD}={self.broker.password}",
         )
@@ -118,6 +124,17 @@ def write_private(path: Path, text: str) -> None:
 
 
 def without_aws(environment: Mapping[str, str]) -> dict[str, str]:
-    """An environment without anybody's credentials, profiles and settings for AWS."""
+    """An environment without anybody's credentials, profiles and settings for AWS, and without a proxy to loopback."""
     kept = {name: value for name, value in environment.items() if not name.startswith("AWS_")}
-    return kept | NO_AWS
+    return kept | NO_AWS | past_proxies(environment)
+
+
+def past_proxies(environment: Mapping[str, str]) -> dict[str, str]:
+    """Variables with which a proxy that the environment names is not asked for what is on this machine.
+
+    A proxy would not find it, and would see every secret.
+    """
+    excepted = environment.get("no_proxy") or environment.get("NO_PROXY") or ""
+    # A star alone means everything; with something beside it, it means nothing.
+    value = excepted if excepted == "*" else ",".join(filter(None, [excepted, *_HERE]))
+    return {"no_proxy": value, "NO_PROXY": value}

@@ -23,7 +23,7 @@ from emflow.problems import Problem
 from emflow.recipes.deployment import secrets as cameras_secrets
 from emflow.workflow.model import OpenAgent, Stream, Workflow
 from emflow_emulator import provisioning
-from emflow_emulator.access import NO_AWS, Access, write_private
+from emflow_emulator.access import NO_AWS, Access, past_proxies, write_private
 from emflow_emulator.child import Child
 
 SCENES = "scenes"
@@ -243,7 +243,7 @@ def use_embedded_credentials(cloud: Cloud) -> None:
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         del os.environ[name]
     os.environ.update(
-        NO_AWS,
+        NO_AWS | past_proxies(os.environ),
         AWS_ENDPOINT_URL=cloud.endpoint_url,
         AWS_ACCESS_KEY_ID=cloud.access.key.id,
         AWS_SECRET_ACCESS_KEY=cloud.access.key.secret,

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from emflow.problems import Problem
-from emflow_emulator.access import Access, AccessKey, without_aws
+from emflow_emulator.access import Access, AccessKey, past_proxies, without_aws
 from support import exported
 
 
@@ -69,6 +69,7 @@ def test_a_shell_that_runs_the_lines_has_the_keys_and_nobody_elses(tmp_path: Pat
     file = tmp_path / "credentials.sh"
     file.write_text("\n".join(access.shell_lines("http://127.0.0.1:4566", "eu-west-1")))
     theirs = {"PATH": os.environ["PATH"], "AWS_SESSION_TOKEN": "theirs", "AWS_PROFILE": "theirs"}
+    theirs |= {"AWS_ENDPOINT_URL_S3": "theirs", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "theirs"}
     output = subprocess.check_output(["sh", "-c", f". {file}; env"], env=theirs, text=True)
     assert "theirs" not in output
     expected = exported(file.read_text())
@@ -82,6 +83,23 @@ def test_nothing_about_aws_is_left_of_an_environment() -> None:
     assert "theirs" not in found.values()
     assert found["HOME"] == "/home/me"
     assert {"AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"} <= found.keys()
+
+
+@pytest.mark.parametrize("name", ["no_proxy", "NO_PROXY"])
+def test_what_is_on_this_machine_is_reached_past_a_proxy(tmp_path: Path, name: str) -> None:
+    theirs = {"HTTP_PROXY": "http://proxy:3128", name: "example.com", "PATH": os.environ["PATH"]}
+    found = without_aws(theirs)
+    assert found["HTTP_PROXY"] == theirs["HTTP_PROXY"]
+    file = tmp_path / "credentials.sh"
+    file.write_text("\n".join(Access.new().shell_lines("http://127.0.0.1:4566", "eu-west-1")))
+    shell = subprocess.check_output(["sh", "-c", f". {file}; env"], env=theirs, text=True).splitlines()
+    for variable in ("no_proxy", "NO_PROXY"):
+        assert found[variable] == "example.com,127.0.0.1,localhost"
+        assert f"{variable}=example.com,127.0.0.1,localhost" in shell
+
+
+def test_no_proxy_for_anything_stays_so() -> None:
+    assert past_proxies({"NO_PROXY": "*"}) == {"no_proxy": "*", "NO_PROXY": "*"}
 
 
 def test_a_secret_is_in_no_repr() -> None:
