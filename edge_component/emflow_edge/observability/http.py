@@ -94,7 +94,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         hosts = self.headers.get_all("Host") or [HOST]
         names = {(host.strip() or HOST).partition(":")[0].lower() for host in hosts}
         elsewhere = len(hosts) > 1 or not names <= {HOST, "localhost"} or not self.path.startswith("/")
-        return elsewhere or "Origin" in self.headers
+        return elsewhere or "Origin" in self.headers or self._is_part_of_another_page()
+
+    def _is_part_of_another_page(self) -> bool:
+        """Whether a page of another site has it as a picture, a frame or the like; a link to here may be followed.
+
+        It could not read the answer, but whether there was one, and each picture is drawn for who asks.
+        """
+        site, what = self.headers.get("Sec-Fetch-Site", "none"), self.headers.get("Sec-Fetch-Dest", "document")
+        return site not in {"none", "same-origin"} and what != "document"
 
     def do_GET(self) -> None:
         path = unquote(urlsplit(self.path).path)

@@ -21,6 +21,8 @@ TOKEN_EXCHANGE = "aws.greengrass.TokenExchangeService"  # noqa: S105 a name, no 
 """The component whose deployment gives the others credentials."""
 
 _PATH = "/2016-11-01/credentialprovider/"
+_PATIENCE = 10.0
+"""Seconds in which a client has to say what it wants; each has a thread."""
 _EARLY = timedelta(minutes=5)
 """How long before their end credentials are no longer given out, as on a core."""
 
@@ -45,6 +47,8 @@ class TokenExchange:
         service = self
 
         class Handler(BaseHTTPRequestHandler):
+            timeout = _PATIENCE
+
             def do_GET(self) -> None:
                 objection = loopback.objection(self.command, self.path, self.headers)
                 if objection:

@@ -65,6 +65,21 @@ def test_the_page_of_another_site_is_refused(page: MetricsServer, path: str) -> 
     )
 
 
+@pytest.mark.parametrize(
+    ("site", "what", "expected"),
+    [
+        ("cross-site", "image", 403),
+        ("same-site", "iframe", 403),
+        ("cross-site", "empty", 403),
+        ("cross-site", "document", 200),
+        ("same-origin", "image", 200),
+        ("none", "document", 200),
+    ],
+)
+def test_no_other_page_has_a_piece_of_it(page: MetricsServer, site: str, what: str, expected: int) -> None:
+    assert answer(page, "/streams/front.jpg", HOST, Sec_Fetch_Site=site, Sec_Fetch_Dest=what)[0] == expected
+
+
 @pytest.mark.parametrize("method", ["HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "CONNECT", "X"])
 def test_there_is_nothing_but_reading(page: MetricsServer, method: str) -> None:
     assert answer(page, "/status", HOST, method)[0] == 405

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import socket
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 import boto3
 import pytest
 
+from emflow_emulator.core import token_exchange
 from emflow_emulator.core.token_exchange import NoCredentials, TokenExchange
 
 Sts = Callable[[], dict[str, Any]]
@@ -106,6 +109,19 @@ def test_a_web_page_gets_none(uri: str, header: dict[str, str]) -> None:
     with pytest.raises(urllib.error.HTTPError, match="403") as refused:
         urllib.request.urlopen(request, timeout=10)
     assert "Access-Control-Allow-Origin" not in refused.value.headers
+
+
+def test_who_says_nothing_is_not_waited_for_for_ever(role: Role, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(token_exchange, "_PATIENCE", 0.2)
+    service = TokenExchange(lambda _: True, role)
+    service.start()
+    try:
+        at = urlsplit(service.uri)
+        with socket.create_connection((at.hostname, at.port), timeout=5) as connection:
+            connection.sendall(b"GET / HTTP/1.1\r\n")
+            assert connection.recv(1) == b""
+    finally:
+        service.stop()
 
 
 def test_another_path_is_a_bad_request(uri: str) -> None:
