@@ -288,6 +288,15 @@ def test_a_url_of_the_older_signature_is_checked_too(
     assert (refused.value.code, code_of(refused.value.headers, refused.value.read())) == (403, code)
 
 
+def test_a_url_of_the_older_signature_may_be_for_a_whole_bucket(s3: Any, bucket: str) -> None:
+    url = s3.generate_presigned_url("list_objects", {"Bucket": bucket})
+    assert "AWSAccessKeyId=" in url
+    with urllib.request.urlopen(url) as answer:
+        assert b"<ListBucketResult" in answer.read()
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        urllib.request.urlopen(url.replace(bucket, f"{bucket}-other"))
+
+
 def test_a_url_of_the_older_signature_expires(aws: EmbeddedAws, bucket: str) -> None:
     key = aws.credentials
     request = AWSRequest("GET", f"{aws.endpoint_url}/{bucket}/signed")
