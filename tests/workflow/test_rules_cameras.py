@@ -24,7 +24,7 @@ def workflow(small: Path) -> Workflow:
 
 def refused(workflow: Workflow, stream: Stream) -> list[str]:
     edge = dataclasses.replace(workflow.edge, streams=(stream,))
-    return [offence.message for offence in streams(dataclasses.replace(workflow, edge=edge))]
+    return [violation.message for violation in streams(dataclasses.replace(workflow, edge=edge))]
 
 
 def test_credentials_are_for_what_asks_for_them(workflow: Workflow) -> None:

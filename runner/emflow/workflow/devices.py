@@ -8,7 +8,7 @@ from pathlib import Path
 
 from emflow.problems import Problem
 from emflow.workflow.model import DEVICE_NAME, Workflow
-from emflow.workflow.rules.violation import Offence
+from emflow.workflow.rules.violation import Violation
 from emflow.workflow.source.positions import KeyPath
 from emflow.workflow.source.safe_open import read_text
 
@@ -54,11 +54,11 @@ def read(path: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-def devices_file(workflow: Workflow) -> Iterator[Offence]:
+def devices_file(workflow: Workflow) -> Iterator[Violation]:
     """A file that is not there yet is no mistake of the workflow; it is missed when it is needed."""
     name = workflow.cloud.fleet.devices_file
     if name is not None and Path(workflow.folder, name).exists():
         try:
             read(Path(workflow.folder, name))
         except Problem as problem:
-            yield Offence(PLACE, f"{problem.where}: {problem.what}", problem.mend)
+            yield Violation(PLACE, f"{problem.where}: {problem.what}", problem.mend)

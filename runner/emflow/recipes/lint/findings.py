@@ -28,7 +28,7 @@ def findings(checked: Checked) -> Iterator[Finding]:
         Problem: emflow itself is not wholly installed.
     """
     workflow = checked.workflow
-    missing = {offence.place for offence in files.missing(workflow)}
+    missing = {violation.place for violation in files.missing(workflow)}
     if files.LABELS in missing:  # they go into the zip, not into the recipe
         workflow = _without_labels(workflow)
     edge: KeyPath = ("edge", "component")

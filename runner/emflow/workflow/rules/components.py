@@ -9,7 +9,7 @@ from typing import Any
 from emflow.versions import is_version, parse_version, satisfies
 from emflow.workflow.aws_regions import NEO_CLOUD, NEO_DEVICES, REGIONS
 from emflow.workflow.model import AGENT_COMPONENT, Aws, Workflow
-from emflow.workflow.rules.violation import Offence
+from emflow.workflow.rules.violation import Violation
 from emflow.workflow.source.positions import KeyPath, format_path
 from emflow.workflow.suggestions import did_you_mean
 from emflow_schema.key import field_of
@@ -35,74 +35,74 @@ AGENT_SOCKET_KEYS = ("agentSocket", "UnixSocketName")
 """Under which names a component's configuration holds the agent's socket: ours, and AWS's."""
 
 
-def agent_deployed(workflow: Workflow) -> Iterator[Offence]:
+def agent_deployed(workflow: Workflow) -> Iterator[Violation]:
     """A deployment replaces the whole set: leaving the agent out takes it off the device."""
     if AGENT_COMPONENT not in workflow.cloud.deployment.components:
-        yield Offence(
+        yield Violation(
             COMPONENTS,
             f"{AGENT_COMPONENT} is not deployed, so nothing on the device would answer the application",
             f"add {AGENT_COMPONENT}: latest",
         )
 
 
-def needs(workflow: Workflow) -> Iterator[Offence]:
+def needs(workflow: Workflow) -> Iterator[Violation]:
     deployed = workflow.cloud.deployment.components
     for name, least in NEEDED.items():
         version = deployed.get(name, "")
         if is_version(version) and parse_version(version) < parse_version(least):
             message = f"the application needs {name} {least} or newer, {version} would be deployed"
-            yield Offence((*COMPONENTS, name), message, f"write latest, or {least} or newer")
+            yield Violation((*COMPONENTS, name), message, f"write latest, or {least} or newer")
     ours = {workflow.edge.component.name, workflow.cloud.package.component.name}
     ours |= {component.name for component in workflow.components}
     for index, component in enumerate(workflow.components):
         for name, requirement in component.dependencies.items():
             place: KeyPath = ("components", index, "dependencies", name)
             if name == component.name:
-                yield Offence(place, f"{name!r} depends on itself", "remove the line")
+                yield Violation(place, f"{name!r} depends on itself", "remove the line")
             elif name in deployed:
                 if is_version(deployed[name]) and not _satisfies(deployed[name], requirement):
                     message = f"{component.name!r} needs {name} {requirement}, {deployed[name]} would be deployed"
-                    yield Offence(place, message, f"change it here, or under {format_path(COMPONENTS)}")
+                    yield Violation(place, message, f"change it here, or under {format_path(COMPONENTS)}")
             elif name not in ours and not name.startswith("aws.greengrass."):
                 mend = did_you_mean(name, dict.fromkeys(ours)) or "add it under `components`"
-                yield Offence(place, f"{component.name!r} needs {name!r}, which this workflow does not deploy", mend)
+                yield Violation(place, f"{component.name!r} needs {name!r}, which this workflow does not deploy", mend)
 
 
-def named(workflow: Workflow) -> Iterator[Offence]:
+def named(workflow: Workflow) -> Iterator[Violation]:
     for name, why in NAMED.items():
         if name not in workflow.cloud.deployment.components:
-            yield Offence(COMPONENTS, f"{name} is not named: {why}", f"add {name}: latest, or the version in use")
+            yield Violation(COMPONENTS, f"{name} is not named: {why}", f"add {name}: latest, or the version in use")
 
 
-def settings(workflow: Workflow) -> Iterator[Offence]:
+def settings(workflow: Workflow) -> Iterator[Violation]:
     deployed = workflow.cloud.deployment.components
     seen: set[str] = set()
     for index, given in enumerate(workflow.cloud.deployment.settings):
         place: KeyPath = ("cloud", "deployment", "settings", index, "component")
         if given.component not in deployed:
             mend = did_you_mean(given.component, deployed) or f"add it under {format_path(COMPONENTS)}"
-            yield Offence(place, f"{given.component!r} is not among {format_path(COMPONENTS)}", mend)
+            yield Violation(place, f"{given.component!r} is not among {format_path(COMPONENTS)}", mend)
         elif given.component in CONFIGURED and (given.configuration or given.reset):
-            yield Offence(place, f"{given.component} is configured by {CONFIGURED[given.component]}", "set it there")
+            yield Violation(place, f"{given.component} is configured by {CONFIGURED[given.component]}", "set it there")
         elif given.component in seen:
-            yield Offence(place, f"{given.component!r} has settings already", "put them together")
+            yield Violation(place, f"{given.component!r} has settings already", "put them together")
         seen.add(given.component)
 
 
-def one_socket(workflow: Workflow) -> Iterator[Offence]:
+def one_socket(workflow: Workflow) -> Iterator[Violation]:
     socket = workflow.edge.agent.socket
     for index, component in enumerate(workflow.components):
         for key in AGENT_SOCKET_KEYS:
             other = component.configuration.get(key)
             if isinstance(other, str) and _path(other) != _path(socket):
-                yield Offence(
+                yield Violation(
                     ("components", index, "configuration", key),
                     f"{component.name!r} looks for the agent at {other}, the agent listens at {socket}",
                     "write the same path as in edge.agent.socket",
                 )
 
 
-def access(workflow: Workflow) -> Iterator[Offence]:
+def access(workflow: Workflow) -> Iterator[Violation]:
     """Access policies of components of the user's own: each grants topics that can be meant."""
     for index, component in enumerate(workflow.components):
         place: KeyPath = ("components", index, "configuration", "accessControl")
@@ -114,12 +114,12 @@ def access(workflow: Workflow) -> Iterator[Offence]:
                 why = _topic_fault(topic)
                 if why:
                     at = (*place, "aws.greengrass.ipc.mqttproxy", policy, "resources", number)
-                    yield Offence(
+                    yield Violation(
                         at, f"the policy {policy!r} grants {topic!r}: {why}", "grant the topics that are used"
                     )
 
 
-def region(workflow: Workflow) -> Iterator[Offence]:
+def region(workflow: Workflow) -> Iterator[Violation]:
     """Edge Manager only where it was; a region that Greengrass has since been opened in needs a newer emflow."""
     name = workflow.aws.region
     if not re.fullmatch(field_of(Aws, "region").shape.pattern, name):
@@ -129,23 +129,23 @@ def region(workflow: Workflow) -> Iterator[Offence]:
         if name not in REGIONS[service]:
             near = did_you_mean(name, dict.fromkeys(REGIONS[service])) if not _known(name) else ""
             mend = near or f"{service} is in: {', '.join(sorted(REGIONS[service]))}"
-            yield Offence(("aws", "region"), f"{service} is not in the region {name!r}", mend)
+            yield Violation(("aws", "region"), f"{service} is not in the region {name!r}", mend)
             return
 
 
-def neo_target(workflow: Workflow) -> Iterator[Offence]:
+def neo_target(workflow: Workflow) -> Iterator[Violation]:
     device, framework = workflow.cloud.compile.target_device, workflow.cloud.model.framework
     place: KeyPath = ("cloud", "compile", "target_device")
     if device in NEO_CLOUD:
-        yield Offence(place, f"Neo does not compile {framework} for {device!r}, which is no edge device", _devices())
+        yield Violation(place, f"Neo does not compile {framework} for {device!r}, which is no edge device", _devices())
     elif device not in NEO_DEVICES:
         mend = did_you_mean(device, dict.fromkeys(NEO_DEVICES)) or _devices()
-        yield Offence(place, f"Neo has no target device {device!r}", mend)
+        yield Violation(place, f"Neo has no target device {device!r}", mend)
 
 
-def discontinued(workflow: Workflow) -> Iterator[Offence]:
+def discontinued(workflow: Workflow) -> Iterator[Violation]:
     if _edge_manager(workflow):
-        yield Offence(
+        yield Violation(
             ("edge", "agent", "provider"),
             "AWS discontinued SageMaker Edge Manager on 26 April 2024: it serves existing installations only",
             "for a new installation run emflow-agent on the device: it answers the same calls on the same socket",

@@ -14,7 +14,7 @@ from typing import IO, TypeVar
 
 from emflow.problems import Problem
 from emflow.workflow.model import Workflow
-from emflow.workflow.rules.violation import Offence
+from emflow.workflow.rules.violation import Violation
 from emflow.workflow.source.positions import KeyPath, format_path
 from emflow.workflow.source.safe_open import open_regular, read_regular, read_text
 from emflow.workflow.suggestions import did_you_mean
@@ -117,28 +117,28 @@ LABELS: KeyPath = ("edge", "model_io", "labels")
 Content = TypeVar("Content")
 
 
-def artifact(workflow: Workflow) -> Iterator[Offence]:
+def artifact(workflow: Workflow) -> Iterator[Violation]:
     name = workflow.cloud.model.artifact
     if "://" in name:
-        yield Offence(
+        yield Violation(
             ARTIFACT, "a model is not fetched from an address in this version", "download it, and give its path"
         )
     elif not (is_archive(name) or is_model(name)):
         mend = "give the model or an archive of it"
-        yield Offence(ARTIFACT, f"{name!r} is neither a .tflite nor a .tar.gz or .tgz", mend)
+        yield Violation(ARTIFACT, f"{name!r} is neither a .tflite nor a .tar.gz or .tgz", mend)
     else:
         found = _model(workflow)
         if isinstance(found, Problem):
-            yield Offence(ARTIFACT, f"{found.where}: {found.what}", found.mend)
+            yield Violation(ARTIFACT, f"{found.where}: {found.what}", found.mend)
 
 
-def labels(workflow: Workflow) -> Iterator[Offence]:
+def labels(workflow: Workflow) -> Iterator[Violation]:
     found = _labels(workflow)
     if isinstance(found, Problem):
-        yield Offence(LABELS, f"{found.where}: {found.what}", found.mend)
+        yield Violation(LABELS, f"{found.where}: {found.what}", found.mend)
 
 
-def missing(workflow: Workflow) -> Iterator[Offence]:
+def missing(workflow: Workflow) -> Iterator[Violation]:
     given: list[tuple[KeyPath, str | None]] = [
         (ARTIFACT, workflow.cloud.model.artifact),
         (LABELS, workflow.edge.model_io.labels),
@@ -157,13 +157,15 @@ def missing(workflow: Workflow) -> Iterator[Offence]:
         try:
             path.stat()
         except (FileNotFoundError, NotADirectoryError):
-            yield Offence(place, f"{path} is not there, so what it holds was not checked", "put it there before apply")
+            yield Violation(
+                place, f"{path} is not there, so what it holds was not checked", "put it there before apply"
+            )
         except (OSError, ValueError) as error:
             if place not in (ARTIFACT, LABELS):  # those are refused for it
-                yield Offence(place, f"{path} {_unreadable(error)}", "change the path")
+                yield Violation(place, f"{path} {_unreadable(error)}", "change the path")
 
 
-def inputs(workflow: Workflow) -> Iterator[Offence]:
+def inputs(workflow: Workflow) -> Iterator[Violation]:
     facts = _model(workflow)
     if not isinstance(facts, ModelFacts):
         return
@@ -172,34 +174,34 @@ def inputs(workflow: Workflow) -> Iterator[Offence]:
     declared = workflow.cloud.model.inputs
     for name, shape in declared.items():
         if name not in has:
-            yield Offence(
+            yield Violation(
                 (*INPUTS, name), f"the model has no input {name!r}", did_you_mean(name, has) or f"the model has {told}"
             )
         elif min(shape, default=0) > 0 and not _fits(shape, has[name].shape):
             message = f"the model's input {_spell(has[name])} is declared as {list(shape)}"
-            yield Offence((*INPUTS, name), message, f"write {list(has[name].shape)}")
+            yield Violation((*INPUTS, name), message, f"write {list(has[name].shape)}")
     # One that is misspelt has been told above.
     if len(declared) < len(has):
         for name in has.keys() - declared.keys():
-            yield Offence(INPUTS, f"the model's input {name!r} is not declared", f"the model has {told}")
+            yield Violation(INPUTS, f"the model's input {name!r} is not declared", f"the model has {told}")
 
 
-def input_types(workflow: Workflow) -> Iterator[Offence]:
+def input_types(workflow: Workflow) -> Iterator[Violation]:
     given, declared = workflow.cloud.model.input_types, workflow.cloud.model.inputs
     facts = _model(workflow)
     has = {tensor.name: tensor for tensor in facts.inputs} if isinstance(facts, ModelFacts) else {}
     for name, kind in given.items():
         if name not in declared:
             mend = did_you_mean(name, declared) or f"cloud.model.inputs has: {', '.join(declared)}"
-            yield Offence(
+            yield Violation(
                 (*TYPES, name), f"{format_path(TYPES)} names {name!r}, which cloud.model.inputs does not", mend
             )
         elif name in has and has[name].dtype != kind:
             message = f"the model's input {name!r} is {has[name].dtype}, declared as {kind}"
-            yield Offence((*TYPES, name), message, f"write {has[name].dtype}, or take the model that was meant")
+            yield Violation((*TYPES, name), message, f"write {has[name].dtype}, or take the model that was meant")
 
 
-def labels_of_classes(workflow: Workflow) -> Iterator[Offence]:
+def labels_of_classes(workflow: Workflow) -> Iterator[Violation]:
     """As the edge component counts: one label a class, or one a class after the offset.
 
     How many classes a detector has is not always in its outputs' shapes, so it takes the labels as they are.
@@ -214,10 +216,10 @@ def labels_of_classes(workflow: Workflow) -> Iterator[Offence]:
         return
     if offset >= classes:
         place: KeyPath = ("edge", "model_io", "class_offset")
-        yield Offence(place, f"an offset of {offset} leaves none of the model's {classes} classes")
+        yield Violation(place, f"an offset of {offset} leaves none of the model's {classes} classes")
     elif isinstance(found, tuple) and len(found) not in (classes, classes - offset):
         mend = "one line for each class" + (f", or for each after the first {offset}" if offset else "")
-        yield Offence(LABELS, f"{len(found)} labels for a model with {classes} classes", mend)
+        yield Violation(LABELS, f"{len(found)} labels for a model with {classes} classes", mend)
 
 
 def _fits(declared: tuple[int, ...], has: tuple[int, ...]) -> bool:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 
 from emflow.workflow.model import Workflow
-from emflow.workflow.rules.violation import Offence
+from emflow.workflow.rules.violation import Violation
 from emflow.workflow.rules.walk import walk
 from emflow.workflow.source.positions import KeyPath
 from emflow_schema.configuration import Channels
@@ -15,34 +15,34 @@ MODEL_IO: KeyPath = ("edge", "model_io")
 AGENT: KeyPath = ("edge", "agent")
 
 
-def model_io(workflow: Workflow) -> Iterator[Offence]:
+def model_io(workflow: Workflow) -> Iterator[Violation]:
     given = workflow.edge.model_io
     for place, section in ((MODEL_IO, given), ((*MODEL_IO, "boxes"), given.boxes)):
         for fault in section.faults():
-            yield Offence((*place, fault.key), fault.message, fault.mend)
+            yield Violation((*place, fault.key), fault.message, fault.mend)
     for where, value, _ in walk(workflow.edge, ("edge",)):
         # YAML's `.nan` and `.inf` are numbers to the schema.
         numbers = value if isinstance(value, Channels) else (value,)
         wrong = next((one for one in numbers if isinstance(one, float) and not math.isfinite(one)), None)
         if wrong is not None:
-            yield Offence(where, f"{wrong} is no number to calculate with", "write it out")
+            yield Violation(where, f"{wrong} is no number to calculate with", "write it out")
 
 
-def agent(workflow: Workflow) -> Iterator[Offence]:
+def agent(workflow: Workflow) -> Iterator[Violation]:
     given = workflow.edge.agent
     own, place = given.open, (*AGENT, "open")
     if given.model_deployments and not given.database:
         message = "models that SageMaker deploys are kept in the agent's database, which is off"
-        yield Offence((*AGENT, "model_deployments"), message, "add database: true")
+        yield Violation((*AGENT, "model_deployments"), message, "add database: true")
     if own.require_signature and not own.trust_keys:
         message = "signatures are required, and there is no key that could have made them"
-        yield Offence((*place, "require_signature"), message, "add trust_keys: [/path/on/the/device.pem]")
+        yield Violation((*place, "require_signature"), message, "add trust_keys: [/path/on/the/device.pem]")
     if own.delegate_options and own.delegate is None:
-        yield Offence((*place, "delegate_options"), "options, and no delegate to have them", "add delegate: …")
+        yield Violation((*place, "delegate_options"), "options, and no delegate to have them", "add delegate: …")
     if own.accelerator_required and own.delegate in (None, "none", "xnnpack") and not own.providers:
         message = "an accelerator is required, and none is named"
-        yield Offence((*place, "accelerator_required"), message, "add delegate: … or providers: […]")
+        yield Violation((*place, "accelerator_required"), message, "add delegate: … or providers: […]")
     names = [provider.split()[0] for provider in own.providers]
     for index, name in enumerate(names):
         if name in names[:index]:
-            yield Offence((*place, "providers", index), f"{name} is here twice", "keep one of them")
+            yield Violation((*place, "providers", index), f"{name} is here twice", "keep one of them")

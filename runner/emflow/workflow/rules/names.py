@@ -12,14 +12,14 @@ from collections.abc import Iterator
 from emflow.workflow.devices import devices_file
 from emflow.workflow.model import Workflow
 from emflow.workflow.model.shared import THREE_NUMBERS
-from emflow.workflow.rules.violation import Offence
+from emflow.workflow.rules.violation import Violation
 from emflow.workflow.source.positions import KeyPath, format_path
 
 SOCKET_PATH_BYTES = 107
 """sockaddr_un has 108 bytes, one of them the end."""
 
 
-def devices(workflow: Workflow) -> Iterator[Offence]:
+def devices(workflow: Workflow) -> Iterator[Violation]:
     for index, name in enumerate(workflow.cloud.fleet.devices):
         yield from _edge_name(("cloud", "fleet", "devices", index), name, "Edge Manager")
     yield from devices_file(workflow)
@@ -29,29 +29,29 @@ def devices(workflow: Workflow) -> Iterator[Offence]:
         )
 
 
-def buckets(workflow: Workflow) -> Iterator[Offence]:
+def buckets(workflow: Workflow) -> Iterator[Violation]:
     for key in ("inference_results", "components"):
         name = getattr(workflow.cloud.buckets, key).name
         why = _bucket_fault(name)
         if why:
-            yield Offence(
+            yield Violation(
                 ("cloud", "buckets", key, "name"),
                 f"no bucket can be called {name!r}: {why}",
                 "3 to 63 lower-case letters, digits, dots and dashes; a letter or digit at both ends",
             )
 
 
-def inference_bucket(workflow: Workflow) -> Iterator[Offence]:
+def inference_bucket(workflow: Workflow) -> Iterator[Violation]:
     name = workflow.cloud.buckets.inference_results.name
     if "sagemaker" not in name:
-        yield Offence(
+        yield Violation(
             ("cloud", "buckets", "inference_results", "name"),
             f"the inference bucket's name has to contain `sagemaker`, {name!r} does not",
             "for example: my-unique-prefix-sagemaker-inference-results",
         )
 
 
-def fleet_and_role(workflow: Workflow) -> Iterator[Offence]:
+def fleet_and_role(workflow: Workflow) -> Iterator[Violation]:
     yield from _edge_name(("cloud", "fleet", "name"), workflow.cloud.fleet.name, "SageMaker")
     role, group = workflow.cloud.role, workflow.cloud.deployment.target.thing_group
     yield from _characters(
@@ -72,19 +72,19 @@ def fleet_and_role(workflow: Workflow) -> Iterator[Offence]:
             yield from _characters(place, name, r"[A-Za-z0-9:_-]", 128, "letters, digits and :_-")
 
 
-def model(workflow: Workflow) -> Iterator[Offence]:
+def model(workflow: Workflow) -> Iterator[Violation]:
     given = workflow.cloud.model
     yield from _edge_name(("cloud", "model", "name"), given.name, "SageMaker")
     allowed = "letters, digits, spaces, dots and underscores"
     yield from _characters(("cloud", "model", "version"), given.version, r"[A-Za-z0-9 _.]", 30, allowed)
 
 
-def jobs(workflow: Workflow) -> Iterator[Offence]:
+def jobs(workflow: Workflow) -> Iterator[Violation]:
     for key, name in (("compile", workflow.cloud.compile.job), ("package", workflow.cloud.package.job)):
         yield from _edge_name(("cloud", key, "job"), name, "SageMaker")
 
 
-def components(workflow: Workflow) -> Iterator[Offence]:
+def components(workflow: Workflow) -> Iterator[Violation]:
     ours: tuple[tuple[KeyPath, str], ...] = (
         (("cloud", "package", "component", "name"), workflow.cloud.package.component.name),
         (("edge", "component", "name"), workflow.edge.component.name),
@@ -93,21 +93,21 @@ def components(workflow: Workflow) -> Iterator[Offence]:
     for place, name in ours:
         yield from _characters(place, name, r"[A-Za-z0-9._-]", 128, "letters, digits, dots, dashes and underscores")
         if not name.strip("."):  # in S3 keys and in folders such a name is a way out of them
-            yield Offence(
+            yield Violation(
                 place, f"{format_path(place)} cannot be {name!r}: it has only dots", "for example: com.example.Camera"
             )
         if name.startswith("aws.greengrass."):
-            yield Offence(place, f"{name!r}: names that begin with aws.greengrass. are AWS's own", "choose another")
+            yield Violation(place, f"{name!r}: names that begin with aws.greengrass. are AWS's own", "choose another")
     for name in workflow.cloud.deployment.components:
         if not name.startswith("aws.greengrass."):
-            yield Offence(
+            yield Violation(
                 ("cloud", "deployment", "components", name),
                 f"{name!r} is none of AWS's public components; their names begin with aws.greengrass.",
                 "the model component and the application component are deployed by themselves",
             )
 
 
-def versions(workflow: Workflow) -> Iterator[Offence]:
+def versions(workflow: Workflow) -> Iterator[Violation]:
     given: list[tuple[KeyPath, str, str]] = [
         (("cloud", "package", "component", "version"), workflow.cloud.package.component.version, ""),
         (("edge", "component", "version"), workflow.edge.component.version, "auto"),
@@ -120,21 +120,21 @@ def versions(workflow: Workflow) -> Iterator[Offence]:
     for place, version, word in given:
         if version != word and not re.fullmatch(THREE_NUMBERS, version):
             mend = f"write three numbers, such as 1.0.0{f', or {word}' if word else ''}"
-            yield Offence(place, f"{version!r} is no component version", mend)
+            yield Violation(place, f"{version!r} is no component version", mend)
 
 
-def socket(workflow: Workflow) -> Iterator[Offence]:
+def socket(workflow: Workflow) -> Iterator[Violation]:
     place: KeyPath = ("edge", "agent", "socket")
     path = workflow.edge.agent.socket
     if not path.startswith("/"):
-        yield Offence(place, f"{path!r} is no absolute path", "for example: /tmp/sagemaker_edge_agent_example.sock")
+        yield Violation(place, f"{path!r} is no absolute path", "for example: /tmp/sagemaker_edge_agent_example.sock")
     elif len(path.encode()) > SOCKET_PATH_BYTES:
-        yield Offence(
+        yield Violation(
             place, f"the path has {len(path.encode())} bytes, a socket takes {SOCKET_PATH_BYTES}", "shorten it"
         )
 
 
-def _edge_name(place: KeyPath, name: str, who: str) -> Iterator[Offence]:
+def _edge_name(place: KeyPath, name: str, who: str) -> Iterator[Violation]:
     """Edge Manager's and SageMaker's rule: `[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}`."""
     bad = re.search(r"[^a-zA-Z0-9-]", name)
     if not name:
@@ -148,14 +148,16 @@ def _edge_name(place: KeyPath, name: str, who: str) -> Iterator[Offence]:
     else:
         return
     better = re.sub(r"[^a-zA-Z0-9]+", "-", name).strip("-")[:63].strip("-")
-    yield Offence(place, f"{format_path(place)} cannot be {name!r}: {why}", f"for example: {better}" if better else "")
+    yield Violation(
+        place, f"{format_path(place)} cannot be {name!r}: {why}", f"for example: {better}" if better else ""
+    )
 
 
-def _characters(place: KeyPath, name: str, allowed: str, most: int, told: str) -> Iterator[Offence]:
+def _characters(place: KeyPath, name: str, allowed: str, most: int, told: str) -> Iterator[Violation]:
     bad = re.search(f"(?!{allowed})[\\s\\S]", name)
     if bad or not 1 <= len(name) <= most:
         why = f"{_character(bad[0])} is at character {bad.start() + 1}" if bad else f"it has {len(name)} characters"
-        yield Offence(place, f"{format_path(place)} cannot be {name!r}: {why}", f"1 to {most} {told}")
+        yield Violation(place, f"{format_path(place)} cannot be {name!r}: {why}", f"1 to {most} {told}")
 
 
 def _character(character: str) -> str:

@@ -1,6 +1,6 @@
 """Every code that a finding can carry, and the rules that a well-shaped workflow has to keep.
 
-A rule is a function from the typed workflow to offences; it stands in `RULES` under its code, and its code in `CODES`
+A rule is a function from the typed workflow to violations; it stands in `RULES` under its code, and its code in `CODES`
 with one sentence for people. To add one: write the function in the module that it belongs to, add one line to each
 table, say why in `explanations.toml`, add a file to tests/workflow/broken, and run tools/make_reference.py.
 """
@@ -14,7 +14,7 @@ from typing import Final
 from emflow.timing import timed
 from emflow.workflow.model import Workflow
 from emflow.workflow.rules import components, consistency, files, model_io, names, rollouts, secrets, streams, topics
-from emflow.workflow.rules.violation import Offence
+from emflow.workflow.rules.violation import Violation
 
 _log = logging.getLogger("emflow.rules")
 
@@ -91,7 +91,7 @@ CODES: Final = {
 WARNINGS: Final = frozenset(("EM046", "EM048", "EM049", "EM056", "EM065", "EM072", "EM081"))
 """Told, but no reason to refuse a workflow; `emflow validate --strict` exits with 2 on them too."""
 
-Rule = Callable[[Workflow], Iterator[Offence]]
+Rule = Callable[[Workflow], Iterator[Violation]]
 
 RULES: Final[tuple[tuple[str, Rule], ...]] = (
     ("EM019", secrets.references),
@@ -138,12 +138,12 @@ RULES: Final[tuple[tuple[str, Rule], ...]] = (
 )
 
 
-def check(workflow: Workflow) -> Iterator[tuple[str, Offence]]:
-    """Every offence against every rule, with the rule's code."""
+def check(workflow: Workflow) -> Iterator[tuple[str, Violation]]:
+    """Every violation against every rule, with the rule's code."""
     for code, rule in RULES:
-        offences = rule(workflow)
+        violations = rule(workflow)
         if _log.isEnabledFor(logging.DEBUG):
             with timed(_log, "rule %s, %s", code, CODES[code]):
-                offences = iter(list(offences))
-        for offence in offences:
-            yield code, offence
+                violations = iter(list(violations))
+        for violation in violations:
+            yield code, violation

@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 from emflow.problems import Finding
 from emflow.workflow.model import Workflow
 from emflow.workflow.redaction import STARS, has_password
-from emflow.workflow.rules.violation import Offence
+from emflow.workflow.rules.violation import Violation
 from emflow.workflow.source.document import Document
 from emflow.workflow.source.positions import KeyPath, format_path
 
@@ -58,19 +58,19 @@ def _in_pipeline(text: str) -> bool:
     return "!" in text and _IN_PIPELINE.search(text) is not None
 
 
-def whole(workflow: Workflow) -> Iterator[Offence]:
+def whole(workflow: Workflow) -> Iterator[Violation]:
     """The role's policy needs the whole ARN; of one without AWS's six characters it lets them be any."""
     for index, stream in enumerate(workflow.edge.streams):
         name = stream.credentials.arn.rpartition(":")[2] if stream.credentials else ""
         if _SUFFIX.fullmatch(name[-7:]):
-            yield Offence(
+            yield Violation(
                 ("edge", "streams", index, "credentials", "secret"),
                 "if these are not the six characters that AWS adds but a part of the name, IAM finds no such secret",
                 "write the ARN as `aws secretsmanager describe-secret` shows it",
             )
 
 
-def references(workflow: Workflow) -> Iterator[Offence]:
+def references(workflow: Workflow) -> Iterator[Violation]:
     """A device's component for secrets takes those of its own region, and one of two passwords would be lost."""
     for index, stream in enumerate(workflow.edge.streams):
         if stream.credentials is None:
@@ -80,10 +80,10 @@ def references(workflow: Workflow) -> Iterator[Offence]:
         region = parts[3] if len(parts) > 3 else ""
         if region and region != workflow.aws.region:
             message = f"the secret is in {region}, the devices are in {workflow.aws.region}"
-            yield Offence(place, message, "replicate the secret into the devices' region, and name the replica")
+            yield Violation(place, message, "replicate the secret into the devices' region, and name the replica")
         if _password(stream.url) is not None:
             where: KeyPath = ("edge", "streams", index, "url")
-            yield Offence(where, "a password in the address, and credentials beside it", "keep the credentials")
+            yield Violation(where, "a password in the address, and credentials beside it", "keep the credentials")
 
 
 def _password(url: str) -> str | None:

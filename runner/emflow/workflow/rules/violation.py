@@ -7,7 +7,7 @@ from typing import NamedTuple
 from emflow.workflow.source.positions import KeyPath
 
 
-class Offence(NamedTuple):
+class Violation(NamedTuple):
     place: KeyPath
     message: str
     mend: str = ""
