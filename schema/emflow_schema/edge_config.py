@@ -150,7 +150,7 @@ class Stream:
         Time,
         Key(
             "Time to open",
-            "After so long without an answer a camera is tried again; at least 100ms.",
+            "After this time without an answer, the camera is tried again; at least 100ms.",
             ("10s",),
             low=0.1,
         ),
@@ -159,18 +159,18 @@ class Stream:
         Time,
         Key(
             "Time between frames",
-            "After so long without a frame the stream is opened anew; at least 100ms.",
+            "After this time without a frame, the stream is opened again; at least 100ms.",
             ("10s",),
             low=0.1,
         ),
     ] = DeviceDuration("3s")
     frozen_after: Annotated[
         Time,
-        Key("Frozen picture", "A picture that has not changed for so long is reported; `0s`: never.", ("5m",)),
+        Key("Frozen picture", "A picture that has not changed for this time is reported; `0s`: never.", ("5m",)),
     ] = DeviceDuration("30s")
     black_after: Annotated[
         Time,
-        Key("Black picture", "A picture that has been black for so long is reported; `0s`: never.", ("0s",)),
+        Key("Black picture", "A picture that has been black for this time is reported; `0s`: never.", ("0s",)),
     ] = DeviceDuration("30s")
 
     @property
@@ -242,7 +242,7 @@ class Boxes:
         Key(
             "Roles of the outputs",
             "What each of the model's outputs is, in its order: `boxes` and `scores`, perhaps `classes` and `count`. "
-            "Empty: told from their shapes and names.",
+            "Empty: found out from their shapes and names.",
             (["boxes", "classes", "scores", "count"],),
         ),
     ] = ()
@@ -315,8 +315,8 @@ class ModelIO:
         Optional[Channels],
         Key(
             "Mean",
-            "What is taken off each pixel (0 to 255): one number, or one for each channel in the model's order. "
-            "Without it, as the model's type has it.",
+            "What is subtracted from each pixel (0 to 255): one number, or one for each channel in the model's order. "
+            "Without it, the usual value for the type of the model's input.",
             (127.5, [123.675, 116.28, 103.53]),
             low=-1_000_000,
             high=1_000_000,
@@ -376,8 +376,8 @@ class ModelIO:
         Optional[float],
         Key(
             "Threshold",
-            "Confidence under which a class or a thing is not told; without it 0 for classification, 0.5 for "
-            "detection.",
+            "Classes and things with a lower confidence are left out of the result; without it 0 for classification, "
+            "0.5 for detection.",
             (0.6,),
             low=0,
             high=1,
@@ -473,7 +473,11 @@ class Publish:
     ] = False
     every: Annotated[
         Time,
-        Key("Sign of life", "With `on_change`: a result goes out after so long all the same; `0s`: never.", ("10m",)),
+        Key(
+            "Sign of life",
+            "With `on_change`: after this time a result is published even if it has not changed; `0s`: never.",
+            ("10m",),
+        ),
     ] = DeviceDuration("1m")
     threshold: Annotated[
         float,
@@ -492,7 +496,8 @@ class Publish:
         Time,
         Key(
             "Expiry",
-            "How long a broker of MQTT 5 keeps a result for who is away, in whole seconds; `0s`: as long as it likes.",
+            "How long an MQTT 5 broker keeps a result for a subscriber that is offline, in whole seconds; `0s`: as "
+            "long as the broker decides.",
             ("1h",),
             unit="seconds",
         ),
@@ -597,7 +602,8 @@ class Metrics:
         int,
         Key(
             "Port",
-            "Of 127.0.0.1, where Prometheus and people find them, with the newest pictures; 0: nowhere.",
+            "Port on 127.0.0.1 where a page shows the metrics, for Prometheus and for people, with the newest "
+            "pictures; 0: no page.",
             (9464,),
             low=0,
             high=65_535,
@@ -681,7 +687,7 @@ class EdgeConfiguration:
         Publish,
         Key(
             "Results",
-            "Where results go, which of them, and what else is told.",
+            "Where results go, which of them are published, and what else is published.",
             ({"topic": "em/inference"},),
             sent="always",
         ),

@@ -51,7 +51,7 @@ _REMEMBER_NODES = "session.record_ep_graph_assignment_info"
 _HEEDS_EXTERNAL_FOLDER = (1, 21)
 """The first version that looks for weights there also when the model comes as bytes. Python 3.9 has 1.19 at most."""
 _NAMES_A_FILE = b"location"
-"""The key that goes before the name of a file with weights (TensorProto.external_data)."""
+"""The key before the name of a file with weights (TensorProto.external_data)."""
 
 _ERRORS_ONLY = 3
 

@@ -1,4 +1,4 @@
-"""The command line: the workshop's flags and ours, laid over a configuration so that a flag wins."""
+"""The command line: the workshop's flags and ours, laid over a configuration so that a flag overrides it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 EPILOG = """
-in Greengrass the configuration comes from the deployment, and a flag wins over it.
+in Greengrass the configuration comes from the deployment, and a flag overrides it.
 
 a broker's user and password are taken from EMFLOW_MQTT_USERNAME and EMFLOW_MQTT_PASSWORD.
 

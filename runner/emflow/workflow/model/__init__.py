@@ -90,7 +90,7 @@ class Metadata:
         str,
         Key(
             "Workflow name",
-            "Stands in the tag emflow:workflow of everything made from this file.",
+            "The value of the tag emflow:workflow on everything made from this file.",
             ("imx8mplus-mobilenetv2",),
             pattern="[a-zA-Z0-9]([a-zA-Z0-9._-]{0,61}[a-zA-Z0-9])?",
             message="1 to 63 letters, digits, dots, dashes and underscores.",
@@ -228,8 +228,8 @@ class Workflow:
         tuple[Annotated[str, Key(shortest=1)], ...],
         Key(
             "Imported files",
-            "Files with parts of a workflow, each path beside this file. Mappings merge, everything else is "
-            "replaced: a later file goes before an earlier one, and this file before all of them.",
+            "Files with parts of a workflow; paths are relative to this file. Mappings are merged, everything else is "
+            "replaced: a later file overrides an earlier one, and this file overrides all of them.",
             (["parts/cameras.yaml"],),
         ),
     ] = ()
@@ -237,8 +237,8 @@ class Workflow:
         Mapping[Annotated[str, Key(pattern="[A-Za-z][A-Za-z0-9_]*")], Any],
         Key(
             "Variables",
-            "Values to use as {{ vars.name }} in any text of the file. EMFLOW_VAR_name in the environment, "
-            "--var-file and --var name=value go before them, the last before all.",
+            "Values to use as {{ vars.name }} in any text of the file. EMFLOW_VAR_name in the environment overrides "
+            "them, --var-file overrides both, and --var name=value overrides all.",
             ({"prefix": "my-unique-prefix", "thing": "iMX8MPEVK-Core-001"},),
         ),
     ] = field(default_factory=dict)
@@ -262,7 +262,7 @@ class Workflow:
         Edge,
         Key(
             "Device side",
-            "Cameras, inference, results, capture, and what is to be seen of them.",
+            "Cameras, inference, results, capture, log and metrics.",
             ({"streams": [{"name": "front", "url": "rtspt://192.168.1.20/stream1"}]},),
         ),
     ]

@@ -297,7 +297,7 @@ class Compile:
         EdgeName,
         Key(
             "Job name",
-            "A job name is used once and for ever: changed inputs make a new job whose name ends in a digest of them.",
+            "A job name can be used only once: changed inputs make a new job, whose name ends in a digest of them.",
             ("mobilenetv2-Quantized-model",),
         ),
     ]
@@ -305,7 +305,7 @@ class Compile:
         str, Key("Target device", "One of SageMaker Neo's target devices.", ("imx8mplus",), pattern="[a-z0-9_]+")
     ] = "imx8mplus"
     timeout: Annotated[
-        Time, Key("Longest time", "When Neo gives up.", ("15m",), unit="seconds", low=60, high=10 * DAY)
+        Time, Key("Longest time", "Neo stops the job after this time.", ("15m",), unit="seconds", low=60, high=10 * DAY)
     ] = Duration("15m")
 
 
@@ -329,7 +329,11 @@ class ModelComponent:
 class Package:
     job: Annotated[
         EdgeName,
-        Key("Job name", "Used once and for ever, as the compilation job's.", ("imx8mplus-mobilenetv2-packaging-001",)),
+        Key(
+            "Job name",
+            "Can be used only once, like the name of the compilation job.",
+            ("imx8mplus-mobilenetv2-packaging-001",),
+        ),
     ]
     component: Annotated[
         ModelComponent,
@@ -380,8 +384,8 @@ class Growth:
     after_notified: Annotated[
         int | None,
         Key(
-            "After so many told",
-            "The rate grows whenever so many devices were told. Give this or `after_succeeded`.",
+            "After so many notified",
+            "The rate grows each time this number of devices were notified. Give this or `after_succeeded`.",
             (100,),
             low=1,
         ),
@@ -390,7 +394,7 @@ class Growth:
         int | None,
         Key(
             "After so many successes",
-            "The rate grows whenever so many devices have succeeded. Give this or `after_notified`.",
+            "The rate grows each time this number of devices have succeeded. Give this or `after_notified`.",
             (100,),
             low=1,
         ),
@@ -405,13 +409,19 @@ class Abort:
         Literal["all", "failed", "rejected", "timed_out"],
         Key(
             "Which failures count",
-            "What became of the deployment on a device: `all` is any of the other three.",
+            "The result of the deployment on a device; `all` is any of the other three.",
             ("failed",),
         ),
     ] = "all"
     percent: Annotated[float, Key("Percentage", "Of the devices tried so far.", (20,), low=0.01, high=100)]
     after: Annotated[
-        int, Key("Devices tried at least", "Nothing is aborted before so many devices were tried.", (10,), low=1)
+        int,
+        Key(
+            "Devices tried at least",
+            "The rollout is not aborted before it has reached this number of devices.",
+            (10,),
+            low=1,
+        ),
     ] = 1
 
 
@@ -423,7 +433,7 @@ class Rollout:
         int,
         Key(
             "Most devices a minute",
-            "How many devices are told of the deployment in a minute at most.",
+            "How many devices at most are notified of the deployment in one minute.",
             (50,),
             low=1,
             high=1000,
@@ -433,7 +443,8 @@ class Rollout:
         Growth | None,
         Key(
             "Growing rate",
-            "Begins slowly, and grows by a factor whenever so many devices were told, or have succeeded.",
+            "The rollout begins slowly. Its rate is multiplied by a factor each time a number of devices were "
+            "notified, or have succeeded.",
             ({"start_per_minute": 10, "factor": 2, "after_succeeded": 50},),
         ),
     ] = None
@@ -459,7 +470,8 @@ class Rollout:
         Duration | None,
         Key(
             "Time for a device",
-            "How long one device may work on it before it counts as timed out; whole minutes. Without it, for ever.",
+            "How long one device may work on the deployment before it counts as timed out; whole minutes. Without it, "
+            "no limit.",
             ("30m",),
             message="A number with a unit: 30m, 2h, 1d.",
             unit="minutes",
@@ -475,13 +487,17 @@ class Update:
 
     notify: Annotated[
         bool,
-        Key("Ask first", "true: components are told, and may put it off. false: they are replaced at once.", (False,)),
+        Key(
+            "Ask first",
+            "true: components are notified, and may postpone the update. false: they are replaced at once.",
+            (False,),
+        ),
     ] = True
     timeout: Annotated[
         Time,
         Key(
             "How long to wait",
-            "How long a component may put it off before it is replaced all the same; whole seconds.",
+            "How long a component may postpone the update before it is replaced anyway; whole seconds.",
             ("2m",),
             unit="seconds",
             high=DAY,
@@ -549,7 +565,7 @@ class Settings:
         RunWith | None,
         Key(
             "Run with",
-            "As whom the component runs, and how much it may take; without it, as the nucleus is configured.",
+            "The user that the component runs as, and its limits; without it, as the nucleus is configured.",
             ({"user": "ggc_user:ggc_group", "memory_kb": 262144},),
         ),
     ] = None

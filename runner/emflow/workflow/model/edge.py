@@ -56,7 +56,7 @@ class Component:
 
 @dataclass(frozen=True, kw_only=True)
 class OpenAgent:
-    """What only emflow's own agent can be told; AWS's program passes over it.
+    """Settings that only emflow's own agent has; AWS's program ignores them.
 
     `delegate` is LiteRT's accelerator, `providers` are ONNX Runtime's, in their order; sizes have their unit.
     """
@@ -139,7 +139,7 @@ class OpenAgent:
         str | None,
         Key(
             "Cache of graphs",
-            "Folder on the device where the VX delegate keeps compiled graphs over restarts (GraphCache).",
+            "Folder on the device where the VX delegate keeps compiled graphs across restarts (GraphCache).",
             ("/var/cache/emflow",),
             pattern=FILE,
             message="An absolute path, such as /var/cache/emflow.",
@@ -201,7 +201,7 @@ class OpenAgent:
         bool,
         Key(
             "Signature required",
-            "The agent does not start without `trust_keys` (RequireSignature), so that nobody leaves them out.",
+            "The agent does not start without `trust_keys` (RequireSignature), so that they cannot be forgotten.",
             (True,),
             agent="RequireSignature",
         ),
@@ -240,7 +240,7 @@ class OpenAgent:
         Time,
         Key(
             "Metrics in the agent's log",
-            "Between two lines of metrics for each model (MetricsPeriodSeconds); whole seconds, `0s`: none.",
+            "Time between two lines of metrics for each model (MetricsPeriodSeconds); whole seconds, `0s`: none.",
             ("10m",),
             unit="seconds",
             high=DAY,
@@ -292,8 +292,8 @@ class Agent:
         bool,
         Key(
             "Local database",
-            "AWS's agent keeps its state in a database on the device (DbEnable); emflow's has none, and passes over "
-            "it.",
+            "AWS's agent keeps its state in a database on the device (DbEnable); emflow's agent has none, and ignores "
+            "this.",
             (True,),
             agent="DbEnable",
         ),
@@ -302,8 +302,8 @@ class Agent:
         bool,
         Key(
             "Models without a deployment",
-            "AWS's agent fetches models that SageMaker is told to deploy (DeploymentEnable), which needs "
-            "`database`; emflow's passes over it: its models come as components.",
+            "AWS's agent fetches models that are deployed through SageMaker (DeploymentEnable), which needs "
+            "`database`. emflow's agent ignores this: its models come as components.",
             (True,),
             agent="DeploymentEnable",
         ),
@@ -312,8 +312,8 @@ class Agent:
         OpenAgent,
         Key(
             "Settings of the open agent",
-            "What only emflow's agent can be told, by the names in docs/agent.md; AWS's component is sent it too "
-            "and passes over it.",
+            "Settings that only emflow's agent has, under the names in docs/agent.md. They are sent to AWS's "
+            "component too, which ignores them.",
             ({"delegate": "vx", "graph_cache": "/var/cache/emflow"},),
         ),
     ] = OpenAgent()
@@ -463,7 +463,9 @@ class Edge:
     publish: Annotated[
         Publish,
         Key(
-            "Results", "Where results go, which of them, and what else is told.", ({"topic": "em/inference", "qos": 1},)
+            "Results",
+            "Where results go, which of them are published, and what else is published.",
+            ({"topic": "em/inference", "qos": 1},),
         ),
     ] = Publish()
     capture: Annotated[
