@@ -215,7 +215,7 @@ def _channels(value: Any, key: Key) -> Channels:
 
 
 def limit(value: Union[Duration, Interval], key: Key) -> str:
-    """What limit of its key a duration breaks, as the end of a sentence; empty when it keeps all.
+    """What limit of its key a duration breaks, as the end of a sentence that names the value; empty when it keeps all.
 
     Raises:
         ValueError: it is no duration.
@@ -226,9 +226,9 @@ def limit(value: Union[Duration, Interval], key: Key) -> str:
     low, high = key.low or 0.0, YEAR if key.high is None else key.high
     if not low <= count <= high:
         if _UNITS[key.unit] > 1:
-            return f"has to be between {low:g} and {high:g} {key.unit}, this is {value}"
+            return f"has to be between {low:g} and {high:g} {key.unit}"
         most = f"{high:g}s" if high <= 30 * 86400 else f"{high / 86400:g}d"
-        return f"has to lie between {low:g}s and {most}, this is {value}"
+        return f"has to lie between {low:g}s and {most}"
     if key.unit and count != int(count):
-        return f"has to be whole {key.unit}, this is {value}"
+        return f"has to be whole {key.unit}"
     return ""

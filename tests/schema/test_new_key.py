@@ -87,7 +87,7 @@ def test_it_is_in_the_reference() -> None:
     assert "`edge.streams[].night_pause`" not in module.reference(keys())
 
 
-@pytest.mark.parametrize(("text", "wrong"), [("30s", "has to lie between 60s and 86400s, this is 30s"), ("8h", "")])
+@pytest.mark.parametrize(("text", "wrong"), [("30s", "has to lie between 60s and 86400s"), ("8h", "")])
 def test_the_rule_for_durations_knows_its_limits(text: str, wrong: str) -> None:
     values = {"streams": [{**STREAM, "night_pause": text}]}
     edge = msgspec.convert(values, NEW_EDGE, dec_hook=lambda kind, value: kind(value))

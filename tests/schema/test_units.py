@@ -58,13 +58,13 @@ def test_what_a_pattern_lets_through_can_be_read_and_nothing_else(text: str) -> 
 @pytest.mark.parametrize(
     ("text", "key", "wrong"),
     [
-        ("99ms", Key(low=0.1), "has to lie between 0.1s and 366d, this is 99ms"),
-        ("367d", Key(), "has to lie between 0s and 366d, this is 367d"),
-        ("13h", Key(unit="seconds", low=900, high=43200), "has to lie between 900s and 43200s, this is 13h"),
-        ("1500ms", Key(unit="seconds"), "has to be whole seconds, this is 1500ms"),
-        ("90s", Key(unit="minutes", low=1, high=10), "has to be whole minutes, this is 90s"),
-        ("30s", Key(unit="minutes", low=1, high=10), "has to be between 1 and 10 minutes, this is 30s"),
-        ("36h", Key(unit="days"), "has to be whole days, this is 36h"),
+        ("99ms", Key(low=0.1), "has to lie between 0.1s and 366d"),
+        ("367d", Key(), "has to lie between 0s and 366d"),
+        ("13h", Key(unit="seconds", low=900, high=43200), "has to lie between 900s and 43200s"),
+        ("1500ms", Key(unit="seconds"), "has to be whole seconds"),
+        ("90s", Key(unit="minutes", low=1, high=10), "has to be whole minutes"),
+        ("30s", Key(unit="minutes", low=1, high=10), "has to be between 1 and 10 minutes"),
+        ("36h", Key(unit="days"), "has to be whole days"),
         ("30d", Key(unit="days", low=1, high=100), ""),
     ],
 )

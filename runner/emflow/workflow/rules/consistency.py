@@ -71,7 +71,7 @@ def durations(workflow: Workflow) -> Iterator[Violation]:
                 yield Violation(place, f"{format_path(place)}: {error}", "write a number with ms, s, m, h or d")
             continue
         if wrong:
-            yield Violation(place, f"{format_path(place)} {wrong}")
+            yield Violation(place, f"{format_path(place)} {wrong}, this is {value}")
 
 
 def batch_in_buffer(workflow: Workflow) -> Iterator[Violation]:
