@@ -69,3 +69,12 @@ def test_nobody_takes_a_name_that_the_host_has(tmp_path: Path) -> None:
     installed(tmp_path, "validate", "somebody:VALIDATE")
     (tmp_path / "somebody.py").write_text("VALIDATE = ('somebody:validate', 'Validate otherwise.')\n")
     assert "otherwise" not in run(tmp_path, "--help").stdout
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [("--core", "a b", "'a b' is not a thing name"), ("--region", "us east", "'us east' is not a region")],
+)
+def test_local_refuses_names_that_aws_has_not(emflow, option: str, value: str, message: str) -> None:
+    ran = emflow("local", option, value, "--port", "0", "--mqtt-port", "0")
+    assert (ran.code, ran.err.splitlines()[0]) == (2, f"emflow: {option}: {message}")

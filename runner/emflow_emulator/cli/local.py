@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import tempfile
 import threading
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Annotated
 import click
 
 from emflow.cli.parameters import Option
+from emflow.problems import UsageProblem
 
 
 def local(
@@ -31,9 +33,18 @@ def local(
     """Run the embedded AWS and the MQTT broker on 127.0.0.1, until Ctrl-C.
 
     S3, IAM, STS, IoT, KMS, Secrets Manager, Greengrass V2 and SageMaker (Neo, Edge Manager). Whatever uses boto3 or the
-    AWS CLI reaches it with AWS_ENDPOINT_URL and the access key of this run; nobody gets in without. Both are printed,
-    and are in a file for your shell. Everything is in memory and gone at the end.
+    AWS CLI reaches it with AWS_ENDPOINT_URL and the access key of this run; every other request is refused. Both are
+    printed, and written to a file for your shell. Everything is in memory and lost at the end.
     """
+    for thing in core or ():
+        if not re.fullmatch(r"[a-zA-Z0-9:_-]{1,128}", thing):
+            raise UsageProblem(
+                f"{thing!r} is not a thing name",
+                where="--core",
+                mend="Write 1 to 128 letters, digits, `:`, `_` and `-`.",
+            )
+    if not re.fullmatch(r"[a-z]{2}(-[a-z]+)+-[0-9]+", region):
+        raise UsageProblem(f"{region!r} is not a region", where="--region", mend="For example: us-east-1.")
     from emflow_emulator.access import Access, write_private
     from emflow_emulator.child import Child
     from emflow_schema.signals import on_end
@@ -74,6 +85,6 @@ def local(
         for line in shell_lines:
             click.echo(f"  {line}")
         click.echo("")
-        click.echo(f"Nobody gets in without these lines. In another shell, run them or: . {shell_file}")
+        click.echo(f"Every request needs these values. In another shell, run the lines above, or: . {shell_file}")
         click.echo("Ctrl-C ends it.")
         stop.wait()

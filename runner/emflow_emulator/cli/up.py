@@ -26,11 +26,13 @@ PATIENCE = 60.0
 
 def up(
     file: Annotated[
-        Path | None, Argument(metavar="FILE", help="The workflow; without it, the demo that comes along.")
+        Path | None, Argument(metavar="FILE", help="The workflow. Default: the demo that is part of emflow.")
     ] = None,
     var: Var = None,
     var_file: VarFile = None,
-    results: Annotated[int, Option(min=0, metavar="N", help="Stop after so many results; 0 goes on until Ctrl-C.")] = 0,
+    results: Annotated[
+        int, Option(min=0, metavar="N", help="Stop after this many results; with 0, only Ctrl-C stops it.")
+    ] = 0,
     camera: Annotated[
         str,
         Option(
@@ -39,7 +41,10 @@ def up(
         ),
     ] = "scenes",
     as_json: Annotated[
-        bool, Option("--json", help="Results as JSON lines on standard output, everything else beside it.")
+        bool,
+        Option(
+            "--json", help="Print results as JSON lines to standard output; messages for people go to standard error."
+        ),
     ] = False,
 ) -> None:
     """Run a workflow on this machine, for real: embedded AWS, broker, camera and device; no account, no board.
@@ -79,7 +84,7 @@ def _run(console: Console, path: Path, workflow: Workflow, stack: Stack, results
     use_embedded_credentials(cloud)
     console.print(f"  embedded AWS  {cloud.endpoint_url}")
     console.print(f"  MQTT broker   {cloud.mqtt_host}:{cloud.mqtt_port}")
-    console.print(f"  credentials   {cloud.shell_file}  (both let in nobody without; in another shell: . FILE)")
+    console.print(f"  credentials   {cloud.shell_file}  (every request needs them; in another shell: . FILE)")
     if camera is not None:
         shows = f"{len(camera.scenes)} scenes, {camera.dwell:g} s each" if camera.scenes else "one picture"
         console.print(f"  camera        {camera.url}  ({shows})")
