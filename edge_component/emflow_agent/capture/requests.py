@@ -10,7 +10,7 @@ from itertools import chain
 from emflow_agent.capture.jsonl import CONTENT_TYPES, Capture, CapturedItem
 from emflow_agent.errors import BadRequest, TimestampInFuture
 from emflow_agent.tensors.shared_memory import attached_segment
-from emflow_agent.tensors.spec import MAX_DIMENSIONS, WIRE_TYPES, TensorSpec
+from emflow_agent.tensors.spec import MAX_DIMENSIONS, WIRE_TYPES, TensorSpec, type_name
 from emflow_proto import messages as m
 
 CAPTURE_ID = re.compile(r"[0-9a-f]{8}(-?)[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{12}", re.IGNORECASE)
@@ -86,7 +86,7 @@ def _tensor(direction: str, index: int, tensor: m.Tensor, specs: Sequence[Tensor
     size = ITEM_SIZES.get(claimed.data_type)
     needed = size * math.prod(claimed.shape) if size and claimed.shape and min(claimed.shape) >= 0 else -1
     if needed != sent:
-        claimed_type = f"{_type_name(claimed.data_type)} {list(claimed.shape)}"
+        claimed_type = f"{type_name(claimed.data_type)} {list(claimed.shape)}"
         expected = f"{needed} bytes" if needed >= 0 else "no valid size"
         raise BadRequest(f"{direction} {shown!r} sent as {claimed_type} has {sent} bytes; such a tensor has {expected}")
     return CapturedItem(shown, content_type(m.DataType(claimed.data_type).name, claimed.shape), _data(tensor))
@@ -132,10 +132,3 @@ def _data(item: m.Tensor | m.AuxilaryData) -> bytes:
         with attached_segment(item.shared_memory_handle) as view:
             return bytes(view)
     return item.byte_data
-
-
-def _type_name(number: int) -> str:
-    try:
-        return m.DataType(number).name
-    except ValueError:
-        return f"type {number}"

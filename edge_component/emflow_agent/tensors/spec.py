@@ -132,7 +132,7 @@ def check_size(spec: TensorSpec, tensor: m.Tensor, size: int) -> None:
     if size != spec.nbytes:
         metadata = tensor.tensor_metadata
         description = (
-            f", sent as {_type_name(metadata.data_type)} {shape_text(metadata.shape)}" if metadata.shape else ""
+            f", sent as {type_name(metadata.data_type)} {shape_text(metadata.shape)}" if metadata.shape else ""
         )
         raise BadRequest(f"input {spec} takes {spec.nbytes} bytes, not {size}{description}")
 
@@ -142,7 +142,7 @@ def shape_text(shape: Sequence[int]) -> str:
     return str(list(shape)) if len(shape) <= MAX_DIMENSIONS else f"of {len(shape)} dimensions"
 
 
-def _type_name(number: int) -> str:
+def type_name(number: int) -> str:
     """The name of a data type from a request; proto3 allows unknown numbers too."""
     try:
         return m.DataType(number).name

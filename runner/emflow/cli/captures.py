@@ -32,7 +32,7 @@ def list_captures(
     var_file: VarFile = None,
     as_json: Json = False,
 ) -> None:
-    """List captures, newest first: inference time (UTC), fleet, model, device, id."""
+    """List captures, newest first. Columns: inference time (UTC), fleet, model, device, id."""
     store, prefix = _open_store(source, var, var_file)
     found = [describe(capture) for capture in islice(_captures(store, prefix, model), limit)]
     if as_json:
@@ -53,7 +53,7 @@ def show(
     var_file: VarFile = None,
     as_json: Json = False,
 ) -> None:
-    """Show one capture: its tensors with type, shape, and smallest, largest and mean value."""
+    """Show one capture. Its tensors are listed with type, shape, and smallest, largest and mean value."""
     store, prefix = _open_store(source, var, var_file)
     capture = _find(store, prefix, model, capture_id)
     parts = [_describe_part(part) for part in capture.parts(store)]
@@ -85,7 +85,7 @@ def export(
     var_file: VarFile = None,
     as_json: Json = False,
 ) -> None:
-    """Write each capture as a .npz file for NumPy, and inputs that are pictures (uint8) also as .png files."""
+    """Write captures as .npz files for NumPy. Inputs that are pictures (uint8) also as .png files."""
     from emflow.results.capture_export import export as write
 
     store, prefix = _open_store(source, var, var_file)

@@ -46,6 +46,7 @@ from emflow.resources.ownership import (
     tags_as_list,
     tags_as_mapping,
 )
+from emflow.resources.tag_search import name_in_arn
 from emflow_schema.units import seconds
 
 ROLE = "access/role"
@@ -292,18 +293,13 @@ def notes_on(role_tags: Mapping[str, str]) -> dict[str, set[str]]:
 def note_for(wanted: Iterable[str], there: Collection[str], notes: Mapping[str, set[str]]) -> str:
     """What a workflow notes of the managed policies that it wants (ARNs), with those that are on the role (ARNs)."""
     shared = set[str]().union(*notes.values())
-    return " ".join(sorted(short(arn) for arn in wanted if arn not in there or short(arn) in shared))
+    return " ".join(sorted(name_in_arn(arn) for arn in wanted if arn not in there or name_in_arn(arn) in shared))
 
 
 def noted_only_by(workflow: str, notes: Mapping[str, set[str]]) -> set[str]:
     """Names of the managed policies that this workflow noted and no other did."""
     others = set[str]().union(*(names for name, names in notes.items() if name != workflow))
     return notes.get(workflow, set()) - others
-
-
-def short(arn: str) -> str:
-    """The name of a managed policy."""
-    return arn.rpartition("/")[2]
 
 
 def policies_of_others(clients: Clients, role: str, workflow: str) -> list[str]:

@@ -30,6 +30,7 @@ from emflow.resources.iam import role as shared_role
 from emflow.resources.iam.role import ROLE, RoleName, role_name
 from emflow.resources.kind import BuildContext, ResourceKind
 from emflow.resources.ownership import OWNED_LABEL, Ownership, tags_as_list
+from emflow.resources.tag_search import name_in_arn
 
 PERMISSIONS = "access/permissions"
 
@@ -90,10 +91,10 @@ class Permissions:
         alone = shared_role.noted_only_by(self.workflow, notes)
         others = set[str]().union(*(names for name, names in notes.items() if name != self.workflow))
         # From a role that the workflow made, what nobody noted is detached too: somebody attached it by hand.
-        unneeded = [arn for arn in attached if arn in self.unneeded and shared_role.short(arn) not in others]
-        detached = [arn for arn in unneeded if have["ours"] or shared_role.short(arn) in alone]
+        unneeded = [arn for arn in attached if arn in self.unneeded and name_in_arn(arn) not in others]
+        detached = [arn for arn in unneeded if have["ours"] or name_in_arn(arn) in alone]
         warnings: tuple[str, ...] = ()
-        if too_many := [shared_role.short(arn) for arn in unneeded if arn not in detached]:
+        if too_many := [name_in_arn(arn) for arn in unneeded if arn not in detached]:
             names = ", ".join(too_many)
             warnings = (f"{self.role} was not made by this workflow and keeps policies that it does not need: {names}",)
         remaining = [arn for arn in attached if arn not in detached]
@@ -138,7 +139,7 @@ class Permissions:
             return
         iam, alone = clients("iam"), shared_role.noted_only_by(self.workflow, found["notes"])
         self._drop(iam, role)
-        self._detach(iam, role, [arn for arn in found["managed"] if shared_role.short(arn) in alone])
+        self._detach(iam, role, [arn for arn in found["managed"] if name_in_arn(arn) in alone])
         if self.workflow in found["notes"]:
             self._forget(iam, role)
 
