@@ -356,7 +356,14 @@ class Capture(edge_config.Capture):
     ] = "sme-capture"
     batch: Annotated[
         int,
-        Key("Batch size", "Captures in one upload (CaptureDataBatchSize).", (10,), low=1, agent="CaptureDataBatchSize"),
+        Key(
+            "Batch size",
+            "Captures in one upload (CaptureDataBatchSize).",
+            (10,),
+            low=1,
+            high=100_000,
+            agent="CaptureDataBatchSize",
+        ),
     ] = 10
     buffer: Annotated[
         int,
@@ -364,7 +371,8 @@ class Capture(edge_config.Capture):
             "Buffer size",
             "Captures kept until they are uploaded (CaptureDataBufferSize); more than a batch.",
             (30,),
-            low=1,
+            low=2,
+            high=1_000_000,
             agent="CaptureDataBufferSize",
         ),
     ] = 30
