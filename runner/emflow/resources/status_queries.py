@@ -255,7 +255,7 @@ def last_results(workflow: Workflow, clients: Clients) -> LastResults | None:
 def _captured(workflow: Workflow, clients: Clients) -> LastResults | None:
     """The time of the newest captured object: it is in the last folder of each level, because folders are times."""
     s3, bucket = clients("s3"), workflow.cloud.buckets.inference_results.name
-    top = f"{workflow.edge.capture.prefix}/{workflow.cloud.fleet.name}/{workflow.cloud.model.name}/"
+    top = f"{workflow.edge.capture.prefix.strip('/')}/{workflow.cloud.fleet.name}/{workflow.cloud.model.name}/"
     prefix = top
     try:
         for _ in range(TIME_LEVELS):

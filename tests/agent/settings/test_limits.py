@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 from typing import Any
 
 import pytest
@@ -39,3 +41,17 @@ def test_a_number_that_the_agent_refuses_is_refused_in_a_workflow(key: Key) -> N
     for number in (key.low - 1, key.high + 1):
         with pytest.raises(BadSetting, match=key.agent):
             read([Layer("the test", settings(key.agent, number))])
+
+
+@pytest.mark.parametrize(
+    ("prefix", "fits"),
+    [
+        *((prefix, True) for prefix in ("sme-capture", "a/b", "/a/", "//a", "a.b/..c", ".a/b.", "a/b//")),
+        *((prefix, False) for prefix in ("a//b", "./a", "a/.", "..", "a/../b", "/", "//", "/./a", "a/..//")),
+    ],
+)
+def test_a_folder_prefix_is_judged_as_the_agent_judges_it(prefix: str, fits: bool) -> None:
+    (key,) = (key for key in KEYS if key.agent == "FolderPrefix")
+    assert bool(re.fullmatch(key.pattern, prefix)) == fits
+    with contextlib.nullcontext() if fits else pytest.raises(BadSetting, match="FolderPrefix"):
+        read([Layer("the test", {"FolderPrefix": prefix})])

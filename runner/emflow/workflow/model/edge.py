@@ -350,7 +350,8 @@ class Capture(edge_config.Capture):
             "Folder prefix",
             "The first part of every object key (FolderPrefix).",
             ("sme-capture",),
-            pattern="[a-zA-Z0-9!_.*'()/-]{1,256}",
+            pattern=r"(?=/*[^/])(?!/*\.{1,2}(/|$))(?!.*[^/]/+\.{1,2}(/|$))(?!.*[^/]/{2,}[^/])[a-zA-Z0-9!_.*'()/-]{1,256}",
+            message="Names of folders joined by single slashes, such as line-1/captures; `.` and `..` are not allowed.",
             agent="FolderPrefix",
         ),
     ] = "sme-capture"
