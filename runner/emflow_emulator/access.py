@@ -1,7 +1,7 @@
-"""Who may use what a run of `emflow up` or `emflow local` opens: an access key for its AWS, a user for its broker.
+"""The credentials of a run of `emflow up` or `emflow local`: an access key for its AWS, and a user for its broker.
 
-Both are random and made anew for each run. Every program on the machine can connect to a port on loopback, and so can
-every web page in a browser; so a port alone lets nobody in.
+Both are random, and new for each run. They are necessary because every program on the machine, and every web page in a
+browser, can connect to a port on loopback.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _ID_CHARACTERS = string.ascii_uppercase + "234567"
 _FOR_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 MQTT_USERNAME, MQTT_PASSWORD = "EMFLOW_MQTT_USERNAME", "EMFLOW_MQTT_PASSWORD"
-"""Where `emflow-edge` looks for the user of a broker that it publishes to directly."""
+"""The environment variables from which `emflow-edge` takes the user of a broker that it publishes to directly."""
 
 _HERE = "127.0.0.1", "localhost"
 
@@ -32,12 +32,12 @@ NO_AWS = {
     "AWS_EC2_METADATA_DISABLED": "true",
     "BOTO_CONFIG": os.devnull,
 }
-"""Variables with which an SDK finds no configuration and no credentials on this machine."""
+"""Environment variables that keep an SDK from using any configuration or credentials of this machine."""
 
 
 @dataclass(frozen=True)
 class AccessKey:
-    """An access key of AWS; temporary ones have a session token, too."""
+    """An access key of AWS. A temporary key also has a session token."""
 
     id: str
     secret: str = field(repr=False)
@@ -45,7 +45,7 @@ class AccessKey:
 
     @classmethod
     def new(cls) -> AccessKey:
-        """A random one, as long as AWS's: 20 and 40 characters. Its beginning tells it from a real one."""
+        """A random key with the lengths of AWS's keys, 20 and 40 characters. Its prefix shows that it is not real."""
         unique = "".join(secrets.choice(_ID_CHARACTERS) for _ in range(15))
         return cls(f"LOCAL{unique}", secrets.token_hex(20))
 
@@ -64,7 +64,7 @@ class BrokerUser:
 
 @dataclass(frozen=True)
 class Access:
-    """What a run lets in."""
+    """The credentials that a run accepts."""
 
     key: AccessKey
     broker: BrokerUser
@@ -78,30 +78,32 @@ class Access:
         """Read what `write` wrote.
 
         Raises:
-            Problem: it is not there, others can read it, or it is something else.
+            Problem: the file does not exist, other users can read it, or its content has another form.
         """
         try:
             if path.stat().st_mode & _FOR_OTHERS:
-                raise Problem(f"others can read {path}", where="--access", mend=f"Run: chmod 600 {path}")
+                raise Problem(f"other users can read {path}", where="--access", mend=f"Run: chmod 600 {path}")
             document = json.loads(path.read_text())
             return cls(AccessKey(**document["key"]), BrokerUser(**document["broker"]))
         except OSError as error:
             raise Problem(f"cannot read {path}: {error.strerror}", where="--access") from error
         except (ValueError, TypeError, KeyError):
-            # Without what is wrong with it: that could show a piece of it.
+            # The parser's error is left out, because it could show a part of the content.
             mend = 'Write {"key": {"id": "…", "secret": "…"}, "broker": {"name": "…", "password": "…"}}.'
             raise Problem(f"{path} holds no access key and broker user", where="--access", mend=mend) from None
 
     def write(self, path: Path) -> None:
-        """Write it to a new file, mode 0600, for a child process: a command line shows to everybody on the machine.
+        """Write the credentials to a new file with mode 0600, for a child process.
+
+        They are not passed as arguments, because all users of the machine can see a command line.
 
         Raises:
-            OSError: the file is there already, or cannot be written.
+            OSError: the file exists already, or cannot be written.
         """
         write_private(path, json.dumps(asdict(self)))
 
     def shell_lines(self, endpoint_url: str, region: str) -> tuple[str, ...]:
-        """What a shell has to run, so that AWS's SDKs, the AWS CLI and `emflow-edge` get in."""
+        """The shell commands that set the credentials for AWS's SDKs, the AWS CLI and `emflow-edge`."""
         return (
             # Not only profile and token: AWS_ENDPOINT_URL_S3 and the like would go over AWS_ENDPOINT_URL.
             "unset $(env | sed -n 's/^\\(AWS_[A-Za-z0-9_]*\\)=.*/\\1/p') AWS_PROFILE",
@@ -114,17 +116,17 @@ class Access:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a new file that nobody but its owner may read.
+    """Write a new file that only its owner may read.
 
     Raises:
-        OSError: it is there already, or cannot be written.
+        OSError: the file exists already, or cannot be written.
     """
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(text)
 
 
 def without_aws(environment: Mapping[str, str]) -> dict[str, str]:
-    """An environment without anybody's credentials, profiles and settings for AWS, and without a proxy to loopback."""
+    """The environment without any credentials, profiles and settings for AWS, and without a proxy for loopback."""
     kept = {name: value for name, value in environment.items() if not name.startswith("AWS_")}
     return kept | NO_AWS | past_proxies(environment)
 

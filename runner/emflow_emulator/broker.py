@@ -1,7 +1,7 @@
-"""The embedded MQTT broker: amqtt in a thread of its own, for clients on this machine that know its user's password.
+"""The embedded MQTT broker: amqtt in its own thread, for clients on this machine that have the user's password.
 
-It speaks MQTT 3.1.1, as AWS IoT's SDKs do by default. The password is checked here, before amqtt sees anything of a
-client: amqtt ends the session of whoever has the same name before it looks at a password.
+It uses MQTT 3.1.1, the default of AWS IoT's SDKs. The password is checked here, before amqtt gets any packet of a
+client: amqtt ends an existing session with the same client id before it checks the password of the new client.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from amqtt.mqtt.connect import ConnectPacket
 from emflow.problems import Problem
 from emflow_emulator.access import BrokerUser
 
-# amqtt tells every packet; what goes wrong inside it still comes through.
+# amqtt logs every packet; its errors are still logged.
 _QUIET = ("amqtt", "transitions")
-# A broker listens by itself, too, but then nobody learns which port it took; so the listener is ours ("external").
+# amqtt can also listen itself, but then the chosen port is not known; so the listener is made here ("external").
 _LISTENER = "default"
 _CONFIG = {
     "listeners": {_LISTENER: {"type": "external"}},
@@ -35,7 +35,7 @@ _BAD_VERSION, _BAD_USER = 1, 4
 """Return codes of a CONNACK, MQTT 3.1.1, section 3.2.2.3."""
 _LARGEST_CONNECT = 256 * 1024
 _PATIENCE = 10.0
-"""Seconds in which a client has to say who it is."""
+"""Seconds in which a client has to send its CONNECT packet."""
 
 
 class Broker:
@@ -43,8 +43,8 @@ class Broker:
 
     Args:
         host: the loopback address to listen on.
-        port: the port to listen on; 0 picks a free one, which `port` tells after `start`.
-        user: who may use it; a new user when not given.
+        port: the port to listen on; 0 picks a free one, and `port` has its number after `start`.
+        user: the only user that may connect; None makes a new one.
     """
 
     def __init__(self, host: str = "127.0.0.1", port: int = 0, user: BrokerUser | None = None) -> None:
@@ -86,14 +86,14 @@ class Broker:
             raise Problem(what, mend=mend) from error
 
     def stop(self) -> None:
-        """Let all clients go, free the port, end the thread. Nothing to do when it does not run."""
+        """Disconnect all clients, free the port and end the thread. Does nothing when the broker does not run."""
         if self._thread:
             self._loop.call_soon_threadsafe(self._told.set)
             self._thread.join()
             self._thread = None
 
     async def _serve(self, listening: Future[int]) -> None:
-        """Everything the thread does; `listening` gets the port, or the reason why there is none."""
+        """The whole work of the thread; `listening` gets the port, or the exception that prevented listening."""
         self._loop, self._told = asyncio.get_running_loop(), asyncio.Event()
         try:
             server = await asyncio.start_server(self._client, self.host, self.port, start_serving=False)
@@ -105,7 +105,7 @@ class Broker:
             return
         listening.set_result(server.sockets[0].getsockname()[1])
         await self._told.wait()
-        # Who is just being accepted is let go with the loop; asyncio would write a traceback about it.
+        # A connection that is just being accepted ends with the loop; asyncio would log a traceback for it.
         self._loop.set_exception_handler(lambda *_: None)
         server.close()
         for writer in self._clients.values():
@@ -127,36 +127,36 @@ class Broker:
             else:
                 await self._amqtt.external_connected(_Resumed(connect, reader), StreamWriterAdapter(writer), _LISTENER)
         except (ConnectionError, EOFError, TimeoutError, ValueError, asyncio.CancelledError):
-            pass  # it left without a word, or came while the broker was stopping
+            pass  # the client disconnected without a packet, or connected while the broker was stopping
         finally:
             del self._clients[task]
             writer.close()
 
     async def _refused(self, packet: bytes) -> int:
-        """The return code for a client that is not let in; 0 for one that is."""
+        """The CONNACK return code for a client's CONNECT packet; 0 when it is accepted."""
         try:
             connect = await ConnectPacket.from_stream(BufferReader(packet))
             name, password = connect.username or "", connect.password or ""
-        except Exception as error:  # amqtt raises what comes of bytes that make no sense
-            raise ValueError("this is no CONNECT") from error
+        except Exception as error:  # amqtt raises exceptions of many types for bytes that it cannot parse
+            raise ValueError("this is not a CONNECT packet") from error
         if connect.proto_level != 4:
             return _BAD_VERSION
-        # AWS's SDKs put their own name and version behind the user's.
+        # AWS's SDKs append their own name and version to the user's name.
         name = name.partition("?")[0]
         right = hmac.compare_digest(name.encode(), self.user.name.encode())
         return 0 if hmac.compare_digest(password.encode(), self.user.password.encode()) and right else _BAD_USER
 
 
 async def _connect_packet(reader: asyncio.StreamReader) -> bytes:
-    """The first packet of a client, as it came.
+    """The bytes of a client's first packet.
 
     Raises:
-        ValueError: it is no CONNECT, or none that is short enough.
-        EOFError: the client left before its end.
+        ValueError: it is not a CONNECT packet, or it is too long.
+        EOFError: the client disconnected before the end of the packet.
     """
     head = await reader.readexactly(1)
     if head[0] != _CONNECT:
-        raise ValueError("the first packet is no CONNECT")
+        raise ValueError("the first packet is not a CONNECT packet")
     length, shift = 0, 0
     while True:
         byte = await reader.readexactly(1)
@@ -166,14 +166,14 @@ async def _connect_packet(reader: asyncio.StreamReader) -> bytes:
         if byte[0] < 0x80:
             break
         if shift > 21:
-            raise ValueError("this is no length of a packet")
+            raise ValueError("the packet's length is not valid")
     if length > _LARGEST_CONNECT:
-        raise ValueError("the CONNECT is too long")
+        raise ValueError("the CONNECT packet is too long")
     return head + await reader.readexactly(length)
 
 
 class _Resumed(ReaderAdapter):  # type: ignore[misc]
-    """A client's packets, with the first one again, which has been read already."""
+    """A reader of a client's packets that returns the first one again, although it has been read already."""
 
     def __init__(self, first: bytes, reader: asyncio.StreamReader) -> None:
         self._first, self._reader = first, reader

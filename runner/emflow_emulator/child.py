@@ -1,7 +1,7 @@
-"""Child processes of `emflow up`: started with one JSON line as their ready sign, gone when their parent is.
+"""Child processes of `emflow up`: each writes one JSON line when it is ready, and ends when its parent ends.
 
-A child's standard input is a pipe that only its parent holds. When the parent ends, however it ends, the pipe closes
-and the child stops by itself; so not even a SIGKILL leaves anything running.
+A child's standard input is a pipe whose other end only the parent has. When the parent ends for any reason, the pipe
+closes and the child stops by itself; so even after a SIGKILL of the parent no child stays.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from emflow_schema.signals import on_end
 
 
 class Child:
-    """One child process, seen from its parent. It gets nothing of what this process's environment says about AWS."""
+    """A child process, as its parent uses it. Its environment has no AWS settings of this process."""
 
     def __init__(self, name: str, module: str, args: Sequence[str], log: Path) -> None:
         self.name = name
@@ -41,7 +41,7 @@ class Child:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 env=without_aws(os.environ),
-                # Ctrl-C on the terminal is the parent's business; it stops its children in its own order.
+                # Only the parent handles Ctrl-C; it stops its children in a defined order.
                 start_new_session=True,
             )
 
@@ -49,7 +49,7 @@ class Child:
         """Wait for the ready line and return it.
 
         Raises:
-            Problem: the child ended, or said nothing for `timeout` seconds.
+            Problem: the child ended, or wrote no line within `timeout` seconds.
         """
         line = _read_line(self._process.stdout, timeout)
         if line:
@@ -66,7 +66,7 @@ class Child:
         raise Problem(f"did not start: {words}", where=self.name, mend=mend)
 
     def last_words(self) -> str:
-        """How it ended: exit code or signal, and the end of its log where that is a complaint."""
+        """How it ended: exit code or signal, and the last message of its log where that is an error."""
         code = self._process.poll()
         how = "it still runs" if code is None else f"exit code {code}" if code >= 0 else signal.Signals(-code).name
         lines = self.log.read_text(errors="replace").strip().splitlines()
@@ -82,7 +82,7 @@ class Child:
         return self._process.pid
 
     def stop(self, grace: float = 20.0) -> None:
-        """Ask it to end, wait, and make it end."""
+        """Ask the child to end, wait `grace` seconds, then kill it."""
         if self.running:
             self._process.send_signal(signal.SIGTERM)
         try:
@@ -97,7 +97,7 @@ class Child:
 
 
 def _read_line(pipe: IO[bytes] | None, timeout: float) -> bytes:
-    """One line from a pipe, or what came before it closed or time ran out."""
+    """One line from a pipe; only the bytes read so far when the pipe closes or the time is over."""
     assert pipe is not None
     deadline = time.monotonic() + timeout
     data = b""
@@ -112,21 +112,21 @@ def _read_line(pipe: IO[bytes] | None, timeout: float) -> bytes:
 
 
 def announce(**facts: Any) -> None:
-    """In a child: say that it is ready, and what its parent needs to know."""
+    """In a child: write the ready line, with the facts that the parent needs."""
     sys.stdout.write(json.dumps(facts) + "\n")
     sys.stdout.flush()
 
 
 def fail(problem: Problem) -> int:
-    """In a child: say why it cannot start; the return value is its exit code."""
+    """In a child: log why it cannot start; the return value is its exit code."""
     announce(problem=problem.what, mend=problem.mend)
     return problem.exit_code
 
 
 def stop_event() -> threading.Event:
-    """In a child: an event that is set by SIGTERM, SIGINT or SIGHUP, or when the parent is gone.
+    """In a child: an event that is set by SIGTERM, SIGINT or SIGHUP, or when the parent has ended.
 
-    Standard input counts as the parent's only when it is a pipe, so a person can start the module from a terminal.
+    Standard input is watched only when it is a pipe, so the module can also be started from a terminal.
     """
     stop = threading.Event()
     on_end(lambda _: stop.set())

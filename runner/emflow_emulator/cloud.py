@@ -1,6 +1,6 @@
-"""The cloud's process: the embedded AWS and the MQTT broker beside it, until told to end.
+"""The cloud process: the embedded AWS and the MQTT broker, until a signal or the end of the parent process.
 
-Start it as `python -m emflow_emulator.cloud --access FILE --port 0 --mqtt-port 0`; its ready line says where both are.
+Start it as `python -m emflow_emulator.cloud --access FILE --port 0 --mqtt-port 0`; its ready line has both addresses.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from emflow_emulator.access import Access
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run until SIGTERM, SIGINT, or until the parent is gone; returns the exit code."""
+    """Run until SIGTERM or SIGINT, or until the parent ends; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m emflow_emulator.cloud", description=__doc__)
     parser.add_argument(
-        "--access", type=Path, required=True, metavar="FILE", help="JSON with the access key and the broker's user"
+        "--access", type=Path, required=True, metavar="FILE", help="JSON file with the access key and the broker's user"
     )
-    parser.add_argument("--host", default="127.0.0.1", help="the address both listen on (%(default)s)")
-    parser.add_argument("--port", type=int, default=4566, help="of the AWS endpoint; 0 picks a free one (%(default)s)")
-    parser.add_argument("--mqtt-port", type=int, default=0, help="of the broker; 0 picks a free one (%(default)s)")
+    parser.add_argument("--host", default="127.0.0.1", help="the address of both servers (%(default)s)")
+    parser.add_argument("--port", type=int, default=4566, help="port of the embedded AWS; 0: a free one (%(default)s)")
+    parser.add_argument("--mqtt-port", type=int, default=0, help="port of the broker; 0 picks a free one (%(default)s)")
     parser.add_argument(
         "--job-seconds",
         type=float,
         default=1.0,
-        help="how long a compilation or packaging job takes at least (%(default)s)",
+        help="minimum duration of a compilation or packaging job (%(default)s)",
     )
     asked = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     stop = child.stop_event()
 
-    # After the signal handlers: these imports take most of the start.
+    # Imported after the signal handlers are set, because these imports take most of the start time.
     from emflow_emulator.aws import ACCOUNT, REGION, EmbeddedAws
     from emflow_emulator.broker import Broker
 

@@ -1,4 +1,4 @@
-"""Where the demo workflow lies: inside the installed package, or in the checkout it was installed from."""
+"""The path of the demo workflow: inside the installed package, or in the checkout from which it was installed."""
 
 from __future__ import annotations
 

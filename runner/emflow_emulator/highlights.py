@@ -1,6 +1,6 @@
-"""What a person wants to see of a core device's logs: the few lines that tell how far it has come.
+"""Selects the lines of a core device's logs that `emflow up` shows: progress, warnings and errors.
 
-The logs are the core's own, one a component, in the nucleus's format; this follows them as `tail -F` would.
+The core device writes one log for each component, in the nucleus's format; they are followed as `tail -F` would do it.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ _LINE = re.compile(
     r"^\S+ \[(?P<level>[A-Z]+)\] \([^)]*\) (?P<who>[^:]+): (?:std(?:out|err)\. )?(?P<text>.*?)\.?(?: \{[^{}]*\})?$"
 )
 _OWN = re.compile(r"^\[?\d{4}-\d\d-\d\d[T ][\d:.,]+Z?\]? ?\[(?P<level>[A-Z]+)\] ?")
-"""The time and level that a component writes itself; the core's own stand before it already."""
+"""The time and level that a component writes itself; the line begins with those of the core device already."""
 _BAD = {"WARN", "WARNING", "W", "ERROR", "E"}
 
 
 @dataclass(frozen=True)
 class Highlight:
-    """One line worth showing. `level` is I, W or E."""
+    """One line to show. `level` is I, W or E."""
 
     component: str
     level: str
@@ -34,7 +34,7 @@ class Highlight:
 
 
 def highlight(component: str, line: str) -> Highlight | None:
-    """The line as a highlight, or None when it is routine. Warnings and errors are never routine."""
+    """The line as a highlight; None when it is not to be shown. Warnings and errors are always shown."""
     match = _LINE.match(line)
     level, text = (match["level"], match["text"]) if match else ("INFO", line)
     own = _OWN.match(text)
@@ -46,14 +46,14 @@ def highlight(component: str, line: str) -> Highlight | None:
 
 
 class Follower:
-    """Follows every log of a core device and hands out the highlights, from a thread of its own."""
+    """Follows every log of a core device and passes the highlights to `show`, from its own thread."""
 
     def __init__(self, logs: Path, show: Callable[[Highlight], None], period: float = 0.2) -> None:
         self._logs = logs
         self._show = show
         self._period = period
         self._read: dict[Path, tuple[int, int]] = {}
-        """Of each log: which file it was, by inode, and how many bytes of it have been read."""
+        """For each log: the inode of the file, and how many bytes of it have been read."""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="log-follower", daemon=True)
 
@@ -67,7 +67,7 @@ class Follower:
         self.look()
 
     def look(self) -> None:
-        """Show what has come since the last look."""
+        """Show the highlights that were written since the last call."""
         for path in sorted(self._logs.glob("*.log")):
             with contextlib.suppress(FileNotFoundError):  # rotated or removed just now
                 self._look_at(path)
@@ -80,7 +80,7 @@ class Follower:
                 offset = 0
             log.seek(offset)
             data = log.read()
-        # A line that is still being written waits for its end.
+        # An incomplete last line is read again later.
         whole = data[: data.rfind(b"\n") + 1]
         self._read[path] = (status.st_ino, offset + len(whole))
         for line in whole.decode(errors="replace").splitlines():

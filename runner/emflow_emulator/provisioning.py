@@ -1,4 +1,4 @@
-"""What a workflow expects to be there before it is applied, made on this machine: thing group, role alias, secrets."""
+"""Makes the resources that a workflow expects to exist before it is applied: thing group, role alias and secrets."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from emflow.workflow.model import Workflow
 from emflow_emulator.access import AccessKey
 
 _ROLE = "GreengrassV2TokenExchangeRole"
-"""The name that the installer of the Greengrass core software gives by default."""
+"""The default name in the installer of the Greengrass core software."""
 _TRUST = {
     "Version": "2012-10-17",
     "Statement": [
@@ -26,18 +26,18 @@ _TRUST = {
 def provision(
     workflow: Workflow, thing: str, endpoint_url: str, key: AccessKey, login: Mapping[str, str] | None
 ) -> dict[str, str]:
-    """Make all of it in the embedded AWS.
+    """Make these resources in the embedded AWS.
 
     Args:
-        key: the access key that the embedded AWS lets in.
-        thing: the core device's, which is there already.
+        key: the access key of the embedded AWS.
+        thing: the name of the core device's thing, which exists already.
         login: the test camera's username and password; None when the streams keep the workflow's own cameras.
 
     Returns:
-        The embedded ARN of each of the workflow's secrets, by the workflow's.
+        The ARN in the embedded AWS of each secret, by its ARN in the workflow.
 
     Raises:
-        Problem: streams that are no test camera's have credentials, which only the real AWS knows.
+        Problem: a stream that does not use the test camera has credentials, and their secret is only in the real AWS.
     """
 
     session = boto3.Session(key.id, key.secret, region_name=workflow.aws.region)
@@ -56,9 +56,9 @@ def provision(
     wanted = secrets(workflow)
     if wanted and login is None:
         raise Problem(
-            f"the embedded AWS does not know the secret {wanted[0]}",
+            f"the secret {wanted[0]} does not exist in the embedded AWS",
             where="edge.streams",
-            mend="Leave --camera workflow away: the test camera has a password of its own.",
+            mend="Run it without --camera workflow: the test camera has its own password.",
         )
     manager, value = client("secretsmanager"), json.dumps(login)
     return {

@@ -1,7 +1,7 @@
-"""The machinery of `emflow up`: cloud, camera and core device as child processes around one folder.
+"""The processes of `emflow up`: cloud, camera and core device as child processes that share one temporary folder.
 
-The cloud and the camera start side by side; the core device follows when the cloud answers. Whatever was started is
-stopped again in reverse order, and the folder goes with it.
+The cloud and the camera start at the same time; the core device starts when the cloud is ready. They are stopped in
+reverse order, and then the folder is removed.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from emflow_emulator.access import NO_AWS, Access, past_proxies, write_private
 from emflow_emulator.child import Child
 
 SCENES = "scenes"
-"""The test camera shows drawn scenes, in a known order."""
+"""The test camera shows drawn scenes in a fixed order."""
 FROM_WORKFLOW = "workflow"
-"""No test camera: the streams keep the URLs that the workflow gives."""
+"""No test camera: the streams keep the URLs of the workflow."""
 
 
 @dataclass(frozen=True)
 class Cloud:
-    """Where the embedded AWS and the broker listen, and what they let in.
+    """The addresses of the embedded AWS and of the broker, and the credentials that they accept.
 
-    `shell_file` sets a shell up for both.
+    `shell_file`: the path of a file with shell commands that set the credentials.
     """
 
     endpoint_url: str
@@ -48,9 +48,9 @@ class Cloud:
 
 @dataclass(frozen=True)
 class Camera:
-    """Where the test camera listens; `scenes` is empty when it shows a still picture.
+    """The URL of the test camera; `scenes` is empty when it shows a still picture.
 
-    `locked_url` is that of a second one, which shows the same to who knows the password of `login`.
+    `locked_url` is the URL of a second camera with the same picture that needs the password of `login`.
     """
 
     url: str
@@ -62,7 +62,7 @@ class Camera:
 
 @dataclass(frozen=True)
 class Core:
-    """The virtual core device. `secrets` are the embedded AWS's, by what the workflow calls them."""
+    """The virtual core device. `secrets`: the ARN in the embedded AWS of each secret, by its ARN in the workflow."""
 
     thing: str
     root: Path
@@ -74,7 +74,7 @@ class Core:
 
 
 class Stack:
-    """Cloud, camera and core device, for as long as the `with` block lasts; nothing is made before it.
+    """Cloud, camera and core device while the `with` block runs; nothing is made before it.
 
     Args:
         camera: `scenes`, `workflow`, or the path of a picture to show.
@@ -89,10 +89,10 @@ class Stack:
         self._closed = threading.Event()
         self._died: Callable[[str, str], object] | None = None
         self.abandoned = threading.Event()
-        """Set when another thread takes everything down and ends the process."""
+        """Set when another thread stops everything and ends the process."""
 
     def __enter__(self) -> Stack:
-        """Raises Problem when there is no room for its folder."""
+        """Raises Problem when its folder cannot be made."""
         with self._changing:
             try:
                 self.folder = Path(tempfile.mkdtemp(prefix="emflow-up-"))
@@ -102,20 +102,20 @@ class Stack:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        # An error that comes of a dead process is told as what it is. Whoever takes everything down ends this process
-        # too, and what this thread has to say would be about things that are going.
+        # When a child process has ended, its end is reported and not the errors that follow from it. When another
+        # thread stops everything, it also ends this process, and an error of this thread would only be a consequence.
         if self.abandoned.is_set() or (error is not None and self._blame()):
             threading.Event().wait()
         self._stop()
 
     def abandon(self, say: Callable[[], object]) -> None:
-        """Stop everything from another thread, which then ends the process. `say` is called before."""
+        """Stop everything from another thread, which then ends the process. `say` is called first."""
         self.abandoned.set()
         say()
         self._stop()
 
     def watch(self, died: Callable[[str, str], object]) -> None:
-        """Call `died` with a process's name and the reason when one ends by itself after it was ready."""
+        """Call `died` with the name of a process and the reason when it ends by itself after it was ready."""
         self._died = died
 
         def look() -> None:
@@ -125,7 +125,7 @@ class Stack:
         threading.Thread(target=look, name="children-watch", daemon=True).start()
 
     def _blame(self) -> bool:
-        """Tell of a process that ended by itself; False when there is none."""
+        """Report a process that ended by itself; False when there is none."""
         with self._changing:
             gone = next((child for child in self._children if child.announced and not child.running), None)
         if gone is None or self._died is None or self._closed.is_set():
@@ -142,7 +142,7 @@ class Stack:
                 shutil.rmtree(self.folder, ignore_errors=True)
 
     def start(self, workflow: Workflow) -> tuple[Cloud, Camera | None]:
-        """Start the cloud and the camera, and one with a password where a stream of the workflow has credentials.
+        """Start the cloud and the camera, and a second camera with a password if a stream has credentials.
 
         Raises:
             Problem: one of them did not start.
@@ -178,10 +178,10 @@ class Stack:
         )
 
     def start_core(self, thing: str, cloud: Cloud, workflow: Workflow, camera: Camera | None) -> Core:
-        """Start the virtual core device, and make what a workflow expects to be there besides it.
+        """Start the virtual core device, and make the other resources that the workflow expects to exist.
 
         Raises:
-            Problem: it did not start, or the workflow expects what cannot be had on this machine.
+            Problem: it did not start, or the workflow needs a resource that cannot be made on this machine.
         """
         root = self.folder / "greengrass"
         mqtt = f"{cloud.mqtt_host}:{cloud.mqtt_port}"
@@ -212,11 +212,11 @@ class Stack:
 
 
 def on_this_machine(workflow: Workflow, camera: Camera | None, core: Core) -> Workflow:
-    """The same workflow with the places that only a board has exchanged for this machine's.
+    """The same workflow with values for this machine where it has values that fit only a board.
 
-    Streams show the test camera, and the agent's socket lies in the device's own folder, so that two of these can run
-    side by side; secrets are the embedded AWS's. Accelerators, keys, pipelines and certificates are left out, for the
-    board has them. The profile goes too: it names credentials for the real AWS.
+    Streams show the test camera. The agent's socket is in the device's folder, so that two runs do not use the same
+    one. Secrets are those of the embedded AWS. Accelerators, keys, pipelines and certificates are left out, because
+    only the board has them; the profile is left out, because it names credentials for the real AWS.
     """
     edge = workflow.edge
     streams = edge.streams
@@ -239,7 +239,7 @@ def _here(stream: Stream, camera: Camera, core: Core) -> Stream:
 
 
 def use_embedded_credentials(cloud: Cloud) -> None:
-    """Point this process's boto3 at the embedded AWS, and keep it away from whatever is configured for the real one."""
+    """Make this process's boto3 use the embedded AWS only, without any configuration for the real one."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         del os.environ[name]
     os.environ.update(

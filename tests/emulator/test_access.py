@@ -54,7 +54,7 @@ def test_a_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "access.json"
     Access.new().write(file)
     file.chmod(0o640)
-    with pytest.raises(Problem, match="others can read") as told:
+    with pytest.raises(Problem, match="other users can read") as told:
         Access.read(file)
     assert "chmod 600" in told.value.mend
 

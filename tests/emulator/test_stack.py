@@ -102,7 +102,7 @@ def test_a_secret_of_a_real_camera_is_not_to_be_had_here(workflow: Workflow) -> 
     workflow = with_streams(workflow, *STREAMS)
     with Stack(camera=FROM_WORKFLOW) as stack:
         cloud, camera = stack.start(workflow)
-        with pytest.raises(Problem, match="does not know the secret") as caught:
+        with pytest.raises(Problem, match="does not exist in the embedded AWS") as caught:
             stack.start_core("core-1", cloud, workflow, camera)
     assert "--camera workflow" in caught.value.mend
 

@@ -1,4 +1,4 @@
-"""`emflow local`: the embedded AWS and the broker on loopback, until Ctrl-C; with a virtual core device when asked."""
+"""`emflow local`: the embedded AWS and the broker on loopback until Ctrl-C; with --thing also a virtual core device."""
 
 from __future__ import annotations
 
@@ -17,24 +17,25 @@ from emflow.problems import UsageProblem
 
 def local(
     port: Annotated[
-        int, Option(min=0, max=65535, metavar="N", help="Port of the embedded AWS; 0 takes a free one.")
+        int, Option(min=0, max=65535, metavar="N", help="Port of the embedded AWS; 0 picks a free one.")
     ] = 4566,
     mqtt_port: Annotated[
-        int, Option(min=0, max=65535, metavar="N", help="Port of the MQTT broker; 0 takes a free one.")
+        int, Option(min=0, max=65535, metavar="N", help="Port of the MQTT broker; 0 picks a free one.")
     ] = 1883,
     core: Annotated[
-        list[str] | None, Option(metavar="THING", help="Also run a virtual core device of this thing name.")
+        list[str] | None, Option(metavar="THING", help="Also run a virtual core device with this thing name.")
     ] = None,
     job_seconds: Annotated[
-        float, Option(min=0, metavar="N", help="How long compilation and packaging jobs take, in seconds.")
+        float, Option(min=0, metavar="N", help="Duration of compilation and packaging jobs, in seconds.")
     ] = 1.0,
-    region: Annotated[str, Option(metavar="REGION", help="Region of the core devices.")] = "us-east-1",
+    region: Annotated[str, Option(metavar="REGION", help="Region of the core device.")] = "us-east-1",
 ) -> None:
     """Run the embedded AWS and the MQTT broker on 127.0.0.1, until Ctrl-C.
 
-    S3, IAM, STS, IoT, KMS, Secrets Manager, Greengrass V2 and SageMaker (Neo, Edge Manager). Whatever uses boto3 or the
-    AWS CLI reaches it with AWS_ENDPOINT_URL and the access key of this run; every other request is refused. Both are
-    printed, and written to a file for your shell. Everything is in memory and lost at the end.
+    The embedded AWS has S3, IAM, STS, IoT, KMS, Secrets Manager, Greengrass V2 and SageMaker (Neo, Edge Manager). Use
+    it from boto3 or the AWS CLI with AWS_ENDPOINT_URL and the access key of this run; requests without the key are
+    refused. The command prints both, and writes them to a file for your shell. All data is in memory and is lost at
+    the end.
     """
     for thing in core or ():
         if not re.fullmatch(r"[a-zA-Z0-9:_-]{1,128}", thing):
@@ -51,7 +52,7 @@ def local(
 
     stop = threading.Event()
     on_end(lambda _: stop.set())
-    # After the signal handlers: these imports take most of the start.
+    # Imported after the signal handlers are set, because these imports take most of the start time.
     from emflow_emulator.aws import EmbeddedAws
     from emflow_emulator.broker import Broker
 
@@ -85,6 +86,7 @@ def local(
         for line in shell_lines:
             click.echo(f"  {line}")
         click.echo("")
-        click.echo(f"Every request needs these values. In another shell, run the lines above, or: . {shell_file}")
+        click.echo("Requests without these credentials are refused. In another shell, run these lines or:")
+        click.echo(f"  . {shell_file}")
         click.echo("Ctrl-C ends it.")
         stop.wait()

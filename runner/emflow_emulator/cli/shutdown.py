@@ -1,4 +1,4 @@
-"""How `emflow up` ends on a signal, or when one of its processes has died."""
+"""How `emflow up` ends on a signal, or when one of its processes has ended by itself."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 class Shutdown:
-    """Stops everything and ends the process, once, from whichever thread calls it first.
+    """Stops everything and ends the process, once, from the first thread that calls it.
 
-    The main thread may be waiting for calls to an embedded AWS that has just ended. So the process ends without waiting
-    for it, and without the errors that it would print.
+    The main thread may be waiting for an answer of an embedded AWS that has just ended. So the process ends without
+    waiting for the main thread, and the errors of the main thread are not printed.
     """
 
     def __init__(self, console: Console, stack: Stack) -> None:
@@ -27,7 +27,7 @@ class Shutdown:
         self._first = threading.Lock()
 
     def on_signal(self, number: int) -> None:
-        """Ctrl-C is the normal end (exit code 0); SIGTERM and a closed terminal are 128 + number."""
+        """Ctrl-C is the normal end (exit code 0); after SIGTERM or SIGHUP the exit code is 128 + number."""
         self._now(0 if number == signal.SIGINT else 128 + number, "Stopping.")
 
     def on_death(self, name: str, why: str) -> None:

@@ -1,4 +1,4 @@
-"""`emflow up`: the whole of a workflow on this machine, from the cloud's buckets to results over MQTT."""
+"""`emflow up`: runs a whole workflow on this machine, from the cloud's buckets to results over MQTT."""
 
 from __future__ import annotations
 
@@ -21,18 +21,16 @@ if TYPE_CHECKING:
     from emflow_emulator.stack import Camera, Cloud, Stack
 
 PATIENCE = 60.0
-"""Seconds without any result after which something must be wrong, unless results are due less often."""
+"""Seconds without a result that count as an error, unless the workflow's interval between results is longer."""
 
 
 def up(
     file: Annotated[
-        Path | None, Argument(metavar="FILE", help="The workflow. Default: the demo that is part of emflow.")
+        Path | None, Argument(metavar="FILE", help="The workflow file; the default is the included demo.")
     ] = None,
     var: Var = None,
     var_file: VarFile = None,
-    results: Annotated[
-        int, Option(min=0, metavar="N", help="Stop after this many results; with 0, only Ctrl-C stops it.")
-    ] = 0,
+    results: Annotated[int, Option(min=0, metavar="N", help="Stop after N results; 0: run until Ctrl-C.")] = 0,
     camera: Annotated[
         str,
         Option(
@@ -42,14 +40,13 @@ def up(
     ] = "scenes",
     as_json: Annotated[
         bool,
-        Option(
-            "--json", help="Print results as JSON lines to standard output; messages for people go to standard error."
-        ),
+        Option("--json", help="Print results as JSON lines on standard output, all else on standard error."),
     ] = False,
 ) -> None:
-    """Run a workflow on this machine, for real: embedded AWS, broker, camera and device; no account, no board.
+    """Run a whole workflow on this machine, without an AWS account and without a board.
 
-    The same YAML goes to AWS unchanged with `emflow apply`.
+    It starts an embedded AWS, an MQTT broker, a test camera and a virtual device, and applies the workflow to them. The
+    same file works with AWS unchanged: `emflow apply`.
     """
     from rich.console import Console
 
@@ -61,9 +58,10 @@ def up(
 
     path = file or demo_workflow()
     if camera not in {SCENES, FROM_WORKFLOW} and not Path(camera).is_file():
-        raise UsageProblem(f"no picture at {camera}", where="--camera", mend="Give `scenes`, `workflow` or a picture.")
+        mend = "Give `scenes`, `workflow` or the path of a picture."
+        raise UsageProblem(f"there is no picture file {camera}", where="--camera", mend=mend)
     workflow = load_workflow(path, var, var_file)
-    # Everything that is for people goes to standard error when standard output carries JSON.
+    # With --json, standard output has only JSON; all text for people goes to standard error.
     console = Console(stderr=as_json, highlight=False, soft_wrap=True)
     stack = Stack(camera=camera)
     shutdown = Shutdown(console, stack)
@@ -84,7 +82,7 @@ def _run(console: Console, path: Path, workflow: Workflow, stack: Stack, results
     use_embedded_credentials(cloud)
     console.print(f"  embedded AWS  {cloud.endpoint_url}")
     console.print(f"  MQTT broker   {cloud.mqtt_host}:{cloud.mqtt_port}")
-    console.print(f"  credentials   {cloud.shell_file}  (every request needs them; in another shell: . FILE)")
+    console.print(f"  credentials   {cloud.shell_file}  (for another shell: . FILE)")
     if camera is not None:
         shows = f"{len(camera.scenes)} scenes, {camera.dwell:g} s each" if camera.scenes else "one picture"
         console.print(f"  camera        {camera.url}  ({shows})")
@@ -98,28 +96,26 @@ def _run(console: Console, path: Path, workflow: Workflow, stack: Stack, results
         Follower(core.root / "logs", lambda line: _show_highlight(console, stack, line)),
     ):
         _apply(console, stack, workflow)
-        console.print(f"\nResults on MQTT topic {', '.join(topics)}, Ctrl-C ends them:", markup=False)
+        console.print(f"\nResults on MQTT topic {', '.join(topics)} (press Ctrl-C to stop):", markup=False)
         patience = max([PATIENCE, *(3 * stream.every.seconds for stream in workflow.edge.streams)])
         _show_results(console, watcher, camera, patience, results, as_json)
     took = time.monotonic() - started
-    console.print(f"\nDone in {took:.0f} s: {path} from buckets to results, on this machine.", markup=False)
-    console.print(f"Try next: change {path} (`every: 500ms`, another topic) and run it again;", markup=False)
-    console.print(f"          emflow render {path} -o rendered    what would go to Greengrass", markup=False)
-    console.print(
-        f"          emflow plan {path}                  against your AWS account: the same YAML, unchanged",
-        markup=False,
-    )
+    console.print(f"\nDone in {took:.0f} s: {path} ran on this machine, from buckets to results.", markup=False)
+    console.print("Next steps:", markup=False)
+    console.print(f"  change {path} (`every: 500ms`, another topic) and run this again", markup=False)
+    console.print(f"  emflow render {path} -o rendered    writes what Greengrass would get", markup=False)
+    console.print(f"  emflow plan {path}                  plans the same file in your AWS account", markup=False)
 
 
 def _thing(workflow: Workflow) -> str:
-    """The device that this machine plays: the deployment's thing, or the first member of the fleet."""
+    """The thing name of the virtual device: the deployment's thing, or the first device of the fleet."""
     from emflow.problems import Problem
 
     target = workflow.cloud.deployment.target
     thing = target.thing or next(iter(workflow.cloud.fleet.devices), None)
     if thing is None:
         raise Problem(
-            "the workflow names no device that this machine could play",
+            "the workflow names no device, so no virtual device can be started",
             where="cloud.deployment.target",
             mend="Name a thing there, or a device under cloud.fleet.devices.",
         )
@@ -165,7 +161,7 @@ def _show_highlight(console: Console, stack: Stack, line: Highlight) -> None:
 def _show_results(
     console: Console, watcher: ResultSubscriber, camera: Camera | None, patience: float, wanted: int, as_json: bool
 ) -> None:
-    """Print results as they come, each beside what the camera showed at that frame's time."""
+    """Print each result when it arrives, and compare it with what the camera showed at the time of its frame."""
     from emflow.results.message import NotAResult, format_line
     from emflow_emulator.camera.scenes import shown_at
 
@@ -187,17 +183,17 @@ def _show_results(
         else:
             console.print(format_line(result) + beside, markup=False)
     if camera and camera.scenes:
-        console.print(f"\n{right} of {shown} results name the scene that the camera showed at the frame's time.")
+        console.print(f"\n{right} of {shown} results name the scene that the camera showed at the time of the frame.")
 
 
 def _next(console: Console, watcher: ResultSubscriber, patience: float, must_come: bool) -> Result | NotAResult:
-    """The next message. After `patience` seconds without one: an end when results must come, else a word, once."""
+    """The next message. After `patience` seconds without one: an error if `must_come`, else one printed note."""
     from emflow.problems import Problem
 
     try:
         return watcher.next(patience)
     except TimeoutError:
-        look = "The lines from the device above say how far it came."
+        look = "The lines of the device above show what it has done so far."
         if must_come:
             raise Problem(f"no result for {patience:g} s", where="emflow up", mend=look) from None
     console.print(f"No result for {patience:g} s; still waiting. {look}", style="yellow", markup=False)
