@@ -1,8 +1,8 @@
-"""The embedded AWS: the services that a workflow uses, in this process, on loopback, reached by any SDK.
+"""The embedded AWS: the services that a workflow uses, in this process, on loopback, for any SDK.
 
-S3, IAM, STS, IoT, KMS and Secrets Manager are moto's. Greengrass V2 and SageMaker's Neo and Edge Manager are ours:
-their requests are parsed and checked against botocore's own service models, and their jobs really do their work on
-what lies in S3. Everything is kept in memory and gone at the end.
+S3, IAM, STS, IoT, KMS and Secrets Manager are moto's. Greengrass V2 and SageMaker's Neo and Edge Manager are written
+here: their requests are parsed and checked against botocore's service models, and their jobs read and write the objects
+in S3. All state is in memory and is lost when the process ends.
 """
 
 from __future__ import annotations

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 ACCOUNT = "123456789012"
-"""The only account that the embedded AWS has; moto's own default, so both sides agree."""
+"""The only account of the embedded AWS; it is moto's default, so moto's services use the same."""
 
 REGION = "us-east-1"
-"""The region of calls that name none."""
+"""The region of calls without a region."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What a service of ours answers when it refuses."""
+"""The errors with which Greengrass and SageMaker answer requests that they refuse."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ class ApiError(Exception):
     """An error in the service's own shape.
 
     Args:
-        code: the name of the error shape, such as `ResourceNotFoundException`; it also settles the HTTP status.
-        message: the sentence that a client shows.
+        code: the name of the error shape, such as `ResourceNotFoundException`; it also determines the HTTP status.
+        message: the text that a client shows.
         members: further members of that shape, such as `resourceId` and `resourceType`.
     """
 

@@ -1,7 +1,7 @@
-"""The embedded AWS as its own client: how Greengrass and SageMaker reach the S3, IAM and IoT next to them.
+"""Clients with which the embedded Greengrass and SageMaker call the embedded S3, IAM and IoT.
 
-They go through the gateway, with boto3 over HTTP, as the real services do; so nothing here depends on how moto
-keeps its state.
+They send HTTP requests with boto3 through the gateway, as the real services do; so nothing depends on how moto stores
+its state.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class S3Object:
-    """Where an object is."""
+    """The address of an object."""
 
     bucket: str
     key: str
@@ -36,9 +36,9 @@ class S3Object:
         """Parse `s3://bucket/key`.
 
         Raises:
-            ValueError: it is something else.
+            ValueError: it is not an S3 URI.
         """
-        # By hand: a key may hold what would end the path of a web address, such as "#".
+        # Not with urlsplit: a key may contain characters that end the path of a URL, such as "#".
         bucket, _, key = uri.removeprefix("s3://").partition("/")
         if not uri.startswith("s3://") or not bucket:
             raise ValueError(f"{uri!r} is not an S3 URI such as s3://bucket/key")
@@ -53,7 +53,7 @@ class S3Object:
 
 
 def folder(output_config: Mapping[str, Any]) -> S3Object:
-    """Where a job's OutputConfig wants its result.
+    """The S3 folder for the result of a job, from its OutputConfig.
 
     Raises:
         ApiError: S3OutputLocation is not an s3:// URI.
@@ -72,7 +72,7 @@ class InternalClients:
         self._endpoint_url = endpoint_url
         self._clients: dict[str, BaseClient] = {}
         self._lock = threading.Lock()
-        # Not the user's profile: it may name an account, a proxy or an endpoint that is none of our business.
+        # The user's profile is not used: it may name another account, a proxy or another endpoint.
         self._session = botocore.session.Session(session_vars={"profile": (None, None, None, None)})
         self._session.set_credentials(key.id, key.secret)
 
@@ -98,7 +98,7 @@ class InternalClients:
         return data
 
     def sha256(self, where: S3Object) -> bytes:
-        """The digest of an object's bytes, read in pieces.
+        """The SHA-256 of an object's bytes, read in pieces.
 
         Raises:
             ClientError: S3 has no such object.
@@ -117,10 +117,10 @@ class InternalClients:
         self("s3").put_object(Bucket=where.bucket, Key=where.key, Body=data)
 
     def check_role(self, arn: str) -> None:
-        """See that SageMaker may assume a role.
+        """Check that SageMaker may assume a role.
 
         Raises:
-            ApiError: the role does not exist, or does not trust SageMaker, in AWS's words.
+            ApiError: the role does not exist, or does not trust SageMaker; with AWS's message.
         """
         try:
             role = self("iam").get_role(RoleName=arn.rpartition("/")[2])["Role"]
@@ -134,7 +134,7 @@ class InternalClients:
 
 
 def trusts(policy: dict[str, Any], service: str) -> bool:
-    """Whether a trust policy allows `service` to assume the role. Conditions are not looked at."""
+    """Whether a trust policy allows `service` to assume the role. Conditions are ignored."""
     principal = f"{service}.amazonaws.com"
     for statement in _listed(policy.get("Statement")):
         services = _listed((statement.get("Principal") or {}).get("Service"))

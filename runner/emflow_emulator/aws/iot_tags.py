@@ -1,7 +1,7 @@
-"""Tags of IoT role aliases, which moto's IoT neither keeps nor tells.
+"""Tags of IoT role aliases, which moto's IoT does not store.
 
-Role aliases are all that a workflow makes in IoT. Tags of other resources can be put and read here too, but what was
-given to them at creation is not known.
+A workflow makes only role aliases in IoT. Tags of other resources can be written and read here too, but tags from the
+request that created such a resource are not known.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ CallMoto = Callable[[str, dict[str, Any]], Answer]
 
 
 class IotTags:
-    """Stands before moto's IoT: answers for tags, and listens to role aliases being made and removed."""
+    """Answers requests about tags, passes others to moto's IoT, and records role aliases that are made and removed."""
 
     def __init__(self, call_moto: CallMoto) -> None:
         self._call_moto = call_moto
@@ -34,7 +34,7 @@ class IotTags:
         }
 
     def tagged(self) -> dict[str, dict[str, str]]:
-        """The tags of everything in IoT, of every region, by ARN."""
+        """The tags of all resources in IoT, of all regions, by ARN."""
         with self._lock:
             return {arn: dict(tags) for arn, tags in self._tags.items()}
 
@@ -57,7 +57,7 @@ class IotTags:
         return answered
 
     def _arn(self, environ: dict[str, Any]) -> str:
-        """The ARN of the alias that a request names: asked for while it is still there."""
+        """The ARN of the alias that a request names; called while the alias still exists."""
         described = self._call_moto("iot", {**environ, "REQUEST_METHOD": "GET", "wsgi.input": io.BytesIO()})
         if described.status != 200:
             return ""

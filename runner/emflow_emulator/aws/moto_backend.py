@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     from flask import Flask
 
 SERVICES = ("iam", "iot", "kms", "s3", "secretsmanager", "sts")
-"""What moto serves here, by the name in the credential scope of a signature."""
+"""The services of moto, by their name in the credential scope of a signature."""
 
 log = logging.getLogger(__name__)
 
 
 class MotoBackend:
-    """moto's server applications, one request a service at a time.
+    """moto's server applications; each service handles one request at a time.
 
-    One application for each service, because the gateway already knows the service. moto's own dispatcher would search
-    all of moto's services at every request, and find some that are not served here.
+    There is one application for each service, because the gateway already knows the service. moto's own dispatcher
+    would search all of moto's services for every request, and also find services that the embedded AWS does not have.
     """
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class MotoBackend:
             except NotImplementedError as error:
                 log.warning("%s: %s", service, error)
                 return Answer.refusal(501, "UnknownOperationException", f"the embedded AWS: {service}: {error}")
-        # Several headers may share a name only for cookies, which no AWS service sets.
+        # Only cookies would need repeated header names, and no AWS service sets cookies.
         return Answer(int(status.split()[0]), dict(headers), body)
 
     def _application(self, service: str) -> Flask:
@@ -65,14 +65,14 @@ class MotoBackend:
 
 
 def _count_loopback_as_secure() -> None:
-    """Let bucket policies that deny plain HTTP pass: what reaches us never left this machine.
+    """Make bucket policies that deny plain HTTP have no effect, because all requests come from this machine.
 
-    moto 5.2 takes a Deny whose condition is not met for a denial, so such a policy would close the bucket to everyone.
+    moto 5.2 ignores the conditions of a Deny statement, so such a policy would deny all requests to the bucket.
     """
     from moto.s3.models import FakeBucket
 
     ask = FakeBucket.get_permission
-    if ask.__module__ == __name__:  # an earlier EmbeddedAws of this process has done it
+    if ask.__module__ == __name__:  # an earlier EmbeddedAws of this process has done this
         return
 
     def get_permission(bucket: FakeBucket, action: str, resource: str) -> Any:

@@ -1,4 +1,4 @@
-"""Lists in pages: MaxResults, and a NextToken that nobody can read anything into."""
+"""Lists in pages: MaxResults, and an opaque NextToken."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ _PAGING = frozenset({"maxresults", "nexttoken"})
 
 
 def page(items: Sequence[T], params: Mapping[str, Any], default: int = 50) -> tuple[list[T], str | None]:
-    """The page that `params` asks for, and the token of the next one, None after the last.
+    """The page that `params` asks for, and the token of the next page; None after the last page.
 
-    A token only fits the query that it was given for.
+    A token is valid only for the query that returned it.
 
     Raises:
-        ApiError: the token is not one of ours, or belongs to another query.
+        ApiError: the token was not made here, or belongs to another query.
     """
-    asked = {name.lower(): value for name, value in params.items()}
+    lowered = {name.lower(): value for name, value in params.items()}
     query = _digest({name: str(value) for name, value in params.items() if name.lower() not in _PAGING})
-    start = _start(asked["nexttoken"], query) if asked.get("nexttoken") else 0
-    end = start + int(asked.get("maxresults") or default)
+    start = _start(lowered["nexttoken"], query) if lowered.get("nexttoken") else 0
+    end = start + int(lowered.get("maxresults") or default)
     token = None
     if end < len(items):
         token = base64.urlsafe_b64encode(json.dumps([query, end]).encode()).decode()

@@ -1,7 +1,7 @@
-"""HTTP to operation and back, for one service, along botocore's model of it.
+"""Turns an HTTP request into a call of a service's operation, and its result into a response, by botocore's model.
 
-Routing, parsing and serialising are moto's (its core is driven by the same models, for every AWS protocol); the
-checks of `validation` come between parsing and the handler.
+Routing, parsing and serialising are moto's (its core uses the same models, for every AWS protocol). The checks of
+`validation` are made between parsing and the handler.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 Params = dict[str, Any]
 Handler = Callable[[Params], Mapping[str, Any] | None]
-"""One operation: parameters under the model's names in, the answer under the model's names out.
+"""An operation: takes the parameters and returns the answer, both with the names of the model.
 
-Blobs are bytes, timestamps are datetimes with a time zone. Raises ApiError to refuse.
+Blobs are bytes, timestamps are datetimes with a time zone. Raises ApiError to refuse the request.
 """
 
 log = logging.getLogger(__name__)
@@ -53,12 +53,12 @@ class Answer:
 
 
 def answer(service: str, environ: Mapping[str, Any], handlers: Mapping[str, Handler]) -> Answer:
-    """Find the operation of a WSGI request, check its parameters, call its handler, serialise what comes back.
+    """Find the operation of a WSGI request, check its parameters, call its handler and serialise the result.
 
     Args:
         service: botocore's name of the service, such as `greengrassv2`.
         environ: the WSGI environment; its input is read.
-        handlers: operation name → handler. An operation of the model that is missing here is refused by name.
+        handlers: operation name → handler. For other operations of the model, the error names the operation.
     """
     from moto.core.request import Request
     from moto.core.serialize import SerializationContext, get_serializer_class
@@ -71,8 +71,8 @@ def answer(service: str, environ: Mapping[str, Any], handlers: Mapping[str, Hand
         text = f"{service} does not take Content-Type {request.content_type}"
         return Answer.refusal(400, "SerializationException", text)
     except NotFound:
-        asked = environ.get("HTTP_X_AMZ_TARGET") or f"{request.method} {request.path}"
-        return Answer.refusal(404, "UnknownOperationException", f"{service} has no operation {asked}")
+        target = environ.get("HTTP_X_AMZ_TARGET") or f"{request.method} {request.path}"
+        return Answer.refusal(404, "UnknownOperationException", f"{service} has no operation {target}")
     handler = handlers.get(operation.name)
     if handler is None:
         text = f"the embedded AWS does not have {operation.name} of {service}; it has {', '.join(sorted(handlers))}"
@@ -85,7 +85,7 @@ def answer(service: str, environ: Mapping[str, Any], handlers: Mapping[str, Hand
         result: Any = handler(_parse(operation, request, uri)) or {}
     except ApiError as error:
         log.info("%s: %s: %s", operation.name, error.code, error)
-        if error.code == "SerializationException":  # every service has it, no model mentions it
+        if error.code == "SerializationException":  # every service has this error, but it is in no model
             return Answer.refusal(400, error.code, error.message)
         result = error
     response = serializer.serialize(result)
@@ -124,15 +124,15 @@ def _parse(operation: OperationModel, request: Any, uri: dict[str, Any]) -> Para
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ApiError("SerializationException", f"the request does not fit {operation.name}: {error}") from error
     params = {name: value for name, value in params.items() if value is not None}
-    found = list(violations(params, operation.input_shape))
-    if found:
-        raise invalid(describe(found), *((each.path, each.rule) for each in found))
+    broken = list(violations(params, operation.input_shape))
+    if broken:
+        raise invalid(describe(broken), *((each.path, each.rule) for each in broken))
     return params
 
 
 @cache
 def _router(service: str) -> ServiceOperationRouter:
-    """Reading a model takes a tenth of a second for the largest, so it waits until the service is first called."""
+    """The router of a service, made at its first call, because reading a large model takes a tenth of a second."""
     from moto.core.routing import get_service_router
 
     return get_service_router(service)

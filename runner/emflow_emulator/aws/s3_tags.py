@@ -1,7 +1,7 @@
-"""Tags of buckets: in the very request that creates one, which moto's S3 does not know, and for finding them by tags.
+"""Tags of buckets: tags in CreateBucket, which moto's S3 ignores, and a list of all tags, to find buckets by them.
 
-https://docs.aws.amazon.com/AmazonS3/latest/API/API_CreateBucketConfiguration.html. The tags are put right behind the
-bucket, before anybody is told that it exists.
+https://docs.aws.amazon.com/AmazonS3/latest/API/API_CreateBucketConfiguration.html. The tags are written immediately
+after the bucket is made, before CreateBucket is answered.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ CallMoto = Callable[[str, dict[str, Any]], Answer]
 
 
 class S3Tags:
-    """Stands before moto's S3 and listens to buckets being made, tagged and removed."""
+    """Passes requests to moto's S3 and records the tags of buckets that are made, tagged and removed."""
 
     def __init__(self, call_moto: CallMoto) -> None:
         self._call_moto = call_moto
@@ -61,8 +61,8 @@ def _with(environ: dict[str, Any], body: bytes) -> dict[str, Any]:
 
 
 def _pairs(body: bytes) -> dict[str, str]:
-    """The tags of a Tagging document, whichever namespace it is in. moto has understood it: it is well-formed."""
+    """The tags of a Tagging document, in any namespace. moto has parsed it already, so it is well-formed."""
     if not body:
         return {}
-    tags = ElementTree.fromstring(body).iterfind("{*}TagSet/{*}Tag")  # noqa: S314 whoever sends it is on this machine
+    tags = ElementTree.fromstring(body).iterfind("{*}TagSet/{*}Tag")  # noqa: S314 from a client on this machine
     return {tag.findtext("{*}Key", ""): tag.findtext("{*}Value", "") for tag in tags}

@@ -1,7 +1,7 @@
-"""The Resource Groups Tagging API of one region: what carries which tags, across the services of the embedded AWS.
+"""The Resource Groups Tagging API of one region: finds the resources of all embedded services by their tags.
 
-Only GetResources, the call that finds things by their tags. As on AWS, IAM's roles are not among them, and of a
-Greengrass component it is the versions that have tags.
+It has only GetResources. As in AWS, it does not list IAM roles, and of a Greengrass component the versions have the
+tags.
 https://docs.aws.amazon.com/resourcegroupstagging/latest/APIReference/API_GetResources.html
 """
 
@@ -22,7 +22,7 @@ class Tagging:
     """Finds resources by tags.
 
     Args:
-        sources: services by the name that their ARNs have; each gives its resources and their tags.
+        sources: service name, as in ARNs → a function that returns the service's resources and their tags.
     """
 
     def __init__(self, sources: Mapping[str, Callable[[], Tagged]]) -> None:
@@ -38,10 +38,10 @@ class Tagging:
             for arn, tags in sorted(self._sources[service]().items())
             if tags and _of_kind(arn, kinds) and _matches(tags, params.get("TagFilters", []))
         }
-        asked = {"nextToken": params.get("PaginationToken"), "maxResults": params.get("ResourcesPerPage", 50)}
+        paging = {"nextToken": params.get("PaginationToken"), "maxResults": params.get("ResourcesPerPage", 50)}
         query = {name: value for name, value in params.items() if name not in {"PaginationToken", "ResourcesPerPage"}}
         try:
-            listed, token = page(list(found), {**query, **asked})
+            listed, token = page(list(found), {**query, **paging})
         except ApiError as error:
             raise ApiError("PaginationTokenExpiredException", error.message) from error
         return {
@@ -54,7 +54,7 @@ class Tagging:
 
 
 def _of_kind(arn: str, kinds: Iterable[str]) -> bool:
-    """Whether an ARN is of one of these kinds: `s3`, or `sagemaker:device-fleet`."""
+    """Whether an ARN is of one of these kinds, such as `s3` or `sagemaker:device-fleet`."""
     _, _, service, _, _, resource = arn.split(":", 5)
     kinds = list(kinds)
     return not kinds or any(
@@ -64,7 +64,7 @@ def _of_kind(arn: str, kinds: Iterable[str]) -> bool:
 
 
 def _matches(tags: Mapping[str, str], filters: Iterable[Mapping[str, Any]]) -> bool:
-    """Whether each filter's key is there, with one of its values where it gives any."""
+    """Whether the tags have the key of each filter, with one of the filter's values if it has any."""
     return all(
         each["Key"] in tags and (not each.get("Values") or tags[each["Key"]] in each["Values"]) for each in filters
     )

@@ -1,7 +1,7 @@
 """Parameters against a service model: required members, types, enums, lengths, ranges, patterns.
 
-botocore checks the first three on the client's side and leaves the rest to the service; here the service is us. The
-wording is that of AWS, so that what one learns to read here one can read there.
+botocore checks only the first three in the client; the service checks all. The messages have AWS's wording, so that
+they look the same here and in AWS.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 from botocore.model import ListShape, MapShape, Shape, StringShape, StructureShape
 
-# The models' patterns are Java's, Python has no \p: the nearest classes, used within brackets only.
+# The models' patterns are Java's, and Python has no \p: these are similar classes, used only within brackets.
 _JAVA_CLASSES = {r"\p{L}": r"\w", r"\p{N}": r"\d", r"\p{Z}": r"\s"}
 
 _TYPES: dict[str, type | tuple[type, ...]] = {
@@ -47,7 +47,7 @@ class Violation:
 
 
 def violations(value: Any, shape: Shape, path: str = "") -> Iterator[Violation]:
-    """Everything that is wrong with `value`, as the model describes it."""
+    """All rules of the model that `value` breaks."""
     kind = _TYPES.get(shape.type_name)
     if kind and (not isinstance(value, kind) or (kind is not bool and isinstance(value, bool))):
         yield Violation(path, value, f"Member must be of type {shape.type_name}")
@@ -69,10 +69,10 @@ def violations(value: Any, shape: Shape, path: str = "") -> Iterator[Violation]:
             yield from violations(item, shape.value, f"{path}.{key}")
 
 
-def describe(found: list[Violation]) -> str:
+def describe(broken: list[Violation]) -> str:
     """One message for all of them, as AWS words it."""
-    head = f"{len(found)} validation error{'s' if len(found) > 1 else ''} detected: "
-    return head + "; ".join(map(str, found))
+    head = f"{len(broken)} validation error{'s' if len(broken) > 1 else ''} detected: "
+    return head + "; ".join(map(str, broken))
 
 
 def _limits(value: Any, shape: Shape, path: str) -> Iterator[Violation]:

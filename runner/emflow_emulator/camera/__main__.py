@@ -1,6 +1,6 @@
-"""The test camera: shows scenes in a known order, or one picture, over RTSP on this machine; for ever, in real time.
+"""The test camera: sends scenes in a fixed order, or one picture, over RTSP on this machine, without end.
 
-Start it alone with `python -m emflow_emulator.camera --port 8554` and look at it with any player.
+Start it alone with `python -m emflow_emulator.camera --port 8554` and watch it with any player.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Scenes:
 
 @dataclass(frozen=True)
 class Still:
-    """One picture that does not move."""
+    """One picture that does not change."""
 
     pixels: npt.NDArray[np.uint8]
 
@@ -59,15 +59,15 @@ class Still:
     def height(self) -> int:
         return int(self.pixels.shape[0])
 
-    def at(self, unix_time: float) -> npt.NDArray[np.uint8]:  # noqa: ARG002 it shows the same at any time
+    def at(self, unix_time: float) -> npt.NDArray[np.uint8]:  # noqa: ARG002 the picture is always the same
         return self.pixels
 
 
 def read_still(path: Path) -> Still:
-    """Read a PNG or JPEG file, in its own size but even, and at most 1280 pixels on its longer side.
+    """Read a PNG or JPEG file; it is resized to even numbers of pixels, at most 1280 on its longer side.
 
     Raises:
-        Problem: it is not there, or no picture.
+        Problem: the file does not exist, or is not a picture.
     """
     try:
         with av.open(str(path)) as container:
@@ -85,11 +85,11 @@ def read_still(path: Path) -> Still:
 
 @contextlib.asynccontextmanager
 async def showing(picture: Picture, rate: int, name: str, port: int, login: Login | None = None) -> AsyncIterator[str]:
-    """Show `picture`, `rate` frames a second, for as long as the block lasts, which gets the stream's URL.
+    """A context manager that shows `picture`, `rate` frames per second, while its block runs; yields the stream's URL.
 
     Args:
         port: TCP port; 0 picks a free one.
-        login: who may see it; anybody when not given.
+        login: the only user that may see it; None: everybody.
 
     Raises:
         Problem: the port is taken, or this PyAV cannot encode H.264.
@@ -110,7 +110,7 @@ async def showing(picture: Picture, rate: int, name: str, port: int, login: Logi
     try:
         yield f"rtsp://{HOST}:{server.port}/{name}"
     finally:
-        # The stream first, so that nothing is delivered to sockets that are closed.
+        # The stream is closed first, so that nothing is delivered to closed sockets.
         await asyncio.to_thread(stream.close)
         await server.stop()
 
@@ -149,12 +149,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--port", type=_port, default=0, help="TCP port; 0 picks a free one")
     parser.add_argument("--image", type=Path, help="show this PNG or JPEG file instead of the scenes")
     parser.add_argument(
-        "--login", type=Path, metavar="FILE", help="JSON with the username and password that clients have to know"
+        "--login", type=Path, metavar="FILE", help="JSON file with the username and password for clients"
     )
     parser.add_argument(
-        "--dwell", type=_dwell, default=scenes.DWELL, help="seconds that each scene stays (%(default)s)"
+        "--dwell", type=_dwell, default=scenes.DWELL, help="seconds for which each scene is shown (%(default)s)"
     )
-    parser.add_argument("--fps", type=_rate, default=25, help="frames a second (25)")
+    parser.add_argument("--fps", type=_rate, default=25, help="frames per second (25)")
     parser.add_argument("--size", type=_size, default=(640, 480), help="width x height of the scenes (640x480)")
     parser.add_argument("--name", type=_name, default="front", help="the stream's name in its URL (front)")
     return parser
@@ -175,7 +175,7 @@ def _dwell(text: str) -> float:
 
 def _rate(text: str) -> int:
     if not 1 <= int(text) <= 120:
-        raise argparse.ArgumentTypeError("1 to 120 frames a second")
+        raise argparse.ArgumentTypeError("1 to 120 frames per second")
     return int(text)
 
 

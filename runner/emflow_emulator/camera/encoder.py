@@ -1,8 +1,7 @@
-"""The test camera's picture made into RTP: H.264 by x264, packets by FFmpeg's RTP muxer, both through PyAV.
+"""Encodes the test camera's picture into RTP: H.264 by x264, packets by FFmpeg's RTP muxer, both through PyAV.
 
-All clients get the same packets, so a second one costs no second encoder; with no client nothing is drawn and nothing
-is encoded. FFmpeg's muxer was taken over packets of our own because it also writes the RTCP sender reports, which tell
-a client at which moment of the wall clock each frame was taken.
+All clients get the same packets, so all need only one encoder; without a client nothing is drawn or encoded. FFmpeg's
+muxer is used because it also writes the RTCP sender reports, from which a client computes the Unix time of each frame.
 """
 
 from __future__ import annotations
@@ -26,10 +25,10 @@ from av.video.stream import VideoStream
 from emflow.problems import Problem
 from emflow_emulator.camera.rtsp_messages import PAYLOAD_TYPE
 
-# RTP packets that fit one Ethernet frame, as a camera on a network sends them.
+# RTP packets that fit into one Ethernet frame, as from a camera on a network.
 _PACKET_SIZE = 1400
-# What x264 may spend. The buffer bounds a key frame to some 150 KB, as a real camera does: in one burst of UDP packets
-# more than that would not fit a client's default socket buffer, and every key frame would arrive with holes.
+# Limits for x264. The buffer size limits a key frame to about 150 KB, as in a real camera: more in one burst of UDP
+# packets would not fit into a client's default socket buffer, and parts of every key frame would be lost.
 _KILOBITS_A_SECOND, _KILOBITS_BUFFERED = 8000, 1200
 _SPS, _PPS = 7, 8
 # RTCP packet types that an RTP muxer writes (RFC 3550, section 12.1): sender report to application-defined.
@@ -40,7 +39,7 @@ log = logging.getLogger(__name__)
 
 
 class Picture(Protocol):
-    """What the camera looks at."""
+    """The source of the camera's frames."""
 
     @property
     def width(self) -> int:
@@ -51,12 +50,12 @@ class Picture(Protocol):
         """Pixels; even."""
 
     def at(self, unix_time: float) -> npt.NDArray[np.uint8]:
-        """The picture at a moment: uint8, height x width x 3, RGB."""
+        """The picture at a time: uint8, height x width x 3, RGB."""
 
 
 @dataclass(frozen=True)
 class Burst:
-    """The packets of one frame, in the order they are to be sent."""
+    """The packets of one frame, in the order in which they are to be sent."""
 
     packets: tuple[bytes, ...]
     key: bool
@@ -71,7 +70,7 @@ def is_sender_report(packet: bytes) -> bool:
 
 
 class _Sink:
-    """The file that FFmpeg's RTP muxer writes. It flushes after each packet, so one call of `write` is one packet."""
+    """The file to which FFmpeg's RTP muxer writes. It flushes after each packet, so each `write` gets one packet."""
 
     def __init__(self) -> None:
         self._packets: list[bytes] = []
@@ -87,12 +86,12 @@ class _Sink:
 
 
 class Encoder:
-    """One run of H.264 in RTP, from a key frame on.
+    """Encodes one H.264 stream in RTP, from its first key frame.
 
     Args:
         width: pixels, even.
         height: pixels, even.
-        rate: frames a second.
+        rate: frames per second.
         started: Unix time of tick 0, for the sender reports.
 
     Raises:
@@ -123,11 +122,11 @@ class Encoder:
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         context = stream.codec_context
         self._time_base = context.time_base = Fraction(1, rate)
-        # Said in the stream, so that every decoder gets back the colours that went in.
+        # The stream names its colour space, so that every decoder returns the original colours.
         context.colorspace, context.color_range = Colorspace.ITU601, 1
 
     def encode(self, picture: npt.NDArray[np.uint8], tick: int, *, key: bool = False) -> Burst:
-        """Encode the picture that was taken `tick` frame times after the start; `tick` only grows."""
+        """Encode the picture of the time `tick` frame periods after the start; `tick` must increase."""
         frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(
             format="yuv420p", dst_colorspace=Colorspace.ITU601
         )
@@ -142,7 +141,7 @@ class Encoder:
 
 
 def _x264_options(rate: int) -> dict[str, str]:
-    """No frame is held back, every second is a key frame, and each key frame carries SPS and PPS."""
+    """Options of x264: no delayed frames, one key frame per second, SPS and PPS in each key frame."""
     parameters = {
         "keyint": rate,
         "min-keyint": 1,
@@ -162,7 +161,7 @@ def _x264_options(rate: int) -> dict[str, str]:
 
 
 def parameter_sets(width: int, height: int, rate: int) -> tuple[bytes, bytes]:
-    """SPS and PPS of such a stream, taken from a first frame; so the encoder is also known to work.
+    """SPS and PPS of such a stream, from a first frame; this also checks that the encoder works.
 
     Raises:
         Problem: this PyAV was built without x264.
@@ -180,12 +179,12 @@ def parameter_sets(width: int, height: int, rate: int) -> tuple[bytes, bytes]:
 
 
 def nal_units(payload: bytes) -> list[bytes]:
-    """The whole NAL units in one RTP payload: a single one, an aggregate, none of a fragment (RFC 6184, section 5)."""
+    """The complete NAL units in one RTP payload: one, several of an aggregate, none of a fragment (RFC 6184, 5)."""
     kind = payload[0] & 0x1F
     if kind < 24:
         return [payload]
     units = []
-    if kind == 24:  # STAP-A: units one after the other, each behind its length
+    if kind == 24:  # STAP-A: a sequence of units, each after its length
         at = 1
         while at + 2 <= len(payload):
             size = int.from_bytes(payload[at : at + 2], "big")
@@ -195,15 +194,15 @@ def nal_units(payload: bytes) -> list[bytes]:
 
 
 class Stream:
-    """A picture in real time, for ever, to whoever watches.
+    """Encodes a picture in real time while it has clients, without end.
 
-    Frame times are counted from the start and never added up, so the rate does not drift; a frame whose time has
-    passed before it could be drawn is left out.
+    Frame times are computed from the start time and not added up, so the rate does not drift; a frame that could not be
+    drawn in time is left out.
 
     Args:
-        picture: what the camera looks at.
-        rate: frames a second.
-        deliver: gets each frame's packets, in this stream's own thread.
+        picture: the source of the frames.
+        rate: frames per second.
+        deliver: gets each frame's packets, in this stream's thread.
     """
 
     def __init__(self, picture: Picture, rate: int, deliver: Callable[[Burst], Any]) -> None:
@@ -218,7 +217,7 @@ class Stream:
         self._thread.start()
 
     def join(self) -> None:
-        """Somebody watches from now on: the next frame is a key frame."""
+        """Add a client: the next frame is a key frame."""
         with self._changed:
             self._watchers += 1
             self._key_wanted = True

@@ -1,4 +1,4 @@
-"""RTSP as text: requests, Transport headers and logins are parsed; responses and session descriptions are made. No I/O.
+"""RTSP messages: parses requests, Transport headers and logins; makes responses and session descriptions. No I/O.
 
 RTSP 1.0 is RFC 2326, SDP is RFC 4566, H.264 over RTP is RFC 6184. Logins use digest authentication, as most cameras do:
 the client proves the password with an MD5 over it and a nonce of the server (RFC 2617, section 3.2, without `qop`, as
@@ -38,7 +38,7 @@ _REASONS = {
 
 
 class BadRequest(Exception):
-    """What came is no RTSP request."""
+    """The received bytes are not an RTSP request."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Request:
 
     @property
     def path(self) -> str:
-        """The URL's path without the slash at its end; `*` and foreign URLs give what is left of them."""
+        """The URL's path without a final slash; for `*` or another kind of URL, its remaining text."""
         return urlsplit(self.url).path.rstrip("/")
 
     @property
@@ -87,7 +87,7 @@ def parse_request(head: bytes) -> Request:
     """Read a request's head, up to its empty line.
 
     Raises:
-        BadRequest: it is none.
+        BadRequest: it is not an RTSP request.
     """
     try:
         first, *rest = head.decode("utf-8").split("\r\n")
@@ -110,7 +110,7 @@ def content_length(request: Request) -> int:
     """Bytes that follow the head.
 
     Raises:
-        BadRequest: the header is no number, or more than anybody has to say to a camera.
+        BadRequest: the header is not a number, or is larger than the limit.
     """
     text = request.headers.get("content-length", "0")
     if not text.isdecimal() or int(text) > 65536:
@@ -119,9 +119,9 @@ def content_length(request: Request) -> int:
 
 
 def choose_transport(header: str) -> Interleaved | Datagrams | None:
-    """The first transport of a client's list that this camera can do; None if there is none.
+    """The first transport in a client's list that this camera supports; None if there is none.
 
-    A client lists what it takes, best first:
+    A client lists the transports that it supports in its order of preference:
     `RTP/AVP/TCP;unicast;interleaved=0-1,RTP/AVP;unicast;client_port=5000-5001`.
     """
     for offer in header.split(","):
@@ -150,7 +150,7 @@ def _pair(text: str, highest: int) -> tuple[int, int] | None:
 def response(
     status: int, request: Request | None = None, headers: Mapping[str, str] | None = None, body: str = ""
 ) -> bytes:
-    """One response, answering `request` where there is one."""
+    """A response; with the sequence number of `request` if it is given."""
     lines = [f"RTSP/1.0 {status} {_REASONS[status]}"]
     if request and "cseq" in request.headers:
         lines.append(f"CSeq: {request.headers['cseq']}")
@@ -166,11 +166,11 @@ def session_description(name: str, rate: int, sps: bytes, pps: bytes) -> str:
 
     Args:
         name: the camera's name, for people.
-        rate: frames a second.
+        rate: frames per second.
         sps: sequence parameter set, without a start code.
         pps: picture parameter set, without a start code.
     """
-    # RFC 6184, section 8.1: the profile and level are the three bytes behind the NAL header of the SPS.
+    # RFC 6184, section 8.1: the profile and level are the three bytes after the NAL header of the SPS.
     format_parameters = (
         "packetization-mode=1",
         f"profile-level-id={sps[1:4].hex().upper()}",
@@ -206,11 +206,11 @@ class Login:
 
     @property
     def challenge(self) -> str:
-        """For the header WWW-Authenticate."""
+        """The value of the header WWW-Authenticate."""
         return f'Digest realm="{_REALM}", nonce="{self.nonce}"'
 
     def admits(self, request: Request) -> bool:
-        """Whether a request proves that it comes from this user."""
+        """Whether a request has the digest of this user's password."""
         scheme, _, text = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "digest":
             return False
@@ -230,7 +230,7 @@ def read_login(path: Path) -> Login:
     """Read a JSON file with `username` and `password`.
 
     Raises:
-        Problem: it is not there, or something else.
+        Problem: the file cannot be read, or its content has another form.
     """
     try:
         document = json.loads(path.read_text())
@@ -239,7 +239,7 @@ def read_login(path: Path) -> Login:
         raise Problem(f"cannot read {path}: {error.strerror}", where="--login") from error
     except (ValueError, TypeError, KeyError) as error:
         mend = 'Write {"username": "…", "password": "…"}.'
-        raise Problem(f"{path} is no JSON object with username and password", where="--login", mend=mend) from error
+        raise Problem(f"{path} is not a JSON object with username and password", where="--login", mend=mend) from error
     return Login(str(username), str(password))
 
 

@@ -1,7 +1,7 @@
-"""The test camera's RTSP server: sessions, and packets to each client over its own RTSP connection or UDP.
+"""The test camera's RTSP server: sessions, and packets for each client over its RTSP connection or over UDP.
 
-Written on asyncio because no library fits: aio-rtsp-toolkit's server plays files, over TCP only. What is hard about a
-camera, encoding and packetising, is FFmpeg's (`camera_stream`); here is only who gets which packet.
+It is written with asyncio because there is no suitable library: aio-rtsp-toolkit's server plays files, over TCP only.
+FFmpeg does the encoding and makes the packets (`encoder`); this module only sends them.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from emflow_emulator.camera.rtsp_messages import (
     response,
 )
 
-# A client that said nothing for so long is gone. Over TCP the connection itself says so.
+# A UDP client that has sent nothing for so many seconds counts as gone. Over TCP, its connection closes.
 SESSION_TIMEOUT = 60.0
-# A client that reads too slowly is skipped up to the next key frame: it must not lag, and the camera must not grow.
+# A client that reads too slowly gets no frames until the next key frame, so that delay and memory stay limited.
 _SLOW_CLIENT_BYTES = 1_000_000
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ class RtspServer:
         path: such as `/front`.
         description: the SDP.
         host: address to listen on.
-        login: who may see it; anybody when not given.
+        login: the only user that may see it; None: everybody.
     """
 
     def __init__(self, path: str, description: str, host: str = "127.0.0.1", login: Login | None = None) -> None:
@@ -66,7 +66,7 @@ class RtspServer:
         loop = asyncio.get_running_loop()
         rtp, rtcp = _even_and_odd(self.host)
         self._rtp, _ = await loop.create_datagram_endpoint(asyncio.DatagramProtocol, sock=rtp)
-        self._rtcp, _ = await loop.create_datagram_endpoint(lambda: _Listener(self._heard), sock=rtcp)
+        self._rtcp, _ = await loop.create_datagram_endpoint(lambda: _Listener(self._on_report), sock=rtcp)
         self.udp_ports = rtp.getsockname()[1], rtcp.getsockname()[1]
 
     @property
@@ -74,11 +74,11 @@ class RtspServer:
         return int(self._server.sockets[0].getsockname()[1])
 
     def attach(self, stream: Stream) -> None:
-        """The stream whose bursts come to `deliver`."""
+        """Set the stream that calls `deliver`."""
         self._stream = stream
 
     async def stop(self) -> None:
-        """Stop listening and let all clients go."""
+        """Stop listening and disconnect all clients."""
         self._server.close()
         for session in self._sessions.values():
             session.close()
@@ -88,7 +88,7 @@ class RtspServer:
         self._rtcp.close()
 
     def deliver(self, burst: Burst) -> None:
-        """Send one frame to everybody who plays."""
+        """Send one frame to all clients that play."""
         for packet in burst.packets:
             if is_sender_report(packet):
                 self._report = packet
@@ -123,18 +123,18 @@ class RtspServer:
             del self._sessions[task]
             writer.close()
 
-    def _heard(self, address: tuple[str, int]) -> None:
-        """A client's receiver report: it is still there."""
+    def _on_report(self, address: tuple[str, int]) -> None:
+        """A client has sent a receiver report, so it is still connected."""
         for session in self._players:
-            session.heard_from(address)
+            session.on_report(address)
 
 
 class _Listener(asyncio.DatagramProtocol):
-    def __init__(self, heard: Callable[[tuple[str, int]], None]) -> None:
-        self._heard = heard
+    def __init__(self, on_datagram: Callable[[tuple[str, int]], None]) -> None:
+        self._on_report = on_datagram
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:  # noqa: ARG002 asyncio's signature
-        self._heard(addr[:2])
+        self._on_report(addr[:2])
 
 
 class _Session:
@@ -148,10 +148,10 @@ class _Session:
         self._id = secrets.token_hex(8)
         self._transport: Interleaved | Datagrams | None = None
         self._needs_key = True
-        self._heard_at = time.monotonic()
+        self._last_message_at = time.monotonic()
 
     async def run(self) -> None:
-        """Answer the client until it leaves."""
+        """Answer the client's requests until it disconnects."""
         try:
             while (request := await self._next_request()) is not None:
                 self._writer.write(self._answer(request))
@@ -162,19 +162,19 @@ class _Session:
             log.warning("%s:%d %s", *self._peer, error)
             self._writer.write(response(400))
         except (ConnectionError, asyncio.IncompleteReadError):
-            pass  # it left without a word, as clients do
+            pass  # the client disconnected without TEARDOWN, which is common
         except asyncio.LimitOverrunError:
             self._writer.write(response(400))
 
     def close(self) -> None:
         self._writer.transport.abort()
 
-    def heard_from(self, address: tuple[str, int]) -> None:
+    def on_report(self, address: tuple[str, int]) -> None:
         if isinstance(self._transport, Datagrams) and address == (self._peer[0], self._transport.rtcp):
-            self._heard_at = time.monotonic()
+            self._last_message_at = time.monotonic()
 
     def send(self, burst: Burst, report: bytes) -> None:
-        """Send one frame, from the first key frame on."""
+        """Send one frame; the first one that is sent is a key frame."""
         if self._writer.transport.get_write_buffer_size() > _SLOW_CLIENT_BYTES:
             if not self._needs_key:
                 log.warning("%s:%d reads too slowly and is skipped to the next key frame", *self._peer)
@@ -185,7 +185,7 @@ class _Session:
             if not burst.key:
                 return
             self._needs_key = False
-            # Who comes later must not wait for the next report to know the frames' times.
+            # A client that connects later needs the last report at once, for the times of its frames.
             packets = packets if report in packets else (report, *packets)
         match self._transport:
             case Interleaved() as channels:
@@ -195,18 +195,18 @@ class _Session:
                     self._server.send_datagram(packet, self._peer[0], ports)
 
     async def _next_request(self) -> Request | None:
-        """The next request; what a client sends on the interleaved channels (receiver reports) is read over."""
+        """The next request; packets on the interleaved channels (receiver reports) are ignored."""
         while True:
             try:
                 first = await asyncio.wait_for(self._reader.read(1), self._patience())
             except TimeoutError:
                 if self._patience() == 0:
-                    log.info("%s:%d said nothing for %.0f s", *self._peer, SESSION_TIMEOUT)
+                    log.info("%s:%d has sent nothing for %.0f s", *self._peer, SESSION_TIMEOUT)
                     return None
                 continue
             if not first:
                 return None
-            self._heard_at = time.monotonic()
+            self._last_message_at = time.monotonic()
             if first == b"$":
                 head = await self._reader.readexactly(3)
                 await self._reader.readexactly(int.from_bytes(head[1:], "big"))
@@ -216,10 +216,10 @@ class _Session:
                 return request
 
     def _patience(self) -> float | None:
-        """Seconds until this client counts as gone; None where its connection tells."""
+        """Seconds without a message until the client counts as gone; None over TCP, where the connection closes."""
         if not isinstance(self._transport, Datagrams):
             return None
-        return max(0.0, self._heard_at + SESSION_TIMEOUT - time.monotonic())
+        return max(0.0, self._last_message_at + SESSION_TIMEOUT - time.monotonic())
 
     def _answer(self, request: Request) -> bytes:
         if not request.version.startswith("RTSP/1."):
@@ -279,10 +279,10 @@ def _framed(packet: bytes, channels: Interleaved) -> bytes:
 
 
 def _even_and_odd(host: str) -> tuple[socket.socket, socket.socket]:
-    """Two UDP sockets on neighbouring ports, RTP's even and RTCP's odd (RFC 3550, section 11).
+    """Two UDP sockets on consecutive ports, an even one for RTP and an odd one for RTCP (RFC 3550, section 11).
 
     Raises:
-        OSError: no such pair was free in many tries.
+        OSError: no free pair of ports was found in many attempts.
     """
     for _ in range(100):
         rtp, rtcp = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))

@@ -1,7 +1,7 @@
-"""How each scene is painted: one small function a scene, from a `Look` to a clean picture.
+"""Paints the scenes: one function for each scene, from a `Look` to a picture without noise.
 
-Two ways of painting. Shapes are polygons and discs on a dull backdrop. Patterns are a field of one byte a pixel with a
-palette of 256 colours, which OpenCV looks up in a fraction of a millisecond.
+Shapes are polygons and discs on a grey background. Patterns are a field with one byte per pixel and a palette of 256
+colours, which OpenCV applies in less than a millisecond.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ Picture: TypeAlias = npt.NDArray[np.uint8]
 Colour: TypeAlias = tuple[int, int, int]
 Plane: TypeAlias = npt.NDArray[np.float32]
 
-# cv2 takes coordinates as integers; with 4 bits of fraction a shape glides instead of hopping from pixel to pixel.
+# cv2 takes integer coordinates; with 4 bits of fraction a shape moves smoothly and not in steps of a pixel.
 _FRACTION = 4
 
 
 @dataclass(frozen=True)
 class Look:
-    """What tells two pictures of one scene apart. Each part is 0…1: a place in the range that its painter gives it."""
+    """The parameters of a picture of a scene, each 0…1; each painter maps them to ranges of its own."""
 
     x: float
     y: float
@@ -111,7 +111,7 @@ def _sunset(look: Look, width: int, height: int) -> Picture:
     cv2.circle(picture, centre, round(size * one), sun, cv2.FILLED, cv2.LINE_AA, _FRACTION)
     sea = _rgb(0.68 + glow, 0.6, 0.12 + 0.15 * look.backdrop_value)
     picture[round(horizon) :] = sea
-    for step in range(1, 6):  # the sun's path on the water
+    for step in range(1, 6):  # the reflection of the sun on the water
         reach = size * (1.0 - step / 7 + 0.25 * math.sin(2 * np.pi * (look.phase + step / 3)))
         y = horizon + (height - horizon) * (step - 0.4) / 6
         ends = [(round((x + side * reach) * one), round(y * one)) for side in (-1, 1)]
@@ -133,7 +133,7 @@ def _rainbow(look: Look, width: int, height: int) -> Picture:
     return picture
 
 
-# Names that a person gives them at a glance, in the order of the model's outputs.
+# Names that describe the scenes, in the order of the model's outputs.
 PAINTERS: dict[str, Callable[[Look, int, int], Picture]] = {
     "red circle": _red_circle,
     "blue square": _blue_square,
@@ -154,12 +154,12 @@ def _rgb(hue: float, saturation: float, value: float) -> Colour:
 
 
 def _shade(look: Look, hue: float) -> Colour:
-    """A colour that everybody calls by the name of its hue."""
+    """A strong colour of this hue, with small variations."""
     return _rgb(hue + 0.03 * (look.hue - 0.5), 0.75 + 0.25 * look.depth, 0.65 + 0.3 * look.value)
 
 
 def _backdrop(look: Look, width: int, height: int) -> Picture:
-    """Greyish, lighter on one side than on the other."""
+    """A nearly grey background, lighter on one side than on the other."""
     hue, saturation = look.backdrop_hue, 0.25 * look.backdrop_depth
     value, slope = 0.15 + 0.7 * look.backdrop_value, 0.3 * (look.backdrop_slope - 0.5)
     near, far = _rgb(hue, saturation, value - slope / 2), _rgb(hue, saturation, value + slope / 2)
@@ -169,7 +169,7 @@ def _backdrop(look: Look, width: int, height: int) -> Picture:
 
 
 def _place(look: Look, width: int, height: int) -> tuple[float, float, float]:
-    """Centre and half the breadth of a shape, in pixels; all of it stays in the picture."""
+    """Centre and half the width of a shape, in pixels; the whole shape is inside the picture."""
     return (
         width * (0.35 + 0.3 * look.x),
         height * (0.4 + 0.2 * look.y),
@@ -195,10 +195,9 @@ def _polygon(
 
 
 def _wave(look: Look, width: int, height: int, angle: float, lean: float, period: float) -> Plane:
-    """A wave of -1…1 over the picture: its period in pixels, the way it runs in degrees, give or take `lean`.
+    """A wave of -1…1 over the picture: period in pixels, direction `angle` in degrees, varied by up to `lean`.
 
-    It grows and turns around the middle. All but the last steps are done on a row and a column: whole planes are what
-    costs time.
+    It is scaled and turned around the centre. Most steps use one row and one column, because whole planes take time.
     """
     way = math.radians(angle + lean * (2 * look.turn - 1))
     step = 2 * np.pi / period
@@ -209,7 +208,7 @@ def _wave(look: Look, width: int, height: int, angle: float, lean: float, period
 
 
 def _distance(width: int, height: int, x: float, y: float, scale: float) -> Plane:
-    """How far each pixel is from (x, y), times `scale`. (np.hypot takes three times as long.)"""
+    """The distance of each pixel from (x, y), times `scale`. (np.hypot takes three times as long.)"""
     across = np.square((np.arange(width) - x) * scale).astype(np.float32)
     down = np.square((np.arange(height) - y) * scale).astype(np.float32)
     plane: Plane = across + down[:, None]
@@ -217,7 +216,7 @@ def _distance(width: int, height: int, x: float, y: float, scale: float) -> Plan
 
 
 def _two_tone(look: Look, wave: Plane, period: float) -> Picture:
-    """A dark and a light colour by the sign of a wave of -1…1; its period in pixels makes the edges a pixel wide."""
+    """A dark and a light colour by the sign of a wave of -1…1; `period`, in pixels, makes the edges a pixel wide."""
     dark = _rgb(look.hue, 0.8 * look.depth, 0.05 + 0.25 * look.value)
     light = _rgb(look.backdrop_hue, 0.35 * look.backdrop_depth, 0.7 + 0.3 * look.backdrop_value)
     palette = np.linspace(dark, light, 256).astype(np.uint8)
@@ -225,13 +224,13 @@ def _two_tone(look: Look, wave: Plane, period: float) -> Picture:
 
 
 def _look_up(field: Plane, gain: float, offset: float, palette: Picture) -> Picture:
-    """Colour a field: field * gain + offset, clipped to 0…255, names the palette's rows."""
+    """Colour a field: field * gain + offset, clipped to 0…255, are the row numbers in the palette."""
     index = cv2.addWeighted(field, gain, field, 0, offset, dtype=cv2.CV_8U)
     return cv2.LUT(cv2.merge((index, index, index)), palette[None]).astype(np.uint8, copy=False)
 
 
 def _ladder(colours: list[Colour], width: int, height: int, bottom: float) -> Picture:
-    """Colours from the top to a height in pixels, melting into one another; below it the last one."""
+    """A gradient of colours from the top to `bottom`, in pixels; below it the last colour."""
     steps = np.linspace(0, bottom, len(colours))
     rows = np.arange(height)
     column = np.stack([np.interp(rows, steps, band) for band in zip(*colours, strict=True)], axis=1)

@@ -1,8 +1,8 @@
-"""The scenes that the test camera shows and the demo's model knows: when each one is on, and what it looks like then.
+"""The scenes that the test camera shows and the demo's model classifies: the schedule and the pictures.
 
-Everything here is a pure function. So whoever knows the time a frame was taken knows what was on it: the camera, the
-demo and the tests all ask `shown_at`. The model was trained on `draw` (tools/train_scenes_model.py) and is asked about
-`moving`, as seen through a video encoder.
+All functions are pure, so the time of a frame determines its scene: the camera, the demo and the tests all use
+`shown_at`. The model was trained with pictures of `draw` (tools/train_scenes_model.py); the camera sends pictures of
+`moving` through a video encoder.
 """
 
 from __future__ import annotations
@@ -15,27 +15,27 @@ import numpy as np
 
 from emflow_emulator.camera.scene_painting import PAINTERS, Look, Picture
 
-# In this order the camera shows them, and the model's outputs and labels count them.
+# The order in which the camera shows them, and the order of the model's outputs and labels.
 SCENES: tuple[str, ...] = tuple(PAINTERS)
 
-# Seconds that each scene stays, where nobody says otherwise. With 2.0, a component that looks once a second could meet
-# every change of scene; with 2.6, ten looks in a row come at ten moments of a scene, 0.2 s from each other.
+# Default seconds for which each scene is shown. With 2.0, a component that takes a frame every second could always take
+# it at a change of scene; with 2.6, ten frames in a row are taken at ten different times of a scene, 0.2 s apart.
 DWELL = 2.6
 
-# Seconds that each part of a look takes to wander through its range and back. All different, so that a scene does not
-# come round to the same picture; slow, so that a video encoder sees motion and not a new picture every frame.
+# Seconds in which each parameter of a look goes through its range and back. They differ, so that the pictures of a
+# scene do not repeat; they are long, so that a video encoder gets motion and not a new picture in every frame.
 _PERIODS = {"x": 13.0, "y": 11.0, "size": 19.0, "turn": 17.0}
 _PHASE_PERIOD = 5.0
-# Noise is what a video encoder pays for most, so the camera stands in good light: this much of a drawn picture's noise.
+# The camera's noise as a fraction of that of a drawn picture; it is low, because noise needs most bits in a video.
 _CAMERA_NOISE = 0.3
 
 
 def shown_at(unix_time: float, dwell: float) -> str:
-    """The scene that the camera shows at a moment.
+    """The scene that the camera shows at a time.
 
     Args:
         unix_time: seconds since 1970, UTC.
-        dwell: seconds that each scene stays.
+        dwell: seconds for which each scene is shown.
 
     Raises:
         ValueError: `dwell` is not above 0.
@@ -44,13 +44,13 @@ def shown_at(unix_time: float, dwell: float) -> str:
 
 
 def draw(scene: str, width: int, height: int, rng: np.random.Generator) -> Picture:
-    """One picture of a scene; where, how big, in which shades and light comes from `rng`.
+    """One picture of a scene, with random position, size, colours and light from `rng`.
 
     Args:
         scene: one of `SCENES`.
         width: pixels.
         height: pixels.
-        rng: the same state gives the same picture.
+        rng: the random generator; the same state gives the same picture.
 
     Returns:
         uint8, height x width x 3, RGB.
@@ -62,14 +62,14 @@ def draw(scene: str, width: int, height: int, rng: np.random.Generator) -> Pictu
 
 
 def moving(scene: str, unix_time: float, width: int, height: int, dwell: float = DWELL) -> Picture:
-    """The picture of a scene at a moment: gently moving, and different every time the scene comes round.
+    """The picture of a scene at a time: it moves slowly, and differs each time that the scene is shown.
 
     Args:
         scene: one of `SCENES`.
         unix_time: seconds since 1970, UTC. The same time gives the same picture.
         width: pixels.
         height: pixels.
-        dwell: seconds that each scene stays; the picture jumps only where the scene changes.
+        dwell: seconds for which each scene is shown; the picture is continuous except at a change of scene.
 
     Returns:
         uint8, height x width x 3, RGB.
@@ -91,18 +91,18 @@ def moving(scene: str, unix_time: float, width: int, height: int, dwell: float =
 
 def _slot(unix_time: float, dwell: float) -> int:
     if not dwell > 0:
-        raise ValueError(f"a scene has to stay for more than 0 seconds, not {dwell}")
+        raise ValueError(f"a scene has to be shown for more than 0 seconds, not {dwell}")
     return math.floor(unix_time / dwell)
 
 
 def _photograph(scene: str, look: Look, width: int, height: int, rng: np.random.Generator) -> Picture:
-    """Paint a scene and take its picture with a lens that is a little soft and a sensor that is a little noisy."""
+    """Paint a scene, and add a little blur and noise, as a lens and a sensor do."""
     painter = PAINTERS.get(scene)
     if painter is None:
         raise ValueError(f"there is no scene {scene!r}; the scenes are {', '.join(SCENES)}")
     picture = painter(look, width, height)
     softness = look.blur * 1.5 * height / 480
-    if softness > 0.3:  # less does not show, and costs as much
+    if softness > 0.3:  # less blur is not visible and takes the same time
         picture = cv2.GaussianBlur(picture, (0, 0), softness).astype(np.uint8, copy=False)
     gain, grain = 0.7 + 0.4 * look.light, 0.06 * look.grain
     noise = rng.integers(0, 256, (height, width), dtype=np.uint8)

@@ -111,7 +111,7 @@ def test_a_job_goes_through_its_states_and_leaves_an_archive(
         assert stored.read() == tflite
         manifest = json.load(described)
     assert {each["name"]: each["shape"] for each in manifest["inputs"]} == inputs
-    assert "passed on as it is" in manifest["compiler"]
+    assert "the network is not changed" in manifest["compiler"]
 
 
 def test_a_target_platform_will_do_instead_of_a_device(
@@ -157,7 +157,7 @@ def test_the_archive_has_to_hold_one_network(
         store(b"no archive"): "not a .tar.gz archive",
         store(archive(readme__txt=b"hello")): "No tflite file provided",
         store(archive(a__tflite=tflite, b__tflite=tflite)): "when only one is allowed: a.tflite, b.tflite",
-        store(archive(net__tflite=b"TFL3 but not really")): "net.tflite is no TFLite network",
+        store(archive(net__tflite=b"TFL3 but not really")): "net.tflite is not a TFLite network",
         f"s3://{bucket}/nothing.tar.gz": "NoSuchKey",
         "s3://no-such-bucket-here/net.tar.gz": "NoSuchBucket",
     }

@@ -184,7 +184,7 @@ def test_a_report_belongs_to_the_region_of_its_thing(
     [
         ([], "must be a JSON object"),
         (report(status="FINE"), "status must be one of HEALTHY, UNHEALTHY"),
-        (report(coreVersion=2), "coreVersion must be text"),
+        (report(coreVersion=2), "coreVersion must be a string"),
         (report(components=[component("a", "ASLEEP")]), "lifecycleState must be one of"),
         (
             report(deployment={"deploymentId": "none", "coreDeviceExecutionStatus": "FAILED"}),

@@ -98,7 +98,7 @@ def test_a_new_deployment_replaces_the_one_before(greengrass: Any, thing: str) -
             {"componentVersion": "2.12.6", "configurationUpdate": {"merge": "[]"}},
             "configurationUpdate.merge is not a JSON object",
         ),
-        ({"componentVersion": "2.12.6", "configurationUpdate": {"reset": ["key"]}}, "no JSON pointer"),
+        ({"componentVersion": "2.12.6", "configurationUpdate": {"reset": ["key"]}}, "not a JSON pointer"),
     ],
 )
 def test_a_component_that_cannot_be_deployed_is_refused(

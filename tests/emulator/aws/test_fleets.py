@@ -106,7 +106,7 @@ def test_devices_are_registered_described_changed_and_deregistered(sagemaker: An
 
 def test_a_device_is_registered_once_and_all_or_none_are(sagemaker: Any, fleet: str) -> None:
     sagemaker.register_devices(DeviceFleetName=fleet, Devices=[{"DeviceName": "a"}])
-    with pytest.raises(ClientError, match=r"once only: a\."):
+    with pytest.raises(ClientError, match=r"only once: a\."):
         sagemaker.register_devices(DeviceFleetName=fleet, Devices=[{"DeviceName": "b"}, {"DeviceName": "a"}])
     assert names(sagemaker.list_devices(DeviceFleetName=fleet)) == ["a"]
     with pytest.raises(ClientError, match="not registered in fleet"):

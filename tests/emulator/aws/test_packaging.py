@@ -174,8 +174,8 @@ def test_a_component_that_greengrass_refuses_fails_the_job(package: Callable[...
         ({"ModelVersion": "1" * 31}, "less than or equal to 30"),
         ({"CompilationJobName": "never-was"}, "Could not find compilation job never-was"),
         ({"preset": "{ComponentName: x}"}, "PresetDeploymentConfig is not JSON"),
-        ({"preset": ["x"]}, "JSON object of texts"),
-        ({"preset": {"ComponentVersion": 1.0}}, "JSON object of texts"),
+        ({"preset": ["x"]}, "JSON object of strings"),
+        ({"preset": {"ComponentVersion": 1.0}}, "JSON object of strings"),
         ({"OutputConfig": {"S3OutputLocation": "s3://b", "PresetDeploymentConfig": "{}"}}, "PresetDeploymentType"),
     ],
 )

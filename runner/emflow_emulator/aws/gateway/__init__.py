@@ -1,1 +1,1 @@
-"""From an HTTP request to the service that answers it."""
+"""The gateway: checks HTTP requests and passes them to the service that answers them."""

@@ -1,4 +1,4 @@
-"""The access keys that the embedded AWS lets in: the run's own, and those that its IAM and STS have given out."""
+"""The access keys that the embedded AWS accepts: the run's key, and those that its IAM and STS have issued."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Upstream = Callable[[str, dict[str, Any]], Answer]
 
 
 @dataclass
-class KnownKey:
+class IssuedKey:
     """A key, when it ends (never: None), whether it may be used now, and the IAM user whose it is."""
 
     key: AccessKey
@@ -34,21 +34,21 @@ class KnownKey:
 
 
 class Keys:
-    """Stands before moto's IAM and STS and listens to keys being made, switched off and removed.
+    """Passes requests to moto's IAM and STS and records the keys that are made, deactivated and removed.
 
     Args:
-        own: the run's key, which is always let in.
-        upstream: asks moto.
+        own: the run's key, which is always accepted.
+        upstream: sends a request to moto.
     """
 
     def __init__(self, own: AccessKey, upstream: Upstream) -> None:
         self._upstream = upstream
         self._own = own.id
-        self._known = {own.id: KnownKey(own)}
+        self._known = {own.id: IssuedKey(own)}
         self._lock = threading.Lock()
 
-    def find(self, key_id: str) -> KnownKey | None:
-        """The key of this id; None where there is none, or where it is switched off."""
+    def find(self, key_id: str) -> IssuedKey | None:
+        """The key with this id; None if there is none or it is inactive."""
         with self._lock:
             known = self._known.get(key_id)
             return known if known and known.active else None
@@ -60,35 +60,35 @@ class Keys:
         answered = self._upstream(service, environ)
         if answered.status == 200 and any(word in answered.body for word in _ABOUT_KEYS):
             # As moto does, which looks into both.
-            asked = parse_qs(environ.get("QUERY_STRING", "")) | parse_qs(body.decode(errors="replace"))
-            self._heed(asked, ElementTree.fromstring(answered.body))  # noqa: S314 moto wrote it
+            request = parse_qs(environ.get("QUERY_STRING", "")) | parse_qs(body.decode(errors="replace"))
+            self._record(request, ElementTree.fromstring(answered.body))  # noqa: S314 moto wrote it
         return answered
 
-    def _heed(self, asked: dict[str, list[str]], document: ElementTree.Element) -> None:
+    def _record(self, request: dict[str, list[str]], document: ElementTree.Element) -> None:
         operation = document.tag.rpartition("}")[2].removesuffix("Response")
-        key_id = asked.get("AccessKeyId", [""])[0]
+        key_id = request.get("AccessKeyId", [""])[0]
         with self._lock:
             if operation == "DeleteAccessKey" and key_id != self._own:
                 self._known.pop(key_id, None)
             elif operation == "UpdateAccessKey" and key_id in self._known and key_id != self._own:
-                self._known[key_id].active = asked.get("Status") == ["Active"]
+                self._known[key_id].active = request.get("Status") == ["Active"]
             elif operation == "DeleteUser":
                 # AWS refuses while there are keys; moto removes the user, whose keys would stay for ever.
-                gone = asked.get("UserName", [""])[0]
+                gone = request.get("UserName", [""])[0]
                 self._known = {each: known for each, known in self._known.items() if not gone or known.user != gone}
             elif operation == "UpdateUser":
-                renamed = asked.get("UserName", [""])[0]
+                renamed = request.get("UserName", [""])[0]
                 for known in self._known.values():
                     if renamed and known.user == renamed:
-                        known.user = asked.get("NewUserName", [renamed])[0]
+                        known.user = request.get("NewUserName", [renamed])[0]
             for made in document.iter():
-                found = {child.tag.rpartition("}")[2]: child.text or "" for child in made}
-                if {"AccessKeyId", "SecretAccessKey"} <= found.keys():
-                    self._add(found)
+                members = {child.tag.rpartition("}")[2]: child.text or "" for child in made}
+                if {"AccessKeyId", "SecretAccessKey"} <= members.keys():
+                    self._add(members)
 
     def _add(self, made: dict[str, str]) -> None:
         self._known = {key_id: known for key_id, known in self._known.items() if not known.ended}
         key = AccessKey(made["AccessKeyId"], made["SecretAccessKey"], made.get("SessionToken", ""))
         ends = made.get("Expiration")
         end = datetime.fromisoformat(ends) if ends else None
-        self._known[key.id] = KnownKey(key, end, user=made.get("UserName", ""))
+        self._known[key.id] = IssuedKey(key, end, user=made.get("UserName", ""))

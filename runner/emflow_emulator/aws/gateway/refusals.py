@@ -1,4 +1,4 @@
-"""What a service of AWS answers to who may not come in: each protocol has its own names and its own form for it."""
+"""The answers to refused requests: each AWS protocol has its own error codes and its own form."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _CONTENT_TYPES = {
 
 
 class Reason(Enum):
-    """Why: the codes of S3, of the query protocol and of the JSON protocols, and the message."""
+    """Why a request is refused: the codes of S3, of the query protocol and of the JSON protocols, and the message."""
 
     UNSIGNED = (
         ("AccessDenied", "MissingAuthenticationToken", "MissingAuthenticationTokenException"),
@@ -68,12 +68,12 @@ class Reason(Enum):
     )
 
 
-class Refused(Exception):
-    """A request that is not let in.
+class RequestRefused(Exception):
+    """A request is refused because of its signature, its time or its headers.
 
     Args:
-        message: the reason's own when not given.
-        service: where the signature says which one it is for; guessed when not given.
+        message: the default is the message of the reason.
+        service: the service that the signature names; without it, the protocol is guessed from the headers.
     """
 
     def __init__(self, reason: Reason, message: str = "", service: str = "") -> None:
@@ -82,14 +82,14 @@ class Refused(Exception):
         self.service = service
 
     def answer(self, headers: Message) -> Answer:
-        """In the form that a client of this service reads."""
+        """The error in the form of the service's protocol."""
         protocol = PROTOCOLS.get(self.service) or guessed(headers)
         code = self.reason.value[0][{"rest-xml": 0, "query": 1}.get(protocol, 2)]
         return refusal(protocol, 400 if self.reason is Reason.INCOMPLETE else 403, code, str(self))
 
 
 def guessed(headers: Message) -> str:
-    """The protocol of a request that does not say which service it is for."""
+    """The protocol of a request that names no service, guessed from its headers."""
     kind = content_type(headers)
     if kind == FORM:
         return "query"
@@ -97,15 +97,15 @@ def guessed(headers: Message) -> str:
 
 
 def content_type(headers: Message) -> str:
-    """Without its parameters."""
+    """The value of the header Content-Type without its parameters."""
     return str(headers.get("Content-Type") or "").partition(";")[0].strip().lower()
 
 
 def objection_to_content_type(service: str, headers: Message) -> str:
-    """Why a service does not take what a request says it has in it; empty where it does.
+    """Why a service does not accept a request's Content-Type; empty if it does.
 
-    S3 keeps objects of all kinds. The other protocols have their own, and none is one of the three that a web page
-    may send anywhere, but for the forms of the query protocol.
+    S3 accepts all types. Each other protocol accepts only its own. Of the three types that a web page may send to any
+    address, only the query protocol accepts one: forms.
     """
     taken = _CONTENT_TYPES.get(PROTOCOLS.get(service, ""))
     kind = content_type(headers)
@@ -115,7 +115,7 @@ def objection_to_content_type(service: str, headers: Message) -> str:
 
 
 def refusal(protocol: str, status: int, code: str, message: str) -> Answer:
-    """An error that clients of a protocol read."""
+    """An error in the form of a protocol."""
     error = f"<Code>{code}</Code><Message>{escape(message)}</Message>"
     if protocol == "query":
         text = f"<ErrorResponse><Error><Type>Sender</Type>{error}</Error></ErrorResponse>"

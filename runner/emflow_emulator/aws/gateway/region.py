@@ -1,4 +1,4 @@
-"""One region of the embedded AWS: its Greengrass and its SageMaker, each with one call at a time."""
+"""A region of the embedded AWS: its Greengrass and its SageMaker, each with one call at a time."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from emflow_emulator.aws.sagemaker.service import SageMaker
 from emflow_emulator.aws.tagging import Tagged, Tagging
 
 TAGGING = "resourcegroupstaggingapi"
-"""Botocore's name of the service; requests are signed for `tagging`."""
+"""Botocore's name of the tagging API; the name in its signatures is `tagging`."""
 
 
 class Region:
-    """The services of ours in one region, with the state they keep there.
+    """Greengrass, SageMaker and the tagging API of one region, with their state.
 
     Args:
         account_region: the account and the region.
-        clients: how they reach S3, IAM and IoT.
-        job_seconds: how long a job takes at least.
+        clients: clients for S3, IAM and IoT.
+        job_seconds: minimum duration of a job.
     """
 
     def __init__(self, account_region: AccountRegion, clients: InternalClients, job_seconds: float) -> None:
@@ -36,7 +36,7 @@ class Region:
             return protocol.answer(service, environ, owner.handlers)
 
     def answer_tagging(self, environ: dict[str, Any], iot: Tagged, s3: Tagged) -> Answer:
-        """Answer a request to the tagging API. `iot` and `s3`: the tags of all that they have, in whatever region."""
+        """Answer a request to the tagging API. `iot` and `s3`: the tags of their resources in all regions."""
         here = f"arn:aws:iot:{self._clients.account_region.region}:"
         tagging = Tagging(
             {
@@ -49,7 +49,7 @@ class Region:
         return protocol.answer(TAGGING, environ, tagging.handlers)
 
     def knows(self, thing: str) -> bool:
-        """Whether IoT has a thing of this name here."""
+        """Whether this region's IoT has a thing of this name."""
         iot = self._clients("iot")
         try:
             iot.describe_thing(thingName=thing)
@@ -58,13 +58,13 @@ class Region:
         return True
 
     def report(self, thing: str, document: Any) -> None:
-        """Take in what a core device says about itself.
+        """Store a core device's status report.
 
         Raises:
-            ApiError: the report makes no sense.
+            ApiError: the report is not valid.
         """
         self.greengrass.report(thing, document)
 
     def stop(self) -> None:
-        """End the jobs that run."""
+        """Stop the running jobs."""
         self.sagemaker.stop()

@@ -1,7 +1,7 @@
-"""Who may come in, which service a request is for, and what comes back: the gateway's WSGI application.
+"""The gateway's WSGI application: checks the signature of a request and passes it to the service that it is for.
 
-An SDK says which service it means in the credential scope of its signature, so one address serves them all. Whatever is
-not signed is refused, but for the health check.
+The credential scope of a signature names the service, so one address is enough for all services. Unsigned requests are
+refused, except the health check.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from emflow_emulator.aws.account_region import REGION, AccountRegion
 from emflow_emulator.aws.errors import ApiError
 from emflow_emulator.aws.gateway import refusals
 from emflow_emulator.aws.gateway.keys import Keys
-from emflow_emulator.aws.gateway.refusals import Refused
+from emflow_emulator.aws.gateway.refusals import RequestRefused
 from emflow_emulator.aws.gateway.region import TAGGING, Region
 from emflow_emulator.aws.gateway.signatures import Request, Verifier
 from emflow_emulator.aws.iot_tags import IotTags
@@ -32,19 +32,19 @@ from emflow_emulator.aws.s3_tags import S3Tags
 log = logging.getLogger(__name__)
 
 OURS = {"greengrass": "greengrassv2", "sagemaker": "sagemaker"}
-"""Credential scope → botocore's name, for the services that are ours."""
+"""Name in the credential scope → botocore's name, for the services that are not moto's."""
 
 HEADERS = "emflow.headers"
-"""Where the WSGI environment has the headers as they came: a signature is about their own names and their number."""
+"""The key of the WSGI environment with the original headers: a signature depends on their spelling and number."""
 
 REPORTS = "emflow"
-"""What reports of core devices are signed for."""
+"""The service name in the signatures of core devices' status reports."""
 
 _REPORT = re.compile(r"/_emflow/cores/(?P<thing>[a-zA-Z0-9:_-]{1,128})")
 
 
 class Regions:
-    """The regions that somebody has called so far, each made at its first call."""
+    """The regions that have been called so far; each is made at its first call."""
 
     def __init__(self, make: Callable[[AccountRegion], Region]) -> None:
         self._make = make
@@ -59,14 +59,14 @@ class Regions:
             return self._made[name]
 
     def of(self, thing: str) -> Region:
-        """The region whose IoT knows a thing: its reports do not say where it is."""
+        """The region of a thing, found by asking the IoT of each region: its reports do not name their region."""
         with self._lock:
-            known, made = self._things.get(thing), list(self._made.values())
-        # Not under the lock: asking IoT is a request of its own, which comes through here again.
-        found = known or next((region for region in made if region.knows(thing)), None)
-        if found:
-            self._things[thing] = found
-        return found or self(REGION)
+            cached, made = self._things.get(thing), list(self._made.values())
+        # Not under the lock: `knows` sends a request to IoT, which uses this object again.
+        region = cached or next((each for each in made if each.knows(thing)), None)
+        if region:
+            self._things[thing] = region
+        return region or self(REGION)
 
     def stop(self) -> None:
         for region in self._made.values():
@@ -77,8 +77,8 @@ class Router:
     """The WSGI application of the embedded AWS.
 
     Args:
-        regions: what answers, region by region.
-        credentials: the access key that is let in, besides those that IAM and STS here have given out.
+        regions: the services of each region.
+        credentials: the accepted access key; keys that the embedded IAM and STS have issued are accepted too.
     """
 
     def __init__(self, regions: Regions, credentials: AccessKey) -> None:
@@ -113,7 +113,7 @@ class Router:
             return 0
         try:
             return self._verifier.largest_body(Request(method, environ["RAW_URI"], headers, b""))
-        except Refused as refused:
+        except RequestRefused as refused:
             return refused.answer(headers)
         except Exception:
             log.exception("%s %s failed", method, environ["PATH_INFO"])
@@ -128,7 +128,7 @@ class Router:
         environ["wsgi.input"].seek(0)
         try:
             scope = self._verifier.check(Request(method, environ["RAW_URI"], headers, body))
-        except Refused as refused:
+        except RequestRefused as refused:
             return refused.answer(headers)
         objection = refusals.objection_to_content_type(scope.service, headers)
         if objection:
@@ -139,14 +139,15 @@ class Router:
         return self._of(scope.region, scope.service, environ)
 
     def _of(self, region: str, service: str, environ: dict[str, Any]) -> Answer:
-        """What one of the services says."""
+        """The answer of a service."""
         if service == "tagging":
             return self._regions(region).answer_tagging(environ, self._iot.tagged(), self._s3.tagged())
         if service in OURS:
             return self._regions(region).answer(OURS[service], environ)
         match service:
             case "iot":
-                self._regions(region)  # so that a thing made before any other call is found when it reports
+                # Makes the region, so that `of` finds a thing that is made before any other call.
+                self._regions(region)
                 return self._iot.answer(environ)
             case "s3":
                 return self._s3.answer(environ)
@@ -157,7 +158,7 @@ class Router:
         return _not_served(service, environ[HEADERS])
 
     def _own(self, environ: dict[str, Any]) -> Answer:
-        """What is not AWS: what the nucleus would say over MQTT."""
+        """The answer to a request that is not AWS's: a status report, which a real nucleus would send over MQTT."""
         method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
         report = _REPORT.fullmatch(path)
         if method == "POST" and report:
@@ -177,16 +178,16 @@ def _asks_for_health(environ: dict[str, Any]) -> bool:
 
 
 def _health() -> Answer:
-    """For whoever waits until the embedded AWS is there; the only answer to a request that is not signed."""
+    """The health check, for clients that wait for the start; the only request that needs no signature."""
     services = sorted([*moto_backend.SERVICES, *OURS.values(), TAGGING])
     return Answer.json(200, {"services": dict.fromkeys(services, "running")})
 
 
 def _not_served(service: str, headers: Message) -> Answer:
-    """An error that the SDK can read, whichever protocol the service has."""
+    """An error in the protocol of the service, so that its SDK client can read it."""
     served = ", ".join(sorted([*moto_backend.SERVICES, *OURS, "tagging"]))
     text = f"the embedded AWS does not have the service '{service}'; it has {served}"
-    if service == "ec2":  # it reads a form of its own
+    if service == "ec2":  # S3 has its own form of errors
         error = f"<Code>UnknownService</Code><Message>{text}</Message>"
         form = f"<Response><Errors><Error>{error}</Error></Errors></Response>"
         return Answer(501, {"Content-Type": "text/xml"}, form.encode())

@@ -1,4 +1,4 @@
-"""The embedded AWS as a server: a socket on loopback, a thread a connection, start and stop."""
+"""The embedded AWS as an HTTP server on loopback, with one thread for each connection."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ _running_lock = threading.Lock()
 
 
 class EmbeddedAws:
-    """AWS on loopback, in this process. Also a context manager.
+    """An embedded AWS on loopback, in this process. Also a context manager.
 
     Args:
-        port: where to listen; 0 picks a free one.
+        port: the port to listen on; 0 picks a free one.
         host: the address to listen on, of this machine only.
-        job_seconds: how long a compilation or packaging job takes at least.
-        credentials: the access key that it lets in; a new one when not given. What its IAM and STS give out is let in,
-            too, and nothing else.
+        job_seconds: minimum duration of a compilation or packaging job.
+        credentials: the accepted access key; None makes a new one. Keys that its IAM and STS issue are accepted too,
+            and no others.
     """
 
     region = REGION
@@ -70,16 +70,16 @@ class EmbeddedAws:
 
     @property
     def port(self) -> int:
-        """The port it listens on, once started."""
+        """The port that it listens on; valid after `start`."""
         return self._server.port if self._server else self._asked
 
     @property
     def endpoint_url(self) -> str:
-        """What AWS_ENDPOINT_URL has to be."""
+        """The value for AWS_ENDPOINT_URL."""
         return f"http://{self.host}:{self.port}"
 
     def start(self) -> EmbeddedAws:
-        """Listen and serve. The first one of a process starts with nothing in its services.
+        """Start to listen and to answer. The first server of a process starts with empty services.
 
         Raises:
             Problem: the port is taken, or may not be used, or the address is open to other machines.
@@ -110,7 +110,7 @@ class EmbeddedAws:
         return self
 
     def stop(self) -> None:
-        """Stop listening, end the jobs, close what is still connected."""
+        """Stop listening, stop the jobs, close the open connections."""
         global _running
         if self._server is None or self._thread is None:
             return
@@ -136,7 +136,7 @@ class EmbeddedAws:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """A listening socket; werkzeug, left to itself, prints and exits when the port is taken."""
+    """A listening socket. It is not made by werkzeug, which ends the process when the port is taken."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -157,7 +157,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 class _Connections:
-    """The sockets that are open, so that stopping can close those that clients keep alive."""
+    """The open connections, so that `stop` can close those that clients keep alive."""
 
     def __init__(self) -> None:
         self._open: set[socket.socket] = set()
@@ -253,7 +253,7 @@ class _Connection(MotoRequestHandler):
         self.send_response(int(code), phrase)
         for name, value in headers:
             self.send_header(name, value)
-        # RFC 9110, section 6.4.1. A body would be taken for the answer to the next request, if that is quick enough.
+        # RFC 9110, section 6.4.1. The client could take a body for the answer to its next request.
         bodiless = int(code) in (204, 304)
         if "content-length" not in {name.lower() for name, _ in headers} and not bodiless:
             self.send_header("Content-Length", str(len(data)))

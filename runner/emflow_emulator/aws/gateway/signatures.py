@@ -1,7 +1,7 @@
-"""Whether a request was signed with a key that is known here: AWS's Signature Version 4, in headers or in the URL.
+"""Checks that a request was signed with an accepted key: AWS's Signature Version 4, in headers or in the URL.
 
-The signature is made again from what arrived, by botocore's own signer, and compared. URLs that boto3 presigns for S3
-in the oldest regions have Signature Version 2, unless it is told otherwise; so that is taken, too, in URLs for S3.
+The signature of the received request is computed with botocore's signer, and compared. By default boto3 presigns URLs
+for S3 in the oldest regions with Signature Version 2, so this version is accepted too, in URLs for S3.
 https://docs.aws.amazon.com/IAM/latest/UserGuide/create-signed-request.html
 """
 
@@ -25,8 +25,8 @@ from botocore.credentials import Credentials
 
 from emflow_emulator.access import AccessKey
 from emflow_emulator.aws.account_region import REGION
-from emflow_emulator.aws.gateway.keys import Keys, KnownKey
-from emflow_emulator.aws.gateway.refusals import Reason, Refused
+from emflow_emulator.aws.gateway.keys import IssuedKey, Keys
+from emflow_emulator.aws.gateway.refusals import Reason, RequestRefused
 
 _ALGORITHM = "AWS4-HMAC-SHA256"
 _TIME = "%Y%m%dT%H%M%SZ"
@@ -46,12 +46,12 @@ _IN_PIECES = f"STREAMING-{_ALGORITHM}-PAYLOAD"
 
 @dataclass(frozen=True)
 class Request:
-    """A request as it arrived.
+    """A request as it was received.
 
     Args:
         target: path and query, still encoded.
-        headers: in their order, with their spelling.
-        body: all of it; in pieces where the client sent it in signed pieces ("aws-chunked").
+        headers: in their original order and spelling.
+        body: the whole body; still in signed pieces if the client sent it so ("aws-chunked").
     """
 
     method: str
@@ -62,14 +62,14 @@ class Request:
 
 @dataclass(frozen=True)
 class Scope:
-    """What a request is signed for."""
+    """The region and the service that a signature names."""
 
     region: str
     service: str
 
 
 class Verifier:
-    """Lets in what is signed with a known key."""
+    """Checks that requests are signed with an accepted key."""
 
     def __init__(self, keys: Keys) -> None:
         self._keys = keys
@@ -81,7 +81,7 @@ class Verifier:
             head: the request without its body.
 
         Raises:
-            Refused: the request will not be let in, whatever its body is.
+            RequestRefused: the request will not be let in, whatever its body is.
         """
         query = _query(head)
         if _has_version_2(head, query):
@@ -98,7 +98,8 @@ class Verifier:
         """The region and the service that a request is for.
 
         Raises:
-            Refused: it is not signed, or not with a key that is known, or not as it arrived, or not now.
+            RequestRefused: it is not signed, the key is not accepted, the signature is not that of the received
+                request, or its time is not now.
         """
         query = _query(request)
         if _has_version_2(request, query):
@@ -112,27 +113,27 @@ class Verifier:
         ways = request.headers.get_all("Authorization") or []
         in_url = "X-Amz-Signature" in query or "X-Amz-Credential" in query
         if not ways and not in_url:
-            raise Refused(Reason.UNSIGNED)
+            raise RequestRefused(Reason.UNSIGNED)
         if len(ways) + in_url != 1:
-            raise Refused(Reason.INCOMPLETE, "a request has to be signed once")
+            raise RequestRefused(Reason.INCOMPLETE, "a request has to be signed once")
         signed = _from_url(query) if in_url else _from_header(ways[0], request.headers)
-        known = self._key(signed.key_id, signed.token, signed.scope.service)
+        issued = self._key(signed.key_id, signed.token, signed.scope.service)
         _check_time(signed)
-        return signed, known.key
+        return signed, issued.key
 
-    def _key(self, key_id: str, token: str, service: str) -> KnownKey:
-        known = self._keys.find(key_id)
-        if known is None:
-            raise Refused(Reason.UNKNOWN_KEY, service=service)
-        if not hmac.compare_digest(known.key.token.encode(), token.encode()):
-            raise Refused(Reason.BAD_TOKEN, service=service)
-        if known.ended:
-            raise Refused(Reason.EXPIRED_TOKEN, service=service)
-        return known
+    def _key(self, key_id: str, token: str, service: str) -> IssuedKey:
+        issued = self._keys.find(key_id)
+        if issued is None:
+            raise RequestRefused(Reason.UNKNOWN_KEY, service=service)
+        if not hmac.compare_digest(issued.key.token.encode(), token.encode()):
+            raise RequestRefused(Reason.BAD_TOKEN, service=service)
+        if issued.ended:
+            raise RequestRefused(Reason.EXPIRED_TOKEN, service=service)
+        return issued
 
     def _check_version_2(self, request: Request, query: Mapping[str, str]) -> Scope:
-        known = self._key(query.get("AWSAccessKeyId", ""), query.get(_TOKEN, ""), "s3")
-        signer = _Version2(_credentials(known.key), query.get("Expires", ""))
+        issued = self._key(query.get("AWSAccessKeyId", ""), query.get(_TOKEN, ""), "s3")
+        signer = _Version2(_credentials(issued.key), query.get("Expires", ""))
         headers = HTTPHeaders()
         for name, value in request.headers.items():
             headers[name] = value
@@ -141,10 +142,10 @@ class Verifier:
         paths = {url.path, f"{url.path}/" if url.path.count("/") == 1 else url.path}
         made = [signer.get_signature(request.method, url, headers, auth_path=path) for path in paths]  # type: ignore[arg-type]
         if not any(hmac.compare_digest(each.encode(), query["Signature"].encode()) for each in made):
-            raise Refused(Reason.SIGNATURE, service="s3")
+            raise RequestRefused(Reason.SIGNATURE, service="s3")
         expires = query.get("Expires", "")
         if not _NUMBER.fullmatch(expires) or int(expires) < time.time():
-            raise Refused(Reason.EXPIRED_URL, service="s3")
+            raise RequestRefused(Reason.EXPIRED_URL, service="s3")
         return Scope(REGION, "s3")
 
 
@@ -158,7 +159,7 @@ def _has_version_2(request: Request, query: Mapping[str, str]) -> bool:
 
 @dataclass(frozen=True)
 class _Signed:
-    """What a request says about its signature. expires: seconds for which a URL is good; None in headers."""
+    """The parts of a request's signature. `expires`: seconds for which a URL is valid; None for headers."""
 
     key_id: str
     scope: Scope
@@ -173,11 +174,11 @@ class _Signed:
 def _from_header(authorization: str, headers: Message) -> _Signed:
     algorithm, _, text = authorization.partition(" ")
     if algorithm != _ALGORITHM:
-        raise Refused(Reason.INCOMPLETE, f"the Authorization header has to begin with {_ALGORITHM}")
+        raise RequestRefused(Reason.INCOMPLETE, f"the Authorization header has to begin with {_ALGORITHM}")
     parts = {name.strip(): value.strip() for name, _, value in (part.partition("=") for part in text.split(","))}
     when, token = headers.get_all("X-Amz-Date") or [], headers.get_all(_TOKEN) or []
     if len(when) > 1 or len(token) > 1:
-        raise Refused(Reason.INCOMPLETE, "a header of the signature is there twice")
+        raise RequestRefused(Reason.INCOMPLETE, "a header of the signature is present twice")
     return _signed(
         parts, "Credential", "SignedHeaders", "Signature", when[0] if when else "", token[0] if token else ""
     )
@@ -185,7 +186,7 @@ def _from_header(authorization: str, headers: Message) -> _Signed:
 
 def _from_url(query: Mapping[str, str]) -> _Signed:
     if query.get("X-Amz-Algorithm") != _ALGORITHM:
-        raise Refused(Reason.INCOMPLETE, f"X-Amz-Algorithm has to be {_ALGORITHM}")
+        raise RequestRefused(Reason.INCOMPLETE, f"X-Amz-Algorithm has to be {_ALGORITHM}")
     token = query.get("X-Amz-Security-Token", "")
     names = "X-Amz-Credential", "X-Amz-SignedHeaders", "X-Amz-Signature"
     return _signed(query, *names, query.get("X-Amz-Date", ""), token, query.get("X-Amz-Expires", ""))
@@ -205,11 +206,11 @@ def _signed(
             scope = Scope(region or REGION, service)
         case _:
             text = f"the signature requires '{credential}' of the form KEY/DATE/REGION/SERVICE/aws4_request"
-            raise Refused(Reason.INCOMPLETE, text)
+            raise RequestRefused(Reason.INCOMPLETE, text)
     names = tuple(name for name in parts.get(headers, "").lower().split(";") if name)
     if not names or not parts.get(signature):
         text = f"the signature requires '{headers}' and '{signature}'"
-        raise Refused(Reason.INCOMPLETE, text, service=scope.service)
+        raise RequestRefused(Reason.INCOMPLETE, text, service=scope.service)
     return _Signed(key_id, scope, day, when, names, parts[signature], token, expires)
 
 
@@ -219,18 +220,18 @@ def _check_time(signed: _Signed) -> None:
         then = datetime.strptime(signed.time, _TIME).replace(tzinfo=UTC)
     except ValueError:
         text = "the signature requires 'X-Amz-Date' of the form YYYYMMDDTHHMMSSZ"
-        raise Refused(Reason.INCOMPLETE, text, service=service) from None
+        raise RequestRefused(Reason.INCOMPLETE, text, service=service) from None
     if signed.time[:8] != signed.day:
-        raise Refused(Reason.SIGNATURE, "the date in Credential is not that of X-Amz-Date", service=service)
+        raise RequestRefused(Reason.SIGNATURE, "the date in Credential is not that of X-Amz-Date", service=service)
     if signed.expires is None:
         if abs(now - then) > _SKEW:
-            raise Refused(Reason.SKEWED, service=service)
+            raise RequestRefused(Reason.SKEWED, service=service)
         return
     if not _NUMBER.fullmatch(signed.expires) or not 0 < int(signed.expires) <= _LONGEST.total_seconds():
         text = "X-Amz-Expires has to be a number of seconds from 1 to 604800"
-        raise Refused(Reason.INCOMPLETE, text, service=service)
+        raise RequestRefused(Reason.INCOMPLETE, text, service=service)
     if now > then + timedelta(seconds=int(signed.expires)) or then > now + _SKEW:
-        raise Refused(Reason.EXPIRED_URL, service=service)
+        raise RequestRefused(Reason.EXPIRED_URL, service=service)
 
 
 def _check_head(request: Request, signed: _Signed, key: AccessKey) -> tuple[_Again, str, str]:
@@ -246,8 +247,8 @@ def _check_head(request: Request, signed: _Signed, key: AccessKey) -> tuple[_Aga
         received.setdefault(name.lower(), []).append(value.encode("latin-1", "replace").decode(errors="replace"))
     needed = {"host", *(name for name in received if name.startswith("x-amz-"))}
     if not needed <= set(signed.names) <= received.keys():
-        text = "the headers that are signed have to be there, with Host and every X-Amz- header among them"
-        raise Refused(Reason.SIGNATURE, text, service=service)
+        text = "all signed headers have to be present, and Host and every X-Amz- header have to be signed"
+        raise RequestRefused(Reason.SIGNATURE, text, service=service)
     headers = HTTPHeaders()
     for name in signed.names:
         for value in received[name]:
@@ -258,7 +259,7 @@ def _check_head(request: Request, signed: _Signed, key: AccessKey) -> tuple[_Aga
     signer = _signer(signed, key, headers, declared or hashlib.sha256(request.body).hexdigest())
     made = signer.made_for(request)
     if not hmac.compare_digest(made.encode(), signed.signature.encode()):
-        raise Refused(Reason.SIGNATURE, service=service)
+        raise RequestRefused(Reason.SIGNATURE, service=service)
     return signer, made, declared
 
 
@@ -269,13 +270,13 @@ def _check_signature(request: Request, signed: _Signed, key: AccessKey) -> None:
         return
     if service == "s3" and declared in (_IN_PIECES, f"{_IN_PIECES}-TRAILER"):
         if not signer.signed_in_pieces(request.body, made):
-            raise Refused(Reason.SIGNATURE, "a piece of the body is not what was signed", service=service)
+            raise RequestRefused(Reason.SIGNATURE, "a piece of the body is not what was signed", service=service)
     elif declared and not hmac.compare_digest(declared.encode(), hashlib.sha256(request.body).hexdigest().encode()):
-        raise Refused(Reason.BODY, service=service)
+        raise RequestRefused(Reason.BODY, service=service)
 
 
 class _Again:
-    """Makes botocore's signers sign what another one has signed: these headers, this hash of the body, that time."""
+    """Makes botocore's signers sign like the client: the same headers, the same hash of the body, the same time."""
 
     def __init__(self, signed: _Signed, key: AccessKey, headers: HTTPHeaders, body_hash: str) -> None:
         super().__init__(_credentials(key), signed.scope.service, signed.scope.region)  # type: ignore[call-arg]
@@ -298,7 +299,7 @@ class _Again:
         return text
 
     def signed_in_pieces(self: Any, body: bytes, first: str) -> bool:
-        """Whether each piece of an "aws-chunked" body has its signature, which follows from that of the one before.
+        """Whether each piece of an "aws-chunked" body has the right signature; each depends on the one before.
 
         https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-streaming.html
         """
@@ -331,7 +332,7 @@ class _AgainV4(_Again, SigV4Auth):
 
 
 class _AgainS3(_Again, S3SigV4Auth):
-    """The same with a path as it is: S3's keys may have what a path of another service would have normalised."""
+    """The same without normalising the path, which other services need and S3 does not allow in keys."""
 
 
 def _signer(signed: _Signed, key: AccessKey, headers: HTTPHeaders, body_hash: str) -> _Again:
@@ -340,7 +341,7 @@ def _signer(signed: _Signed, key: AccessKey, headers: HTTPHeaders, body_hash: st
 
 
 class _Version2(HmacV1QueryAuth):
-    """Signs what another one has signed: until that time."""
+    """Signs a URL with the client's expiry time."""
 
     def __init__(self, credentials: Credentials, expires: str) -> None:
         super().__init__(credentials)
@@ -351,10 +352,10 @@ class _Version2(HmacV1QueryAuth):
 
 
 def _taken_apart(body: bytes) -> tuple[list[tuple[bytes, bytes]], bytes]:
-    """The bytes and the signature of each piece of an "aws-chunked" body, and what follows the last, empty one.
+    """The bytes and the signature of each piece of an "aws-chunked" body, and the bytes after the last, empty piece.
 
     Raises:
-        ValueError: it is something else.
+        ValueError: the body has another form.
     """
     pieces = []
     while True:
@@ -368,7 +369,7 @@ def _taken_apart(body: bytes) -> tuple[list[tuple[bytes, bytes]], bytes]:
         if not data:
             return pieces, body.strip()
         if not body.startswith(b"\r\n"):
-            raise ValueError("a piece is longer than it says")
+            raise ValueError("a piece is longer than its stated length")
         body = body[2:]
 
 

@@ -1,1 +1,1 @@
-"""Greengrass V2: components, deployments, and what core devices report."""
+"""Greengrass V2: components, deployments, and the reports of core devices."""

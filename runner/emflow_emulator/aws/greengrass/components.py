@@ -1,8 +1,8 @@
-"""Component versions: created once from a recipe, never changed, listed, described, deleted.
+"""Component versions: created from a recipe, listed, described and deleted, but never changed.
 
-Semantics: https://docs.aws.amazon.com/greengrass/v2/APIReference/API_CreateComponentVersion.html. The recipe gets the
-SHA-256 that each artifact in S3 has at that moment; a device refuses other bytes. A create that is sent again with the
-same client token returns the answer to the first one (`ClientTokens`).
+Semantics: https://docs.aws.amazon.com/greengrass/v2/APIReference/API_CreateComponentVersion.html. At the creation, the
+SHA-256 of each artifact in S3 is written into the recipe; a device refuses an artifact with another digest. A create
+request that is sent again with the same client token gets the first answer again (`ClientTokens`).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class ClientTokens:
         self._used: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {}
 
     def once(self, params: dict[str, Any], create: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """Create, or answer as the first time when the same request comes again under the same token.
+        """Call `create`, or return its first answer when the same request comes again with the same token.
 
         Raises:
             ApiError: the token was used for another request.
@@ -63,7 +63,7 @@ _ARN = re.compile(
 
 @dataclass(frozen=True)
 class Component:
-    """One version of a component, ours or AWS's."""
+    """One version of a component of the account, or of a public component of AWS."""
 
     arn: str
     recipe: Recipe
@@ -73,7 +73,7 @@ class Component:
 
     @property
     def status(self) -> dict[str, Any]:
-        """What the cloud says of it: REQUESTED at first, then INITIATED, DEPLOYABLE once settled."""
+        """The status as the API returns it: first REQUESTED, then INITIATED, finally DEPLOYABLE."""
         now = datetime.now(UTC)
         state = "DEPLOYABLE"
         if now < self.settled:
@@ -86,7 +86,7 @@ class Component:
 
 
 class Components:
-    """The components of one region: the account's own and the public ones."""
+    """The components of one region: those of the account and the public ones."""
 
     def __init__(self, account_region: AccountRegion, clients: InternalClients, settle_seconds: float) -> None:
         self._account_region = account_region
@@ -109,10 +109,10 @@ class Components:
         }
 
     def find(self, name: str, version: str) -> Component | None:
-        """A component version by name, the account's own before AWS's."""
-        for shelf in (self._own, self.public):
-            if version in shelf.get(name, {}):
-                return shelf[name][version]
+        """A component version; one of the account takes precedence over a public one."""
+        for versions in (self._own, self.public):
+            if version in versions.get(name, {}):
+                return versions[name][version]
         return None
 
     def versions(self, name: str) -> list[Component]:
@@ -130,21 +130,21 @@ class Components:
         return self._public
 
     def tags(self, arn: str) -> dict[str, str] | None:
-        """The tags of a version, or of all versions of a component, to be changed in place; None if there is none."""
+        """The tags of a component version, as a mapping that the caller may change; None if it does not exist."""
         found = _ARN.fullmatch(arn)
-        shelf = self._own.get(found["name"], {}) if found and found["owner"] != "aws" else {}
-        component = shelf.get(found["version"]) if found else None
+        versions = self._own.get(found["name"], {}) if found and found["owner"] != "aws" else {}
+        component = versions.get(found["version"]) if found else None
         return component.tags if component else None
 
     def tagged(self) -> dict[str, dict[str, str]]:
-        """The tags of every version of the account's own, by ARN."""
-        return {each.arn: dict(each.tags) for shelf in self._own.values() for each in shelf.values()}
+        """The tags of every component version of the account, by ARN."""
+        return {each.arn: dict(each.tags) for versions in self._own.values() for each in versions.values()}
 
     def create(self, text: bytes, tags: Mapping[str, str]) -> Component:
         """Make a component version from a recipe.
 
         Raises:
-            ApiError: the recipe is wrong, an artifact cannot be read, or the version exists.
+            ApiError: the recipe is not valid, an artifact cannot be read, or the version exists already.
         """
         recipe = recipes.parse(text)
         name, version = recipe.name, recipe.version
@@ -240,16 +240,16 @@ class Components:
         raise _missing(f"{params['arn']} has no artifact {params['artifactName']}", params["artifactName"], "artifact")
 
     def _list(self, params: Params) -> dict[str, Any]:
-        shelf = self.public if params.get("scope") == "PUBLIC" else self._own
-        listed, token = page([_newest_first(shelf[name].values())[0] for name in sorted(shelf)], params)
+        versions = self.public if params.get("scope") == "PUBLIC" else self._own
+        listed, token = page([_newest_first(versions[name].values())[0] for name in sorted(versions)], params)
         return {"components": [_summary(component) for component in listed], "nextToken": token}
 
     def _versions(self, params: Params) -> dict[str, Any]:
         found = _ARN.fullmatch(params["arn"])
-        shelf = (self.public if found["owner"] == "aws" else self._own) if found else {}
-        if not found or found["version"] or found["name"] not in shelf:
+        versions = (self.public if found["owner"] == "aws" else self._own) if found else {}
+        if not found or found["version"] or found["name"] not in versions:
             raise _missing(f"Component {params['arn']} does not exist.", params["arn"])
-        listed, token = page(_newest_first(shelf[found["name"]].values()), params)
+        listed, token = page(_newest_first(versions[found["name"]].values()), params)
         return {
             "componentVersions": [
                 {"componentName": each.recipe.name, "componentVersion": each.recipe.version, "arn": each.arn}
@@ -260,17 +260,17 @@ class Components:
 
     def _delete(self, params: Params) -> None:
         component = self._at(params["arn"])
-        shelf = self._own.get(component.recipe.name, {})
-        if shelf.pop(component.recipe.version, None) is not component:
+        versions = self._own.get(component.recipe.name, {})
+        if versions.pop(component.recipe.version, None) is not component:
             raise ApiError("AccessDeniedException", f"{component.arn} is AWS's and cannot be deleted.")
-        if not shelf:
+        if not versions:
             del self._own[component.recipe.name]
 
     def _at(self, arn: str) -> Component:
         found = _ARN.fullmatch(arn)
         if found and found["version"] and found["region"] == self._account_region.region:
-            shelf = self.public if found["owner"] == "aws" else self._own
-            component = shelf.get(found["name"], {}).get(found["version"])
+            versions = self.public if found["owner"] == "aws" else self._own
+            component = versions.get(found["name"], {}).get(found["version"])
             if component:
                 return component
         raise _missing(f"Component version {arn} does not exist.", arn)
@@ -292,7 +292,7 @@ def _summary(latest: Component) -> dict[str, Any]:
             "arn": latest.arn,
             "componentVersion": recipe.version,
             "creationTimestamp": latest.created,
-            # The model wants at least one character where there is a member at all.
+            # The model requires at least one character if the member is present.
             "description": recipe.description or None,
             "publisher": recipe.publisher or None,
             "platforms": recipe.platforms,

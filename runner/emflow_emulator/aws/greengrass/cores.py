@@ -1,4 +1,4 @@
-"""Core devices: the status reports that they send (`parse`), and the API calls that return the reported (`Cores`).
+"""Core devices: the status reports that they send (`parse`), and the API calls that return the reported data (`Cores`).
 
 The real nucleus sends reports over MQTT to AWS's fleet status service; here it is POST `/_emflow/cores/<thing>`.
 """
@@ -53,7 +53,7 @@ class ReportedDeployment:
 
 @dataclass(frozen=True)
 class StatusReport:
-    """All that a core device says about itself at one moment."""
+    """The complete state that a core device reports."""
 
     core_version: str
     platform: str
@@ -67,7 +67,7 @@ def parse(document: Any) -> StatusReport:
     """Read a report.
 
     Raises:
-        ApiError: something is missing, or is not what it should be; the message says which.
+        ApiError: a member is missing or not valid; the message names it.
     """
     top = _map(document, "the report")
     components = [_component(_map(each, "components[]")) for each in _list(top, "components")]
@@ -119,20 +119,20 @@ def _list(document: dict[str, Any], name: str) -> list[Any]:
 def _text(document: dict[str, Any], name: str) -> str:
     value = document.get(name)
     if not isinstance(value, str) or not value:
-        raise ApiError("ValidationException", f"{name} must be text, and is {value!r}")
+        raise ApiError("ValidationException", f"{name} must be a string, but is {value!r}")
     return value
 
 
 def _choice(document: dict[str, Any], name: str, choices: tuple[str, ...]) -> str:
     value = _text(document, name)
     if value not in choices:
-        raise ApiError("ValidationException", f"{name} must be one of {', '.join(choices)}, and is {value!r}")
+        raise ApiError("ValidationException", f"{name} must be one of {', '.join(choices)}, but is {value!r}")
     return value
 
 
 @dataclass
 class InstalledComponent:
-    """A component on a device: as last reported, and since when it is so."""
+    """A component on a device: as last reported, and the time of its last change."""
 
     reported: ReportedComponent
     changed: datetime
@@ -142,7 +142,7 @@ class InstalledComponent:
 
 @dataclass
 class EffectiveDeployment:
-    """A deployment on a device: as last reported, when it came, when it changed."""
+    """A deployment on a device: as last reported, and the times of its first report and of its last change."""
 
     deployment: Deployment
     reported: ReportedDeployment
@@ -152,7 +152,7 @@ class EffectiveDeployment:
 
 @dataclass
 class Core:
-    """A core device, as far as its reports go."""
+    """A core device, as it has reported."""
 
     thing: str
     report: StatusReport
@@ -193,15 +193,15 @@ class Cores:
         }
 
     def tags(self, thing: str) -> dict[str, str] | None:
-        """The tags of a core device, to be changed in place; None if there is no such device."""
+        """The tags of a core device, as a mapping that the caller may change; None if there is no such device."""
         core = self._all.get(thing)
         return core.tags if core else None
 
     def take(self, thing: str, report: StatusReport) -> None:
-        """Take in a report, which is complete: a component that it does not name is no longer there.
+        """Store a report. It is complete: a component that it does not name is no longer installed.
 
         Raises:
-            ApiError: the deployment that it is about does not exist.
+            ApiError: the reported deployment does not exist.
         """
         now = datetime.now(UTC)
         core = self._all.setdefault(thing, Core(thing, report, now))
@@ -215,7 +215,7 @@ class Cores:
 
     def _progress(self, core: Core, reported: ReportedDeployment, now: datetime) -> None:
         known = core.effective.get(reported.id)
-        # A device goes on with what it has when the deployment is deleted in the cloud.
+        # A device continues to report a deployment that has been deleted in the cloud.
         deployment = known.deployment if known else self._deployments.find(reported.id)
         if deployment is None:
             raise ApiError("ValidationException", f"deployment {reported.id} does not exist")

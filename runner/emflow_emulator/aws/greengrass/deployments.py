@@ -1,7 +1,7 @@
-"""Deployments: what a thing or a thing group is to run; each new one replaces the one before.
+"""Deployments: the components that a thing or a thing group has to run; a new deployment replaces the previous one.
 
 Semantics: https://docs.aws.amazon.com/greengrass/v2/developerguide/manage-deployments.html. A deployment to a thing
-is done when that thing says so; one to a group goes on for as long as things may join the group.
+ends when that thing reports its end; a deployment to a group stays active, because things may join the group.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ DEFAULT_POLICIES: dict[str, Any] = {
     "componentUpdatePolicy": {"timeoutInSeconds": 60, "action": "NOTIFY_COMPONENTS"},
     "configurationValidationPolicy": {"timeoutInSeconds": 30},
 }
-"""What a deployment has where the request says nothing, as DeploymentPolicies documents it."""
+"""The defaults of a deployment, as documented for DeploymentPolicies."""
 
 _TARGET = re.compile(r"arn:aws:iot:(?P<region>[^:]*):(?P<account>\d+):(?P<kind>thing|thinggroup)/(?P<name>.+)")
 
 
 @dataclass
 class Deployment:
-    """One revision for one target. Everything but `status` stays as it was created."""
+    """One revision for one target. Only `status` changes after its creation."""
 
     id: str
     target: str
@@ -53,7 +53,7 @@ class Deployment:
         return ":thing/" in self.target
 
     def iot_job(self, account_region: AccountRegion) -> dict[str, str]:
-        """Group deployments ride on an IoT job; those to one thing on its shadow."""
+        """The members of an answer that name the IoT job; only deployments to groups use one."""
         return {} if self.to_thing else {"iotJobId": self.id, "iotJobArn": account_region.arn("iot", f"job/{self.id}")}
 
 
@@ -90,7 +90,7 @@ class Deployments:
         }
 
     def reported(self, deployment: Deployment, execution: str) -> None:
-        """A core device says how far it is; for a deployment to one thing that is the deployment's own status."""
+        """Take the status that a core device reports; for a deployment to one thing it is the deployment's status."""
         if not deployment.to_thing or deployment.status in ("CANCELED", "INACTIVE"):
             return
         match execution:
@@ -106,7 +106,7 @@ class Deployments:
         target = params["targetArn"]
         self._check_target(target)
         components = params.get("components", {})
-        wrong = [finding for name, asked in components.items() for finding in self._findings(name, asked)]
+        wrong = [finding for name, spec in components.items() for finding in self._findings(name, spec)]
         if wrong:
             raise invalid("; ".join(f"{name}: {why}" for name, why in wrong), *wrong)
         revision = self._revisions[target] = self._revisions.get(target, 0) + 1
@@ -151,15 +151,15 @@ class Deployments:
                 resourceType=found["kind"],
             ) from error
 
-    def _findings(self, name: str, asked: dict[str, Any]) -> list[tuple[str, str]]:
+    def _findings(self, name: str, spec: dict[str, Any]) -> list[tuple[str, str]]:
         wrong = []
-        component = self._components.find(name, asked["componentVersion"])
+        component = self._components.find(name, spec["componentVersion"])
         if component is None:
-            wrong.append((name, f"there is no version {asked['componentVersion']} of this component"))
+            wrong.append((name, f"there is no version {spec['componentVersion']} of this component"))
         elif not component.deployable:
             state = component.status["componentState"]
-            wrong.append((name, f"version {asked['componentVersion']} is {state}, not DEPLOYABLE yet"))
-        update = asked.get("configurationUpdate") or {}
+            wrong.append((name, f"version {spec['componentVersion']} is {state}, not DEPLOYABLE yet"))
+        update = spec.get("configurationUpdate") or {}
         if "merge" in update:
             try:
                 merge = json.loads(update["merge"])
@@ -169,7 +169,7 @@ class Deployments:
                 if not isinstance(merge, dict):
                     wrong.append((name, "configurationUpdate.merge is not a JSON object"))
         wrong.extend(
-            (name, f"configurationUpdate.reset has {pointer!r}, which is no JSON pointer such as /key")
+            (name, f"configurationUpdate.reset has {pointer!r}, which is not a JSON pointer such as /key")
             for pointer in update.get("reset", [])
             if pointer and not pointer.startswith("/")
         )
@@ -238,7 +238,7 @@ class Deployments:
 
 
 def _over(defaults: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
-    """The values, and the defaults of the keys that they do not have."""
+    """The values, with defaults for missing keys."""
     merged = {**defaults, **values}
     return {
         key: {**defaults[key], **value} if isinstance(value, dict) and isinstance(defaults.get(key), dict) else value

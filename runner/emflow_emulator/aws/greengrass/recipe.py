@@ -1,7 +1,7 @@
-"""Recipes: text in YAML or JSON to a checked document with AWS's spelling of the keys.
+"""Recipes: parses YAML or JSON into a checked document with AWS's spelling of the keys.
 
 Format 2020-01-25, https://docs.aws.amazon.com/greengrass/v2/developerguide/component-recipe-reference.html. The Java
-nucleus and the cloud take keys in any case; what is stored, and given out again, is spelt as documented.
+nucleus and the cloud accept keys in upper or lower case; stored and returned recipes have the documented spelling.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True)
 class Recipe:
-    """A recipe that passed the checks. `document` is the whole of it, keys spelt as documented."""
+    """A recipe that passed the checks. `document` is the whole recipe, with the documented spelling of keys."""
 
     document: Document
 
@@ -77,7 +77,7 @@ class Recipe:
 
     @property
     def platforms(self) -> list[dict[str, Any]]:
-        """As the API lists them: a name and attributes for each manifest."""
+        """The platforms as the API lists them: a name and attributes for each manifest."""
         return [
             {"name": manifest.get("Name") or _title(manifest["Platform"]), "attributes": manifest["Platform"]}
             for manifest in self.manifests
@@ -85,7 +85,7 @@ class Recipe:
         ]
 
     def fits(self, platform: Mapping[str, str]) -> bool:
-        """Whether some manifest is for a device with these attributes; no manifests fit every device."""
+        """Whether any manifest matches a device with these attributes; a recipe without manifests matches all."""
         return not self.manifests or any(_fits(each.get("Platform") or {}, platform) for each in self.manifests)
 
     def text(self, form: str) -> bytes:
@@ -99,7 +99,7 @@ def parse(data: bytes) -> Recipe:
     """Read and check a recipe.
 
     Raises:
-        ApiError: a ValidationException whose `fields` name each thing that is wrong.
+        ApiError: a ValidationException whose `fields` name each error.
     """
     try:
         document = yaml.safe_load(data)
@@ -201,7 +201,7 @@ def _patterns(platform: Mapping[str, str], where: str) -> Iterator[tuple[str, st
 
 
 def _lifecycle(lifecycle: Any, where: str) -> Iterator[tuple[str, str]]:
-    """What no device could make sense of; steps that are not known are not its business."""
+    """Errors for every device; unknown steps are not errors."""
     if lifecycle is None:
         return
     if not isinstance(lifecycle, dict):
@@ -247,13 +247,16 @@ def _artifact(artifact: Document, where: str) -> Iterator[tuple[str, str]]:
 
 
 def _spelt(document: Mapping[Any, Any], keys: tuple[str, ...]) -> Document:
-    """The same map with known keys spelt as documented; others stay as they are."""
+    """The same map with the documented spelling of known keys; other keys are unchanged."""
     known = {key.lower(): key for key in keys}
     return {known.get(str(key).lower(), str(key)): value for key, value in document.items()}
 
 
 def _fits(wanted: Mapping[str, str], device: Mapping[str, str]) -> bool:
-    """`*`, `all` and what the manifest does not mention fit anything; `/…/` is a regular expression."""
+    """Whether a manifest's platform matches a device's.
+
+    `*`, `all` and attributes that the manifest does not have match every value; `/…/` is a regular expression.
+    """
     for attribute, value in wanted.items():
         have = device.get(attribute)
         if value in ("*", "all") or have in (None, "*"):

@@ -1,4 +1,4 @@
-"""Which version of a component a device gets: the newest that fits every requirement and its platform."""
+"""Chooses the version of a component for a device: the newest that meets all requirements and matches the platform."""
 
 from __future__ import annotations
 

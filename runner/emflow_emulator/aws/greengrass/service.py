@@ -1,4 +1,4 @@
-"""Greengrass V2 of one region: its operations put together, and the tags that all its resources share."""
+"""Greengrass V2 of one region: all its operations, and the tags of all its resources."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Greengrass:
 
     Args:
         account_region: the account and the region.
-        clients: how it reaches S3 and IoT.
-        settle_seconds: how long a new component version takes until it is DEPLOYABLE.
+        clients: clients for S3 and IoT.
+        settle_seconds: seconds until a new component version is DEPLOYABLE.
     """
 
     def __init__(self, account_region: AccountRegion, clients: InternalClients, settle_seconds: float) -> None:
@@ -42,19 +42,19 @@ class Greengrass:
         }
 
     def create_component(self, recipe: bytes, tags: Mapping[str, str]) -> Component:
-        """What a packaging job does at its end.
+        """Make a component version; a packaging job calls this at its end.
 
         Raises:
-            ApiError: as CreateComponentVersion refuses.
+            ApiError: as for CreateComponentVersion.
         """
         with self.lock:
             return self._components.create(recipe, tags)
 
     def report(self, thing: str, document: Any) -> None:
-        """Take in what a core device says about itself.
+        """Store a core device's status report.
 
         Raises:
-            ApiError: the report makes no sense.
+            ApiError: the report is not valid.
         """
         report = cores.parse(document)
         with self.lock:

@@ -1,1 +1,1 @@
-"""SageMaker, as far as edge devices go: fleets and devices, Neo compilation, Edge packaging."""
+"""The part of SageMaker for edge devices: fleets and devices, Neo compilation, Edge packaging."""

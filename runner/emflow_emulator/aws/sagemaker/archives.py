@@ -1,4 +1,4 @@
-"""Model archives: .tar.gz in and out of memory, reproducible byte for byte."""
+"""Model archives: reads and writes .tar.gz in memory, reproducible byte for byte."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def unpack(data: bytes) -> dict[str, bytes]:
     """The files of a .tar.gz, by their path in it.
 
     Raises:
-        ValueError: it is no such archive.
+        ValueError: the data is not such an archive.
     """
     try:
         with tarfile.open(fileobj=io.BytesIO(data), mode="r:gz") as archive:

@@ -1,7 +1,7 @@
 """Compilation jobs.
 
-Semantics: https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateCompilationJob.html. A name is used
-once and for ever, also after the job is deleted.
+Semantics: https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateCompilationJob.html. A name can be used
+only once, even after the job is deleted.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from emflow_emulator.aws.sagemaker.tags import Tags
 
 @dataclass
 class CompilationJob:
-    """One compilation: what was asked, how far it is, what came of it."""
+    """One compilation: its request, its state and its result."""
 
     arn: str
-    asked: Params
+    request: Params
     job: Job | None = None
     artifact: str = ""
     digest: str = ""
@@ -36,7 +36,7 @@ class CompilationJob:
 
     @property
     def name(self) -> str:
-        return str(self.asked["CompilationJobName"])
+        return str(self.request["CompilationJobName"])
 
     @property
     def run(self) -> Job:
@@ -69,7 +69,7 @@ class CompilationJobs:
         return self._all.get(name)
 
     def stop(self) -> None:
-        """End all that runs, and wait for it."""
+        """Stop all jobs, and wait for their end."""
         for each in self._all.values():
             each.run.stop()
         for each in self._all.values():
@@ -95,22 +95,22 @@ class CompilationJobs:
         return {"CompilationJobArn": arn}
 
     def _compile(self, compilation: CompilationJob) -> None:
-        asked = compilation.asked
-        source = asked["InputConfig"]["S3Uri"]
+        request = compilation.request
+        source = request["InputConfig"]["S3Uri"]
         where = S3Object.at(source)
         try:
             archive = self._clients.read(where)
         except ClientError as error:
             raise JobFailed(f"ClientError: cannot read {source}: {_s3(error)}") from error
         network = neo.read(archive, source)
-        wanted = asked["InputConfig"].get("DataInputConfig")
+        wanted = request["InputConfig"].get("DataInputConfig")
         if wanted is not None:
             neo.check(network, neo.parse_inputs(wanted))
         else:
             compilation.derived = json.dumps({tensor.name: tensor.shape for tensor in network.inputs})
-        target = _target(asked["OutputConfig"])
+        target = _target(request["OutputConfig"])
         stem = where.key.rpartition("/")[2].removesuffix(".gz").removesuffix(".tar").removesuffix(".tgz")
-        result = folder(asked["OutputConfig"]).child(f"{stem}-{'_'.join(target.values())}.tar.gz")
+        result = folder(request["OutputConfig"]).child(f"{stem}-{'_'.join(target.values())}.tar.gz")
         compiled = neo.output(network, target)
         try:
             self._clients.write(result, compiled)
@@ -121,11 +121,11 @@ class CompilationJobs:
 
     def _describe(self, params: Params) -> dict[str, Any]:
         compilation = self._at(params)
-        asked, run = compilation.asked, compilation.run
+        request, run = compilation.request, compilation.run
         done = run.status == "COMPLETED"
         return {
             **{
-                key: asked.get(key)
+                key: request.get(key)
                 for key in (
                     "CompilationJobName",
                     "RoleArn",
@@ -180,32 +180,32 @@ class CompilationJobs:
 
 
 def _check_input(params: Params) -> None:
-    asked = params.get("InputConfig")
-    if asked is None:
+    request = params.get("InputConfig")
+    if request is None:
         raise invalid("The embedded AWS compiles from InputConfig only, not from model packages.")
-    if asked["Framework"] != "TFLITE":
-        raise invalid(f"The embedded AWS compiles TFLITE networks only, not {asked['Framework']}.")
-    if not asked["S3Uri"].startswith("s3://"):
-        raise invalid(f"InputConfig.S3Uri must begin with s3://, and is {asked['S3Uri']}")
-    if "DataInputConfig" in asked:
+    if request["Framework"] != "TFLITE":
+        raise invalid(f"The embedded AWS compiles TFLITE networks only, not {request['Framework']}.")
+    if not request["S3Uri"].startswith("s3://"):
+        raise invalid(f"InputConfig.S3Uri must begin with s3://, but is {request['S3Uri']}")
+    if "DataInputConfig" in request:
         try:
-            neo.parse_inputs(asked["DataInputConfig"])
+            neo.parse_inputs(request["DataInputConfig"])
         except ValueError as error:
             raise invalid(str(error)) from error
 
 
-def _check_target(asked: dict[str, Any]) -> None:
-    if ("TargetDevice" in asked) == ("TargetPlatform" in asked):
+def _check_target(request: dict[str, Any]) -> None:
+    if ("TargetDevice" in request) == ("TargetPlatform" in request):
         raise invalid("Exactly one of TargetDevice and TargetPlatform is needed in OutputConfig.")
-    folder(asked)
+    folder(request)
 
 
-def _target(asked: dict[str, Any]) -> dict[str, str]:
-    return {"Device": asked["TargetDevice"]} if "TargetDevice" in asked else dict(asked["TargetPlatform"])
+def _target(request: dict[str, Any]) -> dict[str, str]:
+    return {"Device": request["TargetDevice"]} if "TargetDevice" in request else dict(request["TargetPlatform"])
 
 
 def _summary(compilation: CompilationJob) -> dict[str, Any]:
-    run, output = compilation.run, compilation.asked["OutputConfig"]
+    run, output = compilation.run, compilation.request["OutputConfig"]
     platform = output.get("TargetPlatform") or {}
     return {
         "CompilationJobName": compilation.name,

@@ -22,7 +22,7 @@ from emflow_emulator.aws.sagemaker.tags import Tags
 
 @dataclass
 class Device:
-    """A device in a fleet, with what the registration says of it."""
+    """A device in a fleet, with the data of its registration."""
 
     name: str
     arn: str
@@ -91,10 +91,10 @@ class Fleets:
         self._tags.new(arn, params)
 
     def _role_alias(self, fleet: str, params: Params) -> str:
-        """Make the IoT role alias of a fleet, or take the one that is there when it is for the same role."""
+        """Make the IoT role alias of a fleet, or use an existing alias for the same role."""
         role = params.get("RoleArn")
         if not role:
-            raise invalid("EnableIotRoleAlias needs a RoleArn for the alias to point at.")
+            raise invalid("EnableIotRoleAlias needs a RoleArn for the alias.")
         iot, alias = self._clients("iot"), f"SageMakerEdge-{fleet}"
         try:
             return str(iot.create_role_alias(roleAlias=alias, roleArn=role)["roleAliasArn"])
@@ -141,7 +141,7 @@ class Fleets:
         if fleet.devices:
             raise ApiError(
                 "ResourceInUse",
-                f"Device fleet {fleet.name} has {len(fleet.devices)} registered devices; deregister them.",
+                f"Device fleet {fleet.name} has {len(fleet.devices)} registered devices; deregister them first.",
             )
         self._tags.drop(fleet.arn)
         del self._all[fleet.name]
@@ -170,7 +170,7 @@ class Fleets:
         names = [device["DeviceName"] for device in params["Devices"]]
         twice = sorted({name for name in names if names.count(name) > 1 or name in fleet.devices})
         if twice:
-            raise invalid(f"Devices are registered in fleet {fleet.name} once only: {', '.join(twice)}.")
+            raise invalid(f"Devices can be registered in fleet {fleet.name} only once: {', '.join(twice)}.")
         now = datetime.now(UTC)
         for device in params["Devices"]:
             name = device["DeviceName"]
@@ -181,10 +181,10 @@ class Fleets:
     def _update_devices(self, params: Params) -> None:
         fleet = self._at(params)
         self._all_registered(fleet, [device["DeviceName"] for device in params["Devices"]])
-        for asked in params["Devices"]:
-            device = fleet.devices[asked["DeviceName"]]
-            device.thing = asked.get("IotThingName", device.thing)
-            device.description = asked.get("Description", device.description)
+        for change in params["Devices"]:
+            device = fleet.devices[change["DeviceName"]]
+            device.thing = change.get("IotThingName", device.thing)
+            device.description = change.get("Description", device.description)
 
     def _deregister(self, params: Params) -> None:
         fleet = self._at(params)
@@ -208,7 +208,7 @@ class Fleets:
 
     def _list_devices(self, params: Params) -> dict[str, Any]:
         fleets = [self._at(params)] if "DeviceFleetName" in params else list(self._all.values())
-        # No device has sent a heartbeat, or run a model, as far as this service knows.
+        # This service gets no heartbeats, so no device has run a model as far as it knows.
         silent = "LatestHeartbeatAfter" not in params and "ModelName" not in params
         found = [_device(fleet, device) for fleet in fleets for device in fleet.devices.values()] if silent else []
         found.sort(key=lambda each: (each["DeviceFleetName"], each["DeviceName"]))

@@ -1,7 +1,7 @@
-"""What compilation and packaging jobs have in common: how they run, and how SageMaker lists them.
+"""Code that compilation and packaging jobs share: how they run, and how SageMaker lists them.
 
-A job takes time, works in a thread of its own, and has a reason when it fails. The List calls have filters by time,
-name and status, and an order.
+A job takes time, runs in its own thread, and has a failure reason if it fails. The List calls filter by time, name and
+status, and sort.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ log = logging.getLogger(__name__)
 ENDED = frozenset({"COMPLETED", "FAILED", "STOPPED"})
 
 _STARTING = 0.25
-"""The part of its time that a job is STARTING."""
+"""The fraction of its duration for which a job is STARTING."""
 
 
 class JobFailed(Exception):
-    """The job cannot do what it was asked to; the text is its failure reason."""
+    """The job failed; the text is its failure reason."""
 
 
 class Job:
@@ -32,8 +32,8 @@ class Job:
 
     Args:
         name: for the thread and the log.
-        seconds: how long it takes at least; it is over at the first moment after that when the work is done.
-        work: does the job; its JobFailed becomes the failure reason.
+        seconds: minimum duration; the job ends after this time, as soon as the work is done.
+        work: does the work; the text of its JobFailed becomes the failure reason.
     """
 
     def __init__(self, name: str, seconds: float, work: Callable[[], None]) -> None:
@@ -50,7 +50,7 @@ class Job:
         self._thread.start()
 
     def stop(self) -> None:
-        """Ask it to end; the work that runs is not interrupted, but what comes of it no longer counts."""
+        """Stop the job; work that is already running is not interrupted, but its result is ignored."""
         if self.status not in ENDED:
             self._move("STOPPING")
             self._stop.set()
@@ -69,7 +69,7 @@ class Job:
                 end, reason = "FAILED", str(error)
             except Exception:
                 log.exception("%s failed", self._thread.name)
-                end, reason = "FAILED", "InternalError: the embedded AWS failed; its log says how"
+                end, reason = "FAILED", "InternalError: the embedded AWS failed; its log has the details"
             if not self._stop.wait(max(0.0, self._deadline - monotonic())):
                 self.reason = reason
                 self.ended = datetime.now(UTC)
@@ -96,10 +96,10 @@ def pick(
     status: str | None = None,
     model: str | None = None,
 ) -> list[Summary]:
-    """Those that fit `…After`, `…Before`, `NameContains`, `StatusEquals` and `ModelNameContains`.
+    """The summaries that match `…After`, `…Before`, `NameContains`, `StatusEquals` and `ModelNameContains`.
 
     Args:
-        name, status, model: the members of a summary that the last three look at.
+        name, status, model: the members of a summary that the last three filters compare.
     """
     return [each for each in summaries if _fits(each, params, name, status, model)]
 
@@ -118,11 +118,11 @@ def _fits(summary: Summary, params: Params, name: str, status: str | None, model
 
 
 def sort(summaries: list[Summary], params: Params, keys: Mapping[str, str], default: str) -> list[Summary]:
-    """In the order of `SortBy` and `SortOrder`; the newest first when nothing is said, as SageMaker lists.
+    """The summaries in the order of `SortBy` and `SortOrder`; by default the newest first, as in SageMaker.
 
     Args:
         keys: value of `SortBy` → member of a summary.
-        default: the value of `SortBy` when it is not given.
+        default: the default of `SortBy`.
     """
     member = keys[params.get("SortBy", default)]
     descending = params.get("SortOrder", "Descending") == "Descending"

@@ -1,9 +1,9 @@
-"""Neo without its compiler: read the network, hold it against what the job says of it, pass it on.
+"""Neo without its compiler: it checks the network against the job's request, and returns it unchanged.
 
-The real Neo turns a network into machine code for one device. This one does all that comes before: it unpacks the
-archive, finds the one .tflite, loads it, and compares its inputs with DataInputConfig. The network itself goes
-through unchanged, with `neo.json` beside it that says so and what its tensors are; LiteRT and its delegates compile
-for the device when they load it.
+The real Neo compiles a network for one device. Here, only the steps before the compilation are done: unpack the
+archive, find the only .tflite file, load it, and compare its inputs with DataInputConfig. The result has the same
+network and a `neo.json` that says so and describes the tensors. LiteRT and its delegates compile the network when they
+load it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MANIFEST = "neo.json"
 
 @dataclass(frozen=True)
 class Tensor:
-    """A network's input or output. `dtype` is numpy's name; -1 in `shape` is a dimension left open."""
+    """A network's input or output. `dtype` is numpy's name; -1 in `shape` is a dimension of any size."""
 
     name: str
     dtype: str
@@ -38,10 +38,10 @@ class Network:
 
 
 def parse_inputs(text: str) -> dict[str, list[int]]:
-    """DataInputConfig for TFLITE: a JSON object of input names to shapes.
+    """DataInputConfig for TFLITE: a JSON object, input name → shape.
 
     Raises:
-        ValueError: it is something else.
+        ValueError: the text has another form.
     """
     try:
         inputs = json.loads(text)
@@ -52,15 +52,15 @@ def parse_inputs(text: str) -> dict[str, list[int]]:
         for shape in inputs.values()
     )
     if not good or not inputs:
-        raise ValueError(f'DataInputConfig must be like {{"input": [1, 224, 224, 3]}}, and is {text}')
+        raise ValueError(f'DataInputConfig must be like {{"input": [1, 224, 224, 3]}}, but is {text}')
     return dict(inputs)
 
 
 def read(archive: bytes, where: str) -> Network:
-    """The network in an archive that holds exactly one .tflite.
+    """The network in an archive that contains exactly one .tflite file.
 
     Raises:
-        JobFailed: it does not, or the network cannot be loaded.
+        JobFailed: the archive has none or several, or the network cannot be loaded.
     """
     try:
         files = archives.unpack(archive)
@@ -79,7 +79,7 @@ def read(archive: bytes, where: str) -> Network:
 
 
 def check(network: Network, wanted: dict[str, list[int]]) -> None:
-    """Hold a network's inputs against DataInputConfig.
+    """Compare a network's inputs with DataInputConfig.
 
     Raises:
         JobFailed: they differ; the reason names both.
@@ -98,9 +98,9 @@ def check(network: Network, wanted: dict[str, list[int]]) -> None:
 
 
 def output(network: Network, target: dict[str, Any]) -> bytes:
-    """The archive that a compilation leaves: the network as it came, and what is known about it."""
+    """The archive that a compilation writes: the unchanged network and its description."""
     manifest = {
-        "compiler": "emflow embedded Neo: the network is passed on as it is",
+        "compiler": "emflow embedded Neo: the network is not changed",
         "target": target,
         "model": network.file.rpartition("/")[2],
         "inputs": [asdict(tensor) for tensor in network.inputs],
@@ -111,19 +111,19 @@ def output(network: Network, target: dict[str, Any]) -> bytes:
 
 
 def _load(file: str, data: bytes) -> Network:
-    # The runtime is a heavy import, and only a compilation needs it.
+    # Imported here, because the import takes long and only a compilation needs it.
     from ai_edge_litert.interpreter import Interpreter
 
     try:
         interpreter = Interpreter(model_content=data)
         inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
     except (RuntimeError, ValueError) as error:
-        raise JobFailed(f"ClientError: InputConfiguration: {file} is no TFLite network: {error}") from error
+        raise JobFailed(f"ClientError: InputConfiguration: {file} is not a TFLite network: {error}") from error
     return Network(file, data, tuple(map(_tensor, inputs)), tuple(map(_tensor, outputs)))
 
 
 def _tensor(details: dict[str, Any]) -> Tensor:
-    # The signature keeps a -1 where the shape itself has been fixed to 1.
+    # The shape signature has -1 where the shape of the loaded network has 1.
     shape = details.get("shape_signature")
     if shape is None or not len(shape):
         shape = details["shape"]

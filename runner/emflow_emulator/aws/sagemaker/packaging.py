@@ -1,8 +1,8 @@
-"""Edge packaging jobs: the compiled model, signed, in S3, and as a Greengrass component.
+"""Edge packaging jobs: they sign the compiled model and store it in S3 and as a Greengrass component.
 
 Semantics: https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateEdgePackagingJob.html and
-…/API_EdgeOutputConfig.html for PresetDeploymentConfig. The name of a job cannot be used again. A package is signed by a
-manifest of its files' digests; the key is made when the embedded AWS starts.
+…/API_EdgeOutputConfig.html for PresetDeploymentConfig. The name of a job cannot be used again. A package contains a
+signed manifest of its files' digests; the key is made when the embedded AWS starts.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ MANIFEST, SIGNATURE, CERTIFICATE = "manifest.json", "manifest.sig", "certificate
 
 @dataclass(frozen=True)
 class Signed:
-    """A manifest, its signature and the certificate to check it with, as they lie in a package.
+    """A manifest, its signature and the certificate to check it with, as they are stored in a package.
 
-    The signature is ECDSA over P-256 with SHA-256, DER in base64, of exactly the manifest's bytes.
+    The signature of the manifest's bytes is ECDSA over P-256 with SHA-256, in base64 of DER.
     """
 
     manifest: bytes
@@ -53,7 +53,7 @@ class Signed:
 
 
 class Signer:
-    """A key and its self-signed certificate, made at the first signature and kept in memory only."""
+    """A key and its self-signed certificate, made at the first signature and stored in memory only."""
 
     def __init__(self) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
@@ -86,10 +86,10 @@ CreateComponent = Callable[[bytes, Mapping[str, str]], Component]
 
 @dataclass
 class PackagingJob:
-    """One packaging: what was asked, how far it is, what came of it."""
+    """One packaging: its request, its state and its result."""
 
     arn: str
-    asked: Params
+    request: Params
     job: Job | None = None
     artifact: str | None = None
     signature: str | None = None
@@ -97,7 +97,7 @@ class PackagingJob:
 
     @property
     def name(self) -> str:
-        return str(self.asked["EdgePackagingJobName"])
+        return str(self.request["EdgePackagingJobName"])
 
     @property
     def run(self) -> Job:
@@ -136,7 +136,7 @@ class PackagingJobs:
         }
 
     def stop(self) -> None:
-        """End all that runs, and wait for it."""
+        """Stop all jobs, and wait for their end."""
         for each in self._all.values():
             each.run.stop()
         for each in self._all.values():
@@ -168,14 +168,14 @@ class PackagingJobs:
         packaging.job = Job(name, self._seconds, lambda: self._package(packaging, source))
 
     def _package(self, packaging: PackagingJob, source: S3Object) -> None:
-        asked = packaging.asked
-        output = asked["OutputConfig"]
-        model, version = asked["ModelName"], asked["ModelVersion"]
+        request = packaging.request
+        output = request["OutputConfig"]
+        model, version = request["ModelName"], request["ModelVersion"]
         try:
             files = archives.unpack(self._clients.read(source))
         except (ClientError, ValueError) as error:
             raise JobFailed(f"ClientError: cannot read the compiled model {source}: {error}") from error
-        facts = {"model_name": model, "model_version": version, "compilation_job": asked["CompilationJobName"]}
+        facts = {"model_name": model, "model_version": version, "compilation_job": request["CompilationJobName"]}
         assert self._signer is not None
         signed = self._signer.sign(facts, files)
         result = folder(output).child(f"{model}-{version}.tar.gz")
@@ -195,9 +195,9 @@ class PackagingJobs:
                 )
 
     def _deployable(self, packaging: PackagingJob, package: S3Object) -> dict[str, str]:
-        asked = _preset(packaging.asked)
+        preset = _preset(packaging.request)
         try:
-            component = self._create_component(recipe(asked, package), {})
+            component = self._create_component(recipe(preset, package), {})
         except ApiError as error:
             return {"Type": GREENGRASS, "Status": "FAILED", "StatusMessage": error.message}
         made = f"Component {component.recipe.name} {component.recipe.version} was created."
@@ -216,7 +216,7 @@ class PackagingJobs:
             "ResourceKey",
         )
         return {
-            **{key: packaging.asked.get(key) for key in same},
+            **{key: packaging.request.get(key) for key in same},
             "EdgePackagingJobArn": packaging.arn,
             "EdgePackagingJobStatus": run.status,
             "EdgePackagingJobStatusMessage": run.reason or None,
@@ -235,7 +235,7 @@ class PackagingJobs:
                 "EdgePackagingJobStatus": each.run.status,
                 "CreationTime": each.run.created,
                 "LastModifiedTime": each.run.modified,
-                **{key: each.asked[key] for key in ("CompilationJobName", "ModelName", "ModelVersion")},
+                **{key: each.request[key] for key in ("CompilationJobName", "ModelName", "ModelVersion")},
             }
             for each in self._all.values()
         ]
@@ -266,7 +266,7 @@ class PackagingJobs:
 
 
 def recipe(preset: Mapping[str, str], package: S3Object) -> bytes:
-    """The model component: it unpacks the package into its work folder, where clients look for the model."""
+    """The recipe of the model component. It unpacks the package into its work folder, where clients find the model."""
     file = package.key.rpartition("/")[2]
     document = {
         "RecipeFormatVersion": "2020-01-25",
@@ -286,10 +286,10 @@ def recipe(preset: Mapping[str, str], package: S3Object) -> bytes:
 
 
 def _preset(params: Params) -> dict[str, str]:
-    """PresetDeploymentConfig, with what SageMaker fills in.
+    """PresetDeploymentConfig, with SageMaker's defaults.
 
     Raises:
-        ApiError: it is not a JSON object of texts.
+        ApiError: it is not a JSON object whose values are strings.
     """
     output = params["OutputConfig"]
     if "PresetDeploymentConfig" in output and "PresetDeploymentType" not in output:
@@ -300,7 +300,7 @@ def _preset(params: Params) -> dict[str, str]:
         raise invalid(f"PresetDeploymentConfig is not JSON: {error}") from error
     known = ("ComponentName", "ComponentVersion", "ComponentDescription", "PlatformOS", "PlatformArchitecture")
     if not isinstance(preset, dict) or any(not isinstance(value, str) for value in preset.values()):
-        raise invalid(f"PresetDeploymentConfig must be a JSON object of texts, with {', '.join(known)}.")
+        raise invalid(f"PresetDeploymentConfig must be a JSON object of strings, with {', '.join(known)}.")
     return {
         "ComponentName": f"SagemakerEdgeManager{params['EdgePackagingJobName']}",
         "ComponentVersion": "1.0.0",

@@ -1,4 +1,4 @@
-"""SageMaker of one region: its operations put together."""
+"""SageMaker of one region: all its operations."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from emflow_emulator.aws.sagemaker.tags import Tags
 
 
 class SageMaker:
-    """SageMaker's edge half.
+    """The operations of SageMaker for edge devices.
 
     Args:
         account_region: the account and the region.
-        clients: how it reaches S3, IAM and IoT.
+        clients: clients for S3, IAM and IoT.
         create_component: makes a Greengrass component version from a recipe and tags.
-        job_seconds: how long a job takes at least.
+        job_seconds: minimum duration of a job.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class SageMaker:
             return self._tags.tagged()
 
     def stop(self) -> None:
-        """End all jobs, and wait for them."""
+        """Stop all jobs, and wait for their end."""
         with self.lock:
             self._compilation_jobs.stop()
             self._packaging_jobs.stop()

@@ -10,7 +10,7 @@ from emflow_emulator.aws.protocol import Handler, Params
 
 
 class Tags:
-    """Every resource that exists, and its tags."""
+    """The tags of every existing resource."""
 
     def __init__(self) -> None:
         self._all: dict[str, dict[str, str]] = {}
@@ -20,7 +20,7 @@ class Tags:
         return {"AddTags": self._add, "ListTags": self._list, "DeleteTags": self._delete}
 
     def new(self, arn: str, params: Params) -> None:
-        """A resource was made, with the tags of its request."""
+        """Add a new resource, with the tags of its request."""
         self._all[arn] = {tag["Key"]: tag["Value"] for tag in params.get("Tags", [])}
 
     def tagged(self) -> dict[str, dict[str, str]]:
@@ -28,7 +28,7 @@ class Tags:
         return {arn: dict(tags) for arn, tags in self._all.items()}
 
     def drop(self, arn: str) -> None:
-        """A resource is gone."""
+        """Remove a resource that was deleted."""
         self._all.pop(arn, None)
 
     def _add(self, params: Params) -> dict[str, Any]:
