@@ -173,7 +173,7 @@ def test_an_agent_that_is_started_again_gets_the_model_again(edge: "Edge", numbe
     before = len(edge.results(component, 3))
     for again in (1, 2):
         agent.end(number)
-        until(lambda again=again: component.text().count("loading it again when it can be") == again)
+        until(lambda again=again: component.text().count("it is loaded again when possible") == again)
         agent = edge.agent()
         before = len(edge.results(component, before + 5))
         assert loaded(edge) == ["scenes"]
@@ -226,7 +226,7 @@ def test_it_ends_cleanly_whichever_of_its_threads_the_kernel_gives_the_signal_to
 
 def test_it_ends_cleanly_while_it_waits_for_everything(edge: "Edge", absent_port: int) -> None:
     component = edge.run(f"rtsp://127.0.0.1:{absent_port}/front", "--publish", f"mqtt://127.0.0.1:{absent_port}")
-    component.says("trying until it is there")
+    component.says("retrying until it can be reached")
     ends_cleanly(component)
 
 

@@ -135,7 +135,7 @@ def test_a_nucleus_that_is_back_gets_the_state_and_is_asked_for_changes(
     process = core.run(*labelled)
     core.results(2)
     core.stop()
-    process.says("the Greengrass nucleus has hung up")
+    process.says("lost the connection to the Greengrass nucleus")
     core.device.states.clear()
     core.deploy(config | {"version": "2.0.0"})
     core.start()
@@ -158,7 +158,7 @@ def test_reconnecting_to_the_nucleus_leaks_no_descriptor_and_no_thread(
     first = Footprint(process.popen.pid)
     for number in range(4):
         core.stop()
-        until(lambda number=number: process.text().count("has hung up") > number)
+        until(lambda number=number: process.text().count("lost the connection to the Greengrass nucleus") > number)
         # Long enough for several attempts, each after a longer pause than the one before.
         time.sleep(1.5)
         core.start()
@@ -177,18 +177,18 @@ def test_a_nucleus_that_comes_late_is_waited_for(edge: "Edge", core: Core, label
     core.deploy(deployed(edge, edge.camera()[1]))
     core.stop()
     process = core.run(*labelled)
-    process.says("cannot be talked to")
+    process.says("cannot connect to the Greengrass nucleus")
     core.start()
     core.results(2)
     assert process.end() == 0
-    assert process.text().count("trying until it is there") == 1
+    assert process.text().count("retrying until it can be reached") == 1
     assert "Traceback" not in process.text()
 
 
 def test_it_ends_cleanly_while_the_nucleus_is_away(core: Core) -> None:
     core.stop()
     process = core.run()
-    process.says("trying until it is there")
+    process.says("retrying until it can be reached")
     assert process.end() == 0
     assert "Traceback" not in process.text()
 
@@ -231,7 +231,7 @@ def test_a_cameras_password_comes_from_a_secret_and_a_new_one_after_it_was_refus
 
 
 @pytest.mark.parametrize(
-    ("mode", "reason"), [(0o600, ""), (0o640, "others can read"), (0o000, "the secret camera is not in")]
+    ("mode", "reason"), [(0o600, ""), (0o640, "other users can read"), (0o000, "the secret camera is not in")]
 )
 def test_without_greengrass_a_camera_password_comes_from_a_private_file(
     edge: "Edge", python: Callable[..., Process], mode: int, reason: str

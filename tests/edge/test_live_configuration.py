@@ -75,7 +75,7 @@ def test_what_was_refused_is_not_tried_again_when_the_nucleus_comes_back(core: C
     core.deploy({**config, "streams": []})
     process.says("the new configuration is refused: streams: ")
     core.stop()
-    process.says("the Greengrass nucleus has hung up")
+    process.says("lost the connection to the Greengrass nucleus")
     core.start()
     process.says("reconnected to the Greengrass nucleus")
     # For longer than it takes to hear of a configuration.

@@ -71,7 +71,7 @@ def test_status_metrics_and_log_tell_how_the_run_is(edge: "Edge", core: Core, co
     assert process.end() == 0
     lines = [json.loads(line) for line in process.text().splitlines() if line.startswith("{")]
     assert {"time", "level", "message"} <= lines[-1].keys()
-    assert [line for line in lines if line["message"].startswith("so far: ")]
+    assert [line for line in lines if line["message"].startswith("metrics: ")]
     assert [line["stream"] for line in lines if "confidence" in line["message"]] == ["front"]
     assert adds_up(last_counts(process.text()))
 
@@ -116,7 +116,7 @@ def test_counters_add_up_whatever_went_away_meanwhile(edge: "Edge", core: Core, 
     process = core.run()
     core.results(5)
     agent.end()
-    process.says("loading it again")
+    process.says("it is loaded again")
     edge.agent()
     core.results(5)
     core.stop()

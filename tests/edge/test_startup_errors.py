@@ -60,7 +60,7 @@ def test_labels_that_do_not_fit_the_model_end_it_with_one_line(edge: "Edge", tmp
     [
         (["-m", "net"], "modelComponentName: is missing (-c)"),
         (["-s", "rtsp://u:secret@:99999/1", "-m", "net", "-c", "m"], "rtspStreamURL: has no valid port"),
-        (["--publish", "greengrass"], "--publish: greengrass works only in a component that Greengrass started"),
+        (["--publish", "greengrass"], "--publish: greengrass is possible only in a component that Greengrass started"),
         (["--config", "/nowhere.json"], "--config: /nowhere.json cannot be read: No such file or directory"),
     ],
 )
@@ -75,7 +75,7 @@ def test_a_wrong_start_is_one_line_and_code_two(
 def test_it_goes_with_its_exit_code_though_whoever_read_what_it_said_has_gone() -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    goes = "import sys; from emflow_edge.__main__ import _go; sys.stdout.write('said'); _go(3)"
+    goes = "import sys; from emflow_edge.__main__ import _exit; sys.stdout.write('said'); _exit(3)"
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     with os.fdopen(writer, "wb") as output:
         ended = subprocess.run([sys.executable, "-c", goes], stdout=output, env=environment, timeout=20, check=False)

@@ -108,7 +108,7 @@ def test_a_camera_with_another_reason_each_time_does_not_fill_the_log(
     until(lambda: len(told.reasons) > 10)
     stop.set()
     assert source.join(5)
-    assert caplog.text.count("trying until it is there") <= 8
+    assert caplog.text.count("retrying until it can be reached") <= 8
 
 
 def test_what_nobody_foresaw_costs_the_camera_and_not_the_run(monkeypatch: pytest.MonkeyPatch) -> None:

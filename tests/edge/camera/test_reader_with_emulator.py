@@ -138,7 +138,7 @@ def test_a_camera_that_comes_back_is_seen_again_within_a_second_or_so_and_said_o
     with RunningCamera(url) as watched:
         watched.next()
         camera.stop()
-        until(lambda: "not there" in caplog.text, what="a word about the camera that went away")
+        until(lambda: "cannot be reached" in caplog.text, what="a word about the camera that went away")
         with pytest.raises(TimeoutError):
             watched.next(timeout=0.5)  # nor is the last one from before, which nobody took
         edge.camera(port=int(port))
@@ -148,7 +148,7 @@ def test_a_camera_that_comes_back_is_seen_again_within_a_second_or_so_and_said_o
         assert watched.heard.told[0] == watched.heard.told[-1] == "present 640 x 480"
         assert watched.counters.snapshot()["reconnects"] == 1
     said = [record.getMessage() for record in caplog.records if record.name == "emflow_edge.camera.reader"]
-    assert [("pixels" in line, "not there" in line, "closed the connection" in line) for line in said] == [
+    assert [("pixels" in line, "cannot be reached" in line, "closed the connection" in line) for line in said] == [
         (True, False, False),
         (False, False, True),
         (False, True, False),
