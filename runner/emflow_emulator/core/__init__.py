@@ -1,10 +1,10 @@
-"""A virtual Greengrass core device: what a board with the nucleus does, as one process on this machine.
+"""A virtual Greengrass core device: does the work of a board with the nucleus, as one process on this machine.
 
-How a deployment goes through it, module by module. `cloud_link` sees a new deployment for the thing; `resolve` asks the
-cloud which component versions it comes to; `recipe` picks the manifest for this platform; `artifacts` downloads,
-verifies and unpacks; `configuration` merges what the deployment changes; `interpolate` fills in the scripts; `plan`
-puts all that together, still without having touched anything that runs. Then `supervisor` stops what goes away and
-starts what is new, each `component` in a thread of its own with its steps as processes (`process`), and `status` tells
-the cloud. Components talk back over `ipc`, whose publishes `bridge` takes to the broker, and get AWS credentials from
-`token_exchange`. `nucleus` holds it all.
+These modules process a deployment, in this order. `cloud_client` finds a new deployment for the thing. `resolve` gets
+the component versions from the cloud. `recipe` selects the manifest for this platform. `artifacts` downloads, verifies
+and unpacks. `configuration` merges the changes of the deployment. `plan` fills in the scripts and combines all this;
+until then, the running components are not touched. Then `supervisor` stops removed and changed components and starts
+new and changed ones. Each `component` has its own thread, and its steps are processes (`process`). `status` reports to
+the cloud. Components use `ipc` to call the device; `mqtt_bridge` sends their messages to the broker, and
+`token_exchange` gives them AWS credentials. `nucleus` contains all of these parts.
 """

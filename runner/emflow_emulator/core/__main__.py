@@ -20,18 +20,18 @@ def main() -> int:
     parser.add_argument("--endpoint-url", required=True, help="the embedded AWS, such as http://127.0.0.1:4566")
     parser.add_argument("--mqtt", required=True, metavar="HOST:PORT", help="the embedded broker")
     parser.add_argument(
-        "--access", type=Path, required=True, metavar="FILE", help="JSON with the access key and the broker's user"
+        "--access", type=Path, required=True, metavar="FILE", help="JSON file with the access key and the broker's user"
     )
     parser.add_argument("--region", default="us-east-1")
-    parser.add_argument("--role-alias", help="where its credentials come from; default: the account's first")
+    parser.add_argument("--role-alias", help="the role alias for credentials; default: the account's first")
     parser.add_argument(
         "--remove",
         type=Path,
         metavar="DIR",
-        help="a temporary folder to remove when whoever started this is gone and cannot do it",
+        help="a temporary folder to remove when the parent process was killed",
     )
     options = parser.parse_args()
-    # Signals are listened to before anything is started, so that none finds something half there.
+    # Signal handlers are set before anything is started, so that a signal during the start stops all parts.
     stop = child.stop_event()
     try:
         device = Nucleus(
@@ -63,7 +63,7 @@ def _address(text: str) -> tuple[str, int]:
 
 
 def _temporary(folder: Path) -> Path:
-    """The folder, if it is one that may be removed: emflow's own, right in the system's folder for temporary files."""
+    """The folder, if it may be removed: emflow made it, directly in the system's folder for temporary files."""
     place = Path(tempfile.gettempdir()).resolve()
     whole = folder.absolute()
     if whole.parent.resolve() != place or not whole.name.startswith("emflow-") or not whole.is_dir():

@@ -1,6 +1,6 @@
-"""Artifacts of a component version: downloaded from S3, held against the cloud's digest, unpacked.
+"""Artifacts of a component version: downloads them from S3, checks their digests and unpacks them.
 
-A file whose bytes are not what the cloud recorded when the version was made is refused and thrown away.
+A file that differs from the digest that the cloud recorded when the version was created is refused and removed.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from emflow_emulator.core.layout import Layout
 from emflow_emulator.core.recipe import Artifact, Recipe
 
 Download = Callable[[str, str, Path], None]
-"""Takes bucket, key and where to. Raises DeploymentFailure."""
+"""Takes bucket, key and the target file. Raises DeploymentFailure."""
 
 _DOWNLOADING = "ARTIFACT_DOWNLOAD_ERROR"
 
 
 def fetch(recipe: Recipe, layout: Layout, download: Download) -> None:
-    """Have all artifacts of a component version on the device; what is there and right is not loaded again.
+    """Download all artifacts of a component version; a file that exists with the right digest is not loaded again.
 
     Raises:
-        DeploymentFailure: an artifact is not there, is not what it was, or cannot be unpacked.
+        DeploymentFailure: an artifact does not exist, has changed, or cannot be unpacked.
     """
     folder = layout.artifacts(recipe.name, recipe.version)
     folder.mkdir(parents=True, exist_ok=True)
@@ -40,13 +40,13 @@ def fetch(recipe: Recipe, layout: Layout, download: Download) -> None:
 
 
 def digest(file: Path) -> str:
-    """SHA-256 of a file, in base64 as recipes have it."""
+    """SHA-256 of a file, in base64 as in recipes."""
     with file.open("rb") as stream:
         return base64.b64encode(hashlib.file_digest(stream, "sha256").digest()).decode()
 
 
 def remove_all_but(keep: Iterable[Recipe], layout: Layout) -> list[str]:
-    """Remove the artifacts of versions that are no longer deployed; `name-vX.Y.Z` of each one removed."""
+    """Remove the artifacts of versions that are no longer deployed; returns `name-vX.Y.Z` of each removed version."""
     kept = {(recipe.name, recipe.version) for recipe in keep}
     removed = []
     for version in sorted(layout.artifact_store.glob("*/*")):
@@ -80,7 +80,7 @@ def _load(recipe: Recipe, artifact: Artifact, file: Path, download: Download) ->
         if digest(part) != artifact.digest:
             raise DeploymentFailure(
                 f"Failed to download {what}, reason: Integrity check for downloaded artifact failed. The object is "
-                "not the one of which the cloud took the digest when the component version was created",
+                "not the one whose digest the cloud recorded when the component version was created",
                 _DOWNLOADING,
                 "ARTIFACT_CHECKSUM_MISMATCH",
             )
@@ -96,12 +96,12 @@ def _unpack(recipe: Recipe, artifact: Artifact, file: Path, target: Path) -> Non
     try:
         with zipfile.ZipFile(file) as archive:
             for member in archive.infolist():
-                # extract() keeps to the folder whatever names the archive has, but forgets who may execute.
+                # extract() never writes outside of the folder, but loses the execute permissions.
                 path = Path(archive.extract(member, target))
                 mode = member.external_attr >> 16 & 0o777
                 if mode and not member.is_dir():
                     path.chmod(mode | 0o600)
-    except Exception as error:  # zipfile lets through what its decompressors raise, each its own kind
+    except Exception as error:  # zipfile does not convert the exceptions of its decompressors
         raise DeploymentFailure(
             f"Failed to unarchive '{artifact.uri}' of component {recipe.name}-{recipe.version}: {error}",
             "IO_ERROR",

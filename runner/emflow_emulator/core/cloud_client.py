@@ -1,6 +1,7 @@
-"""The device's side of the cloud: its thing, its deployments, component versions, artifacts, credentials, reports.
+"""The device's calls to the cloud: thing, deployments, component versions, artifacts, credentials and reports.
 
-A real core hears of deployments over MQTT and asks with its certificate; here it polls, and has the run's access key.
+A real core device is notified of deployments over MQTT and authenticates with its certificate; here it polls, with the
+run's access key.
 """
 
 from __future__ import annotations
@@ -33,15 +34,15 @@ if TYPE_CHECKING:
     from mypy_boto3_greengrassv2.type_defs import ComponentCandidateTypeDef
 
 _REPORTS = "emflow"
-"""The service that reports are signed for."""
+"""The service name in the signatures of reports."""
 
 _GROUPS_EVERY = 5.0
-"""Seconds for which the list of the thing's groups is good."""
+"""Seconds for which the list of the thing's groups is cached."""
 
 
 @dataclass(frozen=True)
 class DesiredComponent:
-    """What a deployment says of one component."""
+    """A component in a deployment."""
 
     version: str
     update: Update
@@ -52,9 +53,10 @@ class Deployment:
     """A deployment for this device, or for a group that it is in.
 
     Args:
-        notify: whether components have a say in when it may touch them.
-        update_timeout: seconds that they have to say so; the API's default.
-        validation_timeout: seconds that they have to judge their new configuration; the classic nucleus's default.
+        notify: whether components are notified and may delay the update.
+        update_timeout: seconds in which they have to answer; the API's default.
+        validation_timeout: seconds in which they have to accept or reject their new configuration; the classic
+            nucleus's default.
     """
 
     id: str
@@ -67,17 +69,17 @@ class Deployment:
     validation_timeout: float = 20.0
 
     @property
-    def asker(self) -> str:
-        """Its target as version requirements name it, such as `thing/NAME`."""
+    def requirement_source(self) -> str:
+        """Its target, such as `thing/NAME`, which names it in version requirements."""
         return self.target.rsplit(":", 1)[-1]
 
 
 class CloudLost(Exception):
-    """The cloud does not answer, or not with sense; it is worth asking again."""
+    """The cloud does not answer, or its answer is not valid; a later attempt may succeed."""
 
 
 class CloudRefused(Exception):
-    """The cloud does not take what it was told; telling it again will not help."""
+    """The cloud refuses a report; sending it again would not help."""
 
 
 class CloudLink:
@@ -99,17 +101,17 @@ class CloudLink:
         self._greengrass = session.client("greengrassv2", endpoint_url=endpoint_url, config=self._config)
         self._s3 = session.client("s3", endpoint_url=endpoint_url, config=self._config)
         self._sts = session.client("sts", endpoint_url=endpoint_url, config=self._config)
-        # Head and body are separate writes: with Nagle's algorithm the second would wait for an ACK.
+        # Head and body are sent by separate writes: with Nagle's algorithm the second would wait for an ACK.
         at_once: list[Any] = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)]
         self._wire = URLLib3Session(timeout=10, socket_options=at_once)
         self._targets: tuple[str, ...] = ()
         self._targets_known = 0.0
 
     def make_thing(self) -> str:
-        """Create the thing, or find that it is there; its ARN.
+        """Create the thing if it does not exist; returns its ARN.
 
         Raises:
-            Problem: the cloud is not there, or will not have a thing of this name.
+            Problem: the cloud does not answer, or refuses a thing of this name.
         """
         try:
             self._arn: str = self._iot.create_thing(thingName=self.thing)["thingArn"]
@@ -128,7 +130,7 @@ class CloudLink:
         """Id and status of the latest deployment to the thing and to each of its groups, oldest first.
 
         Raises:
-            CloudLost: it does not answer.
+            CloudLost: the cloud does not answer.
         """
         try:
             found = [
@@ -144,11 +146,11 @@ class CloudLink:
         return [(each["deploymentId"], each["deploymentStatus"]) for each in found]
 
     def deployment(self, deployment_id: str) -> Deployment:
-        """What a deployment says.
+        """Read a deployment.
 
         Raises:
-            CloudLost: it does not answer.
-            DeploymentFailure: it makes no sense.
+            CloudLost: the cloud does not answer.
+            DeploymentFailure: the deployment is not valid.
         """
         try:
             answer = self._greengrass.get_deployment(deploymentId=deployment_id)
@@ -161,7 +163,7 @@ class CloudLink:
             id=deployment_id,
             target=answer["targetArn"],
             created=answer["creationTimestamp"],
-            components={name: _desired_component(name, asked) for name, asked in answer.get("components", {}).items()},
+            components={name: _desired_component(name, spec) for name, spec in answer.get("components", {}).items()},
             rollback=policies.get("failureHandlingPolicy", "ROLLBACK") == "ROLLBACK",
             notify=update.get("action", "NOTIFY_COMPONENTS") == "NOTIFY_COMPONENTS",
             update_timeout=float(update.get("timeoutInSeconds", Deployment.update_timeout)),
@@ -171,13 +173,13 @@ class CloudLink:
     def candidate(
         self, name: str, requirements: Mapping[str, str], platform: Mapping[str, str], version: str | None
     ) -> bytes | None:
-        """The recipe of the component version that the cloud chooses; None when none fits."""
-        asked: ComponentCandidateTypeDef = {"componentName": name, "versionRequirements": dict(requirements)}
+        """The recipe of the component version that the cloud chooses; None when there is no suitable version."""
+        candidate: ComponentCandidateTypeDef = {"componentName": name, "versionRequirements": dict(requirements)}
         if version:
-            asked["componentVersion"] = version
+            candidate["componentVersion"] = version
         try:
             answer = self._greengrass.resolve_component_candidates(
-                platform={"name": platform.get("os", ""), "attributes": dict(platform)}, componentCandidates=[asked]
+                platform={"name": platform.get("os", ""), "attributes": dict(platform)}, componentCandidates=[candidate]
             )
         except self._greengrass.exceptions.ResourceNotFoundException:
             return None
@@ -187,10 +189,10 @@ class CloudLink:
         return recipe
 
     def download(self, bucket: str, key: str, file: Path) -> None:
-        """An artifact's bytes into a file.
+        """Write an artifact's bytes to a file.
 
         Raises:
-            DeploymentFailure: it cannot be had.
+            DeploymentFailure: it cannot be downloaded.
         """
         what = f"Failed to download artifact s3://{bucket}/{key}"
         try:
@@ -205,10 +207,10 @@ class CloudLink:
             raise DeploymentFailure(f"{what}: {error}", "ARTIFACT_DOWNLOAD_ERROR", "IO_WRITE_ERROR") from error
 
     def credentials(self) -> Mapping[str, Any]:
-        """Credentials of the role behind the device's role alias, as STS answers.
+        """Credentials of the role of the device's role alias, as STS returns them.
 
         Raises:
-            CloudLost: there are none to be had; the text says why.
+            CloudLost: no credentials are available; the text has the reason.
         """
         try:
             alias = self._role_alias or next(iter(self._iot.list_role_aliases()["roleAliases"]), None)
@@ -221,10 +223,10 @@ class CloudLink:
         return answer["Credentials"]
 
     def secrets_manager(self) -> Any:
-        """A client for Secrets Manager with the credentials of the device's role, as they are now.
+        """A client for Secrets Manager with the current credentials of the device's role.
 
         Raises:
-            CloudLost: there are none to be had.
+            CloudLost: no credentials are available.
         """
         given = self.credentials()
         session = boto3.Session(
@@ -233,11 +235,11 @@ class CloudLink:
         return session.client("secretsmanager", endpoint_url=self.endpoint_url, config=self._config)
 
     def report(self, document: Mapping[str, Any]) -> None:
-        """Tell the cloud how the device is.
+        """Send a status report to the cloud.
 
         Raises:
-            CloudLost: it does not answer.
-            CloudRefused: it does not take this.
+            CloudLost: the cloud does not answer.
+            CloudRefused: the cloud refuses the report.
         """
         url = f"{self.endpoint_url}/_emflow/cores/{urllib.parse.quote(self.thing)}"
         request = AWSRequest("POST", url, {"Content-Type": "application/json"}, json.dumps(document).encode())
@@ -259,8 +261,8 @@ class CloudLink:
         return self._targets
 
 
-def _desired_component(name: str, asked: Mapping[str, Any]) -> DesiredComponent:
-    update = asked.get("configurationUpdate") or {}
+def _desired_component(name: str, spec: Mapping[str, Any]) -> DesiredComponent:
+    update = spec.get("configurationUpdate") or {}
     try:
         merge = json.loads(update.get("merge") or "{}")
     except ValueError as error:
@@ -271,7 +273,7 @@ def _desired_component(name: str, asked: Mapping[str, Any]) -> DesiredComponent:
         raise DeploymentFailure(
             f"The configuration to merge for {name} is not a JSON object", "DEPLOYMENT_DOCUMENT_NOT_VALID"
         )
-    return DesiredComponent(asked["componentVersion"], Update(tuple(update.get("reset") or ()), merge))
+    return DesiredComponent(spec["componentVersion"], Update(tuple(update.get("reset") or ()), merge))
 
 
 def _cloud_code(error: ClientError | BotoCoreError) -> str:

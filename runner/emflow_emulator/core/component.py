@@ -1,7 +1,7 @@
-"""One component on the device: its states, its steps, and what happens when they fail.
+"""A component on the device: its states, its steps, and the handling of failed steps.
 
-The nucleus's life cycle: NEW, install, INSTALLED, wait for HARD dependencies, STARTING, then `startup` or `run`. Three
-errors in the same state make it BROKEN, and so it stays until it is deployed again.
+The nucleus's life cycle: NEW, install, INSTALLED, wait for HARD dependencies, STARTING, then `startup` or `run`. After
+three errors in the same state it is BROKEN, until it is deployed again.
 https://docs.aws.amazon.com/greengrass/v2/developerguide/component-recipe-reference.html#lifecycle-definition
 """
 
@@ -22,7 +22,7 @@ from emflow_emulator.core.recipe import Step, skip_condition
 
 _TRIES = 3
 _ERRORS_FORGOTTEN = 3600.0
-"""Seconds after which an old error counts no more."""
+"""Seconds after which an error is no longer counted."""
 
 
 class State(StrEnum):
@@ -37,29 +37,29 @@ class State(StrEnum):
 
 
 READY = frozenset({State.RUNNING, State.STOPPING, State.FINISHED})
-"""States of a HARD dependency in which what depends on it may run."""
+"""States of a HARD dependency in which its dependents may run."""
 
 
 class Host(Protocol):
-    """What a component needs of its device."""
+    """The functions of the device that a component needs."""
 
     def launch(self, plan: Plan, step: Step, sink: Sink, on_exit: Callable[[], object]) -> Process: ...
 
     def ready(self, name: str) -> bool:
-        """Whether a dependency runs, or has done what it had to."""
+        """Whether a dependency runs or has finished."""
 
     def log(self, plan: Plan, level: str, thread: str, text: str, **context: Any) -> None: ...
 
     def changed(self, component: Component) -> None:
-        """Its state is another one now."""
+        """The component's state has changed."""
 
 
 class _Interrupted(Exception):
-    """It has to stop, or to start again."""
+    """The component has to stop or to restart."""
 
 
 class _Failed(Exception):
-    """A step failed, or the component said so; `code` is the nucleus's, such as RUN_ERROR, where it has one."""
+    """A step failed, or the component reported an error. `code`: the nucleus's, such as RUN_ERROR; may be empty."""
 
     def __init__(self, why: str, code: str = "") -> None:
         super().__init__(why)
@@ -67,10 +67,10 @@ class _Failed(Exception):
 
 
 class Component:
-    """A component that lives in a thread of its own, from `start` to `stop`.
+    """A component with its own thread, from `start` to `stop`.
 
     Args:
-        installed: the install step was done before, and serves.
+        installed: the install step has been done by an earlier deployment and need not be repeated.
     """
 
     def __init__(self, plan: Plan, host: Host, *, installed: bool = False) -> None:
@@ -87,13 +87,13 @@ class Component:
         self._complaint = ""
         self._errors: dict[State, list[float]] = defaultdict(list)
         self._processes: list[Process] = []
-        self._thread = threading.Thread(target=self._live, name=f"{plan.name}-lifecycle", daemon=True)
+        self._thread = threading.Thread(target=self._run_life_cycle, name=f"{plan.name}-lifecycle", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
     def stop(self) -> None:
-        """Run its shutdown step and end its processes; returns when all that is done."""
+        """Run its shutdown step and end its processes; returns when this is done."""
         self.ask_to_stop()
         if self._thread.ident is not None:
             self._thread.join()
@@ -102,18 +102,18 @@ class Component:
         self._set(stopping=True)
 
     def restart(self) -> None:
-        """A HARD dependency went away: stop, wait for it, start again."""
+        """A HARD dependency stopped: stop, wait for the dependency, and start again."""
         if self.state in (State.STARTING, State.RUNNING):
             self._host.log(self.plan, "INFO", "dependency", "Dependency error. Service will be restarted")
             self._set(restarting=True)
 
     def recheck(self) -> None:
-        """A dependency changed its state; perhaps it is what this one waits for."""
+        """A dependency changed its state: check again whether all dependencies are ready."""
         with self._event:
             self._event.notify_all()
 
     def report(self, state: str) -> None:
-        """What it says about itself over IPC: RUNNING while it starts up, or ERRORED."""
+        """The component reports its state over IPC: RUNNING while it starts up, or ERRORED."""
         if state == State.ERRORED:
             self._set(complaint="Component reported an error")
         elif state == State.RUNNING and self.state == State.STARTING:
@@ -132,44 +132,44 @@ class Component:
             self.state, self.since, self.details = state, time.monotonic(), details
             self._host.changed(self)
 
-    def _live(self) -> None:
+    def _run_life_cycle(self) -> None:
         while self.state not in (State.BROKEN, State.FINISHED):
             try:
-                self._attend(lambda: True)
+                self._wait_until(lambda: True)
                 self._install()
                 self._start()
-                self._wind_down()
+                self._shut_down()
                 self._become(State.FINISHED)
             except _Interrupted:
-                self._wind_down()
+                self._shut_down()
                 self._become(State.FINISHED if self._stopping else State.INSTALLED)
             except _Failed as failure:
                 self._recover(str(failure), failure.code)
-            except Exception as error:  # whatever it is, it must not end this thread: nobody would know
+            except Exception as error:  # no exception may end this thread without a report
                 self._recover(f"unexpected: {type(error).__name__}: {error}")
 
     def _install(self) -> None:
         if not self.installed:
             self._become(State.NEW)
-            self._do("bootstrap")
-            self._do("install")
+            self._run_step("bootstrap")
+            self._run_step("install")
             self.installed = True
             self._errors[State.NEW].clear()
         self._become(State.INSTALLED)
 
     def _start(self) -> None:
-        """Returns when it has done what it had to do."""
-        self._attend(self._dependencies_ready)
+        """Start the component; returns when it has finished."""
+        self._wait_until(self._dependencies_ready)
         with self._event:
             self._restarting, self._complaint = False, ""
         self._become(State.STARTING)
         if not self._dependencies_ready():
-            raise _Interrupted  # one went away just before anybody could tell
+            raise _Interrupted  # a dependency stopped just before this component was started
         if self._wants("startup"):
-            self._do("startup")
+            self._run_step("startup")
             self._become(State.RUNNING)
             self._errors[State.STARTING].clear()
-            self._attend(lambda: False)
+            self._wait_until(lambda: False)
         elif self._wants("run"):
             process = self._launch("run")
             self._become(State.RUNNING)
@@ -177,13 +177,13 @@ class Component:
             self._errors[State.RUNNING].clear()
         elif self.plan.builtin:
             self._become(State.RUNNING)
-            self._attend(lambda: False)
+            self._wait_until(lambda: False)
 
     def _dependencies_ready(self) -> bool:
         return all(self._host.ready(name) for name in self.plan.hard)
 
     def _recover(self, why: str, code: str = "") -> None:
-        """After an error: BROKEN at the third in the same state, another try otherwise."""
+        """Handle an error: BROKEN after the third error in the same state, else another attempt."""
         errors, now = self._errors[self.state], time.monotonic()
         if errors and now - errors[-1] > _ERRORS_FORGOTTEN:
             errors.clear()
@@ -194,23 +194,23 @@ class Component:
         if broken:
             self._end_processes()
             return
-        self._aside("recover")
+        self._run_and_log_failure("recover")
         if self.installed:
-            self._wind_down()
+            self._shut_down()
 
-    def _wind_down(self) -> None:
-        """The shutdown step, and then whatever still runs is ended."""
+    def _shut_down(self) -> None:
+        """Run the shutdown step, then end all remaining processes."""
         if self.state in (State.STARTING, State.RUNNING, State.ERRORED):
             self._become(State.STOPPING)
-            self._aside("shutdown")
+            self._run_and_log_failure("shutdown")
         self._end_processes()
 
     def _end_processes(self) -> None:
         while self._processes:
             self._processes.pop().end()
 
-    def _aside(self, name: str) -> None:
-        """A step that nobody can interrupt and whose failure changes nothing."""
+    def _run_and_log_failure(self, name: str) -> None:
+        """Run a step that is not interrupted and whose failure is only logged."""
         try:
             if self._wants(name):
                 process, step = self._launch(name), self.plan.steps[name]
@@ -220,25 +220,25 @@ class Component:
         except Exception as error:
             self._say(f"{name.capitalize()} failed", level="WARN", error=error)
 
-    def _do(self, name: str) -> None:
+    def _run_step(self, name: str) -> None:
         if self._wants(name):
             self._finish(name, self._launch(name))
 
     def _finish(self, name: str, process: Process) -> None:
-        """Wait for a step's end."""
+        """Wait for the end of a step."""
         step = self.plan.steps[name]
-        if not self._attend(lambda: process.code is not None, step.timeout):
+        if not self._wait_until(lambda: process.code is not None, step.timeout):
             raise _Failed(f"{name} did not end within {step.timeout:g} s", f"{name.upper()}_TIMEOUT")
         self._say(f"{name.capitalize()} script exited", exitCode=process.code)
         if process.code:
             raise _Failed(f"{name} script exited with code {process.code}", f"{name.upper()}_ERROR")
 
-    def _attend(self, done: Callable[[], bool], timeout: float | None = None) -> bool:
+    def _wait_until(self, done: Callable[[], bool], timeout: float | None = None) -> bool:
         """Wait until `done`; False when time runs out.
 
         Raises:
-            _Interrupted: it has to stop, or a dependency went away.
-            _Failed: the component says of itself that it failed.
+            _Interrupted: the component has to stop, or a dependency stopped.
+            _Failed: the component reported an error.
         """
         with self._event:
             in_time = self._event.wait_for(
@@ -269,7 +269,7 @@ class Component:
         return process
 
     def _wants(self, name: str) -> bool:
-        """Whether the recipe has this step and does not skip it."""
+        """Whether the recipe has this step and its skip condition is not met."""
         step = self.plan.steps.get(name)
         condition = skip_condition(step.skip_if) if step else None
         if condition is None:

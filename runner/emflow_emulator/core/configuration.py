@@ -1,9 +1,9 @@
-"""What components are configured with: defaults from the recipe, and what deployments changed since.
+"""The configuration of components: defaults from the recipe, and updates by deployments.
 
-Two layers a component. `defaults` come from the recipes it had, `updates` from deployments (and from the component
-itself); an update stands whatever later recipes say, until it is reset. So a redeploy that says nothing keeps it, and a
-new recipe version's defaults reach what nobody changed. A component's own update of a value counts only when it is not
-older than what set the value last.
+Each component has two layers. `defaults` come from its recipes, `updates` from deployments and from the component
+itself. An update stays until it is reset: deployments without this value and new recipe versions do not change it. New
+defaults of a recipe version apply to all values without an update. A component's own update of a value is accepted only
+if it is not older than the last change of the value.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Update:
 
 
 class Stale(Exception):
-    """An update is older than what it would replace."""
+    """An update is older than the value that it would replace."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Configuration:
 
     @property
     def values(self) -> Tree:
-        """What the component sees."""
+        """The configuration that the component gets: defaults with the updates merged in."""
         return merged(self.defaults, self.updates)
 
     def deployed(self, defaults: Mapping[str, Any], update: Update) -> Configuration:
@@ -61,16 +61,16 @@ class Configuration:
         return after._set_since(self, time.time())
 
     def updated(self, keys: Sequence[str], values: Mapping[str, Any], timestamp: float) -> Configuration:
-        """The configuration after the component itself merged values into the map at `keys`.
+        """The configuration after the component itself has merged values into the map at `keys`.
 
         Raises:
-            Stale: one of them is older, at `timestamp`, than what it would replace.
-            ValueError: what lies at `keys` is no map.
+            Stale: `timestamp` is older than one of the values that would be replaced.
+            ValueError: the value at `keys` is not a map.
         """
         update: Tree = with_floats(values)
         for at in range(len(keys), 0, -1):
             update = {keys[at - 1]: update}
-        for path in _places(self.values, keys):
+        for path in _values_that_are_not_maps(self.values, keys):
             raise ValueError(f"{'/'.join(path)} is not a container")
         after = replace(self, updates=merged(self.updates, update))
         touched = [*changes(self.values, after.values), *leaves(update)]
@@ -86,7 +86,7 @@ class Configuration:
 
 
 def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[list[str]]:
-    """Key paths of what is different: of every value that was set, and of the topmost of what was removed."""
+    """Key paths of the differences: of every value that was set, and of the topmost key of what was removed."""
     for key in [*old, *(key for key in new if key not in old)]:
         if key not in new:
             yield [key]
@@ -95,17 +95,17 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[list[str
         if isinstance(after, Mapping) and (key not in old or isinstance(before, Mapping)):
             yield from ([key, *rest] for rest in changes(before or {}, after))
         elif key not in old or json.dumps(before, sort_keys=True) != json.dumps(after, sort_keys=True):
-            # As JSON, because to Python true and 1.0 are equal.
+            # Compared as JSON, because in Python True and 1.0 are equal.
             yield [key]
 
 
 def leaves(tree: Mapping[str, Any]) -> Iterator[list[str]]:
-    """Key paths of all values that are no maps."""
+    """Key paths of all values that are not maps."""
     return changes({}, tree)
 
 
-def _places(tree: Any, keys: Sequence[str]) -> Iterator[Sequence[str]]:
-    """The first place on the way to `keys` that is there and no map."""
+def _values_that_are_not_maps(tree: Any, keys: Sequence[str]) -> Iterator[Sequence[str]]:
+    """The first prefix of `keys` whose value exists and is not a map; nothing if there is none."""
     for at in range(len(keys) + 1):
         try:
             found = find(tree, keys[:at])
@@ -121,7 +121,7 @@ def _time_key(path: Sequence[str]) -> str:
 
 
 def merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> Tree:
-    """Maps merge key by key; anything else in `over`, lists too, replaces what is `under`."""
+    """Merge maps key by key; any other value in `over`, also a list, replaces the value in `under`."""
     result = {key: copy.deepcopy(value) for key, value in under.items()}
     for key, value in over.items():
         below = result.get(key)
@@ -131,7 +131,7 @@ def merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> Tree:
 
 
 def with_floats(value: Any) -> Any:
-    """Every number a float, as a core device hands them out: a component that needs `1` has to be told `"1"`."""
+    """The value with all numbers as floats, as a core device returns them: for the text `1`, configure `"1"`."""
     if isinstance(value, Mapping):
         return {key: with_floats(each) for key, each in value.items()}
     if isinstance(value, list):
@@ -140,7 +140,7 @@ def with_floats(value: Any) -> Any:
 
 
 def without(tree: Mapping[str, Any], keys: Sequence[str]) -> Tree:
-    """The tree without what lies at `keys`; no keys take everything. An element of a list cannot be reset."""
+    """The tree without the value at `keys`; without keys, an empty tree. An element of a list cannot be reset."""
     if not keys:
         return {}
     result = dict(tree)
@@ -153,15 +153,15 @@ def without(tree: Mapping[str, Any], keys: Sequence[str]) -> Tree:
 
 
 def pointer_keys(pointer: str) -> list[str]:
-    """The keys of a JSON pointer (RFC 6901): `/a~1b/c` are `a/b` and `c`."""
+    """The keys of a JSON pointer (RFC 6901): those of `/a~1b/c` are `a/b` and `c`."""
     return [key.replace("~1", "/").replace("~0", "~") for key in pointer.split("/")[1:]]
 
 
 def find(tree: Any, keys: Iterable[str]) -> Any:
-    """What lies at `keys`; a number counts in a list.
+    """The value at `keys`; a number is an index of a list.
 
     Raises:
-        KeyError: nothing does.
+        KeyError: there is no such value.
     """
     for key in keys:
         if isinstance(tree, Mapping) and key in tree:
@@ -174,11 +174,11 @@ def find(tree: Any, keys: Iterable[str]) -> Any:
 
 
 class ConfigurationStore:
-    """The configuration of every component of the device, kept in a file over restarts.
+    """The configuration of every component of the device, stored in a file, so that it survives restarts.
 
     Args:
-        changed: called with a component's name, its values before and its values now, when they are not the same;
-            a component that was not there before, or is gone, has not changed.
+        changed: called with a component's name, its old and its new values when they differ; not called for new and
+            removed components.
     """
 
     def __init__(self, path: Path, changed: Callable[[str, Tree, Tree], object] = lambda *_: None) -> None:
@@ -199,36 +199,36 @@ class ConfigurationStore:
             return dict(self._components)
 
     def replace(self, components: Mapping[str, Configuration]) -> None:
-        """From now on exactly these.
+        """Replace the configurations of all components.
 
         Raises:
-            OSError: they cannot be stored; then it is as before.
+            OSError: they cannot be stored; then nothing is changed.
         """
         with self._lock:
             before = self._keep(components)
-        self._tell(before, components)
+        self._notify(before, components)
 
     def update(self, component: str, keys: Sequence[str], values: Mapping[str, Any], timestamp: float) -> None:
         """A component merges values into its own configuration.
 
         Raises:
             LookupError: there is no such component.
-            OSError: it cannot be stored; then it is as before.
+            OSError: it cannot be stored; then nothing is changed.
             Stale, ValueError: as in `Configuration.updated`.
         """
         with self._lock:
             fresh = {component: self._components[component].updated(keys, values, timestamp)}
             before = self._keep(self._components | fresh)
-        self._tell(before, fresh)
+        self._notify(before, fresh)
 
     def _keep(self, components: Mapping[str, Configuration]) -> dict[str, Configuration]:
-        """Store them; what was there before."""
+        """Store the configurations; returns the previous ones."""
         saved = {
             name: {"defaults": each.defaults, "updates": each.updates, "times": each.times}
             for name, each in components.items()
         }
         fresh = self._path.with_suffix(".new")
-        # For its owner only: deployments bring passwords.
+        # Only its owner may read it, because deployments may contain passwords.
         fresh.unlink(missing_ok=True)
         fresh.touch(0o600, exist_ok=False)
         fresh.write_text(json.dumps(saved))
@@ -236,7 +236,7 @@ class ConfigurationStore:
         before, self._components = self._components, dict(components)
         return before
 
-    def _tell(self, before: Mapping[str, Configuration], now: Mapping[str, Configuration]) -> None:
+    def _notify(self, before: Mapping[str, Configuration], now: Mapping[str, Configuration]) -> None:
         for name, configuration in now.items():
             if name in before and before[name] is not configuration:
                 self._changed(name, before[name].values, configuration.values)

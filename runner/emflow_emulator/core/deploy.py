@@ -1,9 +1,8 @@
-"""A deployment from beginning to end: prepare without touching what runs, then activate, then judge.
+"""Carries out a deployment: prepares it without touching running components, then activates it and reports the result.
 
-Preparing is resolve, download, verify, unpack, configure, plan, fetch secrets, and hear the components; when any of it
-fails, the device goes on as it was.
-Activating stops and starts components; when that fails, the device goes back to what it ran before, unless the
-deployment says DO_NOTHING.
+The preparation resolves, downloads, verifies, unpacks, configures, plans, fetches secrets, and asks the components to
+validate their configuration. If it fails, nothing on the device changes. The activation stops and starts components. If
+it fails, the device returns to the previous components, unless the deployment says DO_NOTHING.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from emflow_emulator.core.supervisor import Supervisor, start_order
 
 @dataclass(frozen=True)
 class Prepared:
-    """All that activation needs."""
+    """The data that the activation needs."""
 
     plans: Mapping[str, Plan]
     configurations: Mapping[str, Configuration]
@@ -42,24 +41,24 @@ class Validate(Protocol):
     def __call__(
         self, deployment: str, proposed: Mapping[str, Mapping[str, Any]], timeout: float, given_up: threading.Event
     ) -> Mapping[str, str]:
-        """Ask components about configurations; what is wrong, by component."""
+        """Ask components to validate configurations; returns the reason of each component that rejects its own."""
 
 
 class UpdatePolicy(Protocol):
-    """Components' say in when a deployment may touch them."""
+    """Asks components whether a deployment may update them now."""
 
     def wait_until_safe(self, deployment: str, timeout: float, given_up: threading.Event) -> None: ...
 
     def updated(self, deployment: str) -> None:
-        """It is done, one way or the other."""
+        """The deployment has succeeded or failed."""
 
 
 class Deployer:
     """Carries out deployments on one device, one after another.
 
     Args:
-        validate: asks the components that run about their new configuration.
-        policy: asks them whether it suits them.
+        validate: asks the running components to validate their new configuration.
+        policy: asks them whether they may be updated now.
         on_progress: called with the progress of a deployment.
     """
 
@@ -94,15 +93,15 @@ class Deployer:
         self._roots: dict[str, Mapping[str, str]] = {}
 
     def deploy(self, deployment: Deployment, given_up: threading.Event) -> None:
-        """Carry it out; its end is reported, not raised.
+        """Carry out a deployment; a failure is reported and not raised.
 
         Args:
-            given_up: set when the device stops, and then nothing more is reported.
+            given_up: set when the device stops; then nothing more is reported.
         """
         self._on_progress(Progress(deployment.id, "IN_PROGRESS"))
         self._say("Received deployment in the queue", DeploymentId=deployment.id)
         before = Prepared(self._supervisor.plans, self._store.all(), {}, self._secrets.held)
-        # Whatever goes wrong fails this deployment: the device has to be there for the next one.
+        # Every error fails only this deployment: the device has to continue for the next one.
         try:
             prepared = self._prepare(deployment)
             if deployment.notify:
@@ -120,15 +119,15 @@ class Deployer:
         except Exception as error:
             self._failed(deployment, failure_of(error), self._roll_back(deployment, before, given_up))
             return
-        self._roots[deployment.asker] = _pins(deployment)
+        self._roots[deployment.requirement_source] = _pins(deployment)
         self._clean(prepared)
         self._finished(deployment, Progress(deployment.id, "SUCCEEDED"), "SUCCESSFUL")
 
     def _prepare(self, deployment: Deployment) -> Prepared:
         roots: dict[str, dict[str, str]] = {}
-        for asker, pins in (self._roots | {deployment.asker: _pins(deployment)}).items():
+        for source, pins in (self._roots | {deployment.requirement_source: _pins(deployment)}).items():
             for name, version in pins.items():
-                roots.setdefault(name, {})[asker] = version
+                roots.setdefault(name, {})[source] = version
         active = {name: running.version for name, running in self._supervisor.plans.items()}
         recipes = resolve(roots, active, self._platform, self._catalogue)
         for recipe in recipes.values():
@@ -147,10 +146,10 @@ class Deployer:
     def _ask_components(
         self, deployment: Deployment, before: Prepared, prepared: Prepared, given_up: threading.Event
     ) -> None:
-        """A component whose version stays is asked about its new configuration; with a new one it starts anew anyway.
+        """Ask components whose version stays to validate their new configuration; others are restarted in any case.
 
         Raises:
-            DeploymentFailure: one of them does not want it.
+            DeploymentFailure: a component rejects it.
         """
         proposed = {
             name: configuration.values
@@ -169,7 +168,7 @@ class Deployer:
             )
 
     def _put(self, prepared: Prepared) -> None:
-        """Secrets first: who hears of the new configuration may ask for them at once."""
+        """Secrets first: a component that is notified of its new configuration may request them at once."""
         self._secrets.hold(prepared.held)
         self._store.replace(prepared.configurations)
 
@@ -179,11 +178,11 @@ class Deployer:
         return self._supervisor.wait_until_settled(given_up)
 
     def _roll_back(self, deployment: Deployment, before: Prepared, given_up: threading.Event) -> str:
-        """Returns what became of it, in the nucleus's words."""
+        """Returns the result in the nucleus's words."""
         if not deployment.rollback:
-            self._roots[deployment.asker] = _pins(deployment)
+            self._roots[deployment.requirement_source] = _pins(deployment)
             return "FAILED_ROLLBACK_NOT_REQUESTED"
-        self._say("Rolling back to what ran before", level="WARN", DeploymentId=deployment.id)
+        self._say("Rolling back to the previous deployment", level="WARN", DeploymentId=deployment.id)
         try:
             self._put(before)
             self._activate(before, given_up)
@@ -196,7 +195,7 @@ class Deployer:
         try:
             gone = artifacts.remove_all_but(prepared.recipes.values(), self._layout)
         except OSError as error:
-            self._say("Artifacts that nobody needs could not be removed", level="WARN", error=error)
+            self._say("Unused artifacts could not be removed", level="WARN", error=error)
             return
         for removed in gone:
             for event in ("delete-component-start", "delete-component-finish"):

@@ -14,19 +14,19 @@ from pathlib import Path
 from emflow_emulator.access import without_aws
 
 GGC_VERSION = "2.12.6"
-"""The nucleus version that this device says it is."""
+"""The nucleus version that this device reports."""
 
 
 @dataclass(frozen=True)
 class Credentials:
-    """Where a component gets AWS credentials: the token exchange service's endpoint."""
+    """The endpoint of the token exchange service, from which components get AWS credentials."""
 
     uri: str
 
 
 @dataclass(frozen=True)
 class DeviceIdentity:
-    """What is the same for all components of a device."""
+    """The values that are the same for all components of a device."""
 
     thing: str
     region: str
@@ -42,18 +42,18 @@ def environment(
     credentials: Credentials | None,
     *setenv: Mapping[str, str],
 ) -> dict[str, str]:
-    """The whole environment of a script.
+    """All environment variables of a script.
 
     Args:
-        host: this process's environment. What it says about AWS and Python is left out: on a board nothing would be
-            there, and credentials of the person at the keyboard must not stand in for the device's.
-        token: the component's SVCUID, with which it opens IPC and asks for credentials.
+        host: this process's environment. Its variables for AWS and Python are left out: a board does not have them, and
+            the user's own credentials must not be used instead of the device's.
+        token: the component's SVCUID, with which it connects to IPC and requests credentials.
         credentials: None without TokenExchangeService.
-        setenv: what the recipe sets, for all steps and for this one.
+        setenv: the recipe's variables, for all steps and for this one.
     """
     kept = {name: value for name, value in host.items() if not name.startswith("PYTHON")}
     result = without_aws(kept) | {
-        # First the folder of this Python, so that `python3` in a script is the board's Python with its packages.
+        # The folder of this Python comes first, so that `python3` in a script is the Python that has the packages.
         "PATH": os.pathsep.join((str(Path(sys.executable).parent), host.get("PATH", os.defpath))),
         "AWS_IOT_THING_NAME": device.thing,
         "AWS_REGION": device.region,
@@ -63,7 +63,7 @@ def environment(
         "AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH": str(device.socket),
         "AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH_FOR_COMPONENT": str(device.socket),
         "SVCUID": token,
-        # boto3 in a component reaches the embedded cloud, with the device's credentials and nobody's profile.
+        # boto3 in a component uses the embedded AWS with the device's credentials, without any profile.
         "AWS_ENDPOINT_URL": device.endpoint_url,
     }
     if credentials:

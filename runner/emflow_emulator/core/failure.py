@@ -1,7 +1,7 @@
-"""Why a deployment failed, in the words and codes with which a core device reports it.
+"""Why a deployment failed, with the messages and codes of a core device.
 
 Codes and types: https://docs.aws.amazon.com/greengrass/v2/developerguide/troubleshooting-deployment.html.
-The stack goes from the least to the most specific code; the types follow from the codes.
+The stack contains the codes from the least to the most specific; the types are derived from the codes.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ _TYPES = {
     "AWS_COMPONENT_BROKEN": "AWS_COMPONENT_ERROR",
     "COMPONENT_CONFIGURATION_NOT_VALID": "USER_COMPONENT_ERROR",
 }
-# Which component is broken decides the type, but the code is one.
+# The type depends on the component that is broken, but the code is always the same.
 _CODES = {"USER_COMPONENT_BROKEN": "COMPONENT_BROKEN", "AWS_COMPONENT_BROKEN": "COMPONENT_BROKEN"}
 
 
 class DeploymentFailure(Exception):
-    """A deployment that cannot go on.
+    """A deployment fails.
 
     Args:
         reason: one sentence for a person.
@@ -55,7 +55,7 @@ class DeploymentFailure(Exception):
 
 
 def failure_of(error: Exception) -> DeploymentFailure:
-    """What a deployment failed with, whatever was raised."""
+    """The failure of a deployment for any exception."""
     if isinstance(error, DeploymentFailure):
         return error
     if isinstance(error, OSError):
@@ -64,7 +64,7 @@ def failure_of(error: Exception) -> DeploymentFailure:
 
 
 def broken(component: str) -> DeploymentFailure:
-    """A component did not start in three tries."""
+    """The failure of a deployment whose component did not start in three attempts."""
     owner = "AWS" if component.startswith("aws.greengrass.") else "USER"
     return DeploymentFailure(
         f"Service {component} in broken state after deployment",

@@ -1,4 +1,4 @@
-"""Where things lie on a core device: the folders and files below its root."""
+"""The folders and files of a core device below its root."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from pathlib import Path
 from emflow.problems import Problem
 
 _LONGEST_SOCKET = 107
-"""Bytes of a Unix socket's path on Linux (sun_path has 108, the last one is the end mark)."""
+"""Maximum bytes of a Unix socket's path on Linux (sun_path has 108, with the terminating zero)."""
 
 _NOT_IN_QUOTES = re.compile(r'[$"`\\\x00-\x1f\x7f]')
-"""What a shell does not take as it is between double quotes, as recipes put paths into scripts."""
+"""Characters that are special to a shell in double quotes; recipes write paths into scripts like that."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The paths of a core device, as the nucleus lays them out below `/greengrass/v2`."""
+    """The paths of a core device, arranged as by the nucleus below `/greengrass/v2`."""
 
     root: Path
 
@@ -62,12 +62,12 @@ class Layout:
         """Make the folders.
 
         Raises:
-            Problem: the root cannot be made, lies too deep for a Unix socket in it, or has a name that breaks scripts.
+            Problem: the root cannot be made, its path is too long for a Unix socket, or its name would break scripts.
         """
         odd = _NOT_IN_QUOTES.search(str(self.root))
         if odd:
             raise Problem(
-                f"{str(self.root)!r} has {odd[0]!r} in it, which a shell does not take as it is, so the scripts of "
+                f"{str(self.root)!r} contains {odd[0]!r}, which has a special meaning in a shell, so the scripts of "
                 "components would break",
                 mend="Choose another folder; for temporary ones, set TMPDIR.",
             )

@@ -1,7 +1,7 @@
-"""The bridge between the device and the MQTT broker: what components publish, kept while the broker is away, and hear.
+"""Connects the device to the MQTT broker: publishes and subscribes for components, and keeps messages while offline.
 
-As the nucleus's spooler: in memory, up to a size; a publish counts as done when it is in the spool. Offline, QoS 1
-waits and QoS 0 is refused.
+It works as the nucleus's spooler: in memory, with a maximum size; a publish counts as done when the message is in the
+spool. While offline, QoS 1 messages wait and QoS 0 messages are refused.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from awscrt.exceptions import AwsCrtError
 
 from emflow_emulator.access import BrokerUser
 from emflow_emulator.core.logs import DeviceLog
-from emflow_emulator.core.topics import Hear, Inbox
+from emflow_emulator.core.topics import Inbox, OnMessage
 
 _LARGEST_SPOOL = 2_621_440
-"""Bytes, the nucleus's default."""
+"""Maximum size of the spool in bytes; the nucleus's default."""
 _LARGEST_PAYLOAD = 128 * 1024
 _LONGEST_TOPIC = 256
 _MOST_SLASHES = 7
@@ -33,13 +33,13 @@ _NOT_IN_TOPICS = re.compile(
     + "".join(f"{chr(plane + 0xFFFE)}{chr(plane + 0xFFFF)}" for plane in range(0, 0x110000, 0x10000))
     + "]"
 )
-"""What MQTT 3.1.1, 1.5.3, forbids in text or lets a broker refuse; the client library does not send it."""
+"""Characters that MQTT 3.1.1, 1.5.3, forbids in text or allows a broker to refuse; the client library refuses them."""
 _AGAIN = 1.0
 """Seconds between attempts to connect."""
 
 
 class PublishRefused(Exception):
-    """The message is not taken; the text says why."""
+    """The message is refused; the text has the reason."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Publication:
 
 
 def check(publication: Publication) -> None:
-    """Raises PublishRefused for what AWS IoT Core would not take."""
+    """Raises PublishRefused for a message that AWS IoT Core would refuse."""
     topic = publication.topic
     if not topic:
         raise PublishRefused("There is no topic")
@@ -70,11 +70,11 @@ def check(publication: Publication) -> None:
 
 
 class Bridge:
-    """A lasting connection to a broker on loopback, from `start` to `stop`.
+    """A connection to a broker on loopback that is restored when it breaks, from `start` to `stop`.
 
     Args:
-        user: whom the broker lets in.
-        client_id: the thing's name, as on a core.
+        user: the broker's user.
+        client_id: the thing's name, as on a real core device.
     """
 
     def __init__(self, host: str, port: int, user: BrokerUser, client_id: str, log: DeviceLog) -> None:
@@ -102,11 +102,11 @@ class Bridge:
         self._thread = threading.Thread(target=self._run, name="mqtt-bridge", daemon=True)
 
     def start(self) -> None:
-        """Returns at once; the broker need not be there yet."""
+        """Start connecting, and return at once; the broker need not run yet."""
         self._thread.start()
 
     def stop(self, patience: float = 2.0) -> None:
-        """Send what is spooled if the broker is there, then let go of it."""
+        """Send the spooled messages if the broker is connected, then disconnect."""
         with self._work:
             self._work.wait_for(lambda: not self._spool or not self._online, patience)
             self._stopping.set()
@@ -116,10 +116,10 @@ class Bridge:
             self._result(self._connection.disconnect(), patience)
 
     def publish(self, publication: Publication) -> None:
-        """Take a message; it is sent when its turn comes.
+        """Put a message into the spool; messages are sent in order.
 
         Raises:
-            PublishRefused: it breaks a limit, the spool is full, or it is QoS 0 and the broker is away.
+            PublishRefused: it breaks a limit, the spool is full, or it has QoS 0 and the broker is not connected.
         """
         check(publication)
         with self._work:
@@ -131,13 +131,13 @@ class Bridge:
             self._spooled += publication.size
             self._work.notify_all()
 
-    def subscribe(self, topic_filter: str, qos: int, hear: Hear) -> Callable[[], None]:
-        """Hear what comes to these topics; what is returned ends that.
+    def subscribe(self, topic_filter: str, qos: int, on_message: OnMessage) -> Callable[[], None]:
+        """Call `on_message` for messages to these topics; the returned function ends the subscription.
 
         Raises:
-            SubscribeRefused: it is no topic filter, or the broker does not want it.
+            SubscribeRefused: the topic filter is not valid, or the broker refuses it.
         """
-        return self._inbox.subscribe(topic_filter, qos, hear)
+        return self._inbox.subscribe(topic_filter, qos, on_message)
 
     def _run(self) -> None:
         self._connect()
@@ -149,7 +149,7 @@ class Bridge:
                     self._work.notify_all()
 
     def _connect(self) -> None:
-        """Until it works: the library reconnects by itself only after the first time."""
+        """Try until it succeeds: the library reconnects by itself only after the first connection."""
         reported = False
         while not self._stopping.is_set():
             error = self._result(self._connection.connect(), 10.0)
@@ -157,12 +157,16 @@ class Bridge:
                 self._now(True)
                 return
             if not reported:
-                self._say("Unable to connect to the MQTT broker; it is tried again", level="WARN", error=error)
+                self._say(
+                    "Unable to connect to the MQTT broker; trying again",
+                    level="WARN",
+                    error=error,
+                )
                 reported = True
             self._stopping.wait(_AGAIN)
 
     def _next(self) -> Publication | None:
-        """The oldest message, which stays in the spool until it is sent; None at the end."""
+        """The oldest message, which stays in the spool until it is sent; None after `stop`."""
         with self._work:
             self._work.wait_for(lambda: self._stopping.is_set() or (self._spool and self._online))
             return None if self._stopping.is_set() else self._spool[0]
@@ -186,10 +190,10 @@ class Bridge:
         return False
 
     def _result(self, future: Future[Any], timeout: float) -> Exception | None:
-        """The error that a future ends with, or NotYet."""
+        """The exception with which a future ends; None after success."""
         try:
             future.result(timeout)
-        except Exception as error:  # the library raises what it likes, and none of it may end this thread
+        except Exception as error:  # the library raises exceptions of many types, and none of them may end this thread
             return error
         return None
 

@@ -1,4 +1,4 @@
-"""The device as a whole: its parts, started and stopped in order, and the loop that looks for deployments."""
+"""The whole device: starts and stops its parts in order, and polls for deployments."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ from emflow_emulator.core.supervisor import Supervisor
 from emflow_emulator.core.token_exchange import NoCredentials, TokenExchange
 
 _POLL = 0.5
-"""Seconds between looks for a new deployment."""
+"""Seconds between two polls for a new deployment."""
 
 
 class Nucleus:
     """A virtual core device, from `start` to `stop`.
 
     Args:
-        thing: the name of its thing; made when it is not there.
+        thing: the name of its thing, which is made if it does not exist.
         root: the device's folder, `/greengrass/v2` on a board.
         endpoint_url: the embedded AWS.
         mqtt: host and port of the broker.
-        access: what both let in.
-        role_alias: where the device's credentials come from; the account's first one when not given.
-        removes: a folder to remove when whoever started this process is gone and cannot do it.
+        access: the credentials for both.
+        role_alias: the role alias for the device's credentials; None: the first one of the account.
+        removes: a folder to remove when the parent process was killed.
     """
 
     def __init__(
@@ -75,10 +75,10 @@ class Nucleus:
         self._secrets = Secrets(self._link.secrets_manager)
 
     def start(self) -> str:
-        """Be there; deployments are looked for from now on. Returns the thing's ARN.
+        """Start the device and the polling for deployments. Returns the thing's ARN.
 
         Raises:
-            Problem: the folder, the socket or the cloud is not to be had.
+            Problem: the folder or the socket cannot be made, or the cloud does not answer.
         """
         with ExitStack() as undo:
             orphan_cleanup = OrphanCleanup(self._removes)
@@ -91,12 +91,12 @@ class Nucleus:
         return arn
 
     def stop(self) -> None:
-        """End all components, those first that others do not need, and everything else after them."""
+        """Stop all components, dependents before their dependencies, then all other parts."""
         self._stopping.set()
         self._undo.close()
 
     def _start_parts(self, orphan_cleanup: OrphanCleanup, undo: ExitStack) -> None:
-        """Start everything, in the order in which it is stopped again from the end."""
+        """Start all parts; they are stopped in reverse order."""
         tokens = TokenExchange(lambda token: self._supervisor.owner_of(token) is not None, self._credentials)
         undo.callback(tokens.stop)
         reporter = Reporter(self._report, self._link.report, self._log)
@@ -119,7 +119,7 @@ class Nucleus:
         undo.callback(deployments.join)
         deployments.start()
 
-    # What follows is what IPC needs of the device.
+    # The following methods are the device's functions for IPC.
 
     def configuration(self, component: str) -> Mapping[str, Any] | None:
         found = self._store.get(component)
@@ -131,8 +131,8 @@ class Nucleus:
     def publish(self, topic: str, payload: bytes, qos: int, retain: bool) -> None:
         self._bridge.publish(Publication(topic, payload, qos, retain))
 
-    def subscribe(self, topic_filter: str, qos: int, hear: Callable[[str, bytes], None]) -> Callable[[], None]:
-        return self._bridge.subscribe(topic_filter, qos, hear)
+    def subscribe(self, topic_filter: str, qos: int, on_message: Callable[[str, bytes], None]) -> Callable[[], None]:
+        return self._bridge.subscribe(topic_filter, qos, on_message)
 
     def runs(self, component: str) -> bool:
         return self._supervisor.component(component) is not None
@@ -178,7 +178,7 @@ class Nucleus:
                         self._take(deployment_id, deployer)
                         seen.add(deployment_id)
                 lost = False
-            except Exception as error:  # not only CloudLost: without this thread there are no more deployments
+            except Exception as error:  # not only CloudLost: this thread must not end, because it finds the deployments
                 if not lost:
                     what = "The cloud does not answer" if isinstance(error, CloudLost) else "Unexpected"
                     self._log.say("deployment.DeploymentService", what, level="WARN", error=repr(error))

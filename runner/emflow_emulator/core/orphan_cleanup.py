@@ -1,14 +1,15 @@
-"""Kills the processes that a core device leaves behind when it is killed itself.
+"""Kills the processes that a core device leaves when it is killed itself.
 
-A process of its own, in its own session, with nothing but a pipe from the core device. The core writes `+ID` for every
-process group that it starts and `-ID` when the group is gone; when the pipe closes, for whatever reason, the groups
-still on the list are killed. A parent-death signal would not do: it is tied to the thread that started the process, and
-it does not reach the children of a script's shell.
+It is a separate process with its own session, and reads a pipe from the core device. The core device writes `+ID` for
+every process group that it starts, and `-ID` when the group has ended. When the pipe closes for any reason, the groups
+that are still in the list are killed. A parent-death signal would not be enough: it depends on the thread that started
+the process, and the children of a script's shell do not get it.
 
-With a folder as its argument it also removes that, once the program that started the core is gone and cannot do so
-itself; the second argument is a file descriptor (a pidfd) of that program. After `keep` it leaves the folder alone.
+If its first argument is a folder, it also removes this folder when the program that started the core device has ended
+without removing it; the second argument is a file descriptor (a pidfd) of that program. After the line `keep` it does
+not remove the folder.
 
-Started as a plain file by `OrphanCleanup` in `process`, so it imports nothing of the package.
+`OrphanCleanup` in `process` starts it as a plain file, so it imports no module of the package.
 """
 
 from __future__ import annotations
@@ -46,12 +47,12 @@ def main(orders: IO[str], args: Sequence[str]) -> None:
 
 
 def ended(process: int, timeout: float | None) -> bool:
-    """Whether a process, by its pidfd, has ended within so many seconds; None waits for ever."""
+    """Whether a process, given by its pidfd, ends within `timeout` seconds; None waits without a limit."""
     return bool(select.select([process], [], [], timeout)[0])
 
 
 def remove(folder: Path, tries: int = 20) -> None:
-    """Again and again, for what was just killed, or another core device, may still be writing there."""
+    """Try several times, because a process that was just killed, or another core device, may still write there."""
     for _ in range(tries):
         shutil.rmtree(folder, ignore_errors=True)
         if not folder.exists():

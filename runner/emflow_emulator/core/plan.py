@@ -1,8 +1,8 @@
-"""The components of a deployment before they start: recipe, configuration, and scripts with variables filled in.
+"""Plans the components of a deployment before they start: recipe, configuration, and scripts with their variables.
 
 Recipe variables, such as `{artifacts:decompressedPath}` or `{configuration:/topic}`:
 https://docs.aws.amazon.com/greengrass/v2/developerguide/component-recipe-reference.html#recipe-variables. An unknown
-one stays in the text, as with the real nucleus: a shell's own `${NAME}` and `{a,b}` have to stay as they are.
+one stays in the text, as in the real nucleus: a shell's own `${NAME}` and `{a,b}` must not be changed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _VARIABLE = re.compile(r"\{(?:(?P<component>[\w.-]+):)?(?P<namespace>[\w-]+):(?P
 
 @dataclass(frozen=True)
 class ComponentValues:
-    """What recipe variables can refer to in one component."""
+    """The values of one component that recipe variables can refer to."""
 
     name: str
     version: str
@@ -37,14 +37,14 @@ def interpolate(
     """Fill in the variables of one script.
 
     Args:
-        me: the component whose script it is.
-        dependencies: its direct dependencies, the only others that a script may ask about.
+        me: the component of the script.
+        dependencies: its direct dependencies, the only other components to which a script may refer.
     """
 
-    def value(found: re.Match[str]) -> str:
-        about = dependencies.get(found["component"]) if found["component"] else me
-        answer = _value(found["namespace"], found["key"], about, layout, thing) if about else None
-        return found[0] if answer is None else answer
+    def value(variable: re.Match[str]) -> str:
+        about = dependencies.get(variable["component"]) if variable["component"] else me
+        answer = _value(variable["namespace"], variable["key"], about, layout, thing) if about else None
+        return variable[0] if answer is None else answer
 
     return _VARIABLE.sub(value, text)
 
@@ -67,24 +67,24 @@ def _value(namespace: str, key: str, about: ComponentValues, layout: Layout, thi
 
 
 def _configured(about: ComponentValues, pointer: str) -> str | None:
-    """Text as it is, everything else as JSON."""
+    """A configured value as text: a string unchanged, any other value as JSON."""
     if not pointer.startswith("/"):
         return None
     try:
-        found = find(about.configuration, pointer_keys(pointer))
+        value = find(about.configuration, pointer_keys(pointer))
     except KeyError:
         return None
-    return found if isinstance(found, str) else json.dumps(found, separators=(",", ":"))
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A component as a deployment wants it; two equal plans need no restart.
+    """A component as a deployment defines it; a component whose plan stays equal is not restarted.
 
-    Configuration is no part of it but where it is filled into a script: of all else that changes, the component hears
-    over IPC.
+    Configuration is part of it only where it is filled into a script: the component is notified of other changes over
+    IPC.
 
-    `steps` have their variables filled in. `builtin` is a part of the device itself: it runs while it is deployed.
+    `steps` have their variables filled in. `builtin`: a part of the device itself, which runs while it is deployed.
     """
 
     name: str
@@ -97,7 +97,7 @@ class Plan:
     setenv: Mapping[str, str] = field(default_factory=dict)
 
     def installs_like(self, other: Plan) -> bool:
-        """Whether what the other has installed serves this one too."""
+        """Whether the install step of the other plan need not be repeated for this one."""
         return self.version == other.version and all(
             self.steps.get(step) == other.steps.get(step) for step in ("bootstrap", "install")
         )
@@ -110,10 +110,10 @@ def plans(
     layout: Layout,
     thing: str,
 ) -> dict[str, Plan]:
-    """One plan a component.
+    """The plans of all components, by name.
 
     Args:
-        roots: the components that a deployment names; the others are here because these need them.
+        roots: the components that a deployment names; the others are their dependencies.
     """
     subjects = {
         name: ComponentValues(name, recipe.version, configurations[name].values) for name, recipe in recipes.items()

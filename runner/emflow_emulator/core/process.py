@@ -1,4 +1,4 @@
-"""Lifecycle steps as processes: a shell in a process group of its own, its output line by line, its end for sure."""
+"""Lifecycle steps as processes: each is a shell in its own process group, which is always ended completely."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from typing import IO
 from emflow_emulator.core import orphan_cleanup
 
 Sink = Callable[[str, str], None]
-"""Takes `stdout` or `stderr`, and a line without its end."""
+"""Takes `stdout` or `stderr`, and a line without its line break."""
 
 _GRACE = 5.0
-"""Seconds between SIGTERM and SIGKILL, as the nucleus has them."""
+"""Seconds between SIGTERM and SIGKILL, as in the nucleus."""
 
 _LONGEST_LINE = 64 * 1024
-"""Characters after which a line is passed on in pieces."""
+"""Maximum length of a line in characters; longer lines are split."""
 
 _LAST_LINES = 0.3
-"""Seconds in which what a script wrote before its end comes through."""
+"""Seconds to wait for the last output after the end of a script."""
 
-# The script waits for one line before it begins. So its group is known to the cleanup before it can do anything, and if
-# the core dies in between, it reads an end of file and never begins.
+# The script waits for one line before it begins, so that the cleanup process knows its group before it does anything.
+# If the core device is killed before that, the script reads an end of file and does not begin.
 _LAUNCHER = 'read -r _ || exit 125; exec sh -c "$0" </dev/null'
 
 
@@ -39,14 +39,14 @@ class OrphanCleanup:
     """The process that kills the component processes when this one is killed; one for each core device.
 
     Args:
-        removes: a folder that is also removed when the process that started this one is gone. While that one lives,
-            the folder is its own business.
+        removes: a folder that is also removed when the parent of this process has ended. While the parent runs, only
+            the parent removes the folder.
     """
 
     def __init__(self, removes: Path | None = None) -> None:
         self._parent = _watched_parent() if removes else None
         more = [] if removes is None else [str(removes)] + ([] if self._parent is None else [str(self._parent)])
-        # In its own session, so that Ctrl-C and the death of a terminal pass it by.
+        # In its own session, so that it gets no signal from Ctrl-C or from a closed terminal.
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-S", orphan_cleanup.__file__, *more],
             pass_fds=() if self._parent is None else (self._parent,),
@@ -65,7 +65,7 @@ class OrphanCleanup:
         self._order(f"-{group}\n")
 
     def close(self) -> None:
-        """Let it go; it kills what it still watches."""
+        """End the cleanup process; it kills the groups that are still in its list."""
         if self._parent is not None:
             if not orphan_cleanup.ended(self._parent, 0):
                 self._order(orphan_cleanup.KEEP)
@@ -85,8 +85,8 @@ class OrphanCleanup:
 def _watched_parent() -> int | None:
     """A file descriptor that is readable as soon as the parent has ended; None when it has ended already."""
     parent = os.getppid()
-    # Only the parent holds the other end of standard input. If that is open now, the parent was there just before,
-    # and the number is not that of whoever adopts orphans.
+    # Only the parent has the other end of standard input. If it is still open now, the parent was running when its
+    # number was read, so the number is not that of a process that adopts orphans.
     if stat.S_ISFIFO(os.fstat(0).st_mode):
         lifeline = select.poll()
         lifeline.register(0, 0)
@@ -99,14 +99,14 @@ def _watched_parent() -> int | None:
 
 
 class Process:
-    """One script that runs, from its start until its whole process group is gone.
+    """A running script, from its start until its whole process group has ended.
 
     Args:
         script: for `sh -c`.
-        env: the whole environment.
-        cwd: where it runs.
+        env: all environment variables.
+        cwd: the working directory.
         sink: called from a thread for every line of output, in order for each of the two streams.
-        on_exit: called from a thread when the script has ended and its last lines are out.
+        on_exit: called from a thread when the script has ended and its last lines have been passed to `sink`.
     """
 
     def __init__(
@@ -151,7 +151,7 @@ class Process:
         return self.code
 
     def end(self, grace: float = _GRACE) -> None:
-        """SIGTERM to all of the group, SIGKILL to what is still there after `grace` seconds."""
+        """Send SIGTERM to the group, and after `grace` seconds SIGKILL to the processes that still run."""
         for number, patience in ((signal.SIGTERM, grace), (signal.SIGKILL, 5.0)):
             if not self._any_left():
                 break
@@ -165,7 +165,7 @@ class Process:
 
     def _watch(self) -> None:
         code = self._process.wait()
-        # A child that the script left in the background may hold the pipes open, so not for ever.
+        # A background child of the script may keep the pipes open, so the wait has a limit.
         deadline = time.monotonic() + _LAST_LINES
         for pump in self._pumps:
             pump.join(max(0.0, deadline - time.monotonic()))
@@ -184,10 +184,10 @@ class Process:
 
 
 def _living(group: int) -> bool:
-    """Whether the group has a member that is no zombie; orphans may wait long for somebody to reap them."""
+    """Whether the group has a process that is not a zombie; a zombie may stay until its new parent reaps it."""
     for file in Path("/proc").glob("[0-9]*/stat"):
         try:
-            # The name in brackets may hold anything, so count from its end: state, parent, group.
+            # The name in brackets may contain any character, so count from its end: state, parent, group.
             state, _, of = file.read_text().rpartition(")")[2].split()[:3]
         except (OSError, ValueError):
             continue

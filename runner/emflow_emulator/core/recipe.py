@@ -1,7 +1,7 @@
-"""Recipes as a core device reads them: the manifest for its platform, keys in any case.
+"""Recipes as a core device reads them: the manifest for its platform; keys in upper or lower case.
 
 Format 2020-01-25, https://docs.aws.amazon.com/greengrass/v2/developerguide/component-recipe-reference.html. Where the
-recipe says a thing twice (once for a manifest, once for all), the manifest wins, as in the Java nucleus.
+recipe has a value both for a manifest and for all manifests, the manifest's is used, as in the Java nucleus.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ NUCLEUS = "aws.greengrass.nucleus"
 GENERIC = "aws.greengrass.generic"
 STEPS = ("bootstrap", "install", "startup", "run", "shutdown", "recover")
 TIMEOUTS = {"bootstrap": 120.0, "install": 120.0, "startup": 120.0, "shutdown": 15.0, "recover": 60.0}
-"""Seconds a step may take when the recipe does not say; `run` may take for ever."""
+"""Default limit of a step in seconds; `run` has none."""
 
 _ARCHITECTURES = {
     "x86_64": "amd64",
@@ -37,7 +37,7 @@ _ARCHITECTURES = {
 
 @dataclass(frozen=True)
 class Artifact:
-    """A file of a component; `digest` is the base64 SHA-256 that the cloud recorded, None when it gave none."""
+    """A file of a component; `digest` is the base64 SHA-256 that the cloud recorded, None when there is none."""
 
     uri: str
     unarchive: bool = False
@@ -51,7 +51,7 @@ class Artifact:
 
 @dataclass(frozen=True)
 class Step:
-    """One lifecycle step. `key` is its place in the logs, such as `run.script`; `timeout` is in seconds."""
+    """One lifecycle step. `key` is its name in the logs, such as `run.script`; `timeout` is in seconds."""
 
     name: str
     key: str
@@ -64,7 +64,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A component version as this device will run it."""
+    """A component version for this device's platform."""
 
     name: str
     version: str
@@ -83,7 +83,7 @@ class Dependency:
 
 
 def device_platform() -> dict[str, str]:
-    """This machine's platform attributes; the device behaves as the classic nucleus does."""
+    """This machine's platform attributes, as the classic nucleus has them."""
     machine = host.machine()
     return {
         "os": host.system().lower(),
@@ -96,7 +96,7 @@ def parse(text: str | bytes, platform: Mapping[str, str]) -> Recipe:
     """Read a recipe, JSON or YAML, and pick the first manifest for `platform`.
 
     Raises:
-        DeploymentFailure: not a recipe, or nothing in it is for this platform.
+        DeploymentFailure: it is not a recipe, or has no manifest for this platform.
     """
     try:
         document = yaml.safe_load(text)
@@ -115,7 +115,7 @@ _PARSING = ("COMPONENT_PACKAGE_LOADING_ERROR", "RECIPE_PARSE_ERROR")
 
 
 def _recipe(document: Mapping[str, Any], platform: Mapping[str, str]) -> Recipe:
-    """Raises whatever comes of values in shapes that are not a recipe's."""
+    """Raises exceptions of any type for values that are not valid in a recipe."""
     name, version = str(_get(document, "ComponentName")), str(_get(document, "ComponentVersion"))
     manifest = _manifest(document, name, version, platform)
     lifecycle = _get(manifest, "Lifecycle") or _selected(document, manifest)
@@ -139,9 +139,9 @@ def _recipe(document: Mapping[str, Any], platform: Mapping[str, str]) -> Recipe:
 
 
 def fits(wanted: Mapping[str, Any], platform: Mapping[str, str]) -> bool:
-    """Whether a manifest's Platform is for this device: `*` fits anything, `/a|b/` is a regular expression.
+    """Whether a manifest's Platform matches this device: `*` matches every value, `/a|b/` is a regular expression.
 
-    An attribute that the device does not have fits only `*`.
+    An attribute that the device does not have matches only `*`.
     """
     for key, value in wanted.items():
         want, have = str(value), platform.get(str(key).lower())
@@ -175,7 +175,7 @@ def _manifest(document: Mapping[str, Any], name: str, version: str, platform: Ma
 
 
 def _selected(document: Mapping[str, Any], manifest: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The recipe-wide Lifecycle, narrowed to the manifest's Selections at the top and in each step."""
+    """The recipe-wide Lifecycle, with the manifest's Selections applied at the top and in each step."""
     selections = [str(each) for each in _get(manifest, "Selections") or ()] + ["all"]
     named = {str(each) for other in _get(document, "Manifests") or () for each in _get(other, "Selections") or ()}
 
@@ -216,10 +216,10 @@ def _step(key: str, body: Any) -> Step | None:
 
 
 def _seconds(value: Any) -> float:
-    """At most as many as a thread can wait."""
+    """A number of seconds, limited to what a thread can wait."""
     seconds = float(value)
     if math.isnan(seconds) or seconds < 0:
-        raise ValueError(f"Timeout {value!r} is no number of seconds")
+        raise ValueError(f"Timeout {value!r} is not a number of seconds")
     return min(seconds, threading.TIMEOUT_MAX)
 
 
@@ -228,13 +228,13 @@ def _setenv(body: Mapping[str, Any]) -> dict[str, str]:
 
 
 def skip_condition(text: str) -> tuple[bool, str, str] | None:
-    """`onpath NAME` or `exists PATH`, with `!` before it to turn it round, as (negated, test, argument)."""
+    """`onpath NAME` or `exists PATH`, optionally with `!` for negation, as (negated, test, argument)."""
     found = re.fullmatch(r"\s*(!?)\s*(onpath|exists)\s+(.+)", text)
     return (found[1] == "!", found[2], " ".join(shlex.split(found[3]))) if found else None
 
 
 def _get(document: Mapping[str, Any], key: str) -> Any:
-    """A key in whatever case it is written."""
+    """The value of a key, in upper or lower case."""
     if key in document:
         return document[key]
     lower = key.lower()

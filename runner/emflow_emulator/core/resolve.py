@@ -1,8 +1,8 @@
-"""Which component versions a deployment comes to, with everything that they depend on.
+"""Resolves a deployment to component versions, with all their dependencies.
 
-The cloud chooses (ResolveComponentCandidates); the device says what has to fit: the version in the deployment, and what
-the recipes of the others require. What already runs is kept as long as it fits, so a deployment never upgrades
-something by the way.
+The cloud chooses the versions (ResolveComponentCandidates). The device sends the requirements: the version in the
+deployment, and the requirements in the recipes of dependents. A running version is kept while it meets them, so a
+deployment does not upgrade other components.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from emflow_emulator.core.failure import DeploymentFailure
 from emflow_emulator.core.recipe import Recipe
 
 _ROUNDS = 1000
-"""Questions after which the requirements are taken to chase each other in a circle."""
+"""Maximum number of requests; after these, the requirements count as circular."""
 
 
 class Catalogue(Protocol):
     def candidate(
         self, name: str, requirements: Mapping[str, str], platform: Mapping[str, str], version: str | None
     ) -> bytes | None:
-        """The recipe of the version that fits all requirements; of exactly `version` when one is given.
+        """The recipe of a version that meets all requirements; of exactly `version` if it is given.
 
-        None when there is none.
+        None when there is no such version.
         """
 
 
@@ -38,11 +38,11 @@ def resolve(
     """All component versions to run, by name.
 
     Args:
-        roots: what deployments name: component → who asks → version requirement.
-        active: versions that run now.
+        roots: the components in deployments: component → source of the requirement → version requirement.
+        active: the running versions.
 
     Raises:
-        DeploymentFailure: no version of a component fits, or none is for this platform.
+        DeploymentFailure: no version of a component meets the requirements and is for this platform.
     """
     requirements: dict[str, dict[str, str]] = defaultdict(dict, {name: dict(who) for name, who in roots.items()})
     resolved: dict[str, Recipe] = {}
@@ -85,7 +85,7 @@ def _choose(
 
 
 def _reachable(roots: Mapping[str, Mapping[str, str]], resolved: Mapping[str, Recipe]) -> dict[str, Recipe]:
-    """Without those that only a version asked for that was given up."""
+    """Without the dependencies of versions that were replaced during the resolution."""
     result: dict[str, Recipe] = {}
     waiting = list(roots)
     while waiting:

@@ -1,7 +1,7 @@
-"""`aws.greengrass.SecretManager`: secrets fetched with the device's credentials, held in memory for components.
+"""`aws.greengrass.SecretManager`: fetches secrets with the device's credentials and keeps them in memory.
 
-A deployment says which (`cloudSecrets`), and fails when one cannot be had. Nothing of a secret is written anywhere: a
-real core keeps them encrypted on its disk, and this one asks again when it starts.
+A deployment lists the secrets (`cloudSecrets`), and fails when one cannot be fetched. Secrets are never written to
+disk: a real core device stores them encrypted, and this one fetches them again when it starts.
 https://docs.aws.amazon.com/greengrass/v2/developerguide/secret-manager-component.html
 """
 
@@ -25,7 +25,7 @@ _CODES = {"ResourceNotFoundException": "RESOURCE_NOT_FOUND", "AccessDeniedExcept
 
 
 class NoSecret(Exception):
-    """It is not to be had; the text says why."""
+    """The secret is not available; the text has the reason."""
 
 
 @dataclass(frozen=True)
@@ -39,23 +39,23 @@ class Secret:
     value: str | bytes = field(repr=False)
 
     def is_called(self, secret_id: str) -> bool:
-        """By its ARN, with or without the six characters at its end, or by its name."""
+        """Whether this is its ARN, with or without the six characters at its end, or its name."""
         return secret_id in (self.arn, re.sub(r"-[A-Za-z0-9]{6}$", "", self.arn), self.name)
 
 
 @dataclass(frozen=True)
 class FetchedSecrets:
-    """Version stages by secret as a deployment wants them, and what was fetched."""
+    """The version stages of each secret in a deployment, and the fetched secrets."""
 
     wanted: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     secrets: tuple[Secret, ...] = ()
 
 
 class Secrets:
-    """What the device holds.
+    """The secrets of the device.
 
     Args:
-        client: a new client for Secrets Manager with the device's credentials of now; raises CloudLost.
+        client: makes a client for Secrets Manager with the device's current credentials; raises CloudLost.
     """
 
     def __init__(self, client: Callable[[], Any]) -> None:
@@ -68,10 +68,10 @@ class Secrets:
         return self._held
 
     def fetch(self, configuration: Mapping[str, Any]) -> FetchedSecrets:
-        """What the component's configuration asks for, without holding it yet.
+        """Fetch the secrets in the component's configuration, without making them available yet.
 
         Raises:
-            DeploymentFailure: the configuration makes no sense, or one of them cannot be had.
+            DeploymentFailure: the configuration is not valid, or a secret cannot be fetched.
         """
         wanted = dict(_wanted(configuration))
         try:
@@ -82,20 +82,20 @@ class Secrets:
         return FetchedSecrets(wanted, tuple(found))
 
     def hold(self, held: FetchedSecrets) -> None:
-        """From now on exactly these."""
+        """Make these secrets available instead of the previous ones."""
         with self._lock:
             self._held = held
 
     def get(self, secret_id: str, version: str | None, stage: str | None, refresh: bool) -> Secret:
-        """A secret that a deployment brought.
+        """A secret of the current deployment.
 
         Args:
             secret_id: its ARN or its name.
-            version, stage: at most one of them; the stage AWSCURRENT when neither is given.
-            refresh: ask the cloud first, unless it is a version that is wanted; what is held serves when that fails.
+            version, stage: at most one of them; the default is the stage AWSCURRENT.
+            refresh: fetch it again first, unless `version` is given; if that fails, the stored secret is returned.
 
         Raises:
-            NoSecret: no deployment brought it.
+            NoSecret: the secret is not in the current deployment.
         """
         stage = stage or (None if version else _CURRENT)
         if refresh and stage:

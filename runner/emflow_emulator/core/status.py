@@ -1,7 +1,7 @@
-"""What the device tells the cloud about itself: its components' states, and how far the deployment is.
+"""The device's status reports to the cloud: the states of its components, and the progress of the deployment.
 
-Every change is told at once, from a thread of its own; changes that come while it talks go into the next report. When
-the cloud is away, the newest report waits for it.
+Every change is reported at once, from a separate thread; changes during a report are in the next one. While the cloud
+does not answer, the newest report waits.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from emflow_emulator.core.environment import GGC_VERSION
 from emflow_emulator.core.logs import DeviceLog
 
 _AGAIN = 1.0
-"""Seconds until a report that did not get through is sent again."""
+"""Seconds until a failed report is sent again."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a deployment is: IN_PROGRESS, SUCCEEDED or FAILED."""
+    """The state of a deployment: IN_PROGRESS, SUCCEEDED or FAILED."""
 
     deployment: str
     status: str
@@ -32,7 +32,7 @@ class Progress:
 
 
 def report(components: Iterable[Component], progress: Progress | None, platform: Mapping[str, str]) -> dict[str, Any]:
-    """The report as the embedded AWS takes it."""
+    """The report in the form that the embedded AWS expects."""
     states = [
         {
             "componentName": component.plan.name,
@@ -63,11 +63,11 @@ def report(components: Iterable[Component], progress: Progress | None, platform:
 
 
 class Reporter:
-    """Sends reports whenever something changed.
+    """Sends a report after every change.
 
     Args:
-        make: makes the report of this moment.
-        send: takes it to the cloud; raises CloudLost or CloudRefused.
+        make: makes a report of the current state.
+        send: sends it to the cloud; raises CloudLost or CloudRefused.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Reporter:
         self._thread = threading.Thread(target=self._run, name="fleet-status", daemon=True)
 
     def start(self) -> None:
-        """Tell how it is now, so that the cloud knows the device when this returns, and go on with every change."""
+        """Send a first report, so that the cloud knows the device when this returns, then report every change."""
         self._report()
         self._thread.start()
 
@@ -90,7 +90,7 @@ class Reporter:
         self._changed.set()
 
     def stop(self) -> None:
-        """Tell what is still to tell, once, and end."""
+        """Send the last changes, with one attempt, and end."""
         self._stopping.set()
         self._changed.set()
         if self._thread.ident is not None:
@@ -106,12 +106,12 @@ class Reporter:
                 self._stopping.wait(_AGAIN)
 
     def _report(self) -> bool:
-        """False when the cloud is away and has to be told again."""
+        """Send a report; False when the cloud does not answer and the report has to be sent again."""
         try:
             self._tell(self._make())
         except CloudLost as error:
             if not self._away:
-                self._say("Status update could not be published; it waits", level="WARN", error=error)
+                self._say("Status update could not be published; it will be sent again", level="WARN", error=error)
             self._away = True
             self._changed.set()
             return False
@@ -125,7 +125,7 @@ class Reporter:
         except CloudRefused as error:
             self._say("Status update was refused", level="WARN", error=error)
             if document["deployment"] is not None:
-                # The deployment may have been deleted meanwhile; the states are still true.
+                # The deployment may have been deleted in the meantime; the component states are still valid.
                 self._tell(document | {"deployment": None})
 
     def _say(self, text: str, *, level: str = "INFO", **context: Any) -> None:

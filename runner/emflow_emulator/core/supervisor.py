@@ -1,4 +1,4 @@
-"""The components of the device: who has to stop, who has to start, and in which order."""
+"""The components of the device: which have to stop, which have to start, and in which order."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from emflow_emulator.core.recipe import Step
 from emflow_emulator.core.token_exchange import TOKEN_EXCHANGE
 
 _SETTLED = 1.0
-"""Seconds that a component has to go on running before a deployment counts it as started. The nucleus looks once a
-second, which comes to the same: what falls over at once does not pass."""
+"""Seconds for which a component has to run before a deployment counts it as started. The nucleus checks once a second,
+with the same effect: a component that fails at once is not counted as started."""
 
 
 def start_order(plans: Mapping[str, Plan]) -> list[str]:
     """Every component after its dependencies, HARD and SOFT.
 
     Raises:
-        DeploymentFailure: they depend on each other in a circle.
+        DeploymentFailure: the dependencies are circular.
     """
     graph = {name: sorted((plan.hard | plan.soft) & plans.keys()) for name, plan in sorted(plans.items())}
     try:
@@ -42,7 +42,7 @@ def start_order(plans: Mapping[str, Plan]) -> list[str]:
 
 
 def with_dependents(names: Iterable[str], plans: Mapping[str, Plan]) -> set[str]:
-    """These components, and those that depend on them by HARD dependencies, directly or not."""
+    """These components, and those that depend on them by HARD dependencies, directly or indirectly."""
     result = set(names)
     while more := {name for name, plan in plans.items() if plan.hard & result} - result:
         result |= more
@@ -50,11 +50,11 @@ def with_dependents(names: Iterable[str], plans: Mapping[str, Plan]) -> set[str]
 
 
 class Supervisor:
-    """Starts and stops components, and is the `Host` that they live on.
+    """Starts and stops components, and is their `Host`.
 
     Args:
-        credentials: where a component gets AWS credentials when TokenExchangeService is deployed.
-        orphan_cleanup: kills what is left when this process is killed.
+        credentials: the endpoint for AWS credentials when TokenExchangeService is deployed.
+        orphan_cleanup: kills the remaining processes when this process is killed.
         on_change: called, from any thread, after a component's state changed.
     """
 
@@ -78,7 +78,7 @@ class Supervisor:
 
     @property
     def plans(self) -> dict[str, Plan]:
-        """What runs now, as it was deployed."""
+        """The plans of the deployed components."""
         return {name: component.plan for name, component in self._components.items()}
 
     @property
@@ -89,16 +89,16 @@ class Supervisor:
         return self._components.get(name)
 
     def owner_of(self, token: str) -> str | None:
-        """The component that was given this token."""
-        # As bytes: of text, only ASCII can be compared. A copy: deployments change the tokens meanwhile.
-        asked, tokens = token.encode(errors="surrogatepass"), dict(self._tokens)
-        return next((name for name, own in tokens.items() if secrets.compare_digest(own.encode(), asked)), None)
+        """The component with this token; None when it belongs to no component."""
+        # As bytes: of text, only ASCII can be compared. A copy: deployments change the tokens in another thread.
+        presented, tokens = token.encode(errors="surrogatepass"), dict(self._tokens)
+        return next((name for name, own in tokens.items() if secrets.compare_digest(own.encode(), presented)), None)
 
     def apply(self, plans: Mapping[str, Plan]) -> None:
-        """From now on these components: stop what goes or changes, start what is new or changed.
+        """Run exactly these components: stop removed and changed ones, start new and changed ones.
 
-        A component that changed takes its HARD dependents with it; one that is as before goes on undisturbed, except
-        when it is BROKEN, for a deployment is what gives it another chance.
+        The HARD dependents of a changed component are restarted too. An unchanged component continues, except when it
+        is BROKEN: then the deployment starts it again.
         """
         order = start_order(plans)
         old = self._components
@@ -113,7 +113,7 @@ class Supervisor:
                 old[name].stop()
         kept = {name: old[name] for name in plans if name not in again}
         for name, component in kept.items():
-            component.plan = plans[name]  # as before, but perhaps for others' sake now
+            component.plan = plans[name]  # unchanged, but it may now be a dependency instead of a root, or the reverse
         for name in again:
             before = old.get(name)
             installed = before is not None and before.installed and plans[name].installs_like(before.plan)
@@ -127,10 +127,10 @@ class Supervisor:
                 kept[name].start()
 
     def wait_until_settled(self, given_up: threading.Event) -> bool:
-        """Wait until every component runs or has finished; False when told to give up.
+        """Wait until every component runs or has finished; False when `given_up` is set.
 
         Raises:
-            DeploymentFailure: one is BROKEN.
+            DeploymentFailure: a component is BROKEN.
         """
         while not given_up.is_set():
             for component in self.components:
@@ -144,11 +144,11 @@ class Supervisor:
         return False
 
     def stop(self) -> None:
-        """Stop all components, those first that others do not need."""
+        """Stop all components, dependents before their dependencies."""
         for name in reversed(start_order(self.plans)):
             self._components[name].stop()
 
-    # What follows is the components' `Host`.
+    # The following methods are the components' `Host`.
 
     def launch(self, plan: Plan, step: Step, sink: Sink, on_exit: Callable[[], object]) -> Process:
         work = self._layout.work(plan.name)
@@ -178,7 +178,7 @@ class Supervisor:
 
 
 def _unsettled_for(component: Component) -> float:
-    """Seconds until it is worth looking at it again; 0 when it has settled."""
+    """Seconds until the component has to be checked again; 0 when it has settled."""
     if component.state == State.FINISHED:
         return 0.0
     if component.state != State.RUNNING:

@@ -1,7 +1,7 @@
-"""The token exchange service: AWS credentials of the device's role for the components on it.
+"""The token exchange service: gives components AWS credentials of the device's role.
 
-SDKs know this kind of endpoint as container credentials (AWS_CONTAINER_CREDENTIALS_FULL_URI); a component proves who it
-is with its own token.
+In SDKs, this kind of endpoint is called container credentials (AWS_CONTAINER_CREDENTIALS_FULL_URI). A component
+authenticates with its token.
 https://docs.aws.amazon.com/greengrass/v2/developerguide/token-exchange-service-component.html
 """
 
@@ -24,11 +24,11 @@ _PATH = "/2016-11-01/credentialprovider/"
 _PATIENCE = 10.0
 """Seconds in which a client has to say what it wants; each has a thread."""
 _EARLY = timedelta(minutes=5)
-"""How long before their end credentials are no longer given out, as on a core."""
+"""Credentials that expire within this time are renewed first, as on a real core device."""
 
 
 class NoCredentials(Exception):
-    """There are none; the text says why."""
+    """No credentials are available; the text has the reason."""
 
 
 class TokenExchange:
@@ -36,7 +36,7 @@ class TokenExchange:
 
     Args:
         known: whether a token belongs to a component of this device.
-        credentials: asks STS; its answer has AccessKeyId, SecretAccessKey, SessionToken and Expiration.
+        credentials: gets credentials from STS, with AccessKeyId, SecretAccessKey, SessionToken and Expiration.
     """
 
     def __init__(self, known: Callable[[str], bool], credentials: Callable[[], Mapping[str, Any]]) -> None:
@@ -65,7 +65,7 @@ class TokenExchange:
                 self.wfile.write(body)
 
             def log_message(self, *_: Any) -> None:
-                """Components ask often; the device's log is not for that."""
+                """Requests are not logged, because components send many."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True

@@ -1,7 +1,7 @@
-"""What the device hears from the broker: topic filters, each with those who listen.
+"""The device's subscriptions at the broker: topic filters, each with its subscribers.
 
-The broker is asked for a filter once, however many listen to it, and again after every new connection, for sessions are
-clean.
+The broker gets one subscription for each filter, for any number of subscribers, and again after every new connection,
+because sessions are clean.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from typing import Any
 
 from awscrt import mqtt
 
-Hear = Callable[[str, bytes], None]
+OnMessage = Callable[[str, bytes], None]
 
 _PATIENCE = 5.0
-"""Seconds in which the broker has to answer a subscription."""
+"""Seconds in which the broker has to acknowledge a subscription."""
 
 
 class SubscribeRefused(Exception):
-    """There is no such subscription; the text says why."""
+    """The subscription is refused; the text has the reason."""
 
 
 class Inbox:
-    """Dispatches what comes on one connection.
+    """Passes the messages of a connection to the subscribers.
 
     Args:
         connection: not connected yet.
@@ -34,39 +34,41 @@ class Inbox:
     def __init__(self, connection: mqtt.Connection) -> None:
         self._connection = connection
         self._lock = threading.Lock()
-        self._listeners: dict[object, tuple[str, int, Hear]] = {}
+        self._listeners: dict[object, tuple[str, int, OnMessage]] = {}
         self._online = False
-        connection.on_message(self._heard)
+        connection.on_message(self._dispatch)
 
     def connected(self) -> None:
-        """There is a fresh session: ask for everything."""
+        """A new session has begun: subscribe to all filters."""
         with self._lock:
             self._online = True
-            wanted = {topic_filter: qos for topic_filter, qos, _ in self._listeners.values()}
-        for topic_filter, qos in wanted.items():
+            filters = {topic_filter: qos for topic_filter, qos, _ in self._listeners.values()}
+        for topic_filter, qos in filters.items():
             self._connection.subscribe(topic_filter, mqtt.QoS(qos))
 
     def lost(self) -> None:
         with self._lock:
             self._online = False
 
-    def subscribe(self, topic_filter: str, qos: int, hear: Hear) -> Callable[[], None]:
-        """Listen; what is returned ends that. While the broker is away it is taken, and begins when it is back.
+    def subscribe(self, topic_filter: str, qos: int, on_message: OnMessage) -> Callable[[], None]:
+        """Call `on_message` for messages to these topics; the returned function ends the subscription.
+
+        While the broker is not connected, the subscription is accepted, and begins with the next connection.
 
         Raises:
-            SubscribeRefused: it is no topic filter, or the broker does not want it.
+            SubscribeRefused: the topic filter is not valid, or the broker refuses it.
         """
         check(topic_filter)
         mine = object()
         with self._lock:
-            known = any(each == topic_filter for each, _, _ in self._listeners.values())
-            self._listeners[mine] = (topic_filter, qos, hear)
+            subscribed = any(each == topic_filter for each, _, _ in self._listeners.values())
+            self._listeners[mine] = (topic_filter, qos, on_message)
             online = self._online
-        if online and not known:
+        if online and not subscribed:
             try:
                 done: Future[Any] = self._connection.subscribe(topic_filter, mqtt.QoS(qos))[0]
                 done.result(_PATIENCE)
-            except Exception as error:  # the library raises what it likes
+            except Exception as error:  # the library raises exceptions of many types
                 self._end(mine, topic_filter)
                 raise SubscribeRefused(str(error) or "the broker does not answer") from error
         return lambda: self._end(mine, topic_filter)
@@ -79,21 +81,23 @@ class Inbox:
         if last and online:
             self._connection.unsubscribe(topic_filter)
 
-    def _heard(self, topic: str, payload: bytes, **_: Any) -> None:
+    def _dispatch(self, topic: str, payload: bytes, **_: Any) -> None:
         with self._lock:
-            listeners = [hear for topic_filter, _, hear in self._listeners.values() if fits(topic_filter, topic)]
-        for hear in listeners:
-            hear(topic, payload)
+            listeners = [
+                on_message for topic_filter, _, on_message in self._listeners.values() if fits(topic_filter, topic)
+            ]
+        for on_message in listeners:
+            on_message(topic, payload)
 
 
 def check(topic_filter: str) -> None:
-    """Raises SubscribeRefused for what MQTT 3.1.1, 4.7, does not take as a topic filter."""
+    """Raises SubscribeRefused for a text that MQTT 3.1.1, 4.7, does not allow as a topic filter."""
     if not re.fullmatch(r"(\+|[^+#\0]*)(/(\+|[^+#\0]*))*(/#)?|#", topic_filter):
-        raise SubscribeRefused(f"{topic_filter!r} is no topic filter: + stands for a level, # for all that follow")
+        raise SubscribeRefused(f"{topic_filter!r} is not a valid topic filter: + has to be a whole level, # the last")
 
 
 def fits(topic_filter: str, topic: str) -> bool:
-    """Whether a topic is one that the filter stands for."""
+    """Whether a topic matches the filter."""
     if topic.startswith("$") and topic_filter[0] in "+#":
         return False
     wanted, levels = topic_filter.split("/"), topic.split("/")

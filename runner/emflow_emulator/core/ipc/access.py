@@ -1,7 +1,7 @@
-"""Who may do what over IPC: `accessControl` in a component's configuration.
+"""Authorization of IPC operations: `accessControl` in a component's configuration.
 
-service → policy → `operations` and `resources`. A resource may hold `*` for any text and, for MQTT, `+` for a level and
-a last `#` for all that follows; `${*}` and the like mean the character itself.
+Its structure is service → policy → `operations` and `resources`. A resource may contain `*` for any text and, for MQTT,
+`+` for one level and a final `#` for all further levels; `${*}`, `${+}` and `${#}` mean the character itself.
 https://docs.aws.amazon.com/greengrass/v2/developerguide/interprocess-communication.html#ipc-authorization-policies
 """
 
@@ -20,12 +20,12 @@ _TOKEN = re.compile(r"\$\{(?P<escaped>.)\}|(?P<any>\*)|(?P<level>(?<![^/])\+(?![
 
 
 def allowed(configuration: Mapping[str, Any], service: str, operation: str, resource: str, thing: str) -> bool:
-    """Whether the component with this configuration may.
+    """Whether the component with this configuration may call an operation on a resource.
 
     Args:
         operation: such as `aws.greengrass#PublishToIoTCore`.
         resource: the topic, the topic filter, the secret's ARN or name, or the component.
-        thing: stands in for `{iot:thingName}` in resources.
+        thing: the value of `{iot:thingName}` in resources.
     """
     return any(
         matches(pattern.replace("{iot:thingName}", thing), resource)
@@ -36,7 +36,7 @@ def allowed(configuration: Mapping[str, Any], service: str, operation: str, reso
 
 
 def matches(pattern: str, topic: str) -> bool:
-    """Whether a topic is one that the resource stands for."""
+    """Whether a topic matches a resource."""
     expression, done = "", 0
     for found in _TOKEN.finditer(pattern):
         expression += re.escape(pattern[done : found.start()]) + _meaning(found)
@@ -50,7 +50,7 @@ def _meaning(token: re.Match[str]) -> str:
     if token["any"]:
         return ".*"
     if token["level"]:
-        # Of a topic filter, `#` is more than a level.
+        # In a topic filter, `#` matches more than one level.
         return "[^/#]*"
     return "(/.*)?" if token["slash"] else ".*"
 

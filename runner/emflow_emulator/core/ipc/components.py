@@ -1,4 +1,4 @@
-"""Operations that ask which components are on the device, and take their metrics.
+"""Operations that list the components of the device, and operations for their metrics.
 
 https://docs.aws.amazon.com/greengrass/v2/developerguide/ipc-local-deployments-components.html
 """
@@ -13,13 +13,13 @@ from emflow_emulator.core.ipc.access import CLI, METRICS, allowed
 from emflow_emulator.core.ipc.errors import PREFIX, Document, invalid, not_found, text, unauthorized
 
 _LONGEST_METRIC = 32
-"""Bytes of a metric's name."""
+"""Maximum bytes of a metric's name."""
 _UNITS = ("BYTES", "BYTES_PER_SECOND", "COUNT", "COUNT_PER_SECOND", "MEGABYTES", "SECONDS")
 
 
 @dataclass(frozen=True)
 class Details:
-    """A component of the device; `state` is the life cycle's."""
+    """A component of the device; `state` is its state in the life cycle."""
 
     name: str
     version: str
@@ -46,7 +46,7 @@ class ComponentHost(Protocol):
         """All components that are deployed."""
 
     def measured(self, component: str, name: str, unit: str, value: float) -> None:
-        """A component tells a metric of its own."""
+        """A component reports one of its metrics."""
 
 
 class Components:
@@ -94,7 +94,7 @@ def _metric(metric: Any) -> tuple[str, str, float]:
     if len(name.encode(errors="surrogatepass")) > _LONGEST_METRIC:
         raise invalid(f"the metric's name {name!r} is longer than {_LONGEST_METRIC} bytes")
     if unit not in _UNITS:
-        raise invalid(f"the metric's unit {unit!r} is none of {', '.join(_UNITS)}")
+        raise invalid(f"the metric's unit {unit!r} is not one of {', '.join(_UNITS)}")
     if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
-        raise invalid(f"the metric's value {value!r} is no number from 0 on")
+        raise invalid(f"the metric's value {value!r} is not a number of at least 0")
     return name, unit, float(value)

@@ -1,6 +1,6 @@
-"""One connection's protocol, without the socket: messages in, messages out.
+"""The protocol of one connection, without its socket: it takes and sends messages.
 
-A connection begins with a `connect` message that carries the component's token; then every stream is one operation,
+A connection begins with a `connect` message that contains the component's token. Then every stream is one operation,
 which ends with its response, or when one side closes it.
 """
 
@@ -25,9 +25,9 @@ class Conversation:
     """One connection.
 
     Args:
-        owner_of: the component that a token was given to, None when it is nobody's.
-        send: takes a message for the component; called from any thread.
-        refused: told of every refusal.
+        owner_of: the component with a token, None when there is none.
+        send: sends a message to the component; called from any thread.
+        refused: called for every refusal.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Conversation:
         self.open = True
 
     def take(self, message: Message) -> None:
-        """Answer a message; after that `open` tells whether the connection goes on."""
+        """Answer a message; after that, `open` is False when the connection has to be closed."""
         if not self.open:
             return
         if message.stream:
@@ -57,7 +57,7 @@ class Conversation:
             self._send(Message(Kind.PING_RESPONSE, payload=message.payload))
 
     def close(self) -> None:
-        """The connection is gone: nobody listens to its streams any more."""
+        """The connection is closed: close all its streams."""
         self.open = False
         for stream in list(self._streams.values()):
             stream.close()
@@ -84,11 +84,11 @@ class Conversation:
             return
         operation = message.headers.get("operation")
         if operation is None:
-            return  # the component closes a stream that is closed here already
+            return  # the component closes a stream that is already closed here
         if not str(operation).startswith(PREFIX):
             body = {
                 "_errorCode": "aws#UnsupportedOperation",
-                "_message": f"{operation} is no operation of this service",
+                "_message": f"{operation} is not an operation of this service",
             }
             self._send(_message(message.stream, Kind.ERROR, "aws#UnsupportedOperation", body))
             return
@@ -112,7 +112,7 @@ class Conversation:
             return
         except IpcError as caught:
             error = caught
-        except Exception as caught:  # the other operations of this connection go on
+        except Exception as caught:  # the other operations of this connection continue
             error = IpcError("ServiceError", f"unexpected: {type(caught).__name__}: {caught}")
         self._streams.pop(message.stream, None)
         stream.close()
@@ -142,7 +142,7 @@ def _request(payload: bytes) -> dict[str, Any]:
 
 
 def _message(stream: int, kind: Kind, model: str, body: Document, flags: Flags = Flags.TERMINATE) -> Message:
-    """A message of an operation; by default its last one."""
+    """A message of an operation; by default the last message of its stream."""
     name = model if "#" in model else PREFIX + model
     headers = {":content-type": _JSON, "service-model-type": name}
     return Message(kind, stream, flags, json.dumps(body).encode(), headers)

@@ -1,4 +1,4 @@
-"""The errors that components can get over IPC, named as their SDK knows them, and checks of what they ask."""
+"""The errors that components can get over IPC, with the names of their SDK, and checks of their requests."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def not_found(message: str) -> IpcError:
 
 
 def unauthorized(component: str, service: str, operation: str, resource: str) -> IpcError:
-    """In the nucleus's words."""
+    """An UnauthorizedError with the nucleus's message."""
     return IpcError(
         "UnauthorizedError",
         f"Authorization failed with error Principal {component} is not authorized to perform "
@@ -37,36 +37,36 @@ def unauthorized(component: str, service: str, operation: str, resource: str) ->
 
 
 def text(request: Mapping[str, Any], key: str) -> str:
-    """A text that has to be there.
+    """A required string.
 
     Raises:
-        IpcError: it is not, or is none.
+        IpcError: it is missing, or is not a string.
     """
     value = request.get(key)
     if not isinstance(value, str) or not value:
-        raise invalid(f"{key} is missing, or not text")
+        raise invalid(f"{key} is missing, or is not a string")
     return value
 
 
 def optional_text(request: Mapping[str, Any], key: str) -> str | None:
-    """A text, or None where it is missing or empty.
+    """An optional string; None if it is missing or empty.
 
     Raises:
-        IpcError: it is something else.
+        IpcError: it is not a string.
     """
     value = request.get(key)
     if value is not None and not isinstance(value, str):
-        raise invalid(f"{key} is not text")
+        raise invalid(f"{key} is not a string")
     return value or None
 
 
 def key_path(request: Mapping[str, Any]) -> list[str]:
-    """`keyPath`, empty where it is missing.
+    """`keyPath`; empty if it is missing.
 
     Raises:
-        IpcError: it is no list of texts.
+        IpcError: it is not a list of strings.
     """
     keys = request.get("keyPath") or []
     if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
-        raise invalid("keyPath is not a list of texts")
+        raise invalid("keyPath is not a list of strings")
     return keys

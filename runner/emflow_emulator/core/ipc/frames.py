@@ -1,7 +1,7 @@
-"""Event-stream RPC messages: vnd.amazon.eventstream frames with the headers that the protocol wants.
+"""Event-stream RPC messages: vnd.amazon.eventstream frames with the headers of the protocol.
 
-A frame: total length, header length, CRC-32 of both, headers, payload, CRC-32 of all before it; numbers big-endian.
-Reading is botocore's, which has it for streaming APIs; writing is not in it.
+A frame: total length, header length, CRC-32 of both, headers, payload, CRC-32 of all before it; numbers are big-endian.
+Frames are decoded by botocore, which needs this for streaming APIs; it has no encoder.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ class Flags(IntFlag):
 
 
 class BadFrame(Exception):
-    """The bytes are no event-stream message."""
+    """The bytes are not an event-stream message."""
 
 
 @dataclass(frozen=True)
 class Message:
-    """One message. Stream 0 is the connection itself; every operation has a stream of its own."""
+    """One message. Stream 0 is the connection itself; every operation has its own stream."""
 
     kind: Kind
     stream: int = 0
@@ -57,7 +57,7 @@ class Message:
 
 
 def encode(message: Message) -> bytes:
-    """The message as a frame; header values are text or 32-bit integers."""
+    """The message as a frame; header values are strings or 32-bit integers."""
     all_headers: dict[str, Value] = {
         ":message-type": int(message.kind),
         ":message-flags": int(message.flags),
@@ -71,7 +71,7 @@ def encode(message: Message) -> bytes:
 
 
 class Decoder:
-    """Bytes as they come in, messages as they are whole."""
+    """Collects received bytes and returns complete messages."""
 
     def __init__(self) -> None:
         self._buffer = EventStreamBuffer()

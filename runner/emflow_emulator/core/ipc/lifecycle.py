@@ -1,4 +1,4 @@
-"""Operations on a component's life: its state, and a say in when a deployment may touch it.
+"""Operations for a component's life cycle: its state, and the delay of an update by a deployment.
 
 https://docs.aws.amazon.com/greengrass/v2/developerguide/ipc-component-lifecycle.html
 """
@@ -17,11 +17,11 @@ class LifecycleHost(Protocol):
     """The states of the device's components."""
 
     def reported(self, component: str, state: str) -> None:
-        """A component says what state it is in."""
+        """A component reports its state."""
 
 
 class Lifecycle:
-    """The operations, and the device's side of asking components whether an update suits them."""
+    """The operations, and the device's requests to components whether they can be updated now."""
 
     def __init__(self, device: LifecycleHost) -> None:
         self._device = device
@@ -31,10 +31,10 @@ class Lifecycle:
         self.streams = {"SubscribeToComponentUpdates": self._subscribe}
 
     def wait_until_safe(self, deployment: str, timeout: float, given_up: threading.Event) -> None:
-        """Return when no component that listens wants the update to wait.
+        """Return when no subscribed component defers the update.
 
-        All are asked again after the longest time that one of them asked for. One that does not answer within
-        `timeout` seconds has no say.
+        All are asked again after the longest delay that a component requested. A component that does not answer within
+        `timeout` seconds does not delay the update.
         """
         while not given_up.is_set():
             for stream, _ in self._listeners.all():
@@ -47,7 +47,7 @@ class Lifecycle:
             given_up.wait(longest)
 
     def updated(self, deployment: str) -> None:
-        """The deployment is done, one way or the other."""
+        """The deployment has succeeded or failed."""
         for stream, _ in self._listeners.all():
             stream.send("ComponentUpdatePolicyEvents", {"postUpdateEvent": {"deploymentId": deployment}})
 
@@ -60,15 +60,15 @@ class Lifecycle:
 
     def _subscribe(self, component: str, _: Document, stream: Stream) -> Document:
         self._listeners.add(stream, None)
-        stream.on_close(lambda: self._deaf(component))
+        stream.on_close(lambda: self._on_unsubscribed(component))
         return {}
 
-    def _deaf(self, component: str) -> None:
+    def _on_unsubscribed(self, component: str) -> None:
         if not self._listeners.of(component):
             self._deferrals.give_up(component)
 
     def _defer(self, component: str, request: Document) -> Document:
-        """`recheckAfterMs` 0, or none at all, is consent."""
+        """`recheckAfterMs` 0 or missing means that the update may begin now."""
         if not self._listeners.of(component):
             raise invalid("Component is not subscribed to component update events")
         deployment = optional_text(request, "deploymentId")
@@ -76,7 +76,7 @@ class Lifecycle:
             raise invalid("Cannot defer the update, the deployment ID provided was null")
         wait = request.get("recheckAfterMs") or 0
         if isinstance(wait, bool) or not isinstance(wait, int | float) or not 0 <= wait <= threading.TIMEOUT_MAX:
-            raise invalid(f"recheckAfterMs {wait!r} is no number of milliseconds")
+            raise invalid(f"recheckAfterMs {wait!r} is not a number of milliseconds")
         if not self._deferrals.answer(component, deployment, wait / 1000):
             raise IpcError("ServiceError", "Time limit to respond to PreComponentUpdateEvent exceeded")
         return {}

@@ -1,4 +1,4 @@
-"""Operations on local publish/subscribe: messages between components, which never leave the device.
+"""Operations for local publish/subscribe: messages between components that stay on the device.
 
 https://docs.aws.amazon.com/greengrass/v2/developerguide/ipc-publish-subscribe.html
 """
@@ -19,7 +19,7 @@ _KINDS = ("jsonMessage", "binaryMessage")
 
 
 class TopicHost(Protocol):
-    """The device, as local publish/subscribe needs it."""
+    """The functions of the device that local publish/subscribe needs."""
 
     thing: str
 

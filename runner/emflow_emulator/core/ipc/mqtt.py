@@ -1,4 +1,4 @@
-"""Operations on AWS IoT Core's MQTT broker: publish and subscribe.
+"""Operations for AWS IoT Core's MQTT broker: publish and subscribe.
 
 https://docs.aws.amazon.com/greengrass/v2/developerguide/ipc-iot-core-mqtt.html
 """
@@ -26,8 +26,8 @@ class MqttHost(Protocol):
     def publish(self, topic: str, payload: bytes, qos: int, retain: bool) -> None:
         """Raises PublishRefused."""
 
-    def subscribe(self, topic_filter: str, qos: int, hear: Callable[[str, bytes], None]) -> Callable[[], None]:
-        """Hear what comes to these topics; what is returned ends that. Raises SubscribeRefused."""
+    def subscribe(self, topic_filter: str, qos: int, on_message: Callable[[str, bytes], None]) -> Callable[[], None]:
+        """Call `on_message` for messages; the returned function ends the subscription. Raises SubscribeRefused."""
 
 
 class Mqtt:
@@ -50,12 +50,12 @@ class Mqtt:
         topic_filter, qos = text(request, "topicName"), _qos(request)
         self._authorize(component, "SubscribeToIoTCore", topic_filter)
 
-        def hear(topic: str, payload: bytes) -> None:
+        def on_message(topic: str, payload: bytes) -> None:
             message = {"topicName": topic, "payload": base64.b64encode(payload).decode()}
             stream.send("IoTCoreMessage", {"message": message})
 
         try:
-            stream.on_close(self._device.subscribe(topic_filter, qos, hear))
+            stream.on_close(self._device.subscribe(topic_filter, qos, on_message))
         except SubscribeRefused as error:
             raise IpcError("ServiceError", f"Subscribe to topic {topic_filter} failed with error {error}") from error
         return {}
@@ -67,7 +67,7 @@ class Mqtt:
 
 
 def decoded(value: Any, key: str) -> bytes:
-    """A blob of a request.
+    """The bytes of a request's base64 value.
 
     Raises:
         IpcError: it is not base64.

@@ -1,4 +1,4 @@
-"""All that components can ask for over IPC: the operations of every part, by name.
+"""All IPC operations of components, by name.
 
 https://docs.aws.amazon.com/greengrass/v2/developerguide/interprocess-communication.html#ipc-operations
 """
@@ -25,26 +25,26 @@ class IpcHost(
     secret_values.SecretHost,
     Protocol,
 ):
-    """All that the operations need from the device."""
+    """The functions of the device that the operations need."""
 
 
 class Operations:
-    """The operations that this device supports, each a function of the calling component and its request.
+    """The operations that this device supports; each is a function of the calling component and its request.
 
-    `settings` and `lifecycle` also send requests of the device to components.
+    `settings` and `lifecycle` also send the device's requests to components.
     """
 
     def __init__(self, device: IpcHost) -> None:
         self.settings = settings.Settings(device)
         self.lifecycle = lifecycle.Lifecycle(device)
-        local, asked = local_topics.LocalTopics(device), components.Components(device)
+        local, component_queries = local_topics.LocalTopics(device), components.Components(device)
         broker, secrets = mqtt.Mqtt(device), secret_values.SecretValues(device)
         self._handlers: dict[str, Handler] = {
             **self.settings.handlers,
             **self.lifecycle.handlers,
             **broker.handlers,
             **local.handlers,
-            **asked.handlers,
+            **component_queries.handlers,
             **secrets.slow,
         }
         self._streams: dict[str, StreamHandler] = {
@@ -56,18 +56,18 @@ class Operations:
         self._slow = {*broker.streams, *secrets.slow}
 
     def is_slow(self, operation: str) -> bool:
-        """Whether it may have to wait for AWS or the broker."""
+        """Whether an operation may have to wait for AWS or the broker."""
         return operation in self._slow
 
     def is_stream(self, operation: str) -> bool:
-        """Whether events follow its response."""
+        """Whether events follow the response of an operation."""
         return operation in self._streams
 
     def answer(self, component: str, operation: str, request: Document, stream: Stream) -> Document:
-        """The response of an operation, by its name without prefix.
+        """The response of an operation, given by its name without prefix.
 
         Args:
-            stream: takes the events of an operation that has any.
+            stream: for the events of the operation, if it has any.
 
         Raises:
             IpcError: the error to answer with.

@@ -1,4 +1,4 @@
-"""Replies that the device waits for: at most one for each component and deployment, with a timeout."""
+"""Replies for which the device waits: at most one for each component and deployment, with a timeout."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LOOK = 0.2
 
 
 class PendingReplies(Generic[T]):
-    """Requests to components without a reply yet, and the replies."""
+    """Requests to components that have no reply yet, and the received replies."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -36,7 +36,7 @@ class PendingReplies(Generic[T]):
         return asked
 
     def give_up(self, component: str) -> None:
-        """Expect no reply of this component any more: it has ended."""
+        """Stop waiting for a reply of this component, which has ended."""
         with self._changed:
             self._open = {each for each in self._open if each[0] != component}
             self._changed.notify_all()

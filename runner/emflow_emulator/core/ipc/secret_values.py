@@ -24,7 +24,7 @@ from emflow_emulator.core.secrets import SECRET_MANAGER, NoSecret, Secret
 
 
 class SecretHost(Protocol):
-    """The secrets that the device has."""
+    """The secrets of the device."""
 
     thing: str
 

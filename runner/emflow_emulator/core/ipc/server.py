@@ -1,4 +1,4 @@
-"""The IPC server: event-stream RPC on the device's Unix socket, on an event loop in a thread of its own."""
+"""The IPC server: event-stream RPC on the device's Unix socket, on an event loop in its own thread."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from emflow_emulator.core.ipc.operations import Operations
 from emflow_emulator.core.logs import DeviceLog
 
 _LINGER = 1.0
-"""Seconds in which a client that was refused may close the connection itself."""
+"""Seconds in which a refused client may close the connection itself."""
 _MOST_UNREAD = 16 * 1024 * 1024
-"""Bytes that may wait for a component that does not read; more, and it is let go."""
+"""Maximum bytes that wait for a component that does not read; after that, its connection is closed."""
 
 
 class IpcServer:
     """The server, from `start` to `stop`.
 
     Args:
-        socket: where to listen; what lies there from before is removed.
-        owner_of: the component that a token was given to, None when it is nobody's.
+        socket: the path of the socket; an old socket there is removed.
+        owner_of: the component with a token, None when there is none.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class IpcServer:
             raise Problem(f"cannot listen on the core device's socket {self._socket}: {error}") from error
 
     def stop(self) -> None:
-        """Let all go, remove the socket."""
+        """Close all connections and remove the socket."""
         if self._thread.is_alive():
             asyncio.run_coroutine_threadsafe(self._close(), self._loop).result()
             self._end_thread()
@@ -83,7 +83,7 @@ class IpcServer:
         try:
             await self._serve(reader, writer)
         except (ConnectionError, asyncio.CancelledError):
-            pass  # the component left, or the device stops
+            pass  # the component closed the connection, or the device stops
         finally:
             self._connections.discard(task)
             writer.close()
@@ -110,7 +110,8 @@ class IpcServer:
                 await writer.drain()
         finally:
             conversation.close()
-        # A client that is told why closes by itself; if this side were first, it would know of a lost socket only.
+        # A client that gets the reason closes the connection itself. If the device closed it first, the client would
+        # report only a lost connection.
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(reader.read(), _LINGER)
 
@@ -119,7 +120,7 @@ class IpcServer:
             return
         writer.write(encode(message))
         if writer.transport.get_write_buffer_size() > _MOST_UNREAD:
-            self._refused("A component does not read what it subscribed to; its connection is closed")
+            self._refused("A component does not read its events; its connection is closed")
             writer.transport.abort()
 
     def _refused(self, what: str, **context: Any) -> None:

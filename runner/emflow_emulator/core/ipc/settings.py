@@ -1,4 +1,4 @@
-"""Operations on configuration: get, update, hear of changes, and judge a new one before it is deployed.
+"""Operations for configuration: get, update, subscribe to changes, and validate a new one before it is deployed.
 
 https://docs.aws.amazon.com/greengrass/v2/developerguide/ipc-component-configuration.html
 """
@@ -28,22 +28,22 @@ class ConfigurationHost(Protocol):
         """Merge values into a component's configuration; `timestamp` is in seconds since 1970.
 
         Raises:
-            Stale: what is there is newer.
+            Stale: the current value is newer.
             LookupError: there is no such component.
-            ValueError: what lies at `keys` is no map.
+            ValueError: the value at `keys` is not a map.
         """
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a component says of a configuration that is about to be deployed."""
+    """A component's answer about a configuration that is to be deployed."""
 
     accepted: bool
     message: str
 
 
 class Settings:
-    """The operations, and the device's side of those that are streams."""
+    """The operations, and the events that the device sends for those that are streams."""
 
     def __init__(self, device: ConfigurationHost) -> None:
         self._device = device
@@ -61,7 +61,7 @@ class Settings:
         }
 
     def changed(self, component: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
-        """Tell those who want to know: one event for every value that changed, with its key path."""
+        """Notify the subscribers: one event for every changed value, with its key path."""
         paths = list(changes(old, new))
         for stream, (about, keys) in self._listeners.all():
             for path in paths if about == component else ():
@@ -73,25 +73,25 @@ class Settings:
     def validate(
         self, deployment: str, proposed: Mapping[str, Mapping[str, Any]], timeout: float, given_up: threading.Event
     ) -> dict[str, str]:
-        """Ask those components that want to be asked; what is wrong, by component.
+        """Ask the subscribed components to validate a configuration; returns the reason of each rejection.
 
-        A component that does not answer in time counts as one that is not content, as in the classic nucleus.
+        A component that does not answer in time counts as one that rejects it, as in the classic nucleus.
 
         Args:
-            proposed: the configuration of each component that is about to change.
+            proposed: the new configuration of each component whose configuration changes.
         """
-        asked = [name for name in proposed if self._validators.of(name)]
-        for name in asked:
+        validating = [name for name in proposed if self._validators.of(name)]
+        for name in validating:
             self._reports.ask(name, deployment)
             event = {"configuration": proposed[name], "deploymentId": deployment}
             for stream in self._validators.of(name)[:1]:
                 stream.send("ValidateConfigurationUpdateEvents", {"validateConfigurationUpdateEvent": event})
         reports = self._reports.wait(deployment, timeout, given_up)
         silent = Report(False, f"no validity report within {timeout:g} s")
-        return {name: report.message for name in asked if not (report := reports.get(name, silent)).accepted}
+        return {name: report.message for name in validating if not (report := reports.get(name, silent)).accepted}
 
     def _get(self, component: str, request: Document) -> Document:
-        """The value at keyPath: a map as it is, anything else as a map with its key."""
+        """The value at keyPath: a map unchanged, any other value as a map with its key."""
         name, keys = optional_text(request, "componentName") or component, key_path(request)
         value = self._find(name, keys)
         return {"componentName": name, "value": value if isinstance(value, dict) else {keys[-1]: value}}
@@ -122,10 +122,10 @@ class Settings:
 
     def _subscribe_to_validate(self, component: str, _: Document, stream: Stream) -> Document:
         self._validators.add(stream, None)
-        stream.on_close(lambda: self._deaf(component))
+        stream.on_close(lambda: self._on_unsubscribed(component))
         return {}
 
-    def _deaf(self, component: str) -> None:
+    def _on_unsubscribed(self, component: str) -> None:
         if not self._validators.of(component):
             self._reports.give_up(component)
 

@@ -1,4 +1,4 @@
-"""Operations that stay open: a stream of events to one component, and who waits for which events."""
+"""Operations that stay open: streams of events to components, and the subscriptions to them."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ T = TypeVar("T")
 
 
 class Stream:
-    """One operation's stream of events. Events can be sent from any thread; they follow the operation's response.
+    """One operation's stream of events. Events can be sent from any thread; they are sent after the response.
 
     Args:
-        component: who listens.
+        component: the subscribed component.
         send: takes an event's name in the service model, and its content.
     """
 
@@ -36,7 +36,7 @@ class Stream:
                 self._early.append((kind, event))
 
     def opened(self) -> None:
-        """The response is on its way: events may follow."""
+        """The response has been sent: send the waiting events."""
         with self._lock:
             self._open = not self._closed
             early, self._early = self._early, []
@@ -44,7 +44,7 @@ class Stream:
                 self._send(*event)
 
     def on_close(self, call: Callable[[], object]) -> None:
-        """Call this when nobody listens any more; at once when that is so already."""
+        """Call a function when the stream is closed; at once if it is closed already."""
         with self._lock:
             if not self._closed:
                 self._on_close.append(call)
@@ -60,7 +60,7 @@ class Stream:
 
 
 class Subscriptions(Generic[T]):
-    """Open streams of one operation, each with what it is about; who closes his is forgotten."""
+    """The open streams of one operation, each with its subject; a closed stream is removed."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -72,7 +72,7 @@ class Subscriptions(Generic[T]):
         stream.on_close(lambda: self._remove(stream))
 
     def all(self) -> list[tuple[Stream, T]]:
-        """The oldest first."""
+        """All streams, the oldest first."""
         with self._lock:
             return list(self._streams.items())
 
