@@ -93,7 +93,7 @@ def test_an_apply_that_finds_something_else_to_do_than_was_agreed_changes_nothin
     shelf, world = Shelf(), World({"a": {"value": 1}})
     plan = make_plan([thing("a"), thing("b")], world)
     world.there["a"]["value"] = 2
-    with pytest.raises(Problem, match="has changed AWS since this was planned: a"):
+    with pytest.raises(Problem, match="AWS has changed since this was planned, so other changes are necessary: a"):
         apply_plan(plan, world, lock=Lock(shelf))
     assert world.there == {"a": {"value": 2}}
     assert shelf.found is None
@@ -130,7 +130,7 @@ def test_an_apply_that_loses_its_lock_stops_before_its_next_change(waiting):
         if waiting:
             run.pause(0)
 
-    with pytest.raises(Problem, match="somebody removed it"):
+    with pytest.raises(Problem, match="it was removed"):
         apply_plan(make_plan([thing("a", on_apply=unlocked), thing("b", "a")], world), world, lock=Lock(shelf))
     assert list(world.there) == ([] if waiting else ["a"])
 
@@ -145,6 +145,6 @@ def test_a_destroy_that_loses_its_lock_stops_but_may_remove_the_locks_bucket():
     removal = plan_removal([thing("bucket", on_apply=unlocked)], world)
     remove(removal, world, lock=Lock(shelf))
     removal = plan_removal([thing("a"), thing("b", "a", on_apply=unlocked)], world)
-    with pytest.raises(Problem, match="somebody removed it"):
+    with pytest.raises(Problem, match="it was removed"):
         remove(removal, world, lock=Lock(shelf))
     assert list(world.there) == ["a", "b"]

@@ -125,7 +125,7 @@ def test_a_world_that_moved_is_refused_with_resource_and_field(workflow, before,
     with pytest.raises(Problem) as refused:
         refuse_changed_world(planned, make_plan(things(), World(after)), AWS)
     assert words in refused.value.what
-    assert "Plan again" in refused.value.mend
+    assert "Make a new plan" in refused.value.mend
 
 
 def test_other_content_than_planned_is_refused_though_the_world_is_the_same(workflow):

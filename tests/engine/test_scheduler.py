@@ -49,7 +49,7 @@ def test_a_circle_is_named():
 
 
 def test_a_need_that_nobody_makes_is_named():
-    with pytest.raises(ValueError, match="a needs b, which nobody makes"):
+    with pytest.raises(ValueError, match="a needs b, which no resource makes"):
         applied(thing("a", "b"))
 
 

@@ -251,7 +251,9 @@ def test_a_second_apply_reports_the_first_and_changes_nothing(world, undisturbed
         assert arrived.wait(20)
         second = Faults()
         try:
-            with pytest.raises(Problem, match=r"@\S+ \(process \d+\) holds the lock since 20\d\d-\d\d-\d\d") as refused:
+            with pytest.raises(
+                Problem, match=r"@\S+ \(process \d+\) has held the lock since 20\d\d-\d\d-\d\d"
+            ) as refused:
                 world.apply_beside(case, second)
         finally:
             go_on.set()
@@ -272,7 +274,7 @@ def test_two_first_applies_at_the_same_moment_make_everything_once(world, undist
         problems = [each.exception() for each in both]
         assert None in problems, problems
         for problem in filter(None, problems):
-            assert "holds the lock" in str(problem) or "has changed AWS since" in str(problem)
+            assert "has held the lock" in str(problem) or "AWS has changed since" in str(problem)
         assert difference(world.left(case), undisturbed.left) == {}
 
 

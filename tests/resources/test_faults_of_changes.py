@@ -131,5 +131,5 @@ def test_two_at_the_same_moment_remove_everything_once(world, changes, undisturb
     problems = [each.exception() for each in both]
     assert None in problems, problems
     for problem in filter(None, problems):
-        assert "holds the lock" in str(problem) or "has changed AWS since" in str(problem)
+        assert "has held the lock" in str(problem) or "AWS has changed since" in str(problem)
     assert difference(world.left(case), undisturbed.left) == {}

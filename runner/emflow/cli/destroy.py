@@ -29,9 +29,9 @@ def destroy(
 ) -> None:
     """Remove what the workflow made: only resources with its tag, and data only with --delete-data.
 
-    A last deployment removes the workflow's components from the devices. When a resource cannot be removed, what it
-    needs stays too, and everything else is removed. A second run continues with the rest. Ctrl-C stops it in an orderly
-    way and lists what is left (exit code 130). Besides the workflow, no file is read.
+    A last deployment removes the workflow's components from the devices. When a resource cannot be removed, the
+    resources that it needs stay too, and all others are removed. A second run continues with the rest. Ctrl-C stops it
+    in an orderly way and lists what is left (exit code 130). No file other than the workflow is read.
     """
     from rich.console import Console
 
@@ -58,7 +58,7 @@ def destroy(
         if not removal.to_remove:
             return
         with signals.prompting():
-            if not confirm("Remove everything that is marked with -?", yes=yes):
+            if not confirm("Remove all resources with the sign -?", yes=yes):
                 console.print("Nothing was removed.")
                 raise click.exceptions.Exit(1)
         with output:

@@ -26,7 +26,7 @@ def prompting(otherwise: str) -> Iterator[None]:
 
 
 def require_terminal(command: str, *, yes: bool) -> None:
-    """Check that somebody can answer a prompt, unless `--yes` makes it unnecessary.
+    """Check that a user can answer a prompt, unless `--yes` makes it unnecessary.
 
     Raises:
         UsageProblem: there is no terminal, and no `--yes`.

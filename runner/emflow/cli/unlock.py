@@ -9,7 +9,7 @@ from emflow.cli.prompts import confirm, require_terminal
 
 
 def unlock(file: File, var: Var = None, var_file: VarFile = None, yes: Yes = False) -> None:
-    """Remove the lock of a workflow, whoever holds it.
+    """Remove the lock of a workflow, even if another run holds it.
 
     A run that changes something in AWS holds a lock. When its process has ended, the lock expires by itself: at once
     for runs on the same machine, otherwise within two minutes. A run that is still active stops before its next change.

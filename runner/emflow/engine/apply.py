@@ -4,9 +4,9 @@ Whatever was done stays done, and the next apply continues from there. There is 
 resource is either as the workflow says or will be observed again. The same holds for a run that is cancelled: the calls
 that are being made are finished, and jobs that AWS works on are left to it.
 
-A plan is made, shown and agreed to without the lock: a second apply that has nothing to do must not write anything, and
-nobody is to be locked out while a person reads. So somebody else may have done or changed what was planned. Under the
-lock everything is observed once more, and what is left to do has to be part of what was agreed to.
+A plan is made, shown and confirmed without the lock: an apply without changes must not write anything, and a person who
+reads a plan must not block other runs. So another run may have changed AWS since the plan was made. Under the lock,
+everything is observed again, and the remaining changes have to be part of the confirmed plan.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class ResourceRun:
         if self._stop.wait(seconds):
             raise Cancelled
         if self._lock:
-            # A change may follow what was waited for.
+            # A change may follow the wait.
             self._lock.check()
 
 
@@ -171,7 +171,7 @@ class _ApplyRun:
             if lock.kept_in not in self._steps:
                 # A part of a workflow, before its first apply: no run can have the lock.
                 lock.continue_without()
-                mend = "make sure that nobody else applies this workflow in the meantime"
+                mend = "make sure that no other run applies this workflow at the same time"
                 message = f"{lock.kept_in} does not exist yet and is not part of this plan, so there is no lock"
                 self.emit(Warned(message, mend))
                 return True
@@ -211,7 +211,7 @@ class _ApplyRun:
         return True
 
     def _apply(self, step: Step, run: ResourceRun) -> Action | None:
-        """Apply one resource and say what was done to it; None when nothing was ever to be done."""
+        """Apply one resource and return what was done to it; None when no change was planned."""
         resource = step.resource
         inputs = Inputs(self.outputs)
         # Values that were known only after apply are known now: a difference may have come or gone.

@@ -64,7 +64,7 @@ def http_status(error: aws.ClientError) -> int:
 
 
 def is_missing(error: aws.ClientError) -> bool:
-    """Whether AWS says that what was asked for does not exist."""
+    """Whether AWS says that the requested resource does not exist."""
     if error_code(error) in {
         "ResourceNotFoundException",
         "ResourceNotFound",
@@ -73,7 +73,7 @@ def is_missing(error: aws.ClientError) -> bool:
         "NoSuchBucket",
     }:
         return True
-    # S3's Head answers have no code; SageMaker answers with a ValidationException for what it did not find.
+    # S3's Head answers have no code; SageMaker answers with a ValidationException for a missing resource.
     return http_status(error) == 404 or (error_code(error) == "ValidationException" and _says_not_found(error))
 
 
@@ -98,7 +98,7 @@ def _says_not_found(error: aws.ClientError) -> bool:
 def not_an_aws_answer(error: Exception) -> Problem:
     """For an answer that cannot be parsed, or an invalid address."""
     what = f"this endpoint does not answer like AWS: {' '.join(str(error).split())[:200]}"
-    return Problem(what, where=_call(error), mend="Check AWS_ENDPOINT_URL, and which service listens there.")
+    return Problem(what, where=_call(error), mend="Check AWS_ENDPOINT_URL, and which service uses that address.")
 
 
 def as_problem(error: AwsError) -> Problem:
@@ -165,7 +165,7 @@ def _answered(error: aws.ClientError, where: str) -> Problem:
         ):
             mend = f"AWS does not know these credentials. {_CREDENTIALS} `emflow local` prints those of its own run."
         case "UnknownOperationException" | "InvalidAction":
-            mend = "This endpoint, or this region, does not offer that call; see AWS_ENDPOINT_URL and aws.region."
+            mend = "This endpoint or region does not have that call; check AWS_ENDPOINT_URL and aws.region."
         case "Throttling" | "ThrottlingException" | "TooManyRequestsException" | "SlowDown":
             mend = f"AWS has been throttling for longer than emflow retries. {_RUN_AGAIN}"
         case _:

@@ -1,16 +1,17 @@
 """The lock of a workflow: only one run changes it at a time, and the lock says who that is, and since when.
 
-The lock is a small document in a place where a write can be made to succeed only if nobody wrote there since
-(`LockStore`). Whoever holds it renews it from time to time. One that has not been renewed for as long as it lasts has
-expired, and the next run takes it over. Its age is by the store's own clock, because those of two machines differ.
+The lock is a small document in a store with conditional writes: a write succeeds only if the document has not changed
+since it was read (`LockStore`). The run that holds the lock renews it regularly. A lock that has not been renewed in
+time has expired, and the next run takes it over. Its age is measured by the store's clock, because the clocks of two
+machines differ.
 
-- *acquire*: write the record where there is none. A lock that has expired is taken over, and so is one whose process
-  has ended on this very machine, so that after a crash nobody has to wait.
+- *acquire*: write the record if there is none. A lock that has expired is taken over; so is a lock whose process has
+  ended on this machine, so that no run has to wait after a crash.
 - *renew*: a thread writes the record again, `RENEWALS` times within the time that it lasts.
-- *check*: whoever is about to change something looks first whether the lock is still its own, so that a run whose lock
-  was removed or taken over does nothing more.
-- *release*: remove the record. Where that fails, it expires by itself.
-- *unlock*: a person removes the lock of somebody else (`Lock.current`, `Lock.remove`).
+- *check*: before each change, a run checks that it still holds the lock, so that it changes nothing more after the lock
+  was removed or taken over.
+- *release*: remove the record. If that fails, it expires by itself.
+- *unlock*: a person removes the lock of another run (`Lock.current`, `Lock.remove`).
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ LASTS = 120.0
 """Seconds that a lock holds without being renewed; long enough for a laptop that changes networks."""
 
 MAX_LASTS = 3600.0
-"""Seconds that a lock is believed to last at most, whatever it says; a damaged one keeps nobody out for longer."""
+"""Maximum seconds that a lock can last, whatever its document says; so a damaged lock cannot block runs for longer."""
 
 RENEWALS = 4
 """How often a lock is renewed within the time that it lasts."""
@@ -54,8 +55,8 @@ class LockRecord:
         id: of this one run, so that it recognises its own record when the answer to a write was lost.
         owner: for people, such as `anna@laptop`.
         process: its number, within `machine`.
-        machine: tells a machine, since its start, from every other, and containers on it too; empty where unknown.
-        born: when the process started, by the machine's own count: its number may be another's by now; empty where
+        machine: identifies a machine since its start, and a container on it; empty if unknown.
+        born: when the process started, in the machine's clock ticks, because its number may be used again; empty if
             unknown.
         lasts: seconds from one renewal to the next at most.
         expires: by the holder's clock; for people only.
@@ -112,7 +113,7 @@ class LockRecord:
             os.kill(self.process, 0)
         except (ProcessLookupError, OverflowError):  # no process can have such a number
             return True
-        except OSError:  # there, and somebody else's
+        except OSError:  # it exists, and belongs to another user
             pass
         born = _process_start(self.process)
         return born is None or bool(self.born and born and born != self.born)
@@ -149,11 +150,11 @@ class StoredLock:
         """Who holds it, since when, and until when at most."""
         record = self.record
         if record is None:
-            return "somebody holds the lock, but its content does not say who"
+            return "another run holds the lock, but its content does not say which"
         since = f"{record.started:%Y-%m-%d %H:%M:%S} UTC"
         left = record.lasts - self.age
         expiry = f"it expires in {left:.0f} s unless it is renewed" if left > 0 else "it has expired"
-        return f"{record} holds the lock since {since}; {expiry}"
+        return f"{record} has held the lock since {since}; {expiry}"
 
 
 class LockPlaceMissing(Exception):
@@ -214,14 +215,14 @@ class Lock:
         return self._store.kept_in
 
     def current(self) -> StoredLock | None:
-        """The lock as it is now, whoever holds it; None where nobody does."""
+        """The current lock, of this or another run; None if there is none."""
         try:
             return self._store.read()
         except LockPlaceMissing:
             return None
 
     def remove(self, found: StoredLock) -> None:
-        """Remove a lock, whoever holds it: its run then ends before its next change.
+        """Remove the lock of any run; that run then ends before its next change.
 
         Raises:
             Problem: it is no longer the one that was found.
@@ -285,12 +286,12 @@ class Lock:
     def continue_without(self) -> None:
         """Work without the lock, because its place does not exist, and this run is not the one to make it.
 
-        Whoever makes the place runs the same workflow; then `check` ends this run, of which that one knows nothing.
+        If the place exists later, another run of the same workflow has made it; then `check` ends this run.
         """
         self._unlocked = True
 
     def check(self) -> None:
-        """See that the lock is still held; for whoever is about to change something. One call, if it was acquired.
+        """Check before a change that this run still holds the lock. One call, if the lock was acquired.
 
         Where the store is out of reach, the lock counts as held for as long as it lasts.
 
@@ -383,13 +384,13 @@ class Lock:
         )
 
 
-PLACE_REMOVED = "the place that it was kept in was removed"
+PLACE_REMOVED = "the resource that contains it was removed"
 
 
 def _what_happened(found: StoredLock | None) -> str:
     """What happened to a lock in whose place this was found."""
     if found is None:
-        return "somebody removed it, as emflow unlock does"
+        return "it was removed, for example by emflow unlock"
     return f"{found.record or 'another run'} took it over"
 
 
@@ -402,7 +403,7 @@ def _user() -> str:
     try:
         return getpass.getuser()
     except (OSError, KeyError):  # a container's user without a name
-        return f"user {os.getuid()}" if hasattr(os, "getuid") else "somebody"
+        return f"user {os.getuid()}" if hasattr(os, "getuid") else "unknown user"
 
 
 def _process_start(process: int) -> str | None:

@@ -104,19 +104,19 @@ def compare(order: Iterable[Resource], observed: Mapping[str, Observed | None]) 
 
 
 def refuse_unplanned_changes(agreed: Plan, now: Plan) -> None:
-    """See that everything that is to be done now is part of what was agreed to.
+    """Check that all changes that are necessary now are part of the confirmed plan.
 
-    It may be less: some of it may have been done in the meantime, or a job may have ended.
+    They may be fewer: another run may have made some of them, or a job may have ended.
 
     Raises:
-        Problem: something else would have to be done. The resources are named.
+        Problem: other changes would be necessary. The resources are named.
     """
     agreed_steps = {step.resource.id: step for step in agreed.steps}
     other = [step.resource.id for step in now.changes if not _is_part_of(step, agreed_steps[step.resource.id])]
     if other:
         raise Problem(
-            "somebody has changed AWS since this was planned: " + ", ".join(other),
-            mend="Plan again (emflow plan), look at it, and apply that.",
+            "AWS has changed since this was planned, so other changes are necessary: " + ", ".join(other),
+            mend="Make a new plan (emflow plan), check it, and apply it.",
         )
 
 

@@ -30,7 +30,7 @@ from emflow.workflow.redaction import masked
 from emflow.workflow.source.safe_open import read_text
 
 FORMAT = "emflow.plan/v1"
-PLAN_AGAIN = "Plan again (emflow plan --out), look at it, and apply that."
+PLAN_AGAIN = "Make a new plan (emflow plan --out), check it, and apply it."
 MAX_BYTES = 64 * 1024 * 1024
 
 WORKFLOW_KEYS = ("apiVersion", "imports")

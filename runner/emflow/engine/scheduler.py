@@ -51,7 +51,7 @@ def removal_graph(resources: Iterable[Observable]) -> Graph:
 
 
 def topological_sorter(graph: Graph) -> TopologicalSorter[str]:
-    """A prepared sorter over ids, for whoever works through them as they become ready.
+    """A prepared sorter over ids, which returns ids as they become ready.
 
     Raises:
         ValueError: resources need each other in a circle: a mistake of the code that made them.
@@ -106,7 +106,7 @@ def _needs(resources: Iterable[Observable]) -> dict[str, frozenset[str]]:
         graph[resource.id] = resource.needs
     for name, needs in graph.items():
         if missing := needs - graph.keys():
-            raise ValueError(f"{name} needs {', '.join(sorted(missing))}, which nobody makes")
+            raise ValueError(f"{name} needs {', '.join(sorted(missing))}, which no resource makes")
     return graph
 
 
@@ -124,8 +124,8 @@ def run_parallel(
 ) -> list[Problem]:
     """Do the same for every item, `THREADS` at a time; returns what went wrong, each problem once, in order.
 
-    Only for work that may be left unfinished, such as reads: after a cancellation nobody waits for the calls that are
-    being made. One of them may be to an address that never answers.
+    Only for work that may be left unfinished, such as reads: a cancellation does not wait for the current calls,
+    because one of them may be to an address that never answers.
 
     Raises:
         Cancelled: `cancellation` was requested first.

@@ -21,7 +21,7 @@ class BuildContext:
 
     Args:
         retry_failed: repeat jobs that failed with the same inputs, under a next name.
-        adopted: ids of things that somebody else made and that may be changed nevertheless.
+        adopted: ids of resources that may be changed although this workflow did not make them.
         delete_core_devices: whether `destroy` is to remove core devices too.
     """
 
@@ -61,7 +61,7 @@ class ResourceKind:
         desired: what a workflow wants to exist; may read files beside the workflow.
         removable: what `destroy` looks at; reads no file beside the workflow.
         orphans: what an earlier form of the workflow may have left; removed by `apply` and by `destroy`.
-        adoptable: ids of what the user may have changed although somebody else made it.
+        adoptable: ids of resources that the user may permit to change although the workflow did not make them.
     """
 
     desired: Callable[[BuildContext], Iterable[Resource]] = _nothing

@@ -1,10 +1,9 @@
-"""Ownership: which workflow made a thing in AWS, as tags on it say.
+"""Ownership: tags on a resource in AWS say which workflow made it.
 
-The tags are put on a thing by the very call that makes it, and at no other time. So there is no moment at which a thing
-that a workflow made looks like somebody else's; and what somebody else made never gets them, however often a workflow
-has used it, so `destroy` never removes it. The user's own tags (`aws.tags`) follow the workflow on what it made. The
-one tag that may be put on somebody else's thing is a note on a shared role (`iam.role`); it claims nothing but the
-policies that the workflow attached.
+The tags are written by the call that makes the resource, and never later. So a resource of a workflow always has them.
+A resource that the workflow did not make never gets them, even if the workflow uses it, so `destroy` never removes it.
+The user's own tags (`aws.tags`) are kept up to date on the workflow's resources. Only one tag may be written to a
+resource that the workflow did not make: the list of attached policies on a shared role (`iam.role`).
 """
 
 from __future__ import annotations
@@ -64,8 +63,8 @@ class Ownership:
     def merged_with(self, tags: Mapping[str, str] | None) -> dict[str, str]:
         """The tags that a thing should have which has these now (None if it does not exist yet).
 
-        What somebody else made keeps its tags. What the workflow made keeps the tags that others added, and loses those
-        that are no longer in the workflow.
+        A resource that the workflow did not make keeps its tags. One that it made keeps tags that others added, and
+        loses the user's tags that are no longer in the workflow.
         """
         if tags is None:
             return self.tags()
@@ -105,10 +104,10 @@ def tags_as_mapping(tags: Sequence[Mapping[str, Any]]) -> dict[str, str]:
 def refuse_unowned_change(
     what: str, ownership: Ownership, tags: Mapping[str, str], changes: Sequence[Change], *, adopted: bool
 ) -> None:
-    """See that only what the workflow made is changed, or what the user allowed it to change.
+    """Check that a changed resource was made by the workflow, or that the user permitted the change.
 
     Raises:
-        Problem: somebody else's thing would have to be changed.
+        Problem: a resource that the workflow did not make would be changed without permission.
     """
     # A value that is known only after apply may turn out to be the one that is there: then nothing is to be refused.
     fields = ", ".join(change.field for change in changes if change.new is not KNOWN_AFTER_APPLY)

@@ -46,7 +46,7 @@ def desired_resources(
 
     Args:
         retry_failed: repeat jobs that failed with the same inputs, under a next name.
-        adopt: ids of things that somebody else made and that may be changed nevertheless.
+        adopt: ids of resources that may be changed although this workflow did not make them.
 
     Raises:
         Problem: the model or the labels are missing or unusable.

@@ -24,7 +24,7 @@ from emflow.resources.sagemaker.jobs import name_stem
 from emflow.workflow.model import Workflow
 
 UNKNOWN = "UNKNOWN"
-"""The health of a device that Greengrass has never heard of."""
+"""The health of a device that is unknown to Greengrass."""
 
 UNHEALTHY_STATES = frozenset({"ERRORED", "BROKEN"})
 """States of a component that is not well."""

@@ -124,7 +124,7 @@ class ComponentVersion:
                     raise
                 if not self._same(found):
                     raise Problem(
-                        f"{self.name} {version} has just been created by somebody else",
+                        f"{self.name} {version} has just been created, but not by this run",
                         where=self.id,
                         mend="Run it again.",
                     ) from None

@@ -229,7 +229,7 @@ class TargetDeployment:
             if name in configured:
                 ours[name] = {"componentVersion": spec["componentVersion"], **revised_configuration(before, spec)}
             else:
-                # Its configuration stays as somebody made it: the workflow never had any for it.
+                # Its configuration is not changed, because it never came from the workflow.
                 ours[name] = {**before, **spec}
         return ours
 

@@ -162,7 +162,7 @@ def latest_deployment(clients: Clients, target: str) -> dict[str, Any] | None:
 def tags_of_last_owned(
     clients: Clients, target: str, latest: Mapping[str, Any] | None, ownership: Ownership
 ) -> Mapping[str, str]:
-    """The tags of the workflow's last deployment to a target; somebody may have revised it since."""
+    """The tags of the workflow's last deployment to a target; it may have been revised since then."""
     if latest is None:
         return {}
     if ownership.owns(latest.get("tags") or {}):
@@ -287,7 +287,7 @@ def revised_configuration(there: Mapping[str, Any], wanted: Mapping[str, Any]) -
     merge = json.loads(now.get("merge") or "{}")
     set_now = set(pointers(merge))
     earlier = {*(before.get("reset") or ()), *pointers(json.loads(before.get("merge") or "{}"))}
-    # To reset everything is what somebody has to say each time: it takes away what was set up on the device itself.
+    # A reset of everything is not repeated automatically: it also removes settings that were made on the device itself.
     dropped = {pointer for pointer in earlier if pointer != EVERYTHING and not _within(pointer, set_now)}
     reset = sorted({*(now.get("reset") or ()), *dropped})
     update = {**({"merge": now["merge"]} if merge else {}), **({"reset": reset} if reset else {})}

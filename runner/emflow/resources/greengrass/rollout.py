@@ -63,7 +63,7 @@ def wait_for_deployment(
 
 
 class _Watch:
-    """Polls the devices until they are done; `state` is what was reported last."""
+    """Polls the devices until they are done; `state` is the last reported state."""
 
     def __init__(
         self, workflow: Workflow, clients: Clients, emit: Emit, deadline: float, cancellation: Cancellation

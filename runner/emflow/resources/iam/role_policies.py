@@ -90,7 +90,7 @@ class Permissions:
         attached, notes = have["managed"], have["notes"]
         alone = shared_role.noted_only_by(self.workflow, notes)
         others = set[str]().union(*(names for name, names in notes.items() if name != self.workflow))
-        # From a role that the workflow made, what nobody noted is detached too: somebody attached it by hand.
+        # From a role of the workflow, policies in no tag of a workflow are detached too: they were attached by hand.
         unneeded = [arn for arn in attached if arn in self.unneeded and name_in_arn(arn) not in others]
         detached = [arn for arn in unneeded if have["ours"] or name_in_arn(arn) in alone]
         warnings: tuple[str, ...] = ()

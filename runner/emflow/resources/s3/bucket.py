@@ -78,7 +78,7 @@ class Bucket:
     """An S3 bucket as the workflow wants it.
 
     Args:
-        adopted: it may be changed although somebody else made it.
+        adopted: it may be changed although the workflow did not make it.
         kms_key: ARN or alias of the key that encrypts its objects; None for S3's own.
         versioning: on, suspended, or as it is.
         expiry: which objects S3 removes after some days; None for none.
@@ -143,7 +143,7 @@ class Bucket:
         s3 = clients("s3")
         made = self._create(s3, run)
         for change in diff.changes:
-            # What was made just now has its tags already.
+            # A bucket that has just been made has its tags already.
             if change.field != "tags" or not made:
                 WRITERS[change.field](s3, self.name, change.new)
         return diff.outputs
@@ -213,7 +213,7 @@ class Bucket:
                 )
                 return True
             except (s3.exceptions.BucketAlreadyOwnedByYou, BotoCoreError):
-                # By an earlier try whose answer was lost; or by somebody else of this account, this very moment.
+                # Created by an earlier attempt whose answer was lost, or by another client of this account just now.
                 tags = none_if_missing(lambda: tags_as_mapping(s3.get_bucket_tagging(Bucket=self.name)["TagSet"]))
                 if tags is None or not self.ownership.owns(tags):
                     raise
@@ -346,7 +346,7 @@ def _principals(principal: Any) -> list[str]:
 def _encryption(have: Mapping[str, Any] | None, kms_key: str | None) -> Iterator[str]:
     if have and not kms_key and have["algorithm"] != ENCRYPTED["algorithm"]:
         key = have.get("key")
-        # The account's own key for S3 may be used by whoever may use S3 in the account; another may not.
+        # All users of S3 in the account may use the account's own key for S3, but not another key.
         rights = f", with the key {key}; the workflow does not name it, and gives devices and jobs no right to use it"
         yield f"encryption is {have['algorithm']}, not set by emflow{rights if key else ''}"
 

@@ -104,9 +104,9 @@ class StoredObject:
 
 @dataclass(frozen=True)
 class StoredObjects:
-    """What the workflow stored in a bucket that somebody else made: models and bundles, of all its applies.
+    """The objects that all applies of the workflow stored in a bucket that it did not make: models and bundles.
 
-    A bucket of ours goes with everything in it.
+    A bucket that the workflow made is removed with all its objects.
 
     Args:
         prefixes: the keys that such objects begin with.

@@ -37,7 +37,7 @@ class Compilation:
         bucket: the components bucket, for the result.
         timeout: seconds that the job may run.
         kms_key: encrypts the result; None for the bucket's own encryption.
-        packaged: whether a package has been made of the result and exists; then nobody needs the result again.
+        packaged: whether a package has been made of the result and exists; then the result is not needed again.
     """
 
     base: str

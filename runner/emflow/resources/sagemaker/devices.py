@@ -1,8 +1,8 @@
 """The kind `devices`: the devices registered in the fleet, all of the workflow's at once, in batches.
 
 The description of a registration says which workflow made it. It comes with every page of the list, so no call is made
-for a single device, unless somebody changed its description: then its tags are read. What the workflow registered and
-no longer names is deregistered; what others registered stays. Edge Manager requires the device name to be the name of
+for a single device, unless its description was changed by hand: then its tags are read. The workflow removes its own
+registrations that it no longer names; those of others stay. Edge Manager requires the device name to be the name of
 the core's thing.
 """
 
@@ -48,7 +48,7 @@ BATCH = 100
 LONGEST_DESCRIPTION = 40
 
 MAX_TAG_READS = 16
-"""Of how many devices at most the tags are read, when somebody has changed the description."""
+"""Maximum number of devices whose tags are read because their description was changed by hand."""
 
 MAX_SHOWN = 20
 """How many names a plan shows."""
@@ -111,7 +111,7 @@ class Devices:
         register = [name for name in wanted if name not in listed]
         dropped = [name for name in listed if name not in wanted]
         deregister = [name for name in dropped if listed[name]["ours"]]
-        # Registrations that the workflow made are corrected where somebody has changed them.
+        # Registrations that the workflow made are corrected if they were changed by hand.
         same = [name for name in wanted if name in listed]
         changed = [name for name in same if listed[name]["ours"] and self._changes(name, listed[name])]
         others = [name for name in dropped if not listed[name]["ours"]]
@@ -153,7 +153,7 @@ class Devices:
         return self._listed(clients) or {}
 
     def of_others(self, clients: Clients) -> list[str]:
-        """The names of devices in the fleet that somebody else registered."""
+        """The names of devices in the fleet that this workflow did not register."""
         return [name for name, device in self.registered(clients).items() if not device["ours"]]
 
     def _listed(self, clients: Clients) -> dict[str, Any] | None:
