@@ -11,7 +11,7 @@ import av
 import pytest
 
 from emflow.problems import Problem
-from emflow_emulator.camera.rtsp_messages import Login, Request, read_login
+from emflow_emulator.camera.rtsp_messages import Login, RtspRequest, read_login
 from emflow_emulator.child import Child
 
 USER, PASSWORD = "user", "pass word/:@"
@@ -53,9 +53,9 @@ def test_others_do_not(url: str, who: str) -> None:
         frame(url.replace("rtsp://", f"rtsp://{who}"))
 
 
-def asking(authorization: str | None) -> Request:
+def asking(authorization: str | None) -> RtspRequest:
     headers = {} if authorization is None else {"authorization": authorization}
-    return Request("DESCRIBE", "rtsp://camera/front", "RTSP/1.0", headers)
+    return RtspRequest("DESCRIBE", "rtsp://camera/front", "RTSP/1.0", headers)
 
 
 # RFC 2617's way, reckoned by hand with the nonce `n`: MD5 of user:realm:password, of method:uri, and of both with it.
@@ -71,7 +71,7 @@ def test_a_proof_holds_for_its_nonce_method_and_address_only() -> None:
     assert login.admits(asking(given))
     for old, new in (("front", "back"), ('"n"', '"m"'), ('username="user"', 'username="root"'), (PROOF, PROOF[:-1])):
         assert not login.admits(asking(given.replace(old, new)))
-    assert not login.admits(Request("SETUP", "rtsp://camera/front", "RTSP/1.0", {"authorization": given}))
+    assert not login.admits(RtspRequest("SETUP", "rtsp://camera/front", "RTSP/1.0", {"authorization": given}))
 
 
 @pytest.mark.parametrize(

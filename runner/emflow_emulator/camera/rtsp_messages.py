@@ -42,7 +42,7 @@ class BadRequest(Exception):
 
 
 @dataclass(frozen=True)
-class Request:
+class RtspRequest:
     """One request. Header names are in lower case."""
 
     method: str
@@ -83,7 +83,7 @@ class Datagrams:
         return f"RTP/AVP;unicast;client_port={self.rtp}-{self.rtcp};server_port={server[0]}-{server[1]}"
 
 
-def parse_request(head: bytes) -> Request:
+def parse_request(head: bytes) -> RtspRequest:
     """Read a request's head, up to its empty line.
 
     Raises:
@@ -103,10 +103,10 @@ def parse_request(head: bytes) -> Request:
         if not colon:
             raise BadRequest(f"not an RTSP header: {line[:80]!r}")
         headers[name.strip().lower()] = value.strip()
-    return Request(method, url, version, headers)
+    return RtspRequest(method, url, version, headers)
 
 
-def content_length(request: Request) -> int:
+def content_length(request: RtspRequest) -> int:
     """Bytes that follow the head.
 
     Raises:
@@ -148,7 +148,7 @@ def _pair(text: str, highest: int) -> tuple[int, int] | None:
 
 
 def response(
-    status: int, request: Request | None = None, headers: Mapping[str, str] | None = None, body: str = ""
+    status: int, request: RtspRequest | None = None, headers: Mapping[str, str] | None = None, body: str = ""
 ) -> bytes:
     """A response; with the sequence number of `request` if it is given."""
     lines = [f"RTSP/1.0 {status} {_REASONS[status]}"]
@@ -209,7 +209,7 @@ class Login:
         """The value of the header WWW-Authenticate."""
         return f'Digest realm="{_REALM}", nonce="{self.nonce}"'
 
-    def admits(self, request: Request) -> bool:
+    def admits(self, request: RtspRequest) -> bool:
         """Whether a request has the digest of this user's password."""
         scheme, _, text = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "digest":

@@ -21,7 +21,7 @@ from emflow_emulator.camera.rtsp_messages import (
     Datagrams,
     Interleaved,
     Login,
-    Request,
+    RtspRequest,
     choose_transport,
     content_length,
     parse_request,
@@ -194,7 +194,7 @@ class _Session:
                 for packet in packets:
                     self._server.send_datagram(packet, self._peer[0], ports)
 
-    async def _next_request(self) -> Request | None:
+    async def _next_request(self) -> RtspRequest | None:
         """The next request; packets on the interleaved channels (receiver reports) are ignored."""
         while True:
             try:
@@ -221,7 +221,7 @@ class _Session:
             return None
         return max(0.0, self._last_message_at + SESSION_TIMEOUT - time.monotonic())
 
-    def _answer(self, request: Request) -> bytes:
+    def _answer(self, request: RtspRequest) -> bytes:
         if not request.version.startswith("RTSP/1."):
             return response(505, request)
         if request.method not in METHODS:
@@ -252,13 +252,13 @@ class _Session:
                 self._server.pause(self)
         return response(200, request, headers)
 
-    def _describe(self, request: Request) -> bytes:
+    def _describe(self, request: RtspRequest) -> bytes:
         base = request.url if request.url.endswith("/") else f"{request.url}/"
         return response(
             200, request, {"Content-Base": base, "Content-Type": "application/sdp"}, self._server.description
         )
 
-    def _setup(self, request: Request) -> bytes:
+    def _setup(self, request: RtspRequest) -> bytes:
         transport = choose_transport(request.headers.get("transport", ""))
         match transport:
             case None:

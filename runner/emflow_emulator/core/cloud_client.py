@@ -49,7 +49,7 @@ class DesiredComponent:
 
 
 @dataclass(frozen=True)
-class Deployment:
+class DeploymentDocument:
     """A deployment for this device, or for a group that it is in.
 
     Args:
@@ -145,7 +145,7 @@ class CloudLink:
         found.sort(key=lambda each: each["creationTimestamp"])
         return [(each["deploymentId"], each["deploymentStatus"]) for each in found]
 
-    def deployment(self, deployment_id: str) -> Deployment:
+    def deployment(self, deployment_id: str) -> DeploymentDocument:
         """Read a deployment.
 
         Raises:
@@ -159,15 +159,15 @@ class CloudLink:
         policies = answer.get("deploymentPolicies", {})
         update = policies.get("componentUpdatePolicy", {})
         validation = policies.get("configurationValidationPolicy", {})
-        return Deployment(
+        return DeploymentDocument(
             id=deployment_id,
             target=answer["targetArn"],
             created=answer["creationTimestamp"],
             components={name: _desired_component(name, spec) for name, spec in answer.get("components", {}).items()},
             rollback=policies.get("failureHandlingPolicy", "ROLLBACK") == "ROLLBACK",
             notify=update.get("action", "NOTIFY_COMPONENTS") == "NOTIFY_COMPONENTS",
-            update_timeout=float(update.get("timeoutInSeconds", Deployment.update_timeout)),
-            validation_timeout=float(validation.get("timeoutInSeconds", Deployment.validation_timeout)),
+            update_timeout=float(update.get("timeoutInSeconds", DeploymentDocument.update_timeout)),
+            validation_timeout=float(validation.get("timeoutInSeconds", DeploymentDocument.validation_timeout)),
         )
 
     def candidate(

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from emflow_emulator.core import artifacts, plan
 from emflow_emulator.core.artifacts import Download
-from emflow_emulator.core.cloud_client import Deployment
+from emflow_emulator.core.cloud_client import DeploymentDocument
 from emflow_emulator.core.configuration import Configuration, ConfigurationStore, Update, changes
 from emflow_emulator.core.failure import DeploymentFailure, failure_of
 from emflow_emulator.core.layout import Layout
@@ -92,7 +92,7 @@ class Deployer:
         self._on_progress = on_progress
         self._roots: dict[str, Mapping[str, str]] = {}
 
-    def deploy(self, deployment: Deployment, given_up: threading.Event) -> None:
+    def deploy(self, deployment: DeploymentDocument, given_up: threading.Event) -> None:
         """Carry out a deployment; a failure is reported and not raised.
 
         Args:
@@ -123,7 +123,7 @@ class Deployer:
         self._clean(prepared)
         self._finished(deployment, Progress(deployment.id, "SUCCEEDED"), "SUCCESSFUL")
 
-    def _prepare(self, deployment: Deployment) -> Prepared:
+    def _prepare(self, deployment: DeploymentDocument) -> Prepared:
         roots: dict[str, dict[str, str]] = {}
         for source, pins in (self._roots | {deployment.requirement_source: _pins(deployment)}).items():
             for name, version in pins.items():
@@ -144,7 +144,7 @@ class Deployer:
         return Prepared(plans, configurations, recipes, self._secrets.fetch(manager.values))
 
     def _ask_components(
-        self, deployment: Deployment, before: Prepared, prepared: Prepared, given_up: threading.Event
+        self, deployment: DeploymentDocument, before: Prepared, prepared: Prepared, given_up: threading.Event
     ) -> None:
         """Ask components whose version stays to validate their new configuration; others are restarted in any case.
 
@@ -177,7 +177,7 @@ class Deployer:
         self._supervisor.apply(prepared.plans)
         return self._supervisor.wait_until_settled(given_up)
 
-    def _roll_back(self, deployment: Deployment, before: Prepared, given_up: threading.Event) -> str:
+    def _roll_back(self, deployment: DeploymentDocument, before: Prepared, given_up: threading.Event) -> str:
         """Returns the result in the nucleus's words."""
         if not deployment.rollback:
             self._roots[deployment.requirement_source] = _pins(deployment)
@@ -201,7 +201,7 @@ class Deployer:
             for event in ("delete-component-start", "delete-component-finish"):
                 self._log.say("componentmanager.ComponentStore", event, componentIdentifier=removed)
 
-    def _failed(self, deployment: Deployment, failure: DeploymentFailure, details: str) -> None:
+    def _failed(self, deployment: DeploymentDocument, failure: DeploymentFailure, details: str) -> None:
         self._say(
             "Error occurred while processing deployment", level="ERROR", deploymentId=deployment.id, reason=failure
         )
@@ -210,7 +210,7 @@ class Deployer:
         )
         self._finished(deployment, progress, details)
 
-    def _finished(self, deployment: Deployment, progress: Progress, details: str) -> None:
+    def _finished(self, deployment: DeploymentDocument, progress: Progress, details: str) -> None:
         self._say("Current deployment finished", DeploymentId=deployment.id)
         self._log.say(
             "deployment.IotJobsHelper",
@@ -234,5 +234,5 @@ class Deployer:
         )
 
 
-def _pins(deployment: Deployment) -> dict[str, str]:
+def _pins(deployment: DeploymentDocument) -> dict[str, str]:
     return {name: f"=={wish.version}" for name, wish in deployment.components.items()}
