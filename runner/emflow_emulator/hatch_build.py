@@ -1,4 +1,4 @@
-"""Metadata hook of hatchling: replaces `{version}` in dependencies by the version of this package.
+"""Metadata hook of hatchling: dependencies that name this very version, as `{version}`.
 
 The lists are in pyproject.toml, under `[tool.hatch.metadata.hooks.custom]`.
 """
