@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -19,6 +20,8 @@ from support import Process
 ROOT = Path(__file__).parents[1]
 # As the agent does, for the tests that start programs beside gRPC on Python 3.9. Before anything imports it.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+# A shell ignores SIGINT for what it starts in the background, and every program that a test starts would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 IN_CI = os.environ.get("CI") == "true"
 LONG = 900
 """Seconds that a test may take that starts programs."""

@@ -266,9 +266,10 @@ class CaptureBuffer:
         return bool(self._waiting) and self._until_due() == 0.0
 
     def _batch_waiting(self) -> None:
-        """Make batches of all waiting captures, one model in each."""
-        captures = [capture for _, capture in self._waiting]
-        self._waiting.clear()
+        """Make batches of what is due, one model in each: a full batch, or all after the push period."""
+        everything = self._closing or self._until_due() == 0.0
+        count = len(self._waiting) if everything else min(len(self._waiting), self._settings.batch)
+        captures = [self._waiting.popleft()[1] for _ in range(count)]
         for same_model in group_by_model(captures, self._settings.batch):
             self._make_batch(same_model)
 

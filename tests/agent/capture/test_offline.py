@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import stat
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -264,3 +265,24 @@ def test_without_credentials_only_the_oldest_batch_is_tried(
     put_all(one, [capture() for _ in range(5)])
     until(lambda: len(ids_on(tmp_path)) == 5 and len(tried) > 5)
     assert set(tried) == {tried[0]}
+
+
+def test_a_disk_that_is_slow_for_a_while_makes_no_batch_smaller(
+    capturing: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, go_on = spool.Spool.write, threading.Event()
+
+    def slow_write(folder: spool.Spool, batch: Batch) -> object:
+        assert go_on.wait(10)
+        return write(folder, batch)
+
+    monkeypatch.setattr(spool.Spool, "write", slow_write)
+    one = capturing(to_cloud=False, folder=tmp_path / "disk", batch=3, buffer=20, push_period=60.0)
+    captures = [capture() for _ in range(7)]
+    put_all(one, captures)
+    go_on.set()
+    until(lambda: len(ids_on(tmp_path / "disk")) == 6)
+    put_all(one, [capture(), capture()])
+    until(lambda: len(ids_on(tmp_path / "disk")) == 9)
+    lines = [len(file.read_text().splitlines()) for file in files_in(tmp_path / "disk") if file.suffix == ".jsonl"]
+    assert lines == [3, 3, 3]
