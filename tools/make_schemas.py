@@ -1,7 +1,8 @@
 """Write the JSON Schemas of a workflow and of the edge component's configuration. Run it after a change of a class.
 
-What a key means and may be stands at its field: in `emflow.workflow.model`, and in `emflow_schema.edge_config` where
-the device reads it too. A test compares these files with the classes; tools/make_reference.py makes docs of them.
+What a key means and may be stands at its field: in `emflow.workflow.model`, and in `emflow_schema.edge_config` and
+`emflow_schema.agent_config` where the device reads it too. A test compares these files with the classes;
+tools/make_reference.py makes docs of them.
 """
 
 from __future__ import annotations

@@ -165,16 +165,20 @@ def _read(shape: Shape, value: Any) -> Any:
         text = "0" if value == 0 and not isinstance(value, bool) else values.text(value).strip()
     else:
         text = values.text(value)
-    _check(shape, shape.kind(text))
+    check_text(shape, shape.kind(text))
     return shape.kind(text)
 
 
-def _check(shape: Shape, value: str) -> None:
-    """Raise Unfit where a text, a duration or an interval is not as its key wants it."""
+def check_text(shape: Shape, value: str) -> None:
+    """Check a text, a duration or an interval against its key, as far as the device goes.
+
+    Raises:
+        Unfit: it is not as its key wants it.
+    """
     key = shape.key
     pattern = key.device_pattern or shape.pattern
     if pattern and not re.fullmatch(pattern, value):
-        raise values.Unfit(_NO_DURATION.get(shape.kind) or f"is not what it has to be: {key.message or pattern}")
+        raise values.Unfit(_NO_DURATION.get(shape.kind) or f"is not valid: {key.message or pattern}")
     if isinstance(value, (Duration, Interval)):
         wrong = limit(value, key)
         if wrong:

@@ -42,6 +42,8 @@ class Key:
 
     In the agent's configuration:
         agent: its name.
+        agent_file: its name in the configuration file of the original agent's program, which has names of its own.
+        agent_separator: of a list, what stands between its items.
 
     definition: name of a shared type, as the JSON Schema has it under `$defs`.
     """
@@ -64,6 +66,8 @@ class Key:
     closed: bool = False
     flag: str = ""
     agent: str = ""
+    agent_file: str = ""
+    agent_separator: str = ""
     definition: str = ""
 
     def over(self, other: "Key") -> "Key":

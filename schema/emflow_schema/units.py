@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 
+from emflow_schema import values
+
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 YEAR = 366 * 86400.0
@@ -60,6 +62,22 @@ class Interval(str):
             ValueError: the text is neither.
         """
         return 0.0 if self.frames else _read(self, DeviceDuration.PATTERN)
+
+
+class ByteSize(str):
+    """A number of bytes with a unit, such as `512 MiB` or `1.5 GB`."""
+
+    PATTERN = r"[0-9]+(\.[0-9]+)? ?([kKMGT]i?)?B"
+    __slots__ = ()
+
+    @property
+    def bytes(self) -> int:
+        """How many bytes it is; a device also reads one without a unit, or with one in small letters.
+
+        Raises:
+            ValueError: the text is no size, or more than any device has.
+        """
+        return values.size(self)
 
 
 def seconds(text: str) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +19,7 @@ from emflow_agent.settings.config import Layer
 from emflow_edge.settings.config import Settings, settings, unknown_keys
 from emflow_schema.configuration import Channels
 from emflow_schema.edge_config import Boxes, Capture, Log, Metrics, ModelIO, Publish, Secret, Stream
-from emflow_schema.units import DeviceDuration, Duration, Interval
+from emflow_schema.units import DeviceDuration, Interval
 
 WORKFLOWS = Path(__file__).parents[2] / "workflows"
 SECRET = "arn:aws:secretsmanager:us-east-1:123456789012:secret:camera-AbCdEf"
@@ -226,18 +225,3 @@ def test_an_agent_without_special_settings_gets_the_workshops_twelve(demo: Workf
     assert (plain.runtime, plain.socket_mode, plain.socket_group) == (bare.runtime, bare.socket_mode, bare.socket_group)
     assert (plain.capture.disk_budget, plain.metrics_period) == (bare.capture.disk_budget, bare.metrics_period)
     assert (plain.memory_limit, plain.queue_size, plain.probe) == (bare.memory_limit, bare.queue_size, bare.probe)
-
-
-def test_every_key_of_the_workflows_open_agent_is_a_setting_of_the_agent(demo: Workflow) -> None:
-    """By setting each to something else than its default."""
-    other: dict[type, Any] = {int: 2, str: "x", dict: {"A": "b"}, tuple: ("/x",), type(None): "vx"}
-    other[Duration] = Duration("2m")
-    own = demo.edge.agent.open
-    changes: dict[str, Any] = {
-        field.name: not value if isinstance(value := getattr(own, field.name), bool) else other[type(value)]
-        for field in dataclasses.fields(own)
-    } | {"threads": 2}
-    edge = dataclasses.replace(demo.edge, agent=dataclasses.replace(demo.edge.agent, open=type(own)(**changes)))
-    extra = set(agent_settings(dataclasses.replace(demo, edge=edge))) - set(agent_settings(demo))
-    assert len(extra) == len(changes)
-    assert extra <= set(of_agent.OURS)

@@ -111,7 +111,7 @@ def test_host_writes_it_and_device_reads_it() -> None:
     [
         ({"nightPause": "8"}, "streams[0].nightPause: '8' is no duration"),
         ({"nightPause": "30s"}, "streams[0].nightPause: '30s' has to lie between 60s and 86400s"),
-        ({"lens": "WIDE"}, "streams[0].lens: 'WIDE' is not what it has to be: Small letters."),
+        ({"lens": "WIDE"}, "streams[0].lens: 'WIDE' is not valid: Small letters."),
     ],
 )
 def test_the_device_checks_it(given: dict[str, str], message: str) -> None:

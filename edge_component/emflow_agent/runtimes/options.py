@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from emflow_agent.errors import BadOption, CannotLoad
-
-# Environment variables for the runtime of a compiled model, such as TVM_TENSORRT_CACHE_DIR; not those of the dynamic
-# loader, such as LD_PRELOAD.
-_VARIABLE = re.compile(r"(?!LD_)[A-Z][A-Z0-9_]*")
 
 
 @dataclass(frozen=True)
@@ -58,50 +53,24 @@ class RuntimeOptions:
         return cls(**{**reason, "providers": tuple(Provider(**provider) for provider in reason["providers"])})
 
 
-def read_pairs(setting: str, text: str) -> dict[str, str]:
-    """Parse `key=value; key=value`, the format of DLRBackendOptions in the original agent.
-
-    Raises:
-        BadOption: a part has no key, or a key is given twice.
-    """
-    pairs: dict[str, str] = {}
-    for part in filter(None, map(str.strip, text.split(";"))):
-        key, equals, value = (piece.strip() for piece in part.partition("="))
-        if not equals or not key:
-            raise BadOption(f"{setting}: {part!r} is not key=value; separate several with ;")
-        if key in pairs:
-            raise BadOption(f"{setting}: {key} is given twice")
-        pairs[key] = value
-    return pairs
-
-
-def read_environment(setting: str, text: str) -> dict[str, str]:
-    """Parse pairs for the environment.
-
-    Raises:
-        BadOption: a name is not allowed.
-    """
-    pairs = read_pairs(setting, text)
-    for name in pairs:
-        if not _VARIABLE.fullmatch(name):
-            raise BadOption(f"{setting}: {name!r} is not the name of a runtime variable such as TVM_TENSORRT_CACHE_DIR")
-    return pairs
-
-
-def read_providers(setting: str, text: str) -> tuple[Provider, ...]:
-    """Parse `Name key=value key=value; Name`: execution providers in order of preference.
+def read_providers(setting: str, given: Sequence[str]) -> tuple[Provider, ...]:
+    """Parse execution providers, each `Name key=value key=value`, in order of preference.
 
     Raises:
         BadOption: an option is not key=value, or a provider is given twice.
     """
     providers: list[Provider] = []
-    for part in filter(None, map(str.strip, text.split(";"))):
-        name, *words = part.split()
+    for text in given:
+        name, *words = text.split()
         if "=" in name:
-            raise BadOption(f"{setting}: {part!r} must begin with the name of an execution provider")
+            raise BadOption(f"{setting}: {text!r} must begin with the name of an execution provider")
         if any(name == provider.name for provider in providers):
             raise BadOption(f"{setting}: {name} is given twice")
-        providers.append(Provider(name, read_pairs(f"{setting}: {name}", ";".join(words))))
+        options = dict(word.partition("=")[::2] for word in words)
+        wrong = next((word for word in words if "=" not in word), None)
+        if wrong is not None or len(options) < len(words):
+            raise BadOption(f"{setting}: {text!r} must have options as key=value, each key once")
+        providers.append(Provider(name, options))
     return tuple(providers)
 
 

@@ -6,7 +6,8 @@ import argparse
 import difflib
 from pathlib import Path
 
-from emflow_agent.settings.names import COMPONENT, DEFAULT_SOCKET, OURS, WITHOUT_MEANING, processors
+from emflow_agent.settings.names import COMPONENT_NAMES, WITHOUT_MEANING, default_threads
+from emflow_schema.agent_config import COMPONENT_SOCKET
 
 
 def parser() -> argparse.ArgumentParser:
@@ -19,7 +20,7 @@ def parser() -> argparse.ArgumentParser:
         "a setting is wrong.",
     )
     # The original agent's program knew -a and -c.
-    made.add_argument("-a", "--socket", metavar="PATH", help=f"default: {DEFAULT_SOCKET}")
+    made.add_argument("-a", "--socket", metavar="PATH", help=f"default: {COMPONENT_SOCKET}")
     made.add_argument(
         "-c",
         "--config",
@@ -35,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
         "--threads",
         metavar="N",
         help="CPU threads for one inference (default: as many as it may use processors, at most 4; here "
-        f"{processors()})",
+        f"{default_threads()})",
     )
     made.add_argument(
         "--clean-stale-socket",
@@ -68,7 +69,7 @@ def _setting(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not equals or not key:
         raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE")
-    if key not in (*COMPONENT, *OURS, *WITHOUT_MEANING):
-        near = difflib.get_close_matches(key, (*COMPONENT, *OURS), 1)
+    if key not in (*COMPONENT_NAMES, *WITHOUT_MEANING):
+        near = difflib.get_close_matches(key, COMPONENT_NAMES, 1)
         raise argparse.ArgumentTypeError(f"{key!r} is not a setting{f'; is it {near[0]}?' if near else ''}")
     return key, value

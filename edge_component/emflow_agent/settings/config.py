@@ -13,21 +13,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from emflow_agent.capture.settings import MAX_EMBEDDED_BYTES, CaptureSettings
+from emflow_agent.capture.settings import CaptureSettings
 from emflow_agent.errors import BadOption
 from emflow_agent.models.integrity import TrustedKeys, read_trusted_keys
 from emflow_agent.runtimes import check_options
-from emflow_agent.runtimes.options import RuntimeOptions, read_environment, read_pairs, read_providers
-from emflow_agent.settings.names import COMPONENT, DEFAULT_SOCKET, OURS, WITHOUT_MEANING, processors
-from emflow_agent.settings.reading import BadSetting, Said
-
-DESTINATIONS = ("Cloud", "Disk")
-MOST_THREADS = 64
+from emflow_agent.runtimes.options import RuntimeOptions, read_providers
+from emflow_agent.settings.names import COMPONENT_NAMES, FILE_NAMES, WITHOUT_MEANING, default_threads
+from emflow_agent.settings.reading import BadSetting, GivenSettings
+from emflow_schema.agent_config import COMPONENT_SOCKET, Agent, Capture, Device, OpenAgent
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The settings of one agent.
+    """The settings of one agent; what they mean and may be stands in `emflow_schema.agent_config`.
 
     socket, socket_mode, socket_group: path and permissions of the socket; the group by name or number, empty for
         that of the process.
@@ -43,7 +41,7 @@ class Settings:
     notes: warnings for the log about settings without effect.
     """
 
-    socket: Path = Path(DEFAULT_SOCKET)
+    socket: Path = Path(COMPONENT_SOCKET)
     socket_mode: int = 0o660
     socket_group: str = ""
     clean_stale_socket: bool = False
@@ -63,7 +61,7 @@ class Settings:
 class Layer:
     """Settings from one source, which messages name: a file, the Greengrass configuration, the command line."""
 
-    place: str
+    source: str
     values: Mapping[str, Any]
 
 
@@ -74,114 +72,84 @@ def read(layers: Sequence[Layer]) -> Settings:
         BadSetting: a value is invalid; the message gives key, source and what is allowed.
     """
     notes: list[str] = []
-    said = Said()
+    given = GivenSettings()
     for layer in layers:
-        notes.extend(_take(layer, said))
-    capture = _capture(said)
+        notes.extend(_take(layer, given))
+    device, agent, own = given.section(Device), given.section(Agent), given.section(OpenAgent)
+    capture = _capture(device, given.section(Capture), own)
     if capture.missing and any(layer.values for layer in layers):
         notes.append(f"CaptureData will be refused: {capture.missing}")
     return Settings(
-        socket=Path(said.text("UnixSocketName", DEFAULT_SOCKET)),
-        socket_mode=_mode(said),
-        socket_group=said.text("SocketGroup"),
-        clean_stale_socket=said.truth("CleanStaleSocket", False),
-        memory_limit=said.size("MemoryLimit", 0),
-        queue_size=said.whole("QueueSize", 64, low=1, high=4096),
-        metrics_period=said.seconds("MetricsPeriodSeconds", 60.0, or_none=True),
-        probe=said.truth("Trial", True),
-        trust=_trust(said),
-        runtime=_runtime(said),
+        # A workflow always sets it; its default there is the workshop's path.
+        socket=Path(agent.socket if given.has("UnixSocketName") else COMPONENT_SOCKET),
+        socket_mode=int(own.socket_mode, 8),
+        socket_group=own.socket_group or "",
+        clean_stale_socket=device.clean_stale_socket,
+        memory_limit=own.memory_limit.bytes if own.memory_limit else 0,
+        queue_size=own.queue_size,
+        metrics_period=own.metrics_period.seconds,
+        probe=own.trial,
+        trust=_trust(own),
+        runtime=_runtime(agent, own),
         capture=capture,
-        region=said.text("Region"),
-        verbose=said.truth("SagemakerEdgeLogVerbose", False),
+        region=device.region,
+        verbose=agent.verbose,
         notes=tuple(notes),
     )
 
 
-def _take(layer: Layer, said: Said) -> Iterator[str]:
+def _take(layer: Layer, given: GivenSettings) -> Iterator[str]:
     """Add the values of a layer under the component's names; yields warnings about keys without effect."""
-    names = {**COMPONENT, **OURS}
-    known = {**{name: name for name in names}, **{old: name for name, old in names.items() if old}}
+    known = {**{name: name for name in COMPONENT_NAMES}, **FILE_NAMES}
     # A file may contain both names of a setting; the name of the component overrides the other.
-    for key, value in sorted(layer.values.items(), key=lambda pair: pair[0] in names):
+    for key, value in sorted(layer.values.items(), key=lambda pair: pair[0] in COMPONENT_NAMES):
         if key in known:
-            said.put(known[key], value, key, layer.place)
+            given.put(known[key], value, key, layer.source)
         elif key in WITHOUT_MEANING:
             if str(value).lower() not in ("", "false", "none"):
-                yield f"{key} in {layer.place} has no effect in this agent"
+                yield f"{key} in {layer.source} has no effect in this agent"
         elif key != "accessControl":  # for the nucleus
-            yield f"{key} in {layer.place} is not a setting of this agent"
+            yield f"{key} in {layer.source} is not a setting of this agent"
 
 
-def _capture(said: Said) -> CaptureSettings:
-    fleet = said.text("DeviceFleetName")
-    if "/" in fleet or fleet in (".", ".."):
-        raise said.bad("DeviceFleetName", "is a folder in every key, so it must not contain / or be . or ..")
-    prefix = said.text("FolderPrefix", "sme-capture").strip("/")
-    if any(part in ("", ".", "..") for part in prefix.split("/")):
-        raise said.bad("FolderPrefix", "is not a path of folders below the bucket, such as sme-capture")
-    bucket = said.text("BucketName")
-    if bucket and "sagemaker" not in bucket.lower():
-        raise said.bad("BucketName", "must contain 'sagemaker', as bucket names of Edge Manager do")
-    batch = said.whole("CaptureDataBatchSize", 10, low=1, high=100_000)
-    # Not derived from the batch size: a larger batch needs an explicit buffer size.
-    buffer = said.whole("CaptureDataBufferSize", 30, low=2, high=1_000_000)
-    if buffer <= batch:
-        raise said.bad("CaptureDataBufferSize", f"must be larger than CaptureDataBatchSize, which is {batch}", buffer)
-    folder = said.text("CaptureDataDiskPath")
-    if folder and not Path(folder).is_absolute():
-        raise said.bad("CaptureDataDiskPath", "is not an absolute path")
+def _capture(device: Device, capture: Capture, own: OpenAgent) -> CaptureSettings:
     return CaptureSettings(
-        fleet=fleet,
-        device=said.text("DeviceName", os.environ.get("AWS_IOT_THING_NAME") or platform.node()),
-        to_cloud=said.choice("CaptureDataDestination", DESTINATIONS) == "Cloud",
-        bucket=bucket,
-        folder=Path(folder) if folder else None,
-        prefix=prefix,
-        batch=batch,
-        buffer=buffer,
-        push_period=said.seconds("CaptureDataPushPeriodSeconds", 4.0),
-        embed_limit=said.whole("CaptureDataBase64EmbedLimit", MAX_EMBEDDED_BYTES, low=0, high=MAX_EMBEDDED_BYTES),
-        upload=said.truth("CaptureDataPeriodicUpload", False),
-        upload_period=said.seconds("CaptureDataPeriodicUploadPeriodSeconds", 8.0),
-        disk_budget=said.size("CaptureDataDiskBudget", CaptureSettings.disk_budget) or CaptureSettings.disk_budget,
+        fleet=device.fleet,
+        device=device.name or os.environ.get("AWS_IOT_THING_NAME") or platform.node(),
+        to_cloud=capture.destination == "cloud",
+        bucket=device.bucket,
+        folder=Path(capture.disk_path) if capture.disk_path else None,
+        prefix=capture.prefix.strip("/"),
+        batch=capture.batch,
+        # Not derived from the batch size: a larger batch needs an explicit buffer size.
+        buffer=capture.buffer,
+        push_period=capture.push_period.seconds,
+        embed_limit=capture.embed_limit,
+        upload=capture.periodic_upload,
+        upload_period=capture.periodic_upload_period.seconds,
+        disk_budget=own.capture_disk_budget.bytes or CaptureSettings.disk_budget,
     )
 
 
-def _trust(said: Said) -> TrustedKeys:
-    files = [Path(part) for part in said.parts("TrustKeys")]
+def _trust(own: OpenAgent) -> TrustedKeys:
     try:
-        return read_trusted_keys("TrustKeys", files, said.truth("RequireSignature", False))
+        return read_trusted_keys("TrustKeys", [Path(key) for key in own.trust_keys], own.require_signature)
     except BadOption as problem:
         raise BadSetting(str(problem)) from None
 
 
-def _runtime(said: Said) -> RuntimeOptions:
+def _runtime(agent: Agent, own: OpenAgent) -> RuntimeOptions:
     try:
         options = RuntimeOptions(
-            threads=said.whole("Threads", processors(), low=1, high=MOST_THREADS),
-            runtime=said.text("Runtime"),
-            delegate=said.text("Delegate"),
-            delegate_options=read_pairs("DelegateOptions", said.text("DelegateOptions")),
-            accelerator_required=said.truth("AcceleratorRequired", False),
-            graph_cache=said.text("GraphCache"),
-            providers=read_providers("Providers", said.text("Providers")),
-            dlr_options=read_environment("DLRBackendOptions", said.text("DLRBackendOptions")),
+            threads=own.threads or default_threads(),
+            runtime="" if own.runtime == "auto" else own.runtime,
+            delegate=own.delegate or "",
+            delegate_options=own.delegate_options,
+            accelerator_required=own.accelerator_required,
+            graph_cache=own.graph_cache or "",
+            providers=read_providers("Providers", own.providers),
+            dlr_options=agent.backend_options,
         )
         return check_options(options)
     except BadOption as problem:
         raise BadSetting(str(problem)) from None
-
-
-def _mode(said: Said) -> int:
-    written = said.text("SocketMode", "0660")
-    try:
-        mode = int(written, 8)
-    except ValueError:
-        mode = -1
-    # Connecting to a Unix socket needs write permission; the owner must keep it.
-    if not 0o600 <= mode <= 0o777 or mode & 0o600 != 0o600:
-        raise said.bad(
-            "SocketMode", "is not an octal file mode with read and write permission for the owner, such as 0660"
-        )
-    return mode

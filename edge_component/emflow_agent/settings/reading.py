@@ -1,40 +1,44 @@
-"""One checked value at a time out of what somebody wrote: a bad one becomes a sentence with its key and its place."""
+"""The given settings of the agent, each with its source; an invalid one becomes one line with its key and source."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from emflow_schema import values
-from emflow_schema.units import YEAR
+from emflow_schema.agent_config import InvalidSetting, read_section
+from emflow_schema.key import fields
 
 _LONGEST_SHOWN = 100
-_Value = TypeVar("_Value")
+_Section = TypeVar("_Section")
 
 
 class BadSetting(Exception):
-    """A setting is not what it has to be; its text is the one line that a person gets to read."""
+    """A setting is invalid; the text is one line for the user."""
 
 
 @dataclass(frozen=True)
-class _One:
+class _Given:
     text: str
     key: str
-    place: str
+    source: str
 
 
-class Said:
-    """The values that were given, each with the key it was given under and where; later ones replace earlier ones."""
+class GivenSettings:
+    """The values that were given, each with the key it was given under and its source; later ones replace earlier."""
 
     def __init__(self) -> None:
-        self._values: dict[str, _One] = {}
+        self._given: dict[str, _Given] = {}
 
-    def put(self, name: str, value: Any, key: str, place: str) -> None:
-        """Take a value; an empty one counts as not given.
+    def put(self, name: str, value: Any, key: str, source: str) -> None:
+        """Add a value; an empty one counts as not given.
+
+        Args:
+            name: the setting, as in `agent_config.SETTINGS`. key: the name that the source uses for it.
 
         Raises:
-            BadSetting: it is no text, number, true or false.
+            BadSetting: it is not text, a number, true or false.
         """
         if value is None or value == "":
             return
@@ -45,53 +49,35 @@ class Said:
         try:
             text = values.text(value).strip()
         except values.Unfit as error:
-            raise BadSetting(f"{key} in {place}: {error}") from None
+            raise BadSetting(f"{key} in {source}: {error}") from None
         if text:
-            self._values[name] = _One(text, key, place)
+            self._given[name] = _Given(text, key, source)
 
-    def bad(self, name: str, problem: str, value: object = None) -> BadSetting:
-        """The refusal of a value; without one that was given, of the default in the light of the others."""
-        one = self._values.get(name)
-        if one is None:
-            return BadSetting(
-                f"{name}: {value!r}, the default, {problem}" if value is not None else f"{name}: {problem}"
-            )
-        shown = one.text if len(one.text) <= _LONGEST_SHOWN else one.text[:_LONGEST_SHOWN] + "…"
-        return BadSetting(f"{one.key} in {one.place}: {shown!r} {problem}")
+    def has(self, name: str) -> bool:
+        return name in self._given
 
-    def text(self, name: str, default: str = "") -> str:
-        one = self._values.get(name)
-        return one.text if one else default
+    def section(self, section: type[_Section]) -> _Section:
+        """One section of the settings, checked and typed.
 
-    def parts(self, name: str) -> list[str]:
-        """A list, separated by commas."""
-        return [part for part in map(str.strip, self.text(name).split(",")) if part]
-
-    def truth(self, name: str, default: bool) -> bool:
-        return self._read(name, str(default), values.truth)
-
-    def choice(self, name: str, choices: Sequence[str]) -> str:
-        """One of several words, whatever its capitals; the first by default."""
-        return self._read(name, choices[0], lambda text: values.choice(text, choices))
-
-    def whole(self, name: str, default: int, *, low: int, high: int) -> int:
-        return self._read(name, str(default), lambda text: values.whole(text, low, high))
-
-    def seconds(self, name: str, default: float, *, or_none: bool = False) -> float:
-        """`or_none`: 0 is a value too."""
-        number = self._read(name, str(default), values.number)
-        if or_none and number == 0:
-            return 0.0
-        if not 0 < number <= YEAR:
-            raise self.bad(name, "is no number of seconds above 0, and up to a year")
-        return number
-
-    def size(self, name: str, default: int) -> int:
-        """Bytes, or a number with a unit: 512 MiB, 1.5 GB."""
-        return self._read(name, str(default), values.size)
-
-    def _read(self, name: str, default: str, read: Callable[[str], _Value]) -> _Value:
+        Raises:
+            BadSetting: a value is invalid, or two do not fit each other.
+        """
         try:
-            return read(self.text(name, default))
-        except values.Unfit as error:
-            raise self.bad(name, str(error)) from None
+            made = read_section(section, self._texts)
+        except InvalidSetting as problem:
+            raise self.bad(problem.name, problem.problem) from None
+        names = {field.name: field.shape.key.agent for field in fields(section)}
+        for fault in getattr(made, "faults", tuple)():
+            given = self._given.get(names[fault.key])
+            raise BadSetting(f"{names[fault.key]}{f' in {given.source}' if given else ''}: {fault}")
+        return made
+
+    def bad(self, name: str, problem: str) -> BadSetting:
+        """The error for a given value. problem: the end of a sentence that begins with the value."""
+        given = self._given[name]
+        shown = given.text if len(given.text) <= _LONGEST_SHOWN else given.text[:_LONGEST_SHOWN] + "…"
+        return BadSetting(f"{given.key} in {given.source}: {shown!r} {problem}")
+
+    @property
+    def _texts(self) -> Mapping[str, str]:
+        return {name: given.text for name, given in self._given.items()}

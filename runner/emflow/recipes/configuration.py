@@ -8,16 +8,14 @@ deployment shows what is special about it.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any
 
 from emflow.recipes.bundle import LABELS
 from emflow.workflow.model import Agent, Capture, Workflow
-from emflow_schema.configuration import to_configuration, written
+from emflow_schema.agent_config import write_settings
+from emflow_schema.configuration import to_configuration
 from emflow_schema.edge_config import Capture as Captured
 from emflow_schema.edge_config import EdgeConfiguration
-from emflow_schema.key import fields
-from emflow_schema.units import Duration
 
 WORKSHOP = (
     "CaptureDataPeriodicUpload",
@@ -71,24 +69,4 @@ def application_configuration(workflow: Workflow, version: str) -> dict[str, Any
 
 def _of_agent(capture: Capture, agent: Agent) -> dict[str, str]:
     """Every setting of the agent that these sections have, by its name there."""
-    texts = {}
-    for section in (capture, agent, agent.open):
-        for field in fields(type(section)):
-            name = field.shape.key.agent
-            if name:
-                texts[name] = _text(name, getattr(section, field.name))
-    return texts
-
-
-def _text(name: str, value: Any) -> str:
-    if isinstance(value, Mapping):
-        return "; ".join(f"{key}={item}" for key, item in value.items())
-    if isinstance(value, Duration):
-        return str(round(value.seconds))
-    if name == "Providers":
-        return "; ".join(value)
-    if name == "CaptureDataDestination":
-        return str(value).capitalize()
-    if name == "Runtime" and value == "auto":
-        return ""
-    return str(written(value))
+    return {**write_settings(capture), **write_settings(agent), **write_settings(agent.open)}

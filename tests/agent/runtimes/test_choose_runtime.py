@@ -9,7 +9,7 @@ import pytest
 
 from emflow_agent.errors import BadOption, CannotLoad
 from emflow_agent.runtimes import RUNTIMES, check_options, choose_runtime, litert, neo, onnx
-from emflow_agent.runtimes.options import Provider, RuntimeOptions, read_environment, read_pairs, read_providers
+from emflow_agent.runtimes.options import Provider, RuntimeOptions, read_providers
 
 
 @pytest.mark.parametrize(
@@ -67,28 +67,13 @@ def test_an_unknown_delegate_is_reported_with_those_there_are() -> None:
         check_options(RuntimeOptions(delegate=name))
 
 
-def test_options_are_pairs_as_the_original_agent_took_them() -> None:
-    text = "TVM_TENSORRT_CACHE_DIR=/data/secured_folder/trt/cache; TVM_TENSORRT_CACHE_DISK_SIZE_MB=800"
-    assert read_environment("DLRBackendOptions", text) == {
-        "TVM_TENSORRT_CACHE_DIR": "/data/secured_folder/trt/cache",
-        "TVM_TENSORRT_CACHE_DISK_SIZE_MB": "800",
-    }
-    assert read_pairs("DelegateOptions", " a = b=c ;; d= ") == {"a": "b=c", "d": ""}
-
-
-@pytest.mark.parametrize("text", ["LD_PRELOAD=/tmp/x.so", "path=/x", "A B=1", "A=1;A=2", "novalue", "=1"])
-def test_environment_that_is_no_runtimes_is_refused(text: str) -> None:
-    with pytest.raises(BadOption, match=r"^DLRBackendOptions: "):
-        read_environment("DLRBackendOptions", text)
-
-
 def test_providers_come_in_their_order_with_their_options() -> None:
-    text = "VSINPUExecutionProvider; XnnpackExecutionProvider intra_op_num_threads=2 x=y"
-    assert read_providers("Providers", text) == (
+    given = ["VSINPUExecutionProvider", "XnnpackExecutionProvider intra_op_num_threads=2 x=y"]
+    assert read_providers("Providers", given) == (
         Provider("VSINPUExecutionProvider"),
         Provider("XnnpackExecutionProvider", {"intra_op_num_threads": "2", "x": "y"}),
     )
-    for wrong in ("a=b", "A; A", "A b"):
+    for wrong in (["a=b"], ["A", "A"], ["A b"], ["A b=1 b=2"]):
         with pytest.raises(BadOption, match=r"^Providers: "):
             read_providers("Providers", wrong)
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emflow_agent.settings.config import Layer, read
-from emflow_agent.settings.names import COMPONENT, OURS, WITHOUT_MEANING
+from emflow_agent.settings.names import COMPONENT_NAMES, FILE_NAMES, WITHOUT_MEANING
 from emflow_agent.settings.reading import BadSetting
 from emflow_agent.settings.sources import read_settings
 
@@ -108,29 +108,35 @@ def test_numbers_that_greengrass_made_floats_are_whole_again() -> None:
 @pytest.mark.parametrize(
     ("values", "problem"),
     [
-        ({"BucketName": "my-bucket"}, "BucketName in here: 'my-bucket' must contain 'sagemaker'"),
-        ({"CaptureDataBufferSize": "10"}, "CaptureDataBufferSize in here: '10' must be larger than CaptureDataBatch"),
-        ({"CaptureDataBatchSize": "30"}, "CaptureDataBufferSize: 30, the default, must be larger than Capture"),
+        ({"BucketName": "my-bucket"}, "BucketName in here: 'my-bucket' is not valid: A name that contains 'sagemaker'"),
+        (
+            {"CaptureDataBufferSize": "10"},
+            "CaptureDataBatchSize: a batch of 10 does not fit into a buffer of 10, which has to be larger",
+        ),
+        (
+            {"CaptureDataBatchSize": "30"},
+            "CaptureDataBatchSize in here: a batch of 30 does not fit into a buffer of 30",
+        ),
         ({"CaptureDataBatchSize": "ten"}, "CaptureDataBatchSize in here: 'ten' is no number"),
         ({"CaptureDataBatchSize": "1.5"}, "'1.5' is no whole number from 1 to 100000"),
         ({"CaptureDataBase64EmbedLimit": "3073"}, "'3073' is no whole number from 0 to 3072"),
-        ({"CaptureDataPushPeriodSeconds": "0"}, "'0' is no number of seconds above 0"),
+        ({"CaptureDataPushPeriodSeconds": "0"}, "'0' is not a number of seconds above 0"),
         ({"CaptureDataPushPeriodSeconds": "inf"}, "'inf' is no number"),
         ({"CaptureDataDestination": "S3"}, "CaptureDataDestination in here: 'S3' is none of Cloud, Disk"),
         ({"CaptureDataPeriodicUpload": "yes"}, "'yes' is neither true nor false"),
-        ({"CaptureDataDiskPath": "captures"}, "'captures' is not an absolute path"),
-        ({"DeviceFleetName": "a/b"}, "must not contain /"),
-        ({"FolderPrefix": "../up"}, "'../up' is not a path of folders"),
-        ({"SocketMode": "0888"}, "'0888' is not an octal file mode"),
-        ({"SocketMode": "0060"}, "is not an octal file mode"),
+        ({"CaptureDataDiskPath": "captures"}, "'captures' is not valid: An absolute path"),
+        ({"DeviceFleetName": "a/b"}, "'a/b' is not valid: A name that can be a folder: without /"),
+        ({"FolderPrefix": "../up"}, "'../up' is not valid: Names of folders"),
+        ({"SocketMode": "0888"}, "'0888' is not valid: Octal digits"),
+        ({"SocketMode": "0060"}, "'0060' is not valid: Octal digits"),
         ({"MemoryLimit": "a lot"}, "'a lot' is no size, such as 512 MiB"),
-        ({"MetricsPeriodSeconds": "-1"}, "'-1' is no number of seconds"),
+        ({"MetricsPeriodSeconds": "-1"}, "'-1' is not a number of seconds"),
         ({"Threads": "0"}, "'0' is no whole number from 1 to 64"),
         ({"Threads": ["2"]}, "Threads in here: has to be text, not a list"),
         ({"FolderPrefix": "a\0b"}, "holds a NUL"),
         ({"RequireSignature": "true"}, "signatures are required, but no trusted key is given"),
         ({"TrustKeys": "/no/such/key.pem"}, "'/no/such/key.pem' cannot be read"),
-        ({"DLRBackendOptions": "LD_PRELOAD=/x.so"}, "'LD_PRELOAD' is not the name of a runtime variable"),
+        ({"DLRBackendOptions": "LD_PRELOAD=/x.so"}, "holds 'LD_PRELOAD', which is not valid: Names in capitals"),
     ],
     ids=str,
 )
@@ -203,7 +209,7 @@ def test_without_a_nucleus_there_is_no_greengrass_configuration(monkeypatch: pyt
         read_settings(["--greengrass"])
 
 
-KEYS = st.sampled_from([*COMPONENT, *OURS, *filter(None, COMPONENT.values()), *WITHOUT_MEANING, "Other"])
+KEYS = st.sampled_from([*COMPONENT_NAMES, *FILE_NAMES, *WITHOUT_MEANING, "Other"])
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(), inner, max_size=2),

@@ -77,7 +77,7 @@ def test_mean_and_deviation_are_for_all_channels_or_for_each() -> None:
     ("change", "message"),
     [
         ({"modelName": None}, "modelName: is missing (-m)"),
-        ({"modelName": "my_model"}, "modelName: 'my_model' is not what it has to be: Letters, digits"),
+        ({"modelName": "my_model"}, "modelName: 'my_model' is not valid: Letters, digits"),
         ({"modelName": 3.0}, "modelName: has to be text, not a number"),
         ({"modelComponentName": ""}, "modelComponentName: is missing (-c)"),
         ({"streams": []}, "streams: there is none"),

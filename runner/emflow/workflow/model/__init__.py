@@ -35,8 +35,9 @@ from emflow.workflow.model.cloud import (
     Target,
     Update,
 )
-from emflow.workflow.model.edge import Agent, Capture, Component, Edge, OpenAgent
+from emflow.workflow.model.edge import Component, Edge
 from emflow.workflow.model.shared import DEVICE_NAME, THREE_NUMBERS, ComponentName
+from emflow_schema.agent_config import Agent, Capture, OpenAgent
 from emflow_schema.configuration import Channels
 from emflow_schema.edge_config import Boxes, Log, Metrics, ModelIO, Publish, Secret, Stream
 from emflow_schema.key import Key

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from emflow.workflow.model.shared import DAY, THREE_NUMBERS, BucketName, ComponentName, EdgeName, Time, Version
+from emflow.workflow.model.shared import DAY, THREE_NUMBERS, BucketName, ComponentName, EdgeName, Version
 from emflow_schema.key import Key
+from emflow_schema.shared_types import Time
 from emflow_schema.units import Duration
 
 AGENT_COMPONENT = "aws.greengrass.SageMakerEdgeManager"

@@ -3,7 +3,6 @@
 from typing import Annotated
 
 from emflow_schema.key import Key
-from emflow_schema.units import Duration
 
 DEVICE_NAME = r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}"
 """Edge Manager's rule for device names; the thing name has to fit it too, so no underscores."""
@@ -54,26 +53,5 @@ Version = Annotated[
         pattern=THREE_NUMBERS,
         message="Three numbers with dots, such as 1.0.0.",
         definition="version",
-    ),
-]
-Time = Annotated[
-    Duration,
-    Key(
-        "Duration",
-        "A number with a unit: ms, s, m, h or d.",
-        ("1s",),
-        message="A number with a unit: 250ms, 1s, 15m, 1h.",
-        definition="duration",
-    ),
-]
-ByteSize = Annotated[
-    str,
-    Key(
-        "Size",
-        "A number with a unit: B, KB, MB, GB or KiB, MiB, GiB.",
-        ("512 MiB",),
-        pattern=r"[0-9]+(\.[0-9]+)? ?([kKMGT]i?)?B",
-        message="A number with a unit, such as 512 MiB or 1.5 GB.",
-        definition="byteSize",
     ),
 ]

@@ -11,7 +11,7 @@ from emflow.workflow.rules.walk import walk
 from emflow.workflow.source.positions import KeyPath, format_path
 from emflow_schema.configuration import limit
 from emflow_schema.key import field_of
-from emflow_schema.units import Duration, Interval
+from emflow_schema.units import ByteSize, Duration, Interval
 
 
 def target(workflow: Workflow) -> Iterator[Violation]:
@@ -58,9 +58,15 @@ def two_buckets(workflow: Workflow) -> Iterator[Violation]:
         )
 
 
-def durations(workflow: Workflow) -> Iterator[Violation]:
-    """Each duration within the limits of its key, and a whole number of the unit that AWS or the agent counts in."""
+def quantities(workflow: Workflow) -> Iterator[Violation]:
+    """Each duration within the limits of its key, and a whole number of the unit that AWS or the agent counts in; each
+    size one that a device can have."""
     for place, value, key in walk(workflow):
+        if isinstance(value, ByteSize) and re.fullmatch(ByteSize.PATTERN, value):
+            try:
+                _ = value.bytes
+            except ValueError as error:
+                yield Violation(place, f"{format_path(place)}: {value} {error}", "write a smaller size")
         if not isinstance(value, (Duration, Interval)):
             continue
         try:
@@ -75,13 +81,8 @@ def durations(workflow: Workflow) -> Iterator[Violation]:
 
 
 def batch_in_buffer(workflow: Workflow) -> Iterator[Violation]:
-    capture = workflow.edge.capture
-    if capture.batch >= capture.buffer:
-        yield Violation(
-            ("edge", "capture", "batch"),
-            f"a batch of {capture.batch} does not fit into a buffer of {capture.buffer} with room to spare",
-            "make edge.capture.buffer larger than edge.capture.batch",
-        )
+    for fault in workflow.edge.capture.faults():
+        yield Violation(("edge", "capture", fault.key), fault.message, fault.mend)
 
 
 def embed_limit(workflow: Workflow) -> Iterator[Violation]:

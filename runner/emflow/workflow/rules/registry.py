@@ -113,7 +113,7 @@ RULES: Final[tuple[tuple[str, Rule], ...]] = (
     ("EM045", components.needs),
     ("EM046", components.named),
     ("EM047", components.one_socket),
-    ("EM050", consistency.durations),
+    ("EM050", consistency.quantities),
     ("EM051", consistency.batch_in_buffer),
     ("EM052", consistency.embed_limit),
     ("EM053", rollouts.rollout),
