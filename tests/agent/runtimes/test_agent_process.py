@@ -86,7 +86,7 @@ def test_trusted_keys_decide_what_is_loaded(
     ("settings", "reason"),
     [
         ({"Delegate": "npu"}, "Delegate: 'npu' is unknown; supported are vx, teflon"),
-        ({"Runtime": "tensorrt"}, "Runtime: 'tensorrt' is unknown; supported are neo, litert, onnx"),
+        ({"Runtime": "tensorrt"}, "Runtime in the command line: 'tensorrt' is none of auto, litert, onnx, neo"),
         ({"TrustKeys": "/nowhere.pem"}, "TrustKeys: '/nowhere.pem' cannot be read: No such file or directory"),
         ({"RequireSignature": "true"}, "TrustKeys: signatures are required, but no trusted key is given"),
         (
