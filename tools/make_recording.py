@@ -134,7 +134,7 @@ def record(recording: Recording, environment: dict[str, str]) -> None:
     recording.run("apply", "demo.yaml", "--yes")
     recording.title("Destroy")
     recording.run("destroy", "demo.yaml", "--yes")
-    recording.remark("Data only when told; then nothing is left.")
+    recording.remark("Data is removed only with `--delete-data`; then nothing is left.")
     recording.run("destroy", "demo.yaml", "--yes", "--delete-data")
     recording.run("destroy", "demo.yaml", "--yes")
 

@@ -297,9 +297,9 @@ def test_a_time_limit_ends_it_as_ctrl_c_does(emflow, slow):
 def test_waiting_for_devices_can_be_interrupted_while_they_go_on(start, emflow, file):  # noqa: F811
     assert emflow("apply", file, "--yes").code == 0
     process = start(sys.executable, "-m", "emflow", "apply", str(file), "--yes", "--wait")
-    process.says("not heard of yet")
+    process.says("not reported yet")
     assert process.end(signal.SIGINT) == 130
-    assert "in flight, and continuing in AWS: deployment/rollout (not heard of yet)" in process.text()
+    assert "in flight, and continuing in AWS: deployment/rollout (not reported yet)" in process.text()
 
 
 @pytest.mark.parametrize("command", ["plan", "apply", "status"])

@@ -230,7 +230,7 @@ def test_waiting_ends_when_the_device_has_succeeded(rollout, workflow, deployed,
             report(thing, deployed, "IN_PROGRESS" if event.state != "IN_PROGRESS" else "SUCCEEDED")
 
     wait_for_deployment(workflow, rollout.own(workflow), device, timeout=20)
-    assert [event.state for event in events if isinstance(event, Waiting)] == ["not heard of yet", "IN_PROGRESS"]
+    assert [event.state for event in events if isinstance(event, Waiting)] == ["not reported yet", "IN_PROGRESS"]
     assert isinstance(events[-1], Done)
 
 
@@ -277,7 +277,7 @@ def test_waiting_ends_when_somebody_cancels_or_replaces_the_deployment(
 
 
 def test_a_device_that_says_nothing_is_waited_for_so_long_and_no_longer(rollout, workflow, deployed):
-    with pytest.raises(Problem, match="has not arrived on every device in time: not heard of yet"):
+    with pytest.raises(Problem, match="has not arrived on every device in time: not reported yet"):
         wait_for_deployment(workflow, rollout.own(workflow), timeout=0.1)
 
 
@@ -296,7 +296,7 @@ def test_all_members_of_a_thing_group_are_waited_for(rollout, workflow, client, 
     seen = threading.Event()
 
     def second(event):
-        if isinstance(event, Waiting) and event.state == "1 SUCCEEDED, 1 not heard of yet":
+        if isinstance(event, Waiting) and event.state == "1 SUCCEEDED, 1 not reported yet":
             seen.set()
             report(members[1], identity, "SUCCEEDED")
 

@@ -19,7 +19,7 @@ from resources.conftest import within
 from resources.faults import Faults, Killed
 from resources.state import difference
 from resources.test_faults import Case, Once, Undisturbed, world, wrong_after
-from resources.test_leftovers import HELPER, OWN
+from resources.test_orphans import HELPER, OWN
 
 __all__ = ["world"]
 
@@ -67,7 +67,7 @@ def changes(world, request):
 def undisturbed(world, changes):
     case, faults = changes.case(), Faults()
     applied = world.apply(case, faults)
-    assert any(name.startswith("leftover/") for name in applied.actions)
+    assert any(name.startswith("orphan/") for name in applied.actions)
     assert world.apply(case).actions == {}
     return Undisturbed(tuple(faults.done), world.left(case))
 

@@ -89,10 +89,7 @@ def test_trusted_keys_decide_what_is_loaded(
         ({"Runtime": "tensorrt"}, "Runtime in the command line: 'tensorrt' is none of auto, litert, onnx, neo"),
         ({"TrustKeys": "/nowhere.pem"}, "TrustKeys: '/nowhere.pem' cannot be read: No such file or directory"),
         ({"RequireSignature": "true"}, "TrustKeys: signatures are required, but no trusted key is given"),
-        (
-            {"DLRBackendOptions": "LD_PRELOAD=/x"},
-            "DLRBackendOptions: 'LD_PRELOAD' is not the name of a runtime variable",
-        ),
+        ({"DLRBackendOptions": "LD_PRELOAD=/x"}, "holds 'LD_PRELOAD', which is not valid: Names in capitals"),
     ],
 )
 def test_a_setting_that_names_nothing_ends_the_start(

@@ -41,7 +41,7 @@ from emflow.resources.tag_search import PERMISSION, find_owned, is_refused
 from emflow.versions import sort_key
 
 COMPONENT = "application/component"
-OLD_COMPONENTS = "leftover/components"
+OLD_COMPONENTS = "orphan/components"
 
 AUTO = "auto"
 LOOK_BACK = 20

@@ -49,7 +49,7 @@ from emflow.resources.tag_search import PERMISSION, find_owned
 from emflow.workflow.model import AGENT_COMPONENT, Deployment, Workflow
 
 DEPLOYMENT = "deployment/target"
-OLD_TARGETS = "leftover/targets"
+OLD_TARGETS = "orphan/targets"
 
 LATEST = "latest"
 ALWAYS_CONFIGURED = frozenset({AGENT_COMPONENT, SECRETS})

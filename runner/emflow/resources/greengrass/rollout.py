@@ -21,7 +21,7 @@ from emflow.workflow.model import Workflow
 
 SUCCEEDED = frozenset({"SUCCEEDED", "COMPLETED"})
 FAILED_STATES = frozenset({"FAILED", "TIMED_OUT", "REJECTED", "CANCELED"})
-UNKNOWN = "not heard of yet"
+UNKNOWN = "not reported yet"
 ROLLOUT = "deployment/rollout"
 """The id under which the events of a rollout come."""
 

@@ -50,7 +50,7 @@ from emflow.resources.tag_search import name_in_arn
 from emflow_schema.units import seconds
 
 ROLE = "access/role"
-OLD_ROLES = "leftover/roles"
+OLD_ROLES = "orphan/roles"
 
 NOTE_TAG = "emflow:policies:"
 """The key of a note begins with it; the workflow's name follows. The value: names of managed policies, separated by

@@ -34,7 +34,7 @@ from emflow.resources.ownership import (
 from emflow.resources.tag_search import PERMISSION, find_owned, name_in_arn
 
 ROLE_ALIAS = "access/role_alias"
-OLD_ROLE_ALIASES = "leftover/role_aliases"
+OLD_ROLE_ALIASES = "orphan/role_aliases"
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ from emflow_schema.units import seconds
 
 COMPONENTS_BUCKET = "bucket/components"
 RESULTS_BUCKET = "bucket/inference_results"
-OLD_BUCKETS = "leftover/buckets"
+OLD_BUCKETS = "orphan/buckets"
 
 ATTEMPTS = 10
 """How often a call is made while S3 is busy with an earlier change of the bucket."""

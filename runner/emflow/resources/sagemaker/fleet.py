@@ -45,7 +45,7 @@ from emflow.resources.s3.bucket import OLD_BUCKETS, RESULTS_BUCKET
 from emflow.resources.sagemaker.devices import FLEET, Devices, first_names, unnamed_devices
 from emflow.resources.tag_search import PERMISSION, find_owned, name_in_arn
 
-OLD_FLEETS = "leftover/fleets"
+OLD_FLEETS = "orphan/fleets"
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ def test_from_a_changed_target_our_components_go_and_others_stay(rollout, workfl
     client("greengrassv2").create_deployment(targetArn=f"{ACCOUNT}:{old}", components=CLI)
     rollout.apply(workflow)
     now = moved(workflow, client, group)
-    found = step(rollout.plan(now), "leftover/targets")
+    found = step(rollout.plan(now), "orphan/targets")
     assert found.diff.action is Action.REMOVE
     assert [change.field for change in found.diff.changes] == [old]
     application = workflow.edge.component.name
@@ -79,14 +79,14 @@ def test_destroy_takes_our_components_off_an_earlier_target_too(rollout, workflo
     rollout.apply(workflow)
     old = workflow.cloud.deployment.target.arn_suffix
     going, _ = destroy(rollout, moved(workflow, client))
-    assert "leftover/targets" in going
+    assert "orphan/targets" in going
     assert deployed(client, old) == {}
 
 
 def test_an_earlier_target_that_is_gone_is_left_alone(rollout, workflow, client):
     rollout.apply(workflow)
     client("iot").delete_thing(thingName=workflow.cloud.deployment.target.thing)
-    assert step(rollout.plan(moved(workflow, client)), "leftover/targets").diff.action is Action.NONE
+    assert step(rollout.plan(moved(workflow, client)), "orphan/targets").diff.action is Action.NONE
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ def with_helper(file, rollout):
 def test_a_removed_component_is_deleted_after_the_devices_have_removed_it(rollout, with_helper, client):
     helped, bare = with_helper
     helper = helped.components[0].name
-    found = step(rollout.plan(bare), "leftover/components")
+    found = step(rollout.plan(bare), "orphan/components")
     assert [(change.field, change.old, change.new) for change in found.diff.changes] == [(helper, "1.0.0", None)]
     done: list[Any] = []
     rollout.apply(bare, done.append)
@@ -119,7 +119,7 @@ def test_a_removed_component_is_deleted_after_the_devices_have_removed_it(rollou
 def test_a_dropped_component_that_another_workflow_deploys_stays(rollout, with_helper, client):
     helped, bare = with_helper
     rollout.apply(another(moved(helped, client)))
-    found = step(rollout.plan(bare), "leftover/components")
+    found = step(rollout.plan(bare), "orphan/components")
     assert found.diff.action is Action.NONE
     assert any("another-" in note and note.endswith("deploys it too") for note in found.diff.notes)
 
@@ -132,10 +132,10 @@ def test_renamed_fleet_role_alias_and_buckets(rollout, workflow, client):
     renamed = within(renamed, "cloud.buckets.inference_results", name=f"second-sagemaker-{tail}")
     plan = rollout.plan(renamed)
     removed = {each.resource.id: [change.field for change in each.diff.changes] for each in plan.steps}
-    assert removed["leftover/fleets"] == [cloud.fleet.name]
-    assert removed["leftover/role_aliases"] == [cloud.role.alias]
-    assert removed["leftover/roles"] == [cloud.role.name]
-    kept = step(plan, "leftover/buckets").diff
+    assert removed["orphan/fleets"] == [cloud.fleet.name]
+    assert removed["orphan/role_aliases"] == [cloud.role.alias]
+    assert removed["orphan/roles"] == [cloud.role.name]
+    kept = step(plan, "orphan/buckets").diff
     assert kept.action is Action.NONE
     assert kept.notes == (
         f"bucket {cloud.buckets.inference_results.name} stays: data; emflow destroy --delete-data removes it",
@@ -148,11 +148,11 @@ def test_renamed_fleet_role_alias_and_buckets(rollout, workflow, client):
     rollout.apply(renamed)
     assert rollout.changing_calls == []
     _, staying = destroy(rollout, renamed)
-    assert "--delete-data" in staying["leftover/buckets"]
+    assert "--delete-data" in staying["orphan/buckets"]
     shown = plan_removal(removable_resources(renamed), rollout.own(renamed), delete_data=True).text()
     assert f"      bucket {cloud.buckets.inference_results.name}: the bucket" in shown.splitlines()
     going, _ = destroy(rollout, renamed, delete_data=True)
-    assert "leftover/buckets" in going
+    assert "orphan/buckets" in going
     assert gone(client("s3").head_bucket, Bucket=cloud.buckets.inference_results.name)
 
 
@@ -164,32 +164,32 @@ def test_of_an_earlier_fleet_with_others_devices_only_ours_leave(rollout, workfl
     rollout.apply(renamed)
     listed = sagemaker.list_devices(DeviceFleetName=old)["DeviceSummaries"]
     assert [device["DeviceName"] for device in listed] == ["theirs"]
-    found = step(rollout.plan(renamed), "leftover/fleets").diff
+    found = step(rollout.plan(renamed), "orphan/fleets").diff
     assert found.action is Action.NONE
     assert found.notes == (f"{old} stays: others registered devices in it: theirs",)
 
 
-def test_what_others_made_under_such_names_is_no_leftover(rollout, workflow):
+def test_what_others_made_under_such_names_is_no_orphan(rollout, workflow):
     rollout.apply(another(workflow))
     plan = rollout.plan(workflow)
     assert all(each.diff.action is not Action.REMOVE for each in plan.steps)
     removal = plan_removal(removable_resources(workflow), rollout.own(workflow))
-    assert not any(each.id.startswith("leftover/") for each in removal.to_remove)
+    assert not any(each.id.startswith("orphan/") for each in removal.to_remove)
 
 
-def test_whoever_may_not_look_for_leftovers_is_reported_and_can_do_the_rest(rollout, workflow):
+def test_whoever_may_not_look_for_orphans_is_reported_and_can_do_the_rest(rollout, workflow):
     clients = rollout.clients(workflow)
     tagging = clients("resourcegroupstaggingapi")
     with Stubber(tagging) as refusing:
         for _ in range(5):
             refusing.add_client_error("get_resources", "AccessDeniedException", "no", 400)
         plan = make_plan(desired_resources(workflow), clients)
-    notes = step(plan, "leftover/targets").diff.notes
+    notes = step(plan, "orphan/targets").diff.notes
     assert notes == ("cannot be looked for: allow tag:GetResources (AccessDeniedException)",)
     assert step(plan, "deployment/target").diff.action is Action.CREATE
 
 
-def test_a_destroy_with_leftovers_that_is_killed_after_any_number_of_calls_goes_on(rollout, workflow, client, befallen):
+def test_a_destroy_with_orphans_that_is_killed_after_any_number_of_calls_goes_on(rollout, workflow, client, befallen):
     rollout.apply(workflow)
     now = within(moved(workflow, client), "cloud.fleet", name=f"second-fleet-{workflow.metadata.name}")
     rollout.apply(within(now, "cloud.deployment", target=workflow.cloud.deployment.target))
