@@ -8,7 +8,7 @@ are there already on both sides.
 Side by side only waiting can be saved. Where a call takes 100 ms, as over a network, nearly all of it is waiting. On
 loopback there is none: a call is some milliseconds of Python, half of them in this process (botocore signs, sends,
 parses) and half in the embedded AWS, each behind its own interpreter lock. So the processor time of this side alone,
-which no arrangement of the calls can go below, is told beside the ratio: where that is more than half of the row, the
+which no arrangement of the calls can go below, is shown beside the ratio: where that is more than half of the row, the
 target is out of reach.
 """
 

@@ -79,7 +79,7 @@ def reconnects(folder: Path, socket: Path, url: str, number: int) -> list[tuple[
             process.communicate()
 
 
-def told(name: str, points: list[tuple[float, float]], length: int) -> str:
+def row(name: str, points: list[tuple[float, float]], length: int) -> str:
     kept = [point for point in points if point[0] >= WARM_UP * length]
     slope = statistics.median((b[1] - a[1]) / (b[0] - a[0]) for a, b in combinations(kept, 2) if b[0] > a[0])
     held = [value for _, value in kept]
@@ -124,9 +124,9 @@ def main() -> int:
         try:
             url = json.loads(camera.stdout.readline())["url"]
             if options.predictions:
-                rows.append(told("predictions", predictions(folder, socket, options.predictions), options.predictions))
+                rows.append(row("predictions", predictions(folder, socket, options.predictions), options.predictions))
             if options.reconnects:
-                rows.append(told("reconnects", reconnects(folder, socket, url, options.reconnects), options.reconnects))
+                rows.append(row("reconnects", reconnects(folder, socket, url, options.reconnects), options.reconnects))
         finally:
             for process in (camera, agent):
                 process.terminate()

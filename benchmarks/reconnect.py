@@ -5,7 +5,7 @@ stands the loop that everybody writes: OpenCV, opened again whenever a read fail
 (`clip_camera.py`), which shows whether it is an old one.
 
 The camera sends a key frame every second and none on request, and nobody can show a picture before one. So it comes
-back at other moments between two of them, turn by turn, and the time to the next is told beside.
+back at other moments between two of them, turn by turn, and the time to the next is shown beside it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 RATE = KEYS = 30
-# How long the camera is away at least. OpenCV gives a silent camera up after 30 s if it is not told otherwise.
+# How long the camera is away at least. OpenCV gives a silent camera up after 30 s by default.
 AWAY = 4.0
 LONGEST = 40.0
 # Frames sent so long before the camera's return are from before it: one may be on its way at that moment.
@@ -167,10 +167,10 @@ def main() -> int:
                 back, share = [one["back"] for one in turns], [one["share"] * 100 for one in turns]
                 beyond = [one["back"] - one["key"] for one in turns]
                 # Who stays connected goes on with what comes, key frame or not.
-                told = f"{max(beyond):.2f} s ({statistics.median(beyond):.2f})" if min(beyond) > 0 else "-"
+                shown = f"{max(beyond):.2f} s ({statistics.median(beyond):.2f})" if min(beyond) > 0 else "-"
                 print(
                     f"| {how}: {name} | {max(back):.2f} s ({statistics.median(back):.2f}) "
-                    f"| {told} "
+                    f"| {shown} "
                     f"| {max(share):.1f} % ({statistics.median(share):.1f}) | {sum(one['old'] for one in turns):.0f} |",
                     flush=True,
                 )

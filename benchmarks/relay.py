@@ -1,4 +1,4 @@
-"""A TCP relay on loopback that hangs up when it is told to, for cameras that have to go away and come back quickly."""
+"""A TCP relay on loopback that hangs up on command, for cameras that have to go away and come back quickly."""
 
 from __future__ import annotations
 

@@ -52,8 +52,8 @@ def measure(commands: dict[str, list[str]], runs: int) -> dict[str, list[float]]
 def imported(file: Path) -> set[str]:
     """The top-level modules that `emflow validate` imports."""
     command = [sys.executable, "-X", "importtime", "-m", "emflow", "validate", str(file)]
-    told = subprocess.run(command, capture_output=True, text=True, check=True).stderr
-    return {line.rpartition("|")[2].strip().partition(".")[0] for line in told.splitlines()}
+    timings = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+    return {line.rpartition("|")[2].strip().partition(".")[0] for line in timings.splitlines()}
 
 
 def main() -> int:

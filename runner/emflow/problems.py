@@ -61,7 +61,7 @@ class UsageProblem(Problem):
 class Finding:
     """One mistake in a workflow file. `line` and `column` count from 1; 0 where there is no position.
 
-    A workflow with an `error` is refused; a `warning` is told, and goes on.
+    A workflow with an `error` is refused; a `warning` is only reported.
     """
 
     path: str

@@ -29,7 +29,7 @@ _LOWEST, _HIGHEST = -(2**31), 2**31 - 1
 class Fault:
     """Two values of a section that do not fit each other.
 
-    key: the field that is told. message: what is wrong, mend: what to do about it; neither repeats a password.
+    key: the field that is reported. message: what is wrong, mend: what to do about it; neither repeats a password.
     tolerated: a setting that says nothing where it stands. The host refuses it, because somebody meant something by it;
     the device passes over it, because it did so before, and a device that runs has to go on.
     """

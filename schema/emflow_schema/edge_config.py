@@ -394,7 +394,7 @@ class ModelIO:
 
     @property
     def least_confidence(self) -> float:
-        """Confidence under which a class or a thing is not told: the threshold, or what it is for the task."""
+        """Confidence under which a class or a thing is left out: the threshold, or what it is for the task."""
         if self.threshold is not None:
             return self.threshold
         return 0.5 if self.task == "detection" else 0.0
@@ -414,7 +414,7 @@ class ModelIO:
 
 @dataclass(frozen=True)
 class Publish:
-    """Where results go, which of them, and what else is told.
+    """Where results go, which of them, and what else is published.
 
     In topics, `{thing}`, `{model}` and, for results, `{stream}` stand for names.
     """
@@ -507,7 +507,7 @@ class Publish:
         try:
             expires = self.expiry.seconds > 0
         except ValueError:
-            return  # told as what it is
+            return  # reported elsewhere
         if expires and self.mqtt != "5":
             message = f"messages expire in MQTT 5 only, the component speaks {self.mqtt}"
             yield Fault("expiry", message, 'write mqtt: "5" beside it')

@@ -35,7 +35,7 @@ TYPES = {
     9: "int8",
     10: "float64",
 }
-"""TensorType, as far as inputs and outputs use it, by NumPy's names; any other is told as `type N`."""
+"""TensorType, as far as inputs and outputs use it, by NumPy's names; any other is shown as `type N`."""
 
 
 @dataclass(frozen=True)

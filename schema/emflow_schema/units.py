@@ -1,7 +1,7 @@
 """Quantities as people write them, with their unit: `250ms`, `1.5 h`, `5 frames`.
 
 Each type is the text itself, so it goes into files and messages as it was written, and knows what the text means.
-Nothing is checked when one is made: a workflow with a mistake in it is a workflow too, and is told about all of them.
+Nothing is checked when one is made: a workflow with mistakes is a workflow too, and each of them gets a message.
 """
 
 from __future__ import annotations

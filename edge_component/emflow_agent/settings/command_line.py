@@ -16,7 +16,7 @@ def parser() -> argparse.ArgumentParser:
         description="Loads models and runs them for the applications of this device, over gRPC on a Unix socket. "
         "Clients made for the SageMaker Edge Manager agent work unchanged.",
         epilog="Options override the Greengrass configuration, which overrides the file. Ends on SIGTERM and "
-        "SIGINT after the calls under way. Exit codes: 0 ended when told to, 1 could not serve, 2 the command line or "
+        "SIGINT after the calls under way. Exit codes: 0 ended by a signal, 1 could not serve, 2 the command line or "
         "a setting is wrong.",
     )
     # The original agent's program knew -a and -c.

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from emflow_schema.percentile import nearest_rank
 
-# Bounds grow by a twentieth, so a percentile is told within 5 %: from 0.05 ms to over an hour.
+# Bounds grow by a twentieth, so a percentile is right within 5 %: from 0.05 ms to over an hour.
 _FIRST, _GROWTH = 0.05, 1.05
 _BUCKETS = 380
 _SLICES = 12

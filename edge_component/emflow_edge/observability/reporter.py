@@ -50,7 +50,7 @@ class Reporter:
         self._thread.start()
 
     def configure(self, reporting: edge_config.Metrics, publish: edge_config.Publish) -> None:
-        """Go on as these settings say. A port that cannot be had is told in the log, and stops nothing."""
+        """Use these settings from now on. A port that cannot be opened is logged, and stops nothing."""
         with self._changed:
             other = reporting.port != self._reporting.port
             self._reporting, self._publish = reporting, publish
@@ -110,5 +110,5 @@ class Reporter:
                     self._announce(publish.metrics_topic, self._metrics.message(), False)
             # With each report too: one that could not be sent is not tried again.
             if (changed or due) and publish.status_topic:
-                told = {"thing": self._metrics.thing, "version": self._metrics.version, **self._status.snapshot()}
-                self._announce(publish.status_topic, json.dumps(told, ensure_ascii=False), True)
+                status = {"thing": self._metrics.thing, "version": self._metrics.version, **self._status.snapshot()}
+                self._announce(publish.status_topic, json.dumps(status, ensure_ascii=False), True)

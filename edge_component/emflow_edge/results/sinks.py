@@ -231,8 +231,8 @@ class OfflineMessages:
         return self._message(reason="it was ended", since=utc_now())
 
     def _message(self, **more: str) -> Message:
-        told = {"thing": self.thing, "version": self.version, "status": OFFLINE, "streams": {}, **more}
-        text = json.dumps(told, ensure_ascii=False)
+        message = {"thing": self.thing, "version": self.version, "status": OFFLINE, "streams": {}, **more}
+        text = json.dumps(message, ensure_ascii=False)
         return Message(self.to.status_topic or "", text, self.to.qos, retain=True, lasting=True)
 
 

@@ -1,1 +1,1 @@
-"""What a run is told: the deployment's configuration and the command line, checked, as frozen values."""
+"""The settings of a run: the deployment's configuration and the command line, checked, as frozen values."""

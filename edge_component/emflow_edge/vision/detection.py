@@ -1,6 +1,6 @@
 """Decodes the outputs of a detector: objects with a class, a confidence and a box in the frame.
 
-Two kinds of detectors are told apart by the shapes of their outputs:
+Two kinds of detectors are distinguished by the shapes of their outputs:
 
 - with non-maximum suppression in the model, as the detection operator of TensorFlow Lite does: boxes [1, n, 4],
   classes [1, n], scores [1, n] and, mostly, a count [1]; the order of classes and scores differs between exports.

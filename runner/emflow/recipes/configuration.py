@@ -1,4 +1,4 @@
-"""What the components are told: the application's configuration and the agent's settings, as they take them.
+"""The configuration of the components: the application's configuration and the agent's settings, as they take them.
 
 All values are texts, because Greengrass turns numbers into floats. Names and defaults stand at the fields of the
 workflow's classes. Beside the keys that are always there, what is as the component has it anyway is left out, so that a

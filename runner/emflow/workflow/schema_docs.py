@@ -71,21 +71,21 @@ class Key:
     def limits(self) -> str:
         """What a value has to keep beside its type, in words; empty where there is nothing."""
         node = self.node
-        told = []
+        limits = []
         if "minimum" in node or ("maximum" in node and "exclusiveMinimum" not in node):
             unit = f" {node['unit']}" if "unit" in node else ""
-            told.append(f"{node.get('minimum', '…')} to {node.get('maximum', '…')}{unit}")
+            limits.append(f"{node.get('minimum', '…')} to {node.get('maximum', '…')}{unit}")
         if "maxLength" in node:
-            told.append(f"at most {node['maxLength']} characters")
+            limits.append(f"at most {node['maxLength']} characters")
         if "exclusiveMinimum" in node:
-            told.append(f"above {node['exclusiveMinimum']}")
+            limits.append(f"above {node['exclusiveMinimum']}")
         if node.get("minItems", 0) > 1:
-            told.append(f"{node['minItems']} items")
+            limits.append(f"{node['minItems']} items")
         elif node.get("minItems") or node.get("minProperties"):
-            told.append("not empty")
+            limits.append("not empty")
         if "patternErrorMessage" in node:
-            told.append(str(node["patternErrorMessage"]).rstrip("."))
-        return "; ".join(told)
+            limits.append(str(node["patternErrorMessage"]).rstrip("."))
+        return "; ".join(limits)
 
 
 def keys(schema: Mapping[str, Any] | None = None) -> Iterator[Key]:

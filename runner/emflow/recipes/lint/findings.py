@@ -16,7 +16,7 @@ from emflow.workflow.source.positions import KeyPath
 CODE = "EM076"
 
 ANY_VERSION = "0.0.0"
-"""For `auto`: which version comes next, only AWS knows; a template that writes another one is told."""
+"""For `auto`: which version comes next, only AWS knows; a template that writes another one is reported."""
 
 
 def findings(checked: Checked) -> Iterator[Finding]:

@@ -240,7 +240,7 @@ class Fleet:
 class Model:
     """`artifact` is a path beside the workflow: a .tar.gz that holds exactly one .tflite, or the .tflite itself.
 
-    `inputs` is what Neo is told; `input_types` only checks the file, an input that it leaves out may have any type.
+    `inputs` goes to Neo; `input_types` only checks the file, an input that it leaves out may have any type.
     """
 
     name: Annotated[
@@ -376,7 +376,7 @@ class Target:
 
 @dataclass(frozen=True, kw_only=True)
 class Growth:
-    """A rate that grows: by `factor` whenever so many devices were told, or (better) took it well. One of the two."""
+    """A rate that grows: by `factor` whenever so many devices were notified, or (better) succeeded. One of the two."""
 
     start_per_minute: Annotated[
         int, Key("Devices a minute at first", "The rate that the rollout begins with.", (10,), low=1, high=1000)

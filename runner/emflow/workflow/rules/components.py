@@ -172,7 +172,7 @@ def _path(text: str) -> str:
 def _satisfies(version: str, requirement: str) -> bool:
     try:
         return satisfies(version, requirement)
-    except ValueError:  # told by the check of the recipe that the requirement goes into
+    except ValueError:  # reported by the check of the recipe that contains the requirement
         return True
 
 

@@ -1,4 +1,4 @@
-"""Rules between workflow files that are checked together: two that want the same thing are told as warnings."""
+"""Rules between workflow files that are checked together: two that want the same thing give a warning."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from emflow.workflow.source.positions import KeyPath
 
 
 def findings(checked: Sequence[Checked]) -> Iterator[Finding]:
-    """What stands against each other in several files, told at the later one."""
+    """What contradicts each other in several files, reported at the later one."""
     names: dict[str, str] = {}
     deployed: dict[tuple[str, str, str], str] = {}
     for one in checked:

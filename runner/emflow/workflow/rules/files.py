@@ -170,20 +170,22 @@ def inputs(workflow: Workflow) -> Iterator[Violation]:
     if not isinstance(facts, ModelFacts):
         return
     has = {tensor.name: tensor for tensor in facts.inputs}
-    told = ", ".join(f"{_spell(tensor)} of type {tensor.dtype}" for tensor in facts.inputs) or "no inputs"
+    inputs = ", ".join(f"{_spell(tensor)} of type {tensor.dtype}" for tensor in facts.inputs) or "no inputs"
     declared = workflow.cloud.model.inputs
     for name, shape in declared.items():
         if name not in has:
             yield Violation(
-                (*INPUTS, name), f"the model has no input {name!r}", did_you_mean(name, has) or f"the model has {told}"
+                (*INPUTS, name),
+                f"the model has no input {name!r}",
+                did_you_mean(name, has) or f"the model has {inputs}",
             )
         elif min(shape, default=0) > 0 and not _fits(shape, has[name].shape):
             message = f"the model's input {_spell(has[name])} is declared as {list(shape)}"
             yield Violation((*INPUTS, name), message, f"write {list(has[name].shape)}")
-    # One that is misspelt has been told above.
+    # A misspelt one has been reported above.
     if len(declared) < len(has):
         for name in has.keys() - declared.keys():
-            yield Violation(INPUTS, f"the model's input {name!r} is not declared", f"the model has {told}")
+            yield Violation(INPUTS, f"the model's input {name!r} is not declared", f"the model has {inputs}")
 
 
 def input_types(workflow: Workflow) -> Iterator[Violation]:

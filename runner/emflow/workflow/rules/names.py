@@ -153,11 +153,11 @@ def _edge_name(place: KeyPath, name: str, who: str) -> Iterator[Violation]:
     )
 
 
-def _characters(place: KeyPath, name: str, allowed: str, most: int, told: str) -> Iterator[Violation]:
+def _characters(place: KeyPath, name: str, allowed: str, most: int, wanted: str) -> Iterator[Violation]:
     bad = re.search(f"(?!{allowed})[\\s\\S]", name)
     if bad or not 1 <= len(name) <= most:
         why = f"{_character(bad[0])} is at character {bad.start() + 1}" if bad else f"it has {len(name)} characters"
-        yield Violation(place, f"{format_path(place)} cannot be {name!r}: {why}", f"1 to {most} {told}")
+        yield Violation(place, f"{format_path(place)} cannot be {name!r}: {why}", f"1 to {most} {wanted}")
 
 
 def _character(character: str) -> str:

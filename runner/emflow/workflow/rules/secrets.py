@@ -31,7 +31,7 @@ INSTEAD = (
 def passwords(document: Document, workflow: Workflow) -> Iterator[Finding]:
     """Passwords that stand in the files themselves, which are kept, shared and copied."""
     used = set(filter(None, map(_password, (stream.url for stream in workflow.edge.streams))))
-    told = set()
+    reported = set()
     for place, span in document.values.items():
         written = ("://" in span.text and _written(span.text)) or _in_pipeline(span.text)
         if written:
@@ -43,8 +43,8 @@ def passwords(document: Document, workflow: Workflow) -> Iterator[Finding]:
         finding = document.finding("EM018", place, message, INSTEAD)
         if not written:  # the line alone does not say that this is one
             finding = replace(finding, snippet=finding.snippet.replace(span.text, STARS))
-        if (finding.where, finding.code) not in told:  # once, however often an anchor is used
-            told.add((finding.where, finding.code))
+        if (finding.where, finding.code) not in reported:  # once, however often an anchor is used
+            reported.add((finding.where, finding.code))
             yield finding
 
 
