@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from os.path import commonprefix
@@ -13,6 +14,9 @@ from emflow.workflow.redaction import masked
 
 MAX_VALUE = 72
 """Characters of a value in a plan; longer ones are cut."""
+
+MAX_LINES = 40
+"""Lines of one text that differ, at most."""
 
 CONTEXT = 16
 """Characters that are shown before the first that differs, where two values would be cut before it."""
@@ -85,11 +89,30 @@ def _describe(field: str, key: str, old: Any, new: Any) -> Iterator[str]:
     if lines:
         yield from lines
         return
+    if _has_lines(new) and (old is None or _has_lines(old)):
+        yield from _of_lines(field, key, old or "", new)
+        return
     before, after = _cut_to_differ([_text(old, key), _text(new, key)])
     if before == after:
         yield f"{field}: {after} (what differs is not shown)"
     else:
         yield f"{field}: {before} → {after}"
+
+
+def _has_lines(value: Any) -> bool:
+    return isinstance(value, str) and "\n" in value.strip()
+
+
+def _of_lines(field: str, key: str, old: str, new: str) -> Iterator[str]:
+    """A text of several lines: those that are removed or added, each after its neighbour."""
+    before, after = (str(masked({key: text})[key]).splitlines() for text in (old, new))
+    lines = [line for line in difflib.unified_diff(before, after, lineterm="", n=0) if line[0] != "@"][2:]
+    if not lines:
+        yield f"{field}: (what differs is not shown)"
+    shown = [f"{field}: {line[0]} {_cut(printable(line[1:]))}" for line in lines]
+    yield from shown[:MAX_LINES]
+    if len(shown) > MAX_LINES:
+        yield f"{field}: … and {len(shown) - MAX_LINES} more lines"
 
 
 def _of_lists(field: str, key: str, old: Sequence[Any], new: Sequence[Any]) -> Iterator[str]:

@@ -242,7 +242,9 @@ def refuse_changed_world(planned: Mapping[str, Any], now: Plan, aws: AccountRegi
     lines += [f"{name}: no longer in the plan" for name in before if name not in present]
     if lines:
         details = "\n".join(f"  {line}" for line in lines)
-        raise Problem(f"AWS has changed since this was planned, so nothing was done\n{details}", mend=PLAN_AGAIN)
+        files = all(line.endswith(tuple(PLANNED_PARTS.values())) for line in lines)
+        what = "a file of the workflow has changed" if files else "AWS has changed"
+        raise Problem(f"{what} since this was planned, so nothing was done\n{details}", mend=PLAN_AGAIN)
 
 
 def differences(
@@ -257,6 +259,8 @@ def differences(
     """
     if before is None:
         return [f"{name}: was not in the plan"]
+    if before["name"] != now["name"]:  # as an object in S3 has, whose name contains the digest of its content
+        return [f"{name}: {PLANNED_PARTS['name']}"]
     was, found = before["observed"], now["observed"]
     if was is None and found is not None:
         return [f"{name}: did not exist, and does now"]

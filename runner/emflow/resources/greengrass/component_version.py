@@ -32,6 +32,13 @@ from emflow.problems import Problem
 from emflow.recipes.components import WorkflowComponent
 from emflow.resources.aws_calls import none_if_missing
 from emflow.resources.greengrass import component_queries, revision
+from emflow.resources.greengrass.published import (
+    NO_CONTENT,
+    Content,
+    content_changes,
+    published_content,
+    wanted_content,
+)
 from emflow.resources.kind import BuildContext, ResourceKind
 from emflow.resources.orphans import Orphan, Orphans
 from emflow.resources.ownership import DIGEST_TAG, NOT_OWNED, Ownership, digest_of
@@ -63,7 +70,10 @@ class ComponentVersion:
     retry_failed: bool = False
 
     releases: ClassVar[frozenset[str]] = frozenset()
-    labels: ClassVar[Mapping[str, FieldLabel]] = {"versions": FieldLabel("the list of versions", named_items=True)}
+    labels: ClassVar[Mapping[str, FieldLabel]] = {
+        "versions": FieldLabel("the list of versions", named_items=True),
+        "newest": FieldLabel("the content of the newest version"),
+    }
 
     @property
     def id(self) -> str:
@@ -83,6 +93,12 @@ class ComponentVersion:
         """Of the recipe apart from its version, and with the bundle's URI of the bundle too."""
         return digest_of(self.ours.recipe("0.0.0"))
 
+    @cached_property
+    def content(self) -> Content:
+        """Recipe and files, for a plan."""
+        bundle = self.ours.bundle
+        return wanted_content(self.ours.recipe("0.0.0"), bundle.data if bundle else None)
+
     def observe(self, clients: Clients) -> Observed | None:
         there = component_queries.list_versions(clients, self.name)
         look = {version: partial(self._describe, clients, version) for version in there[:1]}
@@ -93,21 +109,27 @@ class ComponentVersion:
             )
         if self.version != AUTO and self.version in there and self.version not in found:
             found[self.version] = self._describe(clients, self.version)
-        return {"versions": {version: each for version, each in found.items() if each}} if there else None
+        if not there:
+            return None
+        versions = {version: each for version, each in found.items() if each}
+        # What the new version is compared with in the plan.
+        newest = None if self._recognised(found) else published_content(clients, self._arn(clients, there[0]))
+        return {"versions": versions, "newest": newest}
 
     def diff(self, observed: Observed | None, inputs: Inputs) -> Diff:
         _ = self.digest  # a recipe that would not work is refused here, before anything of the workflow is made
         found: dict[str, Any] = observed["versions"] if observed else {}
         newest = max(found, key=sort_key, default="")
+        before = (observed or {}).get("newest") or NO_CONTENT
         if self.version != AUTO:
-            return self._explicit(found, newest)
+            return self._explicit(found, newest, before)
         same = [version for version, each in found.items() if self._same(each)]
         if same:
             version = max(same, key=sort_key)
             if found[version]["state"] != "FAILED":
                 return self._settled(version, found[version]["state"])
             self._refuse_failed(version, found[version])
-        return self._new(newest, component_queries.next_patch(newest))
+        return self._new(newest, component_queries.next_patch(newest), before)
 
     def apply(self, clients: Clients, diff: Diff, inputs: Inputs, run: RunContext) -> Outputs:
         version = diff.outputs["version"]
@@ -128,13 +150,14 @@ class ComponentVersion:
                         where=self.id,
                         mend="Run it again.",
                     ) from None
-        component_queries.wait_deployable(
-            clients, component_queries.component_arn(clients, self.name, version), run, self.id
-        )
+        component_queries.wait_deployable(clients, self._arn(clients, version), run, self.id)
         return diff.outputs
 
     def _describe(self, clients: Clients, version: str) -> dict[str, Any] | None:
-        return component_queries.describe(clients, component_queries.component_arn(clients, self.name, version))
+        return component_queries.describe(clients, self._arn(clients, version))
+
+    def _arn(self, clients: Clients, version: str) -> str:
+        return component_queries.component_arn(clients, self.name, version)
 
     def _recognised(self, found: dict[str, Any]) -> bool:
         """Whether one of these is what is wanted. A recipe that would not work is reported by `diff`, not here."""
@@ -146,10 +169,10 @@ class ComponentVersion:
     def _same(self, found: dict[str, Any] | None) -> bool:
         return found is not None and found["tags"].get(DIGEST_TAG) == self.digest
 
-    def _explicit(self, found: dict[str, Any], newest: str) -> Diff:
+    def _explicit(self, found: dict[str, Any], newest: str, before: Content) -> Diff:
         there = found.get(self.version)
         if there is None:
-            return self._new(newest, self.version)
+            return self._new(newest, self.version, before)
         mend = f"Set {self.ours.key}.version to {component_queries.next_patch(newest)}, or to auto."
         if not self._same(there):
             raise Problem(
@@ -173,10 +196,14 @@ class ComponentVersion:
             return Diff(Action.UPDATE, (change,), outputs, parameters={"create": False})
         return Diff(Action.NONE, outputs=outputs)
 
-    def _new(self, newest: str, version: str) -> Diff:
+    def _new(self, newest: str, version: str, before: Content) -> Diff:
         action = Action.UPDATE if newest else Action.CREATE
-        change = Change("version", newest or None, version)
-        return Diff(action, (change,), {"version": version}, parameters={"create": True})
+        changes = (Change("version", newest or None, version), *self._content_changes(before))
+        return Diff(action, changes, {"version": version}, parameters={"create": True})
+
+    def _content_changes(self, before: Content) -> Iterator[Change]:
+        # The files of the application are emflow's own: a new release of it would fill pages.
+        return content_changes(before, self.content, texts=not self.ours.is_application)
 
     def _refuse_failed(self, version: str, found: dict[str, Any]) -> None:
         if not self.retry_failed:
