@@ -20,6 +20,13 @@ if TYPE_CHECKING:
 MODEL_NAME = "scenes"
 
 
+@pytest.fixture(autouse=True)
+def time_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A component's threads have to end, but on a busy machine not within the time that a board gives them."""
+    for name in ("_JOIN_SECONDS", "_DRAIN_SECONDS", "_LOAD_SECONDS"):
+        monkeypatch.setattr(f"emflow_edge.component.{name}", 30.0)
+
+
 def written(process: Process) -> list[dict[str, Any]]:
     return [json.loads(line) for line in process.text().splitlines(keepends=True) if re.match(r"\{.*\}\n", line)]
 

@@ -44,9 +44,7 @@ def agent() -> ScriptedAgent:
 
 
 @pytest.fixture
-def running(tmp_path: Path, absent_port: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]:
-    # Threads have to end, but on a busy machine not within the time that a component on a board gives them.
-    monkeypatch.setattr("emflow_edge.component._JOIN_SECONDS", 30.0)
+def running(tmp_path: Path, absent_port: int) -> Iterator[Running]:
     running = Running(tmp_path, absent_port)
     yield running
     assert running.component.close()
