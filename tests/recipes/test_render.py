@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from emflow.problems import Problem
 from emflow.recipes import render
-from emflow.recipes.render import application_recipe
+from emflow.recipes.render import application_recipe, as_json, plain, quoted
 from emflow.workflow import Workflow
 from emflow.workflow.model import Publish, Secret, Target
 from emflow_emulator.core.ipc.access import MQTT_PROXY, allowed
@@ -182,3 +184,10 @@ def test_for_a_thing_group_each_device_may_publish_under_its_own_name_only(demo:
 def test_one_topic_for_all_streams_is_granted_once(demo: Workflow) -> None:
     configuration = publishing(demo, Publish(topic="em/x", metrics_topic="em/x"), Target(thing="Core-7"), "a", "b")
     assert resources(configuration) == ["em/x"]
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_a_text_as_json_or_quoted_is_the_same_text_to_yaml(text: str) -> None:
+    for written in (as_json([text]), f"[{quoted(text)}]", f"[{plain(text)}]"):
+        assert yaml.safe_load(written) == [text]
+        assert len(written.splitlines()) == 1

@@ -10,7 +10,7 @@ from typing import Any
 
 from emflow.engine.resource import Action, Change, Diff, KnownAfterApply
 from emflow.problems import printable
-from emflow.workflow.redaction import masked
+from emflow.workflow.redaction import masked, masked_beside
 
 MAX_VALUE = 72
 """Characters of a value in a plan; longer ones are cut."""
@@ -56,7 +56,8 @@ def describe(change: Change) -> Iterator[str]:
     matched by their name (`NAME_KEYS`), or by their position where they have none; of a matched pair only what differs
     is shown.
     """
-    yield from _describe(printable(change.field), change.field, change.old, change.new)
+    old = masked_beside({change.field: change.old}, {change.field: change.new})[change.field]
+    yield from _describe(printable(change.field), change.field, old, change.new)
 
 
 def shown(value: Any) -> str:

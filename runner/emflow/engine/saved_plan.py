@@ -26,7 +26,7 @@ from emflow.engine.resource import Action, Change, FieldLabel, KnownAfterApply
 from emflow.engine.scheduler import apply_graph
 from emflow.problems import Finding, Problem, UsageProblem
 from emflow.workflow.model import Workflow
-from emflow.workflow.redaction import masked
+from emflow.workflow.redaction import masked, masked_beside
 from emflow.workflow.source.safe_open import read_text
 
 FORMAT = "emflow.plan/v1"
@@ -117,7 +117,7 @@ def _resource(step: Step, before: Collection[str]) -> dict[str, Any]:
 def _change(change: Change) -> dict[str, Any]:
     return {
         "field": change.field,
-        "old": masked(to_json_data(change.old)),
+        "old": masked_beside(to_json_data(change.old), to_json_data(change.new)),
         "new": masked(to_json_data(change.new)),
         "known_after_apply": _is_known_after_apply(change.new),
     }

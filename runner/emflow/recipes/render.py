@@ -44,6 +44,9 @@ GLOBALS = ("range", "dict", "namespace")
 MAX_SHOWN_FAULTS = 20
 """Faults of one recipe that an error lists."""
 
+_NOT_IN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
+"""Characters that JSON has as they are."""
+
 ARCHITECTURES = dict.fromkeys(
     ("imx8mplus", "imx8qm", "jetson_nano", "jetson_tx1", "jetson_tx2", "jetson_xavier"), "aarch64"
 )
@@ -89,8 +92,9 @@ def plain(text: str) -> str:
 
 
 def as_json(value: Any) -> str:
-    """A value as JSON on one line, which is YAML too."""
-    return json.dumps(value, ensure_ascii=False, default=dict)
+    """A value as JSON on one line, which is YAML too: what YAML reads as a line break, or not at all, is escaped."""
+    text = json.dumps(value, ensure_ascii=False, default=dict)
+    return _NOT_IN_YAML.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 @cache

@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
 from urllib.parse import quote
+
+import yaml
 
 from emflow.problems import printable
 
@@ -57,6 +59,9 @@ _NOT_SECRET = ("arn:", "{{", "(known after apply)")
 MIN_LENGTH = 4
 """Characters of a secret variable's value that is searched for. Shorter values would occur by chance."""
 
+MAX_NESTING = 3
+"""Documents inside each other for which the spelling of a secret value is known: JSON in JSON in a log, for example."""
+
 _secret_values: set[str] = set()
 """The values of the secret variables that this process has used, in all their spellings."""
 
@@ -75,9 +80,26 @@ def remember_secret(name: str, value: Any) -> None:
         case str() | int() | float() if not isinstance(value, bool) and _SECRET_WORD.search(name):
             text = str(value)
             if len(text) >= MIN_LENGTH and not text.startswith(_NOT_SECRET):
-                spellings = {text, repr(text)[1:-1], json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]}
-                _secret_values.update(spellings, {quote(text, safe=""), printable(text)})
+                _secret_values.update(_spellings(text))
                 _secret_values_pattern.cache_clear()
+
+
+def _spellings(text: str) -> set[str]:
+    """How a text is written: as it is, and in JSON, YAML, Python or an address, each also inside another."""
+    found = newest = {text, quote(text, safe="")}
+    for _ in range(MAX_NESTING):
+        newest = {spelling for one in newest for spelling in _quoted(one)} - found
+        found = found | newest
+    return {spelling for one in found for spelling in (one, printable(one))}
+
+
+def _quoted(text: str) -> Iterator[str]:
+    yield repr(text)[1:-1]
+    yield text.replace("'", "''")
+    for only_ascii in (True, False):
+        yield json.dumps(text, ensure_ascii=only_ascii)[1:-1]
+        dumped = yaml.safe_dump(text, default_style='"', allow_unicode=not only_ascii, width=10**9)
+        yield dumped.rstrip("\n")[1:-1]
 
 
 def forget_secrets() -> None:
@@ -106,19 +128,25 @@ def redacted(text: str) -> str:
 
 def without_passwords(text: str) -> str:
     """As `redacted`, but masks only the values of variables, and passwords in addresses (user part and query)."""
-    return _mask_addresses(mask_secret_values(text))
+    return mask_addresses(mask_secret_values(text))
 
 
 def _mask_patterns(text: str) -> str:
-    text = _mask_addresses(text)
+    text = mask_addresses(text)
     return _PAIR.sub(_mask_pair, text) if _SECRET_WORD.search(text) else text
 
 
-def _mask_addresses(text: str) -> str:
+def mask_addresses(text: str) -> str:
+    """The text with the passwords in its addresses masked, and nothing else."""
     if "://" not in text:
         return text
     text = _LINE.sub(lambda line: _mask_userinfo(line[0]), text)
     return _ADDRESS.sub(lambda address: _QUERY_SECRET.sub(_mask_match, address[0]), text)
+
+
+def is_secret_key(key: str) -> bool:
+    """Whether a key's name says that its value is secret."""
+    return _SECRET_KEY.search(key) is not None
 
 
 def has_password(address: str) -> bool:
@@ -137,13 +165,54 @@ def masked(value: Any, *, variables: bool = True) -> Any:
             text = mask_secret_values(value) if variables else value
             if _SCHEME.match(text):
                 return _QUERY_SECRET_OF_ADDRESS.sub(_mask_match, _mask_userinfo(text, whole_address=True))
-            return _mask_patterns(text)
+            document = _json_document(text)
+            return _mask_patterns(text) if document is None else json.dumps(masked(document, variables=variables))
         case Mapping():
             return {str(key): _masked_item(str(key), item, variables) for key, item in value.items()}
         case list() | tuple():
             return [masked(item, variables=variables) for item in value]
         case _:
             return value
+
+
+def _json_document(text: str) -> Any:
+    """What a text is as JSON, if it is a document of several values; None for any other text."""
+    if text[:1] not in "{[" or text[-1:] not in "}]":
+        return None
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def masked_beside(old: Any, new: Any) -> Any:
+    """An old value as JSON data with its passwords masked, also those that only the new value shows to be some.
+
+    The value of a secret variable is known only as it is now; what stood in the same place before is one as well.
+    """
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        return masked({str(key): masked_beside(item, new.get(key)) for key, item in old.items()})
+    if isinstance(old, list | tuple) and isinstance(new, list | tuple):
+        secret = any(isinstance(item, str) and masked(item) != item for item in new)
+        return [
+            STARS if secret and isinstance(item, str) and item not in new else masked_beside(item, _at(new, index))
+            for index, item in enumerate(old)
+        ]
+    return masked(_text_beside(old, new))
+
+
+def _text_beside(old: Any, new: Any) -> Any:
+    if isinstance(old, str) and isinstance(new, str) and old != new:
+        before, after = _json_document(old), _json_document(new)
+        if before is not None and after is not None:
+            return json.dumps(masked_beside(before, after))
+        if mask_secret_values(new) != new:
+            return STARS
+    return old
+
+
+def _at(items: Any, index: int) -> Any:
+    return items[index] if index < len(items) else None
 
 
 def _masked_item(key: str, value: Any, variables: bool) -> Any:

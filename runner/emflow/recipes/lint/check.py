@@ -21,6 +21,7 @@ from emflow.recipes.lint.lifecycle import lifecycle
 from emflow.recipes.lint.platforms import for_lite, platform, reachable
 from emflow.recipes.lint.recipe_text import read
 from emflow.versions import check_requirement, is_version
+from emflow.workflow.redaction import mask_addresses
 from emflow.workflow.source.positions import KeyPath
 
 FORMAT = "2020-01-25"
@@ -164,7 +165,7 @@ def _is_requirement(text: str) -> bool:
 def _secrets(text: str) -> Iterator[RecipeFinding]:
     """A recipe can be read by everybody who may describe components, and lies on every device."""
     for number, line in enumerate(text.splitlines(), 1):
-        if re.search(r"://[^:/@\s'\"{}$]*:[^/@\s'\"{}$]+@", line):
+        if mask_addresses(line) != line:
             yield RecipeFinding((), "an address with a password in it", "keep it in Secrets Manager", number)
         if re.search(r"\b(AKIA|ASIA)[0-9A-Z]{16}\b", line):
             yield RecipeFinding(

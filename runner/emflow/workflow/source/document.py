@@ -6,6 +6,7 @@ plain scalars are determined in `yaml12`.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,6 +40,9 @@ MAX_FINDINGS = 100
 
 MERGE = "<<"
 
+_SURROGATES = re.compile(rb"(?i)(?<!\\)((?:\\\\)*)\\u(d[89ab][0-9a-f]{2})\\u(d[c-f][0-9a-f]{2})")
+"""A character above U+FFFF escaped as JSON does, in two halves; the backslash is not escaped itself."""
+
 
 @dataclass(frozen=True)
 class Document:
@@ -67,11 +71,11 @@ class Document:
         return finding_at(self.path, self.lines, span, code, message, mend)
 
 
-def read(path: Path, *, tabs: bool = False) -> Document:
+def read(path: Path, *, json: bool = False) -> Document:
     """Read and parse one file, without what it imports.
 
     Args:
-        tabs: allow indentation with tabs, as in JSON.
+        json: it is JSON, which YAML reads apart from tabs and from characters above U+FFFF that are escaped as two.
 
     Raises:
         WorkflowProblem: it is missing, not UTF-8, empty, not YAML, or uses something that is refused here.
@@ -86,7 +90,17 @@ def read(path: Path, *, tabs: bool = False) -> Document:
         raise _refused(name, "EM001", problem.what, problem.mend) from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise _refused(name, "EM001", f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    return parse(name, data.replace(b"\t", b" ") if tabs else data)
+    return parse(name, _as_yaml(data) if json else data)
+
+
+def _as_yaml(data: bytes) -> bytes:
+    """JSON as YAML reads it: without tabs, and with characters above U+FFFF escaped as one."""
+    return _SURROGATES.sub(_character, data.replace(b"\t", b" "))
+
+
+def _character(pair: re.Match[bytes]) -> bytes:
+    high, low = int(pair[2], 16), int(pair[3], 16)
+    return pair[1] + b"\\U%08x" % (0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00))
 
 
 def parse(name: str, data: bytes) -> Document:

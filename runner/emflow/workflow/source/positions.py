@@ -7,6 +7,7 @@ from os.path import commonprefix
 
 from emflow.problems import UNPRINTABLE, Finding
 from emflow.workflow.redaction import redacted
+from emflow.workflow.source.secret_lines import HIDDEN, MAX_LINE, may_hold_secret, without_words_of
 
 KeyPath = tuple[str | int, ...]
 """The keys and indices that lead from the top of a document to a value."""
@@ -16,9 +17,6 @@ MAX_COLUMNS = 160
 
 MAX_MESSAGE = 1_000
 """Characters of a message; longer ones are shortened."""
-
-MAX_LINE = 10_000
-"""A longer line is not shown: it was generated, and the search for passwords in it would take long."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +59,11 @@ def finding_at(path: str, lines: tuple[str, ...], span: Span, code: str, message
         path, lines = span.source.path, span.source.lines
     snippet = ""
     if 0 < span.line <= len(lines) and len(lines[span.line - 1]) <= MAX_LINE:
+        number = str(span.line)
+        if may_hold_secret(lines, span.line):
+            message, mend = (without_words_of(lines[span.line - 1], text) for text in (message, mend))
+            snippet = f"{number} | {HIDDEN}"
+            return Finding(path, span.line, span.column, code, _shortened(message), _shortened(mend), snippet)
         written = lines[span.line - 1].replace("\t", " ").rstrip()
         written = UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", written)  # one for one, so the caret stays in its column
         source = redacted(written)
@@ -70,7 +73,6 @@ def finding_at(path: str, lines: tuple[str, ...], span: Span, code: str, message
         )
         first = 0 if len(source) <= MAX_COLUMNS else max(0, start - MAX_COLUMNS // 2)
         shown, column = source[first : first + MAX_COLUMNS], start - first
-        number = str(span.line)
         width = max(1, min(end - start, len(shown) - column))
         snippet = f"{number} | {shown}\n{' ' * len(number)} | {' ' * column}{'^' * width}"
     return Finding(path, span.line, span.column, code, _shortened(message), _shortened(mend), snippet)

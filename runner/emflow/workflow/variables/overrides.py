@@ -75,7 +75,7 @@ def read_variable_file(path: Path) -> Document:
         WorkflowProblem: it cannot be read, or is not a mapping.
     """
     try:
-        return read(path, tabs=path.suffix.lower() == ".json")
+        return read(path, json=path.suffix.lower() == ".json")
     except WorkflowProblem as problem:
         raise WorkflowProblem([_for_variable_file(finding) for finding in problem.findings]) from None
 
