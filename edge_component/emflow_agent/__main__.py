@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 
+from emflow_agent.line_limit import LineLimit
 from emflow_agent.settings.command_line import parser
 from emflow_schema.installation import how_to_install
 
@@ -30,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         # Imported here, so that a missing package gives one readable line instead of a traceback.
         from emflow_agent import metrics
+        from emflow_agent.calls.refused_calls import RefusedCalls
         from emflow_agent.calls.server import serving
         from emflow_agent.calls.service import AgentService
         from emflow_agent.capture.buffer import CaptureBuffer
@@ -61,7 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         queue_size=settings.queue_size,
         tunes_process=True,
     )
-    service = AgentService(store, captures)
+    refused = RefusedCalls()
+    service = AgentService(store, captures, refused)
     remove_orphaned_folders()
     try:
         with serving(
@@ -72,6 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             mode=settings.socket_mode,
             group=settings.socket_group,
             queue_size=settings.queue_size,
+            refused=refused,
         ):
             # Only after the socket is ours: until then another agent may own the folder on disk.
             captures.open()
@@ -115,6 +119,7 @@ def _log_to_stdout(verbose: bool) -> None:
     formatter.converter = time.gmtime
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(formatter)
+    handler.addFilter(LineLimit())
     logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[handler])
 
 

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import grpc
 
+from emflow_proto import handlers
 from emflow_proto.descriptors import Compiled
 
 COMPILED = Compiled("health")
@@ -28,14 +29,13 @@ class HealthServicer(Protocol):
     def Watch(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]: ...  # noqa: N802
 
 
-def add_health_to_server(server: grpc.Server, servicer: HealthServicer) -> None:
-    """Let `servicer` answer the health service's calls on `server`."""
-    glue = {
-        "request_deserializer": HealthCheckRequest.FromString,
-        "response_serializer": HealthCheckResponse.SerializeToString,
+def add_health_to_server(
+    server: grpc.Server, servicer: HealthServicer, on_malformed: handlers.OnMalformed = handlers.ignore
+) -> None:
+    """Let `servicer` answer the health service's calls on `server`. What is no message is INVALID_ARGUMENT."""
+    types = HealthCheckRequest, HealthCheckResponse
+    calls = {
+        "Check": handlers.unary_unary("Check", servicer.Check, *types, on_malformed),
+        "Watch": handlers.unary_stream("Watch", servicer.Watch, *types, on_malformed),
     }
-    handlers = {
-        "Check": grpc.unary_unary_rpc_method_handler(servicer.Check, **glue),
-        "Watch": grpc.unary_stream_rpc_method_handler(servicer.Watch, **glue),
-    }
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, calls),))

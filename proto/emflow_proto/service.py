@@ -6,6 +6,7 @@ from typing import Protocol
 
 import grpc
 
+from emflow_proto import handlers
 from emflow_proto import messages as m
 
 
@@ -64,14 +65,12 @@ class AgentServicer(Protocol):
     ) -> m.GetCaptureDataStatusResponse: ...
 
 
-def add_agent_to_server(server: grpc.Server, servicer: AgentServicer) -> None:
-    """Let `servicer` answer the agent's calls on `server`."""
-    handlers = {
-        name: grpc.unary_unary_rpc_method_handler(
-            getattr(servicer, name),
-            request_deserializer=request.FromString,
-            response_serializer=response.SerializeToString,
-        )
+def add_agent_to_server(
+    server: grpc.Server, servicer: AgentServicer, on_malformed: handlers.OnMalformed = handlers.ignore
+) -> None:
+    """Let `servicer` answer the agent's calls on `server`. A request that is no message is INVALID_ARGUMENT."""
+    calls = {
+        name: handlers.unary_unary(name, getattr(servicer, name), request, response, on_malformed)
         for name, (request, response) in m.CALLS.items()
     }
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(m.SERVICE, handlers),))
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(m.SERVICE, calls),))

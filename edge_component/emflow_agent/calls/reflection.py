@@ -8,7 +8,7 @@ from typing import Any
 
 import grpc
 
-from emflow_proto import health
+from emflow_proto import handlers, health
 from emflow_proto import messages as m
 from emflow_proto.descriptors import Compiled
 
@@ -42,21 +42,19 @@ class ReflectionIndex:
         raise KeyError(symbol)
 
 
-def add_reflection_to_server(server: grpc.Server) -> None:
-    """Add the reflection service (v1 and v1alpha) to `server`."""
+def add_reflection_to_server(server: grpc.Server, on_malformed: handlers.OnMalformed = handlers.ignore) -> None:
+    """Add the reflection service (v1 and v1alpha) to `server`. A request that is no message is INVALID_ARGUMENT."""
     versions = [Compiled(name) for name in VERSIONS]
     index = ReflectionIndex([m.COMPILED, health.COMPILED, *versions])
     streams = threading.BoundedSemaphore(MAX_STREAMS)
     for version in versions:
         request, response = version.message("ServerReflectionRequest"), version.message("ServerReflectionResponse")
-        handler = grpc.stream_stream_rpc_method_handler(
-            _info_handler(index, response, streams),
-            request_deserializer=request.FromString,
-            response_serializer=response.SerializeToString,
+        call = "ServerReflectionInfo"
+        answers = _info_handler(index, response, streams)
+        calls = {call: handlers.stream_stream(call, answers, request, response, on_malformed)}
+        server.add_generic_rpc_handlers(
+            (grpc.method_handlers_generic_handler(f"{version.package}.ServerReflection", calls),)
         )
-        name = f"{version.package}.ServerReflection"
-        handlers = {"ServerReflectionInfo": handler}
-        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, handlers),))
 
 
 def _info_handler(

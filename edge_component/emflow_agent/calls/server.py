@@ -23,9 +23,11 @@ import grpc
 
 from emflow_agent.calls.health import HealthServicer
 from emflow_agent.calls.reflection import add_reflection_to_server
+from emflow_agent.calls.refused_calls import RefusedCalls
 from emflow_agent.errors import CannotStart
 from emflow_proto import messages as m
 from emflow_proto.health import add_health_to_server
+from emflow_proto.limits import MAX_MESSAGE_BYTES
 from emflow_proto.service import AgentServicer, add_agent_to_server
 
 log = logging.getLogger(__name__)
@@ -49,8 +51,6 @@ WORKERS = 512
 # Another agent needs the lock for a few milliseconds only. The pause is in seconds.
 LOCK_TRIES, LOCK_PAUSE = 100, 0.02
 
-MAX_MESSAGE_BYTES = 64 << 20
-
 OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
@@ -66,12 +66,14 @@ def serving(
     mode: int = SOCKET_MODE,
     group: str = "",
     queue_size: int = 0,
+    refused: RefusedCalls | None = None,
 ) -> Iterator[grpc.Server]:
     """A server on the socket inside the `with`; at the end, running calls may finish for `grace` seconds.
 
     Args:
         mode, group: permissions of the socket; the group by name or number, empty for the group of the process.
         queue_size: calls of one model that may wait; there are threads for at least two full queues.
+        refused: logs requests that are no messages; ends with the server.
 
     Raises:
         CannotStart: the socket cannot be created, or exists already.
@@ -80,10 +82,11 @@ def serving(
     max_calls = max(WORKERS, 2 * queue_size)
     workers = ThreadPoolExecutor(max_calls, thread_name_prefix="call")
     server = grpc.server(workers, options=OPTIONS, maximum_concurrent_rpcs=max_calls)
-    add_agent_to_server(server, servicer)
+    refused = refused or RefusedCalls()
+    add_agent_to_server(server, servicer, refused.malformed)
     health = HealthServicer((m.SERVICE,))
-    add_health_to_server(server, health)
-    add_reflection_to_server(server)
+    add_health_to_server(server, health, refused.malformed)
+    add_reflection_to_server(server, refused.malformed)
     address = path.absolute()
     with _folder_lock(address.parent):
         prepare_socket_path(address, clean_stale_socket)
@@ -99,6 +102,7 @@ def serving(
         _remove_own_socket(address, inode)
         server.stop(grace).wait()
         workers.shutdown(wait=False)
+        refused.close()
         log.info("stopped")
 
 

@@ -12,6 +12,7 @@ from typing import Any, Callable, TypeVar, cast
 
 import grpc
 
+from emflow_agent.calls.refused_calls import RefusedCalls
 from emflow_agent.capture.buffer import CaptureBuffer
 from emflow_agent.capture.requests import read_capture
 from emflow_agent.capture.settings import CaptureSettings
@@ -57,9 +58,6 @@ CODES = {
 # A status message is sent as a percent-encoded HTTP/2 header, up to twelve bytes a character; clients accept 8 KiB.
 MAX_TEXT_LENGTH = 600
 
-# Called many times a second: logging each error at warning level would flood the log and wear out flash memory.
-FREQUENT = frozenset(("Predict", "CaptureData", "GetCaptureDataStatus"))
-
 Call = TypeVar("Call", bound=Callable[..., Any])
 
 
@@ -76,20 +74,26 @@ def with_grpc_status(call: Call) -> Call:
         except Exception as error:
             code, text = grpc.StatusCode.INTERNAL, fit_into_status(f"{type(error).__name__}: {error}")
             log.debug("%s", call.__name__, exc_info=True)
-        level = logging.DEBUG if call.__name__ in FREQUENT and code != grpc.StatusCode.INTERNAL else logging.WARNING
-        log.log(level, "%s: %s: %s", call.__name__, code.name, text)
+        self.refused.report(call.__name__, code, text)
         return context.abort(code, text)
 
     return cast("Call", wrapper)
 
 
 class AgentService:
-    """The agent service; agent.proto describes the calls and their codes. Without `captures`, CaptureData is
-    refused."""
+    """The agent service; agent.proto describes the calls and their codes.
 
-    def __init__(self, store: ModelStore, captures: CaptureBuffer | None = None) -> None:
+    Args:
+        captures: without it, CaptureData is refused.
+        refused: logs the calls that are refused.
+    """
+
+    def __init__(
+        self, store: ModelStore, captures: CaptureBuffer | None = None, refused: RefusedCalls | None = None
+    ) -> None:
         self._store = store
         self._captures = captures or CaptureBuffer(CaptureSettings())
+        self.refused = refused or RefusedCalls()
 
     @with_grpc_status
     def Predict(self, request: m.PredictRequest, context: grpc.ServicerContext) -> m.PredictResponse:
