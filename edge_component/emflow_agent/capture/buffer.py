@@ -94,6 +94,7 @@ class CaptureBuffer:
         self._waiting: deque[tuple[float, Capture]] = deque()
         self._batches: deque[Batch] = deque()
         self._unstored = self._unstored_bytes = 0
+        self._lost = 0  # captures since writing to the disk worked
         self._closing = False
         self._online = True
         self._upload_problem, self._disk_problem, self._buffer_full, self._unexpected = (
@@ -336,7 +337,8 @@ class CaptureBuffer:
             text = str(error) if isinstance(error, (BatchDoesNotFit, OSError)) else describe_unexpected(error)
             self._disk_problem.report(type(error).__name__, f"captures cannot be written: {text}", logging.ERROR)
             return False
-        self._disk_problem.resolved("writing works again")
+        lost, self._lost = self._lost, 0
+        self._disk_problem.resolved(f"writing works again{f'; {lost} captures were lost' if lost else ''}")
         if self._settings.to_cloud:
             self._release(batch.ids, batch.nbytes)
         else:
@@ -354,6 +356,7 @@ class CaptureBuffer:
         self._count("stored" if self._settings.to_cloud else "uploaded", len(ids))
 
     def _fail(self, batch: Batch) -> None:
+        self._lost += len(batch.ids)
         self._settle(batch.ids, batch.nbytes, Status.FAILURE, "failed")
 
     def _settle(self, ids: tuple[str, ...], nbytes: int, status: m.CaptureDataStatus, count: str) -> None:

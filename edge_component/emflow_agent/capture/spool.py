@@ -1,8 +1,8 @@
 """Batches in a folder, under the same keys as in S3; after a crash there are only complete batches.
 
 Every file is written under a temporary name, synced and renamed, the large tensors of a batch before the lines that
-refer to them. Incomplete files of a crash are removed at the next start. When the folder is full, the oldest batches
-are removed.
+refer to them. Incomplete files of a crash are removed at the next start. Beyond the budget the oldest batches are
+removed, after the newer one is stored: a write that fails, because others filled the disk, costs nothing that is stored.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ TEMPORARY = ".part"
 # Files use disk space in blocks of this size.
 BLOCK = 4096
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# The part of a file system that stays free, for its own structures, when the budget is larger than the file system.
+RESERVED = 1 / 16
 
 
 # Retries for an agent that is shutting down; the pause is in seconds.
@@ -61,7 +63,7 @@ def claim_folder(folder: Path) -> int:
 
 
 class BatchDoesNotFit(Exception):
-    """A batch does not fit into the folder, even if older batches are removed."""
+    """A batch is larger than the budget, or than what the disk has left."""
 
 
 class Spool:
@@ -84,7 +86,6 @@ class Spool:
         self._root = folder / prefix
         self._lock = threading.RLock()
         self._dropping = ProblemLog()
-        self.dropped = 0
         _make_folder(self._root)
         self._sizes: OrderedDict[str, int] = OrderedDict()
         self._scan()
@@ -95,32 +96,24 @@ class Spool:
             return list(self._sizes)
 
     def write(self, batch: Batch) -> None:
-        """Store a batch; the oldest batches are removed when space is needed.
+        """Store a batch; then the oldest batches are removed until all fit into the budget.
 
         Raises:
-            BatchDoesNotFit: there is not enough space even then.
-            OSError: the folder cannot be written.
+            BatchDoesNotFit: there is not enough space; nothing was removed.
+            OSError: the folder cannot be written; nothing was removed.
         """
         size = sum(map(_on_disk, (len(batch.lines), *(len(data) for _, data in batch.raw))))
         if size > self._budget:
             raise BatchDoesNotFit(f"the batch has {size} bytes; the folder may hold {self._budget}")
         with self._lock:
-            before = self.dropped
-            self._make_room(sum(self._sizes.values()) + size - self._budget)
             try:
                 self._write(batch)
             except OSError as error:
-                if error.errno not in FULL:
-                    raise
-                # Other programs filled the disk: free as much as this batch needs, but not all of our batches.
-                self._make_room(size)
-                try:
-                    self._write(batch)
-                except OSError as second_error:
-                    raise BatchDoesNotFit(f"{self.folder}: {second_error.strerror}") from None
-            finally:
-                self._log_dropped(self.dropped - before)
+                if error.errno in FULL:
+                    raise BatchDoesNotFit(f"{self.folder}: {error.strerror}; what is stored is kept") from None
+                raise
             self._sizes[batch.key] = size
+            self._trim(size)
 
     def read(self, key: str) -> Batch | None:
         """Read a batch; None when it no longer exists. Missing large tensors are skipped."""
@@ -149,23 +142,27 @@ class Spool:
                 path.unlink(missing_ok=True)
             self._prune((self.folder / key).parent)
 
-    def _make_room(self, needed: int) -> None:
-        while needed > 0 and self._sizes:
+    def _trim(self, newest: int) -> None:
+        """Remove the oldest batches beyond the budget, but not the newest, which has this many bytes."""
+        limit, total, dropped = self._limit(newest), sum(self._sizes.values()), False
+        while total > limit and len(self._sizes) > 1:
             key, size = next(iter(self._sizes.items()))
             dropped_ids = self.ids(key)
             self.remove(key)
-            needed -= size
-            self.dropped += len(dropped_ids)
+            total -= size
+            dropped = True
             self._on_dropped(dropped_ids)
-
-    def _log_dropped(self, dropped: int) -> None:
         if dropped:
-            text = (
-                f"{self.folder} is full; the oldest captures are removed for new ones, {self.dropped} since the start"
-            )
-            self._dropping.report("full", text)
+            self._dropping.report("full", f"{self.folder} is full; the oldest captures are removed for new ones")
         else:
             self._dropping.resolved()
+
+    def _limit(self, newest: int) -> int:
+        """Bytes that all batches may have: the budget. On a file system that is not larger than it, so much less that
+        another batch of this size can be written before older ones are removed."""
+        space = os.statvfs(self.folder)
+        total = space.f_blocks * space.f_frsize
+        return min(self._budget, total - int(total * RESERVED) - newest) if total else self._budget
 
     def _write(self, batch: Batch) -> None:
         written: list[Path] = []
@@ -184,6 +181,7 @@ class Spool:
             for path in written:
                 path.unlink(missing_ok=True)
                 _temporary_path(path).unlink(missing_ok=True)
+            self._prune((self.folder / batch.key).parent)
             raise
 
     def _raw_files(self, key: str) -> list[Path]:
@@ -213,7 +211,9 @@ class Spool:
                 path.unlink(missing_ok=True)
 
     def _prune(self, folder: Path) -> None:
-        """Remove empty folders."""
+        """Remove a folder, if it is there, and those above it, as far as they are empty."""
+        while not folder.is_dir() and folder != self._root:
+            folder = folder.parent
         try:
             for raw in (folder / RAW_FOLDER).glob("*"):
                 raw.rmdir()

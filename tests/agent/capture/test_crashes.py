@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
+import os
 import random
 import re
 import subprocess
@@ -16,8 +19,9 @@ import pytest
 from agent.capture.capture_until_killed import tensor_of
 from agent.capture.s3_proxy import S3Proxy, StoredCaptures
 from agent.capture.test_offline import capture, files_in, ids_on, put_all
+from emflow_agent.capture import spool
 from emflow_agent.capture.buffer import CaptureBuffer
-from emflow_agent.capture.jsonl import RAW_FOLDER
+from emflow_agent.capture.jsonl import RAW_FOLDER, Batch
 from emflow_proto import messages as m
 from support import Process, until
 
@@ -127,10 +131,73 @@ def test_a_full_disk_is_one_reported_failure_that_ends_when_there_is_room(
     until(lambda: one.status(kept.id) == m.CaptureDataStatus.SUCCESS)
 
 
+def test_a_disk_that_others_fill_costs_no_capture_that_is_stored(
+    capturing: Callable[..., CaptureBuffer], small_disk: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    one = capturing(folder=small_disk, to_cloud=False, batch=1, disk_budget=512 << 20)
+    stored = [capture(size=3_000) for _ in range(15)]
+    put_all(one, stored)
+    until(lambda: one.counts["stored"] == 15)
+    before = files_in(small_disk)
+    ballast = small_disk / "ballast"
+    fill(ballast)
+    lost = [capture(size=3_000) for _ in range(25)]
+    put_all(one, lost)
+    until(lambda: one.counts["failed"] == 25)
+    assert sorted(ids_on(small_disk)) == sorted(each.id for each in stored)
+    assert sorted(files_in(small_disk)) == sorted([*before, ballast]), "and no part of the others"
+    assert {one.status(each.id) for each in stored} == {m.CaptureDataStatus.SUCCESS}
+    assert {one.status(each.id) for each in lost} == {m.CaptureDataStatus.FAILURE}
+    assert (one.counts["stored"], one.counts["failed"], one.counts["dropped"]) == (15, 25, 0)
+    (said,) = [each.getMessage() for each in caplog.records if each.levelname == "ERROR"]
+    assert "No space left on device; what is stored is kept" in said
+    ballast.unlink()
+    put_all(one, [capture(size=3_000)])
+    until(lambda: one.counts["stored"] == 16)
+    assert "captured data: writing works again; 25 captures were lost" in caplog.messages
+
+
+def fill(file: Path) -> None:
+    """Write to a file until the disk is full."""
+    with file.open("wb", buffering=0) as opened, contextlib.suppress(OSError):
+        while True:
+            opened.write(bytes(4096))
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
+def test_a_write_that_fails_at_any_step_removes_nothing_that_is_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    dropped: list[str] = []
+    disk = spool.Spool(tmp_path, "p/", 2 * 3 * 4096, dropped.extend)
+    batches = [
+        Batch(f"p/m/{at}.jsonl", (f"{at:032x}",), b"{}\n", ((f"p/m/raw-data/x/{at}-0", bytes(5000)),))
+        for at in range(3)
+    ]
+    for batch in batches[:2]:
+        disk.write(batch)
+    before = sorted(files_in(tmp_path))
+    for step in ("fsync", "rename", "mkdir"):
+        with monkeypatch.context() as failing:
+            failing.setattr(
+                *_FAILING[step], lambda *_, **__: (_ for _ in ()).throw(OSError(number, "as the test says"))
+            )
+            with pytest.raises((OSError, spool.BatchDoesNotFit)):
+                disk.write(Batch("p/other/1.jsonl", (), b"{}\n", (("p/other/raw-data/x/1-0", bytes(5000)),)))
+        assert (sorted(files_in(tmp_path)), dropped) == (before, []), step
+    disk.write(batches[2])
+    assert disk.batches() == ["p/m/1.jsonl", "p/m/2.jsonl"]
+
+
+_FAILING = {"fsync": (os, "fsync"), "rename": (Path, "rename"), "mkdir": (Path, "mkdir")}
+
+
 LIMITED = """
 import resource, sys, time
 from pathlib import Path
 resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
+from emflow_agent.capture import spool
 from emflow_agent.capture.buffer import CaptureBuffer
 from emflow_agent.capture.jsonl import Capture, CapturedItem
 from emflow_agent.capture.settings import CaptureSettings
@@ -148,6 +215,5 @@ def test_files_that_may_not_be_that_large_are_failures_and_the_others_are_kept(t
     done = subprocess.run(
         [sys.executable, "-c", LIMITED, str(tmp_path / "disk")], capture_output=True, text=True, timeout=60
     )
-    # It gave the first for the second in vain: a disk that is full says the same.
-    assert done.stdout.split()[1:] == ["FAILURE", "SUCCESS"], done.stderr
+    assert done.stdout.split() == ["SUCCESS", "FAILURE", "SUCCESS"], done.stderr
     assert not list((tmp_path / "disk").rglob("*.part"))

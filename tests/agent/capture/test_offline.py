@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import stat
@@ -14,7 +13,6 @@ import pytest
 
 from agent.capture.conftest import PICTURE, request
 from agent.capture.s3_proxy import S3Proxy, StoredCaptures
-from emflow_agent.capture import spool
 from emflow_agent.capture.buffer import CaptureBuffer
 from emflow_agent.capture.jsonl import Batch, Capture, CapturedItem
 from emflow_agent.capture.retries import ProblemLog
@@ -231,24 +229,6 @@ def test_a_batch_that_the_budget_cannot_hold_is_a_failure(capturing: Make, tmp_p
     put_all(one, [lost])
     until(lambda: one.status(lost.id) == Status.FAILURE)
     assert not files_in(tmp_path / "disk")
-
-
-def test_what_had_to_go_in_vain_is_counted_too(
-    capturing: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, network: S3Proxy, bucket: StoredCaptures
-) -> None:
-    network.down()
-    one = capturing(bucket=bucket.name, folder=tmp_path / "disk", batch=1)
-    first, second = capture(), capture()
-    put_all(one, [first])
-    until(lambda: len(ids_on(tmp_path / "disk")) == 1)
-
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(spool, "_write_whole", full)
-    put_all(one, [second])
-    until(lambda: one.counts["dropped"] == 1)
-    assert one.status(first.id) == Status.FAILURE
 
 
 def test_without_credentials_only_the_oldest_batch_is_tried(
