@@ -67,6 +67,7 @@ class Tensor(Message):
 class Model(Message):
     url: str
     name: str
+    handle: int
     @property
     def input_tensor_metadatas(self) -> RepeatedCompositeFieldContainer[TensorMetadata]: ...
     @property
@@ -78,13 +79,15 @@ class Model(Message):
         name: str = ...,
         input_tensor_metadatas: Iterable[TensorMetadata] = ...,
         output_tensor_metadatas: Iterable[TensorMetadata] = ...,
+        handle: int = ...,
     ) -> None: ...
 
 class PredictRequest(Message):
     name: str
+    handle: int
     @property
     def tensors(self) -> RepeatedCompositeFieldContainer[Tensor]: ...
-    def __init__(self, *, name: str = ..., tensors: Iterable[Tensor] = ...) -> None: ...
+    def __init__(self, *, name: str = ..., tensors: Iterable[Tensor] = ..., handle: int = ...) -> None: ...
 
 class PredictResponse(Message):
     @property
@@ -94,7 +97,8 @@ class PredictResponse(Message):
 class LoadModelRequest(Message):
     url: str
     name: str
-    def __init__(self, *, url: str = ..., name: str = ...) -> None: ...
+    handle: int
+    def __init__(self, *, url: str = ..., name: str = ..., handle: int = ...) -> None: ...
 
 class LoadModelResponse(Message):
     @property
@@ -103,7 +107,8 @@ class LoadModelResponse(Message):
 
 class UnLoadModelRequest(Message):
     name: str
-    def __init__(self, *, name: str = ...) -> None: ...
+    handle: int
+    def __init__(self, *, name: str = ..., handle: int = ...) -> None: ...
 
 class UnLoadModelResponse(Message):
     def __init__(self) -> None: ...
@@ -118,7 +123,8 @@ class ListModelsResponse(Message):
 
 class DescribeModelRequest(Message):
     name: str
-    def __init__(self, *, name: str = ...) -> None: ...
+    handle: int
+    def __init__(self, *, name: str = ..., handle: int = ...) -> None: ...
 
 class DescribeModelResponse(Message):
     @property
@@ -151,6 +157,7 @@ class Timestamp(Message):
 class CaptureDataRequest(Message):
     model_name: str
     capture_id: str
+    model_handle: int
     @property
     def inference_timestamp(self) -> Timestamp: ...
     @property
@@ -171,6 +178,7 @@ class CaptureDataRequest(Message):
         output_tensors: Iterable[Tensor] = ...,
         inputs: Iterable[AuxilaryData] = ...,
         outputs: Iterable[AuxilaryData] = ...,
+        model_handle: int = ...,
     ) -> None: ...
 
 class CaptureDataResponse(Message):

@@ -97,7 +97,7 @@ class AgentService:
 
     @with_grpc_status
     def Predict(self, request: m.PredictRequest, context: grpc.ServicerContext) -> m.PredictResponse:
-        model = self._store.get(request.name)
+        model = self._store.get(request.name, request.handle)
         arrays = model.predict(request.tensors, GrpcCaller(context))
         response = m.PredictResponse()
         for known, metadata, array in zip(model.outputs, model.output_metadata, arrays):
@@ -108,7 +108,7 @@ class AgentService:
 
     @with_grpc_status
     def LoadModel(self, request: m.LoadModelRequest, context: grpc.ServicerContext) -> m.LoadModelResponse:
-        model = self._store.load(request.name, request.url, GrpcCaller(context))
+        model = self._store.load(request.name, request.url, GrpcCaller(context), request.handle)
         for kind, specs in (("input", model.inputs), ("output", model.outputs)):
             log.info("%s: %s %s", model.name, kind, ", ".join(map(str, specs)))
         # The workshop tells people to look for exactly these words in the log.
@@ -117,8 +117,8 @@ class AgentService:
 
     @with_grpc_status
     def UnLoadModel(self, request: m.UnLoadModelRequest, context: grpc.ServicerContext) -> m.UnLoadModelResponse:
-        self._store.unload(request.name)
-        log.info("Model:%s unloaded", request.name)
+        model = self._store.unload(request.name, request.handle)
+        log.info("Model:%s unloaded", model.name)
         return m.UnLoadModelResponse()
 
     @with_grpc_status
@@ -127,14 +127,14 @@ class AgentService:
 
     @with_grpc_status
     def DescribeModel(self, request: m.DescribeModelRequest, context: grpc.ServicerContext) -> m.DescribeModelResponse:
-        model = self._store.get(request.name)
+        model = self._store.get(request.name, request.handle)
         log.info("%s runs on %s; %d calls are waiting", model.name, model.placement, model.queue.waiting)
         return m.DescribeModelResponse(model=model_metadata(model))
 
     @with_grpc_status
     def CaptureData(self, request: m.CaptureDataRequest, context: grpc.ServicerContext) -> m.CaptureDataResponse:
-        model = self._store.get(request.model_name)
-        self._captures.put(read_capture(request, model.inputs, model.outputs, time.time()))
+        model = self._store.get(request.model_name, request.model_handle)
+        self._captures.put(read_capture(request, model.name, model.inputs, model.outputs, time.time()))
         return m.CaptureDataResponse()
 
     @with_grpc_status
@@ -157,4 +157,5 @@ def model_metadata(model: LoadedModel) -> m.Model:
         name=model.name,
         input_tensor_metadatas=[known.metadata for known in model.inputs],
         output_tensor_metadatas=[known.metadata for known in model.outputs],
+        handle=model.handle,
     )

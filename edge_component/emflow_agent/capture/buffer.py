@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import threading
 import time
 from collections import Counter, OrderedDict, deque
@@ -31,9 +32,12 @@ REMEMBERED = 10_000
 """The status of so many captures is remembered, of the newest."""
 
 
+_UUID = re.compile(r"[0-9a-f]{8}(-?)[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{12}", re.IGNORECASE)
+
+
 def normalised_id(capture_id: str) -> str:
-    """The same spelling for all forms of a UUID."""
-    return capture_id.replace("-", "").lower()
+    """The same spelling for all forms of a UUID; other ids as they are."""
+    return capture_id.replace("-", "").lower() if _UUID.fullmatch(capture_id) else capture_id
 
 
 class Statuses:

@@ -2,7 +2,7 @@
 
 Every file is written under a temporary name, synced and renamed, the large tensors of a batch before the lines that
 refer to them. Incomplete files of a crash are removed at the next start. Beyond the budget the oldest batches are
-removed, after the newer one is stored: a write that fails, because others filled the disk, costs nothing that is stored.
+removed, after the newer one is stored: a write that fails, because others filled the disk, removes nothing.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ models run in parallel; calls of one model run one at a time, as the runtimes re
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 MODEL_NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9])*")
 MAX_NAME_LENGTH = 256
 
+# The handles that the agent gives begin here: clients that choose theirs choose small ones.
+FIRST_HANDLE = 1 << 30
+
 # Loads that may wait for the current one.
 MAX_WAITING_LOADS = 32
 
@@ -43,14 +47,15 @@ class LoadedModel:
     """A loaded model, its queue and its call statistics.
 
     Args:
+        handle: its number, by which some clients name it; never 0.
         queue_size: calls that may wait for it.
         freed: called when the runtime's memory is free.
     """
 
     def __init__(
-        self, name: str, url: str, runtime: RuntimeModel, queue_size: int, freed: Callable[[], object]
+        self, name: str, handle: int, url: str, runtime: RuntimeModel, queue_size: int, freed: Callable[[], object]
     ) -> None:
-        self.name, self.url = name, url
+        self.name, self.handle, self.url = name, handle, url
         self.inputs, self.outputs, self.placement = runtime.inputs, runtime.outputs, runtime.placement
         self.output_metadata = [spec.metadata for spec in self.outputs]
         self.queue = FairQueue(f"model {name!r}", queue_size)
@@ -90,6 +95,8 @@ class LoadedModel:
 class ModelStore:
     """All loaded models by name. Thread-safe.
 
+    Where a name is empty, a handle other than 0 names the model.
+
     Args:
         threads: CPU threads for one inference, when no options are given.
         options: how models are run.
@@ -118,23 +125,28 @@ class ModelStore:
         )
         self._memory_limit, self._queue_size, self._tunes_process = memory_limit, queue_size, tunes_process
         self._models: dict[str, LoadedModel] = {}
+        self._next_handle = itertools.count(FIRST_HANDLE)
         # One load at a time: two would need the memory of both, and a client that loads a model twice must get
         # ALREADY_EXISTS only when the model can be used. Few may wait: each keeps a thread of the server, for minutes
         # when a driver hangs.
         self._loading = FairQueue("a load to end", MAX_WAITING_LOADS)
 
-    def load(self, name: str, url: str, caller: Caller = LOCAL_CALLER) -> LoadedModel:
+    def load(self, name: str, url: str, caller: Caller = LOCAL_CALLER, handle: int = 0) -> LoadedModel:
         """Load the model in the folder `url` and warm it up.
+
+        Args:
+            handle: chosen by the client; 0 to have one given. Without a name, the model's name is made of it.
 
         Raises:
             BadRequest: the name is invalid.
-            AlreadyLoaded: a model with this name is loaded.
+            AlreadyLoaded: a model with this name or handle is loaded.
             ModelNotFound: there is nothing at `url`.
             CannotLoad: it is not exactly one model that runs on this device.
             NotEnoughMemory: it does not fit.
             TooManyCalls: too many loads are waiting.
             CallerGone: the caller was gone before its load began.
         """
+        name = name or (f"handle-{handle}" if handle else "")
         # Length first: the match needs 150 bytes of memory for each character.
         if len(name) > MAX_NAME_LENGTH:
             raise BadRequest(f"model name {name[:100]!r}… has {len(name)} characters, more than {MAX_NAME_LENGTH}")
@@ -144,41 +156,52 @@ class ModelStore:
             loaded = self._models.get(name)
             if loaded is not None:
                 raise AlreadyLoaded(f"model {name!r} is already loaded from {loaded.url}")
+            if handle and (other := self._with_handle(handle)):
+                raise AlreadyLoaded(f"handle {handle} is that of model {other.name!r}")
             room = MemoryCheck(self._memory_limit)
             opened = load_folder(url, self._options, self._trust, self._probe, room.check_files, room.check_peak)
             freed = release_unused_memory if self._tunes_process else lambda: None
-            model = self._models[name] = LoadedModel(name, url, opened.model, self._queue_size, freed)
+            model = LoadedModel(name, handle or self._free_handle(), url, opened.model, self._queue_size, freed)
+            self._models[name] = model
         if self._tunes_process:
             freeze_garbage_collector()
         return model
 
-    def unload(self, name: str) -> None:
+    def unload(self, name: str, handle: int = 0) -> LoadedModel:
         """Unload a model. Waiting calls are refused; a running one still finishes, then the memory is released.
 
         Raises:
             ModelNotFound: it is not loaded.
         """
-        model = self._models.pop(name, None)
-        if model is None:
-            raise self._unknown(name)
+        model = self._models.pop(self.get(name, handle).name, None)
+        if model is None:  # another call was faster
+            raise self._unknown(name, handle)
         model.close()
+        return model
 
-    def get(self, name: str) -> LoadedModel:
+    def get(self, name: str, handle: int = 0) -> LoadedModel:
         """
         Raises:
             ModelNotFound: it is not loaded.
         """
-        model = self._models.get(name)
+        model = self._with_handle(handle) if handle and not name else self._models.get(name)
         if model is None:
-            raise self._unknown(name)
+            raise self._unknown(name, handle)
         return model
 
     def all(self) -> list[LoadedModel]:
         """The loaded models, in the order in which they were loaded."""
         return list(self._models.values())
 
-    def _unknown(self, name: str) -> ModelNotFound:
+    def _with_handle(self, handle: int) -> LoadedModel | None:
+        return next((model for model in self.all() if model.handle == handle), None)
+
+    def _free_handle(self) -> int:
+        return next(handle for handle in self._next_handle if self._with_handle(handle) is None)
+
+    def _unknown(self, name: str, handle: int) -> ModelNotFound:
         names = sorted(self._models)
         listed = ", ".join(names[:MAX_NAMES_LISTED]) or "none"
         more = f" and {len(names) - MAX_NAMES_LISTED} more" if len(names) > MAX_NAMES_LISTED else ""
-        return ModelNotFound(f"no model named {name[:100]!r} is loaded; loaded: {listed}{more}")
+        what = f"with handle {handle}" if handle and not name else f"named {name[:100]!r}"
+        return ModelNotFound(f"no model {what} is loaded; loaded: {listed}{more}")

@@ -42,13 +42,17 @@ _libc.shmctl.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_void_p)
 
 
 @contextmanager
-def attached_segment(handle: m.SharedMemoryHandle) -> Iterator[memoryview]:
+def attached_segment(handle: m.SharedMemoryHandle, nbytes: int | None = None) -> Iterator[memoryview]:
     """The bytes that a handle refers to. They are valid inside the `with` only; copy what is needed longer.
+
+    Args:
+        nbytes: how many, from the handle's offset on; by default its size, which many clients never set.
 
     Raises:
         BadRequest: the segment does not exist, is writable or not readable, or the range lies outside of it.
     """
     segment = handle.segment_id
+    nbytes = handle.size if nbytes is None else nbytes
     # A larger number would be truncated to a C int, which may be the id of another segment.
     address = _libc.shmat(segment, None, SHM_RDONLY) if segment <= LARGEST_ID else None
     if address in (None, ctypes.c_void_p(-1).value):
@@ -61,15 +65,30 @@ def attached_segment(handle: m.SharedMemoryHandle) -> Iterator[memoryview]:
                 f"shared memory segment {segment} is writable (mode {mode:04o}); make it read-only (0400) with "
                 "shmctl(IPC_SET) before the call"
             )
-        if handle.offset + handle.size > size:
+        if handle.offset + nbytes > size:
             raise BadRequest(
-                f"shared memory segment {segment} has {size} bytes; {handle.size} from offset {handle.offset} on is "
+                f"shared memory segment {segment} has {size} bytes; {nbytes} from offset {handle.offset} on is "
                 "outside of it"
             )
-        _populate(address + handle.offset, handle.size)
-        yield memoryview((ctypes.c_char * handle.size).from_address(address + handle.offset)).cast("B").toreadonly()
+        _populate(address + handle.offset, nbytes)
+        yield memoryview((ctypes.c_char * nbytes).from_address(address + handle.offset)).cast("B").toreadonly()
     finally:
         _libc.shmdt(address)
+
+
+def bytes_from(handle: m.SharedMemoryHandle) -> int:
+    """How many bytes the segment has from the handle's offset on.
+
+    Raises:
+        BadRequest: the segment does not exist, or ends before the offset.
+    """
+    segment = handle.segment_id
+    if segment > LARGEST_ID:
+        raise _not_there(segment, errno.EINVAL)
+    _, size = _mode_and_size(segment)
+    if handle.offset > size:
+        raise BadRequest(f"shared memory segment {segment} has {size} bytes; offset {handle.offset} is outside of it")
+    return size - handle.offset
 
 
 def _populate(address: int, size: int) -> None:

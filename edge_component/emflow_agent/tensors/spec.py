@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, np.dtype[Any]]
 
 Buffer = Union[bytes, memoryview]
-OpenShared = Callable[[m.SharedMemoryHandle], AbstractContextManager[memoryview]]
+OpenShared = Callable[[m.SharedMemoryHandle, int], AbstractContextManager[memoryview]]
 
 # The interface has no int8 and bool. They are sent unchanged as UINT8, which has the same size; the client of such a
 # model must know how to interpret them.
@@ -82,11 +82,13 @@ def make_spec(name: bytes, dtype: type, shape: Sequence[int]) -> TensorSpec:
 def inputs_in_order(specs: Sequence[TensorSpec], sent: Sequence[m.Tensor]) -> list[m.Tensor]:
     """The tensors of a request in the order of the model's inputs.
 
-    The name may be missing when the model has a single input.
+    The names may be missing when none is given and there are as many tensors as inputs: then they are in order.
 
     Raises:
         BadRequest: a name is unknown, sent twice, or missing.
     """
+    if len(sent) == len(specs) and not any(tensor.tensor_metadata.name for tensor in sent):
+        return list(sent)
     by_name: dict[bytes, m.Tensor] = {}
     for tensor in sent:
         name = tensor.tensor_metadata.name or (specs[0].name if len(specs) == 1 else b"")
@@ -103,10 +105,14 @@ def inputs_in_order(specs: Sequence[TensorSpec], sent: Sequence[m.Tensor]) -> li
 
 
 def open_data(spec: TensorSpec, tensor: m.Tensor, open_shared: OpenShared) -> AbstractContextManager[Buffer]:
-    """The bytes of a tensor, from the message or shared memory; valid inside the `with`."""
+    """The bytes of a tensor, from the message or shared memory; valid inside the `with`.
+
+    open_shared: takes a handle and the number of bytes.
+    """
     if tensor.WhichOneof("data") == "shared_memory_handle":
-        check_size(spec, tensor, tensor.shared_memory_handle.size)
-        return open_shared(tensor.shared_memory_handle)
+        # Clients that never set the size send 0.
+        check_size(spec, tensor, tensor.shared_memory_handle.size or spec.nbytes)
+        return open_shared(tensor.shared_memory_handle, spec.nbytes)
     return nullcontext(tensor.byte_data)
 
 

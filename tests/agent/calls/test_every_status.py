@@ -157,7 +157,7 @@ CASES: list[tuple[str, str, Callable[[World], object]]] = [
     ("CaptureData", "ALREADY_EXISTS", same_id_twice),
     ("CaptureData", "RESOURCE_EXHAUSTED", lambda w: twice(w.capture)),
     ("CaptureData", "OUT_OF_RANGE", lambda w: w.capture(ahead=3600)),
-    ("CaptureData", "INVALID_ARGUMENT", lambda w: w.capture(capture_id="no-uuid")),
+    ("CaptureData", "INVALID_ARGUMENT", lambda w: w.capture(capture_id="no/name")),
     ("CaptureData", "INVALID_ARGUMENT", lambda w: w.capture(input_tensors=[w.pb.Tensor(byte_data=b"short")])),
     ("CaptureData", "FAILED_PRECONDITION", nowhere_to_store),
     ("CaptureData", "NOT_FOUND", lambda w: w.capture(model_name="others")),

@@ -39,9 +39,26 @@ def test_a_capture_id_is_good_once_in_whatever_spelling(disk: AgentStub, refused
     until(lambda: status(disk, sent.capture_id.lower()) == m.CaptureDataStatus.SUCCESS)
 
 
-@pytest.mark.parametrize("wrong", ["", "7", "0a1b2c3d-0000-4000-8000-00000000000g", "../../etc/passwd", "é" * 2000])
-def test_a_capture_id_that_is_no_uuid(disk: AgentStub, refused: Refusal, wrong: str) -> None:
+@pytest.mark.parametrize(
+    "wrong", ["", ".", "..", "a/b", "../../etc/passwd", "a b", "-rf", "a\n", "a\0", "$(a)", "é", "é" * 2000, "a" * 129]
+)
+def test_a_capture_id_that_can_be_no_name(disk: AgentStub, refused: Refusal, wrong: str) -> None:
     assert refused(lambda: disk.CaptureData(request(capture_id=wrong)))[0] == Code.INVALID_ARGUMENT
+
+
+@pytest.mark.parametrize(
+    "right",
+    ["capture1700000000", "7", "0a1b2c3d-0000-4000-8000-00000000000g", "2026-01-31T10:00:00.5+01:00", "a" * 128],
+)
+def test_a_capture_id_that_is_a_name_and_no_uuid(disk: AgentStub, refused: Refusal, right: str) -> None:
+    disk.CaptureData(request(capture_id=right))
+    until(lambda: status(disk, right) == m.CaptureDataStatus.SUCCESS)
+    assert refused(lambda: disk.CaptureData(request(capture_id=right)))[0] == Code.ALREADY_EXISTS
+
+
+def test_names_that_are_no_uuids_differ_by_each_of_their_characters(disk: AgentStub) -> None:
+    for different in ("capture-1", "capture1", "Capture1", "ca-pture1"):
+        disk.CaptureData(request(capture_id=different))
 
 
 def test_a_model_that_is_not_loaded(disk: AgentStub, refused: Refusal) -> None:

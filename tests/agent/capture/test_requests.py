@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator
 
 import emflow_schema
 from emflow_agent.capture.jsonl import make_batch
-from emflow_agent.capture.requests import MAX_ITEMS, read_capture
+from emflow_agent.capture.requests import CAPTURE_ID, MAX_ITEMS, read_capture
 from emflow_agent.capture.settings import CaptureSettings
 from emflow_agent.errors import BadRequest, Refused
 from emflow_agent.tensors.spec import TensorSpec
@@ -23,7 +23,7 @@ from support import zip_strict
 CONTRACT = Draft202012Validator(emflow_schema.load("capture"))
 INPUTS = (TensorSpec(b"picture", np.dtype(np.uint8), (1, 4)), TensorSpec(b"\xff", np.dtype(np.float32), ()))
 OUTPUTS = (TensorSpec(b"scores", np.dtype(np.uint8), (1, 3)),)
-NOW = 1.7e9
+NOW, NET = 1.7e9, "net"
 
 INT32, UINT64 = st.integers(-(2**31), 2**31 - 1), st.integers(0, 2**64 - 1)
 HANDLE = st.builds(m.SharedMemoryHandle, size=UINT64, offset=UINT64, segment_id=UINT64)
@@ -37,7 +37,7 @@ AUXILIARY = st.builds(m.AuxilaryData, name=st.text(max_size=5), encoding=st.inte
 REQUEST = st.builds(
     m.CaptureDataRequest,
     model_name=st.just("net"),
-    capture_id=st.one_of(st.uuids().map(str), st.text(max_size=40)),
+    capture_id=st.one_of(st.uuids().map(str), st.text(max_size=40), st.from_regex(CAPTURE_ID, fullmatch=True)),
     inference_timestamp=st.one_of(
         st.none(), st.builds(m.Timestamp, seconds=st.integers(-(2**63), 2**63 - 1), nanos=INT32)
     ),
@@ -49,7 +49,7 @@ REQUEST = st.builds(
 
 def check(request: m.CaptureDataRequest) -> None:
     try:
-        capture = read_capture(request, INPUTS, OUTPUTS, NOW)
+        capture = read_capture(request, NET, INPUTS, OUTPUTS, NOW)
     except Refused:
         return
     (line,) = make_batch([capture], CaptureSettings(fleet="f", bucket="b"), NOW).lines.splitlines()
@@ -91,7 +91,7 @@ def large(count: int, size: int) -> m.CaptureDataRequest:
 )
 def test_more_than_can_be_kept_is_refused_before_it_is_copied(request_: m.CaptureDataRequest, said: str) -> None:
     with pytest.raises(BadRequest, match=said):
-        read_capture(request_, INPUTS, OUTPUTS, NOW)
+        read_capture(request_, NET, INPUTS, OUTPUTS, NOW)
 
 
 def test_shared_memory_of_another_size_than_the_tensor_s_is_not_even_looked_at() -> None:
@@ -99,4 +99,4 @@ def test_shared_memory_of_another_size_than_the_tensor_s_is_not_even_looked_at()
     sent = m.Tensor(tensor_metadata=m.TensorMetadata(name=b"picture"), shared_memory_handle=handle)
     request = m.CaptureDataRequest(model_name="net", capture_id="0" * 32, input_tensors=[sent])
     with pytest.raises(BadRequest, match="has 4 bytes, not 1048576"):
-        read_capture(request, INPUTS, OUTPUTS, NOW)
+        read_capture(request, NET, INPUTS, OUTPUTS, NOW)
