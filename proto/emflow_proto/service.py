@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import grpc
 
-from emflow_proto import handlers
+from emflow_proto import handlers, limits
 from emflow_proto import messages as m
 
 
@@ -30,9 +31,21 @@ class AgentStub:
             call = channel.unary_unary(
                 f"/{m.SERVICE}/{name}",
                 request_serializer=request.SerializeToString,
-                response_deserializer=response.FromString,
+                response_deserializer=_reader_of(response),
             )
             setattr(self, name, call)
+
+
+def _reader_of(response: Any) -> Callable[[bytes], Any]:
+    """Reads a response; None, of which gRPC makes the status INTERNAL, for what is none or has too many parts."""
+
+    def read(content: bytes) -> Any:
+        try:
+            return limits.parse(response, content)
+        except Exception:
+            return None  # gRPC would log an exception with its traceback
+
+    return read
 
 
 class AgentServicer(Protocol):

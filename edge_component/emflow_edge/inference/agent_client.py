@@ -12,9 +12,11 @@ from pathlib import Path
 from urllib.parse import quote
 
 import grpc
+import numpy as np
 
 from emflow_edge.model_spec import ModelMismatch, ModelSpec, model_from_metadata
 from emflow_proto import messages as m
+from emflow_proto.limits import MAX_MESSAGE_BYTES, MAX_PARTS
 from emflow_proto.service import AgentStub
 from emflow_proto.shared_memory import SharedBuffer
 from emflow_schema.backoff import Backoff
@@ -90,8 +92,12 @@ _CHANNEL = (
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 500),
     ("grpc.max_send_message_length", -1),
-    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
 )
+# Of the model's description: NumPy's most dimensions, more tensors than a model has, and an image of 9,000 x 9,000.
+_MAX_DIMENSIONS, _MAX_TENSORS, _MAX_INPUT_BYTES = 32, 1000, 256 << 20
+# What gRPC says of an answer that this side does not take.
+_UNREADABLE, _TOO_LARGE = "deserializing response", "larger than max"
 _AWAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED)
 # Delays between attempts: short while the agent cannot be reached; longer while it has no memory, because every attempt
 # makes it read the model.
@@ -215,7 +221,7 @@ class AgentClient:
                 if self._transport.disable_shared_memory(tensor, error.details() or ""):
                     return self._predict(model, metadata, data)
                 raise ModelMismatch(f"the agent refuses the input of model {self._name}: {error.details()}") from error
-            raise PredictFailed(f"{code.name}: {error.details()}") from error
+            raise PredictFailed(f"{code.name}: {_reason(error)}") from error
         return outputs
 
     def recheck(self, model: ModelSpec) -> bool:
@@ -290,7 +296,7 @@ class AgentClient:
         except grpc.RpcError as error:
             if error.code() in _AWAY:
                 return _AWAY_WORDS
-            if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
+            if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED and _TOO_LARGE not in (error.details() or ""):
                 return f"{_FULL_WORDS} for model {self._name}; waiting for it: {error.details()}"
             raise EdgeProblem(self._refusal(error)) from error
         except ValueError as error:
@@ -311,10 +317,26 @@ class AgentClient:
                 return "has unloaded the model in the meantime; loading it again"
             if described.model.url and Path(described.model.url) != self._folder:
                 log.warning("agent: model %s was loaded from %s, not %s", self._name, described.model.url, url)
-            model = model_from_metadata(self._name, described.model)
+            model = self._spec(described.model)
             self._ours = self._ours and model == self._doubted
             return model
-        return model_from_metadata(self._name, loaded.model)
+        return self._spec(loaded.model)
+
+    def _spec(self, model: m.Model) -> ModelSpec:
+        """Raises: EdgeProblem: this component cannot use the model, or it cannot be one."""
+        tensors = (*model.input_tensor_metadatas, *model.output_tensor_metadatas)
+        if len(tensors) > _MAX_TENSORS or any(len(tensor.shape) > _MAX_DIMENSIONS for tensor in tensors):
+            raise EdgeProblem(
+                f"model {self._name}: the agent describes more than {_MAX_TENSORS} tensors or {_MAX_DIMENSIONS} dimensions"
+            )
+        spec = model_from_metadata(self._name, model)
+        size = spec.input.size * np.dtype(spec.input.dtype).itemsize
+        if size > _MAX_INPUT_BYTES:
+            raise EdgeProblem(
+                f"model {self._name}: its input {spec.input} takes {size} bytes, more than the {_MAX_INPUT_BYTES} that "
+                "this component prepares for an image"
+            )
+        return spec
 
     def _load_model(self, request: m.LoadModelRequest) -> m.LoadModelResponse:
         with self._state:
@@ -348,4 +370,14 @@ class AgentClient:
             grpc.StatusCode.FAILED_PRECONDITION: f"cannot load what is in {self._folder}",
             grpc.StatusCode.INVALID_ARGUMENT: "refuses it",
         }
-        return f"model {self._name}: the agent {why.get(error.code(), 'failed')}: {error.details()}"
+        return f"model {self._name}: the agent {why.get(error.code(), 'failed')}: {_reason(error)}"
+
+
+def _reason(error: grpc.RpcError) -> str:
+    """Why a call failed, where the answer is what is wrong too."""
+    details = error.details() or ""
+    if _UNREADABLE in details:
+        return f"its answer is no message of the interface, or has more than {MAX_PARTS} parts"
+    if _TOO_LARGE in details:
+        return f"its answer or the request has more than {MAX_MESSAGE_BYTES} bytes ({details})"
+    return str(details)
