@@ -17,7 +17,9 @@ OnMalformed = Callable[[str, str], object]
 """Called with the name of the call and what is wrong, when a request is no message of its type."""
 
 
-def unary_unary(name: str, call: Any, request: Any, response: Any, on_malformed: OnMalformed) -> grpc.RpcMethodHandler:
+def unary_unary(
+    name: str, call: Any, request: Any, response: Any, on_malformed: OnMalformed
+) -> grpc.RpcMethodHandler[Any, Any]:
     """A handler of a call with one request and one response.
 
     Args:
@@ -32,7 +34,9 @@ def unary_unary(name: str, call: Any, request: Any, response: Any, on_malformed:
     )
 
 
-def unary_stream(name: str, call: Any, request: Any, response: Any, on_malformed: OnMalformed) -> grpc.RpcMethodHandler:
+def unary_stream(
+    name: str, call: Any, request: Any, response: Any, on_malformed: OnMalformed
+) -> grpc.RpcMethodHandler[Any, Any]:
     """The same for a call with one request and many responses."""
     parse = _parser(name, request, on_malformed)
     return grpc.unary_stream_rpc_method_handler(
@@ -43,7 +47,7 @@ def unary_stream(name: str, call: Any, request: Any, response: Any, on_malformed
 
 def stream_stream(
     name: str, call: Any, request: Any, response: Any, on_malformed: OnMalformed
-) -> grpc.RpcMethodHandler:
+) -> grpc.RpcMethodHandler[Any, Any]:
     """The same for a call with many requests and many responses; `call` takes an iterator of requests."""
     parse = _parser(name, request, on_malformed)
 

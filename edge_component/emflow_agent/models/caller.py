@@ -12,6 +12,8 @@ from typing import Protocol
 
 import grpc
 
+from emflow_agent.errors import CallerGone
+
 CLIENT_KEY = "emflow-client"
 MAX_CLIENT_LENGTH = 128
 
@@ -63,3 +65,9 @@ class LocalCaller:
 
     def on_gone(self, then: Callable[[], None]) -> None:
         pass
+
+
+def check_not_gone(caller: Caller) -> None:
+    """Raises: CallerGone: nobody waits for the answer."""
+    if caller.is_gone():
+        raise CallerGone("the caller is gone")

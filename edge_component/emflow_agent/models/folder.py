@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,12 +17,30 @@ _NOTHING_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
 
 _MOST_ENTRIES = 10_000
 
+MAX_FILE_BYTES = (1 << 31) - 1
+"""Neither a FlatBuffer (TensorFlow Lite) nor a protobuf message (ONNX) can be larger:
+https://flatbuffers.dev/internals, https://protobuf.dev/programming-guides/proto-limits."""
+
+CHUNK = 64 << 20
+"""Bytes that are read or hashed at once, a fraction of a second's work."""
+
+CheckWanted = Callable[[], None]
+"""Called between the steps of a load; raises CallerGone when nobody waits for it any more."""
+
+
+def still_wanted() -> None:
+    """For loads that are never given up."""
+
 
 class ModelFolder:
-    """An open folder. Replacing its path later, by a rename or a link, has no effect."""
+    """An open folder. Replacing its path later, by a rename or a link, has no effect.
 
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
+    Args:
+        check_wanted: called while files are read and hashed; what it raises ends that.
+    """
+
+    def __init__(self, descriptor: int, check_wanted: CheckWanted = still_wanted) -> None:
+        self._descriptor, self.check_wanted = descriptor, check_wanted
 
     def names(self) -> list[str]:
         """Its files and links, sorted, without those in subfolders.
@@ -54,7 +73,12 @@ class ModelFolder:
         """
         with self._opened(name) as file, os.fdopen(os.dup(file), "rb") as stream:
             size = os.fstat(file).st_size
-            content = stream.read(min(size, max_bytes) + 1)
+            left, chunks = min(size, max_bytes) + 1, []
+            while left and (chunk := stream.read(min(left, CHUNK))):
+                chunks.append(chunk)
+                left -= len(chunk)
+                self.check_wanted()
+            content = b"".join(chunks)
         if len(content) > max_bytes:
             raise CannotLoad(f"{name!r} is longer than {max_bytes} bytes")
         if len(content) != size:
@@ -91,8 +115,8 @@ class ModelFolder:
 
 
 @contextmanager
-def open_model_folder(url: str) -> Iterator[ModelFolder]:
-    """Open the folder that a client names.
+def open_model_folder(url: str, check_wanted: CheckWanted = still_wanted) -> Iterator[ModelFolder]:
+    """Open the folder that a client names. check_wanted: see ModelFolder.
 
     Raises:
         ModelNotFound: nothing exists at `url`.
@@ -109,9 +133,18 @@ def open_model_folder(url: str) -> Iterator[ModelFolder]:
             raise ModelNotFound(f"{url!r} does not exist") from None
         raise CannotLoad(f"{url!r} cannot be read: {error.strerror}") from None
     try:
-        yield ModelFolder(descriptor)
+        yield ModelFolder(descriptor, check_wanted)
     finally:
         os.close(descriptor)
+
+
+def sha256(content: bytes, check_wanted: CheckWanted = still_wanted) -> str:
+    """The digest in hexadecimal. Raises: CallerGone."""
+    digest, view = hashlib.sha256(), memoryview(content)
+    for begin in range(0, len(view), CHUNK):
+        digest.update(view[begin : begin + CHUNK])
+        check_wanted()
+    return digest.hexdigest()
 
 
 def relative_parts(name: str) -> list[str]:

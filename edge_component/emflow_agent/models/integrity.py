@@ -10,16 +10,15 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from emflow_agent.errors import BadOption, CannotLoad
-from emflow_agent.models.folder import ModelFolder, relative_parts
+from emflow_agent.models.folder import ModelFolder, relative_parts, sha256
 from emflow_schema.installation import how_to_install
 
 # Signatures of model packages: the keys that are trusted, and what a signature is worth with and without them.
@@ -161,6 +160,13 @@ class Manifest:
     target: str = ""
 
 
+class VerifiedFile(NamedTuple):
+    """A file that is what the manifest says, if there is one; `sha256` in hexadecimal."""
+
+    content: bytes
+    sha256: str
+
+
 @dataclass(frozen=True)
 class VerifiedPackage:
     """A folder whose manifest and signature were verified."""
@@ -180,19 +186,20 @@ class VerifiedPackage:
         entry = self.manifest.files[name] if self.manifest else None
         return entry.size if entry and entry.size is not None else folder.size(name)
 
-    def read(self, folder: ModelFolder, name: str, most: int) -> bytes:
+    def read(self, folder: ModelFolder, name: str, most: int) -> VerifiedFile:
         """The verified content of a file. It is read once, so it cannot change after the check.
 
         Raises:
             CannotLoad: it differs from the manifest; or see ModelFolder.read.
         """
         content = folder.read(name, most)
+        digest = sha256(content, folder.check_wanted)
         entry = self.manifest.files[name] if self.manifest else None
         if entry and entry.size is not None and len(content) != entry.size:
             raise CannotLoad(f"{name!r} has {len(content)} bytes; the manifest says {entry.size}")
-        if entry and hashlib.sha256(content).hexdigest() != entry.sha256:
+        if entry and digest != entry.sha256:
             raise CannotLoad(f"{name!r} differs from the manifest (SHA-256)")
-        return content
+        return VerifiedFile(content, digest)
 
 
 def verify_package(folder: ModelFolder, trust: TrustedKeys) -> VerifiedPackage:

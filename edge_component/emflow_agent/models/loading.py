@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from emflow_agent.errors import CannotLoad, InferenceFailed, NotEnoughMemory
-from emflow_agent.models.folder import open_model_folder
+from emflow_agent.models.folder import MAX_FILE_BYTES, CheckWanted, open_model_folder, still_wanted
 from emflow_agent.models.integrity import TrustedKeys, verify_package
 from emflow_agent.models.probe import ProbeCrashed, run_probe
 from emflow_agent.runtimes import (
@@ -55,6 +54,7 @@ def load_folder(
     probe: bool = True,
     check_files: Callable[[int], None] = lambda _: None,
     check_peak: Callable[[int], None] = lambda _: None,
+    check_wanted: CheckWanted = still_wanted,
 ) -> LoadedFiles:
     """Load the model in the folder `url` and run it once.
 
@@ -63,33 +63,46 @@ def load_folder(
         probe: whether the model is first run in a process of its own.
         check_files: called with the total size in bytes before files are read; may raise NotEnoughMemory.
         check_peak: called with the peak memory of the probe in bytes; may raise NotEnoughMemory.
+        check_wanted: called while files are read and handed to the probe; may raise CallerGone. Not after that: an
+            accelerator may compile the model for minutes, and a client whose deadline is shorter tries again until it
+            is loaded.
 
     Raises:
         ModelNotFound: nothing exists at `url`.
         CannotLoad: it is not exactly one model that runs on this device, or it differs from what was signed.
         NotEnoughMemory: it does not fit.
+        CallerGone: `check_wanted` raised it.
     """
-    with open_model_folder(url) as folder:
+    with open_model_folder(url, check_wanted) as folder:
         try:
             package = verify_package(folder, trust or TrustedKeys())
             runtime, names = choose_runtime(package.names(folder), options.runtime)
             sizes = {name: package.size(folder, name) for name in names}
             check_files(sum(sizes.values()))
-            files = {name: package.read(folder, name, size) for name, size in sizes.items()}
+            _check_sizes(sizes)
+            read = {name: package.read(folder, name, size) for name, size in sizes.items()}
         except MemoryError:
             raise NotEnoughMemory(f"there is not enough memory to read {url!r}") from None
         except CannotLoad as problem:
             raise CannotLoad(f"{url!r} cannot be loaded: {problem}") from None
-    for name, content in files.items():
-        log.info("%s/%s: %d bytes, sha256 %s", url, name, len(content), hashlib.sha256(content).hexdigest())
+    for name, (content, digest) in read.items():
+        log.info("%s/%s: %d bytes, sha256 %s", url, name, len(content), digest)
+    files = {name: content for name, (content, _) in read.items()}
     log.info("%s: %s", url, package)
     try:
-        return _probe_and_open(runtime, files, options, probe, check_peak)
+        return _probe_and_open(runtime, files, options, probe, check_peak, check_wanted)
     except MemoryError:
         raise NotEnoughMemory(f"there is not enough memory for {url!r}") from None
     except (CannotLoad, InferenceFailed) as problem:
         what = f"{url}/{names[0]}" if len(names) == 1 else url
         raise CannotLoad(f"{what!r} cannot be run: {problem}") from None
+
+
+def _check_sizes(sizes: Mapping[str, int]) -> None:
+    """Raises: CannotLoad: a file is larger than any model file can be."""
+    for name, size in sizes.items():
+        if size > MAX_FILE_BYTES:
+            raise CannotLoad(f"{name!r} has {size} bytes; a model file has at most {MAX_FILE_BYTES}")
 
 
 def _probe_and_open(
@@ -98,12 +111,13 @@ def _probe_and_open(
     options: RuntimeOptions,
     probe: bool,
     check_peak: Callable[[int], None],
+    check_wanted: CheckWanted,
 ) -> LoadedFiles:
     started = time.monotonic()
     peak = None
     if probe:
         try:
-            peak = run_probe(runtime, files, options)
+            peak = run_probe(runtime, files, options, check_wanted=check_wanted)
         except ProbeCrashed as crash:
             # The driver of an accelerator may be what crashes; then the model still runs on the CPU.
             failed_accelerator = requested_accelerator(runtime, options)
@@ -111,7 +125,7 @@ def _probe_and_open(
                 raise
             log.warning("with %s %s; trying again on the CPU, which is slower", failed_accelerator, crash)
             options = replace(options, delegate="", providers=(), failed_accelerator=failed_accelerator)
-            peak = run_probe(runtime, files, options)
+            peak = run_probe(runtime, files, options, check_wanted=check_wanted)
         if peak is not None:
             check_peak(peak)
     probe_seconds = time.monotonic() - started

@@ -17,9 +17,11 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from io import FileIO
 from pathlib import Path
 
 from emflow_agent.errors import CannotLoad, NotEnoughMemory, Refused
+from emflow_agent.models.folder import CHUNK, CheckWanted, still_wanted
 from emflow_agent.runtimes import Runtime, RuntimeOptions, find_runtime, open_and_warm_up
 from emflow_agent.temporary_folders import temporary_folder
 
@@ -42,7 +44,11 @@ class ProbeCrashed(CannotLoad):
 
 
 def run_probe(
-    runtime: Runtime, files: Mapping[str, bytes], options: RuntimeOptions, timeout: float = PROBE_TIMEOUT
+    runtime: Runtime,
+    files: Mapping[str, bytes],
+    options: RuntimeOptions,
+    timeout: float = PROBE_TIMEOUT,
+    check_wanted: CheckWanted = still_wanted,
 ) -> int | None:
     """Run the model once in another process. Errors that the runtime reports are left to the load that follows.
 
@@ -52,18 +58,23 @@ def run_probe(
     Raises:
         ProbeCrashed: the process crashed or did not end in time.
         NotEnoughMemory: the process was killed, as the kernel does when memory runs out.
+        CallerGone: `check_wanted`, which is called until the process begins, raised it.
     """
     header = {
         "runtime": runtime.KEY,
         "options": options.as_json(),
         "files": [[name, len(content)] for name, content in files.items()],
     }
-    payload = b"".join([json.dumps(header).encode(), b"\n", *files.values()])
     command = [sys.executable, "-c", _START, str(os.getpid()), *sys.path]
     try:
-        with _temporary_folder(runtime.NEEDS_TEMPORARY_FILES) as environment:
+        # In a file in memory: a pipe takes seconds for each gigabyte.
+        payload = FileIO(os.memfd_create("model"), "r+")
+        with payload, _temporary_folder(runtime.NEEDS_TEMPORARY_FILES) as environment:
+            for content in (json.dumps(header).encode() + b"\n", *files.values()):
+                _write(payload, content, check_wanted)
+            payload.seek(0)
             completed = subprocess.run(
-                command, check=False, input=payload, capture_output=True, timeout=timeout, env=environment
+                command, check=False, stdin=payload, capture_output=True, timeout=timeout, env=environment
             )
     except subprocess.TimeoutExpired:
         raise ProbeCrashed(f"it did not finish its first run on {runtime.NAME} within {timeout:.0f} s") from None
@@ -79,6 +90,13 @@ def run_probe(
         log.warning("loading without a probe, which failed: %s", lines[-1] if lines else "no reason given")
         return None
     return _peak_bytes(completed.stdout)
+
+
+def _write(file: FileIO, content: bytes, check_wanted: CheckWanted) -> None:
+    view = memoryview(content)
+    while view:
+        view = view[file.write(view[:CHUNK]) :]
+        check_wanted()
 
 
 @contextlib.contextmanager

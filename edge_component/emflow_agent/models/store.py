@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from emflow_agent.errors import AlreadyLoaded, BadRequest, ModelNotFound
 from emflow_agent.models.call_stats import CallStats
-from emflow_agent.models.caller import Caller, LocalCaller
+from emflow_agent.models.caller import Caller, LocalCaller, check_not_gone
 from emflow_agent.models.fair_queue import FairQueue
 from emflow_agent.models.integrity import TrustedKeys
 from emflow_agent.models.loading import load_folder
@@ -144,7 +144,7 @@ class ModelStore:
             CannotLoad: it is not exactly one model that runs on this device.
             NotEnoughMemory: it does not fit.
             TooManyCalls: too many loads are waiting.
-            CallerGone: the caller was gone before its load began.
+            CallerGone: the caller was gone before its load began, or while the files were read.
         """
         name = name or (f"handle-{handle}" if handle else "")
         # Length first: the match needs 150 bytes of memory for each character.
@@ -159,7 +159,10 @@ class ModelStore:
             if handle and (other := self._with_handle(handle)):
                 raise AlreadyLoaded(f"handle {handle} is that of model {other.name!r}")
             room = MemoryCheck(self._memory_limit)
-            opened = load_folder(url, self._options, self._trust, self._probe, room.check_files, room.check_peak)
+            opened = load_folder(
+                *(url, self._options, self._trust, self._probe, room.check_files, room.check_peak),
+                check_wanted=lambda: check_not_gone(caller),
+            )
             freed = release_unused_memory if self._tunes_process else lambda: None
             model = LoadedModel(name, handle or self._free_handle(), url, opened.model, self._queue_size, freed)
             self._models[name] = model

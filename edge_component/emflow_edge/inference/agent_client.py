@@ -327,7 +327,8 @@ class AgentClient:
         tensors = (*model.input_tensor_metadatas, *model.output_tensor_metadatas)
         if len(tensors) > _MAX_TENSORS or any(len(tensor.shape) > _MAX_DIMENSIONS for tensor in tensors):
             raise EdgeProblem(
-                f"model {self._name}: the agent describes more than {_MAX_TENSORS} tensors or {_MAX_DIMENSIONS} dimensions"
+                f"model {self._name}: the agent describes more than {_MAX_TENSORS} tensors, or more than "
+                f"{_MAX_DIMENSIONS} dimensions of one"
             )
         spec = model_from_metadata(self._name, model)
         size = spec.input.size * np.dtype(spec.input.dtype).itemsize

@@ -13,6 +13,7 @@ import pytest
 
 from agent.capture.conftest import PICTURE, request
 from agent.capture.s3_proxy import S3Proxy, StoredCaptures
+from emflow_agent.capture import spool
 from emflow_agent.capture.buffer import CaptureBuffer
 from emflow_agent.capture.jsonl import Batch, Capture, CapturedItem
 from emflow_agent.capture.retries import ProblemLog
