@@ -76,6 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             group=settings.socket_group,
             queue_size=settings.queue_size,
             refused=refused,
+            users=settings.socket_users,
         ):
             # Only after the socket is ours: until then another agent may own the folder on disk.
             captures.open()

@@ -28,7 +28,9 @@ class ModelLoader:
     ) -> None:
         self._settings, self._ready, self._refused = settings, ready, refused
         self._stop, self._wanted = threading.Event(), threading.Event()
-        self.agent = AgentClient(settings.agent_socket, settings.model_name, settings.model_folder, self._stop)
+        self.agent = AgentClient(
+            *(settings.agent_socket, settings.model_name, settings.model_folder, self._stop, settings.agent_users)
+        )
         self._thread = threading.Thread(target=self._run, name="loading", daemon=True)
 
     def start(self) -> None:
@@ -92,7 +94,7 @@ class ModelLoader:
 
 
 def _model_identity(settings: Settings) -> tuple[object, ...]:
-    return settings.agent_socket, settings.model_name, settings.model_folder
+    return settings.agent_socket, settings.agent_users, settings.model_name, settings.model_folder
 
 
 def _same_adapter(one: Settings, other: Settings) -> bool:

@@ -12,14 +12,12 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, Optional, TypeVar
 
 from emflow_schema import edge_config, values
+from emflow_schema.agent_socket import CORE_SOCKET
 from emflow_schema.configuration import Fault, check_text, written
-from emflow_schema.edge_config import AGENT_SOCKET, ANYTHING, FILE
+from emflow_schema.edge_config import ANYTHING, FILE, User
 from emflow_schema.key import Field, Key, Shape, fields
 from emflow_schema.shared_types import Size, Time
 from emflow_schema.units import YEAR, ByteSize, Duration
-
-COMPONENT_SOCKET = "/tmp/aws.greengrass.SageMakerEdgeManager.sock"  # noqa: S108  the path that existing clients know
-"""The agent's socket where its configuration names none: the default of AWS's component."""
 
 _FOLDERS = r"(?=/*[^/])(?!/*\.{1,2}(/|$))(?!.*[^/]/+\.{1,2}(/|$))(?!.*[^/]/{2,}[^/])"
 
@@ -234,14 +232,27 @@ class Agent:
         str,
         Key(
             "Socket",
-            "Path of the agent's Unix socket (UnixSocketName).",
-            (AGENT_SOCKET,),
+            "Path of the agent's Unix socket (UnixSocketName). The default is in the work folder of the agent's "
+            "component, where no other user can put a socket of their own. Clients that run as others, and look for "
+            "the workshop's path, need a path that they can reach.",
+            (CORE_SOCKET, "/tmp/sagemaker_edge_agent_example.sock"),  # noqa: S108 the workshop's path
             pattern="/.*",
             message="An absolute path.",
             device_pattern=ANYTHING,
             agent="UnixSocketName",
         ),
-    ] = AGENT_SOCKET
+    ] = CORE_SOCKET
+    users: Annotated[
+        tuple[User, ...],
+        Key(
+            "Users",
+            "Users of the device, by name or number, beside root and the component's own, to whom the socket, its "
+            "folders and the process that serves it may belong (SocketUsers). Any other is refused, by the component "
+            "and by emflow's agent.",
+            (["sagemaker"],),
+            agent="SocketUsers",
+        ),
+    ] = ()
     verbose: Annotated[
         bool,
         Key(

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, Optional
 
 from emflow_schema import topics
+from emflow_schema.agent_socket import CORE_SOCKET
 from emflow_schema.configuration import Channels, Fault, from_configuration
 from emflow_schema.errors import ConfigProblem
 from emflow_schema.key import Key, fields
@@ -611,7 +612,14 @@ class Metrics:
     ] = 0
 
 
-AGENT_SOCKET = "/tmp/sagemaker_edge_agent_example.sock"  # noqa: S108 the workshop's path
+User = Annotated[
+    str,
+    Key(
+        pattern=r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}\$?",
+        message="The name or the number of a user of the device.",
+        device_pattern=ANYTHING,
+    ),
+]
 
 
 @dataclass(frozen=True)
@@ -644,9 +652,24 @@ class EdgeConfiguration:
             flag="-c",
         ),
     ] = None
-    agent_socket: Annotated[str, Key("Socket", "Path of the agent's Unix socket.", (AGENT_SOCKET,), sent="always")] = (
-        AGENT_SOCKET
-    )
+    agent_socket: Annotated[
+        str,
+        Key(
+            "Socket",
+            "Path of the agent's Unix socket; the default is in the work folder of the agent's component.",
+            (CORE_SOCKET,),
+            sent="always",
+        ),
+    ] = CORE_SOCKET
+    agent_users: Annotated[
+        tuple[User, ...],
+        Key(
+            "Users of the agent",
+            "Users beside root and the component's own whom the agent's socket, its folders and its process may "
+            "belong to.",
+            (["sagemaker"],),
+        ),
+    ] = ()
     capture_data: Annotated[
         Optional[bool],
         Key("Capture on", "The workshop's word for `capture.enabled`.", ("True",), flag="-a"),

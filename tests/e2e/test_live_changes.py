@@ -20,6 +20,7 @@ from conftest import ROOT
 from emflow.results.message import Result
 from emflow.results.subscriber import ResultSubscriber
 from emflow_emulator.camera import scenes
+from emflow_schema.agent_socket import CORE_SOCKET
 from support import Process, broker_user, exported, let_in, until
 
 pytestmark = pytest.mark.e2e
@@ -60,7 +61,11 @@ def file(scratch: Path, scenes_model: Path) -> Path:
     path = scratch / "live.yaml"
     path.write_text(text)
     change(path, "topic: em/inference ", 'topic: "em/live/{thing}/{stream}" ')
-    change(path, "socket: /tmp/sagemaker_edge_agent_example.sock", f"socket: {scratch}/agent.sock")
+    change(
+        path,
+        f"socket: {CORE_SOCKET}",
+        f"socket: {scratch}/agent.sock",
+    )
     change(path, 'socket_mode: "0660"', 'socket_mode: "0600"')
     change(path, 'url: "{{ vars.camera }}"', f"url: file://{scratch}/clip.avi")
     return path

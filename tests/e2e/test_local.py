@@ -15,6 +15,7 @@ import boto3
 import pytest
 
 from conftest import ROOT
+from emflow_schema.agent_socket import CORE_SOCKET
 from support import Process, exported, let_in
 
 pytestmark = pytest.mark.e2e
@@ -81,7 +82,7 @@ def test_a_deployment_that_fails_on_the_device_is_reported_with_its_reason(
     aws: str, tmp_path: Path, scenes_model: Path
 ) -> None:
     # The agent cannot make its socket in a folder that is not there: it ends three times, and is broken.
-    text = DEMO.read_text().replace("/tmp/sagemaker_edge_agent_example.sock", str(tmp_path / "nowhere" / "a.sock"))
+    text = DEMO.read_text().replace(CORE_SOCKET, str(tmp_path / "nowhere" / "a.sock"))
     workflow = tmp_path / "demo.yaml"
     workflow.write_text(text.replace("models/", f"{scenes_model.parent}/"))
     done = emflow("apply", str(workflow), "--yes", "--wait")

@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from conftest import ROOT
+from emflow_schema.agent_socket import CORE_SOCKET
 from support import exported, processes_of, until
 
 pytestmark = pytest.mark.e2e
@@ -79,7 +80,7 @@ def run(request: pytest.FixtureRequest) -> Iterator[Run]:
         page = probe.getsockname()[1]
     workflow = scratch / "demo.yaml"
     text = DEMO.read_text().replace("models/", f"{DEMO.parent}/models/")
-    text = text.replace("/tmp/sagemaker_edge_agent_example.sock", f"{scratch}/agent.sock")
+    text = text.replace(CORE_SOCKET, f"{scratch}/agent.sock")
     assert text.count("port: 0  ") == 1
     workflow.write_text(text.replace("port: 0  ", f"port: {page}  "))
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}

@@ -11,6 +11,7 @@ import pytest
 from emflow.problems import Finding, WorkflowProblem
 from emflow.workflow.aws_regions import NEO_CLOUD, NEO_DEVICES, REGIONS, partition_of
 from emflow.workflow.load import check
+from emflow_schema.agent_socket import CORE_SOCKET
 
 TARGET = 'target: {thing: "{{ vars.thing }}"}'
 AGENT = "aws.greengrass.SageMakerEdgeManager: latest"
@@ -98,8 +99,9 @@ def test_a_dependency_on_what_is_deployed_or_awss_is_right(small: Path, name: st
 @pytest.mark.parametrize(
     ("key", "path", "right"),
     [
-        ("agentSocket", "/tmp/sagemaker_edge_agent_example.sock", True),
-        ("agentSocket", "unix:///tmp/sagemaker_edge_agent_example.sock", True),
+        ("agentSocket", CORE_SOCKET, True),
+        ("agentSocket", f"unix://{CORE_SOCKET}", True),
+        ("agentSocket", "/tmp/sagemaker_edge_agent_example.sock", False),
         ("agentSocket", "/tmp/other.sock", False),
         ("UnixSocketName", "/tmp/other.sock", False),
         ("socket", "/tmp/other.sock", True),

@@ -12,7 +12,7 @@ import secrets
 import socket
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,11 +29,9 @@ from emflow_proto import messages as m
 from emflow_proto.health import add_health_to_server
 from emflow_proto.limits import MAX_MESSAGE_BYTES
 from emflow_proto.service import AgentServicer, add_agent_to_server
+from emflow_schema.agent_socket import LONGEST_PATH, UnsafeSocket, allowed_users, check_folders, own_folder
 
 log = logging.getLogger(__name__)
-
-# sockaddr_un.sun_path has 108 bytes, one of them for the closing NUL.
-MAX_SOCKET_PATH_BYTES = 107
 
 # Bytes of the socket's name that its temporary name keeps; lists of listening sockets go on showing that name.
 MAX_NAME_BYTES = 60
@@ -67,12 +65,14 @@ def serving(
     group: str = "",
     queue_size: int = 0,
     refused: RefusedCalls | None = None,
+    users: Sequence[str] = (),
 ) -> Iterator[grpc.Server]:
     """A server on the socket inside the `with`; at the end, running calls may finish for `grace` seconds.
 
     Args:
         mode, group: permissions of the socket; the group by name or number, empty for the group of the process.
         queue_size: calls of one model that may wait; there are threads for at least two full queues.
+        users: who may own the folders of the socket, beside the own user and root; by name or number.
         refused: logs requests that are no messages; ends with the server.
 
     Raises:
@@ -88,11 +88,14 @@ def serving(
     add_health_to_server(server, health, refused.malformed)
     add_reflection_to_server(server, refused.malformed)
     address = path.absolute()
+    _make_own_folder(address.parent)
     with _folder_lock(address.parent):
-        prepare_socket_path(address, clean_stale_socket)
+        prepare_socket_path(address, clean_stale_socket, users)
         inode = _bind_socket(server, address, mode, owner)
     server.start()
     log.info("Server listening on unix://%s", address)
+    if mode & stat.S_IWOTH:
+        log.warning("every user of this device who reaches %s may load and unload models: mode %04o", address, mode)
     try:
         yield server
     finally:
@@ -199,7 +202,14 @@ def group_id(group: str) -> int | None:
         raise CannotStart(f"SocketGroup: there is no group {group!r}") from None
 
 
-def prepare_socket_path(path: Path, clean_stale_socket: bool) -> Path:
+def _make_own_folder(folder: Path) -> None:
+    """Make the folder of the default socket, if it is that; other folders have to be there."""
+    if folder == own_folder():
+        with contextlib.suppress(OSError):  # prepare_socket_path reports that there is none
+            folder.mkdir(mode=0o700)
+
+
+def prepare_socket_path(path: Path, clean_stale_socket: bool, users: Sequence[str] = ()) -> Path:
     """Check that a socket can be created at `path`; a stale one is removed if allowed. Returns the absolute path.
 
     Raises:
@@ -207,10 +217,21 @@ def prepare_socket_path(path: Path, clean_stale_socket: bool) -> Path:
     """
     address = path.absolute()
     size = len(os.fsencode(address))
-    if size > MAX_SOCKET_PATH_BYTES:
-        raise CannotStart(f"the socket path has {size} bytes; at most {MAX_SOCKET_PATH_BYTES} are possible: {address}")
+    if size > LONGEST_PATH:
+        raise CannotStart(f"the socket path has {size} bytes; at most {LONGEST_PATH} are possible: {address}")
     if not address.parent.is_dir():
         raise CannotStart(f"the folder {address.parent} for the socket does not exist")
+    try:
+        check_folders(address, allowed_users(users))
+    except UnsafeSocket as problem:
+        raise CannotStart(
+            f"{address} is no safe place for the socket: {problem}; choose another (UnixSocketName, --socket), or name "
+            "the user in SocketUsers"
+        ) from None
+    except ValueError as problem:
+        raise CannotStart(f"SocketUsers: {problem}") from None
+    except OSError as error:
+        raise CannotStart(f"the folder {address.parent} for the socket cannot be checked: {error.strerror}") from None
     if not os.access(address.parent, os.W_OK | os.X_OK):
         raise CannotStart(f"no permission to create a socket in {address.parent}")
     try:

@@ -7,7 +7,7 @@ import difflib
 from pathlib import Path
 
 from emflow_agent.settings.names import COMPONENT_NAMES, WITHOUT_MEANING, default_threads
-from emflow_schema.agent_config import COMPONENT_SOCKET
+from emflow_schema.agent_socket import default_socket
 
 
 def parser() -> argparse.ArgumentParser:
@@ -20,7 +20,7 @@ def parser() -> argparse.ArgumentParser:
         "a setting is wrong.",
     )
     # The original agent's program knew -a and -c.
-    made.add_argument("-a", "--socket", metavar="PATH", help=f"default: {COMPONENT_SOCKET}")
+    made.add_argument("-a", "--socket", metavar="PATH", help=f"the agent's Unix socket; default: {default_socket()}")
     made.add_argument(
         "-c",
         "--config",

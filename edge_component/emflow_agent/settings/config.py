@@ -20,7 +20,8 @@ from emflow_agent.runtimes import check_options
 from emflow_agent.runtimes.options import RuntimeOptions, read_providers
 from emflow_agent.settings.names import COMPONENT_NAMES, FILE_NAMES, WITHOUT_MEANING, default_threads
 from emflow_agent.settings.reading import BadSetting, GivenSettings
-from emflow_schema.agent_config import COMPONENT_SOCKET, Agent, Capture, Device, OpenAgent
+from emflow_schema.agent_config import Agent, Capture, Device, OpenAgent
+from emflow_schema.agent_socket import default_socket, on_this_device
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Settings:
 
     socket, socket_mode, socket_group: path and permissions of the socket; the group by name or number, empty for
         that of the process.
+    socket_users: who may own the folders of the socket, beside the own user and root; by name or number.
     clean_stale_socket: whether a socket that no process serves is removed at start.
     memory_limit: bytes that the process may use with all its models; 0 for no limit of its own.
     queue_size: how many calls of one model may wait.
@@ -41,9 +43,10 @@ class Settings:
     notes: warnings for the log about settings without effect.
     """
 
-    socket: Path = Path(COMPONENT_SOCKET)
+    socket: Path = field(default_factory=default_socket)
     socket_mode: int = 0o660
     socket_group: str = ""
+    socket_users: tuple[str, ...] = ()
     clean_stale_socket: bool = False
     memory_limit: int = 0
     queue_size: int = 64
@@ -80,8 +83,8 @@ def read(layers: Sequence[Layer]) -> Settings:
     if capture.missing and any(layer.values for layer in layers):
         notes.append(f"CaptureData will be refused: {capture.missing}")
     return Settings(
-        # A workflow always sets it; its default there is the workshop's path.
-        socket=Path(agent.socket if given.has("UnixSocketName") else COMPONENT_SOCKET),
+        socket=on_this_device(agent.socket) if given.has("UnixSocketName") else default_socket(),
+        socket_users=agent.users,
         socket_mode=int(own.socket_mode, 8),
         socket_group=own.socket_group or "",
         clean_stale_socket=device.clean_stale_socket,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import stat
 import threading
 import time
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from emflow_proto import messages as m
 from emflow_proto.limits import MAX_MESSAGE_BYTES, MAX_PARTS
 from emflow_proto.service import AgentStub
 from emflow_proto.shared_memory import SharedBuffer
+from emflow_schema.agent_socket import UnsafeSocket, allowed_users, check_socket, identity
 from emflow_schema.backoff import Backoff
 from emflow_schema.errors import EdgeProblem
 
@@ -142,10 +144,19 @@ class AgentClient:
         model_name: the name to load it under.
         folder: the folder with the model, in the agent's file system.
         stop: cancels waiting.
+        users: to whom the socket may belong, beside the own user and root; by name or number.
+
+    Raises:
+        ValueError: one of the users does not exist.
     """
 
-    def __init__(self, socket: str, model_name: str, folder: Path, stop: threading.Event) -> None:
+    def __init__(
+        self, socket: str, model_name: str, folder: Path, stop: threading.Event, users: Sequence[str] = ()
+    ) -> None:
         self._socket, self._name, self._folder, self._stop = socket, model_name, folder, stop
+        self._users = allowed_users(users)
+        # Of the socket that was checked. gRPC connects again by itself, to whatever is at the path then.
+        self._checked: tuple[int, int, int] | None = None
         # gRPC parses it as a URL: `%`, `#` and `?` in the path must be quoted.
         address = f"unix:{quote(os.fsencode(Path(socket).absolute()))}"
         self._channel = grpc.insecure_channel(address, options=_CHANNEL)
@@ -204,6 +215,9 @@ class AgentClient:
         return Prediction(metadata, data, outputs, milliseconds)
 
     def _predict(self, model: ModelSpec, metadata: m.TensorMetadata, data: bytes) -> Sequence[m.Tensor]:
+        if self._is_replaced():
+            self._forget(model, "has another socket")
+            raise AgentGone
         tensor = self._transport.tensor(metadata, data)
         try:
             request = m.PredictRequest(name=model.name, tensors=[tensor])
@@ -223,6 +237,21 @@ class AgentClient:
                 raise ModelMismatch(f"the agent refuses the input of model {self._name}: {error.details()}") from error
             raise PredictFailed(f"{code.name}: {_reason(error)}") from error
         return outputs
+
+    def _warn_of_others(self) -> None:
+        mode = Path(self._socket).stat().st_mode
+        if mode & stat.S_IWOTH:
+            log.warning(
+                "agent: every user of this device who reaches %s may replace its models: mode %04o",
+                *(self._socket, stat.S_IMODE(mode)),
+            )
+
+    def _is_replaced(self) -> bool:
+        """Whether another socket is at the path than the one that was checked. Without one, gRPC cannot connect."""
+        try:
+            return identity(Path(self._socket).stat()) != self._checked
+        except OSError:
+            return False
 
     def recheck(self, model: ModelSpec) -> bool:
         """Make `ensure_loaded` ask the agent for the model again; False when the delay in `_DOUBT` has not passed."""
@@ -291,6 +320,15 @@ class AgentClient:
 
     def _load(self) -> ModelSpec | str:
         """Load the model, or use it if it is loaded; a text with the reason while neither is possible."""
+        try:
+            found = check_socket(Path(self._socket), self._users)
+            if found != self._checked:
+                self._checked = found
+                self._warn_of_others()
+        except UnsafeSocket as problem:
+            return f"is not used: {problem}; agentUsers (edge.agent.users in a workflow) names users that may"
+        except OSError:
+            return _AWAY_WORDS
         try:
             return self._load_or_describe()
         except grpc.RpcError as error:

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from emflow_schema.agent_socket import LONGEST_PATH, allowed_users, default_socket, on_this_device
 from emflow_schema.edge_config import (
-    AGENT_SOCKET,
     KNOWN,
     Capture,
+    EdgeConfiguration,
     Log,
     Metrics,
     ModelIO,
@@ -27,8 +28,6 @@ from emflow_schema.errors import ConfigProblem
 from emflow_schema.key import field_of
 
 GREENGRASS_WORK = Path("/greengrass/v2/work")
-# sockaddr_un.sun_path has 108 bytes, one of them for the closing NUL.
-_LONGEST_SOCKET = 107
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,8 @@ class Settings:
     publish: Publish = field(default_factory=Publish)
     log: Log = field(default_factory=Log)
     metrics: Metrics = field(default_factory=Metrics)
-    agent_socket: str = AGENT_SOCKET
+    agent_socket: str = field(default_factory=lambda: str(default_socket()))
+    agent_users: tuple[str, ...] = ()
     quantized: bool | None = None
     capture: Capture = field(default_factory=Capture)
     version: str = "0.0.0"
@@ -80,7 +80,8 @@ def settings(config: Mapping[str, Any], assets: Path | None = None, thing: str =
         publish=publish.filled(thing, found.model_name),
         log=found.log,
         metrics=found.metrics,
-        agent_socket=_agent_socket(found.agent_socket),
+        agent_socket=_agent_socket(config, found),
+        agent_users=found.agent_users,
         quantized=found.quantization,
         capture=found.capture,
         version=found.version,
@@ -95,11 +96,17 @@ def _check_certificates(stream: Stream, key: str) -> None:
         raise ConfigProblem(f"{key}: {stream.ca} cannot be read: {error.strerror}") from error
 
 
-def _agent_socket(path: str) -> str:
-    size = len(os.fsencode(Path(path).absolute()))
-    if size > _LONGEST_SOCKET:
-        raise ConfigProblem(f"agentSocket: the path has {size} bytes; a socket's can have {_LONGEST_SOCKET}")
-    return path
+def _agent_socket(config: Mapping[str, Any], found: EdgeConfiguration) -> str:
+    """The path on this device. Raises: ConfigProblem: it is too long, or a user that is named does not exist."""
+    path = on_this_device(found.agent_socket) if config.get("agentSocket") else default_socket()
+    size = len(os.fsencode(path.absolute()))
+    if size > LONGEST_PATH:
+        raise ConfigProblem(f"agentSocket: the path has {size} bytes; a socket's can have {LONGEST_PATH}")
+    try:
+        allowed_users(found.agent_users)
+    except ValueError as problem:
+        raise ConfigProblem(f"agentUsers: {problem}") from None
+    return str(path)
 
 
 def model_folder(component: str) -> Path:

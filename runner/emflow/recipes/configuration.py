@@ -54,6 +54,7 @@ def application_configuration(workflow: Workflow, version: str) -> dict[str, Any
     configuration = EdgeConfiguration(
         model_name=workflow.cloud.model.name,
         agent_socket=edge.agent.socket,
+        agent_users=edge.agent.users,
         capture_data=edge.capture.enabled,
         streams=edge.streams,
         model_io=dataclasses.replace(edge.model_io, labels=labels),

@@ -20,6 +20,7 @@ import pytest
 
 from emflow_proto import messages as m
 from emflow_proto.service import AgentStub
+from emflow_schema.agent_socket import AGENT_COMPONENT, CORE_SOCKET, default_socket
 from support import Process, until
 
 pytestmark = pytest.mark.e2e
@@ -201,6 +202,38 @@ def test_a_folder_that_may_not_be_written_is_named(python: Start, tmp_path: Path
     options = {"preexec_fn": _without_the_right_to_ignore_permissions}
     last = ends_with(python("emflow_agent", "--socket", str(folder / "s"), **options), 1)
     assert last == f"emflow-agent: no permission to create a socket in {folder}"
+
+
+def test_a_folder_where_others_may_replace_the_socket_is_refused(python: Start, tmp_path: Path) -> None:
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    folder.chmod(0o777)
+    last = ends_with(python("emflow_agent", "--socket", str(folder / "s")), 1)
+    assert last.startswith(f"emflow-agent: {folder / 's'} is no safe place for the socket: everybody may replace")
+    assert "has mode 0777; choose another (UnixSocketName, --socket), or name the user in SocketUsers" in last
+    folder.chmod(0o1777)
+    python("emflow_agent", "--socket", str(folder / "s")).says("Server listening on")
+
+
+def test_a_user_whom_the_device_does_not_have_is_named(python: Start, address: Path) -> None:
+    options = ["--socket", str(address), "--set", "SocketUsers=root, nobody-of-that-name"]
+    last = ends_with(python("emflow_agent", *options), 1)
+    assert last == "emflow-agent: SocketUsers: there is no user 'nobody-of-that-name' on this device"
+
+
+def test_without_a_path_the_socket_is_in_a_folder_of_the_user_alone(python: Start, tmp_path: Path) -> None:
+    agent = python("emflow_agent", env={**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)})
+    agent.says(f"Server listening on unix://{tmp_path}/emflow/agent.sock\n")
+    assert stat.S_IMODE((tmp_path / "emflow").stat().st_mode) == 0o700
+
+
+def test_on_a_core_the_default_socket_is_in_the_agents_work_folder(python: Start, tmp_path: Path) -> None:
+    # The configuration of a workflow names the default of a core with the usual root folder.
+    work = tmp_path / "work" / AGENT_COMPONENT
+    work.mkdir(parents=True)
+    environment = {**os.environ, "AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH_FOR_COMPONENT": "unused"}
+    agent = python("emflow_agent", "--socket", CORE_SOCKET, env=environment, cwd=work)
+    agent.says(f"Server listening on unix://{default_socket(environment, work)}\n")
 
 
 def test_a_place_where_no_socket_can_be_is_refused_in_one_line(python: Start) -> None:

@@ -15,6 +15,7 @@ from emflow_agent.settings.config import Layer, read
 from emflow_agent.settings.names import COMPONENT_NAMES, FILE_NAMES, WITHOUT_MEANING
 from emflow_agent.settings.reading import BadSetting
 from emflow_agent.settings.sources import read_settings
+from emflow_schema.agent_socket import default_socket
 
 
 def file(path: Path, **values: object) -> str:
@@ -25,7 +26,8 @@ def file(path: Path, **values: object) -> str:
 def test_without_a_word_they_are_the_component_s_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_IOT_THING_NAME", raising=False)
     told = read_settings([])
-    assert str(told.socket) == "/tmp/aws.greengrass.SageMakerEdgeManager.sock"
+    assert told.socket == default_socket()
+    assert told.socket_users == ()
     assert (told.socket_mode, told.socket_group, told.verbose, told.notes) == (0o660, "", False, ())
     capture = told.capture
     assert (capture.batch, capture.buffer, capture.push_period, capture.upload_period) == (10, 30, 4.0, 8.0)

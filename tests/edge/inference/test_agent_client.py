@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -16,6 +17,7 @@ from emflow_agent.calls.service import AgentService
 from emflow_agent.models.store import ModelStore
 from emflow_edge.inference.agent_client import AgentClient, AgentGone
 from emflow_proto import messages as m
+from support import until
 
 if TYPE_CHECKING:
     from edge.conftest import Edge
@@ -73,3 +75,72 @@ def test_an_agent_that_is_ending_is_gone_and_comes_back(
     with pytest.raises(AgentGone):
         agent.predict(model, picture)
     assert agent.predict(agent.ensure_loaded(), picture).outputs[0].byte_data
+
+
+def test_a_socket_that_others_may_replace_is_not_used(
+    edge: Edge, client: Callable[[AgentService, Path], AgentClient], caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = edge.folder / "shared"
+    folder.mkdir()
+    service = Counting()
+    agent = client(service, folder / "a.sock")
+    folder.chmod(0o777)
+    loading = threading.Thread(target=agent.ensure_loaded, daemon=True)
+    loading.start()
+    until(lambda: "is not used: everybody may replace the socket" in caplog.text)
+    assert "agentUsers (edge.agent.users in a workflow) names users that may" in caplog.text
+    assert service.calls == 0
+    folder.chmod(0o700)
+    loading.join(20)
+    assert agent.loaded_model is not None
+
+
+def test_a_socket_that_everybody_may_open_is_used_with_a_warning(
+    edge: Edge, client: Callable[[AgentService, Path], AgentClient], caplog: pytest.LogCaptureFixture
+) -> None:
+    agent = client(AgentService(ModelStore(threads=1)), edge.socket)
+    edge.socket.chmod(0o666)
+    agent.ensure_loaded()
+    assert (
+        f"agent: every user of this device who reaches {edge.socket} may replace its models: mode 0666" in caplog.text
+    )
+
+
+class Counting(AgentService):
+    """An agent that counts its calls."""
+
+    def __init__(self) -> None:
+        super().__init__(ModelStore(threads=1))
+        self.calls = 0
+
+    def LoadModel(self, request: m.LoadModelRequest, context: grpc.ServicerContext) -> m.LoadModelResponse:  # noqa: N802
+        self.calls += 1
+        answer: m.LoadModelResponse = super().LoadModel(request, context)
+        return answer
+
+    def Predict(self, request: m.PredictRequest, context: grpc.ServicerContext) -> m.PredictResponse:  # noqa: N802
+        self.calls += 1
+        answer: m.PredictResponse = super().Predict(request, context)
+        return answer
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to other users")
+def test_no_picture_goes_to_a_socket_that_another_user_put_in_its_place(
+    edge: Edge, client: Callable[[AgentService, Path], AgentClient], caplog: pytest.LogCaptureFixture
+) -> None:
+    agent = client(AgentService(ModelStore(threads=1)), edge.socket)
+    model, picture = agent.ensure_loaded(), bytes(150528)
+    agent.predict(model, picture)
+    impostor, theirs = Counting(), edge.folder / "theirs.sock"
+    with serving(impostor, theirs, clean_stale_socket=False, grace=5.0):
+        os.chown(theirs, 12345, -1)
+        theirs.replace(edge.socket)
+        with pytest.raises(AgentGone):
+            agent.predict(model, picture)
+        loading = threading.Thread(target=agent.ensure_loaded, daemon=True)
+        loading.start()
+        until(lambda: "is not used: the socket belongs to user 12345" in caplog.text)
+        assert impostor.calls == 0
+        os.chown(edge.socket, 0, -1)
+        loading.join(20)
+        assert agent.predict(agent.ensure_loaded(), picture).outputs

@@ -3,7 +3,8 @@ from typing import Any
 
 import pytest
 
-from emflow_edge.settings.config import AGENT_SOCKET, settings, unknown_keys
+from emflow_edge.settings.config import settings, unknown_keys
+from emflow_schema.agent_socket import default_socket
 from emflow_schema.edge_config import ModelIO, Stream
 from emflow_schema.errors import ConfigProblem
 from emflow_schema.units import Interval
@@ -50,7 +51,7 @@ def test_a_deployments_configuration_is_understood() -> None:
 def test_the_workshops_keys_mean_the_same() -> None:
     found = settings(WORKSHOP)
     assert found.streams == (Stream("camera", "rtspt://192.168.1.20/stream1"),)
-    assert (found.quantized, found.capture.enabled, found.agent_socket) == (True, True, AGENT_SOCKET)
+    assert (found.quantized, found.capture.enabled, found.agent_socket) == (True, True, str(default_socket()))
 
 
 def test_numbers_that_greengrass_made_floats_are_whole_again() -> None:

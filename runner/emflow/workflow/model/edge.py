@@ -9,7 +9,8 @@ from typing import Annotated
 
 from emflow.workflow.model.shared import THREE_NUMBERS, ComponentName
 from emflow_schema.agent_config import Agent, Capture
-from emflow_schema.edge_config import AGENT_SOCKET, Log, Metrics, ModelIO, Publish, Stream
+from emflow_schema.agent_socket import CORE_SOCKET
+from emflow_schema.edge_config import Log, Metrics, ModelIO, Publish, Stream
 from emflow_schema.key import Key
 
 
@@ -68,7 +69,7 @@ class Edge:
         Key(
             "The agent on the device",
             "Who answers LoadModel and Predict, and where.",
-            ({"provider": "edge-manager", "socket": AGENT_SOCKET},),
+            ({"provider": "edge-manager", "socket": CORE_SOCKET},),
         ),
     ] = Agent()
     streams: Annotated[

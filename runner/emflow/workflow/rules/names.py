@@ -14,6 +14,7 @@ from emflow.workflow.model import Workflow
 from emflow.workflow.model.shared import THREE_NUMBERS
 from emflow.workflow.rules.violation import Violation
 from emflow.workflow.source.positions import KeyPath, format_path
+from emflow_schema.agent_socket import CORE_SOCKET
 
 SOCKET_PATH_BYTES = 107
 """sockaddr_un has 108 bytes, one of them the end."""
@@ -127,7 +128,7 @@ def socket(workflow: Workflow) -> Iterator[Violation]:
     place: KeyPath = ("edge", "agent", "socket")
     path = workflow.edge.agent.socket
     if not path.startswith("/"):
-        yield Violation(place, f"{path!r} is no absolute path", "for example: /tmp/sagemaker_edge_agent_example.sock")
+        yield Violation(place, f"{path!r} is no absolute path", f"for example: {CORE_SOCKET}")
     elif len(path.encode()) > SOCKET_PATH_BYTES:
         yield Violation(
             place, f"the path has {len(path.encode())} bytes, a socket takes {SOCKET_PATH_BYTES}", "shorten it"
