@@ -49,7 +49,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     ours.add_argument("--every", metavar="TIME", help="time between two inferences, as in 1s, 250ms; 0 is at once")
     ours.add_argument("--labels", type=Path, metavar="FILE", help="one label a line")
     ours.add_argument("--class-offset", metavar="N", help="classes before index 0, such as the background")
-    ours.add_argument("--agent-socket", metavar="PATH", help="the agent's Unix socket")
+    ours.add_argument(
+        "--agent-socket",
+        metavar="PATH",
+        help="the agent's Unix socket; by default where emflow-agent has it by default",
+    )
     ours.add_argument("--thing", metavar="NAME", help="name of this device in results")
     out = parser.add_argument_group("results")
     out.add_argument(
