@@ -38,10 +38,10 @@ class RawClient:
     def send(self, method: str, content: bytes) -> object:
         """Make the call; raises its refusal."""
         if method in REFLECTION:
-            return list(self._channel.stream_stream(method)(iter([content]), timeout=30))
+            return list(self._channel.stream_stream(method, None, None)(iter([content]), timeout=30))
         if method == WATCH:
-            return list(self._channel.unary_stream(method)(content, timeout=30))
-        return self._channel.unary_unary(method)(content, timeout=30)
+            return list(self._channel.unary_stream(method, None, None)(content, timeout=30))
+        return self._channel.unary_unary(method, None, None)(content, timeout=30)
 
     def is_refused(self, method: str, content: bytes) -> grpc.StatusCode:
         with pytest.raises(grpc.RpcError) as caught:
