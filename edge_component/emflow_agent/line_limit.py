@@ -12,6 +12,9 @@ MAX_LINES = 60
 
 _MAX_PLACES = 1000
 
+# Its lines come by the clock, as often as the settings say; no client can cause more of them.
+_UNLIMITED = "emflow_agent.metrics"
+
 
 class LineLimit(logging.Filter):
     """A filter for a handler. Lines at debug level are not limited: somebody asked for all of them.
@@ -28,7 +31,7 @@ class LineLimit(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the line is logged. A handler calls it without its lock; counts may be off by a few lines."""
-        if record.levelno < logging.INFO:
+        if record.levelno < logging.INFO or record.name == _UNLIMITED:
             return True
         place, now = (record.pathname, record.lineno), self._clock()
         began, lines = self._places.get(place, (now, 0))

@@ -11,7 +11,7 @@ import grpc
 from emflow_agent.line_limit import MAX_LINES, PERIOD, LineLimit
 from emflow_proto import messages as m
 from emflow_proto.service import AgentStub
-from support import Process
+from support import Process, until
 
 
 def record(line: int = 1, level: int = logging.INFO) -> logging.LogRecord:
@@ -34,6 +34,13 @@ def test_of_many_lines_of_one_place_some_are_logged_and_the_others_counted() -> 
 def test_lines_at_debug_level_are_all_logged() -> None:
     limit = LineLimit()
     assert all(limit.filter(record(level=logging.DEBUG)) for _ in range(10 * MAX_LINES))
+
+
+def test_the_metrics_come_as_often_as_the_settings_say(python: Callable[..., Process], tmp_path: Path) -> None:
+    options = ["--set", "MetricsPeriodSeconds=0.01", "--socket", str(tmp_path / "p.sock")]
+    process = python("emflow_agent", *options)
+    until(lambda: process.text().count("metrics: memory") > 2 * MAX_LINES, 50)
+    assert process.end() == 0
 
 
 def test_a_client_that_asks_again_and_again_does_not_fill_the_log(
