@@ -28,8 +28,8 @@ TEMPORARY = ".part"
 # Files use disk space in blocks of this size.
 BLOCK = 4096
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-# The part of a file system that stays free, for its own structures, when the budget is larger than the file system.
-RESERVED = 1 / 16
+# A disk is full of our own batches when all else on it takes at most this part of it.
+OTHERS = 1 / 16
 
 
 # Retries for an agent that is shutting down; the pause is in seconds.
@@ -109,11 +109,13 @@ class Spool:
             try:
                 self._write(batch)
             except OSError as error:
-                if error.errno in FULL:
+                if error.errno not in FULL:
+                    raise
+                if error.errno != errno.ENOSPC or not self._is_full_of_ours() or size > sum(self._sizes.values()):
                     raise BatchDoesNotFit(f"{self.folder}: {error.strerror}; what is stored is kept") from None
-                raise
+                self._write_instead_of_oldest(batch, size)
             self._sizes[batch.key] = size
-            self._trim(size)
+            self._trim()
 
     def read(self, key: str) -> Batch | None:
         """Read a batch; None when it no longer exists. Missing large tensors are skipped."""
@@ -142,27 +144,65 @@ class Spool:
                 path.unlink(missing_ok=True)
             self._prune((self.folder / key).parent)
 
-    def _trim(self, newest: int) -> None:
-        """Remove the oldest batches beyond the budget, but not the newest, which has this many bytes."""
-        limit, total, dropped = self._limit(newest), sum(self._sizes.values()), False
-        while total > limit and len(self._sizes) > 1:
-            key, size = next(iter(self._sizes.items()))
-            dropped_ids = self.ids(key)
-            self.remove(key)
-            total -= size
-            dropped = True
-            self._on_dropped(dropped_ids)
+    def _trim(self) -> None:
+        """Remove the oldest batches beyond the budget."""
+        dropped = 0
+        while sum(self._sizes.values()) > self._budget:
+            key = next(iter(self._sizes))
+            dropped += self._drop(key, self.ids(key))
         if dropped:
-            self._dropping.report("full", f"{self.folder} is full; the oldest captures are removed for new ones")
+            self._log_dropped()
         else:
             self._dropping.resolved()
 
-    def _limit(self, newest: int) -> int:
-        """Bytes that all batches may have: the budget. On a file system that is not larger than it, so much less that
-        another batch of this size can be written before older ones are removed."""
+    def _write_instead_of_oldest(self, batch: Batch, size: int) -> None:
+        """On a disk that is full of our own batches: write a batch in the place of the oldest ones, which are restored
+        when that fails.
+
+        Raises:
+            BatchDoesNotFit: it failed.
+        """
+        removed: list[tuple[Batch, int]] = []
+        while self._sizes and sum(taken for _, taken in removed) < size:
+            key, taken = next(iter(self._sizes.items()))
+            oldest = self.read(key)
+            self.remove(key)
+            if oldest is not None:
+                removed.append((oldest, taken))
+        try:
+            self._write(batch)
+        except OSError as error:
+            for oldest, taken in removed:
+                self._restore(oldest, taken)
+            for oldest, _ in reversed(removed):
+                if oldest.key in self._sizes:
+                    self._sizes.move_to_end(oldest.key, last=False)
+            raise BatchDoesNotFit(f"{self.folder}: {error.strerror}") from None
+        for oldest, _ in removed:
+            self._drop(oldest.key, oldest.ids)
+        self._log_dropped()
+
+    def _restore(self, batch: Batch, size: int) -> None:
+        try:
+            self._write(batch)
+        except OSError:
+            self._drop(batch.key, batch.ids)
+            return
+        self._sizes[batch.key] = size
+
+    def _drop(self, key: str, ids: tuple[str, ...]) -> int:
+        """Remove a batch and report its captures as dropped; returns their number."""
+        self.remove(key)
+        self._on_dropped(ids)
+        return len(ids)
+
+    def _log_dropped(self) -> None:
+        self._dropping.report("full", f"{self.folder} is full; the oldest captures are removed for new ones")
+
+    def _is_full_of_ours(self) -> bool:
         space = os.statvfs(self.folder)
-        total = space.f_blocks * space.f_frsize
-        return min(self._budget, total - int(total * RESERVED) - newest) if total else self._budget
+        used = (space.f_blocks - space.f_bfree) * space.f_frsize
+        return used - sum(self._sizes.values()) <= space.f_blocks * space.f_frsize * OTHERS
 
     def _write(self, batch: Batch) -> None:
         written: list[Path] = []

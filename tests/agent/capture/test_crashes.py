@@ -131,6 +131,54 @@ def test_a_full_disk_is_one_reported_failure_that_ends_when_there_is_room(
     until(lambda: one.status(kept.id) == m.CaptureDataStatus.SUCCESS)
 
 
+def test_a_small_disk_is_filled_before_anything_on_it_gives_way(
+    capturing: Callable[..., CaptureBuffer], small_disk: Path
+) -> None:
+    one = capturing(folder=small_disk, to_cloud=False, batch=1, disk_budget=1 << 30)
+    captures = [capture(size=20_000) for _ in range(10)]  # 240 KiB of 256
+    put_all(one, captures)
+    until(lambda: one.counts["stored"] == 10)
+    assert sorted(ids_on(small_disk)) == sorted(each.id for each in captures)
+
+
+def stored_batch(name: str, *sizes: int) -> Batch:
+    """A batch with large tensors of these sizes."""
+    raw = tuple((f"p/m/raw-data/x/{name}-{at}", bytes(size)) for at, size in enumerate(sizes))
+    return Batch(f"p/m/{name}.jsonl", (name,), b'{"eventMetadata": {"eventId": "%s"}}\n' % name.encode(), raw)
+
+
+def test_the_oldest_give_way_to_the_newest_and_no_more_than_is_needed(small_disk: Path) -> None:
+    dropped: list[str] = []
+    disk = spool.Spool(small_disk, "p/", 1 << 30, dropped.extend)
+    for at in range(10):
+        disk.write(stored_batch(str(at), 20_000))
+    disk.write(stored_batch("new", 30_000))
+    assert disk.batches() == [*(f"p/m/{at}.jsonl" for at in range(2, 10)), "p/m/new.jsonl"]
+    assert dropped == ["0", "1"]
+    with pytest.raises(spool.BatchDoesNotFit, match="what is stored is kept"):
+        disk.write(stored_batch("large", 400_000))
+    assert (len(disk.batches()), dropped) == (9, ["0", "1"])
+
+
+def test_what_gives_way_in_vain_comes_back(small_disk: Path) -> None:
+    # The disk has room, but no more files: one batch frees two, and the new one takes five.
+    remount = ["mount", "-o", "remount,nr_inodes=30", str(small_disk)]
+    subprocess.run(remount, check=True)
+    dropped: list[str] = []
+    disk = spool.Spool(small_disk, "p/", 1 << 30, dropped.extend)
+    with contextlib.suppress(spool.BatchDoesNotFit):
+        for at in range(100):
+            disk.write(stored_batch(f"{at:02}", 4000))
+            if len(disk.batches()) < at + 1:
+                break
+    dropped.clear()
+    before, keys = sorted(files_in(small_disk)), disk.batches()
+    with pytest.raises(spool.BatchDoesNotFit, match="No space left"):
+        disk.write(stored_batch("new", 0, 0, 0, 0))
+    assert (sorted(files_in(small_disk)), disk.batches(), dropped) == (before, keys, [])
+    assert all(disk.read(key) is not None for key in keys)
+
+
 def test_a_disk_that_others_fill_costs_no_capture_that_is_stored(
     capturing: Callable[..., CaptureBuffer], small_disk: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
