@@ -51,8 +51,8 @@ def test_a_configuration_file_is_all_it_needs(python: Start, tmp_path: Path, add
 def test_a_wrong_setting_is_one_line_and_exit_code_2(python: Start, tmp_path: Path) -> None:
     (tmp_path / "agent.json").write_text('{"CaptureDataBufferSize": "3"}')
     assert ends_with(python("emflow_agent", "--config", str(tmp_path / "agent.json")), 2) == (
-        f"emflow-agent: error: CaptureDataBufferSize in {tmp_path}/agent.json: '3' must be larger than "
-        "CaptureDataBatchSize, which is 10"
+        "emflow-agent: error: CaptureDataBatchSize: a batch of 10 does not fit into a buffer of 3, which has to be "
+        "larger; make the buffer larger than the batch"
     )
 
 
