@@ -61,7 +61,8 @@ class UsageProblem(Problem):
 class Finding:
     """One mistake in a workflow file. `line` and `column` count from 1; 0 where there is no position.
 
-    A workflow with an `error` is refused; a `warning` is only reported.
+    A workflow with an `error` is refused; a `warning` is only reported. `nucleus`: for recipes and deployments, the
+    Greengrass nucleus that it is about: `classic`, `lite`, or `any` for both; empty for all else.
     """
 
     path: str
@@ -72,6 +73,7 @@ class Finding:
     mend: str = ""
     snippet: str = ""
     severity: Severity = "error"
+    nucleus: str = ""
 
     @property
     def where(self) -> str:

@@ -113,18 +113,20 @@ def test_a_component_of_ones_own_comes_with_recipe_zip_and_configuration(emflow,
     ran = emflow("render", example, "--stdout", "--component", OWN, "--var", "prefix=acme")
     head, _, recipe = ran.out.partition(f"# recipes/{OWN}-1.0.0.yaml\n")
     assert '"every": "2s"' in head
-    assert "s3://acme-gg-components/" in yaml.safe_load(recipe)["Manifests"][0]["Artifacts"][0]["URI"]
+    assert "s3://acme-gg-components/" in yaml.safe_load(recipe)["Manifests"][0]["Artifacts"][0]["Uri"]
 
 
 def test_a_recipe_that_no_device_can_run_is_reported_and_nothing_is_written(emflow, demo: Path, tmp_path: Path) -> None:
     folder = tmp_path / "flows"
     shutil.copytree(demo.parent, folder)
     template = folder / "components" / "heartbeat" / "recipe.yaml.j2"
-    template.write_text(template.read_text().replace("      run:", "      Run:").replace("heartbeat.py", "hartbeat.py"))
+    template.write_text(
+        template.read_text().replace("    every: 5s", "    on: 5s").replace("heartbeat.py", "hartbeat.py")
+    )
     ran = emflow("render", "flows/own-component.yaml", "-o", "out")
     assert ran.code == 1
     assert f"emflow: {template.relative_to(tmp_path)}: the recipe of {OWN} would not work:" in ran.err
-    assert "Manifests[0].Lifecycle.Run (line 26): is in another case than documented; write run" in ran.err
+    assert "DefaultConfiguration.on (line 11): is a key that YAML reads as true, and a key has to be a text" in ran.err
     assert (
         "Lifecycle.run.Script (line 28): there is no hartbeat.py in artifacts.zip; did you mean heartbeat.py?"
         in ran.err

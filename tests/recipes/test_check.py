@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from emflow.recipes.lint.check import check
 from emflow.recipes.lint.context import RecipeContext
-from emflow.recipes.lint.finding import RecipeFinding
+from emflow.recipes.reader.finding import RecipeFinding
 from emflow.workflow.source.positions import format_path
 
 URI = "s3://bucket/artifacts/com.example.X/abc/artifacts.zip"
@@ -29,7 +30,7 @@ ComponentDependencies:
 ComponentConfiguration:
   DefaultConfiguration:
     topic: em/x
-    deep: {{list: [first]}}
+    deep: {{key: first, list: [first]}}
     count: 5
     accessControl:
       aws.greengrass.ipc.mqttproxy:
@@ -50,10 +51,10 @@ Manifests:
         Setenv:
           TOPIC: "{{configuration:/topic}}"
         Script: |-
-          test -e "${{HOME:-/root}}" && echo {{a,b}} ${{TOPIC}} {{configuration:/deep/list/0}}
+          test -e "$HOME" && echo $TOPIC {{configuration:/deep/key}}
           exec python3 "{{artifacts:decompressedPath}}/artifacts/main.py" "{{work:path}}" "{{iot:thingName}}"
     Artifacts:
-      - URI: {URI}
+      - Uri: {URI}
         Unarchive: ZIP
         Permission: {{Read: OWNER, Execute: NONE}}
 """
@@ -66,23 +67,23 @@ KNOWN = RecipeContext(
     architecture="aarch64",
 )
 RUN = "Manifests[0].Lifecycle.run"
+INSTALL_TIMEOUT = "Manifests[0].Lifecycle.install.Timeout"
 TOKEN = "ComponentDependencies.aws.greengrass.TokenExchangeService"
 LITE = "the lite nucleus lacks"
 CONTROL = "ComponentConfiguration.DefaultConfiguration.accessControl"
 POLICY = f"{CONTROL}.aws.greengrass.ipc.mqttproxy.com.example.X:mqttproxy:1"
 MISTAKES: list[tuple[str, str, str, str]] = [
     ('"2020-01-25"', '"2021-01-25"', "RecipeFormatVersion", "has to be 2020-01-25"),
-    ("RecipeFormatVersion", "recipeFormatVersion", "recipeFormatVersion", "is in another case than documented"),
+    ("RecipeFormatVersion", "recipeFormatVersion", "recipeFormatVersion", "is in another case"),
     ("ComponentPublisher", "ComponentPublished", "ComponentPublished", "is an unknown key"),
     ("com.example.X\n", "com/example\n", "ComponentName", "cannot be 'com/example'"),
-    ("com.example.X\n", "aws.greengrass.X\n", "ComponentName", "are AWS's"),
     ("com.example.X\n", "com.example.Y\n", "ComponentName", "the workflow says 'com.example.X'"),
-    ('"1.2.3"', "1.2", "ComponentVersion", "1.2 is no text"),
+    ('"1.2.3"', "1.2", "ComponentVersion", "this is the number 1.2"),
     ('"1.2.3"', '"1.2"', "ComponentVersion", "no semantic version"),
     ('"1.2.3"', '"1.2.4"', "ComponentVersion", "has to be '1.2.3'"),
-    ("ComponentDescription: An", "ComponentType: aws.greengrass.lambda\n#", "ComponentType", "aws.greengrass.lambda"),
+    ("ComponentDescription: An", "ComponentType: aws.greengrass.lambda\n#", "ComponentType", "the lite nucleus lacks"),
     (">=2.0.0 <3.0.0", "newest", f"{TOKEN}.VersionRequirement", "no version range"),
-    ("HARD", "hard", f"{TOKEN}.DependencyType", "neither HARD nor SOFT"),
+    ("HARD", "hart", f"{TOKEN}.DependencyType", "neither HARD nor SOFT"),
     ("  aws.greengrass.TokenExchangeService:", "  com.example.Other:", "ComponentDependencies", "does not name"),
     ("    topic: em/x", "    topic: em/x\n    topic: em/y", f"{CONTROL[:-13]}topic", "twice"),
     ("resources: [em/x]", "resources: [em/y]", CONTROL, "does not let it use em/x"),
@@ -98,29 +99,39 @@ MISTAKES: list[tuple[str, str, str, str]] = [
     ('      runtime: "*"\n', "", "Manifests[0].Platform", "has no `runtime`"),
     ("      run:", "      Run:", "Manifests[0].Lifecycle.Run", "in another case"),
     ("      run:", "      runs:", "Manifests[0].Lifecycle.runs", "unknown key"),
-    ("      install:", "      startup:", "Manifests[0].Lifecycle.startup", "exclude each other"),
+    ("      install:", "      startup:", "Manifests[0].Lifecycle.startup", "`run` never does beside it"),
     ("      install:", "      shutdown:", "Manifests[0].Lifecycle.shutdown", LITE),
     ("      install:", "      recover:", "Manifests[0].Lifecycle.recover", LITE),
-    ("        Timeout: 300", '        Timeout: "300"', "Manifests[0].Lifecycle.install.Timeout", "no number of"),
+    ("        Timeout: 300", '        Timeout: "300"', "Manifests[0].Lifecycle.install.Timeout", "no whole number"),
     ("        Timeout: 300", "        Skipif: onpath pip", "Manifests[0].Lifecycle.install.Skipif", LITE),
     ("        Setenv:", "        setenv:", f"{RUN}.setenv", "in another case"),
     ("RequiresPrivilege: false", "requiresPrivilege: false", f"{RUN}.requiresPrivilege", "in another case"),
-    ("RequiresPrivilege: false", 'RequiresPrivilege: "no"', f"{RUN}.RequiresPrivilege", "true or false"),
+    ("RequiresPrivilege: false", 'RequiresPrivilege: "perhaps"', f"{RUN}.RequiresPrivilege", "neither true nor false"),
     ("{configuration:/topic}", "{configuration:/topics}", f"{RUN}.Setenv.TOPIC", "did you mean topic"),
     ("{configuration:/topic}", "{configuration:topic}", f"{RUN}.Setenv.TOPIC", "no JSON pointer"),
     ("{configuration:/topic}", "{configuration:/count}", f"{RUN}.Setenv.TOPIC", "turns 5 into 5.0"),
-    ("{configuration:/deep/list/0}", "{configuration:/deep/list/1}", f"{RUN}.Script", "is in no configuration"),
+    ("{configuration:/deep/key}", "{configuration:/deep/list/1}", f"{RUN}.Script", "is in no configuration"),
+    ("{configuration:/deep/key}", "{configuration:/deep/list/0}", f"{RUN}.Script", "at elements of lists"),
+    ("$TOPIC", "${TOPIC}", f"{RUN}.Script", "at braces that are no variable of its own: ${TOPIC}"),
+    ("$TOPIC", "{1..3}", f"{RUN}.Script", "at braces that are no variable of its own: {1..3}"),
+    ('TOPIC: "{configuration:/topic}"', "TOPIC: 8080", f"{RUN}.Setenv.TOPIC", "this is the number 8080"),
+    ('TOPIC: "{configuration:/topic}"', "TOPIC: yes", f"{RUN}.Setenv.TOPIC", "this is true: the lite nucleus"),
+    ("        Timeout: 300", "        Timeout: soon", "Manifests[0].Lifecycle.install.Timeout", "no number of seconds"),
+    ("        Timeout: 300", '        Timeout: "{configuration:/topic}"', INSTALL_TIMEOUT, "can be: 'em/x'"),
+    ("        Timeout: 300", '        Timeout: "{configuration:/tpic}"', INSTALL_TIMEOUT, "did you mean topic"),
     ("{work:path}", "{work:folder}", f"{RUN}.Script", "is no recipe variable"),
     ("{work:path}", "{artifact:path}", f"{RUN}.Script", "did you mean {artifacts:path}"),
     ("{work:path}", "{com.example.Y:work:path}", f"{RUN}.Script", "does not depend"),
-    ("{work:path}", "{aws.greengrass.TokenExchangeService:work:path}", f"{RUN}.Script", LITE),
+    ("{work:path}", "{aws.greengrass.TokenExchangeService:work:path}", f"{RUN}.Script", "no variable of its own"),
     ("artifacts/main.py", "artifacts/man.py", f"{RUN}.Script", "did you mean main.py"),
     ("artifacts/main.py", "artefacts/main.py", f"{RUN}.Script", "nothing is unpacked to"),
     ('"{work:path}"', '"{artifacts:path}/model.bin"', f"{RUN}.Script", "there is no model.bin"),
     ("Unarchive: ZIP", "Unarchive: TAR", "Manifests[0].Artifacts[0].Unarchive", "neither NONE nor ZIP"),
-    ("      - URI:", "      - Uri:", "Manifests[0].Artifacts[0].Uri", "in another case"),
+    ("      - Uri:", "      - URI:", "Manifests[0].Artifacts[0].URI", "in another case"),
     ("/abc/", "/other/", "Manifests[0].Artifacts", "which goes up with the component"),
-    (f"URI: {URI}", "URI: artifacts.zip", "Manifests[0].Artifacts[0].URI", "is no artifact"),
+    (f"Uri: {URI}", "Uri: artifacts.zip", "Manifests[0].Artifacts[0].Uri", "is no artifact"),
+    (f"Uri: {URI}", 'Uri: "s3://<YOUR BUCKET NAME>/a.zip"', "Manifests[0].Artifacts[0].Uri", "the placeholder"),
+    (f"Uri: {URI}", "Uri: s3://BUCKET_NAME/a.zip", "Manifests[0].Artifacts[0].Uri", "BUCKET_NAME is a placeholder"),
     ("Read: OWNER", "Read: EVERYBODY", "Manifests[0].Artifacts[0].Permission.Read", "none of NONE, OWNER, ALL"),
     ("An example", "rtsp://admin:secret@10.0.0.7/1", "recipe", "a password in it"),
     ("An example", "AKIAIOSFODNN7EXAMPLE", "recipe", "an AWS access key"),
@@ -152,8 +163,8 @@ def test_a_mistake_is_reported_where_it_is(there: str, instead: str, place: str,
 
 
 def test_no_yaml_is_reported_with_its_line() -> None:
-    (fault,) = check("a: b\nc: [\n")
-    assert (fault.line, "is no YAML" in fault.message) == (3, True)
+    (fault,) = check("a: b\nc: ]\n")
+    assert (fault.line, "is no YAML" in fault.message) == (2, True)
 
 
 @pytest.mark.parametrize("text", ["", "- a", "text", "3"])
@@ -173,7 +184,10 @@ def test_what_only_the_java_nucleus_knows_may_stand_where_only_it_looks() -> Non
     recipe["Manifests"] = [{**manifest, "Platform": {"os": "linux", "runtime": "aws_nucleus_lite"}}, classic]
     assert told(yaml.safe_dump(recipe)) == []
     classic["Platform"] = {"os": "linux"}
-    assert len(told(yaml.safe_dump(recipe))) == 3  # no runtime, shutdown, Skipif
+    (alone,) = told(yaml.safe_dump(recipe))
+    assert "has no `runtime`, and the lite nucleus ignores such a manifest" in alone
+    asked = dataclasses.replace(KNOWN, nucleus="lite")
+    assert len(told(yaml.safe_dump(recipe), asked)) == 3  # no runtime, shutdown, Skipif
 
 
 def test_a_windows_manifest_is_the_java_nucleuss_anyway() -> None:
@@ -215,7 +229,7 @@ def test_a_wildcard_resource_covers_a_topic() -> None:
 
 
 def test_faults_come_in_the_order_of_their_lines() -> None:
-    text = GOOD.replace("Read: OWNER", "Read: X").replace('"2020-01-25"', '"1"').replace("HARD", "X")
+    text = GOOD.replace("Read: OWNER", "Read: X").replace('"2020-01-25"', '"1"').replace("HARD", "x")
     lines = [fault.line for fault in check(text)]
     assert lines == sorted(lines)
     assert len(lines) == 3

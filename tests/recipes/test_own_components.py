@@ -29,7 +29,7 @@ ComponentDependencies: {{ dependencies | json }}
 Manifests:
   - Platform: {os: linux, runtime: "*"}
     Lifecycle: {run: 'sh "{{ artifact.folder }}/bin/run.sh"'}
-    Artifacts: [{URI: {{ artifact.uri | quoted }}, Unarchive: ZIP}]
+    Artifacts: [{Uri: {{ artifact.uri | quoted }}, Unarchive: ZIP}]
 """
 
 
@@ -63,7 +63,7 @@ def test_the_template_gets_name_version_zip_and_dependencies(own: Callable[..., 
     assert recipe["ComponentDependencies"]["aws.greengrass.TokenExchangeService"]["VersionRequirement"] == ">=2.0.0"
     (manifest,) = recipe["Manifests"]
     assert manifest["Lifecycle"]["run"] == 'sh "{artifacts:decompressedPath}/artifacts/bin/run.sh"'
-    assert manifest["Artifacts"][0]["URI"] == ours.uri
+    assert manifest["Artifacts"][0]["Uri"] == ours.uri
     assert ours.bundle is not None
     assert ours.uri.endswith(f"-gg-components/artifacts/com.example.X/{ours.bundle.sha256}/artifacts.zip")
 
@@ -114,7 +114,7 @@ def test_without_a_folder_there_is_no_zip(own: Callable[..., WorkflowComponent])
         ("bin/run.sh", "bin/start.sh", r"Lifecycle\.run \(line 7\): there is no bin/start.sh in artifacts\.zip"),
         ("{{ component.name }}", "com.example.Y", r"ComponentName \(line 2\): is 'com.example.Y'"),
         ('runtime: "*"', "runtime: java", r"Platform\.runtime \(line 6\): cannot be 'java'"),
-        ("{run:", "{shutdown: x, run:", r"Lifecycle\.shutdown \(line 7\): is a step that the lite nucleus lacks"),
+        ("{run:", "{shutdown: [x], run:", r"Lifecycle\.shutdown \(line 7\): has to be a script in a text"),
         ("{{ dependencies | json }}", "{}", r"ComponentDependencies \(line 4\): does not name aws.greengrass.Cli"),
     ],
 )

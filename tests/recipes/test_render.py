@@ -63,7 +63,7 @@ def test_the_recipe_says_all_that_greengrass_needs(workshop: Workflow) -> None:
                         '--assets "{artifacts:decompressedPath}/emflow-edge"',
                     }
                 },
-                "Artifacts": [{"URI": URI, "Unarchive": "ZIP", "Permission": {"Read": "OWNER", "Execute": "NONE"}}],
+                "Artifacts": [{"Uri": URI, "Unarchive": "ZIP", "Permission": {"Read": "OWNER", "Execute": "NONE"}}],
             }
         ],
     }
@@ -96,7 +96,7 @@ def test_only_the_topic_that_is_published_is_granted(changed) -> None:
         ("{{ topic | quoted }}", '"other"', "does not let it use em/inference"),
         ("{{ version | quoted }}", '"9.9.9"', "is '9.9.9' and has to be '1.0.0'"),
         ("{{ artifact.uri | quoted }}", '"s3://other/zip.zip"', f"does not name {URI}"),
-        ('runtime: "*"', "architecture: aarch64", "has no `runtime`"),
+        ('runtime: "*"', "architecture: amd64", "has none for linux aarch64"),
     ],
 )
 def test_a_template_with_an_error_does_not_get_out(

@@ -32,7 +32,7 @@ def test_everything_is_there(demo: Workflow) -> None:
         key,
     }
     recipe = yaml.safe_load(made[f"recipes/{APPLICATION}-1.0.0.yaml"])
-    assert recipe["Manifests"][0]["Artifacts"][0]["URI"] == f"s3://emflow-demo-gg-components/{key}"
+    assert recipe["Manifests"][0]["Artifacts"][0]["Uri"] == f"s3://emflow-demo-gg-components/{key}"
     deployment = json.loads(made["deployment.json"])
     assert deployment["targetArn"] == "arn:aws:iot:us-east-1:<account>:thing/iMX8MPEVK-Core-001"
     assert json.loads(deployment["components"][AGENT]["configurationUpdate"]["merge"]) == json.loads(

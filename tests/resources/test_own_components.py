@@ -21,7 +21,7 @@ ComponentVersion: {{ version | quoted }}
 Manifests:
   - Platform: {os: linux, runtime: "*"}
     Lifecycle: {run: 'sh "{{ artifact.folder }}/run.sh"'}
-    Artifacts: [{URI: {{ artifact.uri | quoted }}, Unarchive: ZIP}]
+    Artifacts: [{Uri: {{ artifact.uri | quoted }}, Unarchive: ZIP}]
 """
 DEPLOYMENT = "deployment/target"
 
@@ -57,7 +57,7 @@ def test_it_is_uploaded_made_and_deployed(rollout, write, name, client):
     assert applied.outputs[component(name)] == {"version": "1.0.0"}
     arn = f"arn:aws:greengrass:us-east-1:123456789012:components:{name}:versions:1.0.0"
     recipe = json.loads(client("greengrassv2").get_component(arn=arn, recipeOutputFormat="JSON")["recipe"])
-    uri = recipe["Manifests"][0]["Artifacts"][0]["URI"]
+    uri = recipe["Manifests"][0]["Artifacts"][0]["Uri"]
     bucket, _, key = uri.removeprefix("s3://").partition("/")
     assert client("s3").get_object(Bucket=bucket, Key=key)["ContentLength"] > 100
     tags = client("greengrassv2").describe_component(arn=arn)["tags"]

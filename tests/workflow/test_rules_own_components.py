@@ -15,7 +15,7 @@ EXAMPLE = Path(__file__).parents[2] / "workflows" / "own-component.yaml"
 @pytest.mark.parametrize(
     ("there", "instead", "code", "what"),
     [
-        ("name: com.example.Heartbeat", "name: aws.greengrass.Heartbeat", "EM036", "are AWS's own"),
+        ("name: com.example.Heartbeat", "name: aws.greengrass.LogManager", "EM036", "is AWS's own component"),
         ("name: com.example.Heartbeat", "name: heart beat", "EM036", "a space is at character 6"),
         ("name: com.example.Heartbeat", "name: scenes_quantized_model_component", "EM042", "is here twice"),
         ("version: auto ", "version: newest ", "EM037", "'newest' is no component version"),

@@ -13,6 +13,7 @@ from emflow.cli.formats import CheckReport, Format, format_report
 from emflow.cli.options import Var, VarFile
 from emflow.cli.parameters import Argument, Option
 from emflow.problems import Finding, UsageProblem, WorkflowProblem
+from emflow.recipes.lint.context import Target
 from emflow.workflow.load import Checked, check
 from emflow.workflow.rules import cross_file
 from emflow.workflow.source.document import MAX_FINDINGS
@@ -28,6 +29,14 @@ def validate(
         Format, Option("--format", help="text for people, json for programs, github and sarif for CI.")
     ] = Format.TEXT,
     strict: Annotated[bool, Option("--strict", help="Exit with 2 on warnings too.")] = False,
+    nucleus: Annotated[
+        Target | None,
+        Option(
+            "--nucleus",
+            help="The Greengrass nucleus on the devices; any: recipes have to work on both. Without it, what only the "
+            "lite nucleus refuses is a warning.",
+        ),
+    ] = None,
     explain: Annotated[
         str | None,
         Option("--explain", metavar="CODE", help="Explain a code such as EM030; `all` lists all codes."),
@@ -55,10 +64,10 @@ def validate(
             continue
         checked.append(one)
         findings += one.warnings
-        recipe_findings = _check_recipes(one)
-        if recipe_findings:
+        recipe_findings = _check_recipes(one, nucleus)
+        if any(finding.severity == "error" for finding in recipe_findings):
             wrong.add(name)
-            findings += recipe_findings
+        findings += recipe_findings
     # A set: findings of a file that several workflows import are reported once.
     unique = tuple(sorted({*findings, *cross_file.findings(checked)}))
     text = format_report(form, CheckReport(tuple(names), frozenset(wrong), unique))
@@ -68,10 +77,10 @@ def validate(
         raise click.exceptions.Exit(2)
 
 
-def _check_recipes(checked: Checked) -> list[Finding]:
+def _check_recipes(checked: Checked, nucleus: Target | None) -> list[Finding]:
     from emflow.recipes.lint.findings import findings
 
-    return list(islice(findings(checked), MAX_FINDINGS))
+    return list(islice(findings(checked, nucleus), MAX_FINDINGS))
 
 
 def _expand_patterns(files: list[str]) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from emflow.recipes.bundle import Bundle, application_bundle, bundle_key, folder_bundle, names_in
 from emflow.recipes.configuration import application_configuration
-from emflow.recipes.render import Artifact, application_recipe, component_recipe
+from emflow.recipes.render import Artifact, RenderedRecipe, render_application, render_component
 from emflow.workflow.model import OwnComponent, Workflow
 
 APPLICATION = "edge.component"
@@ -24,7 +24,7 @@ class WorkflowComponent:
         version: as in the workflow: `auto`, or three numbers.
         bundle: its zip; None when it has no files.
         uri: the S3 address of the zip; empty when there is none.
-        recipe: version → the recipe's text. Raises Problem when a device could not run it.
+        rendered: version → the recipe, not checked. Raises Problem when its template is missing or wrong.
         configuration: version → the configuration that the deployment sets.
     """
 
@@ -33,8 +33,12 @@ class WorkflowComponent:
     version: str
     bundle: Bundle | None
     uri: str
-    recipe: Callable[[str], str] = field(repr=False, compare=False)
+    rendered: Callable[[str], RenderedRecipe] = field(repr=False, compare=False)
     configuration: Callable[[str], Mapping[str, Any]] = field(repr=False, compare=False)
+
+    def recipe(self, version: str) -> str:
+        """The recipe's text. Raises Problem when a device could not run it."""
+        return self.rendered(version).checked()
 
     @property
     def is_application(self) -> bool:
@@ -66,7 +70,7 @@ def application_component(workflow: Workflow) -> WorkflowComponent:
         version=component.version,
         bundle=bundle,
         uri=uri,
-        recipe=lambda version: application_recipe(workflow, version, uri, contents),
+        rendered=lambda version: render_application(workflow, version, uri, contents),
         configuration=lambda version: application_configuration(workflow, version),
     )
 
@@ -82,7 +86,7 @@ def own_component(workflow: Workflow, component: OwnComponent, key: str) -> Work
         version=component.version,
         bundle=bundle,
         uri=uri,
-        recipe=lambda version: component_recipe(workflow, component, key, version, artifact, contents),
+        rendered=lambda version: render_component(workflow, component, key, version, artifact, contents),
         configuration=lambda _: component.configuration,
     )
 

@@ -10,7 +10,7 @@ import logging
 import re
 import traceback
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -25,8 +25,8 @@ from emflow.recipes.bundle import BUNDLE
 from emflow.recipes.configuration import application_configuration
 from emflow.recipes.deployment import application_dependencies, secrets
 from emflow.recipes.lint.check import check
-from emflow.recipes.lint.context import RecipeContext
-from emflow.recipes.lint.finding import RecipeFinding
+from emflow.recipes.lint.context import RecipeContext, Target
+from emflow.recipes.reader.finding import RecipeFinding
 from emflow.timing import timed
 from emflow.workflow.model import OwnComponent, Workflow
 from emflow.workflow.source.safe_open import read_text
@@ -145,8 +145,55 @@ class Artifact:
         return f"{{artifacts:decompressedPath}}/{self.name.rpartition('.')[0]}"
 
 
+@dataclass(frozen=True)
+class RenderedRecipe:
+    """A rendered recipe that has not been checked.
+
+    Args:
+        where: the template's name, for messages.
+        known: what the recipe is checked against.
+        built_in: from emflow's own template.
+    """
+
+    text: str
+    component: str
+    where: str
+    known: RecipeContext
+    built_in: bool = False
+
+    def findings(self, nucleus: Target | None = None) -> tuple[RecipeFinding, ...]:
+        """Every mistake that the nucleus minds."""
+        return check(self.text, replace(self.known, nucleus=nucleus))
+
+    def checked(self) -> str:
+        """The recipe's text. Raises RecipeProblem, with all errors, when no device could run it."""
+        errors = [finding for finding in self.findings() if finding.severity == "error"]
+        if errors:
+            raise RecipeProblem(errors, self.component, self.where)
+        return self.text
+
+
 def application_recipe(workflow: Workflow, version: str, bundle_uri: str, contents: Collection[str] = ()) -> str:
-    """The application component's recipe as YAML text.
+    """The application component's recipe as YAML text, checked. Arguments and errors: `render_application`."""
+    return render_application(workflow, version, bundle_uri, contents).checked()
+
+
+def component_recipe(
+    workflow: Workflow,
+    component: OwnComponent,
+    key: str,
+    version: str,
+    artifact: Artifact | None = None,
+    contents: Collection[str] = (),
+) -> str:
+    """The recipe of one of the workflow's `components`, checked. Arguments and errors: `render_component`."""
+    return render_component(workflow, component, key, version, artifact, contents).checked()
+
+
+def render_application(
+    workflow: Workflow, version: str, bundle_uri: str, contents: Collection[str] = ()
+) -> RenderedRecipe:
+    """The application component's recipe.
 
     Args:
         version: the component version, three numbers; `auto` has to be resolved already.
@@ -154,7 +201,7 @@ def application_recipe(workflow: Workflow, version: str, bundle_uri: str, conten
         contents: the names of the files in it, if known.
 
     Raises:
-        Problem: the template is wrong, or a device could not run the rendered recipe.
+        Problem: the template is wrong.
     """
     component = workflow.edge.component
     dependencies = _hard_dependencies(application_dependencies(workflow))
@@ -181,19 +228,18 @@ def application_recipe(workflow: Workflow, version: str, bundle_uri: str, conten
         reads=secrets(workflow),
         architecture=ARCHITECTURES.get(workflow.cloud.compile.target_device, ""),
     )
-    refuse_findings(check(recipe, known), component.name, where)
-    return recipe
+    return RenderedRecipe(recipe, component.name, where, known, built_in=component.recipe is None)
 
 
-def component_recipe(
+def render_component(
     workflow: Workflow,
     component: OwnComponent,
     key: str,
     version: str,
     artifact: Artifact | None = None,
     contents: Collection[str] = (),
-) -> str:
-    """The recipe of one of the workflow's `components` as YAML text.
+) -> RenderedRecipe:
+    """The recipe of one of the workflow's `components`.
 
     Args:
         key: its key path in the workflow, for messages.
@@ -201,7 +247,7 @@ def component_recipe(
         contents: the names of the files in it.
 
     Raises:
-        Problem: the template is missing or wrong, or a device could not run the rendered recipe.
+        Problem: the template is missing or wrong.
     """
     text, where = _template(workflow, component.recipe, f"{key}.recipe")
     values = {
@@ -218,14 +264,7 @@ def component_recipe(
         archives={artifact.uri: contents} if artifact else {},
         architecture=ARCHITECTURES.get(workflow.cloud.compile.target_device, ""),
     )
-    refuse_findings(check(recipe, known), component.name, where)
-    return recipe
-
-
-def refuse_findings(faults: Sequence[RecipeFinding], component: str, where: str) -> None:
-    """Raise RecipeProblem, with all faults, if there are any."""
-    if faults:
-        raise RecipeProblem(faults, component, where)
+    return RenderedRecipe(recipe, component.name, where, known)
 
 
 def _hard_dependencies(dependencies: Mapping[str, str]) -> dict[str, dict[str, str]]:

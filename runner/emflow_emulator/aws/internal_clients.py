@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import botocore.session
 from botocore.config import Config
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ParamValidationError
 
 from emflow_emulator.access import AccessKey
 from emflow_emulator.aws.account_region import AccountRegion
@@ -94,7 +95,7 @@ class InternalClients:
         Raises:
             ClientError: S3 has no such object.
         """
-        data: bytes = self("s3").get_object(Bucket=where.bucket, Key=where.key)["Body"].read()
+        data: bytes = self._get_object(where).read()
         return data
 
     def sha256(self, where: S3Object) -> bytes:
@@ -104,7 +105,7 @@ class InternalClients:
             ClientError: S3 has no such object.
         """
         digest = hashlib.sha256()
-        for chunk in self("s3").get_object(Bucket=where.bucket, Key=where.key)["Body"].iter_chunks(1 << 20):
+        for chunk in self._get_object(where).iter_chunks(1 << 20):
             digest.update(chunk)
         return digest.digest()
 
@@ -114,7 +115,12 @@ class InternalClients:
         Raises:
             ClientError: there is no such bucket.
         """
-        self("s3").put_object(Bucket=where.bucket, Key=where.key, Body=data)
+        with _impossible_names("PutObject"):
+            self("s3").put_object(Bucket=where.bucket, Key=where.key, Body=data)
+
+    def _get_object(self, where: S3Object) -> Any:
+        with _impossible_names("GetObject"):
+            return self("s3").get_object(Bucket=where.bucket, Key=where.key)["Body"]
 
     def check_role(self, arn: str) -> None:
         """Check that SageMaker may assume a role.
@@ -123,7 +129,8 @@ class InternalClients:
             ApiError: the role does not exist, or does not trust SageMaker; with AWS's message.
         """
         try:
-            role = self("iam").get_role(RoleName=arn.rpartition("/")[2])["Role"]
+            with _impossible_names("GetRole"):
+                role = self("iam").get_role(RoleName=arn.rpartition("/")[2])["Role"]
         except ClientError:
             role = None
         if role is None or role["Arn"] != arn or not trusts(role["AssumeRolePolicyDocument"], "sagemaker"):
@@ -131,6 +138,19 @@ class InternalClients:
                 f"Could not assume role {arn}. Please ensure that the role exists and allows principal "
                 "'sagemaker.amazonaws.com' to assume the role."
             )
+
+
+@contextmanager
+def _impossible_names(operation: str) -> Iterator[None]:
+    """What no bucket or role can be called, botocore refuses before it asks; AWS's answer is that there is none.
+
+    Raises:
+        ClientError: in place of botocore's own error.
+    """
+    try:
+        yield
+    except ParamValidationError as error:
+        raise ClientError({"Error": {"Code": "ValidationError", "Message": str(error)}}, operation) from error
 
 
 def trusts(policy: dict[str, Any], service: str) -> bool:

@@ -12,9 +12,10 @@ import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from emflow.recipes.reader.recipe import Artifact
 from emflow_emulator.core.failure import DeploymentFailure
 from emflow_emulator.core.layout import Layout
-from emflow_emulator.core.recipe import Artifact, Recipe
+from emflow_emulator.core.recipe import Recipe
 
 Download = Callable[[str, str, Path], None]
 """Takes bucket, key and the target file. Raises DeploymentFailure."""

@@ -16,9 +16,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
+from emflow.recipes.reader.lifecycles import skip_condition
 from emflow_emulator.core.plan import Plan
 from emflow_emulator.core.process import Process, Sink
-from emflow_emulator.core.recipe import Step, skip_condition
+from emflow_emulator.core.recipe import Step
 
 _TRIES = 3
 _ERRORS_FORGOTTEN = 3600.0

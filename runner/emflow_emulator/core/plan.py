@@ -7,16 +7,16 @@ one stays in the text, as in the real nucleus: a shell's own `${NAME}` and `{a,b
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from emflow.recipes.reader.structure import GENERIC
 from emflow_emulator.core.configuration import Configuration, find, pointer_keys
 from emflow_emulator.core.layout import Layout
-from emflow_emulator.core.recipe import GENERIC, NUCLEUS, Recipe, Step
+from emflow_emulator.core.recipe import NUCLEUS, Recipe, Step
 from emflow_emulator.core.token_exchange import TOKEN_EXCHANGE
 
 _VARIABLE = re.compile(r"\{(?:(?P<component>[\w.-]+):)?(?P<namespace>[\w-]+):(?P<key>[^:}]*)\}")
@@ -128,9 +128,6 @@ def _plan(recipe: Recipe, subjects: Mapping[str, ComponentValues], root: bool, l
     def filled(text: str) -> str:
         return interpolate(text, me, dependencies, layout, thing)
 
-    def filled_all(setenv: Mapping[str, str]) -> dict[str, str]:
-        return {name: filled(value) for name, value in setenv.items()}
-
     return Plan(
         name=recipe.name,
         version=recipe.version,
@@ -138,14 +135,6 @@ def _plan(recipe: Recipe, subjects: Mapping[str, ComponentValues], root: bool, l
         root=root,
         hard=frozenset(name for name, dependency in recipe.dependencies.items() if dependency.hard),
         soft=frozenset(name for name, dependency in recipe.dependencies.items() if not dependency.hard),
-        steps={
-            name: dataclasses.replace(
-                step,
-                script=filled(step.script),
-                skip_if=filled(step.skip_if),
-                setenv=filled_all(step.setenv),
-            )
-            for name, step in recipe.steps.items()
-        },
-        setenv=filled_all(recipe.setenv),
+        steps={name: step.filled(filled) for name, step in recipe.steps.items()},
+        setenv={name: filled(value) for name, value in recipe.setenv.items()},
     )

@@ -1,27 +1,26 @@
-"""Recipes as a core device reads them: the manifest for its platform; keys in upper or lower case.
+"""Recipes as a core device reads them: the manifest for its platform, with the times of the classic nucleus.
 
-Format 2020-01-25, https://docs.aws.amazon.com/greengrass/v2/developerguide/component-recipe-reference.html. Where the
-recipe has a value both for a manifest and for all manifests, the manifest's is used, as in the Java nucleus.
+What a recipe means, `emflow.recipes.reader` knows, for this device as for the cloud and the check of workflows.
 """
 
 from __future__ import annotations
 
-import math
+import dataclasses
 import platform as host
-import re
-import shlex
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import yaml
-
+from emflow.recipes.reader import lifecycles
+from emflow.recipes.reader.keys import TOP, documented_keys
+from emflow.recipes.reader.lifecycles import seconds
+from emflow.recipes.reader.recipe import Artifact, Dependency, read
+from emflow.recipes.reader.structure import GENERIC
+from emflow.recipes.reader.variables import has_variable
 from emflow_emulator.core.failure import DeploymentFailure
 
 NUCLEUS = "aws.greengrass.nucleus"
-GENERIC = "aws.greengrass.generic"
-STEPS = ("bootstrap", "install", "startup", "run", "shutdown", "recover")
 TIMEOUTS = {"bootstrap": 120.0, "install": 120.0, "startup": 120.0, "shutdown": 15.0, "recover": 60.0}
 """Default limit of a step in seconds; `run` has none."""
 
@@ -36,22 +35,11 @@ _ARCHITECTURES = {
 
 
 @dataclass(frozen=True)
-class Artifact:
-    """A file of a component; `digest` is the base64 SHA-256 that the cloud recorded, None when there is none."""
-
-    uri: str
-    unarchive: bool = False
-    digest: str | None = None
-    algorithm: str | None = None
-
-    @property
-    def name(self) -> str:
-        return self.uri.rsplit("/", 1)[-1]
-
-
-@dataclass(frozen=True)
 class Step:
-    """One lifecycle step. `key` is its name in the logs, such as `run.script`; `timeout` is in seconds."""
+    """One lifecycle step. `key` is its name in the logs, such as `run.script`; `timeout` is in seconds.
+
+    `timeout_text` and `privileged_text` have a variable, whose value the component's configuration has.
+    """
 
     name: str
     key: str
@@ -60,6 +48,35 @@ class Step:
     setenv: Mapping[str, str] = field(default_factory=dict)
     skip_if: str = ""
     privileged: bool = False
+    timeout_text: str = ""
+    privileged_text: str = ""
+
+    def filled(self, fill: Callable[[str], str]) -> Step:
+        """With its variables filled in by `fill`.
+
+        Raises:
+            DeploymentFailure: the time is then no number of seconds.
+        """
+        timeout, privileged = self.timeout, self.privileged
+        if self.timeout_text:
+            text = fill(self.timeout_text)
+            try:
+                timeout = _seconds(text)
+            except ValueError as error:
+                what = f"Timeout of the step {self.name}, {self.timeout_text}: {error}"
+                raise DeploymentFailure(what, *_PARSING) from error
+        if self.privileged_text:
+            privileged = fill(self.privileged_text) in lifecycles.TRUE
+        return dataclasses.replace(
+            self,
+            script=fill(self.script),
+            skip_if=fill(self.skip_if),
+            setenv={name: fill(value) for name, value in self.setenv.items()},
+            timeout=timeout,
+            privileged=privileged,
+            timeout_text="",
+            privileged_text="",
+        )
 
 
 @dataclass(frozen=True)
@@ -76,12 +93,6 @@ class Recipe:
     setenv: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Dependency:
-    requirement: str
-    hard: bool = True
-
-
 def device_platform() -> dict[str, str]:
     """This machine's platform attributes, as the classic nucleus has them."""
     machine = host.machine()
@@ -92,150 +103,60 @@ def device_platform() -> dict[str, str]:
     }
 
 
+_PARSING = ("COMPONENT_PACKAGE_LOADING_ERROR", "RECIPE_PARSE_ERROR")
+
+
 def parse(text: str | bytes, platform: Mapping[str, str]) -> Recipe:
     """Read a recipe, JSON or YAML, and pick the first manifest for `platform`.
 
     Raises:
         DeploymentFailure: it is not a recipe, or has no manifest for this platform.
     """
-    try:
-        document = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise DeploymentFailure(f"Failed to parse recipe: {error}", *_PARSING) from error
-    if not isinstance(document, dict) or not _get(document, "ComponentName"):
-        raise DeploymentFailure("Failed to parse recipe: it names no component", *_PARSING)
-    try:
-        return _recipe(document, platform)
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, re.error) as error:
-        name = _get(document, "ComponentName")
-        raise DeploymentFailure(f"Failed to parse recipe of {name}: {error}", *_PARSING) from error
-
-
-_PARSING = ("COMPONENT_PACKAGE_LOADING_ERROR", "RECIPE_PARSE_ERROR")
-
-
-def _recipe(document: Mapping[str, Any], platform: Mapping[str, str]) -> Recipe:
-    """Raises exceptions of any type for values that are not valid in a recipe."""
-    name, version = str(_get(document, "ComponentName")), str(_get(document, "ComponentVersion"))
-    manifest = _manifest(document, name, version, platform)
-    lifecycle = _get(manifest, "Lifecycle") or _selected(document, manifest)
-    configuration = _get(document, "ComponentConfiguration") or {}
+    reading = read(text)
+    recipe = reading.recipe
+    if recipe is None:
+        values = reading.text.value
+        name = documented_keys(values, TOP).get("ComponentName") if isinstance(values, dict) else None
+        whose = f" of {name}" if isinstance(name, str) else ""
+        wrong = "; ".join(map(str, reading.errors))
+        raise DeploymentFailure(f"Failed to parse recipe{whose}: {wrong}", *_PARSING)
+    manifest = recipe.manifest_for(platform)
+    if manifest is None:
+        has = ", ".join(f"{key}={value}" for key, value in platform.items())
+        wanted = "; ".join(str(dict(each.platform)) for each in recipe.manifests)
+        raise DeploymentFailure(
+            f"Component {recipe.name} version {recipe.version} has no manifest for this device's platform ({has}); "
+            f"its manifests are for: {wanted}",
+            "NO_AVAILABLE_COMPONENT_VERSION",
+            "COMPONENT_VERSION_REQUIREMENTS_NOT_MET",
+        )
     return Recipe(
-        name=name,
-        version=version,
-        kind=str(_get(document, "ComponentType") or GENERIC),
-        dependencies={
-            str(other): Dependency(
-                str(_get(wanted, "VersionRequirement") or ">=0.0.0"),
-                str(_get(wanted, "DependencyType") or "HARD").upper() == "HARD",
-            )
-            for other, wanted in (_get(document, "ComponentDependencies") or {}).items()
-        },
-        defaults=dict(_get(configuration, "DefaultConfiguration") or {}),
-        artifacts=tuple(_artifact(each) for each in _get(manifest, "Artifacts") or ()),
-        steps={step.name: step for step in (_step(key, body) for key, body in lifecycle.items()) if step},
-        setenv=_setenv(lifecycle),
+        name=recipe.name,
+        version=recipe.version,
+        kind=recipe.kind,
+        dependencies=recipe.dependencies,
+        defaults=recipe.defaults,
+        artifacts=manifest.artifacts,
+        steps={name: _step(step) for name, step in manifest.lifecycle.steps.items()},
+        setenv=manifest.lifecycle.setenv,
     )
 
 
-def fits(wanted: Mapping[str, Any], platform: Mapping[str, str]) -> bool:
-    """Whether a manifest's Platform matches this device: `*` matches every value, `/a|b/` is a regular expression.
-
-    An attribute that the device does not have matches only `*`.
-    """
-    for key, value in wanted.items():
-        want, have = str(value), platform.get(str(key).lower())
-        if want in ("*", "all"):
-            continue
-        if have is None:
-            return False
-        pattern = want[1:-1] if len(want) > 1 and want[0] == want[-1] == "/" else re.escape(want)
-        if not re.fullmatch(pattern, have):
-            return False
-    return True
-
-
-def _manifest(document: Mapping[str, Any], name: str, version: str, platform: Mapping[str, str]) -> Mapping[str, Any]:
-    manifests: list[Mapping[str, Any]] = _get(document, "Manifests") or []
-    if not isinstance(manifests, list):
-        raise TypeError("Manifests is not a list")
-    if not manifests:
-        return {}
-    for manifest in manifests:
-        if fits(_get(manifest, "Platform") or {}, platform):
-            return manifest
-    has = ", ".join(f"{key}={value}" for key, value in platform.items())
-    wanted = "; ".join(str(dict(_get(each, "Platform") or {})) for each in manifests)
-    raise DeploymentFailure(
-        f"Component {name} version {version} has no manifest for this device's platform ({has}); "
-        f"its manifests are for: {wanted}",
-        "NO_AVAILABLE_COMPONENT_VERSION",
-        "COMPONENT_VERSION_REQUIREMENTS_NOT_MET",
-    )
-
-
-def _selected(document: Mapping[str, Any], manifest: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The recipe-wide Lifecycle, with the manifest's Selections applied at the top and in each step."""
-    selections = [str(each) for each in _get(manifest, "Selections") or ()] + ["all"]
-    named = {str(each) for other in _get(document, "Manifests") or () for each in _get(other, "Selections") or ()}
-
-    def narrow(body: Any) -> Any:
-        if not isinstance(body, Mapping) or not (named | {"all"}) & set(body):
-            return body
-        return next((body[each] for each in selections if each in body), {})
-
-    lifecycle = narrow(_get(document, "Lifecycle") or {})
-    return {key: narrow(body) for key, body in lifecycle.items()}
-
-
-def _artifact(document: Mapping[str, Any]) -> Artifact:
-    return Artifact(
-        uri=str(_get(document, "URI")),
-        unarchive=str(_get(document, "Unarchive") or "NONE").upper() == "ZIP",
-        digest=_get(document, "Digest"),
-        algorithm=_get(document, "Algorithm"),
-    )
-
-
-def _step(key: str, body: Any) -> Step | None:
-    name = str(key).lower()
-    if name not in STEPS or body in (None, {}):
-        return None
-    if not isinstance(body, Mapping):
-        return Step(name, name, str(body), TIMEOUTS.get(name))
-    timeout = _get(body, "Timeout")
+def _step(step: lifecycles.Step) -> Step:
+    late = has_variable(step.timeout)
     return Step(
-        name=name,
-        key=f"{name}.script",
-        script=str(_get(body, "Script") or ""),
-        timeout=_seconds(timeout) if timeout is not None else TIMEOUTS.get(name),
-        setenv=_setenv(body),
-        skip_if=str(_get(body, "SkipIf") or ""),
-        privileged=str(_get(body, "RequiresPrivilege")).lower() == "true",
+        name=step.name,
+        key=step.name if step.bare else f"{step.name}.script",
+        script=step.script,
+        timeout=_seconds(step.timeout) if step.timeout and not late else TIMEOUTS.get(step.name),
+        setenv=step.setenv,
+        skip_if=step.skip_if,
+        privileged=step.privileged == "true",
+        timeout_text=step.timeout if late else "",
+        privileged_text=step.privileged if has_variable(step.privileged) else "",
     )
 
 
-def _seconds(value: Any) -> float:
-    """A number of seconds, limited to what a thread can wait."""
-    seconds = float(value)
-    if math.isnan(seconds) or seconds < 0:
-        raise ValueError(f"Timeout {value!r} is not a number of seconds")
-    return min(seconds, threading.TIMEOUT_MAX)
-
-
-def _setenv(body: Mapping[str, Any]) -> dict[str, str]:
-    return {str(name): str(value) for name, value in (_get(body, "Setenv") or {}).items()}
-
-
-def skip_condition(text: str) -> tuple[bool, str, str] | None:
-    """`onpath NAME` or `exists PATH`, optionally with `!` for negation, as (negated, test, argument)."""
-    found = re.fullmatch(r"\s*(!?)\s*(onpath|exists)\s+(.+)", text)
-    return (found[1] == "!", found[2], " ".join(shlex.split(found[3]))) if found else None
-
-
-def _get(document: Mapping[str, Any], key: str) -> Any:
-    """The value of a key, in upper or lower case."""
-    if key in document:
-        return document[key]
-    lower = key.lower()
-    return next((value for name, value in document.items() if str(name).lower() == lower), None)
+def _seconds(text: str) -> float:
+    """A number of seconds, limited to what a thread can wait. Raises ValueError when it is none."""
+    return min(seconds(text), threading.TIMEOUT_MAX)

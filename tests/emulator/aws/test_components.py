@@ -91,28 +91,28 @@ manifests:
 @pytest.mark.parametrize(
     ("change", "field", "words"),
     [
-        ({"RecipeFormatVersion": "2019-01-01"}, "RecipeFormatVersion", "must be 2020-01-25"),
-        ({"ComponentName": None}, "ComponentName", "None is not"),
+        ({"RecipeFormatVersion": "2019-01-01"}, "RecipeFormatVersion", "has to be 2020-01-25"),
+        ({"ComponentName": None}, "ComponentName", "is missing"),
         ({"ComponentName": "has space"}, "ComponentName", "letters, digits"),
-        ({"ComponentVersion": 1.0}, "ComponentVersion", "put it in quotes"),
-        ({"ComponentVersion": "1.0"}, "ComponentVersion", "not a semantic version"),
-        ({"ComponentType": "aws.greengrass.plugin"}, "ComponentType", "AWS's own"),
+        ({"ComponentVersion": 1.0}, "ComponentVersion", "in quotes"),
+        ({"ComponentVersion": "1.0"}, "ComponentVersion", "no semantic version"),
+        ({"ComponentType": "aws.greengrass.nucleus"}, "ComponentType", "AWS's own"),
         ({"ComponentDependencies": []}, None, ""),
-        ({"ComponentDependencies": ["x"]}, "ComponentDependencies", "must be a map"),
+        ({"ComponentDependencies": ["x"]}, "ComponentDependencies", "has to be a map"),
         (
             {"ComponentDependencies": {"a": {"VersionRequirement": "new"}}},
             "ComponentDependencies.a.VersionRequirement",
-            "not a version requirement",
+            "no version range",
         ),
         (
-            {"ComponentDependencies": {"a": {"DependencyType": "WEAK"}}},
+            {"ComponentDependencies": {"a": {"VersionRequirement": "^1.0.0", "DependencyType": "WEAK"}}},
             "ComponentDependencies.a.DependencyType",
             "neither HARD nor SOFT",
         ),
-        ({"Manifests": {}}, None, ""),
-        ({"Manifests": ["linux"]}, "Manifests", "must be a list of maps"),
-        ({"Manifests": [{"Lifecycle": "run"}]}, "Manifests[0].Lifecycle", "must be a map"),
-        ({"Manifests": [{"Artifacts": [{}]}]}, "Manifests[0].Artifacts[0].URI", "None is not an artifact"),
+        ({"Manifests": []}, "Manifests", "one at least"),
+        ({"Manifests": ["linux"]}, "Manifests", "has to be a list of manifests"),
+        ({"Manifests": [{"Lifecycle": "run"}]}, "Manifests[0].Lifecycle", "has to be a map"),
+        ({"Manifests": [{"Artifacts": [{}]}]}, "Manifests[0].Artifacts[0].Uri", "is missing"),
         (
             {"Manifests": [{"Artifacts": [{"URI": "s3://b/k", "Unarchive": "TAR"}]}]},
             "Manifests[0].Artifacts[0].Unarchive",
@@ -142,14 +142,40 @@ def test_a_wrong_recipe_is_refused_with_the_place(
 
 
 def test_what_is_not_yaml_is_refused_with_line_and_column(greengrass: Any) -> None:
-    with pytest.raises(ClientError, match="line 2, column") as refused:
+    with pytest.raises(ClientError, match="at line 2") as refused:
         greengrass.create_component_version(inlineRecipe=b"RecipeFormatVersion: x\n  ComponentName: [")
     assert dict(refused.value.response)["reason"] == "CANNOT_PARSE"
 
 
-def test_names_of_aws_are_refused(greengrass: Any) -> None:
-    with pytest.raises(ClientError, match=r"aws\.greengrass\. are AWS's"):
-        create(greengrass, recipe("aws.greengrass.Mine"))
+def test_the_names_of_awss_public_components_are_refused(greengrass: Any, fresh: Callable[[str], str]) -> None:
+    with pytest.raises(ClientError, match="one of AWS's public components"):
+        create(greengrass, recipe("aws.greengrass.Nucleus"))
+    assert create(greengrass, recipe(fresh("aws.greengrass.labs.Mine")))
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "s3://<YOUR BUCKET NAME>/artifacts/x/1.0.0/x.zip",
+        "s3://YOUR BUCKET NAME/x.zip",
+        "s3://[REPLACE]/x.zip",
+        "s3://{BUCKET}/x.zip",
+        "s3://$BUCKET/x.zip",
+        "s3://BUCKET_NAME/COMPONENT_NAME/COMPONENT_VERSION/x.zip",
+        "s3://bucket/%zz",
+        "s3://bucket",
+        "file:///x.zip",
+        5,
+    ],
+)
+def test_an_artifact_at_an_impossible_address_is_refused_with_its_place(
+    greengrass: Any, fresh: Callable[[str], str], uri: Any
+) -> None:
+    with pytest.raises(ClientError) as refused:
+        create(greengrass, with_artifact(fresh("com.example.Placeholder"), uri))
+    answer: Any = refused.value.response
+    assert answer["ResponseMetadata"]["HTTPStatusCode"] == 400
+    assert [each["name"] for each in answer["fields"]] == ["Manifests[0].Artifacts[0].Uri"]
 
 
 def test_a_version_is_created_once(greengrass: Any, component: Callable[..., Any]) -> None:
@@ -180,7 +206,7 @@ def test_artifacts_are_digested_as_they_are_at_creation(
     stored = json.loads(greengrass.get_component(arn=made["arn"])["recipe"])
     assert stored["Manifests"][0]["Artifacts"] == [
         {
-            "URI": uri,
+            "Uri": uri,
             "Unarchive": "NONE",
             "Digest": base64.b64encode(hashlib.sha256(b"print('hello')").digest()).decode(),
             "Algorithm": "SHA-256",
@@ -274,11 +300,11 @@ def test_a_manifest_that_no_device_could_read_is_refused(
 
 
 def test_steps_that_no_device_knows_and_times_in_text_are_taken(greengrass: Any, fresh: Callable[[str], str]) -> None:
-    lifecycle = {5: "x", "Setenv": {"A": 1}, "run": {"Script": "x", "Timeout": "7", "Setenv": None}}
+    lifecycle = {"5": "x", "Setenv": {"A": 1}, "run": {"Script": "x", "Timeout": "7", "Setenv": None}}
     assert create(greengrass, recipe(fresh("com.example.Odd"), Manifests=[{"Lifecycle": lifecycle}]))
 
 
-@pytest.mark.parametrize("text", [b"[" * 5000, b"ComponentVersion: 2020-13-45"])
+@pytest.mark.parametrize("text", [b"[" * 5000, b"ComponentVersion: [", b"\xff", b"", b"a: &a [*a]", b"- a", b"x"])
 def test_a_recipe_that_cannot_be_read_is_refused(greengrass: Any, text: bytes) -> None:
     with pytest.raises(ClientError, match="neither YAML nor JSON"):
         greengrass.create_component_version(inlineRecipe=text)

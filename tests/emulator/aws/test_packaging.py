@@ -126,10 +126,10 @@ def test_the_component_unpacks_the_package_into_its_work_folder(
     (manifest,) = document["Manifests"]
     assert manifest["Platform"] == {"os": "linux", "runtime": "*"}
     (artifact,) = manifest["Artifacts"]
-    assert artifact["URI"] == done["ModelArtifact"]
+    assert artifact["Uri"] == done["ModelArtifact"]
 
     # Run the install step as a device does.
-    bucket, _, key = artifact["URI"].removeprefix("s3://").partition("/")
+    bucket, _, key = artifact["Uri"].removeprefix("s3://").partition("/")
     data = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
     assert base64.b64encode(hashlib.sha256(data).digest()).decode() == artifact["Digest"]
     (tmp_path / "artifacts").mkdir()
@@ -162,7 +162,7 @@ def test_a_component_version_that_exists_fails_the_job(
 
 def test_a_component_that_greengrass_refuses_fails_the_job(package: Callable[..., Any]) -> None:
     failed = package({"ComponentName": "fine", "ComponentVersion": "1.0"})
-    assert "not a semantic version" in failed["EdgePackagingJobStatusMessage"]
+    assert "no semantic version" in failed["EdgePackagingJobStatusMessage"]
 
 
 @pytest.mark.parametrize(

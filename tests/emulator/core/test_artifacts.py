@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from emflow.recipes.reader.recipe import Artifact
 from emflow_emulator.core import artifacts
 from emflow_emulator.core.failure import DeploymentFailure
 from emflow_emulator.core.layout import Layout
-from emflow_emulator.core.recipe import Artifact, Recipe
+from emflow_emulator.core.recipe import Recipe
 
 
 def zipped(files: dict[str, str], executable: str = "") -> bytes:

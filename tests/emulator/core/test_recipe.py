@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
+from emflow.recipes.reader.lifecycles import skip_condition
+from emflow.recipes.reader.platforms import fits
 from emflow_emulator.core.failure import DeploymentFailure
-from emflow_emulator.core.recipe import device_platform, fits, parse, skip_condition
+from emflow_emulator.core.recipe import device_platform, parse
 from emulator.core.pieces import LINUX, recipe
 
 BOARD = {"os": "linux", "architecture": "aarch64"}
@@ -176,5 +178,27 @@ def test_a_step_may_take_as_long_as_it_is_possible_to_wait() -> None:
     assert parse(text, LINUX).steps["run"].timeout == threading.TIMEOUT_MAX
 
 
-def test_keys_that_are_no_text_are_steps_that_nobody_knows() -> None:
-    assert parse("{ComponentName: a, Manifests: [{Lifecycle: {5: x, run: y}}]}", LINUX).steps.keys() == {"run"}
+def test_steps_that_nobody_knows_are_ignored() -> None:
+    assert parse(json.dumps(recipe("a", lifecycle={"5": "x", "run": "y"})), LINUX).steps.keys() == {"run"}
+
+
+def test_time_and_privilege_may_come_from_the_configuration() -> None:
+    step = {"Script": "x", "Timeout": "{configuration:/time}", "RequiresPrivilege": "{configuration:/root}"}
+    install = parse(json.dumps(recipe("a", lifecycle={"install": step})), LINUX).steps["install"]
+    values = {"{configuration:/time}": "7.0", "{configuration:/root}": "true"}
+
+    filled = install.filled(lambda text: values.get(text, text))
+
+    assert (filled.timeout, filled.privileged, filled.timeout_text) == (7.0, True, "")
+    with pytest.raises(DeploymentFailure, match=r"Timeout of the step install, \{configuration:/time\}: 'soon'"):
+        install.filled(lambda text: "soon")
+
+
+def test_environment_variables_are_spelt_as_the_java_nucleus_spells_them() -> None:
+    lifecycle = {"run": {"Script": "x", "Setenv": {"DEBUG": True, "PORT": 8080, "NAME": "x"}}}
+
+    assert parse(json.dumps(recipe("a", lifecycle=lifecycle)), LINUX).steps["run"].setenv == {
+        "DEBUG": "true",
+        "PORT": "8080",
+        "NAME": "x",
+    }

@@ -1,165 +1,151 @@
-"""Checks of a Greengrass component recipe: a pure function from its text to all errors in it.
+"""Checks of a Greengrass component recipe: a pure function from its text to all mistakes in it.
 
-Format 2020-01-25, https://docs.aws.amazon.com/greengrass/v2/developerguide/component-recipe-reference.html. The cloud
-accepts recipes that fail on a device, and the Java nucleus accepts some that the lite nucleus does not accept: keys in
-another case, a manifest without `runtime`, steps that it does not have. So all of it is checked before an upload.
+The reader (`emflow.recipes.reader`) finds what no nucleus takes. Here is what shows on the device only: variables
+without a value, files that are not there, keys without an effect; and what the lite nucleus refuses or does otherwise,
+as measured, or as AWS documents it: https://github.com/aws-greengrass/aws-greengrass-lite, in
+docs/RECIPE_SUPPORT_CHANGES.md.
 """
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from emflow.recipes.lint.access_control import access_control
 from emflow.recipes.lint.artifacts import artifacts
-from emflow.recipes.lint.context import NOTHING, RecipeContext
-from emflow.recipes.lint.finding import RecipeFinding
-from emflow.recipes.lint.keys import documented_keys, key_findings, list_of, map_of
-from emflow.recipes.lint.lifecycle import lifecycle
-from emflow.recipes.lint.platforms import for_lite, platform, reachable
-from emflow.recipes.lint.recipe_text import read
-from emflow.versions import check_requirement, is_version
+from emflow.recipes.lint.context import NOTHING, RecipeContext, Target
+from emflow.recipes.lint.dependencies import dependencies
+from emflow.recipes.lint.keys import key_findings
+from emflow.recipes.lint.lifecycle import lifecycle, steps_for_lite
+from emflow.recipes.lint.platforms import CLASSIC, LITE, Audience, audience, platform, reachable
+from emflow.recipes.lint.variables import Surroundings
+from emflow.recipes.reader.finding import Nucleus, RecipeFinding
+from emflow.recipes.reader.keys import CONFIGURATION, MANIFEST, TOP, documented_keys, list_of, map_of
+from emflow.recipes.reader.platforms import ALL
+from emflow.recipes.reader.recipe import Recipe, in_order, read
+from emflow.recipes.reader.structure import GENERIC, selection_names
 from emflow.workflow.redaction import mask_addresses
 from emflow.workflow.source.positions import KeyPath
 
-FORMAT = "2020-01-25"
-
-TOP = (
-    "RecipeFormatVersion",
-    "ComponentName",
-    "ComponentVersion",
-    "ComponentDescription",
-    "ComponentPublisher",
-    "ComponentType",
-    "ComponentConfiguration",
-    "ComponentDependencies",
-    "Manifests",
-    "Lifecycle",
-)
-
-MANIFEST = ("Name", "Platform", "Lifecycle", "Selections", "Artifacts")
-
-DEPENDENCY = ("VersionRequirement", "DependencyType")
+MAX_LITE_BYTES = 8196
+"""The lite nucleus reads a recipe into a buffer of this size (modules/ggl-recipe/src/recipe.c)."""
 
 
 def check(text: str, known: RecipeContext = NOTHING) -> tuple[RecipeFinding, ...]:
-    """All errors in a recipe, in the order of its lines."""
+    """All mistakes in a recipe that the nucleus of `known` minds, in the order of its lines."""
     reading = read(text)
     found = list(reading.findings)
-    if not found and not isinstance(reading.value, dict):
-        found.append(RecipeFinding((), "is no map of keys to values", f'begin with RecipeFormatVersion: "{FORMAT}"'))
-    if isinstance(reading.value, dict):
+    if isinstance(reading.text.value, dict):
         found += _secrets(text)
-        found += _recipe(reading.value, known)
-    placed = [finding if finding.line else replace(finding, line=reading.line(finding.place)) for finding in found]
-    return tuple(sorted(placed, key=lambda finding: finding.line))
+        found += _recipe(reading.text.value, reading.recipe, known)
+    return tuple(_judged(in_order(found, reading.text), known))
 
 
-def _recipe(found: Mapping[Any, Any], known: RecipeContext) -> Iterator[RecipeFinding]:
-    yield from key_findings(found, TOP, ())
+def _judged(found: Sequence[RecipeFinding], known: RecipeContext) -> Iterator[RecipeFinding]:
+    """The findings that count for the nucleus."""
+    for finding in found:
+        if known.nucleus is None and finding.nucleus == "lite":
+            yield replace(finding, severity="warning")
+        elif known.nucleus in (None, Target.ANY) or finding.nucleus in ("any", known.nucleus):
+            yield finding
+
+
+def _recipe(found: Mapping[str, Any], read: Recipe | None, known: RecipeContext) -> Iterator[RecipeFinding]:
     recipe = documented_keys(found, TOP)
-    if str(recipe.get("RecipeFormatVersion")) != FORMAT:  # YAML takes it for a date when it is not quoted
-        yield RecipeFinding(("RecipeFormatVersion",), f"has to be {FORMAT}")
+    manifests = [each if isinstance(each, dict) else {} for each in list_of(recipe, "Manifests")]
+    asked = known.nucleus in (Target.LITE, Target.ANY)
+    looks = [_lite_looks(documented_keys(each, MANIFEST).get("Platform"), asked=asked) for each in manifests]
+    lite = any(looks)
+    yield from key_findings(found, TOP, (), lite=lite)
     yield from _identity(recipe, known)
-    dependencies = map_of(recipe, "ComponentDependencies")
-    yield from _dependencies(recipe.get("ComponentDependencies"), known)
-    configuration = recipe.get("ComponentConfiguration")
-    defaults: dict[str, Any] = {}
-    if isinstance(configuration, dict):
-        yield from key_findings(configuration, ("DefaultConfiguration",), ("ComponentConfiguration",))
-        defaults = map_of(documented_keys(configuration, ("DefaultConfiguration",)), "DefaultConfiguration")
-    elif configuration is not None:
-        yield RecipeFinding(("ComponentConfiguration",), "has to be a map with DefaultConfiguration")
-    yield from access_control(defaults, str(recipe.get("ComponentName")), known)
+    kind = recipe.get("ComponentType")
+    if isinstance(kind, str) and kind != GENERIC:
+        what = "is a type of component that the lite nucleus lacks"
+        if lite:
+            yield RecipeFinding(("ComponentType",), what, f"write {GENERIC}, or leave it out", nucleus="lite")
+        what = "is started by AWS's nucleus only: the device of `emflow up` runs nothing of it"
+        yield RecipeFinding(("ComponentType",), what, severity="warning")
+    yield from dependencies(map_of(recipe, "ComponentDependencies"), known, lite=lite)
+    configuration = map_of(recipe, "ComponentConfiguration")
+    yield from key_findings(configuration, CONFIGURATION, ("ComponentConfiguration",), lite=lite)
+    defaults = map_of(documented_keys(configuration, CONFIGURATION), "DefaultConfiguration")
+    yield from access_control(defaults, str(recipe.get("ComponentName")), known, lite=lite)
     settings = {**defaults, **known.configuration}
-    manifests = recipe.get("Manifests")
-    if not isinstance(manifests, list) or not manifests or not all(isinstance(each, dict) for each in manifests):
-        mend = 'for example: [{Platform: {os: linux, runtime: "*"}, Lifecycle: {run: …}}]'
-        yield RecipeFinding(("Manifests",), "has to be a list of manifests", mend)
-        return
-    named = {str(name) for each in manifests for name in list_of(documented_keys(each, MANIFEST), "Selections")}
+    names = selection_names(recipe)
     for index, each in enumerate(manifests):
         place: KeyPath = ("Manifests", index)
-        yield from key_findings(each, MANIFEST, place)
+        yield from key_findings(each, MANIFEST, place, lite=looks[index])
         manifest = documented_keys(each, MANIFEST)
-        wanted = manifest.get("Platform")
-        yield from platform(wanted, (*place, "Platform"))
-        lite = not isinstance(wanted, dict) or for_lite(wanted)
+        yield from platform(manifest.get("Platform"), (*place, "Platform"))
         archives: dict[str, Collection[str]] = {}
         files: set[str] = set()
-        yield from artifacts(manifest.get("Artifacts"), (*place, "Artifacts"), known.archives, archives, files)
+        given, where = manifest.get("Artifacts"), (*place, "Artifacts")
+        yield from artifacts(given, where, known.archives, archives, files, lite=looks[index])
+        if given is None and looks[index]:
+            mend = "write Artifacts: [] where there are none"
+            yield RecipeFinding(
+                where, "is missing, and the lite nucleus wants it in every manifest", mend, nucleus="lite"
+            )
         own = manifest.get("Lifecycle")
-        steps, at = (own, (*place, "Lifecycle")) if own is not None else (recipe.get("Lifecycle"), ("Lifecycle",))
-        if steps is None:
-            yield RecipeFinding((*place, "Lifecycle"), "is missing", "say what to run: Lifecycle: {run: …}")
-            continue
-        yield from lifecycle(steps, at, named, lite, settings, set(map(str, dependencies)), archives, files)
-    platforms = [map_of(documented_keys(each, MANIFEST), "Platform") for each in manifests]
-    yield from reachable(platforms, known.architecture)
+        steps, at = (own, (*place, "Lifecycle")) if own else (recipe.get("Lifecycle"), ("Lifecycle",))
+        around = Surroundings(settings, set(map_of(recipe, "ComponentDependencies")), archives, files, looks[index])
+        yield from lifecycle(steps, at, frozenset() if own else names, around)
+        if looks[index] and read is not None:
+            yield from steps_for_lite(read.manifests[index].lifecycle, at)
+            if not own:
+                yield from _recipe_wide_for_lite(steps, manifest)
+    if manifests:
+        platforms = [map_of(documented_keys(each, MANIFEST), "Platform") for each in manifests]
+        yield from reachable(platforms, known.architecture)
+        yield from _nucleus_without_manifest(platforms, known)
+    if lite and read is not None:
+        yield from _size_for_lite(read)
+
+
+def _lite_looks(wanted: Any, *, asked: bool) -> bool:
+    """Whether what the lite nucleus minds counts in a manifest. One without `runtime` it skips: that is told alone."""
+    who = audience(wanted)
+    return who is Audience.BOTH or (who is Audience.UNSAID and asked)
 
 
 def _identity(recipe: Mapping[str, Any], known: RecipeContext) -> Iterator[RecipeFinding]:
     name, version = recipe.get("ComponentName"), recipe.get("ComponentVersion")
-    if not isinstance(name, str) or not re.fullmatch(r"[a-zA-Z0-9._-]{1,128}", name):
-        yield RecipeFinding(
-            ("ComponentName",), f"cannot be {name!r}", "1 to 128 letters, digits, dots, dashes and underscores"
-        )
-    elif name.startswith("aws.greengrass."):
-        yield RecipeFinding(
-            ("ComponentName",), f"{name}: names that begin with aws.greengrass. are AWS's", "choose another"
-        )
-    elif known.name and name != known.name:
+    if isinstance(name, str) and known.name and name != known.name:
         yield RecipeFinding(("ComponentName",), f"is {name!r}, and the workflow says {known.name!r}")
-    if not isinstance(version, str):
-        yield RecipeFinding(("ComponentVersion",), f"{version!r} is no text", 'put it in quotes: "1.0.0"')
-    elif not is_version(version):
-        yield RecipeFinding(("ComponentVersion",), f"{version!r} is no semantic version", 'for example: "1.0.0"')
-    elif known.version and version != known.version:
-        yield RecipeFinding(
-            ("ComponentVersion",), f"is {version!r} and has to be {known.version!r}", "write {{ version }}"
-        )
-    kind = recipe.get("ComponentType", "aws.greengrass.generic")
-    if kind != "aws.greengrass.generic":
-        mend = "leave it out: all else is AWS's own, or a Lambda, which the lite nucleus lacks"
-        yield RecipeFinding(("ComponentType",), f"is {kind!r}", mend)
+    if isinstance(version, str) and known.version and version != known.version:
+        what = f"is {version!r} and has to be {known.version!r}"
+        yield RecipeFinding(("ComponentVersion",), what, "write {{ version }}")
 
 
-def _dependencies(found: Any, known: RecipeContext) -> Iterator[RecipeFinding]:
-    top: KeyPath = ("ComponentDependencies",)
-    if found is not None and not isinstance(found, dict):
-        yield RecipeFinding(top, "has to be a map of component names to requirements")
-        return
-    for name, wanted in (found or {}).items():
-        place = (*top, str(name))
-        if not isinstance(wanted, dict):
-            yield RecipeFinding(
-                place, "has to be a map", 'for example: {VersionRequirement: ">=1.0.0", DependencyType: HARD}'
-            )
+def _recipe_wide_for_lite(steps: Any, manifest: Mapping[str, Any]) -> Iterator[RecipeFinding]:
+    """The lite nucleus finds a recipe-wide lifecycle under `all` or `linux` only."""
+    chosen = [each for each in list_of(manifest, "Selections") if isinstance(each, str)] or ["all"]
+    if isinstance(steps, dict) and steps and not {"all", "linux"} & set(chosen) & steps.keys():
+        mend = "put the steps into the manifest, or under `all` in the recipe-wide Lifecycle"
+        yield RecipeFinding(("Lifecycle",), "is not where the lite nucleus looks for it", mend, nucleus="lite")
+
+
+def _nucleus_without_manifest(platforms: Sequence[Mapping[str, Any]], known: RecipeContext) -> Iterator[RecipeFinding]:
+    """The devices have a nucleus, as the workflow's user says, that takes none of the manifests."""
+    runtimes: tuple[tuple[Nucleus, str], ...] = (("classic", CLASSIC), ("lite", LITE))
+    for nucleus, runtime in runtimes:
+        if known.nucleus not in (nucleus, Target.ANY):
             continue
-        yield from key_findings(wanted, DEPENDENCY, place)
-        dependency = documented_keys(wanted, DEPENDENCY)
-        requirement = dependency.get("VersionRequirement", ">=0.0.0")
-        if not isinstance(requirement, str) or not _is_requirement(requirement):
-            mend = 'for example: ">=1.0.0 <2.0.0"'
-            yield RecipeFinding((*place, "VersionRequirement"), f"{requirement!r} is no version range", mend)
-        if dependency.get("DependencyType", "HARD") not in ("HARD", "SOFT"):
-            yield RecipeFinding(
-                (*place, "DependencyType"), f"{dependency['DependencyType']!r} is neither HARD nor SOFT"
-            )
-    for name in known.dependencies:
-        if name not in (found or {}):
-            mend = "write ComponentDependencies: {{ dependencies | json }} into the template"
-            yield RecipeFinding(top, f"does not name {name}, on which the workflow lets it depend", mend)
+        wanted = [str(documented_keys(each, ("runtime",)).get("runtime", "*")) for each in platforms]
+        if not any(each in (runtime, *ALL) or each.startswith("/") for each in wanted):
+            what = f"has none for the {nucleus} nucleus, so the deployment would fail"
+            mend = f'write runtime: "*" for both, or add a manifest with runtime: {runtime}'
+            yield RecipeFinding(("Manifests",), what, mend, nucleus=nucleus)
 
 
-def _is_requirement(text: str) -> bool:
-    try:
-        check_requirement(text)
-    except ValueError:
-        return False
-    return bool(text.strip())
+def _size_for_lite(recipe: Recipe) -> Iterator[RecipeFinding]:
+    size = len(json.dumps(recipe.document, ensure_ascii=False, separators=(",", ":")).encode())
+    if size > MAX_LITE_BYTES:
+        what = f"has {size} bytes as JSON, and the lite nucleus reads {MAX_LITE_BYTES} at most"
+        yield RecipeFinding((), what, "put scripts into files among the artifacts", nucleus="lite")
 
 
 def _secrets(text: str) -> Iterator[RecipeFinding]:

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
+
+
+class Target(StrEnum):
+    """The nucleus that a recipe is for; `any`: it has to work on both."""
+
+    CLASSIC = "classic"
+    LITE = "lite"
+    ANY = "any"
 
 
 @dataclass(frozen=True)
@@ -19,6 +28,7 @@ class RecipeContext:
         publishes: topics that the recipe must allow the component to publish to.
         reads: secrets that the recipe must allow the component to read.
         architecture: of the board.
+        nucleus: the one on the devices. None: not known, so what only the lite nucleus refuses is a warning.
     """
 
     name: str = ""
@@ -29,6 +39,7 @@ class RecipeContext:
     publishes: tuple[str, ...] = ()
     reads: tuple[str, ...] = ()
     architecture: str = ""
+    nucleus: Target | None = None
 
 
 NOTHING = RecipeContext()

@@ -5,24 +5,31 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 
-from emflow.problems import Finding, Problem
+from emflow.problems import Finding, Problem, Severity
 from emflow.recipes.components import WorkflowComponent, application_component, own_component
-from emflow.recipes.render import RecipeProblem
+from emflow.recipes.lint import lite
+from emflow.recipes.lint.context import Target
 from emflow.workflow.load import Checked
 from emflow.workflow.model import Workflow
 from emflow.workflow.rules import files
 from emflow.workflow.source.positions import KeyPath
 
 CODE = "EM076"
+LITE = "EM077"
+"""What only the lite nucleus minds: a warning, as long as nobody says that the devices have it."""
 
 ANY_VERSION = "0.0.0"
 """For `auto`: which version comes next, only AWS knows; a template that writes another one is reported."""
 
 
-def findings(checked: Checked) -> Iterator[Finding]:
+def findings(checked: Checked, nucleus: Target | None = None) -> Iterator[Finding]:
     """Every mistake of every recipe, at the key in the workflow that the recipe comes from.
 
     A component whose template or folder is not there is left out: the workflow's own warning has said so (EM072).
+
+    Args:
+        nucleus: the one on the devices. None: what only the lite nucleus minds is a warning, and nothing is said of
+            what emflow itself makes, which the workflow's author cannot change.
 
     Raises:
         Problem: emflow itself is not wholly installed.
@@ -34,7 +41,7 @@ def findings(checked: Checked) -> Iterator[Finding]:
     edge: KeyPath = ("edge", "component")
     if (*edge, "recipe") not in missing:
         place = (*edge, "recipe") if workflow.edge.component.recipe is not None else edge
-        yield from _of_recipe(checked, application_component(workflow), place)
+        yield from _of_recipe(checked, application_component(workflow), place, nucleus)
     for index, component in enumerate(workflow.components):
         place = ("components", index)
         if {(*place, "recipe"), (*place, "artifacts")} & missing:
@@ -44,19 +51,29 @@ def findings(checked: Checked) -> Iterator[Finding]:
         except Problem as problem:  # the folder; the template has not been read yet
             yield _finding(checked, (*place, "artifacts"), problem)
             continue
-        yield from _of_recipe(checked, ours, (*place, "recipe"))
+        yield from _of_recipe(checked, ours, (*place, "recipe"), nucleus)
+    if nucleus is not Target.CLASSIC:
+        for violation in lite.violations(workflow, asked=nucleus is not None):
+            finding = checked.document.finding(LITE, *violation)
+            severity: Severity = "warning" if nucleus is None else "error"
+            yield dataclasses.replace(finding, severity=severity, nucleus="lite")
 
 
-def _of_recipe(checked: Checked, ours: WorkflowComponent, place: KeyPath) -> Iterator[Finding]:
+def _of_recipe(checked: Checked, ours: WorkflowComponent, place: KeyPath, nucleus: Target | None) -> Iterator[Finding]:
     try:
-        ours.recipe(ANY_VERSION if ours.version == "auto" else ours.version)
-    except RecipeProblem as problem:
-        for fault in problem.findings:
-            where = f"line {fault.line} of its recipe" if fault.line else "its recipe"
-            message = f"{ours.name} would not work: {fault.about}: {fault.message} ({where})"
-            yield checked.document.finding(CODE, place, message, fault.mend)
+        rendered = ours.rendered(ANY_VERSION if ours.version == "auto" else ours.version)
     except Problem as problem:
         yield _finding(checked, place, problem)
+        return
+    for fault in rendered.findings(nucleus):
+        if rendered.built_in and nucleus is None and fault.nucleus == "lite":
+            continue
+        where = f"line {fault.line} of its recipe" if fault.line else "its recipe"
+        on = "" if fault.nucleus == "any" else f" on the {fault.nucleus} nucleus"
+        would = f"would not work{on}" if fault.severity == "error" or fault.nucleus == "lite" else f"may not work{on}"
+        message = f"{ours.name} {would}: {fault.about}: {fault.message} ({where})"
+        finding = checked.document.finding(LITE if fault.nucleus == "lite" else CODE, place, message, fault.mend)
+        yield dataclasses.replace(finding, severity=fault.severity, nucleus=fault.nucleus)
 
 
 def _finding(checked: Checked, place: KeyPath, problem: Problem) -> Finding:

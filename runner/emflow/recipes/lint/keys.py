@@ -1,51 +1,31 @@
-"""Keys of a recipe: known or not, and written as documented or not.
-
-The Java nucleus and the cloud accept keys in any case; the lite nucleus accepts only the documented one.
-"""
+"""Keys that no nucleus knows, or that the lite nucleus does not know in this case."""
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from emflow.recipes.lint.finding import RecipeFinding
+from emflow.recipes.reader.finding import RecipeFinding
+from emflow.recipes.reader.keys import closest
 from emflow.workflow.source.positions import KeyPath
 
 
-def closest(name: str, known: Collection[str]) -> str:
-    """The known name that is most similar; empty where none is."""
-    return next(iter(difflib.get_close_matches(name, known, 1, 0.6)), "")
+def key_findings(
+    found: Mapping[str, Any], known: Collection[str], place: KeyPath, *, lite: bool
+) -> Iterator[RecipeFinding]:
+    """Keys of a map that have no effect.
 
-
-def documented_keys(found: Mapping[Any, Any], known: Collection[str]) -> dict[str, Any]:
-    """The same map, with known keys in the documented case."""
+    Args:
+        lite: the lite nucleus reads this map, too.
+    """
     right = {key.lower(): key for key in known}
-    return {right.get(str(key).lower(), str(key)): value for key, value in found.items()}
-
-
-def key_findings(found: Mapping[Any, Any], known: Collection[str], place: KeyPath) -> Iterator[RecipeFinding]:
-    """Keys that are unknown, or in another case than the documented one."""
-    right = {key.lower(): key for key in known}
-    for key in map(str, found):
+    for key in found:
         if key in known:
             continue
-        if key.lower() in right:
-            mend = f"write {right[key.lower()]}: the lite nucleus accepts no other case"
-            yield RecipeFinding((*place, key), "is in another case than documented", mend)
-            continue
-        near = closest(key.lower(), right)
-        mend = f"did you mean {right[near]}?" if near else f"known here: {', '.join(known)}"
-        yield RecipeFinding((*place, key), "is an unknown key", mend)
-
-
-def map_of(found: Mapping[str, Any], key: str) -> dict[str, Any]:
-    """The map under a key; empty where there is none."""
-    value = found.get(key)
-    return value if isinstance(value, dict) else {}
-
-
-def list_of(found: Mapping[str, Any], key: str) -> list[Any]:
-    """The list under a key; empty where there is none."""
-    value = found.get(key)
-    return value if isinstance(value, list) else []
+        if key.lower() not in right:
+            near = closest(key.lower(), right)
+            mend = f"did you mean {right[near]}?" if near else f"known here: {', '.join(known)}"
+            yield RecipeFinding((*place, key), "is an unknown key, and has no effect", mend, severity="warning")
+        elif lite:
+            mend = f"write {right[key.lower()]}, which both nuclei read"
+            yield RecipeFinding((*place, key), "is in another case than the lite nucleus reads", mend, nucleus="lite")

@@ -1,4 +1,4 @@
-"""The lifecycle of a manifest: steps and keys as both nuclei read them, and variables in scripts that have a value.
+"""Checks of a lifecycle: steps and keys as both nuclei read them, and variables in scripts that have a value.
 
 What the lite nucleus lacks: https://github.com/aws-greengrass/aws-greengrass-lite, docs/RECIPE_SUPPORT_CHANGES.md.
 """
@@ -6,188 +6,144 @@ What the lite nucleus lacks: https://github.com/aws-greengrass/aws-greengrass-li
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator
+from collections.abc import Set as AbstractSet
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
-from emflow.recipes.lint.finding import RecipeFinding
-from emflow.recipes.lint.keys import closest, documented_keys, key_findings
+from emflow.recipes.lint.keys import key_findings
+from emflow.recipes.lint.variables import Surroundings, paths, text_findings, timeout_findings
+from emflow.recipes.reader.finding import RecipeFinding
+from emflow.recipes.reader.keys import LIFECYCLE, STEP, STEPS, documented_keys
+from emflow.recipes.reader.lifecycles import Lifecycle
 from emflow.workflow.source.positions import KeyPath
 
-STEPS = ("bootstrap", "install", "startup", "run", "shutdown", "recover")
-CLASSIC_ONLY = ("shutdown", "recover")
-STEP = ("Script", "RequiresPrivilege", "Setenv", "Timeout", "Skipif", "BootstrapOnRollback")
-CLASSIC_MEND = "do without, or say in Platform that only the Java nucleus takes it: runtime: aws_nucleus_classic"
+CLASSIC_ONLY = ("shutdown", "recover", "uninstall")
+MAKING = ("bootstrap", "install")
+"""Steps that run once, and make what the others need."""
+CLASSIC_MEND = "do without, or say in Platform that only the classic nucleus takes it: runtime: aws_nucleus_classic"
 
-_VARIABLE = re.compile(r"(?P<shell>\$?)\{(?:(?P<component>[\w.-]+):)?(?P<namespace>[A-Za-z]+):(?P<key>[^:{}\s]+)\}")
-_WORDS = {
-    "artifacts": ("path", "decompressedPath"),
-    "work": ("path",),
-    "kernel": ("rootPath",),
-    "iot": ("thingName",),
-}
-_NAMESPACES = (*_WORDS, "configuration")
-_UNPACKED = re.compile(r"\{artifacts:decompressedPath\}/(?P<folder>[\w.-]+)(?:/(?P<file>[\w./-]+))?")
-_PLAIN = re.compile(r"\{artifacts:path\}/(?P<file>[\w.-]+)")
+_ENVIRONMENT_NAME = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 
 
 def lifecycle(
-    found: Any,
-    place: KeyPath,
-    selections: Collection[str],
-    lite: bool,
-    configuration: Mapping[str, Any],
-    dependencies: Collection[str],
-    archives: Mapping[str, Collection[str]],
-    files: Collection[str],
+    found: Any, place: KeyPath, selections: AbstractSet[str], around: Surroundings
 ) -> Iterator[RecipeFinding]:
-    """What is wrong with a lifecycle.
+    """What is wrong with a lifecycle whose shape the reader accepts.
 
     Args:
         selections: names that narrow the recipe-wide lifecycle to a manifest.
-        lite: the lite nucleus is to run it too.
-        configuration: the component's, defaults and the deployment's together.
-        archives: folder under decompressedPath to the names in it; nothing where they are not known.
-        files: names under artifacts:path.
     """
     if not isinstance(found, dict):
-        yield RecipeFinding(place, "has to be a map of steps", "for example: {run: python3 main.py}")
         return
-    names = {*selections, "all"}
-    if found and set(map(str, found)) <= names:  # the recipe-wide one, narrowed by its outermost keys
+    if selections & found.keys():  # the recipe-wide one, narrowed by its outermost keys
         for name, inner in found.items():
-            at = (*place, str(name))
-            yield from lifecycle(inner, at, (), lite, configuration, dependencies, archives, files)
+            at = (*place, name)
+            if name in selections:
+                yield from lifecycle(inner, at, selections, around)
+            else:
+                what, mend = "has no effect beside selections", "put it under one of them"
+                yield RecipeFinding(at, what, mend, severity="warning")
         return
-    known = (*STEPS, "Setenv")
-    yield from key_findings(found, known, place)
-    steps = documented_keys(found, known)
-    if not set(steps) & set(STEPS):
-        yield RecipeFinding(place, "has no step", f"one of: {', '.join(STEPS)}")
-    if "run" in steps and "startup" in steps:
-        yield RecipeFinding(
-            (*place, "startup"), "and `run` exclude each other", "keep `run`, which may end when it likes"
-        )
+    yield from key_findings(found, LIFECYCLE, place, lite=around.lite)
+    steps = documented_keys(found, LIFECYCLE)
+    if steps.get("run") and steps.get("startup"):
+        what = "is what starts: `run` never does beside it"
+        yield RecipeFinding((*place, "startup"), what, "keep the one that is meant", severity="warning")
     for step in CLASSIC_ONLY:
-        if lite and step in steps:
-            yield RecipeFinding((*place, step), "is a step that the lite nucleus lacks", CLASSIC_MEND)
+        if around.lite and step in steps:
+            what = "is a step that the lite nucleus lacks"
+            yield RecipeFinding((*place, step), what, CLASSIC_MEND, nucleus="lite")
+    made = tuple(path for step in MAKING for text in _texts(steps.get(step)) for path in paths(text))
     for name, body in steps.items():
-        if name not in known:
-            continue
-        at = (*place, name)
-        for where, text in _texts(body, at, name):
-            yield from _variables(text, where, lite, configuration, dependencies)
-            yield from _files(text, where, archives, files)
-        if name in STEPS:
-            parts = body if isinstance(body, dict) and body and set(map(str, body)) <= names else {"": body}
-            for selection, inner in parts.items():
-                yield from _step(inner, (*at, str(selection)) if selection else at, lite)
+        near = replace(around, making=True) if name in MAKING else replace(around, made=made)
+        if name == "Setenv":
+            yield from _each_selection(body, (*place, name), selections, partial(_setenv, around=near))
+        elif name in STEPS:
+            yield from _each_selection(body, (*place, name), selections, partial(_step, around=near))
 
 
-def _step(body: Any, place: KeyPath, lite: bool) -> Iterator[RecipeFinding]:
+def _texts(body: Any) -> Iterator[str]:
     if isinstance(body, str):
-        if not body.strip():
-            yield RecipeFinding(place, "is empty")
-        return
-    if not isinstance(body, dict):
-        yield RecipeFinding(place, "has to be a script, or a map with Script")
-        return
-    yield from key_findings(body, STEP, place)
-    step = documented_keys(body, STEP)
-    script = step.get("Script")
-    if not isinstance(script, str) or not script.strip():
-        yield RecipeFinding((*place, "Script"), "has to be a script", 'for example: python3 "{artifacts:path}/main.py"')
-    if not isinstance(step.get("RequiresPrivilege", False), bool):
-        yield RecipeFinding((*place, "RequiresPrivilege"), "has to be true or false")
-    timeout = step.get("Timeout", 1)
-    if isinstance(timeout, bool) or not isinstance(timeout, int) or timeout <= 0:
-        yield RecipeFinding(
-            (*place, "Timeout"), f"{timeout!r} is no number of seconds", "the lite nucleus takes no text here"
-        )
-    if not isinstance(step.get("Setenv", {}), dict):
-        yield RecipeFinding((*place, "Setenv"), "has to be a map of names to texts")
-    if lite and "Skipif" in step:
-        yield RecipeFinding((*place, "Skipif"), "is something that the lite nucleus lacks", CLASSIC_MEND)
-
-
-def _texts(body: Any, place: KeyPath, name: str) -> Iterator[tuple[KeyPath, str]]:
-    """Every text in a step that variables are filled into, with its place."""
-    if isinstance(body, str):
-        yield place, body
+        yield body
     elif isinstance(body, dict):
-        for key, inner in body.items():
-            if name == "Setenv" or str(key).lower() in ("script", "setenv") or isinstance(inner, dict):
-                yield from _texts(inner, (*place, str(key)), "Setenv" if str(key).lower() == "setenv" else name)
+        for inner in body.values():
+            yield from _texts(inner)
 
 
-def _variables(
-    text: str, place: KeyPath, lite: bool, configuration: Mapping[str, Any], dependencies: Collection[str]
-) -> Iterator[RecipeFinding]:
-    """Variables without a value stay in the script as they are, and fail there."""
-    for found in _VARIABLE.finditer(text):
-        component, namespace, key = found["component"], found["namespace"], found["key"]
-        written = found[0].removeprefix("$")
-        if namespace not in _NAMESPACES:
-            near = "" if found["shell"] else closest(namespace.lower(), _NAMESPACES)
-            if near:  # anything else is the shell's, or another program's
-                yield RecipeFinding(place, f"{written} is no recipe variable", f"did you mean {{{near}:{key}}}?")
-            continue
-        if component is not None and component not in dependencies:
-            mend = f"add {component} to ComponentDependencies"
-            yield RecipeFinding(place, f"{written} asks about a component on which this one does not depend", mend)
-        elif component is not None and lite:
-            yield RecipeFinding(
-                place, f"{written} asks about another component, which the lite nucleus lacks", CLASSIC_MEND
-            )
-        if namespace == "configuration":
-            if component is None:
-                yield from _configured(written, key, place, configuration)
-        elif key not in _WORDS[namespace]:
-            known = ", ".join(f"{{{namespace}:{word}}}" for word in _WORDS[namespace])
-            yield RecipeFinding(place, f"{written} is no recipe variable", f"known: {known}")
-
-
-def _configured(
-    written: str, pointer: str, place: KeyPath, configuration: Mapping[str, Any]
-) -> Iterator[RecipeFinding]:
-    if not pointer.startswith("/"):
-        yield RecipeFinding(place, f"{written} is no JSON pointer", f"write {{configuration:/{pointer}}}")
+def steps_for_lite(found: Lifecycle, place: KeyPath) -> Iterator[RecipeFinding]:
+    """The lite nucleus wants something to start."""
+    if "run" in found.steps or "startup" in found.steps:
         return
-    value: Any = configuration
-    for step in pointer[1:].split("/"):
-        key = step.replace("~1", "/").replace("~0", "~")
-        if isinstance(value, dict) and key in value:
-            value = value[key]
-        elif isinstance(value, list) and key.isdigit() and int(key) < len(value):
-            value = value[int(key)]
-        else:
-            near = closest(key, list(value)) if isinstance(value, dict) else ""
-            mend = f"did you mean {near}?" if near else "add it to DefaultConfiguration"
-            yield RecipeFinding(place, f"{written} is in no configuration", mend)
-            return
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        mend = f'write "{value}" in the configuration, as a text'
-        yield RecipeFinding(place, f"{written} is a number, and Greengrass turns {value} into {float(value)}", mend)
+    what = "only installs: on the lite nucleus the deployment then fails after 300 s"
+    if not found.steps.keys() & {"install", "bootstrap"}:
+        what = "has no step that the lite nucleus runs, and without one it refuses the component"
+    yield RecipeFinding(place, what, "add run: exit 0", nucleus="lite")
 
 
-def _files(
-    text: str, place: KeyPath, archives: Mapping[str, Collection[str]], files: Collection[str]
+def _each_selection(
+    body: Any,
+    place: KeyPath,
+    selections: AbstractSet[str],
+    check: Callable[[Any, KeyPath], Iterator[RecipeFinding]],
 ) -> Iterator[RecipeFinding]:
-    """Paths into artifacts that will not be there."""
-    for found in _UNPACKED.finditer(text):
-        folder, file = found["folder"], (found["file"] or "").strip("/")
-        if folder not in archives:
-            mend = f"unpacked are: {', '.join(archives)}" if archives else "Unarchive: ZIP unpacks an artifact"
-            yield RecipeFinding(place, f"nothing is unpacked to {{artifacts:decompressedPath}}/{folder}", mend)
-        elif file and archives[folder] and not _holds(archives[folder], file):
-            near = closest(file, sorted(archives[folder]))
-            mend = f"did you mean {near}?" if near else "put it into the folder of artifacts"
-            yield RecipeFinding(place, f"there is no {file} in {folder}.zip", mend)
-    for found in _PLAIN.finditer(text):
-        if found["file"] not in files:
-            known = f"there are: {', '.join(sorted(files))}" if files else "the manifest has no artifacts"
-            yield RecipeFinding(place, f"there is no {found['file']} in {{artifacts:path}}", known)
+    if isinstance(body, dict) and selections & body.keys():
+        for name in sorted(selections & body.keys()):
+            yield from _each_selection(body[name], (*place, name), selections, check)
+    else:
+        yield from check(body, place)
 
 
-def _holds(names: Collection[str], path: str) -> bool:
-    """Whether an archive has a file, or a folder, of this name."""
-    return any(name == path or name.startswith(f"{path}/") for name in names)
+def _step(body: Any, place: KeyPath, around: Surroundings) -> Iterator[RecipeFinding]:
+    if isinstance(body, str):
+        yield from _script(body, place, around)
+    elif body in (None, {}):
+        yield RecipeFinding(place, "is empty, and does nothing", "leave it out", severity="warning")
+    if not isinstance(body, dict):
+        return
+    yield from key_findings(body, STEP, place, lite=around.lite)
+    step = documented_keys(body, STEP)
+    yield from _script(step.get("Script"), (*place, "Script"), around)
+    yield from _setenv(step.get("Setenv"), (*place, "Setenv"), around)
+    skip, privileged, timeout = step.get("Skipif"), step.get("RequiresPrivilege"), step.get("Timeout")
+    for key, value in (("Skipif", skip), ("RequiresPrivilege", privileged)):
+        if isinstance(value, str):
+            yield from text_findings(value, (*place, key), around)
+    yield from timeout_findings(timeout, (*place, "Timeout"), around)
+    if not around.lite:
+        return
+    if skip is not None:
+        what = "is something that the lite nucleus lacks"
+        yield RecipeFinding((*place, "Skipif"), what, CLASSIC_MEND, nucleus="lite")
+    if isinstance(privileged, str) and privileged not in ("true", "false"):
+        what = f"{privileged!r} is something that the lite nucleus cannot read"
+        yield RecipeFinding((*place, "RequiresPrivilege"), what, "write true or false", nucleus="lite")
+    if isinstance(timeout, str | float):
+        what = "is no whole number, and the lite nucleus reads no other"
+        yield RecipeFinding((*place, "Timeout"), what, "write a number of seconds, without quotes", nucleus="lite")
+
+
+def _script(script: Any, place: KeyPath, around: Surroundings) -> Iterator[RecipeFinding]:
+    if not isinstance(script, str):
+        return
+    if not script.strip():
+        yield RecipeFinding(place, "is empty, and does nothing", "leave the step out", severity="warning")
+    yield from text_findings(script, place, around, script=True)
+
+
+def _setenv(found: Any, place: KeyPath, around: Surroundings) -> Iterator[RecipeFinding]:
+    for name, value in found.items() if isinstance(found, dict) else ():
+        at = (*place, name)
+        if isinstance(value, str):
+            yield from text_findings(value, at, around, script=True)
+        elif around.lite and isinstance(value, int | float):
+            what = (
+                f"has to be a text, this is {'the number ' if not isinstance(value, bool) else ''}{str(value).lower()}"
+            )
+            yield RecipeFinding(
+                at, f"{what}: the lite nucleus ends the script there", "put it in quotes", nucleus="lite"
+            )
+        if around.lite and not _ENVIRONMENT_NAME.fullmatch(name):
+            what = f"{name!r} is a name that the lite nucleus refuses"
+            yield RecipeFinding(at, what, "letters, digits and underscores", nucleus="lite")

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from enum import Enum
 from typing import Any
 
-from emflow.recipes.lint.finding import RecipeFinding
-from emflow.recipes.lint.keys import closest
+from emflow.problems import Severity
+from emflow.recipes.reader.finding import RecipeFinding
+from emflow.recipes.reader.keys import PLATFORM, closest, documented_keys
+from emflow.recipes.reader.platforms import ALL, fits, is_pattern
 from emflow.workflow.source.positions import KeyPath
 
 CLASSIC, LITE = "aws_nucleus_classic", "aws_nucleus_lite"
 """The values of `runtime` for the classic (Java) and the lite nucleus."""
 
-ATTRIBUTES = ("os", "architecture", "architecture.detail", "runtime")
-
-_ALL = ("*", "all")
+ATTRIBUTES = PLATFORM
 
 _VALUES = {
     "os": ("linux", "darwin", "windows"),
@@ -24,69 +25,82 @@ _VALUES = {
 }
 
 
+class Audience(Enum):
+    """Who uses a manifest."""
+
+    BOTH = "the lite nucleus, perhaps the classic one too"
+    UNSAID = "the classic nucleus, because nothing is said of the runtime"
+    CLASSIC = "the classic nucleus only"
+
+
+def audience(platform: Any) -> Audience:
+    """Who uses a manifest with this Platform. The lite nucleus runs on Linux only."""
+    wanted = (
+        {key: str(value) for key, value in documented_keys(platform, PLATFORM).items()}
+        if isinstance(platform, dict)
+        else {}
+    )
+    system = wanted.get("os", "*")
+    if wanted.get("runtime") == CLASSIC or not (system in ("linux", *ALL) or is_pattern(system)):
+        return Audience.CLASSIC
+    return Audience.BOTH if wanted.get("runtime") else Audience.UNSAID
+
+
 def platform(found: Any, place: KeyPath) -> Iterator[RecipeFinding]:
     """What is wrong with one manifest's Platform."""
-    if found is None:
-        found = {}
-    if not isinstance(found, dict):
-        yield RecipeFinding(place, "has to be a map", 'for example: {os: linux, runtime: "*"}')
-        return
+    who, found = audience(found), found if isinstance(found, dict) else {}
     right = {key.lower(): key for key in ATTRIBUTES}
-    lite = for_lite({**found, "runtime": "*"})
     for key, value in found.items():
-        name = right.get(str(key).lower())
+        name = right.get(key.lower())
         if name is None:
-            near = closest(str(key).lower(), right)
+            near = closest(key.lower(), right)
             if near:  # others may be attributes that a device's own configuration adds
-                yield RecipeFinding((*place, str(key)), "is an unknown attribute", f"did you mean {near}?")
+                yield RecipeFinding((*place, key), "is an unknown attribute", f"did you mean {near}?")
             continue
-        if name != key:
-            yield RecipeFinding((*place, str(key)), "is in another case than documented", f"write {name}")
+        if name != key and who is not Audience.CLASSIC:
+            what, mend = "is in another case than the lite nucleus reads", f"write {name}"
+            yield RecipeFinding((*place, key), what, mend, nucleus="lite")
         values = _VALUES.get(name)
-        if isinstance(value, str) and len(value) > 1 and value.startswith("/") and value.endswith("/"):
-            if lite and found.get("runtime") != CLASSIC:
+        if isinstance(value, str) and is_pattern(value):
+            if who is not Audience.CLASSIC:
                 mend = f"write one manifest for each, or runtime: {CLASSIC}"
-                yield RecipeFinding((*place, str(key)), "is a regular expression, which the lite nucleus lacks", mend)
-        elif values and value not in (*values, *_ALL):
-            near = closest(str(value), values)
+                what = "is a regular expression, which the lite nucleus lacks"
+                yield RecipeFinding((*place, key), what, mend, nucleus="lite")
+        elif values and isinstance(value, str) and value not in (*values, *ALL):
+            near = closest(value, values)
             mend = f"did you mean {near}?" if near else f"one of: {', '.join(values)}, *"
-            yield RecipeFinding((*place, str(key)), f"cannot be {value!r}", mend)
-    if lite and not found.get("runtime"):
-        mend = f'write runtime: "*" for both, or runtime: {CLASSIC} for the Java nucleus only'
-        yield RecipeFinding(place, "has no `runtime`, and the lite nucleus ignores such a manifest", mend)
+            # Devices may say of themselves that they are something else, but never that they have another nucleus.
+            severity: Severity = "error" if near or name == "runtime" else "warning"
+            yield RecipeFinding((*place, key), f"cannot be {value!r}", mend, severity=severity)
+    yield from _skipped_by_lite(found, who, place)
 
 
-def for_lite(platform: Mapping[str, Any]) -> bool:
-    """Whether a manifest is for the lite nucleus (too): for Linux, and not for the classic nucleus only."""
-    system = str(platform.get("os", "*"))
-    return platform.get("runtime") != CLASSIC and (system in ("linux", *_ALL) or system.startswith("/"))
+def _skipped_by_lite(found: Mapping[str, Any], who: Audience, place: KeyPath) -> Iterator[RecipeFinding]:
+    if who is Audience.UNSAID:
+        mend = f'write runtime: "*" for both, or runtime: {CLASSIC} for the classic nucleus only'
+        yield RecipeFinding(
+            place, "has no `runtime`, and the lite nucleus ignores such a manifest", mend, nucleus="lite"
+        )
+    elif who is Audience.BOTH and "os" not in documented_keys(found, PLATFORM):
+        mend = "write os: linux"
+        yield RecipeFinding(place, "has no `os`, and the lite nucleus ignores such a manifest", mend, nucleus="lite")
 
 
-def reachable(found: Sequence[Mapping[Any, Any]], architecture: str) -> Iterator[RecipeFinding]:
+def reachable(found: Sequence[Mapping[str, Any]], architecture: str) -> Iterator[RecipeFinding]:
     """The first matching manifest is used, so a general one hides those after it; one has to match the board."""
-    platforms = [
-        {str(key).lower(): str(value) for key, value in each.items() if str(value) not in _ALL} for each in found
-    ]
+    platforms = [{key.lower(): str(value) for key, value in each.items() if str(value) not in ALL} for each in found]
     for index, platform in enumerate(platforms):
         for earlier in range(index):
             if platforms[earlier].items() <= platform.items():
                 what = f"is never reached: Manifests[{earlier}] matches all its devices"
-                yield RecipeFinding(("Manifests", index, "Platform"), what, "put the more specific manifest first")
+                mend = "put the more specific manifest first"
+                yield RecipeFinding(("Manifests", index, "Platform"), what, mend, severity="warning")
                 break
     board = {"os": "linux", **({"architecture": architecture} if architecture else {})}
-    if not any(all(_fits(want, board.get(key)) for key, want in each.items()) for each in platforms):
-        what = " ".join(board.values())
-        yield RecipeFinding(
-            ("Manifests",), f"has none for {what}, so the deployment would fail", f"add one with {board}"
-        )
-
-
-def _fits(want: str, have: str | None) -> bool:
-    if have is None:
-        return True  # an attribute that is not known here
-    if len(want) > 1 and want.startswith("/") and want.endswith("/"):
-        try:
-            return re.fullmatch(want[1:-1], have) is not None
-        except re.error:
-            return False
-    return want == have
+    try:
+        if any(fits(each, board, unknown=True) for each in platforms):
+            return
+    except re.error:  # told by the reader
+        return
+    what = f"has none for {' '.join(board.values())}, so the deployment would fail"
+    yield RecipeFinding(("Manifests",), what, f"add one with {board}")

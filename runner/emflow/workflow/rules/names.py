@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from emflow.workflow.devices import devices_file
 from emflow.workflow.model import Workflow
 from emflow.workflow.model.shared import THREE_NUMBERS
+from emflow.workflow.public_components import PUBLIC_COMPONENTS
 from emflow.workflow.rules.violation import Violation
 from emflow.workflow.source.positions import KeyPath, format_path
 from emflow_schema.agent_socket import CORE_SOCKET
@@ -97,8 +98,8 @@ def components(workflow: Workflow) -> Iterator[Violation]:
             yield Violation(
                 place, f"{format_path(place)} cannot be {name!r}: it has only dots", "for example: com.example.Camera"
             )
-        if name.startswith("aws.greengrass."):
-            yield Violation(place, f"{name!r}: names that begin with aws.greengrass. are AWS's own", "choose another")
+        if name in PUBLIC_COMPONENTS:
+            yield Violation(place, f"{name!r} is AWS's own component", "choose another name")
     for name in workflow.cloud.deployment.components:
         if not name.startswith("aws.greengrass."):
             yield Violation(

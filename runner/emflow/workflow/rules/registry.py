@@ -49,7 +49,7 @@ CODES: Final = {
     "EM033": "fleet, role and thing group names follow AWS's rules",
     "EM034": "model name and version follow SageMaker's rules",
     "EM035": "job names follow SageMaker's rules",
-    "EM036": "component names follow Greengrass's rules, and aws.greengrass.* belongs to AWS",
+    "EM036": "component names follow Greengrass's rules, and are not those of AWS's public components",
     "EM037": "component versions are three numbers",
     "EM038": "the services in use are available in the region",
     "EM039": "Neo compiles the model's framework for the target device",
@@ -84,11 +84,12 @@ CODES: Final = {
     "EM073": "the model has the declared inputs, in name and shape",
     "EM074": "the model's inputs have the declared types",
     "EM075": "there is one label for each class of the model",
-    "EM076": "the rendered recipes work on both nuclei",
+    "EM076": "the rendered recipes work",
+    "EM077": "recipes and deployment work on the lite nucleus, too",
     "EM081": "AWS discontinued the provider",
 }
 
-WARNINGS: Final = frozenset(("EM046", "EM048", "EM049", "EM056", "EM065", "EM072", "EM081"))
+WARNINGS: Final = frozenset(("EM046", "EM048", "EM049", "EM056", "EM065", "EM072", "EM077", "EM081"))
 """Told, but no reason to refuse a workflow; `emflow validate --strict` exits with 2 on them too."""
 
 Rule = Callable[[Workflow], Iterator[Violation]]

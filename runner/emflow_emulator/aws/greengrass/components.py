@@ -124,7 +124,7 @@ class Components:
         if self._public is None:
             self._public = {}
             for released, document in public_components.recipes():
-                recipe = Recipe(document)
+                recipe = recipes.public(document)
                 arn = self._arn(recipe.name, recipe.version, owner="aws")
                 self._public.setdefault(recipe.name, {})[recipe.version] = Component(arn, recipe, released, released)
         return self._public
@@ -148,10 +148,9 @@ class Components:
         """
         recipe = recipes.parse(text)
         name, version = recipe.name, recipe.version
-        if name.startswith("aws.greengrass."):
+        if name in self.public:
             raise invalid(
-                f"Invalid Input: component names that begin with aws.greengrass. are AWS's: {name}",
-                ("ComponentName", "begins with aws.greengrass."),
+                f"Invalid Input: {name} is one of AWS's public components", ("ComponentName", "is AWS's own component")
             )
         if version in self._own.get(name, {}):
             state = self._own[name][version].status["componentState"]
@@ -173,12 +172,12 @@ class Components:
         for artifact in recipe.artifacts:
             artifact.pop("Digest", None)
             artifact.pop("Algorithm", None)
-            if not artifact["URI"].startswith("s3://"):
+            if not artifact["Uri"].startswith("s3://"):
                 continue
             try:
-                digest = self._clients.sha256(S3Object.at(artifact["URI"]))
+                digest = self._clients.sha256(S3Object.at(artifact["Uri"]))
             except ClientError:
-                unreadable[artifact["URI"]] = "Specified artifact resource cannot be accessed"
+                unreadable[artifact["Uri"]] = "Specified artifact resource cannot be accessed"
                 continue
             artifact.setdefault("Unarchive", "NONE")
             artifact["Digest"] = base64.b64encode(digest).decode()
@@ -230,7 +229,7 @@ class Components:
     def _artifact(self, params: Params) -> dict[str, Any]:
         component = self._at(params["arn"])
         for artifact in component.recipe.artifacts:
-            uri: str = artifact["URI"]
+            uri: str = artifact["Uri"]
             if uri.startswith("s3://") and uri.rpartition("/")[2] == params["artifactName"].rpartition("/")[2]:
                 where = S3Object.at(uri)
                 url = self._clients("s3").generate_presigned_url(

@@ -278,7 +278,7 @@ def recipe(preset: Mapping[str, str], package: S3Object) -> bytes:
             {
                 "Platform": {"os": "linux", "runtime": "*"},
                 "Lifecycle": {"install": {"Script": f'tar -xzf "{{artifacts:path}}/{file}" -C "{{work:path}}"'}},
-                "Artifacts": [{"URI": str(package), "Unarchive": "NONE", "Permission": {"Read": "OWNER"}}],
+                "Artifacts": [{"Uri": str(package), "Unarchive": "NONE", "Permission": {"Read": "OWNER"}}],
             }
         ],
     }
