@@ -140,7 +140,7 @@ def _configured(
         mend = f"did you mean {near}?" if near else "add it to DefaultConfiguration"
         yield RecipeFinding(place, f"{written} is in no configuration", mend)
         return
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    if isinstance(value, int) and not isinstance(value, bool):
         what = f"{written} is a number, and the classic nucleus turns {value} into {float(value)}"
         mend = f'write "{value}" in the configuration, as a text'
         yield RecipeFinding(place, what, mend, nucleus="classic", severity="warning")

@@ -1,1 +1,1 @@
-"""The one reader of component recipes, `recipe.read`: of checks, the embedded Greengrass and the virtual core device."""
+"""The one reader of component recipes, `recipe.read`: checks, embedded Greengrass and virtual core device use it."""
