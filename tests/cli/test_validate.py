@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -140,3 +142,38 @@ def test_nothing_of_aws_is_imported(emflow, demo: Path) -> None:
     imported = {line.rpartition("|")[2].strip() for line in ran.err.splitlines()}
     assert "emflow.workflow.load" in imported
     assert not [name for name in imported if name.partition(".")[0] in {"boto3", "botocore", "grpc", "cv2", "numpy"}]
+
+
+def test_the_nucleus_on_the_devices_decides_what_is_an_error(emflow, demo: Path, tmp_path: Path) -> None:
+    shutil.copytree(demo.parent, tmp_path / "flows")
+    template = tmp_path / "flows" / "components" / "heartbeat" / "recipe.yaml.j2"
+    template.write_text(template.read_text().replace("exec python3", "echo ${HOME}; exec python3"))
+    file = "flows/own-component.yaml"
+    lite = r"EM077 (warning: )?com\.example\.Heartbeat would not work on the lite nucleus: .*: \$\{HOME\}"
+
+    unsaid, classic = emflow("validate", file), emflow("validate", file, "--nucleus", "classic")
+    assert (unsaid.code, classic.code) == (0, 0)
+    assert re.search(lite, unsaid.out)
+    assert "EM077" not in classic.out
+    for nucleus in ("lite", "any"):
+        ran = emflow("validate", file, "--nucleus", nucleus)
+        assert ran.code == 2
+        found = re.search(lite, ran.out)
+        assert found
+        assert found[1] is None  # no warning any more
+    as_json = json.loads(emflow("validate", file, "--format", "json").out)
+    assert {(each["code"], each["nucleus"]) for each in as_json["findings"]} >= {("EM077", "lite"), ("EM081", "")}
+    assert emflow("validate", file, "--nucleus", "java").code == 2
+
+
+def test_a_recipe_that_only_the_classic_nucleus_takes_is_ok(emflow, demo: Path, tmp_path: Path) -> None:
+    shutil.copytree(demo.parent, tmp_path / "flows")
+    template = tmp_path / "flows" / "components" / "heartbeat" / "recipe.yaml.j2"
+    text = template.read_text().replace('runtime: "*"', "runtime: aws_nucleus_classic").replace("Uri:", "URI:")
+    text = text.replace("      run:", '      Shutdown: {script: echo bye, Timeout: "30"}\n      Run:')
+    template.write_text(
+        text.replace("        Script: exec", '        SetEnv: {WORK: "{work:path}"}\n        script: exec')
+    )
+    ran = emflow("validate", "flows/own-component.yaml")
+    assert ran.code == 0
+    assert "EM07" not in ran.out

@@ -138,6 +138,39 @@ MISTAKES: list[tuple[str, str, str, str]] = [
 ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("there", "instead", "place"),
+    [
+        (
+            'Script: pip install -r "{artifacts:decompressedPath}/artifacts/lib/requirements.txt"',
+            "Script: {@}",
+            "install.Script",
+        ),
+        ("Timeout: 300", "Timeout: {@}", "install.Timeout"),
+        ("Timeout: 300", "Skipif: {@}", "install.Skipif"),
+        ("RequiresPrivilege: false", "RequiresPrivilege: {@}", "run.RequiresPrivilege"),
+        (f"Uri: {URI}", "Uri: {@}", "Artifacts[0].Uri"),
+        ("Unarchive: ZIP", "Unarchive: {@}", "Artifacts[0].Unarchive"),
+        ("topic: em/x", "topic: {@}", "DefaultConfiguration.topic"),
+        ("resources: [em/x]", "resources: [{@}]", "resources[0]"),
+        ("An example", "{@}", "ComponentDescription"),
+        ('VersionRequirement: ">=2.0.0 <3.0.0"', "VersionRequirement: {@}", "VersionRequirement"),
+        ("os: linux", "os: {@}", "Platform.os"),
+    ],
+)
+@pytest.mark.parametrize("variable", ["configuration:/topic", "com.example.X:artifacts:path"])
+def test_a_variable_without_quotes_is_told_as_that_and_nothing_else(
+    there: str, instead: str, place: str, variable: str
+) -> None:
+    assert there in GOOD
+    text = GOOD.replace(there, instead.replace("@", variable), 1)
+    found = [fault for fault in check(text) if fault.about.endswith(place) and fault.nucleus == "any"]
+    (fault,) = found
+    assert f"is a map to YAML, not the recipe variable {{{variable}}}" in fault.message
+    assert fault.severity == "error"
+    assert fault.line
+
+
 def told(text: str, known: RecipeContext = KNOWN) -> list[str]:
     return [str(fault) for fault in check(text, known)]
 
