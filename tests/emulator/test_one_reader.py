@@ -108,9 +108,8 @@ def test_the_recipes_of_awss_components_have_one_verdict() -> None:
     """The device gets them from the cloud as it gets all others."""
     for _, document in public_components.recipes():
         stored = cloud_recipe.public(document).text("JSON")
-        if document["ComponentType"] == "aws.greengrass.nucleus":  # nobody but AWS can make another
-            stored = stored.replace(b"aws.greengrass.nucleus", b"aws.greengrass.plugin")
-        assert checker_takes(stored.decode())
+        aws_own = document["ComponentType"] == "aws.greengrass.nucleus"  # nobody but AWS can make another
+        assert checker_takes(stored.decode()) is not aws_own
         assert parse(stored, BOARD).name == document["ComponentName"]
 
 
@@ -166,7 +165,6 @@ def test_whatever_stands_anywhere_the_three_agree(place: tuple[Any, ...], value:
             "values",
         ),
         ('{"a": "\\ud800"}', "half of a character"),
-        ('{"a": "\\u0000"}', "the character NUL"),
         ("Run: {artifacts:path}/run.sh", "begins with a recipe variable needs quotes"),
         ("- " * 200 + "a", "nested too deeply"),
     ],

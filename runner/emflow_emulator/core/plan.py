@@ -13,10 +13,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from emflow.recipes.reader.structure import GENERIC
+from emflow.recipes.reader.structure import GENERIC, NUCLEUS
 from emflow_emulator.core.configuration import Configuration, find, pointer_keys
 from emflow_emulator.core.layout import Layout
-from emflow_emulator.core.recipe import NUCLEUS, Recipe, Step
+from emflow_emulator.core.recipe import Recipe, Step
 from emflow_emulator.core.token_exchange import TOKEN_EXCHANGE
 
 _VARIABLE = re.compile(r"\{(?:(?P<component>[\w.-]+):)?(?P<namespace>[\w-]+):(?P<key>[^:}]*)\}")

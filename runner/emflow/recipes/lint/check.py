@@ -26,7 +26,7 @@ from emflow.recipes.reader.finding import Nucleus, RecipeFinding
 from emflow.recipes.reader.keys import CONFIGURATION, MANIFEST, TOP, documented_keys, list_of, map_of
 from emflow.recipes.reader.platforms import ALL
 from emflow.recipes.reader.recipe import Recipe, in_order, read
-from emflow.recipes.reader.structure import GENERIC, selection_names
+from emflow.recipes.reader.structure import GENERIC, NUCLEUS, selection_names
 from emflow.workflow.redaction import mask_addresses
 from emflow.workflow.source.positions import KeyPath
 
@@ -62,7 +62,9 @@ def _recipe(found: Mapping[str, Any], read: Recipe | None, known: RecipeContext)
     yield from key_findings(found, TOP, (), lite=lite)
     yield from _identity(recipe, known)
     kind = recipe.get("ComponentType")
-    if isinstance(kind, str) and kind != GENERIC:
+    if kind == NUCLEUS:
+        yield RecipeFinding(("ComponentType",), f"{kind!r} is AWS's own", f"write {GENERIC}")
+    elif isinstance(kind, str) and kind != GENERIC:
         what = "is a type of component that the lite nucleus lacks"
         if lite:
             yield RecipeFinding(("ComponentType",), what, f"write {GENERIC}, or leave it out", nucleus="lite")

@@ -64,6 +64,8 @@ def text_findings(text: str, place: KeyPath, around: Surroundings, *, script: bo
     Args:
         script: the text goes into a script, which the lite nucleus fills in, too.
     """
+    if "\0" in text:
+        yield RecipeFinding(place, "has the character NUL, which no program can be given", "leave it out")
     for found in _VARIABLE.finditer(text):
         yield from _variable(found, place, around)
     yield from _files(text, place, around)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ TRUE = ("true", "yes", "on", "t", "y", "Y")
 FALSE = ("false", "no", "off", "f", "n", "N")
 """Texts that the classic nucleus takes for true, and what people write for false."""
 
-_SKIP_IF = re.compile(r"\s*(?P<negated>!?)\s*(?P<test>onpath|exists) +(?P<argument>.+?)\s*")
+_SKIP_IF = re.compile(r"\s*(?P<negated>!?)\s*(?P<test>onpath|exists)\s+(?P<argument>.+)")
 
 
 @dataclass(frozen=True)
@@ -69,9 +70,13 @@ def seconds(text: str) -> float:
 
 
 def skip_condition(text: str) -> tuple[bool, str, str] | None:
-    """`onpath NAME` or `exists PATH`, perhaps after `!`, as (negated, test, argument); None where it is neither."""
+    """`onpath NAME` or `exists PATH`, perhaps after `!`, as (negated, test, argument); None where it is neither.
+
+    Raises:
+        ValueError: a quote in it is not closed.
+    """
     found = _SKIP_IF.fullmatch(text)
-    return (found["negated"] == "!", found["test"], found["argument"]) if found else None
+    return (found["negated"] == "!", found["test"], " ".join(shlex.split(found["argument"]))) if found else None
 
 
 def narrowed(found: Any, names: AbstractSet[str], selections: Sequence[str]) -> Any:
@@ -207,7 +212,11 @@ def _privilege_findings(value: Any, place: KeyPath) -> Iterator[RecipeFinding]:
 def _skip_if_findings(value: Any, place: KeyPath) -> Iterator[RecipeFinding]:
     if value is None or without_quotes(value):
         return
-    if not isinstance(value, str) or not (skip_condition(value) or has_variable(value)):
+    try:
+        fine = isinstance(value, str) and (has_variable(value) or skip_condition(value))
+    except ValueError:
+        fine = False
+    if not fine:
         yield RecipeFinding(
             place, f"{shown(value)} is no condition", "write onpath NAME or exists PATH, perhaps after !"
         )

@@ -32,7 +32,9 @@ from emflow.workflow.source.positions import KeyPath
 
 FORMAT = "2020-01-25"
 GENERIC = "aws.greengrass.generic"
-TYPES = (GENERIC, "aws.greengrass.lambda", "aws.greengrass.plugin")
+NUCLEUS = "aws.greengrass.nucleus"
+"""AWS's own type: a device reads such a recipe, and the cloud takes none from others."""
+TYPES = (GENERIC, "aws.greengrass.lambda", "aws.greengrass.plugin", NUCLEUS)
 RIGHTS = ("NONE", "OWNER", "ALL")
 MAX_VERSION_CHARACTERS, MAX_VERSION_NUMBER = 64, 999_999
 
@@ -100,9 +102,7 @@ def _version(version: Any) -> Iterator[RecipeFinding]:
 
 def _type(given: Any) -> Iterator[RecipeFinding]:
     place: KeyPath = ("ComponentType",)
-    if given == "aws.greengrass.nucleus":
-        yield RecipeFinding(place, f"{given!r} is AWS's own", f"write {GENERIC}")
-    elif given is not None and given not in TYPES and not without_quotes(given):
+    if given is not None and given not in TYPES and not without_quotes(given):
         near = closest(given, TYPES) if isinstance(given, str) else ""
         mend = f"did you mean {near}?" if near else f"leave it out: the usual one is {GENERIC}"
         yield RecipeFinding(place, f"{shown(given)} is no type of component", mend)

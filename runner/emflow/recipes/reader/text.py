@@ -232,9 +232,7 @@ def _values(value: Any, place: KeyPath) -> Iterator[RecipeFinding]:
 
 
 def _text_findings(text: str, place: KeyPath) -> Iterator[RecipeFinding]:
-    if "\0" in text:
-        yield RecipeFinding(place, "has the character NUL, which no program can be given", "leave it out")
-    elif _SURROGATE.search(text):
+    if _SURROGATE.search(text):
         yield RecipeFinding(place, "has half of a character (a lone surrogate)", "write the whole character")
 
 

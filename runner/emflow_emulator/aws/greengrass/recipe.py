@@ -15,6 +15,7 @@ import yaml
 from emflow.recipes.reader import recipe as reader
 from emflow.recipes.reader.platforms import fits
 from emflow.recipes.reader.recipe import Document
+from emflow.recipes.reader.structure import NUCLEUS
 from emflow_emulator.aws.errors import ApiError, invalid
 
 
@@ -82,6 +83,8 @@ def parse(data: bytes) -> Recipe:
         ApiError: a ValidationException whose `fields` name each error.
     """
     reading = reader.read(data)
+    if reading.recipe is not None and reading.recipe.kind == NUCLEUS:
+        raise _refusal(f"ComponentType: {NUCLEUS} is AWS's own", ("ComponentType", f"{NUCLEUS!r} is AWS's own"))
     if reading.recipe is not None:
         return Recipe(reading.recipe)
     if not isinstance(reading.text.value, dict):
