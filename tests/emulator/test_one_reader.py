@@ -43,7 +43,7 @@ def aws() -> Iterator[EmbeddedAws]:
 
 @pytest.fixture(scope="module")
 def client(aws: EmbeddedAws) -> Callable[[str], Any]:
-    session = boto3.Session(aws.credentials.id, aws.credentials.secret, region_name="us-east-1")
+    session: Any = boto3.Session(aws.credentials.id, aws.credentials.secret, region_name="us-east-1")
     return lambda service: session.client(service, endpoint_url=aws.endpoint_url)
 
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emflow.recipes.lint.check import check
-from emflow.recipes.lint.context import RecipeContext
+from emflow.recipes.lint.context import RecipeContext, Target
 from emflow.recipes.reader.finding import RecipeFinding
 from emflow.workflow.source.positions import format_path
 
@@ -222,7 +222,7 @@ def test_what_only_the_java_nucleus_knows_may_stand_where_only_it_looks() -> Non
     classic["Platform"] = {"os": "linux"}
     (alone,) = told(yaml.safe_dump(recipe))
     assert "has no `runtime`, and the lite nucleus ignores such a manifest" in alone
-    asked = dataclasses.replace(KNOWN, nucleus="lite")
+    asked = dataclasses.replace(KNOWN, nucleus=Target.LITE)
     assert len(told(yaml.safe_dump(recipe), asked)) == 3  # no runtime, shutdown, Skipif
 
 

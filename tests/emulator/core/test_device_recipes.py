@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from emflow_emulator.core.nucleus import Nucleus
 from emulator.core.conftest import Cloud
 from emulator.core.pieces import lines, recipe
 from support import until
@@ -21,7 +20,7 @@ def publish(cloud: Cloud, document: dict[str, Any]) -> str:
     return str(document["ComponentName"])
 
 
-def test_files_alone_and_recipe_wide_steps_and_values_from_the_configuration_run(cloud: Cloud, device: Nucleus) -> None:
+def test_files_alone_and_recipe_wide_steps_and_values_from_the_configuration_run(cloud: Cloud, device: Any) -> None:
     uri = cloud.put("files/lib.zip", {"lib.txt": "x"})
     files = publish(cloud, recipe("com.example.Files", artifacts=[{"Uri": uri}], lifecycle={}))
     wide = publish(cloud, recipe("aws.greengrass.labs.Wide") | {"Lifecycle": {"run": "echo wide >> log; sleep 600"}})
@@ -47,7 +46,7 @@ def test_files_alone_and_recipe_wide_steps_and_values_from_the_configuration_run
     assert any("RequiresPrivilege has no effect" in line for line in lines(device.layout.log("com.example.Late")))
 
 
-def test_a_timeout_that_is_no_number_fails_the_deployment_and_says_so(cloud: Cloud, device: Nucleus) -> None:
+def test_a_timeout_that_is_no_number_fails_the_deployment_and_says_so(cloud: Cloud, device: Any) -> None:
     step = {"Script": "sleep 1", "Timeout": "{configuration:/limit}"}
     name = publish(cloud, recipe("com.example.Soon", lifecycle={"run": step}, defaults={"limit": "soon"}))
 
