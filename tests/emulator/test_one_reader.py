@@ -88,7 +88,7 @@ def refusal(text: str | bytes) -> str:
 
 
 @pytest.mark.parametrize("name", CORPUS)
-def test_a_recipe_of_the_world_has_one_verdict(name: str, client: Callable[[str], Any]) -> None:
+def test_a_public_recipe_has_one_verdict(name: str, client: Callable[[str], Any]) -> None:
     text = (FOLDER / name).read_text()
     assert checker_takes(text) == cloud_and_core_take(text, client) == (not CORPUS[name].classic)
 
@@ -108,7 +108,7 @@ def test_the_recipes_of_awss_components_have_one_verdict() -> None:
     """The device gets them from the cloud as it gets all others."""
     for _, document in public_components.recipes():
         stored = cloud_recipe.public(document).text("JSON")
-        aws_own = document["ComponentType"] == "aws.greengrass.nucleus"  # nobody but AWS can make another
+        aws_own = document["ComponentType"] == "aws.greengrass.nucleus"  # only AWS makes components of this type
         assert checker_takes(stored.decode()) is not aws_own
         assert parse(stored, BOARD).name == document["ComponentName"]
 

@@ -162,7 +162,7 @@ MISTAKES: list[tuple[str, str, str, str]] = [
     ],
 )
 @pytest.mark.parametrize("variable", ["configuration:/topic", "com.example.X:artifacts:path"])
-def test_a_variable_without_quotes_is_told_as_that_and_nothing_else(
+def test_a_variable_without_quotes_is_reported_as_that_and_nothing_else(
     there: str, instead: str, place: str, variable: str
 ) -> None:
     assert there in GOOD

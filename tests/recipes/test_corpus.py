@@ -1,4 +1,4 @@
-"""Recipes as the world writes them: for each, what the check says for either nucleus."""
+"""Recipes as they are written in public: for each, what the check says for either nucleus."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_the_folder_and_the_table_have_the_same_recipes() -> None:
 
 
 @pytest.mark.parametrize("name", CORPUS)
-def test_what_the_classic_nucleus_does_is_told(name: str) -> None:
+def test_what_the_classic_nucleus_does_is_reported(name: str) -> None:
     said = errors(name, Target.CLASSIC)
     if CORPUS[name].classic:
         assert CORPUS[name].classic in said[0]
@@ -29,7 +29,7 @@ def test_what_the_classic_nucleus_does_is_told(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CORPUS)
-def test_what_the_lite_nucleus_minds_is_told_each_once(name: str) -> None:
+def test_what_the_lite_nucleus_refuses_is_reported_once_each(name: str) -> None:
     said = errors(name, Target.LITE)
     rest = list(said)
     for part in CORPUS[name].lite:
@@ -38,7 +38,7 @@ def test_what_the_lite_nucleus_minds_is_told_each_once(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name, known in CORPUS.items() if not known.classic])
-def test_what_only_the_lite_nucleus_minds_is_a_warning_where_nobody_says_which_it_is(name: str) -> None:
+def test_what_only_the_lite_nucleus_refuses_is_a_warning_while_it_is_not_known(name: str) -> None:
     found = check((FOLDER / name).read_text())
     assert {finding.severity for finding in found} <= {"warning"}
 

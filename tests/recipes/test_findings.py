@@ -89,7 +89,7 @@ def test_the_nucleus_decides_what_is_an_error(
     assert {finding.code for finding in found} <= ({"EM076"} if nucleus is Target.CLASSIC else {"EM077"})
 
 
-def test_of_what_emflow_itself_makes_the_lite_nucleus_is_told_when_asked(folder: Path) -> None:
+def test_what_emflow_itself_makes_is_checked_for_the_lite_nucleus_when_asked(folder: Path) -> None:
     checked = check(folder / "demo.yaml")
     assert list(findings(checked)) == list(findings(checked, Target.CLASSIC)) == []
     found = [(finding.severity, at(finding)) for finding in findings(checked, Target.LITE)]
@@ -126,7 +126,7 @@ def test_what_only_the_lite_nucleus_does_not_do_of_a_workflow_is_a_warning(
 
 
 @pytest.mark.parametrize(("streams", "told_of"), [(12, 0), (24, 1)])
-def test_a_deployment_with_too_many_streams_is_told_for_the_lite_nucleus(
+def test_a_deployment_with_too_many_streams_is_reported_for_the_lite_nucleus(
     folder: Path, streams: int, told_of: int
 ) -> None:
     path = folder / "demo.yaml"
@@ -138,7 +138,7 @@ def test_a_deployment_with_too_many_streams_is_told_for_the_lite_nucleus(
     assert len([finding for finding in found if "keys and values" in finding.message]) == told_of
 
 
-def test_a_detector_whose_results_may_be_too_large_is_told_for_the_lite_nucleus(folder: Path) -> None:
+def test_a_detector_whose_results_may_be_too_large_is_reported_for_the_lite_nucleus(folder: Path) -> None:
     checked = check(folder / "demo.yaml")
     edge = checked.workflow.edge
 

@@ -162,7 +162,7 @@ class RenderedRecipe:
     built_in: bool = False
 
     def findings(self, nucleus: Target | None = None) -> tuple[RecipeFinding, ...]:
-        """Every mistake that the nucleus minds."""
+        """Every mistake that concerns the nucleus."""
         return check(self.text, replace(self.known, nucleus=nucleus))
 
     def checked(self) -> str:

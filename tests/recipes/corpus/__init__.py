@@ -1,4 +1,4 @@
-"""Recipes as the world writes them, each with what either nucleus does with it.
+"""Recipes as they are written in public, each with what either nucleus does with it.
 
 They have the essence of public ones: of AWS's documentation and development kit, of its laboratories' components, of
 workshops and of questions about them.
@@ -64,7 +64,7 @@ CORPUS = {
     "environment-of-numbers.yaml": Known(lite=("the number 8080", "this is true")),
     "list-in-the-configuration.yaml": Known(lite=("at elements of lists: {configuration:/servers/0}",)),
     "keys-in-every-case.yaml": Known(lite=(CASE,) * 21),
-    "keys-that-nobody-knows.yaml": Known(),
+    "unknown-keys.yaml": Known(),
     "template-of-the-kit.yaml": Known("placeholder", (*("placeholder",) * 3, NO_RUNTIME, CASE)),
     "placeholder-of-a-workshop.yaml": Known("placeholder", ("placeholder", NO_RUNTIME, CASE, CASE)),
     "switched-on-at-eight.yaml": Known("YAML reads as true", ("reads as true", "reads as false")),

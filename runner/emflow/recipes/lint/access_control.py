@@ -77,7 +77,7 @@ def _policy(policy: Mapping[str, Any], place: KeyPath, component: str, *, lite: 
         given = policy.get(key)
         items = given if isinstance(given, list) else [given]
         if items and (any(map(without_quotes, items)) or (items is given and all(isinstance(i, str) for i in items))):
-            continue  # a variable without quotes: told by the reader
+            continue  # a variable without quotes: the reader reports it
         what = "has to be a list of texts: this policy has no effect"
         yield RecipeFinding((*place, key), what, 'for example: ["…"]', severity="warning")
     for operation in list_of(policy, "operations"):

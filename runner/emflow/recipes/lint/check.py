@@ -35,7 +35,7 @@ MAX_LITE_BYTES = 8196
 
 
 def check(text: str, known: RecipeContext = NOTHING) -> tuple[RecipeFinding, ...]:
-    """All mistakes in a recipe that the nucleus of `known` minds, in the order of its lines."""
+    """All mistakes in a recipe that concern the nucleus of `known`, in the order of its lines."""
     reading = read(text)
     found = list(reading.findings)
     if isinstance(reading.text.value, dict):
@@ -108,7 +108,7 @@ def _recipe(found: Mapping[str, Any], read: Recipe | None, known: RecipeContext)
 
 
 def _lite_looks(wanted: Any, *, asked: bool) -> bool:
-    """Whether what the lite nucleus minds counts in a manifest. One without `runtime` it skips: that is told alone."""
+    """Whether the lite nucleus uses a manifest. It skips one without `runtime`, so nothing else is reported of that."""
     who = audience(wanted)
     return who is Audience.BOTH or (who is Audience.UNSAID and asked)
 

@@ -16,7 +16,7 @@ from emflow.workflow.source.positions import KeyPath
 
 CODE = "EM076"
 LITE = "EM077"
-"""What only the lite nucleus minds: a warning, as long as nobody says that the devices have it."""
+"""What only the lite nucleus refuses: a warning, unless the devices are known to have it."""
 
 ANY_VERSION = "0.0.0"
 """For `auto`: which version comes next, only AWS knows; a template that writes another one is reported."""
@@ -28,7 +28,7 @@ def findings(checked: Checked, nucleus: Target | None = None) -> Iterator[Findin
     A component whose template or folder is not there is left out: the workflow's own warning has said so (EM072).
 
     Args:
-        nucleus: the one on the devices. None: what only the lite nucleus minds is a warning, and nothing is said of
+        nucleus: the one on the devices. None: what only the lite nucleus refuses is a warning, without findings about
             what emflow itself makes, which the workflow's author cannot change.
 
     Raises:

@@ -100,7 +100,7 @@ def reachable(found: Sequence[Mapping[str, Any]], architecture: str) -> Iterator
     try:
         if any(fits(each, board, unknown=True) for each in platforms):
             return
-    except re.error:  # told by the reader
+    except re.error:  # the reader reports it
         return
     what = f"has none for {' '.join(board.values())}, so the deployment would fail"
     yield RecipeFinding(("Manifests",), what, f"add one with {board}")

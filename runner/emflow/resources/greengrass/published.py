@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import yaml
 from botocore.exceptions import BotoCoreError, ClientError
 
 from emflow.engine.clients import Clients
 from emflow.engine.errors import is_missing
 from emflow.engine.resource import Change
+from emflow.recipes.reader.recipe import read
 from emflow.resources.tag_search import is_refused
 
 MAX_ZIP_BYTES = 16 << 20
@@ -82,13 +82,11 @@ def content_changes(old: Content, new: Content, *, texts: bool) -> Iterator[Chan
 
 
 def _comparable(text: str) -> dict[str, Any] | None:
-    try:
-        recipe = yaml.safe_load(text)
-    except yaml.YAMLError:
+    """A recipe with its keys in the case in which AWS returns them; None when it is none."""
+    recipe = read(text).recipe
+    if recipe is None:
         return None
-    if not isinstance(recipe, dict):
-        return None
-    left = {key: value for key, value in recipe.items() if key != "ComponentVersion"}
+    left = {key: value for key, value in recipe.document.items() if key != "ComponentVersion"}
     if isinstance(left.get("Manifests"), list):
         left["Manifests"] = [_without_digests(manifest) for manifest in left["Manifests"]]
     return left
@@ -110,7 +108,7 @@ def _without_digests(manifest: Any) -> Any:
 def _uris(recipe: Mapping[str, Any] | None) -> Iterator[str]:
     for manifest in (recipe or {}).get("Manifests") or ():
         for artifact in (manifest.get("Artifacts") or ()) if isinstance(manifest, dict) else ():
-            uri = artifact.get("URI", artifact.get("Uri")) if isinstance(artifact, dict) else None
+            uri = artifact.get("Uri") if isinstance(artifact, dict) else None
             if isinstance(uri, str) and uri.startswith("s3://") and uri.endswith(".zip"):
                 yield uri
 
