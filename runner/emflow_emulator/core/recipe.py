@@ -37,7 +37,8 @@ _ARCHITECTURES = {
 class Step:
     """One lifecycle step. `key` is its name in the logs, such as `run.script`; `timeout` is in seconds.
 
-    `timeout_text` and `privileged_text` have a variable, whose value the component's configuration has.
+    `timeout_text` and `privileged_text` have a variable, whose value the component's configuration has. `on_rollback`:
+    a bootstrap step that runs when a failed deployment is rolled back, too.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Step:
     privileged: bool = False
     timeout_text: str = ""
     privileged_text: str = ""
+    on_rollback: bool = False
 
     def filled(self, fill: Callable[[str], str]) -> Step:
         """With its variables filled in by `fill`.
@@ -153,6 +155,7 @@ def _step(step: lifecycles.Step) -> Step:
         privileged=step.privileged == "true",
         timeout_text=step.timeout if late else "",
         privileged_text=step.privileged if has_variable(step.privileged) else "",
+        on_rollback=step.on_rollback,
     )
 
 

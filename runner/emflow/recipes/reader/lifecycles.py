@@ -35,6 +35,7 @@ class Step:
         bare: the step is a script only, not a map with `Script`.
         timeout: seconds, as a number in a text or with a variable; empty where there is none.
         privileged: `true`, `false`, or a text with a variable.
+        on_rollback: a bootstrap step that runs when a failed deployment is rolled back, too.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Step:
     setenv: Mapping[str, str] = field(default_factory=dict)
     skip_if: str = ""
     privileged: str = "false"
+    on_rollback: bool = False
 
 
 @dataclass(frozen=True)
@@ -115,11 +117,13 @@ def _step(name: str, body: Any) -> Step:
         timeout="" if timeout is None else as_text(timeout),
         setenv=_setenv(step.get("Setenv")),
         skip_if=step.get("Skipif") or "",
-        privileged=_privileged(step.get("RequiresPrivilege")),
+        privileged=_truth(step.get("RequiresPrivilege")),
+        on_rollback=_truth(step.get("BootstrapOnRollback")) == "true",
     )
 
 
-def _privileged(value: Any) -> str:
+def _truth(value: Any) -> str:
+    """`true` or `false`, as the classic nucleus takes it; a text with a variable as it is."""
     text = as_text(value) if value is not None else "false"
     return text if has_variable(text) else str(text in TRUE).lower()
 
@@ -202,7 +206,7 @@ def _timeout_findings(timeout: Any, place: KeyPath) -> Iterator[RecipeFinding]:
         yield RecipeFinding(place, f"{shown(timeout)} is no number of seconds above 0", "for example: Timeout: 300")
 
 
-def _privilege_findings(value: Any, place: KeyPath) -> Iterator[RecipeFinding]:
+def _truth_findings(value: Any, place: KeyPath) -> Iterator[RecipeFinding]:
     if value is None or isinstance(value, bool) or without_quotes(value):
         return
     if not isinstance(value, str) or not (value in (*TRUE, *FALSE) or has_variable(value)):
@@ -239,7 +243,8 @@ def _setenv_findings(found: Any, place: KeyPath) -> Iterator[RecipeFinding]:
 _OF_STEP: Mapping[str, _Check] = {
     "Script": _script_findings,
     "Timeout": _timeout_findings,
-    "RequiresPrivilege": _privilege_findings,
+    "RequiresPrivilege": _truth_findings,
+    "BootstrapOnRollback": _truth_findings,
     "Skipif": _skip_if_findings,
     "Setenv": _setenv_findings,
 }
