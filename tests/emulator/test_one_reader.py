@@ -177,6 +177,12 @@ def test_what_has_no_equal_in_json_is_refused_by_all_three_in_words(text: str, w
         parse(text, BOARD)
 
 
+def test_a_template_that_was_not_filled_in_is_one_error_where_it_is() -> None:
+    text = yaml.safe_dump(GOOD).replace("ComponentName: com.example.BothNuclei", "ComponentName: {{component}}")
+    (error,) = read(text).errors
+    assert str(error) == "ComponentName (line 8): has a key that is a map or a list; braces within braces need quotes"
+
+
 def test_dates_and_times_stay_texts_and_json_may_have_tabs() -> None:
     recipe = copy.deepcopy(GOOD)
     defaults = recipe["ComponentConfiguration"]["DefaultConfiguration"]

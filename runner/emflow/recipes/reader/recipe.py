@@ -106,7 +106,8 @@ def read(data: str | bytes) -> Reading:
     text = read_text(data)
     found = list(text.findings)
     if text.value is not None or not found:
-        found += structure_findings(text.value)
+        known = {finding.place for finding in found if finding.severity == "error"}
+        found += (finding for finding in structure_findings(text.value) if finding.place not in known)
     findings = in_order(found, text)
     wrong = any(finding.severity == "error" for finding in findings)
     return Reading(None if wrong else _recipe(_canonical(text.value)), text, findings)
@@ -118,7 +119,7 @@ def of_document(document: Mapping[str, Any]) -> Recipe:
 
 
 def in_order(findings: Iterator[RecipeFinding] | list[RecipeFinding], text: RecipeText) -> tuple[RecipeFinding, ...]:
-    """Findings with their lines, by line; of two errors at one place the first."""
+    """Findings with their lines, by line, each once."""
     placed = (each if each.line else replace(each, line=text.line(each.place)) for each in findings)
     return tuple(sorted(dict.fromkeys(placed), key=lambda finding: finding.line))
 
