@@ -71,6 +71,8 @@ def test_no_finding_shows_what_stands_at_or_below_a_secret_key(mistake: str) -> 
         ("password: 'it''s'\nname: [y", False),
         ("credentials: {secret: 'arn:aws:x'}\nname: [y", False),
         ("credentials: {secret: 'arn:aws:x', b: [y", False),
+        ("credentials: {secret: arn:aws:secretsmanager:us-east-1:1:secret:camera-AbCdEf}", False),
+        ('{"password":"x"} y', True),
         ('password: "{{ env.X }}" y', False),
         ("passwords:\n  x: y\n  z: [y", True),
         ("password:\n  # a comment\n\n  [y", True),

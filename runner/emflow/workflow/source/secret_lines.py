@@ -16,7 +16,7 @@ MAX_LINE = 10_000
 
 HIDDEN = "(not shown: it may hold a secret)"
 
-_KEY = re.compile(r"""(?<![\w.-])(["']?)([\w.-]++)\1\s*+:""")
+_KEY = re.compile(r"""(?<![\w.-])(["']?)([\w.-]++)\1\s*+:(?=[\s"'\[{]|\Z)""")
 _REFERENCE = re.compile(r"""\s*+(?:["']?(?:arn:|\{\{)|\{\s*+["']?secret["']?\s*+:)""")
 _WORD = re.compile(r"[^\s\"',\[\]{}]+")
 _IS_KEY = re.compile(r"[A-Za-z_][\w-]*:")
