@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from typing import Any
 
 import pytest
@@ -279,29 +278,6 @@ def test_waiting_ends_when_somebody_cancels_or_replaces_the_deployment(
 def test_a_device_that_says_nothing_is_waited_for_so_long_and_no_longer(rollout, workflow, deployed):
     with pytest.raises(Problem, match="has not arrived on every device in time: not reported yet"):
         wait_for_deployment(workflow, rollout.own(workflow), timeout=0.1)
-
-
-def test_all_members_of_a_thing_group_are_waited_for(rollout, workflow, client, report):
-    group = f"group-{workflow.metadata.name}"
-    members = [f"{group}-{number}" for number in range(2)]
-    iot = client("iot")
-    iot.create_thing_group(thingGroupName=group)
-    for member in members:
-        iot.create_thing(thingName=member)
-        iot.add_thing_to_thing_group(thingGroupName=group, thingName=member)
-    target = type(workflow.cloud.deployment.target)(thing_group=group)
-    grouped = within(workflow, "cloud.deployment", target=target)
-    identity = rollout.apply(grouped).outputs[DEPLOYMENT]["id"]
-    report(members[0], identity, "SUCCEEDED")
-    seen = threading.Event()
-
-    def second(event):
-        if isinstance(event, Waiting) and event.state == "1 SUCCEEDED, 1 not reported yet":
-            seen.set()
-            report(members[1], identity, "SUCCEEDED")
-
-    wait_for_deployment(grouped, rollout.own(grouped), second, timeout=20)
-    assert seen.is_set()
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import urllib.request
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
-from emulator.aws.pieces import arn, recipe
+from emflow_emulator.aws import EmbeddedAws
+from emulator.aws.pieces import arn, recipe, signed
 
 NUCLEUS = {"aws.greengrass.Nucleus": {"componentVersion": "2.12.6"}}
 
@@ -161,3 +163,38 @@ def test_deployments_have_tags(greengrass: Any, thing: str) -> None:
     resource = arn("greengrass", f"deployments:{made}")
     greengrass.tag_resource(resourceArn=resource, tags={"emflow:workflow": "demo"})
     assert greengrass.get_deployment(deploymentId=made)["tags"] == {"emflow:workflow": "demo"}
+
+
+def test_the_job_of_a_groups_deployment_counts_its_devices(
+    greengrass: Any, iot: Any, aws: EmbeddedAws, fresh: Callable[[str], str]
+) -> None:
+    group, things = fresh("group"), [fresh("core") for _ in range(4)]
+    target = iot.create_thing_group(thingGroupName=group)["thingGroupArn"]
+    for name in things:
+        iot.create_thing(thingName=name)
+        iot.add_thing_to_thing_group(thingGroupName=group, thingName=name)
+    made = greengrass.create_deployment(targetArn=target, components={})
+    for name, state in zip(things, ("SUCCEEDED", "FAILED", "IN_PROGRESS"), strict=False):
+        deployment = {"deploymentId": made["deploymentId"], "coreDeviceExecutionStatus": state}
+        said = {"coreVersion": "2.12.6", "platform": "linux", "architecture": "amd64", "status": "HEALTHY"}
+        url = f"{aws.endpoint_url}/_emflow/cores/{name}"
+        urllib.request.urlopen(signed(url, said | {"deployment": deployment}, aws.credentials)).close()
+    job = iot.describe_job(jobId=made["iotJobId"])["job"]
+    assert (job["jobId"], job["status"], job["targets"]) == (made["iotJobId"], "IN_PROGRESS", [target])
+    counted = {name: number for name, number in job["jobProcessDetails"].items() if number}
+    assert counted == dict.fromkeys(
+        [f"numberOf{state}Things" for state in ("Succeeded", "Failed", "InProgress", "Queued")], 1
+    )
+    failed = iot.list_job_executions_for_job(jobId=made["iotJobId"], status="FAILED")["executionSummaries"]
+    assert [each["thingArn"] for each in failed] == [arn("iot", f"thing/{things[1]}")]
+    greengrass.cancel_deployment(deploymentId=made["deploymentId"])
+    assert iot.describe_job(jobId=made["iotJobId"])["job"]["status"] == "CANCELED"
+
+
+def test_jobs_that_are_not_of_a_deployment_are_answered_as_before(
+    iot: Any, thing: str, fresh: Callable[[str], str]
+) -> None:
+    job = iot.create_job(jobId=fresh("job"), targets=[thing], document="{}")["jobId"]
+    assert iot.describe_job(jobId=job)["job"]["targets"] == [thing]
+    with pytest.raises(iot.exceptions.ResourceNotFoundException):
+        iot.describe_job(jobId="nothing")

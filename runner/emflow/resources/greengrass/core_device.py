@@ -13,7 +13,6 @@ from typing import ClassVar
 
 from emflow.engine.clients import Clients
 from emflow.engine.resource import REMOVABLE, FieldLabel, Observed, Retention, RunContext
-from emflow.engine.scheduler import read_parallel
 from emflow.resources.aws_calls import none_if_missing
 from emflow.resources.kind import BuildContext, ResourceKind
 from emflow.workflow.model import Target
@@ -35,14 +34,7 @@ class CoreDevices:
         return self.target.thing or f"every core device of {self.target.thing_group}"
 
     def observe(self, clients: Clients) -> Observed | None:
-        greengrass = clients("greengrassv2")
-        there = read_parallel(
-            {
-                thing: partial(none_if_missing, partial(greengrass.get_core_device, coreDeviceThingName=thing))
-                for thing in self._things(clients)
-            }
-        )
-        found = [thing for thing, core in there.items() if core]
+        found = self._of_group(clients) if self.target.thing_group else self._of_thing(clients)
         return {"cores": found} if found else None
 
     def retention(self, observed: Observed, *, delete_data: bool) -> Retention:
@@ -53,13 +45,19 @@ class CoreDevices:
         for thing in found["cores"] if found else ():
             none_if_missing(partial(greengrass.delete_core_device, coreDeviceThingName=thing))
 
-    def _things(self, clients: Clients) -> list[str]:
-        if self.target.thing:
-            return [self.target.thing]
-        pages = (
-            clients("iot").get_paginator("list_things_in_thing_group").paginate(thingGroupName=self.target.thing_group)
+    def _of_thing(self, clients: Clients) -> list[str]:
+        thing = self.target.thing
+        get = partial(clients("greengrassv2").get_core_device, coreDeviceThingName=thing)
+        return [thing] if thing and none_if_missing(get) else []
+
+    def _of_group(self, clients: Clients) -> list[str]:
+        """The group's core devices, a page of them a call."""
+        listing = clients("greengrassv2").get_paginator("list_core_devices")
+        pages = listing.paginate(thingGroupArn=clients.arn("iot", self.target.arn_suffix))
+        return (
+            none_if_missing(lambda: [each["coreDeviceThingName"] for page in pages for each in page["coreDevices"]])
+            or []
         )
-        return none_if_missing(lambda: [thing for page in pages for thing in page["things"]]) or []
 
 
 def _removable(context: BuildContext) -> Iterator[CoreDevices]:

@@ -1,10 +1,14 @@
-"""The rollout of a deployment: waiting until every device has taken it, or has reported why not."""
+"""The rollout of a deployment: waiting until every device has taken it, or has reported why not.
+
+A deployment to a thing group is an IoT job, which counts its devices by state: one call for the whole fleet, whatever
+its size. Only devices that failed are looked at one by one. A deployment to one thing has no job, and is asked for
+there.
+"""
 
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -13,7 +17,7 @@ from emflow.engine.cancellation import Cancellation, Cancelled, Interrupted
 from emflow.engine.clients import Clients
 from emflow.engine.errors import is_missing
 from emflow.engine.events import Done, Emit, Failed, Left, Started, Waiting, ignore_events
-from emflow.engine.scheduler import run_parallel
+from emflow.engine.scheduler import read_parallel, run_parallel
 from emflow.problems import Problem
 from emflow.resources.greengrass.deployment import DEPLOYMENT
 from emflow.resources.greengrass.revision import latest_deployment
@@ -24,6 +28,25 @@ FAILED_STATES = frozenset({"FAILED", "TIMED_OUT", "REJECTED", "CANCELED"})
 UNKNOWN = "not reported yet"
 ROLLOUT = "deployment/rollout"
 """The id under which the events of a rollout come."""
+
+JOB_COUNTS = {
+    "numberOfSucceededThings": "SUCCEEDED",
+    "numberOfInProgressThings": "IN_PROGRESS",
+    "numberOfQueuedThings": "QUEUED",
+    "numberOfFailedThings": "FAILED",
+    "numberOfTimedOutThings": "TIMED_OUT",
+    "numberOfRejectedThings": "REJECTED",
+    "numberOfCanceledThings": "CANCELED",
+    "numberOfRemovedThings": "REMOVED",
+}
+"""The counts of a job, and the states of the devices that they count:
+https://docs.aws.amazon.com/iot/latest/apireference/API_JobProcessDetails.html."""
+
+MAX_REASONS = 20
+"""Devices that failed whose reasons are read."""
+
+PAGE = 250
+"""Members of a thing group in one answer; AWS's maximum."""
 
 
 def wait_for_deployment(
@@ -81,23 +104,56 @@ class _Watch:
         if deployment is None:
             raise Problem(f"{target.arn_suffix} has no deployment", where=DEPLOYMENT, mend="emflow apply makes one.")
         identity = deployment["deploymentId"]
+        states = self._thing(target.thing, identity) if target.thing else self._group(deployment)
         pause = 0.1
-        while True:
-            things = [target.thing] if target.thing else _members(clients, target.thing_group or "")
-            if not things:
-                raise Problem(
-                    f"no core device is in {target.arn_suffix}, so no device takes the deployment",
-                    where=DEPLOYMENT,
-                    mend="Add core devices to the thing group; they take it as they join.",
-                )
-            states = {thing: _state(clients, thing, identity) for thing in things}
-            _refuse_broken(states)
-            if all(state["coreDeviceExecutionStatus"] in SUCCEEDED for state in states.values()):
-                return
-            _refuse_replaced(clients, identity)
-            self._report(_summary(states))
+        for state in states:
+            self._report(state)
             self._cancellation.pause(pause)
             pause = min(pause * 1.4, 5.0)
+
+    def _thing(self, thing: str, deployment: str) -> Iterator[str]:
+        """The state on one device, one each time that it is asked, until the deployment has succeeded there."""
+        while True:
+            execution = _execution(self._clients, thing, deployment)
+            state = str(execution["coreDeviceExecutionStatus"])
+            if state in FAILED_STATES:
+                raise _failed([_reason(thing, execution)])
+            if state in SUCCEEDED:
+                return
+            _refuse_replaced(self._clients, deployment)
+            yield state
+
+    def _group(self, deployment: Mapping[str, Any]) -> Iterator[str]:
+        """The same for a thing group, such as `2 SUCCEEDED, 1 QUEUED`."""
+        identity, job = deployment["deploymentId"], deployment.get("iotJobId")
+        if not job:
+            what = f"Greengrass names no IoT job for deployment {identity}, so its devices cannot be counted"
+            raise Problem(what, where=DEPLOYMENT, mend="See emflow status.")
+        members = _count_members(self._clients, self._target.thing_group or "")
+        if not members:
+            raise Problem(
+                f"no core device is in {self._target.arn_suffix}, so no device takes the deployment",
+                where=DEPLOYMENT,
+                mend="Add core devices to the thing group; they take it as they join.",
+            )
+        while True:
+            found = self._clients("iot").describe_job(jobId=job)["job"]
+            details = found.get("jobProcessDetails") or {}
+            counts = {state: details.get(member) or 0 for member, state in JOB_COUNTS.items()}
+            failed = {
+                state: count for state, count in counts.items() if state in FAILED_STATES - {"CANCELED"} and count
+            }
+            if failed:
+                raise _failed(_reasons(self._clients, job, identity, failed))
+            if found.get("status") in {"CANCELED", "DELETION_IN_PROGRESS"}:
+                _refuse_replaced(self._clients, identity)
+                raise Problem("the deployment's job was cancelled", where=DEPLOYMENT, mend="See emflow status.")
+            # A staged rollout queues devices bit by bit, so the counts reach the number of members only at its end.
+            if counts["SUCCEEDED"] + counts["REMOVED"] >= members and not counts["QUEUED"] + counts["IN_PROGRESS"]:
+                return
+            waiting = members - sum(counts.values())
+            shown = [f"{count} {state}" for state, count in counts.items() if count]
+            yield ", ".join(shown + [f"{waiting} {UNKNOWN}"] * (waiting > 0))
 
     def _report(self, state: str) -> None:
         if state != self.state:
@@ -111,12 +167,14 @@ class _Watch:
             )
 
 
-def _members(clients: Clients, group: str) -> list[str]:
-    pages = clients("iot").get_paginator("list_things_in_thing_group").paginate(thingGroupName=group)
-    return [thing for page in pages for thing in page["things"]]
+def _count_members(clients: Clients, group: str) -> int:
+    """How many things a job for a thing group reaches: those of its child groups too."""
+    pages = clients("iot").get_paginator("list_things_in_thing_group")
+    listed = pages.paginate(thingGroupName=group, recursive=True, PaginationConfig={"PageSize": PAGE})
+    return len({thing for page in listed for thing in page["things"]})
 
 
-def _state(clients: Clients, thing: str, deployment: str) -> Mapping[str, Any]:
+def _execution(clients: Clients, thing: str, deployment: str) -> Mapping[str, Any]:
     """What a core device reports about the deployment."""
     pages = clients("greengrassv2").get_paginator("list_effective_deployments").paginate(coreDeviceThingName=thing)
     try:
@@ -131,21 +189,38 @@ def _state(clients: Clients, thing: str, deployment: str) -> Mapping[str, Any]:
     return {"coreDeviceExecutionStatus": UNKNOWN}
 
 
-def _refuse_broken(states: Mapping[str, Mapping[str, Any]]) -> None:
-    broken = {thing: state for thing, state in states.items() if state["coreDeviceExecutionStatus"] in FAILED_STATES}
-    if broken:
-        raise Problem(
-            "\n".join(_reason(thing, state) for thing, state in broken.items()),
-            where=DEPLOYMENT,
-            mend="See greengrass.log and the component's log on the device; correct the workflow and apply it again.",
-        )
+def _reasons(clients: Clients, job: str, deployment: str, failed: Mapping[str, int]) -> list[str]:
+    """Why devices failed, each in a line; of more than `MAX_REASONS`, how many others did."""
+    things: dict[str, str] = {}
+    for state in failed:
+        if len(things) < MAX_REASONS:
+            page = clients("iot").list_job_executions_for_job(jobId=job, status=state, maxResults=MAX_REASONS)
+            things |= {each["thingArn"].rpartition("/")[2]: state for each in page["executionSummaries"]}
+    named = sorted(things)[:MAX_REASONS]
+    reported = read_parallel({thing: (lambda thing=thing: _execution(clients, thing, deployment)) for thing in named})
+    lines = []
+    for thing, execution in reported.items():
+        # The job can know of the end before Greengrass does, and of a timeout that the device never reports.
+        known = execution["coreDeviceExecutionStatus"] in FAILED_STATES
+        lines.append(_reason(thing, execution if known else {"coreDeviceExecutionStatus": things[thing]}))
+    others = sum(failed.values()) - len(named)
+    return lines + [f"{others} more devices failed; see emflow status"] * (others > 0)
 
 
-def _reason(thing: str, state: Mapping[str, Any]) -> str:
-    details = state.get("statusDetails") or {}
+def _failed(reasons: list[str]) -> Problem:
+    return Problem(
+        "\n".join(reasons),
+        where=DEPLOYMENT,
+        mend="See greengrass.log and the component's log on the device; correct the workflow and apply it again.",
+    )
+
+
+def _reason(thing: str, execution: Mapping[str, Any]) -> str:
+    details = execution.get("statusDetails") or {}
     stack = " > ".join(details.get("errorStack") or [])
-    reason = state.get("reason") or "no reason given"
-    return f"{thing}: the deployment {state['coreDeviceExecutionStatus']}: {reason}" + (f" [{stack}]" if stack else "")
+    reason = execution.get("reason") or "no reason given"
+    state = execution["coreDeviceExecutionStatus"]
+    return f"{thing}: the deployment {state}: {reason}" + (f" [{stack}]" if stack else "")
 
 
 def _refuse_replaced(clients: Clients, deployment: str) -> None:
@@ -155,11 +230,3 @@ def _refuse_replaced(clients: Clients, deployment: str) -> None:
             raise Problem("the deployment was cancelled", where=DEPLOYMENT, mend="emflow apply makes it again.")
         case "INACTIVE":
             raise Problem("another deployment has replaced this one", where=DEPLOYMENT, mend="See emflow plan.")
-
-
-def _summary(states: Mapping[str, Mapping[str, Any]]) -> str:
-    """`IN_PROGRESS` for one device, `2 SUCCEEDED, 1 QUEUED` for several."""
-    count = Counter(str(state["coreDeviceExecutionStatus"]) for state in states.values())
-    if len(states) == 1:
-        return next(iter(count))
-    return ", ".join(f"{number} {state}" for state, number in sorted(count.items()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from emflow_emulator.aws import protocol
@@ -14,6 +15,8 @@ from emflow_emulator.aws.tagging import Tagged, Tagging
 
 TAGGING = "resourcegroupstaggingapi"
 """Botocore's name of the tagging API; the name in its signatures is `tagging`."""
+
+_JOB = re.compile(r"/jobs/(?P<id>[^/]+)(/things)?")
 
 
 class Region:
@@ -34,6 +37,15 @@ class Region:
         owner = self.greengrass if service == "greengrassv2" else self.sagemaker
         with owner.lock:
             return protocol.answer(service, environ, owner.handlers)
+
+    def answer_job(self, environ: dict[str, Any]) -> Answer | None:
+        """Answer a request to IoT about the job of a deployment; None for any other request."""
+        job = _JOB.fullmatch(environ["PATH_INFO"])
+        if environ["REQUEST_METHOD"] != "GET" or not job:
+            return None
+        with self.greengrass.lock:
+            jobs = self.greengrass.jobs
+            return protocol.answer("iot", environ, jobs.handlers) if jobs.knows(job["id"]) else None
 
     def answer_tagging(self, environ: dict[str, Any], iot: Tagged, s3: Tagged) -> Answer:
         """Answer a request to the tagging API. `iot` and `s3`: the tags of their resources in all regions."""

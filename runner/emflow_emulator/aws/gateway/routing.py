@@ -147,8 +147,7 @@ class Router:
         match service:
             case "iot":
                 # Makes the region, so that `of` finds a thing that is made before any other call.
-                self._regions(region)
-                return self._iot.answer(environ)
+                return self._regions(region).answer_job(environ) or self._iot.answer(environ)
             case "s3":
                 return self._s3.answer(environ)
             case "iam" | "sts":

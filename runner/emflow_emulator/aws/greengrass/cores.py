@@ -213,6 +213,15 @@ class Cores:
             each.name: self._install(core, before.get(each.name), each, now) for each in report.components
         }
 
+    def executions(self, deployment: Deployment) -> dict[str, str]:
+        """The state that each member of a deployment's thing group has reported; QUEUED where it has not."""
+        states = {}
+        for thing in self._members(deployment.target.rpartition("/")[2]):
+            core = self._all.get(thing)
+            effective = core.effective.get(deployment.id) if core else None
+            states[thing] = effective.reported.status if effective else "QUEUED"
+        return states
+
     def _progress(self, core: Core, reported: ReportedDeployment, now: datetime) -> None:
         known = core.effective.get(reported.id)
         # A device continues to report a deployment that has been deleted in the cloud.

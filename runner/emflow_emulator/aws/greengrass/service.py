@@ -12,6 +12,7 @@ from emflow_emulator.aws.greengrass import cores
 from emflow_emulator.aws.greengrass.components import Component, Components
 from emflow_emulator.aws.greengrass.cores import Cores
 from emflow_emulator.aws.greengrass.deployments import Deployments
+from emflow_emulator.aws.greengrass.jobs import Jobs
 from emflow_emulator.aws.greengrass.resolve import Resolver
 from emflow_emulator.aws.internal_clients import InternalClients
 from emflow_emulator.aws.protocol import Handler, Params
@@ -31,6 +32,7 @@ class Greengrass:
         self._components = Components(account_region, clients, settle_seconds)
         self._deployments = Deployments(account_region, clients, self._components)
         self._cores = Cores(account_region, clients, self._deployments)
+        self.jobs = Jobs(account_region, self._deployments, self._cores)
         self.handlers: dict[str, Handler] = {
             **self._components.handlers,
             **Resolver(self._components).handlers,
