@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-IMPORTS = "import boto3, cv2, grpc, moto.server, av, amqtt.broker, awscrt.mqtt, ai_edge_litert.interpreter"
+IMPORTS = "import boto3, cv2, grpc, moto.server, av, awscrt.mqtt, ai_edge_litert.interpreter"
 
 
 def demo(results: int) -> tuple[float, float, float]:

@@ -1,41 +1,40 @@
-"""The embedded MQTT broker: amqtt in its own thread, for clients on this machine that have the user's password.
+"""The embedded MQTT broker: MQTT 3.1.1 in a thread of its own, for clients on this machine that have its password.
 
-It uses MQTT 3.1.1, the default of AWS IoT's SDKs. The password is checked here, before amqtt gets any packet of a
-client: amqtt ends an existing session with the same client id before it checks the password of the new client.
+It takes what AWS IoT Core takes: its limits and its qualities of service. A client that breaks the protocol or a limit
+is disconnected, as there, and the log says why. Nothing of a client is looked at before its password.
 """
 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import errno
 import hmac
 import ipaddress
 import logging
 import threading
+import uuid
+from collections import deque
 from concurrent.futures import Future
 from types import TracebackType
 
-from amqtt.adapters import BufferReader, ReaderAdapter, StreamWriterAdapter
-from amqtt.broker import Broker as Amqtt
-from amqtt.mqtt.connect import ConnectPacket
-
 from emflow.problems import Problem
 from emflow_emulator.access import BrokerUser
+from emflow_emulator.mqtt import packets
+from emflow_emulator.mqtt.exchange import Exchange, RetainedMessages, Session
+from emflow_emulator.mqtt.packets import BadPacket, Connect, Kind, Message
 
-# amqtt logs every packet; its errors are still logged.
-_QUIET = ("amqtt", "transitions")
-# amqtt can also listen itself, but then the chosen port is not known; so the listener is made here ("external").
-_LISTENER = "default"
-_CONFIG = {
-    "listeners": {_LISTENER: {"type": "external"}},
-    "plugins": {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": False}},
-}
-_CONNECT = 0x10
-_BAD_VERSION, _BAD_USER = 1, 4
+log = logging.getLogger(__name__)
+
+_BAD_VERSION, _NO_CLIENT_ID, _BAD_USER = 1, 2, 4
 """Return codes of a CONNACK, MQTT 3.1.1, section 3.2.2.3."""
-_LARGEST_CONNECT = 256 * 1024
 _PATIENCE = 10.0
 """Seconds in which a client has to send its CONNECT packet."""
+MOST_CONNECTIONS = 512
+MOST_STRANGERS = 64
+"""Connections, and those that have not sent the password yet. For one more of these, the oldest of them has to go."""
+_FULL = 1024 * 1024
+"""Bytes that wait to be read by a client, from which on it gets no messages of QoS 0."""
 
 
 class Broker:
@@ -52,7 +51,9 @@ class Broker:
         self.port = port
         self.user = user or BrokerUser.new()
         self._thread: threading.Thread | None = None
-        self._clients: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+        self._exchange = Exchange()
+        self._clients: dict[asyncio.Task[None], _Client] = {}
+        self._strangers: deque[_Client] = deque()
 
     def __enter__(self) -> Broker:
         self.start()
@@ -60,6 +61,15 @@ class Broker:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self.stop()
+
+    @property
+    def retained(self) -> RetainedMessages:
+        """The retained messages; they end with `stop`."""
+        return self._exchange.retained
+
+    def publish(self, message: Message) -> None:
+        """Publish a message, from any thread."""
+        self._loop.call_soon_threadsafe(self._exchange.publish, message)
 
     def start(self) -> None:
         """Start; clients can connect when this returns.
@@ -69,8 +79,6 @@ class Broker:
         """
         if not ipaddress.ip_address(self.host).is_loopback:
             raise Problem(f"the embedded broker has no TLS, so it does not listen on {self.host}")
-        for name in _QUIET:
-            logging.getLogger(name).setLevel(logging.ERROR)
         listening: Future[int] = Future()
         self._thread = threading.Thread(target=asyncio.run, args=[self._serve(listening)], name="broker", daemon=True)
         self._thread.start()
@@ -95,11 +103,9 @@ class Broker:
     async def _serve(self, listening: Future[int]) -> None:
         """The whole work of the thread; `listening` gets the port, or the exception that prevented listening."""
         self._loop, self._told = asyncio.get_running_loop(), asyncio.Event()
+        self._exchange = Exchange()
         try:
-            server = await asyncio.start_server(self._client, self.host, self.port, start_serving=False)
-            self._amqtt = Amqtt(_CONFIG)
-            await self._amqtt.start()
-            await server.start_serving()
+            server = await asyncio.start_server(self._connected, self.host, self.port)
         except Exception as error:
             listening.set_exception(error)
             return
@@ -108,81 +114,155 @@ class Broker:
         # A connection that is just being accepted ends with the loop; asyncio would log a traceback for it.
         self._loop.set_exception_handler(lambda *_: None)
         server.close()
-        for writer in self._clients.values():
-            writer.transport.abort()
+        for client in self._clients.values():
+            client.abort()
         if self._clients:
             await asyncio.wait(self._clients)
-        await self._amqtt.shutdown()
 
-    async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """The whole life of a connection."""
+        client, task = _Client(reader, writer), asyncio.current_task()
         assert task
-        self._clients[task] = writer
+        if len(self._clients) >= MOST_CONNECTIONS:
+            client.abort()
+            return
+        self._clients[task] = client
+        self._strangers.append(client)
+        if len(self._strangers) > MOST_STRANGERS:
+            self._strangers.popleft().abort()
         try:
-            connect = await asyncio.wait_for(_connect_packet(reader), _PATIENCE)
-            refused = await self._refused(connect)
-            if refused:
-                writer.write(bytes([0x20, 2, 0, refused]))
-                await writer.drain()
-            else:
-                await self._amqtt.external_connected(_Resumed(connect, reader), StreamWriterAdapter(writer), _LISTENER)
-        except (ConnectionError, EOFError, TimeoutError, ValueError, asyncio.CancelledError):
-            pass  # the client disconnected without a packet, or connected while the broker was stopping
+            await self._serve_client(client)
+        except BadPacket as bad:
+            # Of a program without the password, such as a browser, this is nothing that anybody could mend.
+            log.log(
+                logging.WARNING if client.name else logging.DEBUG,
+                "MQTT client %s is disconnected: %s",
+                client.name,
+                bad,
+            )
+        except (OSError, EOFError, TimeoutError, asyncio.CancelledError):
+            pass  # the client disconnected, said nothing for too long, or connected while the broker was stopping
         finally:
             del self._clients[task]
-            writer.close()
+            if client in self._strangers:
+                self._strangers.remove(client)
+            client.close()
 
-    async def _refused(self, packet: bytes) -> int:
-        """The CONNACK return code for a client's CONNECT packet; 0 when it is accepted."""
+    async def _serve_client(self, client: _Client) -> None:
+        """Raises BadPacket, OSError, EOFError and TimeoutError, which end the connection."""
+        connect = await asyncio.wait_for(_read_connect(client), _PATIENCE)
+        refused = self._refused(connect)
+        if refused:
+            await client.answer(packets.connack(refused))
+            return
+        if client in self._strangers:
+            self._strangers.remove(client)
+        if not connect.client_id:
+            connect = dataclasses.replace(connect, client_id=f"auto-{uuid.uuid4().hex}")
+        client.name = repr(connect.client_id)
+        before = self._exchange.connected(connect.client_id)
+        if isinstance(before, _Client):
+            # MQTT 3.1.1, section 3.1.4: the same client has connected again.
+            before.end_session(self._exchange, lost=True)
+            before.abort()
+        session, present = self._exchange.open(connect, client)
+        client.session = session
         try:
-            connect = await ConnectPacket.from_stream(BufferReader(packet))
-            name, password = connect.username or "", connect.password or ""
-        except Exception as error:  # amqtt raises exceptions of many types for bytes that it cannot parse
-            raise ValueError("this is not a CONNECT packet") from error
-        if connect.proto_level != 4:
+            await client.answer(packets.connack(0, present))
+            self._exchange.resume(session)
+            # A client may be silent for one and a half times as long as it said: section 3.1.2.10.
+            patience = connect.keep_alive * 1.5 or None
+            going_on = True
+            while going_on and client.session:  # which ends when the same client connects again
+                going_on = await asyncio.wait_for(self._serve_packet(client, session), patience)
+            client.end_session(self._exchange, lost=False)
+        finally:
+            client.end_session(self._exchange, lost=True)
+
+    async def _serve_packet(self, client: _Client, session: Session) -> bool:
+        """Read one packet and answer it; False when it says that the client disconnects."""
+        kind, flags, body = await packets.read_packet(client.reader)
+        exchange = self._exchange
+        match kind:
+            case Kind.PUBLISH:
+                published = packets.parse_publish(flags, body)
+                exchange.publish(published.message)
+                if published.id:
+                    await client.answer(packets.acknowledgement(Kind.PUBACK, published.id))
+            case Kind.PUBACK:
+                exchange.acknowledged(session, packets.parse_puback(body))
+            case Kind.SUBSCRIBE:
+                wanted = packets.parse_subscribe(body)
+                codes = exchange.subscribe(session, wanted.filters)
+                await client.answer(packets.acknowledgement(Kind.SUBACK, wanted.id, codes))
+                exchange.send_retained(session, wanted.filters)
+            case Kind.UNSUBSCRIBE:
+                unwanted = packets.parse_unsubscribe(body)
+                exchange.unsubscribe(session, unwanted.filters)
+                await client.answer(packets.acknowledgement(Kind.UNSUBACK, unwanted.id))
+            case Kind.PINGREQ:
+                await client.answer(packets.packet(Kind.PINGRESP))
+            case Kind.DISCONNECT:
+                return False
+            case _:
+                raise BadPacket(f"a client may not send {kind.name} here")
+        return True
+
+    def _refused(self, connect: Connect) -> int:
+        """The CONNACK return code for a client's CONNECT packet; 0 when it is accepted."""
+        if connect.level != 4:
             return _BAD_VERSION
         # AWS's SDKs append their own name and version to the user's name.
-        name = name.partition("?")[0]
+        name = connect.user.partition("?")[0]
         right = hmac.compare_digest(name.encode(), self.user.name.encode())
-        return 0 if hmac.compare_digest(password.encode(), self.user.password.encode()) and right else _BAD_USER
+        if not hmac.compare_digest(connect.password, self.user.password.encode()) or not right:
+            return _BAD_USER
+        return 0 if connect.client_id or connect.clean else _NO_CLIENT_ID
 
 
-async def _connect_packet(reader: asyncio.StreamReader) -> bytes:
-    """The bytes of a client's first packet.
-
-    Raises:
-        ValueError: it is not a CONNECT packet, or it is too long.
-        EOFError: the client disconnected before the end of the packet.
-    """
-    head = await reader.readexactly(1)
-    if head[0] != _CONNECT:
-        raise ValueError("the first packet is not a CONNECT packet")
-    length, shift = 0, 0
-    while True:
-        byte = await reader.readexactly(1)
-        head += byte
-        length |= (byte[0] & 0x7F) << shift
-        shift += 7
-        if byte[0] < 0x80:
-            break
-        if shift > 21:
-            raise ValueError("the packet's length is not valid")
-    if length > _LARGEST_CONNECT:
-        raise ValueError("the CONNECT packet is too long")
-    return head + await reader.readexactly(length)
+async def _read_connect(client: _Client) -> Connect:
+    """Raises BadPacket for anything else, and EOFError."""
+    kind, _, body = await packets.read_packet(client.reader)
+    if kind != Kind.CONNECT:
+        raise BadPacket("the first packet is not CONNECT")
+    return packets.parse_connect(body)
 
 
-class _Resumed(ReaderAdapter):  # type: ignore[misc]
-    """A reader of a client's packets that returns the first one again, although it has been read already."""
+class _Client:
+    """A connection of a client: an `exchange.Outgoing`."""
 
-    def __init__(self, first: bytes, reader: asyncio.StreamReader) -> None:
-        self._first, self._reader = first, reader
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.name = ""
+        self.session: Session | None = None
+        self._writer = writer
 
-    async def read(self, n: int = -1) -> bytes:
-        if not self._first:
-            return await (self._reader.read() if n < 0 else self._reader.readexactly(n))
-        data, self._first = (self._first, b"") if n < 0 else (self._first[:n], self._first[n:])
-        return data if n < 0 or len(data) == n else data + await self._reader.readexactly(n - len(data))
+    @property
+    def is_full(self) -> bool:
+        return self._writer.transport.get_write_buffer_size() > _FULL
 
-    def feed_eof(self) -> None:
-        self._reader.feed_eof()
+    def send(self, data: bytes) -> None:
+        if not self._writer.is_closing():
+            self._writer.write(data)
+
+    async def answer(self, data: bytes) -> None:
+        """Send, and wait until the client has read most of what was sent before.
+
+        Raises:
+            ConnectionError: the connection is lost.
+        """
+        self.send(data)
+        await self._writer.drain()
+
+    def end_session(self, exchange: Exchange, *, lost: bool) -> None:
+        """Once: tell the exchange that this connection is over."""
+        session, self.session = self.session, None
+        if session:
+            exchange.close(session, lost=lost)
+
+    def close(self) -> None:
+        """Close the connection after what was sent."""
+        self._writer.close()
+
+    def abort(self) -> None:
+        self._writer.transport.abort()

@@ -122,7 +122,7 @@ def test_the_host_side_alone_then_the_emulator_by_its_own_advice(empty: Environm
     empty.install(HOST)
     assert HOST == WITH_AWS
     validates(empty, tmp_path)
-    assert not empty.packages() & {"moto", "amqtt", "opencv-python-headless", "grpcio", "numpy", "emflow-emulator"}
+    assert not empty.packages() & {"moto", "opencv-python-headless", "grpcio", "numpy", "emflow-emulator"}
     refused = empty.emflow(tmp_path, "up")
     assert refused.returncode == 2, refused.stderr
     missing, advice = refused.stderr.splitlines()

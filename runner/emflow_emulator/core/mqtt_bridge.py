@@ -21,13 +21,10 @@ from awscrt.exceptions import AwsCrtError
 from emflow_emulator.access import BrokerUser
 from emflow_emulator.core.logs import DeviceLog
 from emflow_emulator.core.topics import Inbox, OnMessage
+from emflow_emulator.mqtt.packets import LARGEST_PAYLOAD, LONGEST_TOPIC, MOST_SLASHES
 
 _LARGEST_SPOOL = 2_621_440
 """Maximum size of the spool in bytes; the nucleus's default."""
-_LARGEST_PAYLOAD = 128 * 1024
-_LONGEST_TOPIC = 256
-_MOST_SLASHES = 7
-"""AWS IoT Core's limits, https://docs.aws.amazon.com/general/latest/gr/iot-core.html."""
 _NOT_IN_TOPICS = re.compile(
     "[\\0-\\x1f\\x7f-\\x9f\\ud800-\\udfff\\ufdd0-\\ufdef"
     + "".join(f"{chr(plane + 0xFFFE)}{chr(plane + 0xFFFF)}" for plane in range(0, 0x110000, 0x10000))
@@ -63,10 +60,10 @@ def check(publication: Publication) -> None:
         raise PublishRefused(f"The topic {topic!r} has characters that are not allowed in UTF-8 text of MQTT")
     if "+" in topic or "#" in topic:
         raise PublishRefused(f"The topic {topic!r} has a wildcard; one can only subscribe to those")
-    if len(topic.encode()) > _LONGEST_TOPIC or topic.count("/") > _MOST_SLASHES:
-        raise PublishRefused(f"The topic is longer than {_LONGEST_TOPIC} bytes or has over {_MOST_SLASHES} slashes")
-    if publication.size > _LARGEST_PAYLOAD:
-        raise PublishRefused(f"The payload is {publication.size} bytes, over the limit of {_LARGEST_PAYLOAD}")
+    if len(topic.encode()) > LONGEST_TOPIC or topic.count("/") > MOST_SLASHES:
+        raise PublishRefused(f"The topic is longer than {LONGEST_TOPIC} bytes or has over {MOST_SLASHES} slashes")
+    if publication.size > LARGEST_PAYLOAD:
+        raise PublishRefused(f"The payload is {publication.size} bytes, over the limit of {LARGEST_PAYLOAD}")
 
 
 class Bridge:

@@ -6,13 +6,14 @@ because sessions are clean.
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
 from awscrt import mqtt
+
+from emflow_emulator.mqtt.topic_filters import fits, is_valid
 
 OnMessage = Callable[[str, bytes], None]
 
@@ -92,16 +93,5 @@ class Inbox:
 
 def check(topic_filter: str) -> None:
     """Raises SubscribeRefused for a text that MQTT 3.1.1, 4.7, does not allow as a topic filter."""
-    if not re.fullmatch(r"(\+|[^+#\0]*)(/(\+|[^+#\0]*))*(/#)?|#", topic_filter):
+    if not is_valid(topic_filter):
         raise SubscribeRefused(f"{topic_filter!r} is not a valid topic filter: + has to be a whole level, # the last")
-
-
-def fits(topic_filter: str, topic: str) -> bool:
-    """Whether a topic matches the filter."""
-    if topic.startswith("$") and topic_filter[0] in "+#":
-        return False
-    wanted, levels = topic_filter.split("/"), topic.split("/")
-    if wanted[-1] == "#":
-        wanted.pop()
-        levels = levels[: len(wanted)]
-    return len(wanted) == len(levels) and all(want in ("+", have) for want, have in zip(wanted, levels, strict=True))

@@ -11,7 +11,8 @@ from typing import Any, Protocol
 from emflow_emulator.core.ipc.access import PUBSUB, allowed
 from emflow_emulator.core.ipc.errors import PREFIX, Document, invalid, text, unauthorized
 from emflow_emulator.core.ipc.streams import Stream, Subscriptions
-from emflow_emulator.core.topics import SubscribeRefused, check, fits
+from emflow_emulator.core.topics import SubscribeRefused, check
+from emflow_emulator.mqtt.topic_filters import fits
 
 _OTHERS = "RECEIVE_MESSAGES_FROM_OTHERS"
 _MODES = ("RECEIVE_ALL_MESSAGES", _OTHERS)

@@ -1,0 +1,1 @@
+"""The parts of the embedded MQTT broker that need no network: packets, topic filters, and the exchange of messages."""
