@@ -270,6 +270,7 @@ class Component:
             loader.reload()
 
     def _emit(self, result: Result) -> None:
+        self.status.result(result.stream)
         if not self._has_result:
             self._has_result = True
             self._reporter.first_result()

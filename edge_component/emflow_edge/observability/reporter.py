@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Callable
 
 from emflow_edge.observability.exposition import MetricsExporter
 from emflow_edge.observability.status import Status
+from emflow_edge.timestamps import utc_now
 from emflow_schema import edge_config
 
 if TYPE_CHECKING:
@@ -110,5 +111,9 @@ class Reporter:
                     self._announce(publish.metrics_topic, self._metrics.message(), False)
             # With each report too: one that could not be sent is not tried again.
             if (changed or due) and publish.status_topic:
-                status = {"thing": self._metrics.thing, "version": self._metrics.version, **self._status.snapshot()}
-                self._announce(publish.status_topic, json.dumps(status, ensure_ascii=False), True)
+                self._announce(publish.status_topic, self._status_message(), True)
+
+    def _status_message(self) -> str:
+        metrics = self._metrics
+        status = {"thing": metrics.thing, "version": metrics.version, "time": utc_now(), **self._status.snapshot()}
+        return json.dumps(status, ensure_ascii=False)

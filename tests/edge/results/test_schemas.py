@@ -41,6 +41,7 @@ def statuses() -> list[Status]:
                 status.set_agent(ready, "" if ready else "it has gone")
                 status.set_publisher(sends, "" if sends else "broker away")
                 status.set_configuration_refused("" if sends else "streams: there is none")
+                status.result("front")
                 made.append(status)
     return made
 
