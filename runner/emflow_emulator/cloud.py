@@ -42,8 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         access = Access.read(asked.access)
         with (
-            EmbeddedAws(asked.port, asked.host, asked.job_seconds, access.key) as aws,
             Broker(asked.host, asked.mqtt_port, access.broker) as broker,
+            EmbeddedAws(asked.port, asked.host, asked.job_seconds, access.key, broker) as aws,
         ):
             child.announce(
                 endpoint_url=aws.endpoint_url,

@@ -103,12 +103,8 @@ def _parse(operation: OperationModel, request: Any, uri: dict[str, Any]) -> Para
     if operation.input_shape is None:
         return {}
     body = request.get_data()
-    try:
-        document = json.loads(body or b"{}")
-    except ValueError as error:
-        raise ApiError("SerializationException", f"the request is not JSON: {error}") from error
-    if not isinstance(document, dict):
-        raise ApiError("SerializationException", "the request is not a JSON object")
+    if "payload" not in operation.input_shape.serialization:  # else the body is a value of its own, such as a message
+        _check_document(body)
     parser = PROTOCOL_PARSERS[operation.service_model.resolved_protocol](operation, timestamp_parser=parse_timestamp)
     try:
         params: Params = parser.parse(
@@ -128,6 +124,16 @@ def _parse(operation: OperationModel, request: Any, uri: dict[str, Any]) -> Para
     if broken:
         raise invalid(describe(broken), *((each.path, each.rule) for each in broken))
     return params
+
+
+def _check_document(body: bytes) -> None:
+    """Raises ApiError for a body that is not a JSON object; an empty one is one."""
+    try:
+        document = json.loads(body or b"{}")
+    except ValueError as error:
+        raise ApiError("SerializationException", f"the request is not JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise ApiError("SerializationException", "the request is not a JSON object")
 
 
 @cache

@@ -58,8 +58,8 @@ def local(
 
     with contextlib.ExitStack() as stack:
         access = Access.new()
-        aws = stack.enter_context(EmbeddedAws(port, job_seconds=job_seconds, credentials=access.key))
         broker = stack.enter_context(Broker(port=mqtt_port, user=access.broker))
+        aws = stack.enter_context(EmbeddedAws(port, job_seconds=job_seconds, credentials=access.key, broker=broker))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="emflow-local-")))
         shell_lines = access.shell_lines(aws.endpoint_url, region)
         shell_file = folder / "credentials.sh"

@@ -171,7 +171,7 @@ def parse_connect(body: bytes) -> Connect:
     will = None
     if flags & 4:
         topic, payload = fields.text(), fields.data()
-        will = _checked(Message(topic, payload, min(will_qos, 1), bool(will_retain)))
+        will = checked(Message(topic, payload, min(will_qos, 1), bool(will_retain)))
     user = fields.text() if has_user else ""
     password = fields.data() if has_password else b""
     return Connect(level, client_id, bool(flags & 2), keep_alive, will, user, password)
@@ -186,7 +186,7 @@ def parse_publish(flags: int, body: bytes) -> Publish:
     identity = fields.number() if qos else 0
     if qos and not identity:
         raise BadPacket("PUBLISH has the packet id 0")
-    return Publish(_checked(Message(topic, fields.rest(), qos, bool(flags & 1))), identity)
+    return Publish(checked(Message(topic, fields.rest(), qos, bool(flags & 1))), identity)
 
 
 def parse_subscribe(body: bytes) -> Subscribe:
@@ -245,7 +245,7 @@ def publish(message: Message, identity: int = 0, *, again: bool = False) -> byte
     return packet(Kind.PUBLISH, body + message.payload, again << 3 | message.qos << 1 | message.retain)
 
 
-def _checked(message: Message) -> Message:
+def checked(message: Message) -> Message:
     """Raises BadPacket for a message that AWS IoT Core does not take."""
     topic = message.topic
     if not topic or "+" in topic or "#" in topic or topic.startswith("$"):

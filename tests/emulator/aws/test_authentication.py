@@ -58,6 +58,7 @@ CALLS = {
         Call("greengrass", path="/greengrass/v2/createComponentVersion", headers={"Content-Type": JSON}),
         Call("iam", body=b"Action=ListRoles&Version=2010-05-08", headers={"Content-Type": FORM}),
         Call("iot", path="/things/made-by-a-signed-request", headers={"Content-Type": JSON}),
+        Call("iotdata", path="/topics/em", headers={"Content-Type": JSON}),
         Call("kms", headers={"Content-Type": AMZ, "X-Amz-Target": "TrentService.ListKeys"}),
         Call("s3", "PUT", "/made-for-tests/signed/a%20b", headers={"Content-Type": "text/plain"}),
         Call("sagemaker", headers={"Content-Type": AMZ, "X-Amz-Target": "SageMaker.ListDeviceFleets"}),
@@ -182,7 +183,7 @@ FAULTS: dict[str, tuple[str, Callable[[Sender, Call], Call]]] = {
 
 
 def test_every_service_that_there_is_is_asked_here() -> None:
-    assert set(CALLS) == {*moto_backend.SERVICES, *OURS, "tagging", REPORTS} == set(PROTOCOLS)
+    assert set(CALLS) == {*moto_backend.SERVICES, *OURS, "iotdata", "tagging", REPORTS} == set(PROTOCOLS)
 
 
 @pytest.mark.parametrize("service", CALLS)

@@ -13,6 +13,7 @@ PROTOCOLS = {
     "greengrass": "rest-json",
     "iam": "query",
     "iot": "rest-json",
+    "iotdata": "rest-json",
     "kms": "json",
     "s3": "rest-xml",
     "sagemaker": "json",
@@ -25,7 +26,7 @@ PROTOCOLS = {
 FORM, JSON = "application/x-www-form-urlencoded", "application/json"
 _CONTENT_TYPES = {
     "query": ("", FORM),
-    "rest-json": ("", JSON),
+    "rest-json": ("", JSON, "application/octet-stream"),  # the latter for a body that is a blob
     "json": ("application/x-amz-json-1.0", "application/x-amz-json-1.1"),
 }
 

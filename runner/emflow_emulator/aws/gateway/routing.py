@@ -25,6 +25,7 @@ from emflow_emulator.aws.gateway.keys import Keys
 from emflow_emulator.aws.gateway.refusals import RequestRefused
 from emflow_emulator.aws.gateway.region import TAGGING, Region
 from emflow_emulator.aws.gateway.signatures import Request, Verifier
+from emflow_emulator.aws.iot_data import IOT_DATA, IotData
 from emflow_emulator.aws.iot_tags import IotTags
 from emflow_emulator.aws.protocol import Answer
 from emflow_emulator.aws.s3_tags import S3Tags
@@ -79,15 +80,17 @@ class Router:
     Args:
         regions: the services of each region.
         credentials: the accepted access key; keys that the embedded IAM and STS have issued are accepted too.
+        iot_data: the data endpoint of IoT.
     """
 
-    def __init__(self, regions: Regions, credentials: AccessKey) -> None:
+    def __init__(self, regions: Regions, credentials: AccessKey, iot_data: IotData) -> None:
         self._regions = regions
         self._moto = moto_backend.MotoBackend()
         self._keys = Keys(credentials, self._moto.answer)
         self._verifier = Verifier(self._keys)
         self._iot = IotTags(self._moto.answer)
         self._s3 = S3Tags(self._moto.answer)
+        self._iot_data = iot_data
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         try:
@@ -148,6 +151,8 @@ class Router:
             case "iot":
                 # Makes the region, so that `of` finds a thing that is made before any other call.
                 return self._regions(region).answer_job(environ) or self._iot.answer(environ)
+            case "iotdata":
+                return self._iot_data.answer(environ)
             case "s3":
                 return self._s3.answer(environ)
             case "iam" | "sts":
@@ -178,13 +183,13 @@ def _asks_for_health(environ: dict[str, Any]) -> bool:
 
 def _health() -> Answer:
     """The health check, for clients that wait for the start; the only request that needs no signature."""
-    services = sorted([*moto_backend.SERVICES, *OURS.values(), TAGGING])
+    services = sorted([*moto_backend.SERVICES, *OURS.values(), IOT_DATA, TAGGING])
     return Answer.json(200, {"services": dict.fromkeys(services, "running")})
 
 
 def _not_served(service: str, headers: Message) -> Answer:
     """An error in the protocol of the service, so that its SDK client can read it."""
-    served = ", ".join(sorted([*moto_backend.SERVICES, *OURS, "tagging"]))
+    served = ", ".join(sorted([*moto_backend.SERVICES, *OURS, "iotdata", "tagging"]))
     text = f"the embedded AWS does not have the service '{service}'; it has {served}"
     if service == "ec2":  # S3 has its own form of errors
         error = f"<Code>UnknownService</Code><Message>{text}</Message>"

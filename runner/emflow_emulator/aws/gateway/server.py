@@ -23,7 +23,9 @@ from emflow_emulator.aws.account_region import ACCOUNT, REGION, AccountRegion
 from emflow_emulator.aws.gateway.region import Region
 from emflow_emulator.aws.gateway.routing import HEADERS, Regions, Router, phrase
 from emflow_emulator.aws.internal_clients import InternalClients
+from emflow_emulator.aws.iot_data import IotData
 from emflow_emulator.aws.protocol import Answer
+from emflow_emulator.broker import Broker
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +50,7 @@ class EmbeddedAws:
         job_seconds: minimum duration of a compilation or packaging job.
         credentials: the accepted access key; None makes a new one. Keys that its IAM and STS issue are accepted too,
             and no others.
+        broker: what IoT's data endpoint publishes to, and whose retained messages it reads; started by the caller.
     """
 
     region = REGION
@@ -59,11 +62,13 @@ class EmbeddedAws:
         host: str = "127.0.0.1",
         job_seconds: float = 1.0,
         credentials: AccessKey | None = None,
+        broker: Broker | None = None,
     ) -> None:
         self.host = host
         self.credentials = credentials or AccessKey.new()
         self._asked = port
         self._job_seconds = job_seconds
+        self._broker = broker
         self._server: BaseWSGIServer | None = None
         self._thread: threading.Thread | None = None
         self._regions = Regions(self._make_region)
@@ -96,7 +101,7 @@ class EmbeddedAws:
         self._server = make_server(
             self.host,
             listener.getsockname()[1],
-            Router(self._regions, self.credentials),
+            Router(self._regions, self.credentials, IotData(self._broker)),
             threaded=True,
             request_handler=_Connection,
             fd=listener.fileno(),
