@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
 import urllib.request
+from datetime import UTC, datetime, timedelta
 
+import boto3
 import pytest
 from jsonschema import Draft202012Validator
 
+from emflow_emulator.aws import EmbeddedAws
+from emflow_emulator.broker import Broker
+from emflow_emulator.mqtt.packets import Message
 from emflow_schema import load
 from emulator.aws.pieces import signed
 from resources.conftest import client, embedded, endpoint, file  # noqa: F401 fixtures
@@ -168,3 +174,52 @@ def test_watching_ends_when_whoever_reads_it_has_gone(file, endpoint):  # noqa: 
         watching.stdout.close()  # as `head -1` does; there is no news that could not be written
         assert watching.wait(30) == 1
         assert watching.stderr.read() == ""
+
+
+def test_what_the_cameras_see_is_shown_and_no_results_are_a_warning(emflow, file, monkeypatch):  # noqa: F811
+    thing = file.read_text().split("thing: ")[1].split("}")[0]
+    file.write_text(file.read_text() + '  publish: {status_topic: "em/status/{thing}"}\n')
+    with Broker() as broker, EmbeddedAws(port=0, job_seconds=0.1, broker=broker) as aws:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", aws.endpoint_url)
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", aws.credentials.id)
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", aws.credentials.secret)
+        boto3.client("iot", region_name="us-east-1").create_thing(thingName=thing)
+        assert emflow("apply", file, "--yes").code == 0
+        target = f"arn:aws:iot:us-east-1:123456789012:thing/{thing}"
+        greengrass = boto3.client("greengrassv2", region_name="us-east-1")
+        (latest,) = greengrass.list_deployments(targetArn=target)["deployments"]
+        body = {
+            "coreVersion": "2.12.6",
+            "platform": "linux",
+            "architecture": "aarch64",
+            "status": "HEALTHY",
+            "deployment": {"deploymentId": latest["deploymentId"], "coreDeviceExecutionStatus": "SUCCEEDED"},
+        }
+        urllib.request.urlopen(signed(f"{aws.endpoint_url}/_emflow/cores/{thing}", body, aws.credentials)).close()
+
+        def says(**stream):
+            """Retain a status with this stream, and show the workflow's."""
+            now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+            told = {"thing": thing, "version": "1.0.0", "time": now, "status": "degraded", "since": now}
+            told |= {
+                "streams": {"front": stream},
+                "agent": {"status": "no agent", "reason": "it is gone", "since": now},
+            }
+            broker.publish(Message(f"em/status/{thing}", json.dumps(told).encode(), 1, retain=True))
+            return emflow("status", file, "--detailed-exitcode")
+
+        shown = emflow("status", file, "--detailed-exitcode")
+        assert shown.code == 0
+        assert f"    cameras     not known: nothing is retained on em/status/{thing}: " in shown.out
+        before = (datetime.now(UTC) - timedelta(minutes=5)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        shown = says(status="absent", reason="no route", since=before, last_result=before, seconds_without_result=300)
+        assert shown.code == 3
+        assert re.search(r"^    cameras     degraded since \d s ago  \(told \d s ago\)$", shown.out, re.MULTILINE)
+        assert "      front  absent since 5 min ago: no route, last result 5 min ago\n" in shown.out
+        assert re.search(r"^      agent: no agent since \d s ago: it is gone$", shown.out, re.MULTILINE)
+        assert "    warning: front has had no result for 5 min: over 5 intervals (1s)\n" in shown.out
+        assert f"(status of the application on {thing})" in shown.out
+        status = as_status(emflow("status", file, "--json").out)
+        assert not status["well"]
+        assert status["devices"][0]["application"]["warnings"]
+        assert says(status="running", since=before, seconds_without_result=1).code == 0

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
+import signal
 import stat
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -84,15 +87,15 @@ def apply(path: Path) -> str:
     return done.stdout
 
 
-def component(scratch: Path) -> int:
-    """The process of the edge component on the virtual core."""
+def component(scratch: Path, module: bytes = b"emflow_edge") -> int:
+    """The process of the edge component on the virtual core, or of another module."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
             words, environment = (process / "cmdline").read_bytes(), (process / "environ").read_bytes()
         except OSError:
             continue
-        if b"emflow_edge" in words and f"TMPDIR={scratch}".encode() in environment.split(b"\0"):
+        if module in words and f"TMPDIR={scratch}".encode() in environment.split(b"\0"):
             found.append(int(process.name))
     assert len(found) == 1
     return found[0]
@@ -130,3 +133,37 @@ def test_pace_threshold_and_capture_change_without_a_restart_and_a_topic_with_on
         change(file, "em/live/{thing}/{stream}", "em/other/{stream}")
         assert "application/component" in apply(file)
         assert component(scratch) != before
+
+
+def test_status_knows_that_results_have_stopped_though_everything_runs(
+    watch: Callable[..., ResultSubscriber], scratch: Path, file: Path
+) -> None:
+    change(file, "status_topic: null", 'status_topic: "em/status/{thing}"')
+    change(file, "  metrics:\n    every: 1m", "  metrics:\n    every: 1s")
+    apply(file)
+
+    def status() -> tuple[int, dict[str, Any]]:
+        command = [sys.executable, "-m", "emflow", "status", str(file), "--json", "--detailed-exitcode"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.stdout, done.stderr
+        return done.returncode, json.loads(done.stdout)["devices"][0]
+
+    with watch(TOPIC) as watcher:
+        watcher.next(60)
+    until(lambda: status()[0] == 0)
+    _, device = status()
+    assert device["application"]["status"] == "running"
+    assert device["application"]["streams"][0]["last_result"]
+    # An agent that hangs: its process is there, and Greengrass finds the device healthy.
+    agent = component(scratch, b"emflow_agent")
+    os.kill(agent, signal.SIGSTOP)
+    try:
+        until(lambda: status()[0] == 3)
+        _, device = status()
+        assert device["health"] == "HEALTHY"
+        assert {each["state"] for each in device["components"]} <= {"RUNNING", "FINISHED"}
+        (warning,) = device["application"]["warnings"]
+        assert re.fullmatch(r"front has had no result for \d+ s: over 5 intervals \(1s\)", warning)
+    finally:
+        os.kill(agent, signal.SIGCONT)
+    until(lambda: status()[0] == 0)

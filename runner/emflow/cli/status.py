@@ -21,11 +21,12 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from emflow.engine.cancellation import Cancellation
+    from emflow.resources.application_status import ApplicationStatus, StreamStatus
     from emflow.resources.status import Status
     from emflow.resources.status_queries import DeviceDeployment, DeviceStatus
 
 EXIT_TROUBLE = 3
-"""The exit code of `--detailed-exitcode` when something is unhealthy, failed or not deployed."""
+"""The exit code of `--detailed-exitcode` when something is unhealthy, failed, not deployed or without results."""
 
 GOOD = frozenset({"HEALTHY", "SUCCEEDED", "COMPLETED", "RUNNING", "FINISHED", "ACTIVE"})
 BAD = frozenset({"UNHEALTHY", "FAILED", "BROKEN", "ERRORED", "TIMED_OUT", "REJECTED", "CANCELED", "STOPPED"})
@@ -40,10 +41,16 @@ def status(
     every: Annotated[str, Option(metavar="DURATION", help="Time between two queries of --watch.")] = "5s",
     detailed_exitcode: Annotated[
         bool,
-        Option("--detailed-exitcode", help="Exit with 3 when something is unhealthy, failed or not deployed."),
+        Option(
+            "--detailed-exitcode",
+            help="Exit with 3 when something is unhealthy, failed, not deployed or without results.",
+        ),
     ] = False,
 ) -> None:
-    """Show device health, deployment with its errors, component states, jobs, and the time of the last result.
+    """Show device health, deployment with its errors, component states, cameras, jobs, and when results last came.
+
+    What the cameras see is known from the retained message on edge.publish.status_topic. A stream that has had no
+    result for longer than five of its intervals is a warning.
 
     It only reads. With --watch and no terminal, the status is printed again only when it has changed; with --json, as
     one line each time.
@@ -145,6 +152,7 @@ def _coloured(line: str) -> Text:
     text = Text(line)
     text.highlight_words(sorted(GOOD), "green")
     text.highlight_words(sorted(BAD), "bold red")
+    text.highlight_regex(r"^ +warning: .*", "bold yellow")
     text.highlight_regex(r"\b(UN|IN_PROGRESS|INPROGRESS|QUEUED|STARTING|INSTALLED|NEW|UNKNOWN)\b", "yellow")
     return text
 
@@ -180,6 +188,32 @@ def _device_lines(device: DeviceStatus, at: datetime) -> Iterator[str]:
     for component in device.components:
         details = f"  {component.details}" if component.details else ""
         yield f"    {component.name:<{width}}  {component.version:<8} {component.state}{details}"
+    if device.application:
+        yield from _application_lines(device.application, at)
+
+
+def _application_lines(application: ApplicationStatus, at: datetime) -> Iterator[str]:
+    if application.reported is None:
+        yield f"    cameras     not known: {application.reason}"
+        return
+    reason = f": {application.reason}" if application.reason else ""
+    since = f" since {_ago(application.since, at)}" if application.since else ""
+    yield f"    cameras     {application.status}{since}{reason}  (told {_ago(application.reported, at)})"
+    width = max((len(stream.name) for stream in application.streams), default=0)
+    for stream in application.streams:
+        yield f"      {stream.name:<{width}}  {_stream_line(stream, at)}"
+    agent = application.agent
+    if agent and agent.status != "running":
+        since = f" since {_ago(agent.since, at)}" if agent.since else ""
+        yield f"      agent: {agent.status}{since}" + (f": {agent.reason}" if agent.reason else "")
+    yield from (f"    warning: {warning}" for warning in application.warnings)
+
+
+def _stream_line(stream: StreamStatus, at: datetime) -> str:
+    since = f" since {_ago(stream.since, at)}" if stream.since else ""
+    reason = f": {stream.reason}" if stream.reason else ""
+    last = f"last result {_ago(stream.last_result, at)}" if stream.last_result else "no result yet"
+    return f"{stream.status}{since}{reason}, {last}"
 
 
 def _deployment_lines(deployment: DeviceDeployment, at: datetime) -> Iterator[str]:
@@ -198,11 +232,9 @@ def _ago(time: datetime | None, at: datetime) -> str:
     """`12 s ago`, `3 min ago`, `5 h ago`, `2 days ago`."""
     if time is None:
         return "at an unknown time"
-    seconds = max(0, round((at - time).total_seconds()))
-    for unit, length in (("days", 172800), ("h", 7200), ("min", 120)):
-        if seconds >= length:
-            return f"{seconds // {'days': 86400, 'h': 3600, 'min': 60}[unit]} {unit} ago"
-    return f"{seconds} s ago"
+    from emflow.resources.application_status import span
+
+    return f"{span(max(0.0, (at - time).total_seconds()))} ago"
 
 
 def _console() -> Any:

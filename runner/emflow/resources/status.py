@@ -27,9 +27,11 @@ from emflow.resources.status_queries import (
     JobStatus,
     LastResults,
     last_results,
+    newest,
     newest_jobs,
     platform,
     read_device,
+    results_of_application,
     with_details,
 )
 from emflow.workflow.model import Workflow
@@ -99,17 +101,18 @@ def read_status(workflow: Workflow, clients: Clients, cancellation: Cancellation
     details: dict[str, DeviceStatus] = {}
 
     def detail(device: DeviceStatus) -> None:
-        details[device.thing] = with_details(clients, device, latest["deploymentId"] if latest else "")
+        details[device.thing] = with_details(workflow, clients, device, latest["deploymentId"] if latest else "")
 
     _each(detail, unhealthy_first[:MAX_DETAILED], cancellation)
+    devices = [details.get(device.thing, device) for device in devices]
     return Status(
         workflow=workflow.metadata.name,
         target=target.arn_suffix,
         at=datetime.now(UTC),
         deployment=_latest_deployment(latest),
-        devices=tuple(details.get(device.thing, device) for device in devices),
+        devices=tuple(devices),
         jobs=found["jobs"],
-        last_results=found["results"],
+        last_results=newest([found["results"], *map(results_of_application, devices)]),
     )
 
 
@@ -164,6 +167,7 @@ def _cores(clients: Clients, target: str) -> dict[str, DeviceStatus]:
             health=core["status"],
             heard=core.get("lastStatusUpdateTimestamp"),
             platform=platform(core),
+            runtime=core.get("runtime") or "",
             detailed=False,
         )
         for page in listing.paginate(thingGroupArn=clients.arn("iot", target))

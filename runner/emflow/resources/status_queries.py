@@ -2,13 +2,13 @@
 
 - *Devices*: health, the deployment that a device took up last, and the components on it.
 - *Jobs*: the newest compilation and packaging, found by the names that they may have.
-- *Results* go over MQTT, which keeps nothing. So the last ones are known from captured data, or from the agent's
-  heartbeat to its fleet.
+- *Results* go over MQTT, which keeps nothing. So the last ones are known from captured data, from the agent's
+  heartbeat to its fleet, or from what the application says about itself (`application_status`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -19,6 +19,7 @@ from botocore.exceptions import ClientError
 from emflow.engine.clients import Clients
 from emflow.engine.errors import error_code, http_status, is_missing
 from emflow.engine.scheduler import read_parallel
+from emflow.resources.application_status import ApplicationStatus, read_application
 from emflow.resources.greengrass.rollout import SUCCEEDED
 from emflow.resources.sagemaker.jobs import name_stem
 from emflow.workflow.model import Workflow
@@ -64,23 +65,30 @@ class DeviceDeployment:
 
 @dataclass(frozen=True)
 class DeviceStatus:
-    """One core device. `detailed`: whether its deployment and components were asked for."""
+    """One core device.
+
+    runtime: the nucleus, as Greengrass names it: `aws_nucleus_classic` or `aws_nucleus_lite`.
+    detailed: whether its deployment, its components and its application were asked for.
+    """
 
     thing: str
     health: str
     heard: datetime | None = None
     core_version: str = ""
     platform: str = ""
+    runtime: str = ""
     deployment: DeviceDeployment | None = None
     components: tuple[ComponentStatus, ...] = ()
+    application: ApplicationStatus | None = None
     detailed: bool = True
 
     @property
     def well(self) -> bool:
-        """Healthy, with the latest deployment taken up and no component in an error state."""
+        """Healthy, with the latest deployment taken up, no component in an error state, and results as they should."""
         taken = self.deployment is not None and self.deployment.latest and self.deployment.status in SUCCEEDED
         unhealthy = any(component.state in UNHEALTHY_STATES for component in self.components)
-        return self.health == "HEALTHY" and (taken or not self.detailed) and not unhealthy
+        warned = self.application is not None and bool(self.application.warnings)
+        return self.health == "HEALTHY" and (taken or not self.detailed) and not unhealthy and not warned
 
 
 def read_device(clients: Clients, thing: str) -> DeviceStatus:
@@ -97,6 +105,7 @@ def read_device(clients: Clients, thing: str) -> DeviceStatus:
         heard=core.get("lastStatusUpdateTimestamp"),
         core_version=core.get("coreVersion") or "",
         platform=platform(core),
+        runtime=core.get("runtime") or "",
         detailed=False,
     )
 
@@ -105,8 +114,8 @@ def platform(core: Mapping[str, Any]) -> str:
     return " ".join(filter(None, (core.get("platform"), core.get("architecture"))))
 
 
-def with_details(clients: Clients, device: DeviceStatus, latest: str) -> DeviceStatus:
-    """The same device, with its deployment and components."""
+def with_details(workflow: Workflow, clients: Clients, device: DeviceStatus, latest: str) -> DeviceStatus:
+    """The same device, with its deployment, its components and its application."""
     if device.health == UNKNOWN:
         return DeviceStatus(device.thing, UNKNOWN)
     found: dict[str, Any] = read_parallel(
@@ -114,10 +123,12 @@ def with_details(clients: Clients, device: DeviceStatus, latest: str) -> DeviceS
             "deployment": partial(_last_deployment, clients, device.thing, latest),
             "components": partial(_installed_components, clients, device.thing),
             "core": partial(read_device, clients, device.thing) if not device.core_version else lambda: device,
+            "application": partial(read_application, workflow, clients, device.thing, device.runtime),
         }
     )
     core: DeviceStatus = found["core"]
-    return replace(core, deployment=found["deployment"], components=found["components"], detailed=True)
+    parts = {part: found[part] for part in ("deployment", "components", "application")}
+    return replace(core, **parts, detailed=True)
 
 
 def _last_deployment(clients: Clients, thing: str, latest: str) -> DeviceDeployment | None:
@@ -248,8 +259,17 @@ def last_results(workflow: Workflow, clients: Clients) -> LastResults | None:
         "captures": lambda: _captured(workflow, clients),
         "fleet": lambda: _heartbeat(workflow, clients),
     }
-    known = [found for found in read_parallel(reads).values() if found]
-    return max(known, key=lambda found: found.time, default=None)
+    return newest(read_parallel(reads).values())
+
+
+def newest(found: Iterable[LastResults | None]) -> LastResults | None:
+    return max(filter(None, found), key=lambda each: each.time, default=None)
+
+
+def results_of_application(device: DeviceStatus) -> LastResults | None:
+    """The last result that a device's application says it had."""
+    time = device.application.last_result if device.application else None
+    return LastResults(time, f"status of the application on {device.thing}") if time else None
 
 
 def _captured(workflow: Workflow, clients: Clients) -> LastResults | None:

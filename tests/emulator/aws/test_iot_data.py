@@ -63,9 +63,9 @@ def test_what_a_device_has_retained_can_be_read(data: Any, device: mqtt.Connecti
 
 def test_what_is_published_over_http_reaches_subscribers(data: Any, device: mqtt.Connection) -> None:
     arrived: queue.SimpleQueue[tuple[str, bytes]] = queue.SimpleQueue()
-    device.subscribe("em/#", mqtt.QoS.AT_LEAST_ONCE, lambda topic, payload, **_: arrived.put((topic, payload)))[0].result(
-        TIMEOUT
-    )
+    device.subscribe("em/#", mqtt.QoS.AT_LEAST_ONCE, lambda topic, payload, **_: arrived.put((topic, payload)))[
+        0
+    ].result(TIMEOUT)
     data.publish(topic="em/orders", qos=1, payload=b"not JSON: \xff")
     assert arrived.get(timeout=TIMEOUT) == ("em/orders", b"not JSON: \xff")
     data.publish(topic="em/kept", qos=1, retain=True, payload=b"x")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -197,7 +198,7 @@ def _reasons(clients: Clients, job: str, deployment: str, failed: Mapping[str, i
             page = clients("iot").list_job_executions_for_job(jobId=job, status=state, maxResults=MAX_REASONS)
             things |= {each["thingArn"].rpartition("/")[2]: state for each in page["executionSummaries"]}
     named = sorted(things)[:MAX_REASONS]
-    reported = read_parallel({thing: (lambda thing=thing: _execution(clients, thing, deployment)) for thing in named})
+    reported = read_parallel({thing: partial(_execution, clients, thing, deployment) for thing in named})
     lines = []
     for thing, execution in reported.items():
         # The job can know of the end before Greengrass does, and of a timeout that the device never reports.

@@ -20,6 +20,7 @@ from emflow_emulator.aws.paging import page
 from emflow_emulator.aws.protocol import Handler, Params
 
 LIFECYCLE_STATES = ("NEW", "INSTALLED", "STARTING", "RUNNING", "STOPPING", "ERRORED", "BROKEN", "FINISHED")
+RUNTIMES = ("aws_nucleus_classic", "aws_nucleus_lite")
 EXECUTION_STATES = (
     "IN_PROGRESS",
     "QUEUED",
@@ -59,6 +60,7 @@ class StatusReport:
     platform: str
     architecture: str
     status: str
+    runtime: str
     components: tuple[ReportedComponent, ...] = ()
     deployment: ReportedDeployment | None = None
 
@@ -77,6 +79,7 @@ def parse(document: Any) -> StatusReport:
         platform=_text(top, "platform"),
         architecture=_text(top, "architecture"),
         status=_choice(top, "status", ("HEALTHY", "UNHEALTHY")),
+        runtime=_choice({"runtime": RUNTIMES[0], **top}, "runtime", RUNTIMES),
         components=tuple(components),
         deployment=None if deployment is None else _deployment(_map(deployment, "deployment")),
     )
@@ -167,7 +170,7 @@ class Core:
             "coreDeviceThingName": self.thing,
             "platform": self.report.platform,
             "architecture": self.report.architecture,
-            "runtime": "aws_nucleus_classic",
+            "runtime": self.report.runtime,
             "status": self.report.status,
             "lastStatusUpdateTimestamp": self.seen,
         }
