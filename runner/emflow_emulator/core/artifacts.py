@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from emflow.recipes.reader.recipe import Artifact
+from emflow.unpacking import check_zip
 from emflow_emulator.core.failure import DeploymentFailure
 from emflow_emulator.core.layout import Layout
 from emflow_emulator.core.recipe import Recipe
@@ -96,6 +97,7 @@ def _unpack(recipe: Recipe, artifact: Artifact, file: Path, target: Path) -> Non
     target.mkdir(parents=True)
     try:
         with zipfile.ZipFile(file) as archive:
+            check_zip(archive, file.stat().st_size)
             for member in archive.infolist():
                 # extract() never writes outside of the folder, but loses the execute permissions.
                 path = Path(archive.extract(member, target))

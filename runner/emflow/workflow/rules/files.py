@@ -6,13 +6,12 @@ A file that is not there yet is a warning: CI checks workflows without their mod
 from __future__ import annotations
 
 import functools
-import tarfile
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import TypeVar
 
 from emflow.problems import Problem
+from emflow.unpacking import BROKEN, TooLarge, files_in_tar_gz
 from emflow.workflow.model import Workflow
 from emflow.workflow.rules.violation import Violation
 from emflow.workflow.source.positions import KeyPath, format_path
@@ -54,7 +53,9 @@ def check_model(path: Path) -> ModelFacts:
         if is_archive(path.name):
             return _in_archive(path)
         return _facts(read_regular(path, MOST_BYTES), str(path))
-    except (tarfile.TarError, EOFError, zlib.error) as error:
+    except TooLarge as error:
+        raise Problem(str(error), where=str(path), mend=_MEND) from None
+    except BROKEN as error:
         raise Problem(
             f"no .tar.gz archive: {error}", where=str(path), mend="make it with: tar -czf … model.tflite"
         ) from None
@@ -81,25 +82,14 @@ def check_labels(path: Path) -> tuple[str, ...]:
 
 def _in_archive(path: Path) -> ModelFacts:
     found: dict[str, ModelFacts] = {}
-    size = 0
-    with open_regular(path, MOST_BYTES) as file, tarfile.open(fileobj=file, mode="r:gz") as archive:
-        for member, content in _files(archive):
-            size += member.size
-            if size > MOST_BYTES:
-                raise Problem(f"unpacks to more than {MOST_BYTES // 2**20} MiB", where=str(path), mend=_MEND)
+    with open_regular(path, MOST_BYTES) as file:
+        for member, content in files_in_tar_gz(file, MOST_BYTES):
             if is_model(member.name):
                 found[member.name] = _facts(content.read(), f"{path}: {member.name}")
     if len(found) != 1:
         holds = f"{len(found)} .tflite files ({', '.join(found)})" if found else "no .tflite file"
         raise Problem(f"holds {holds}", where=str(path), mend=_MEND)
     return next(iter(found.values()))
-
-
-def _files(archive: tarfile.TarFile) -> Iterator[tuple[tarfile.TarInfo, IO[bytes]]]:
-    for member in archive:
-        content = archive.extractfile(member) if member.isfile() else None
-        if content:
-            yield member, content
 
 
 def _facts(data: bytes, where: str) -> ModelFacts:

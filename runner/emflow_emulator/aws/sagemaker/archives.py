@@ -7,22 +7,26 @@ import io
 import tarfile
 from collections.abc import Mapping
 
+from emflow.unpacking import BROKEN, TooLarge, files_in_tar_gz
+
+_MOST_BYTES = 1024**3
+"""That an archive may unpack to; it is unpacked in memory."""
+
 
 def unpack(data: bytes) -> dict[str, bytes]:
     """The files of a .tar.gz, by their path in it.
 
     Raises:
-        ValueError: the data is not such an archive.
+        ValueError: the data is not such an archive, or unpacks to too much.
     """
     try:
-        with tarfile.open(fileobj=io.BytesIO(data), mode="r:gz") as archive:
-            files = {}
-            for member in archive.getmembers():
-                reader = archive.extractfile(member) if member.isfile() else None
-                if reader:
-                    files[member.name.removeprefix("./")] = reader.read()
-            return files
-    except (tarfile.TarError, OSError, EOFError) as error:
+        return {
+            member.name.removeprefix("./"): content.read()
+            for member, content in files_in_tar_gz(io.BytesIO(data), _MOST_BYTES)
+        }
+    except TooLarge as error:
+        raise ValueError(f"an archive that {error}") from error
+    except (*BROKEN, OSError) as error:
         raise ValueError(f"not a .tar.gz archive: {error}") from error
 
 
