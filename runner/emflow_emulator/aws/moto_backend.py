@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from emflow_emulator.aws.gateway.refusals import PROTOCOLS, refusal
 from emflow_emulator.aws.protocol import Answer
 
 if TYPE_CHECKING:
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 SERVICES = ("iam", "iot", "kms", "s3", "secretsmanager", "sts")
 """The services of moto, by their name in the credential scope of a signature."""
+
+_NOT_THERE = {"rest-xml": "NotImplemented", "query": "InvalidAction"}
+"""The error code for an operation that a service does not have; the JSON protocols have another one."""
 
 log = logging.getLogger(__name__)
 
@@ -43,9 +47,10 @@ class MotoBackend:
             try:
                 chunks, status, headers = run_wsgi_app(app, environ, buffered=True)
                 body = b"".join(_bytes(chunks))
-            except NotImplementedError as error:
-                log.warning("%s: %s", service, error)
-                return Answer.refusal(501, "UnknownOperationException", f"the embedded AWS: {service}: {error}")
+            except RecursionError:
+                raise
+            except Exception as error:  # moto raises exceptions of many types for requests that it does not expect
+                return _not_there(service, environ, error)
         # Only cookies would need repeated header names, and no AWS service sets cookies.
         return Answer(int(status.split()[0]), dict(headers), body)
 
@@ -62,6 +67,16 @@ class MotoBackend:
 
                 self._apps[service] = create_backend_app(service)  # type: ignore[arg-type]
             return self._apps[service]
+
+
+def _not_there(service: str, environ: dict[str, Any], error: Exception) -> Answer:
+    """The answer to a request that moto does not know, in the form of the service's protocol."""
+    what = f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}"
+    log.warning("%s cannot answer %s: %r", service, what, error)
+    why = f": {error}" if isinstance(error, NotImplementedError) else ", or not with these parameters"
+    protocol = PROTOCOLS[service]
+    code = _NOT_THERE.get(protocol, "UnknownOperationException")
+    return refusal(protocol, 501, code, f"the embedded AWS does not have {what} of {service}{why}")
 
 
 def _count_loopback_as_secure() -> None:

@@ -146,6 +146,7 @@ def resigned(key: AccessKey) -> Callable[[Sender, Call], Call]:
     return lambda sender, call: sender.signed(call, key)
 
 
+OF_A_BUCKET = "a bucket's name before ours"
 FAULTS: dict[str, tuple[str, Callable[[Sender, Call], Call]]] = {
     "no signature": ("unsigned", lambda s, call: with_header(call, "Host", s.signed(call).headers["Host"])),
     "a signature taken away": ("unsigned", lambda s, call: without(s.signed(call), "Authorization")),
@@ -175,7 +176,7 @@ FAULTS: dict[str, tuple[str, Callable[[Sender, Call], Call]]] = {
     "a URL with another secret": ("signature", lambda s, call: s.signed(call, replace(s.key, secret="x"), in_url=60)),
     "another name": ("web page", lambda s, call: s.signed(call, host="rebound.example")),
     "a name that begins like ours": ("web page", lambda s, call: s.signed(call, host="127.0.0.1.example")),
-    "a bucket's name before ours": ("web page", lambda s, call: s.signed(call, host=f"bucket.localhost:{s.aws.port}")),
+    OF_A_BUCKET: ("web page", lambda s, call: s.signed(call, host=f"bucket.localhost:{s.aws.port}")),
     "an origin": ("web page", lambda s, call: with_header(s.signed(call), "Origin", "https://page.example")),
     "the origin of a file": ("web page", lambda s, call: with_header(s.signed(call), "Origin", "null")),
     "a preflight": ("web page", lambda s, call: s.signed(replace(call, method="OPTIONS"))),
@@ -195,8 +196,11 @@ def test_a_signed_request_is_let_in(sender: Sender, service: str, host: str) -> 
     assert status < 300 or code_of(headers, body) in {"ValidationException", "ResourceAlreadyExistsException"}, body
 
 
-@pytest.mark.parametrize("service", CALLS)
-@pytest.mark.parametrize("fault", FAULTS)
+# S3's own clients write a bucket's name before the host.
+@pytest.mark.parametrize(
+    ("service", "fault"),
+    [(service, fault) for service in CALLS for fault in FAULTS if (service, fault) != ("s3", OF_A_BUCKET)],
+)
 def test_what_is_wrong_with_a_request_keeps_it_out(sender: Sender, service: str, fault: str) -> None:
     reason, spoil = FAULTS[fault]
     status, headers, body = sender.send(spoil(sender, CALLS[service]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -164,3 +165,37 @@ def test_tags_can_be_changed(sagemaker: Any, fleet: str) -> None:
     assert sagemaker.list_tags(ResourceArn=arn)["Tags"] == [{"Key": "emflow:workflow", "Value": "demo"}]
     with pytest.raises(sagemaker.exceptions.ResourceNotFound):
         sagemaker.list_tags(ResourceArn=f"{arn}-that-is-not-there")
+
+
+def test_a_heartbeat_of_an_agent_is_told_with_its_device(
+    client: Callable[..., Any], sagemaker: Any, fleet: str, fresh: Callable[[str], str]
+) -> None:
+    name, model = fresh("device"), fresh("model")
+    sagemaker.register_devices(DeviceFleetName=fleet, Devices=[{"DeviceName": name}])
+    device = sagemaker.describe_device(DeviceFleetName=fleet, DeviceName=name)
+    assert "LatestHeartbeat" not in device
+    seen = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    edge = client("sagemaker-edge")
+    models = [{"ModelName": model, "ModelVersion": "1.0", "LatestInference": seen, "LatestSampleTime": seen}]
+    before = datetime.now(UTC) - timedelta(seconds=1)
+    edge.send_heartbeat(AgentVersion="1.20210512.96da6cc", DeviceName=name, DeviceFleetName=fleet, Models=models)
+    device = sagemaker.describe_device(DeviceFleetName=fleet, DeviceName=name)
+    assert before < device["LatestHeartbeat"]
+    assert device["AgentVersion"] == "1.20210512.96da6cc"
+    assert [(each["ModelName"], each["LatestInference"]) for each in device["Models"]] == [(model, seen)]
+    assert names(sagemaker.list_devices(LatestHeartbeatAfter=before, ModelName=model)) == [name]
+    assert names(sagemaker.list_devices(LatestHeartbeatAfter=datetime.now(UTC) + timedelta(hours=1))) == []
+
+
+@pytest.mark.parametrize("call", ["get_deployments", "get_device_registration"])
+def test_what_agents_call_and_is_not_there_is_refused_by_name(
+    client: Callable[..., Any], fleet: str, call: str
+) -> None:
+    with pytest.raises(ClientError, match=r"the embedded AWS does not have Get[A-Za-z]+ of sagemaker-edge") as refused:
+        getattr(client("sagemaker-edge"), call)(DeviceName="device", DeviceFleetName=fleet)
+    assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 501
+
+
+def test_a_heartbeat_of_an_unknown_device_is_refused(client: Callable[..., Any], fleet: str) -> None:
+    with pytest.raises(ClientError, match="No device with name stranger found"):
+        client("sagemaker-edge").send_heartbeat(AgentVersion="1", DeviceName="stranger", DeviceFleetName=fleet)

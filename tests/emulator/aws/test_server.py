@@ -16,7 +16,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import boto3
 import pytest
+from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from emflow.problems import Problem
@@ -356,3 +358,53 @@ def test_an_answer_without_content_has_no_body(
             connection.sock.recv(1)
         connection.sock.settimeout(10)
     connection.close()
+
+
+@pytest.fixture
+def names_under_localhost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Resolve names under `localhost` as most systems do, to loopback."""
+    resolve = socket.getaddrinfo
+
+    def getaddrinfo(host: Any, *rest: Any, **more: Any) -> Any:
+        ours = isinstance(host, str) and host.endswith(".localhost")
+        return resolve("127.0.0.1" if ours else host, *rest, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+
+
+@pytest.mark.usefixtures("names_under_localhost")
+@pytest.mark.parametrize("signature", ["s3v4", "s3"])
+def test_a_bucket_may_stand_in_the_host(aws: EmbeddedAws, fresh: Callable[[str], str], signature: str) -> None:
+    config = Config(s3={"addressing_style": "virtual"}, retries={"total_max_attempts": 1})
+    session = boto3.Session(aws.credentials.id, aws.credentials.secret, region_name="us-east-1")
+    endpoint = f"http://localhost:{aws.port}"
+    s3, name = session.client("s3", endpoint_url=endpoint, config=config), fresh("virtual")
+    s3.create_bucket(Bucket=name, CreateBucketConfiguration={"Tags": [{"Key": "a", "Value": "b"}]})
+    assert s3.get_bucket_tagging(Bucket=name)["TagSet"] == [{"Key": "a", "Value": "b"}]
+    for key in ("a b/ü+%2F", "_emflow/health"):
+        s3.put_object(Bucket=name, Key=key, Body=key.encode())
+        assert s3.get_object(Bucket=name, Key=key)["Body"].read() == key.encode()
+    assert s3.list_objects_v2(Bucket=name, Prefix="a b/")["KeyCount"] == 1
+    signing = session.client("s3", endpoint_url=endpoint, config=config.merge(Config(signature_version=signature)))
+    url = signing.generate_presigned_url("get_object", {"Bucket": name, "Key": "a b/ü+%2F"})
+    assert url.startswith(f"http://{name}.localhost:{aws.port}/a%20b/")
+    with urllib.request.urlopen(url) as response:
+        assert response.read() == "a b/ü+%2F".encode()
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(f"http://{name}.localhost:{aws.port}/_emflow/health")
+    assert refused.value.code == 403
+    for key in ("a b/ü+%2F", "_emflow/health"):
+        s3.delete_object(Bucket=name, Key=key)
+    s3.delete_bucket(Bucket=name)
+
+
+@pytest.mark.parametrize("path", ["/moto-api/reset", "/moto-api/data.json", "/moto-api/", "/a-bucket/a-key"])
+@pytest.mark.parametrize("method", ["POST", "PATCH"])
+def test_a_signed_request_that_no_service_knows_is_no_failure(
+    aws: EmbeddedAws, s3: Any, bucket: str, path: str, method: str
+) -> None:
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(signed(f"{aws.endpoint_url}{path}", b"", aws.credentials, "s3", method))
+    assert refused.value.code < 500 or refused.value.code == 501
+    assert b"<Code>" in refused.value.read()
+    assert bucket in [each["Name"] for each in s3.list_buckets()["Buckets"]]  # nothing was reset

@@ -84,9 +84,9 @@ class RequestRefused(Exception):
 
     def answer(self, headers: Message) -> Answer:
         """The error in the form of the service's protocol."""
-        protocol = PROTOCOLS.get(self.service) or guessed(headers)
-        code = self.reason.value[0][{"rest-xml": 0, "query": 1}.get(protocol, 2)]
-        return refusal(protocol, 400 if self.reason is Reason.INCOMPLETE else 403, code, str(self))
+        kind = protocol(self.service, headers)
+        code = self.reason.value[0][{"rest-xml": 0, "query": 1}.get(kind, 2)]
+        return refusal(kind, 400 if self.reason is Reason.INCOMPLETE else 403, code, str(self))
 
 
 def guessed(headers: Message) -> str:
@@ -95,6 +95,11 @@ def guessed(headers: Message) -> str:
     if kind == FORM:
         return "query"
     return "json" if "X-Amz-Target" in headers or "json" in kind else "rest-xml"
+
+
+def protocol(service: str, headers: Message) -> str:
+    """The protocol of a service, by the name in the credential scope of a signature, or of `sagemaker-edge`."""
+    return "rest-json" if service == "sagemaker-edge" else PROTOCOLS.get(service) or guessed(headers)
 
 
 def content_type(headers: Message) -> str:
@@ -108,7 +113,7 @@ def objection_to_content_type(service: str, headers: Message) -> str:
     S3 accepts all types. Each other protocol accepts only its own. Of the three types that a web page may send to any
     address, only the query protocol accepts one: forms.
     """
-    taken = _CONTENT_TYPES.get(PROTOCOLS.get(service, ""))
+    taken = _CONTENT_TYPES.get(protocol(service, headers)) if service in {*PROTOCOLS, "sagemaker-edge"} else None
     kind = content_type(headers)
     if taken is None or kind in taken:
         return ""

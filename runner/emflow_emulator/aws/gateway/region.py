@@ -35,8 +35,9 @@ class Region:
 
     def answer(self, service: str, environ: dict[str, Any]) -> Answer:
         owner = self.greengrass if service == "greengrassv2" else self.sagemaker
+        handlers = self.sagemaker.edge_handlers if service == "sagemaker-edge" else owner.handlers
         with owner.lock:
-            return protocol.answer(service, environ, owner.handlers)
+            return protocol.answer(service, environ, handlers)
 
     def answer_job(self, environ: dict[str, Any]) -> Answer | None:
         """Answer a request to IoT about the job of a deployment; None for any other request."""

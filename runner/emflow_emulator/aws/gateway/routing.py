@@ -35,6 +35,12 @@ log = logging.getLogger(__name__)
 OURS = {"greengrass": "greengrassv2", "sagemaker": "sagemaker"}
 """Name in the credential scope → botocore's name, for the services that are not moto's."""
 
+EDGE = "sagemaker-edge"
+"""Botocore's name of the service that agents of SageMaker Edge Manager call."""
+
+EDGE_PATHS = frozenset({"/GetDeployments", "/GetDeviceRegistration", "/SendHeartbeat"})
+"""Its operations."""
+
 HEADERS = "emflow.headers"
 """The key of the WSGI environment with the original headers: a signature depends on their spelling and number."""
 
@@ -109,7 +115,7 @@ class Router:
     def largest_body(self, environ: dict[str, Any]) -> int | Answer:
         """How many bytes of a body to read, by the head of its request; the answer where the body does not matter."""
         method, headers = environ["REQUEST_METHOD"], environ[HEADERS]
-        objection = loopback.objection(method, environ["RAW_URI"], headers)
+        objection = loopback.objection(method, environ["RAW_URI"], headers, buckets=True)
         if objection:
             return refusals.refusal(refusals.guessed(headers), 403, "AccessDenied", objection)
         if _asks_for_health(environ):
@@ -133,20 +139,26 @@ class Router:
             scope = self._verifier.check(Request(method, environ["RAW_URI"], headers, body))
         except RequestRefused as refused:
             return refused.answer(headers)
-        objection = refusals.objection_to_content_type(scope.service, headers)
+        bucket, host = loopback.bucket_in_host(headers)
+        if bucket and scope.service != "s3":
+            protocol = refusals.PROTOCOLS.get(scope.service, refusals.guessed(headers))
+            return refusals.refusal(protocol, 403, "AccessDenied", loopback.NOT_OURS)
+        if bucket:
+            environ = _with_path_style(environ, bucket, host)
+        service = _client_service(scope.service, environ)
+        objection = refusals.objection_to_content_type(service, headers)
         if objection:
-            protocol = refusals.PROTOCOLS[scope.service]
-            return refusals.refusal(protocol, 400, "SerializationException", objection)
+            return refusals.refusal(refusals.protocol(service, headers), 400, "SerializationException", objection)
         if environ["PATH_INFO"].startswith("/_emflow/") and scope.service == REPORTS:
             return self._own(environ)
-        return self._of(scope.region, scope.service, environ)
+        return self._of(scope.region, service, environ)
 
     def _of(self, region: str, service: str, environ: dict[str, Any]) -> Answer:
         """The answer of a service."""
         if service == "tagging":
             return self._regions(region).answer_tagging(environ, self._iot.tagged(), self._s3.tagged())
-        if service in OURS:
-            return self._regions(region).answer(OURS[service], environ)
+        if service in OURS or service == EDGE:
+            return self._regions(region).answer(OURS.get(service, service), environ)
         match service:
             case "iot":
                 # Makes the region, so that `of` finds a thing that is made before any other call.
@@ -178,7 +190,19 @@ class Router:
 
 
 def _asks_for_health(environ: dict[str, Any]) -> bool:
-    return (environ["REQUEST_METHOD"], environ["PATH_INFO"]) == ("GET", "/_emflow/health")
+    asked = (environ["REQUEST_METHOD"], environ["PATH_INFO"]) == ("GET", "/_emflow/health")
+    return asked and not loopback.bucket_in_host(environ[HEADERS])[0]
+
+
+def _with_path_style(environ: dict[str, Any], bucket: str, host: str) -> dict[str, Any]:
+    """A request to S3 with the bucket in its path instead of its host."""
+    paths = {name: f"/{bucket}{environ[name]}" for name in ("PATH_INFO", "RAW_URI", "REQUEST_URI")}
+    return {**environ, **paths, "HTTP_HOST": host}
+
+
+def _client_service(service: str, environ: dict[str, Any]) -> str:
+    """The service that a request is for: two clients sign for `sagemaker`, with different protocols."""
+    return EDGE if service == "sagemaker" and environ["PATH_INFO"] in EDGE_PATHS else service
 
 
 def _health() -> Answer:

@@ -23,6 +23,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.compat import HTTPHeaders
 from botocore.credentials import Credentials
 
+from emflow_emulator import loopback
 from emflow_emulator.access import AccessKey
 from emflow_emulator.aws.account_region import REGION
 from emflow_emulator.aws.gateway.keys import IssuedKey, Keys
@@ -138,8 +139,10 @@ class Verifier:
         for name, value in request.headers.items():
             headers[name] = value
         url = urlsplit(f"http://{request.headers['Host']}{request.target}")
+        bucket, _ = loopback.bucket_in_host(request.headers)
+        path = f"/{bucket}{url.path}" if bucket else url.path
         # botocore signs a bucket's own path with a slash at its end, which it leaves away in the URL.
-        paths = {url.path, f"{url.path}/" if url.path.count("/") == 1 else url.path}
+        paths = {path, f"{path}/" if path.count("/") == 1 else path}
         made = [signer.get_signature(request.method, url, headers, auth_path=path) for path in paths]  # type: ignore[arg-type]
         if not any(hmac.compare_digest(each.encode(), query["Signature"].encode()) for each in made):
             raise RequestRefused(Reason.SIGNATURE, service="s3")

@@ -29,6 +29,9 @@ class Device:
     registered: datetime
     thing: str | None
     description: str | None
+    heartbeat: datetime | None = None
+    agent_version: str | None = None
+    models: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 @dataclass
@@ -68,6 +71,24 @@ class Fleets:
             "DeregisterDevices": self._deregister,
             "DescribeDevice": self._describe_device,
             "ListDevices": self._list_devices,
+        }
+
+    @property
+    def edge_handlers(self) -> dict[str, Handler]:
+        """Operations of `sagemaker-edge`, which agents call."""
+        return {"SendHeartbeat": self._heartbeat}
+
+    def _heartbeat(self, params: Params) -> None:
+        device = self._device_at(params)
+        device.heartbeat, device.agent_version = datetime.now(UTC), params["AgentVersion"]
+        device.models = {
+            model["ModelName"]: {
+                name: model[name]
+                for name in ("ModelName", "ModelVersion", "LatestSampleTime", "LatestInference")
+                if name in model
+            }
+            for model in params.get("Models", ())
+            if "ModelName" in model and "ModelVersion" in model
         }
 
     def _create(self, params: Params) -> None:
@@ -200,20 +221,29 @@ class Fleets:
             raise invalid(f"Devices are not registered in fleet {fleet.name}: {', '.join(unknown)}.")
 
     def _describe_device(self, params: Params) -> dict[str, Any]:
+        device = self._device_at(params)
+        return {**_device(self._at(params), device), "Models": list(device.models.values())}
+
+    def _list_devices(self, params: Params) -> dict[str, Any]:
+        fleets = [self._at(params)] if "DeviceFleetName" in params else list(self._all.values())
+        after, model = params.get("LatestHeartbeatAfter"), params.get("ModelName")
+        found = [
+            {**_device(fleet, device), "Models": _names(device)}
+            for fleet in fleets
+            for device in fleet.devices.values()
+            if (after is None or (device.heartbeat and device.heartbeat > after))
+            and (model is None or model in device.models)
+        ]
+        found.sort(key=lambda each: (each["DeviceFleetName"], each["DeviceName"]))
+        listed, token = page(found, params, default=10)
+        return {"DeviceSummaries": listed, "NextToken": token}
+
+    def _device_at(self, params: Params) -> Device:
         fleet = self._at(params)
         device = fleet.devices.get(params["DeviceName"])
         if device is None:
             raise invalid(f"No device with name {params['DeviceName']} found in fleet {fleet.name}.")
-        return _device(fleet, device)
-
-    def _list_devices(self, params: Params) -> dict[str, Any]:
-        fleets = [self._at(params)] if "DeviceFleetName" in params else list(self._all.values())
-        # This service gets no heartbeats, so no device has run a model as far as it knows.
-        silent = "LatestHeartbeatAfter" not in params and "ModelName" not in params
-        found = [_device(fleet, device) for fleet in fleets for device in fleet.devices.values()] if silent else []
-        found.sort(key=lambda each: (each["DeviceFleetName"], each["DeviceName"]))
-        listed, token = page(found, params, default=10)
-        return {"DeviceSummaries": listed, "NextToken": token}
+        return device
 
     def _at(self, params: Params) -> Fleet:
         name = params["DeviceFleetName"]
@@ -230,4 +260,10 @@ def _device(fleet: Fleet, device: Device) -> dict[str, Any]:
         "DeviceFleetName": fleet.name,
         "IotThingName": device.thing,
         "RegistrationTime": device.registered,
+        "LatestHeartbeat": device.heartbeat,
+        "AgentVersion": device.agent_version,
     }
+
+
+def _names(device: Device) -> list[dict[str, Any]]:
+    return [{name: model[name] for name in ("ModelName", "ModelVersion")} for model in device.models.values()]

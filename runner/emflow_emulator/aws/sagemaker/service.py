@@ -36,8 +36,10 @@ class SageMaker:
         self._packaging_jobs = PackagingJobs(
             account_region, clients, tags, self._compilation_jobs, create_component, job_seconds
         )
+        fleets = Fleets(account_region, clients, tags)
+        self.edge_handlers = fleets.edge_handlers
         self.handlers: dict[str, Handler] = {
-            **Fleets(account_region, clients, tags).handlers,
+            **fleets.handlers,
             **self._compilation_jobs.handlers,
             **self._packaging_jobs.handlers,
             **tags.handlers,
