@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 from xml.etree import ElementTree
 
+from emflow_emulator.aws.gateway.refusals import refusal
 from emflow_emulator.aws.protocol import Answer
 
 _BUCKET = re.compile(r"/([^/]+)/?")
@@ -33,6 +34,9 @@ class S3Tags:
         """Answer one request to S3."""
         method, bucket = environ["REQUEST_METHOD"], _BUCKET.fullmatch(environ["PATH_INFO"])
         query = environ.get("QUERY_STRING") or ""
+        if method == "POST" and "select" in {part.partition("=")[0] for part in query.split("&")}:
+            # It would unpack objects in memory, and AWS no longer has it for new customers.
+            return refusal("rest-xml", 405, "MethodNotAllowed", "the embedded AWS does not have SelectObjectContent")
         if not bucket or method not in {"PUT", "DELETE"} or query.partition("&")[0].rstrip("=") not in {"", "tagging"}:
             return self._call_moto("s3", environ)
         body = environ["wsgi.input"].read() if method == "PUT" else b""

@@ -16,6 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from emflow_emulator import loopback
+from emflow_emulator.connections import Connections
 
 TOKEN_EXCHANGE = "aws.greengrass.TokenExchangeService"  # noqa: S105 a name, no secret
 """The component whose deployment gives the others credentials."""
@@ -44,7 +45,7 @@ class TokenExchange:
         self._ask = credentials
         self._held: Mapping[str, Any] | None = None
         self._lock = threading.Lock()
-        service = self
+        service, connections = self, Connections()
 
         class Handler(BaseHTTPRequestHandler):
             timeout = _PATIENCE
@@ -55,6 +56,10 @@ class TokenExchange:
                     self._send(HTTPStatus.FORBIDDEN, {"message": objection})
                 else:
                     self._send(*service.answer(self.path, self.headers.get("Authorization", "")))
+
+            def finish(self) -> None:
+                connections.remove(self.connection)
+                super().finish()
 
             def _send(self, status: HTTPStatus, document: Mapping[str, str]) -> None:
                 body = json.dumps(document).encode()
@@ -69,6 +74,8 @@ class TokenExchange:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
+        self._server.verify_request = lambda request, _: connections.add(request)  # type: ignore[method-assign, assignment, arg-type]
+        self._server.service_actions = connections.close_late  # type: ignore[method-assign]
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="token-exchange")
 
     @property

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import http.client
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -22,11 +24,13 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from emflow.problems import Problem
+from emflow_emulator import connections
 from emflow_emulator.access import AccessKey
 from emflow_emulator.aws import EmbeddedAws
 from emflow_emulator.aws.gateway import server
 from emflow_emulator.aws.gateway.routing import Regions
 from emulator.aws.pieces import signed
+from support import until
 
 MANAGED = [
     "service-role/AmazonSageMakerEdgeDeviceFleetPolicy",
@@ -230,7 +234,7 @@ def test_a_body_that_is_waited_for_is_asked_for_only_when_its_head_is_let_in(aws
 def test_an_object_is_not_waited_for_when_its_head_was_signed_with_another_key(aws: EmbeddedAws, bucket: str) -> None:
     wrong = AccessKey(aws.credentials.id, "another-secret")
     request = signed(f"{aws.endpoint_url}/{bucket}/a", b"", wrong, "s3", "PUT")
-    answer = answer_to(aws, head_of(request, **{"Content-Length": str(5 * 1024**3)}))
+    answer = answer_to(aws, head_of(request, **{"Content-Length": str(2 * 1024**3)}))
     assert answer.startswith(b"HTTP/1.1 403 ")
     assert b"SignatureDoesNotMatch" in answer
 
@@ -274,14 +278,123 @@ def test_who_says_nothing_is_not_waited_for_for_ever(aws: EmbeddedAws, monkeypat
     assert answer_to(aws, b"GET / HTTP/1.1\r\nHost: ") == b""
 
 
+def accepted(aws: EmbeddedAws, stack: contextlib.ExitStack) -> socket.socket:
+    """A connection with a request that was accepted, kept open."""
+    connection = stack.enter_context(socket.create_connection(("127.0.0.1", aws.port), timeout=5))
+    connection.sendall(head_of(signed(f"{aws.endpoint_url}/things", None, aws.credentials, "iot", "GET")))
+    assert answer_on(connection).startswith(b"HTTP/1.1 200 ")
+    return connection
+
+
+def answer_on(connection: socket.socket) -> bytes:
+    """One answer of a connection that stays open."""
+    answer = b""
+    while not (length := re.search(rb"Content-Length: (\d+)\r\n", answer)) or len(
+        answer.partition(b"\r\n\r\n")[2]
+    ) < int(length[1]):
+        data = connection.recv(65536)
+        assert data, answer
+        answer += data
+    return answer
+
+
 def test_only_so_many_connections_are_open_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "_AT_ONCE", 3)
+    monkeypatch.setattr(connections, "AT_ONCE", 3)
     with EmbeddedAws(port=0) as aws, contextlib.ExitStack() as stack:
         for _ in range(3):
-            connection = stack.enter_context(socket.create_connection(("127.0.0.1", aws.port), timeout=5))
-            connection.sendall(b"GET /_emflow/health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
-            assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+            accepted(aws, stack)
         assert answer_to(aws, b"") == b""
+
+
+def test_connections_without_an_accepted_request_keep_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "AT_ONCE", 3)
+    health = b"GET /_emflow/health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+    with EmbeddedAws(port=0) as aws, contextlib.ExitStack() as stack:
+        silent = stack.enter_context(socket.create_connection(("127.0.0.1", aws.port), timeout=5))
+        asking = stack.enter_context(socket.create_connection(("127.0.0.1", aws.port), timeout=5))
+        asking.sendall(health)
+        assert answer_on(asking).startswith(b"HTTP/1.1 200 ")
+        kept = accepted(aws, stack)
+        accepted(aws, stack)
+        assert silent.recv(1) == b""
+        accepted(aws, stack)
+        assert asking.recv(1) == b""
+        kept.sendall(health)
+        assert answer_on(kept).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize("sent", [b"x", b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"], ids=["a byte", "refused"])
+def test_who_sends_now_and_then_what_is_never_accepted_is_not_waited_for_for_ever(
+    monkeypatch: pytest.MonkeyPatch, sent: bytes
+) -> None:
+    monkeypatch.setattr(connections, "STRANGER_SECONDS", 0.5)
+    with EmbeddedAws(port=0) as aws, socket.create_connection(("127.0.0.1", aws.port)) as connection:
+        connection.settimeout(0.05)
+
+        def hung_up() -> bool:
+            try:
+                connection.sendall(sent)
+                return not connection.recv(65536)
+            except TimeoutError:
+                return False
+            except ConnectionError:
+                return True
+
+        until(hung_up)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [b"GET / HTTP/1.1\r\n" + b"X: " + b"x" * 60_000 + b"\r\n" + b"Y: " + b"y" * 60_000 + b"\r\n\r\n",
+     b"GET / HTTP/1.1\r\n" + b"".join(b"X-%d: %b\r\n" % (number, b"x" * 1000) for number in range(90)) + b"\r\n",
+     b"GET / HTTP/1.1\r\n" + b"X: x\r\n" * 200 + b"\r\n"],
+)  # fmt: skip
+def test_a_head_larger_than_any_request_has_is_refused(aws: EmbeddedAws, head: bytes) -> None:
+    assert answer_to(aws, head).startswith(b"HTTP/1.1 431 ")
+
+
+def test_a_compressed_body_is_not_unpacked(aws: EmbeddedAws, s3: Any, bucket: str) -> None:
+    body, kind = gzip.compress(bytes(10**8)), "application/x-www-form-urlencoded"
+    headers = {"Content-Encoding": "gzip", "Content-Type": kind}
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(signed(f"{aws.endpoint_url}/", body, aws.credentials, "iam", "POST", headers))
+    assert refused.value.code == 400
+    assert b"does not take Content-Encoding" in refused.value.read()
+    s3.put_object(Bucket=bucket, Key="packed", Body=body, ContentEncoding="gzip")
+    assert s3.get_object(Bucket=bucket, Key="packed")["Body"].read() == body
+    with pytest.raises(ClientError, match="MethodNotAllowed"):
+        s3.select_object_content(
+            Bucket=bucket,
+            Key="packed",
+            Expression="SELECT * FROM S3Object",
+            ExpressionType="SQL",
+            InputSerialization={"CSV": {}, "CompressionType": "GZIP"},
+            OutputSerialization={"CSV": {}},
+        )
+
+
+def test_bodies_that_are_read_at_the_same_time_are_limited_together(
+    aws: EmbeddedAws, s3: Any, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "LARGEST_TOGETHER", 1000)
+
+    def refused(size: int) -> bool:
+        try:
+            s3.put_object(Bucket=bucket, Key="other", Body=bytes(size))
+        except ClientError as error:
+            return error.response["ResponseMetadata"]["HTTPStatusCode"] == 503
+        return False
+
+    until(lambda: not refused(20))  # what went before is over
+    request = signed(f"{aws.endpoint_url}/{bucket}/slow", b"a" * 950, aws.credentials, "s3", "PUT")
+    with socket.create_connection(("127.0.0.1", aws.port), timeout=5) as slow:
+        slow.sendall(head_of(request, **{"Content-Length": "950"}) + b"a")
+        assert aws._server
+        until(lambda: aws._server.connections._reading >= 950)  # type: ignore[union-attr]
+        assert refused(200)
+        slow.sendall(b"a" * 949)
+        assert slow.recv(65536).startswith(b"HTTP/1.1 200 ")
+    until(lambda: not refused(200))
 
 
 @pytest.mark.parametrize("length", ["-1", "abc", "1.5", "+1", "²"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import urllib.error
@@ -14,6 +15,7 @@ from urllib.parse import urlsplit
 import boto3
 import pytest
 
+from emflow_emulator import connections
 from emflow_emulator.core import token_exchange
 from emflow_emulator.core.token_exchange import NoCredentials, TokenExchange
 
@@ -134,3 +136,18 @@ def test_when_there_are_none_the_reason_is_said(uri: str, role: Role) -> None:
 
     assert status == 500
     assert role.reason in document["message"]
+
+
+def test_connections_that_say_nothing_keep_no_component_from_its_credentials(
+    uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "AT_ONCE", 3)
+    with contextlib.ExitStack() as stack:
+        address = urlsplit(uri)
+        silent = [
+            stack.enter_context(socket.create_connection((address.hostname, address.port), timeout=10))
+            for _ in range(6)
+        ]
+        for each in silent[:3]:
+            assert each.recv(1) == b""
+        assert get(uri)[0] == 200

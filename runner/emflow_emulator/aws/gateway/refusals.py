@@ -120,6 +120,20 @@ def objection_to_content_type(service: str, headers: Message) -> str:
     return f"{service} does not take Content-Type {kind!r}, but {' or '.join(filter(None, taken))}"
 
 
+def objection_to_encoding(service: str, headers: Message) -> str:
+    """Why a service does not accept a request's Content-Encoding; empty if it does.
+
+    S3 stores objects as they come. No operation of the others takes a compressed body, and it would be unpacked in
+    memory, to a thousand times its size.
+    """
+    encoding = str(headers.get("Content-Encoding") or "").strip().lower()
+    return (
+        ""
+        if service == "s3" or encoding in ("", "identity")
+        else f"{service} does not take Content-Encoding {encoding!r}"
+    )
+
+
 def refusal(protocol: str, status: int, code: str, message: str) -> Answer:
     """An error in the form of a protocol."""
     error = f"<Code>{code}</Code><Message>{escape(message)}</Message>"

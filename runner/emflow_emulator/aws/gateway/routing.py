@@ -147,6 +147,7 @@ class Router:
             environ = _with_path_style(environ, bucket, host)
         service = _client_service(scope.service, environ)
         objection = refusals.objection_to_content_type(service, headers)
+        objection = objection or refusals.objection_to_encoding(service, headers)
         if objection:
             return refusals.refusal(refusals.protocol(service, headers), 400, "SerializationException", objection)
         if environ["PATH_INFO"].startswith("/_emflow/") and scope.service == REPORTS:

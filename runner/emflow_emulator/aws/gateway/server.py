@@ -10,6 +10,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from email.message import Message
+from http.client import HTTPException
 from typing import IO, Any
 
 from moto.moto_server.werkzeug_app import MotoRequestHandler
@@ -26,14 +27,15 @@ from emflow_emulator.aws.internal_clients import InternalClients
 from emflow_emulator.aws.iot_data import IotData
 from emflow_emulator.aws.protocol import Answer
 from emflow_emulator.broker import Broker
+from emflow_emulator.connections import Connections
 
 log = logging.getLogger(__name__)
 
 _STRANGER, _PATIENCE = 10.0, 60.0
 """Seconds in which something has to come from a client, or to be taken by it: before it was let in once, and then."""
-_AT_ONCE = 512
-"""Connections; each has a thread. Who comes when there are so many is sent away."""
 _PIECE = 1024 * 1024
+_LARGEST_HEAD = 64 * 1024
+"""Bytes of a request before its body; S3 takes 8 KiB of headers."""
 _SKIPPED = 4 * 1024 * 1024
 """Bytes of a body that are read over behind a head that was not let in, so that the client looks at the answer."""
 
@@ -107,9 +109,10 @@ class EmbeddedAws:
             fd=listener.fileno(),
         )
         listener.close()
-        connections = _Connections()
+        connections = Connections()
         self._server.connections = connections  # type: ignore[attr-defined]
-        self._server.verify_request = connections.may_come  # type: ignore[method-assign, assignment]
+        self._server.verify_request = lambda request, _: connections.add(request)  # type: ignore[method-assign, assignment, arg-type]
+        self._server.service_actions = connections.close_late  # type: ignore[method-assign]
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="embedded-aws")
         self._thread.start()
         return self
@@ -161,35 +164,6 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-class _Connections:
-    """The open connections, so that `stop` can close those that clients keep alive."""
-
-    def __init__(self) -> None:
-        self._open: set[socket.socket] = set()
-        self._lock = threading.Lock()
-
-    def add(self, connection: socket.socket) -> None:
-        with self._lock:
-            self._open.add(connection)
-
-    def remove(self, connection: socket.socket) -> None:
-        with self._lock:
-            self._open.discard(connection)
-
-    def may_come(self, *_: object) -> bool:
-        """Whether there is room for one more."""
-        with self._lock:
-            return len(self._open) < _AT_ONCE
-
-    def close(self) -> None:
-        with self._lock:
-            for connection in self._open:
-                try:
-                    connection.shutdown(socket.SHUT_RDWR)
-                except OSError:
-                    continue
-
-
 class _Connection(MotoRequestHandler):
     """One client's connection, kept alive from request to request.
 
@@ -205,11 +179,18 @@ class _Connection(MotoRequestHandler):
 
     def setup(self) -> None:
         super().setup()
-        self.server.connections.add(self.connection)  # type: ignore[attr-defined]
+        self._connections: Connections = self.server.connections  # type: ignore[attr-defined]
 
     def finish(self) -> None:
-        self.server.connections.remove(self.connection)  # type: ignore[attr-defined]
+        self._connections.remove(self.connection)
         super().finish()
+
+    def parse_request(self) -> bool:
+        stream, self.rfile = self.rfile, _Head(self.rfile)  # type: ignore[assignment, arg-type]
+        try:
+            return super().parse_request()
+        finally:
+            self.rfile = stream
 
     def handle_expect_100(self) -> bool:
         """Ask for a body only after its head was let in."""
@@ -221,21 +202,34 @@ class _Connection(MotoRequestHandler):
         router: Router = self.server.app  # type: ignore[assignment]
         limit = router.largest_body(environ)
         waits = self.headers.get("Expect", "").strip().lower() == "100-continue"
+        reserved = 0
         try:
             body = _Body(self.headers, environ["wsgi.input"])
             if isinstance(limit, Answer):
                 self._refuse(limit, None if waits else body)
                 return
-            self.connection.settimeout(_PATIENCE)
+            if limit:  # the one request that needs no signature has no body
+                self.connection.settimeout(_PATIENCE)
+                self._connections.accepted(self.connection, size := body.most(limit))
+                if not self._connections.reserve(size):
+                    raise _BadBody(503, "too many large bodies are being read; try again")
+                reserved = size
             if waits and body.length != 0:
                 self.send_response_only(100)
                 self.end_headers()
             data = body.read(limit)
+            self._connections.working(self.connection)
+            self._answer(environ, data)
         except _BadBody as bad:
             # Where the next request begins nobody knows, so this one is the last.
             text = {"Content-Type": "text/plain; charset=utf-8"}
             self._refuse(Answer(bad.status, text, f"{bad}\n".encode()), None)
-            return
+        finally:
+            self._connections.release(reserved)
+            self._connections.answered(self.connection)
+
+    def _answer(self, environ: dict[str, Any], data: bytes) -> None:
+        """Run the application with the body, and send what it answers."""
         environ["wsgi.input"] = io.BytesIO(data)
         environ["CONTENT_LENGTH"] = str(len(data))
         chunks, status, headers = run_wsgi_app(self.server.app, environ, buffered=True)
@@ -274,6 +268,21 @@ class _Connection(MotoRequestHandler):
     def log_error(self, format: str, *args: Any) -> None:  # noqa: A002
         # A client that keeps a connection for later, and then has no use for it, is nothing to tell anybody.
         log.log(logging.DEBUG if format.startswith("Request timed out") else logging.WARNING, format, *args)
+
+
+class _Head:
+    """Reads the head of a request, line by line. Raises HTTPException when it is too long."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self._left = _LARGEST_HEAD
+
+    def readline(self, size: int = -1) -> bytes:
+        line = self._stream.readline(min(size, self._left + 1) if size >= 0 else self._left + 1)
+        self._left -= len(line)
+        if self._left < 0:
+            raise HTTPException(f"over {_LARGEST_HEAD} bytes")  # which is answered with 431
+        return line
 
 
 class _BadBody(Exception):
@@ -321,6 +330,10 @@ class _Body:
         if self.length is not None and len(data) < self.length:
             raise _BadBody(400, f"the body ends after {len(data)} of {self.length} bytes")
         return data
+
+    def most(self, limit: int) -> int:
+        """How many bytes it has, at most."""
+        return limit if self.length is None else min(self.length, limit)
 
     def skip(self, limit: int) -> bool:
         """Read over it; False when it goes on after `limit` bytes."""

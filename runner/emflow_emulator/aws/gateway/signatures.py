@@ -33,8 +33,8 @@ _ALGORITHM = "AWS4-HMAC-SHA256"
 _TIME = "%Y%m%dT%H%M%SZ"
 _SKEW = timedelta(minutes=15)
 _LONGEST = timedelta(days=7)
-_LARGEST_OBJECT = 5 * 1024**3
-"""Bytes: what S3 takes at once."""
+_LARGEST_OBJECT = 2 * 1024**3
+"""Bytes that are taken at once, in memory: what a component's artifacts may have together. S3 itself takes 5 GiB."""
 _LARGEST_BODY = 16 * 1024**2
 """Bytes: more than any other call has. What was signed shows with all of the body only."""
 _NUMBER = re.compile(r"[0-9]{1,12}")
