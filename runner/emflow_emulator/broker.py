@@ -31,7 +31,7 @@ _BAD_VERSION, _NO_CLIENT_ID, _BAD_USER = 1, 2, 4
 _PATIENCE = 10.0
 """Seconds in which a client has to send its CONNECT packet."""
 MOST_CONNECTIONS = 512
-MOST_STRANGERS = 64
+MOST_UNAUTHENTICATED = 64
 """Connections, and those that have not sent the password yet. For one more of these, the oldest of them has to go."""
 _FULL = 1024 * 1024
 """Bytes that wait to be read by a client, from which on it gets no messages of QoS 0."""
@@ -53,7 +53,7 @@ class Broker:
         self._thread: threading.Thread | None = None
         self._exchange = Exchange()
         self._clients: dict[asyncio.Task[None], _Client] = {}
-        self._strangers: deque[_Client] = deque()
+        self._unauthenticated: deque[_Client] = deque()
 
     def __enter__(self) -> Broker:
         self.start()
@@ -96,13 +96,13 @@ class Broker:
     def stop(self) -> None:
         """Disconnect all clients, free the port and end the thread. Does nothing when the broker does not run."""
         if self._thread:
-            self._loop.call_soon_threadsafe(self._told.set)
+            self._loop.call_soon_threadsafe(self._stopping.set)
             self._thread.join()
             self._thread = None
 
     async def _serve(self, listening: Future[int]) -> None:
         """The whole work of the thread; `listening` gets the port, or the exception that prevented listening."""
-        self._loop, self._told = asyncio.get_running_loop(), asyncio.Event()
+        self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
         self._exchange = Exchange()
         try:
             server = await asyncio.start_server(self._connected, self.host, self.port)
@@ -110,7 +110,7 @@ class Broker:
             listening.set_exception(error)
             return
         listening.set_result(server.sockets[0].getsockname()[1])
-        await self._told.wait()
+        await self._stopping.wait()
         # A connection that is just being accepted ends with the loop; asyncio would log a traceback for it.
         self._loop.set_exception_handler(lambda *_: None)
         server.close()
@@ -127,13 +127,13 @@ class Broker:
             client.abort()
             return
         self._clients[task] = client
-        self._strangers.append(client)
-        if len(self._strangers) > MOST_STRANGERS:
-            self._strangers.popleft().abort()
+        self._unauthenticated.append(client)
+        if len(self._unauthenticated) > MOST_UNAUTHENTICATED:
+            self._unauthenticated.popleft().abort()
         try:
             await self._serve_client(client)
         except BadPacket as bad:
-            # Of a program without the password, such as a browser, this is nothing that anybody could mend.
+            # Without the password it is another program, such as a browser, and no fault of a client of this broker.
             log.log(
                 logging.WARNING if client.name else logging.DEBUG,
                 "MQTT client %s is disconnected: %s",
@@ -144,8 +144,8 @@ class Broker:
             pass  # the client disconnected, said nothing for too long, or connected while the broker was stopping
         finally:
             del self._clients[task]
-            if client in self._strangers:
-                self._strangers.remove(client)
+            if client in self._unauthenticated:
+                self._unauthenticated.remove(client)
             client.close()
 
     async def _serve_client(self, client: _Client) -> None:
@@ -155,8 +155,8 @@ class Broker:
         if refused:
             await client.answer(packets.connack(refused))
             return
-        if client in self._strangers:
-            self._strangers.remove(client)
+        if client in self._unauthenticated:
+            self._unauthenticated.remove(client)
         if not connect.client_id:
             connect = dataclasses.replace(connect, client_id=f"auto-{uuid.uuid4().hex}")
         client.name = repr(connect.client_id)
@@ -255,7 +255,7 @@ class _Client:
         await self._writer.drain()
 
     def end_session(self, exchange: Exchange, *, lost: bool) -> None:
-        """Once: tell the exchange that this connection is over."""
+        """End the session in the exchange, or its connection; a second call does nothing."""
         session, self.session = self.session, None
         if session:
             exchange.close(session, lost=lost)

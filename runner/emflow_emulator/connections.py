@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 AT_ONCE = 512
 """Connections; each has a thread."""
-STRANGER_SECONDS = 30.0
+FIRST_REQUEST_SECONDS = 30.0
 """From the start of a connection until its first request has been accepted."""
 REQUEST_SECONDS, BYTES_A_SECOND = 90.0, 1_000_000
 """From the answer to a request until the next one has come, and what more a body may take by its size."""
@@ -49,7 +49,7 @@ class Connections:
                     return False
                 del self._open[oldest]
                 _shut(oldest)
-            self._open[connection] = _Connection(deadline=time.monotonic() + STRANGER_SECONDS)
+            self._open[connection] = _Connection(deadline=time.monotonic() + FIRST_REQUEST_SECONDS)
             return True
 
     def accepted(self, connection: socket.socket, body: int) -> None:

@@ -200,12 +200,12 @@ def test_what_the_cameras_see_is_shown_and_no_results_are_a_warning(emflow, file
         def says(**stream):
             """Retain a status with this stream, and show the workflow's."""
             now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-            told = {"thing": thing, "version": "1.0.0", "time": now, "status": "degraded", "since": now}
-            told |= {
+            message = {"thing": thing, "version": "1.0.0", "time": now, "status": "degraded", "since": now}
+            message |= {
                 "streams": {"front": stream},
                 "agent": {"status": "no agent", "reason": "it is gone", "since": now},
             }
-            broker.publish(Message(f"em/status/{thing}", json.dumps(told).encode(), 1, retain=True))
+            broker.publish(Message(f"em/status/{thing}", json.dumps(message).encode(), 1, retain=True))
             return emflow("status", file, "--detailed-exitcode")
 
         shown = emflow("status", file, "--detailed-exitcode")
@@ -214,7 +214,7 @@ def test_what_the_cameras_see_is_shown_and_no_results_are_a_warning(emflow, file
         before = (datetime.now(UTC) - timedelta(minutes=5)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         shown = says(status="absent", reason="no route", since=before, last_result=before, seconds_without_result=300)
         assert shown.code == 3
-        assert re.search(r"^    cameras     degraded since \d s ago  \(told \d s ago\)$", shown.out, re.MULTILINE)
+        assert re.search(r"^    cameras     degraded since \d s ago  \(reported \d s ago\)$", shown.out, re.MULTILINE)
         assert "      front  absent since 5 min ago: no route, last result 5 min ago\n" in shown.out
         assert re.search(r"^      agent: no agent since \d s ago: it is gone$", shown.out, re.MULTILINE)
         assert "    warning: front has had no result for 5 min: over 5 intervals (1s)\n" in shown.out

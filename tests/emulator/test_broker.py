@@ -14,7 +14,7 @@ import pytest
 from awscrt import mqtt
 
 from emflow.problems import Problem
-from emflow_emulator.broker import MOST_CONNECTIONS, MOST_STRANGERS, Broker
+from emflow_emulator.broker import MOST_CONNECTIONS, MOST_UNAUTHENTICATED, Broker
 from emflow_emulator.mqtt.exchange import MOST_SUBSCRIPTIONS, MOST_WAITING
 from emflow_emulator.mqtt.packets import LARGEST_PAYLOAD, Message
 from support import until
@@ -116,7 +116,7 @@ def test_a_client_that_is_lost_leaves_its_will(broker: Broker, connect: Any) -> 
 
 
 def connect_packet(
-    client_id: bytes, will_topic: bytes, will: bytes, name: bytes = b"", password: bytes = b"", clean: bool = True
+    client_id: bytes, will_topic: bytes, will: bytes, name: bytes = b"", password: bytes = b"", *, clean: bool = True
 ) -> bytes:
     """MQTT 3.1.1, section 3.1: with a will; with a user and a password where they are given."""
     fields = (client_id, will_topic, will, name, password) if name else (client_id, will_topic, will)
@@ -385,11 +385,11 @@ def test_a_client_that_is_silent_for_too_long_is_disconnected(broker: Broker) ->
         assert client.recv(1) == b""
 
 
-def test_many_that_say_nothing_keep_nobody_out(broker: Broker, connect: Any) -> None:
+def test_many_silent_connections_do_not_block_a_client(broker: Broker, connect: Any) -> None:
     with contextlib.ExitStack() as stack:
         silent = [
             stack.enter_context(socket.create_connection((broker.host, broker.port), TIMEOUT))
-            for _ in range(MOST_STRANGERS + 20)
+            for _ in range(MOST_UNAUTHENTICATED + 20)
         ]
         for each in silent[:20]:
             with contextlib.suppress(ConnectionError):

@@ -18,7 +18,7 @@ from emflow.unpacking import BROKEN, FREE, MOST_FILES, MOST_TIMES, TooLarge, che
 MIB = 2**20
 
 
-def tar_gz(fill: Callable[[tarfile.TarFile], object], **how: Any) -> bytes:
+def tar_gz(fill: Callable[[tarfile.TarFile], None], **how: Any) -> bytes:
     data = io.BytesIO()
     with tarfile.open(fileobj=data, mode="w:gz", **how) as archive:
         fill(archive)
@@ -58,16 +58,23 @@ def test_the_files_of_an_archive_are_read_in_order() -> None:
     assert read(tar_gz(fill)) == {"folder/a": b"one", "b" * 200: b"two"}
 
 
+def one_file(archive: tarfile.TarFile) -> None:
+    archive.addfile(member("a", 200 * MIB), Zeros())
+
+
+def many_files(archive: tarfile.TarFile) -> None:
+    for number in range(100):
+        archive.addfile(member(str(number), MIB), Zeros())
+
+
 BOMBS: dict[str, Callable[[], bytes]] = {
-    "one file": lambda: tar_gz(lambda archive: archive.addfile(member("a", 200 * MIB), Zeros())),
-    "many files": lambda: tar_gz(
-        lambda archive: [archive.addfile(member(str(number), MIB), Zeros()) for number in range(100)]
-    ),
+    "one file": lambda: tar_gz(one_file),
+    "many files": lambda: tar_gz(many_files),
     "a name": lambda: gzip.compress(member("a", 200 * MIB, tarfile.GNUTYPE_LONGNAME).tobuf() + bytes(200 * MIB)),
 }
 
 
-@pytest.mark.parametrize("bomb", ["one file", "many files", "a name"])
+@pytest.mark.parametrize("bomb", BOMBS)
 def test_what_unpacks_to_too_much_is_not_unpacked(bomb: str, peak: Callable[[], int]) -> None:
     data = BOMBS[bomb]()
     assert len(data) < MIB
@@ -78,7 +85,11 @@ def test_what_unpacks_to_too_much_is_not_unpacked(bomb: str, peak: Callable[[], 
 
 
 def test_an_archive_has_so_many_files_and_no_more() -> None:
-    data = tar_gz(lambda archive: [archive.addfile(member("a")) for _ in range(MOST_FILES + 1)])
+    def fill(archive: tarfile.TarFile) -> None:
+        for _ in range(MOST_FILES + 1):
+            archive.addfile(member("a"))
+
+    data = tar_gz(fill)
     with pytest.raises(TooLarge, match="has over 20000 files"):
         read(data)
 

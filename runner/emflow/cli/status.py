@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import select
 import sys
 from collections.abc import Iterator
@@ -97,7 +98,7 @@ def _watch(query: Callable[[], Status], interval: float, cancellation: Cancellat
         while True:
             found = query()
             data = as_data(found)
-            without_time = {**data, "at": None}
+            without_time = _without_progress(data)
             if live:
                 live.update(as_text(found), refresh=True)
             elif without_time != printed:
@@ -113,6 +114,20 @@ def _watch(query: Callable[[], Status], interval: float, cancellation: Cancellat
                 raise Interrupted(cancellation, mend="") from None
             if _reader_closed(sys.stdout.fileno()):  # a write would notice it, but only after the next change
                 raise BrokenPipeError
+
+
+def _without_progress(data: Any) -> Any:
+    """A status without what differs at each query although nothing has happened: times that go on, and durations."""
+    if isinstance(data, dict):
+        left = {
+            key: value for key, value in data.items() if key not in {"at", "reported", "last_result", "last_results"}
+        }
+        return {key: _without_progress(value) for key, value in left.items()} | {
+            "source": (data.get("last_results") or {}).get("source")
+        }
+    if isinstance(data, list):
+        return [_without_progress(each) for each in data]
+    return re.sub(r"\d+ (s|min|h|days)\b", "", data) if isinstance(data, str) else data
 
 
 def _reader_closed(descriptor: int) -> bool:
@@ -198,7 +213,7 @@ def _application_lines(application: ApplicationStatus, at: datetime) -> Iterator
         return
     reason = f": {application.reason}" if application.reason else ""
     since = f" since {_ago(application.since, at)}" if application.since else ""
-    yield f"    cameras     {application.status}{since}{reason}  (told {_ago(application.reported, at)})"
+    yield f"    cameras     {application.status}{since}{reason}  (reported {_ago(application.reported, at)})"
     width = max((len(stream.name) for stream in application.streams), default=0)
     for stream in application.streams:
         yield f"      {stream.name:<{width}}  {_stream_line(stream, at)}"

@@ -38,9 +38,12 @@ INTERVALS = 5
 FRAMES_A_SECOND = 1.0
 """What is expected of a camera at least, where a stream takes every so many frames, or as many as it can."""
 
+CLOCK_STEP = 10
+"""Seconds that a device's clock may be wrong before its times are moved."""
+
 MOST_STREAMS = 64
 LONGEST_TEXT = 300
-"""Of a message that anybody who may publish to the topic can have written."""
+"""Limits for a message that every client that may publish to the topic can have written."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,8 @@ def _unknown(reason: str) -> ApplicationStatus:
 def _why_missing(topic: str, runtime: str) -> str:
     if runtime == LITE:
         return "the lite nucleus does not pass on that a message is to be retained"
-    return f"nothing is retained on {topic}: the component has not published yet, or may not (iot:RetainPublish)"
+    lite = "" if runtime else ", or its nucleus is a lite one"
+    return f"nothing is retained on {topic}: the component has not published yet, or may not (iot:RetainPublish){lite}"
 
 
 def parse(
@@ -121,32 +125,38 @@ def parse(
     """The status in a message.
 
     Args:
-        payload: as anybody may have published it.
+        payload: not trusted; other clients may publish to the topic too.
         reported: when AWS got the message.
         topic: where it was, for messages.
     """
     try:
-        told = json.loads(payload)
+        message = json.loads(payload)
     except (ValueError, RecursionError):
-        told = None
-    if not isinstance(told, dict) or told.get("status") not in STATES or not isinstance(told.get("streams"), dict):
+        message = None
+    if (
+        not isinstance(message, dict)
+        or message.get("status") not in STATES
+        or not isinstance(message.get("streams"), dict)
+    ):
         return _unknown(f"the message retained on {topic} is not a status of the component")
-    if told.get("thing") != thing:
-        other = _text(told.get("thing"))
+    if message.get("thing") != thing:
+        other = _text(message.get("thing"))
         return _unknown(f"the message retained on {topic} is of {other}; with {{thing}} in it each device has its own")
-    written = _time(told.get("time"))
-    late = reported - written if written else timedelta()
-    agent = told.get("agent")
+    written = _time(message.get("time"))
+    # In steps, so that the times of one state are the same in each message, however long that was on its way.
+    seconds = (reported - written).total_seconds() if written else 0.0
+    late = timedelta(seconds=CLOCK_STEP * int(seconds / CLOCK_STEP))
+    agent = message.get("agent")
     return ApplicationStatus(
-        status=told["status"],
-        reason=_text(told.get("reason")),
+        status=message["status"],
+        reason=_text(message.get("reason")),
         reported=reported,
-        since=_moved(told.get("since"), late),
+        since=_moved(message.get("since"), late),
         agent=AgentStatus(_text(agent.get("status")), _text(agent.get("reason")), _moved(agent.get("since"), late))
         if isinstance(agent, dict)
         else None,
-        streams=tuple(_stream(name, one, late) for name, one in _dicts(told["streams"])),
-        warnings=tuple(_warnings(told, max(0.0, (now - reported).total_seconds()), workflow)),
+        streams=tuple(_stream(name, one, late) for name, one in _dicts(message["streams"])),
+        warnings=tuple(_warnings(message, max(0.0, (now - reported).total_seconds()), workflow)),
     )
 
 
@@ -154,28 +164,28 @@ def _dicts(streams: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
     return [(name, one) for name, one in list(streams.items())[:MOST_STREAMS] if isinstance(one, dict)]
 
 
-def _stream(name: str, told: Mapping[str, Any], late: timedelta) -> StreamStatus:
+def _stream(name: str, message: Mapping[str, Any], late: timedelta) -> StreamStatus:
     return StreamStatus(
         name=_text(name),
-        status=_text(told.get("status")),
-        reason=_text(told.get("reason")),
-        since=_moved(told.get("since"), late),
-        last_result=_moved(told.get("last_result"), late),
+        status=_text(message.get("status")),
+        reason=_text(message.get("reason")),
+        since=_moved(message.get("since"), late),
+        last_result=_moved(message.get("last_result"), late),
     )
 
 
-def _warnings(told: Mapping[str, Any], age: float, workflow: Workflow) -> Iterator[str]:
+def _warnings(message: Mapping[str, Any], age: float, workflow: Workflow) -> Iterator[str]:
     """What is wrong in a message that is so many seconds old."""
     streams = {stream.name: stream for stream in workflow.edge.streams}
     limits = {name: INTERVALS * interval(stream) for name, stream in streams.items()}
-    if told["status"] == OFFLINE:
+    if message["status"] == OFFLINE:
         if age > min(limits.values(), default=0.0):
-            yield f"the application is offline, so no results come: {_text(told.get('reason')) or 'no reason given'}"
+            yield f"the application is offline, so no results come: {_text(message.get('reason')) or 'no reason given'}"
         return
     period = workflow.edge.metrics.every.seconds
     if age > INTERVALS * period:
-        yield f"the application has said nothing for {span(age)}; it does every {workflow.edge.metrics.every}"
-    for name, one in _dicts(told["streams"]):
+        yield f"the application has not reported for {span(age)}; it reports every {workflow.edge.metrics.every}"
+    for name, one in _dicts(message["streams"]):
         seconds = one.get("seconds_without_result")
         without = float(seconds) if isinstance(seconds, int | float) and 0 <= seconds < 1e9 else 0.0
         # A stream that comes back says so at once. Of one that gives results, the next one is known later.

@@ -20,7 +20,7 @@ from emflow.engine.errors import is_missing
 from emflow.engine.scheduler import read_parallel, run_parallel
 from emflow.problems import Problem
 from emflow.resources.greengrass.revision import latest_deployment
-from emflow.resources.greengrass.rollout import FAILED_STATES
+from emflow.resources.greengrass.rollout import FAILED_STATES, PAGE
 from emflow.resources.status_queries import (
     UNKNOWN,
     DeviceStatus,
@@ -150,7 +150,11 @@ def _healths(workflow: Workflow, clients: Clients) -> list[DeviceStatus]:
 
 
 def _members(clients: Clients, group: str) -> list[str]:
-    pages = clients("iot").get_paginator("list_things_in_thing_group").paginate(thingGroupName=group)
+    pages = (
+        clients("iot")
+        .get_paginator("list_things_in_thing_group")
+        .paginate(thingGroupName=group, PaginationConfig={"PageSize": PAGE})
+    )
     try:
         return [thing for page in pages for thing in page["things"]]
     except ClientError as error:

@@ -249,7 +249,7 @@ def checked(message: Message) -> Message:
     """Raises BadPacket for a message that AWS IoT Core does not take."""
     topic = message.topic
     if not topic or "+" in topic or "#" in topic or topic.startswith("$"):
-        raise BadPacket(f"nobody may publish to {topic!r}")
+        raise BadPacket(f"{topic!r} is not a topic to publish to")
     if len(topic.encode()) > LONGEST_TOPIC or topic.count("/") > MOST_SLASHES:
         what = f"a topic may have {LONGEST_TOPIC} bytes and {MOST_SLASHES} slashes"
         raise BadPacket(f"{topic[:60]!r}… is too long: {what}")

@@ -130,13 +130,13 @@ def test_the_last_result_of_a_stream_is_known_by_the_clock_and_by_seconds(
     assert changes == []
     first = status.snapshot()["streams"]["front"]
     until(lambda: status.snapshot()["streams"]["front"]["seconds_without_result"] >= 0.2)
-    # Somebody sets the clock by two days: what is told in seconds stays right.
+    # The clock is set forward by two days: what is counted in seconds stays right.
     now = time.time
     monkeypatch.setattr(time, "time", lambda: now() + 172_800)
     assert status.snapshot()["streams"]["front"]["last_result"] == first["last_result"]
     assert status.snapshot()["streams"]["front"]["seconds_without_result"] < 10
     status.result("front")
-    status.result("nobody")
+    status.result("unknown")
     assert status.snapshot()["streams"]["front"]["seconds_without_result"] < 0.2
     assert status.snapshot()["streams"]["front"]["last_result"] > first["last_result"]
 

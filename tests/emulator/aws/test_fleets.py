@@ -167,7 +167,7 @@ def test_tags_can_be_changed(sagemaker: Any, fleet: str) -> None:
         sagemaker.list_tags(ResourceArn=f"{arn}-that-is-not-there")
 
 
-def test_a_heartbeat_of_an_agent_is_told_with_its_device(
+def test_the_heartbeat_of_an_agent_is_part_of_its_device(
     client: Callable[..., Any], sagemaker: Any, fleet: str, fresh: Callable[[str], str]
 ) -> None:
     name, model = fresh("device"), fresh("model")
@@ -197,5 +197,5 @@ def test_what_agents_call_and_is_not_there_is_refused_by_name(
 
 
 def test_a_heartbeat_of_an_unknown_device_is_refused(client: Callable[..., Any], fleet: str) -> None:
-    with pytest.raises(ClientError, match="No device with name stranger found"):
-        client("sagemaker-edge").send_heartbeat(AgentVersion="1", DeviceName="stranger", DeviceFleetName=fleet)
+    with pytest.raises(ClientError, match="No device with name unknown found"):
+        client("sagemaker-edge").send_heartbeat(AgentVersion="1", DeviceName="unknown", DeviceFleetName=fleet)

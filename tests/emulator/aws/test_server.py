@@ -306,7 +306,7 @@ def test_only_so_many_connections_are_open_at_once(monkeypatch: pytest.MonkeyPat
         assert answer_to(aws, b"") == b""
 
 
-def test_connections_without_an_accepted_request_keep_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_connections_without_an_accepted_request_are_closed_for_new_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "AT_ONCE", 3)
     health = b"GET /_emflow/health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
     with EmbeddedAws(port=0) as aws, contextlib.ExitStack() as stack:
@@ -324,14 +324,14 @@ def test_connections_without_an_accepted_request_keep_nobody_out(monkeypatch: py
 
 
 @pytest.mark.parametrize("sent", [b"x", b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"], ids=["a byte", "refused"])
-def test_who_sends_now_and_then_what_is_never_accepted_is_not_waited_for_for_ever(
+def test_a_slow_client_without_an_accepted_request_is_disconnected(
     monkeypatch: pytest.MonkeyPatch, sent: bytes
 ) -> None:
-    monkeypatch.setattr(connections, "STRANGER_SECONDS", 0.5)
+    monkeypatch.setattr(connections, "FIRST_REQUEST_SECONDS", 0.5)
     with EmbeddedAws(port=0) as aws, socket.create_connection(("127.0.0.1", aws.port)) as connection:
         connection.settimeout(0.05)
 
-        def hung_up() -> bool:
+        def closed() -> bool:
             try:
                 connection.sendall(sent)
                 return not connection.recv(65536)
@@ -340,7 +340,7 @@ def test_who_sends_now_and_then_what_is_never_accepted_is_not_waited_for_for_eve
             except ConnectionError:
                 return True
 
-        until(hung_up)
+        until(closed)
 
 
 @pytest.mark.parametrize(

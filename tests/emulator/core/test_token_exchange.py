@@ -138,7 +138,7 @@ def test_when_there_are_none_the_reason_is_said(uri: str, role: Role) -> None:
     assert role.reason in document["message"]
 
 
-def test_connections_that_say_nothing_keep_no_component_from_its_credentials(
+def test_silent_connections_do_not_keep_a_component_from_its_credentials(
     uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connections, "AT_ONCE", 3)
