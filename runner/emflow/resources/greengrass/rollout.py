@@ -20,6 +20,7 @@ from emflow.engine.errors import is_missing
 from emflow.engine.events import Done, Emit, Failed, Left, Started, Waiting, ignore_events
 from emflow.engine.scheduler import read_parallel, run_parallel
 from emflow.problems import Problem
+from emflow.resources.aws_calls import none_if_missing
 from emflow.resources.greengrass.deployment import DEPLOYMENT
 from emflow.resources.greengrass.revision import latest_deployment
 from emflow.workflow.model import Workflow
@@ -138,7 +139,8 @@ class _Watch:
                 mend="Add core devices to the thing group; they take it as they join.",
             )
         while True:
-            found = self._clients("iot").describe_job(jobId=job)["job"]
+            described = none_if_missing(partial(self._clients("iot").describe_job, jobId=job))
+            found = described["job"] if described else {}  # IoT may know of a new job a little later
             details = found.get("jobProcessDetails") or {}
             counts = {state: details.get(member) or 0 for member, state in JOB_COUNTS.items()}
             failed = {
@@ -216,12 +218,11 @@ def _failed(reasons: list[str]) -> Problem:
     )
 
 
-def _reason(thing: str, execution: Mapping[str, Any]) -> str:
-    details = execution.get("statusDetails") or {}
+def _reason(thing: str, state: Mapping[str, Any]) -> str:
+    details = state.get("statusDetails") or {}
     stack = " > ".join(details.get("errorStack") or [])
-    reason = execution.get("reason") or "no reason given"
-    state = execution["coreDeviceExecutionStatus"]
-    return f"{thing}: the deployment {state}: {reason}" + (f" [{stack}]" if stack else "")
+    reason = state.get("reason") or "no reason given"
+    return f"{thing}: the deployment {state['coreDeviceExecutionStatus']}: {reason}" + (f" [{stack}]" if stack else "")
 
 
 def _refuse_replaced(clients: Clients, deployment: str) -> None:
