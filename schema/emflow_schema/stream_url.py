@@ -18,9 +18,16 @@ PORTS = {"rtsp": 554, "rtspt": 554, "rtsps": 322, "http": 80, "https": 443}
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]{0,20}")
 # Host and port, then path segments of plain words only: `/user=admin_password=…` is a path on some cameras.
 _PLAIN = re.compile(r"[\w.:~%\[\]-]*(?:/[\w.~%-]*(?=[/?#]|$))*")
-_WITH_PORT = re.compile(r"(?:\[[^]/?#@]*\]|[^]\[:/?#@]*):[^/?#]*(?:[/?#].*)?", re.DOTALL)
 _EXAMPLES = {"v4l2": "v4l2:///dev/video0", "file": "file:///var/lib/video.mp4"}
-_AUTHORITY = re.compile(r"(?P<host>\[[^]/?#@]*\]|[^]\[:/?#@]*)(?::(?P<port>[0-9]{0,5}))?(?P<path>[/?#].*)?", re.DOTALL)
+# The port may be anything here, so that a wrong one is reported as that.
+_AUTHORITY = re.compile(r"(?P<host>\[[^]/?#@]*\]|[^]\[:/?#@]*)(?::(?P<port>[^/?#@]*))?(?P<path>[/?#].*)?", re.DOTALL)
+_PORT = re.compile(r"[0-9]{1,5}")
+_BYTE = "(?:25[0-5]|2[0-4][0-9]|1?[0-9]{1,2})"
+_IP = re.compile(rf"(?:{_BYTE}\.){{3}}{_BYTE}|\[[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*(?:%.*)?\]")
+_NAME = re.compile(r"[\w.-]+")
+# How surely a text is a host: none, something that a resolver takes, a name, an IP address.
+_IMPOSSIBLE, _POSSIBLE, _NAMED, _ADDRESS = range(4)
+_NO_PASSWORD = re.compile(r"://|\?.*=", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -81,35 +88,83 @@ def split(url: str) -> Place:
         if not path.startswith("/"):
             raise ValueError(f"names no path on the device, with three slashes: {_EXAMPLES[scheme]}")
         return Place(scheme, "", 0, path)
-    readings = ((before, _AUTHORITY.fullmatch(place)) for before, place in _readings(rest))
-    credentials, match = next((one for one in readings if one[1] and _is_port(one[1].group("port"))), ("", None))
-    if match is None:
-        wrong_port = any(_WITH_PORT.fullmatch(place) for _, place in _readings(rest))
-        raise ValueError("has no valid port" if wrong_port else "is no address")
-    host = match.group("host").strip("[]")
+    reading = _chosen(list(_readings(rest)))
+    host = reading.host.strip("[]")
     try:
         # What looking it up does first, and stumbles over: an empty label, or one of over 63 characters.
         host.encode("idna")
     except UnicodeError as error:
         raise ValueError("names a host that cannot be one") from error
+    if not reading.port_is_valid:
+        raise ValueError("has no valid port")
     if not host:
         raise ValueError("has no host")
-    user, _, password = credentials.partition(":")
-    port = int(match.group("port") or PORTS[scheme])
-    return Place(scheme, host, port, match.group("path") or "", unquote(user), unquote(password))
+    user, _, password = reading.credentials.partition(":")
+    return Place(scheme, host, int(reading.port or PORTS[scheme]), reading.path, unquote(user), unquote(password))
 
 
-def _is_port(text: str | None) -> bool:
-    return int(text or 1) in range(1, 65536)
+@dataclass(frozen=True)
+class _Reading:
+    """One way to read what follows `://`. host: with the brackets of an IPv6 address."""
+
+    credentials: str = field(repr=False)
+    host: str
+    port: str
+    path: str = field(repr=False)
+
+    @property
+    def port_is_valid(self) -> bool:
+        return not self.port or (_PORT.fullmatch(self.port) is not None and 0 < int(self.port) < 65536)
+
+    @property
+    def likelihood(self) -> int:
+        """How surely the host is one."""
+        if _IP.fullmatch(self.host):
+            return _ADDRESS
+        try:
+            self.host.encode("idna")
+        except UnicodeError:
+            return _IMPOSSIBLE
+        return _IMPOSSIBLE if not self.host else _NAMED if _NAME.fullmatch(self.host) else _POSSIBLE
 
 
-def _readings(rest: str) -> Iterator[tuple[str, str]]:
-    """Credentials, and what follows them: first as the standard has it, then with a password that holds a slash."""
+def _readings(rest: str) -> Iterator[_Reading]:
+    """Every way to read it: credentials up to any of the @, and a host behind. The standard's is the first."""
     end = min((rest.index(sign) for sign in "/?#" if sign in rest), default=len(rest))
-    credentials, _, host = rest[:end].rpartition("@")
-    yield credentials, host + rest[end:]
-    credentials, _, place = rest.rpartition("@")
-    yield credentials, place
+    standard = rest.rfind("@", 0, end)
+    ats = [at for at, sign in enumerate(rest) if sign == "@" and at > standard]
+    for at in [standard, *ats]:
+        credentials = rest[: max(at, 0)]
+        match = _AUTHORITY.fullmatch(rest, at + 1)
+        # Without a password, what precedes a later @ is a path with an @ in it.
+        if match and (at == standard or ":" in credentials):
+            yield _Reading(credentials, match.group("host"), match.group("port") or "", match.group("path") or "")
+
+
+def _chosen(readings: list[_Reading]) -> _Reading:
+    """The only reading that can be meant.
+
+    Where there are several, the one whose host is an IP address is meant, as in `admin:p@ss/word@10.0.0.7/live`.
+    Between names nothing decides: with the wrong one, a part of the password would be looked up as a name, and user
+    and password would be given to another host.
+
+    Raises:
+        ValueError: there is none, or there are several.
+    """
+    if not readings:
+        raise ValueError("is no address")
+    # `user:password` looks like a host with a port that is none. The last host may have a port that is misspelt.
+    left = [one for one in readings if one.port_is_valid or one is readings[-1]]
+    best = max(one.likelihood for one in left)
+    chosen = [one for one in left if one.likelihood == best]
+    # Before it, a name with a dot and what looks like a query are hardly a part of a password.
+    before = [one for one in left[: left.index(chosen[0])] if one.likelihood == _NAMED]
+    if len(chosen) > 1 or any("." in one.host or _NO_PASSWORD.search(one.path) for one in before):
+        raise ValueError(
+            "can be read in several ways; in user, password and path, write %40 for @, %3A for :, %2F for /, %3F for ?"
+            " and %23 for #"
+        )
+    return chosen[0]
 
 
 def redacted(url: str) -> str:

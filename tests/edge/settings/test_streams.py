@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import pytest
 from hypothesis import given
@@ -100,6 +100,59 @@ def test_a_url_is_taken_apart_as_people_write_it(url: str, place: Place) -> None
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1))
 def test_any_password_is_taken_as_it_is_written_with_its_signs_in_percent(password: str) -> None:
     assert split(f"rtsp://admin:{quote(password, safe='')}@camera/live").password == password
+
+
+SIGNS = st.text("ab:@/?#[]%&=.;$!*+-_ ", min_size=1, max_size=12)
+
+
+@pytest.mark.parametrize(
+    ("url", "place"),
+    [
+        ("rtsp://admin:p@ss/word@10.0.0.7/live", Place("rtsp", "10.0.0.7", 554, "/live", "admin", "p@ss/word")),
+        ("rtsp://admin:p@ss?w#rd@[fe80::7]:8554", Place("rtsp", "fe80::7", 8554, "", "admin", "p@ss?w#rd")),
+        ("rtsp://admin:p@ss:w/rd@camera/live", Place("rtsp", "camera", 554, "/live", "admin", "p@ss:w/rd")),
+        (
+            "rtsp://user:pass`~!@#$%^&*()-_;',.<>@192.168.0.2:554/live",
+            Place("rtsp", "192.168.0.2", 554, "/live", "user", "pass`~!@#$%^&*()-_;',.<>"),
+        ),
+        ("rtsp://u:/@10.0.0.7/live", Place("rtsp", "10.0.0.7", 554, "/live", "u", "/")),
+        ("rtsp://u:554/w@10.0.0.7/live", Place("rtsp", "10.0.0.7", 554, "/live", "u", "554/w")),
+        ("rtsp://10.0.0.7:554/live@2", Place("rtsp", "10.0.0.7", 554, "/live@2")),
+        ("rtsp://u:p@10.0.0.7/live?mail=a@b.c", Place("rtsp", "10.0.0.7", 554, "/live?mail=a@b.c", "u", "p")),
+    ],
+)
+def test_a_password_holds_any_signs_where_only_one_host_can_be_meant(url: str, place: Place) -> None:
+    assert split(url) == place
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "rtsp://admin:p@ss/word@camera/live",
+        "rtsp://admin:p@ss/word@camera.local/live",
+        "rtsp://admin:p@10.0.0.6/word@10.0.0.7/live",
+        "rtsp://u:554/w@camera/live",
+        "rtsp://us/er:p@camera/1",
+        "rtsp://admin:p@ss/word@camera:99999/live",
+        "http://admin:pw@camera/cgi?mail=me@example.com",
+        "http://admin:pw@camera/cgi?source=rtsp://a:b@10.0.0.7/live",
+        "http://admin:pw@camera.local/a@10.0.0.7/live",
+    ],
+)
+def test_a_url_that_can_be_read_in_two_ways_is_refused_with_advice(url: str) -> None:
+    with pytest.raises(ValueError, match="can be read in several ways; .* write %40 for @") as caught:
+        split(url)
+    assert not any(part in str(caught.value) for part in ("admin", "p@", "camera", "10.0.0"))
+
+
+@given(SIGNS, st.sampled_from(["10.0.0.7", "[fe80::7]", "camera.local", "camera"]))
+def test_no_password_sends_anything_to_another_host(password: str, host: str) -> None:
+    try:
+        place = split(f"rtsp://admin:{password}@{host}/live")
+    except ValueError:
+        return
+    assert place.host == host.strip("[]")
+    assert quote(place.password) == quote(unquote(password))
 
 
 def read(**keys: object) -> Stream:

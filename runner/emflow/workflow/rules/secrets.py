@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import replace
-from urllib.parse import unquote, urlsplit
 
 from emflow.problems import Finding
 from emflow.workflow.model import Workflow
@@ -13,6 +12,7 @@ from emflow.workflow.redaction import STARS, has_password
 from emflow.workflow.rules.violation import Violation
 from emflow.workflow.source.document import Document
 from emflow.workflow.source.positions import KeyPath, format_path
+from emflow_schema.stream_url import split
 
 _PASSWORD = re.compile(r"://[^:/@\s]*:([^@/\s]+)@")
 _IN_PIPELINE = re.compile(r"\b(?:user-pw|proxy-pw|passw(?:or)?d)\s*=\s*(?!\{\{)\S")
@@ -81,14 +81,14 @@ def references(workflow: Workflow) -> Iterator[Violation]:
         if region and region != workflow.aws.region:
             message = f"the secret is in {region}, the devices are in {workflow.aws.region}"
             yield Violation(place, message, "replicate the secret into the devices' region, and name the replica")
-        if _password(stream.url) is not None:
+        if _password(stream.url):
             where: KeyPath = ("edge", "streams", index, "url")
             yield Violation(where, "a password in the address, and credentials beside it", "keep the credentials")
 
 
-def _password(url: str) -> str | None:
+def _password(url: str) -> str:
+    """The password that the device reads in a stream's address; empty where there is none, or no address."""
     try:
-        password = urlsplit(url).password
+        return split(url).password
     except ValueError:
-        return None
-    return None if password is None else unquote(password)
+        return ""
