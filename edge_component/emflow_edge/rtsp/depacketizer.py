@@ -7,8 +7,9 @@ later. RTP says it at once, by the marker on a picture's last packet.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
+from emflow_edge.rtsp.nal import H264, H265, NalHeader, UnitAssembler
+from emflow_edge.rtsp.notices import Notice, no_notice
 from emflow_edge.rtsp.rtp import RtpPacket, SequenceUnwrapper
 from emflow_edge.rtsp.sdp import VideoTrack
 
@@ -17,6 +18,10 @@ START = b"\0\0\0\1"
 _LARGEST = 32 << 20
 # Nor in more pieces: each takes more memory than a small one has bytes.
 _MOST_PARTS = 1 << 16
+# After so many pictures that were marked rightly, marks count again.
+_CONVINCING = 3
+# Of an interlaced frame, so many pictures have the same time stamp; more show that the camera's clock stands still.
+_FIELDS = 2
 
 
 @dataclass(frozen=True)
@@ -36,93 +41,55 @@ class AccessUnit:
     arrived_at: float
 
 
-class NalHeader(NamedTuple):
-    """What a NAL unit's header says. Of a slice, `key` and `disposable` as in `AccessUnit`; sets: it is a parameter
-    set."""
-
-    slice: bool
-    key: bool
-    disposable: bool
-    sets: bool
-
-
-class H264:
-    """NAL unit headers and payload structures of H.264. Interleaved packets (mode 2) no camera sends."""
-
-    size = 1
-    aggregate, fragment = 24, 28
-
-    @staticmethod
-    def kind(payload: bytes) -> int:
-        return payload[0] & 31
-
-    @staticmethod
-    def nal(unit: bytes) -> NalHeader:
-        kind = unit[0] & 31
-        # A recovery point (supplemental information of type 6) is where streams without IDR pictures can be joined.
-        key = kind == 5 or (kind == 6 and len(unit) > 1 and unit[1] == 6)
-        return NalHeader(1 <= kind <= 5, key, not unit[0] & 0x60, kind in (7, 8))
-
-    @staticmethod
-    def whole_header(payload: bytes) -> bytes:
-        """The header of the unit that a fragment is of."""
-        return bytes([(payload[0] & 0xE0) | (payload[1] & 31)])
-
-
-class H265:
-    """NAL unit headers and payload structures of H.265."""
-
-    size = 2
-    aggregate, fragment = 48, 49
-
-    @staticmethod
-    def kind(payload: bytes) -> int:
-        return (payload[0] >> 1) & 63
-
-    @staticmethod
-    def nal(unit: bytes) -> NalHeader:
-        kind = (unit[0] >> 1) & 63
-        return NalHeader(kind < 32, 16 <= kind <= 21, kind < 16 and not kind & 1, kind in (32, 33, 34))
-
-    @staticmethod
-    def whole_header(payload: bytes) -> bytes:
-        return bytes([(payload[0] & 0x81) | (payload[2] & 63) << 1, payload[1]])
-
-
 class Depacketizer:
     """Packets in, in the order they were sent; pictures out.
 
-    If a camera sets no marker, a picture ends with the time stamp of the next one; if it marks every slice, this is
-    detected at the second picture, and time stamps are used from then on.
+    A picture ends with the packet that is marked, at once. Marks and time stamps are what the camera says about its
+    pictures; what the pictures themselves say overrides it. A slice that is the first one begins a picture, also where
+    the stamps stand still and no mark came. A slice that is not the first one behind a mark shows that marks are
+    wrong, and then a picture ends where the next one begins; marks count again after some pictures of several slices
+    that were marked rightly. Of interlaced H.264, two pictures may be one frame: those with one stamp stay together.
     """
 
-    def __init__(self, video: VideoTrack) -> None:
+    def __init__(self, video: VideoTrack, notice: Notice = no_notice) -> None:
         self._codec = H265 if video.codec == "H265" else H264
         self._payload_type = video.payload_type
-        # Decoding order numbers that we skip: two bytes before a unit.
-        self._order = 2 if video.numbered and video.codec == "H265" else 0
+        self._notice = notice
+        self._assembler = UnitAssembler(self._codec, video.numbered)
         self._stamps = SequenceUnwrapper(32)
         self._sequence: int | None = None
         self._ssrc: int | None = None
+        # Interlaced: how many pictures have come with the last time stamp.
+        self._fields = self._stamps_stand_still = False
+        self._field_stamp: int | None = None
+        self._with_this_stamp = 0
         self._marks_lie = False
+        # Pictures of several slices, one after the other, whose last packet alone was marked.
+        self._marked_rightly = 0
+        # The time stamp of the last picture, whether a mark ended it, and whether its first slice was there.
         self._ended: int | None = None
+        self._ended_by_mark = self._ended_with_first = False
         self._follows = False
+        self._leading: list[bytes] = []
         self._reset()
 
     def _reset(self) -> None:
+        """Begin a picture, with the units that came behind the last slice of the one before."""
         self._parts: list[bytes] = []
         self._length = 0
         self._stamp: int | None = None
         self._at = 0.0
-        self._open = False
-        self._slices = self._key = False
+        self._slices = self._marks = 0
+        self._last_is_marked = self._key = self._has_first = False
         self._disposable = self._intact = True
+        leading, self._leading = self._leading, []
+        for unit in leading:
+            self._add(unit)
 
     def push(self, packet: RtpPacket, at: float) -> list[AccessUnit]:
         """Take the next packet; the pictures that are complete now."""
         if packet.payload_type != self._payload_type:
             return []
-        done: list[AccessUnit] = []
         gap = False
         if packet.ssrc != self._ssrc:
             self._ssrc, gap = packet.ssrc, self._ssrc is not None
@@ -132,91 +99,121 @@ class Depacketizer:
                 return []
             gap = ahead != 1
         self._sequence = packet.sequence
-        if self._stamp is not None and packet.stamp != self._stamp:
-            if self._slices:
-                self._intact = self._intact and not gap
-                done.append(self._end())
-            elif not self._parts or not self._intact:
-                self._reset()
+        done = self._end_by_stamp(packet, gap)
         if gap:
             self._intact = self._follows = False
-        self._stamp, self._at = packet.stamp, at
-        self._read(packet.payload)
-        if self._length > _LARGEST or len(self._parts) > _MOST_PARTS:
+        self._stamp = packet.stamp
+        units, sound = self._assembler.push(packet.payload, marker=packet.marker, gap=gap)
+        if not sound:
+            self._intact, self._at = False, at
+            if self._codec.kind(packet.payload) == self._codec.fragment:
+                # What is missing was a part of a picture.
+                self._slices = self._slices or 1
+        for unit in units:
+            done += self._take(unit, at, gap)
+        if self._assembler.start_codes:
+            self._notice("sends start codes in its RTP packets; the units between them are read")
+        if self._length + self._assembler.length > _LARGEST or len(self._parts) + self._assembler.pieces > _MOST_PARTS:
+            self._assembler.close()
+            self._leading = []
             self._reset()
             self._intact = self._follows = False
-        if self._slices and packet.stamp == self._ended and not gap:
-            self._marks_lie = True
-        if packet.marker and self._slices and not self._marks_lie:
-            done.append(self._end())
+        self._marks += packet.marker
+        self._last_is_marked = packet.marker
+        if packet.marker and self._slices and not self._marks_lie and not self._assembler.open:
+            done.append(self._end(by_mark=True))
         return done
 
-    def _end(self) -> AccessUnit:
+    def _end_by_stamp(self, packet: RtpPacket, gap: bool) -> list[AccessUnit]:
+        """The picture before, if this packet's time stamp says that it is another one's."""
+        if self._stamp is None or packet.stamp == self._stamp or (not gap and self._goes_on(packet.payload)):
+            return []
+        done: list[AccessUnit] = []
+        for unit in self._assembler.finish(gap):
+            done += self._take(unit, self._at, gap)
+        if self._slices:
+            self._intact = self._intact and not gap
+            done.append(self._end())
+        elif not self._parts or not self._intact:
+            self._reset()
+        return done
+
+    def _goes_on(self, payload: bytes) -> bool:
+        """Whether a payload is of the same picture as the one before, whatever its time stamp."""
+        if self._assembler.continues(payload):
+            return True
+        header = self._assembler.peek(payload) if self._has_first else None
+        return header is not None and header.slice and not header.first
+
+    def _take(self, unit: bytes, at: float, gap: bool) -> list[AccessUnit]:
+        """Take the next unit; the picture that was complete before it."""
+        done: list[AccessUnit] = []
+        header = self._codec.nal(unit)
+        fields = self._codec.has_fields(unit)
+        self._fields = self._fields if fields is None else fields
+        first = header.first and not self._is_second_field(header)
+        if first and self._slices:
+            stamp = self._stamp
+            done.append(self._end())
+            self._stamp = stamp
+        elif header.slice and not first and not self._slices and not gap and self._ended_by_mark:
+            # The rest of the picture that a mark ended.
+            lies = self._stamp == self._ended or self._ended_with_first
+            if lies and not self._marks_lie:
+                self._marks_lie, self._marked_rightly = True, 0
+                self._notice("marks packets as the last ones of a picture that are not; a picture ends with the next")
+        self._has_first = self._has_first or first
+        self._at = at
+        if header.leads and self._slices:
+            # Of this picture or of the next one: the next slice tells.
+            self._leading.append(unit)
+            self._length += len(unit)
+            return done
+        if header.slice:
+            for one in self._leading:
+                self._add(one)
+            self._leading = []
+        self._add(unit)
+        return done
+
+    def _is_second_field(self, header: NalHeader) -> bool:
+        """Whether the first slice of an interlaced picture is of a second field, which belongs to the first."""
+        if not self._fields or not header.first:
+            return False
+        if self._stamp != self._field_stamp:
+            self._field_stamp, self._with_this_stamp = self._stamp, 0
+        self._with_this_stamp += 1
+        if self._with_this_stamp > _FIELDS and not self._stamps_stand_still:
+            self._stamps_stand_still, self._marks_lie = True, False
+        return self._with_this_stamp > 1 and not self._stamps_stand_still
+
+    def _end(self, *, by_mark: bool = False) -> AccessUnit:
         assert self._stamp is not None
+        if by_mark:
+            for one in self._leading:
+                self._add(one)
+            self._leading = []
+        elif self._marks_lie:
+            rightly = self._marks == 1 and self._last_is_marked
+            self._marked_rightly = self._marked_rightly + (self._slices > 1) if rightly else 0
+            self._marks_lie = self._marked_rightly < _CONVINCING
         unit = AccessUnit(
             data=b"".join(self._parts),
             key=self._key,
             disposable=self._disposable,
-            intact=self._intact and not self._open,
+            intact=self._intact,
             follows=self._follows,
             stamp=self._stamps.unwrap(self._stamp),
             arrived_at=self._at,
         )
-        self._ended, self._follows = self._stamp, unit.intact
+        self._ended, self._ended_by_mark, self._ended_with_first = self._stamp, by_mark, self._has_first
+        self._follows = unit.intact
         self._reset()
         return unit
 
-    def _read(self, payload: bytes) -> None:
-        codec = self._codec
-        if len(payload) < codec.size:
-            return
-        kind = codec.kind(payload)
-        if kind == codec.fragment:
-            self._fragment(payload)
-        elif self._open:
-            # The end of the fragments before is missing.
-            self._intact = self._open = False
-        if kind == codec.aggregate:
-            at = codec.size + self._order
-            while at + 2 <= len(payload):
-                size = int.from_bytes(payload[at : at + 2], "big")
-                unit = payload[at + 2 : at + 2 + size]
-                if len(unit) < size or size < codec.size:
-                    # Cameras leave zeros behind the last one.
-                    self._intact = self._intact and not any(unit)
-                    break
-                self._add(unit)
-                at += 2 + size + (1 if self._order else 0)
-        elif kind < codec.aggregate:
-            self._add(payload if not self._order else payload[:2] + payload[4:])
-        elif kind != codec.fragment:
-            self._intact = False
-
-    def _fragment(self, payload: bytes) -> None:
-        size = self._codec.size
-        if len(payload) < size + 2 + self._order:
-            self._intact = False
-            return
-        flags = payload[size]
-        body = payload[size + 1 + self._order if flags & 0x80 else size + 1 :]
-        if flags & 0x80:
-            self._intact = self._intact and not self._open
-            self._open = True
-            self._add(self._codec.whole_header(payload) + body)
-        elif self._open:
-            self._parts.append(body)
-            self._length += len(body)
-        else:
-            # Its beginning is missing; so is it known that a picture was there.
-            self._intact, self._slices = False, True
-        if flags & 0x40:
-            self._open = False
-
     def _add(self, unit: bytes) -> None:
-        if len(unit) < self._codec.size:
-            return
         nal = self._codec.nal(unit)
-        self._slices = self._slices or nal.slice
+        self._slices += nal.slice
         self._key = self._key or nal.key
         if nal.slice:
             self._disposable = self._disposable and nal.disposable
