@@ -51,6 +51,16 @@ class Place:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == PORTS.get(self.scheme) else f"{host}:{self.port}"
 
+    @property
+    def shown(self) -> str:
+        """Scheme, host and port, for messages."""
+        return f"{self.scheme}://{self.authority}"
+
+    @property
+    def origin(self) -> tuple[str, str, int]:
+        """Scheme, host and port: whom user and password are for. `rtspt` is `rtsp`."""
+        return ("rtsp" if self.scheme == "rtspt" else self.scheme), self.host.lower().rstrip("."), self.port
+
 
 class UnknownScheme(ValueError):
     """A URL begins with what the component does not read; `scheme` is that, or empty where it is no scheme."""

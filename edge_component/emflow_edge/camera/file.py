@@ -10,6 +10,7 @@ from emflow_edge.camera.open_camera import ArrivedFrame, DecodedPicture
 from emflow_edge.camera.opencv_camera import OpencvCamera, parameters
 from emflow_edge.opencv import cv2
 from emflow_edge.rtsp.errors import CameraLost
+from emflow_edge.rtsp.notices import Notice, no_notice
 from emflow_schema.edge_config import Stream
 
 # For files without a frame rate.
@@ -18,7 +19,9 @@ _USUAL_FPS = 25.0
 _HURRY = 0.5
 
 
-def open_file(stream: Stream, _credentials: tuple[str, str], stop: threading.Event) -> FileCamera:
+def open_file(
+    stream: Stream, _credentials: tuple[str, str], stop: threading.Event, _notice: Notice = no_notice
+) -> FileCamera:
     """Open the file that a stream's URL names; raises CameraLost when that fails."""
     return FileCamera(stream, stop)
 

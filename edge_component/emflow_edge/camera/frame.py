@@ -22,15 +22,20 @@ class Frame:
     Args:
         image: uint8, height x width x 3, BGR; or a function that returns it, called at most once, on first use, so that
             a frame that is replaced costs no conversion. Not thread-safe.
-        captured_at: Unix time of capture if the camera tells it, else of arrival.
-        arrived_at: when its last byte arrived, on the monotonic clock.
+        taken: Unix time of capture if the camera tells it, else of arrival. For people; durations are measured by the
+            monotonic clock, since the other may be set at any time.
+        at: when its last byte arrived, on the monotonic clock.
         number: its number among the frames of the camera, from 1.
+        delay: seconds from its capture to its arrival, as far as the camera tells.
     """
 
-    def __init__(self, image: Image | Callable[[], Image], taken: float, at: float, number: int = 0) -> None:
+    def __init__(
+        self, image: Image | Callable[[], Image], taken: float, at: float, number: int = 0, delay: float = 0.0
+    ) -> None:
         self._image = image
         self.captured_at = taken
         self.arrived_at = at
+        self.captured_monotonic = at - delay
         self.number = number
 
     @property

@@ -113,24 +113,37 @@ _SILENCE, _INTERVALS = 1.0, 3.0
 _BEHIND, _JUMP = 0.5, 10.0
 # Upper bound of the drift between the clock of the camera and ours.
 _DRIFT = 0.001
+# Seconds after which frames that seem to come from a buffer, and frames that seem to be late, show that the camera's
+# clock is wrong: a buffer is empty by then, and frames up to the next key frame are skipped.
+_LONGEST_BACKLOG, _LONGEST_DELAY = 3.0, 5.0
+# A clock that was wrong is right again when it keeps pace for so many seconds, with this relative error.
+_PROBATION, _PACE_ERROR = 20.0, 0.01
 
 
 class LiveFrameDetector:
     """Detects whether frames are live or waited in a buffer.
 
     Buffered frames arrive faster than the camera made them, so their delay relative to the time stamp decreases; the
-    delay of live frames is constant.
+    delay of live frames is constant. This holds for a clock that keeps pace with time. A buffer is empty after a few
+    seconds; when the delay goes on changing, it is the clock that is wrong, and the time stamps are not used any more.
+    Not thread-safe.
     """
 
     def __init__(self) -> None:
+        self.clock_is_wrong = False
+        """Whether the time stamps of the camera do not keep pace with time."""
         self._behind: float | None = None
         self._least: float | None = None
         self._live = False
         self._at = 0.0
         self._interval = 0.0
+        # Since when frames have been late, by the clock of the camera.
+        self._late_since: float | None = None
+        # Where the trial of a wrong clock began: arrival and time stamp.
+        self._trial = (0.0, 0.0)
 
     def is_live(self, stamp: float | None, at: float) -> bool:
-        """Whether a frame with this time stamp, here at `arrived_at` (both in seconds), came as it was made.
+        """Whether a frame with this time stamp, here at monotonic time `at` (both in seconds), came as it was made.
 
         The first frame does not count as live: nothing is known from it alone, and the next comes soon. Neither does
         the first one after a pause, which may have waited in the network or in the camera.
@@ -139,16 +152,38 @@ class LiveFrameDetector:
             return True
         since, self._at = (at - self._at if self._at else 0.0), at
         if since > max(_SILENCE, _INTERVALS * self._interval):
-            self._behind, self._live = None, False
-        self._interval += (since - self._interval) / (8 if self._interval else 1)
+            self._behind, self._live, self._late_since = None, False, None
         behind, before = at - stamp, self._behind
         self._behind = behind
-        self._live = self._live or (before is not None and before - behind < _CATCHING_UP)
+        if self.clock_is_wrong:
+            # Without a clock: what comes much faster than usual was buffered.
+            self._live = self._live or (before is not None and since > self._interval / 2)
+        else:
+            self._live = self._live or (before is not None and before - behind < _CATCHING_UP)
+        if self._live or not self.clock_is_wrong:
+            self._interval += (since - self._interval) / (8 if self._interval else 1)
         least = behind if self._least is None else min(self._least + _DRIFT * since, behind)
-        self._least = behind if behind - least > _JUMP else least
+        self._least = behind if behind - (least if before is None else before) > _JUMP else least
+        self._judge_clock(stamp, at)
         return self._live
 
     @property
     def is_behind(self) -> bool:
         """Whether the last frame was much later than recent frames, by the clock of the camera."""
-        return self._behind is not None and self._least is not None and self._behind - self._least > _BEHIND
+        if self._behind is None or self._least is None or self.clock_is_wrong:
+            return False
+        return self._behind - self._least > _BEHIND
+
+    def _judge_clock(self, stamp: float, at: float) -> None:
+        began, first = self._trial
+        if self.clock_is_wrong:
+            if at - began > _PROBATION:
+                self.clock_is_wrong = abs(stamp - first - (at - began)) > _PACE_ERROR * (at - began)
+                self._trial, self._least, self._late_since = (at, stamp), self._behind, None
+        elif self._live and not self.is_behind:
+            self._late_since = None
+        elif self._late_since is None:
+            self._late_since = at
+        elif at - self._late_since > (_LONGEST_DELAY if self._live else _LONGEST_BACKLOG):
+            self.clock_is_wrong = self._live = True
+            self._trial = (at, stamp)

@@ -9,6 +9,7 @@ from emflow_edge.camera.rtsp_opencv import with_credentials
 from emflow_edge.opencv import cv2
 from emflow_edge.rtsp.buffered_socket import connect
 from emflow_edge.rtsp.errors import CameraRefused
+from emflow_edge.rtsp.notices import Notice, no_notice
 from emflow_schema.edge_config import Stream
 from emflow_schema.stream_url import RTSP
 
@@ -39,7 +40,9 @@ def text(stream: Stream, credentials: tuple[str, str]) -> str:
     return pipeline if "appsink" in pipeline else f"{pipeline} ! {_BGR}"
 
 
-def open_pipeline(stream: Stream, credentials: tuple[str, str], stop: threading.Event) -> OpencvCamera:
+def open_pipeline(
+    stream: Stream, credentials: tuple[str, str], stop: threading.Event, _notice: Notice = no_notice
+) -> OpencvCamera:
     """Run a stream's pipeline.
 
     Raises:

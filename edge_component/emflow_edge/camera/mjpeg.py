@@ -1,6 +1,6 @@
 """HTTP cameras with an MJPEG stream (multipart/x-mixed-replace).
 
-Uses HTTP/1.0, so that the response is not chunked.
+Uses HTTP/1.0, so that the response is not chunked by servers that keep to the protocol.
 """
 
 from __future__ import annotations
@@ -8,39 +8,44 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections import deque
-from dataclasses import dataclass
 from urllib.parse import urljoin
 
 import numpy as np
 
+from emflow_edge.camera.multipart import ChunkedBody, MultipartParser
 from emflow_edge.camera.open_camera import ArrivedFrame, DecodedPicture
 from emflow_edge.camera.opencv_camera import ArrayPicture
 from emflow_edge.opencv import cv2
-from emflow_edge.rtsp.auth import Authenticator, best_challenge
+from emflow_edge.rtsp.auth import Authenticator, OriginCredentials, best_challenge
 from emflow_edge.rtsp.buffered_socket import BufferedSocket, tls_context
 from emflow_edge.rtsp.errors import CameraLost, CameraRefused
-from emflow_edge.rtsp.messages import LONGEST_HEAD, MalformedMessage, MessageHead, request, take_head, take_headers
+from emflow_edge.rtsp.messages import MalformedMessage, MessageHead, request, take_head
+from emflow_edge.rtsp.notices import Notice, no_notice
 from emflow_schema.edge_config import Stream
 from emflow_schema.stream_url import Place, split
 
 _REDIRECTS = 5
-_MAX_JPEG_BYTES = 32 << 20
 _BOUNDARY = re.compile(r'boundary\s*=\s*"?([^";,\s]+)', re.IGNORECASE)
+# What else is answered: a type that names motion JPEG, or says nothing.
+_KIND = re.compile(r"multipart/|\S*(?:mjpe?g|motion-?jpe?g|octet-stream)", re.IGNORECASE)
 # A capture time from the camera is used only if it is at most so many seconds old, and not in the future.
 _OLDEST = 2.0
 
 
 class MjpegCamera:
-    """Raises Lost when the camera cannot be had; CameraRefused when it does not want us, or is none of this kind."""
+    """Raises CameraLost when it cannot be opened; CameraRefused when it refuses us, or is none of this kind."""
 
-    def __init__(self, stream: Stream, credentials: tuple[str, str], stop: threading.Event) -> None:
+    def __init__(
+        self, stream: Stream, credentials: tuple[str, str], stop: threading.Event, notice: Notice = no_notice
+    ) -> None:
         self.fps = 0.0
-        self._stream, self._stop, self._credentials = stream, stop, credentials
+        self._stream, self._stop, self._notice = stream, stop, notice
+        self._credentials = OriginCredentials(stream.place, *credentials)
         self._wire: BufferedSocket | None = None
+        self._chunks: ChunkedBody | None = None
         self._deadline = time.monotonic() + stream.open_timeout.seconds
         try:
-            self._parts = MultipartParser(self._ask(stream.place))
+            self._parts = MultipartParser(self._ask(stream.place), notice)
         except (TimeoutError, MalformedMessage) as error:
             self.close()
             what = "does not answer" if isinstance(error, TimeoutError) else f"answers with {error}"
@@ -51,7 +56,7 @@ class MjpegCamera:
         self._decoded_at = time.monotonic()
 
     def _ask(self, place: Place) -> str:
-        """Request the stream; returns the multipart boundary."""
+        """Request the stream; returns the multipart boundary, empty where none is named."""
         answers: Authenticator | None = None
         for _ in range(_REDIRECTS):
             head = self._answer(place, answers)
@@ -59,20 +64,30 @@ class MjpegCamera:
                 if answers is not None:
                     raise CameraRefused("refuses user and password (401)")
                 asked = best_challenge(head.all("www-authenticate"))
-                if asked is None or not any(self._credentials):
-                    raise CameraRefused("requires user and password, but none are configured")
-                answers = Authenticator(asked, *self._credentials)
+                own = self._credentials.at(place)
+                if not any(own):
+                    raise CameraRefused(self._credentials.missing(place))
+                if asked is None:
+                    raise CameraRefused("requires an authentication method that is not supported")
+                answers = Authenticator(asked, *own)
             elif 300 <= head.status < 400:
                 place = self._redirected(place, head.get("location"))
                 answers = None
             elif head.status != 200:
                 raise CameraLost(f"answers with {head.status} {head.first[2]}".strip())
             else:
-                kind, boundary = head.get("content-type"), _BOUNDARY.search(head.get("content-type"))
-                if not kind.lower().startswith("multipart/") or boundary is None:
-                    raise CameraLost("does not send an MJPEG stream (multipart/x-mixed-replace)")
-                return boundary.group(1)
+                return self._accept(head)
         raise CameraLost("redirects too often")
+
+    def _accept(self, head: MessageHead) -> str:
+        """The boundary that an answer names. Some cameras name none, or no type, and send pictures all the same."""
+        kind, boundary = head.get("content-type"), _BOUNDARY.search(head.get("content-type"))
+        if kind and not _KIND.match(kind):
+            raise CameraLost("does not send an MJPEG stream (multipart/x-mixed-replace)")
+        if "chunked" in head.get("transfer-encoding").lower():
+            self._notice("answers HTTP/1.0 in chunks; the pictures are taken out of them")
+            self._chunks = ChunkedBody()
+        return boundary.group(1) if boundary else ""
 
     def _answer(self, place: Place, answers: Authenticator | None) -> MessageHead:
         if self._wire is not None:
@@ -98,28 +113,41 @@ class MjpegCamera:
             raise CameraRefused("redirects to an invalid URL") from error
         if to.scheme not in ("http", "https") or (place.scheme == "https" and to.scheme != "https"):
             raise CameraRefused(f"redirects to {to.scheme}, which is not allowed")
-        if to.host != place.host:
-            # The credentials are for the configured host only.
-            self._credentials = ("", "")
+        if self._credentials.withheld(to):
+            self._notice(f"redirects to {to.shown}; user and password are not sent there")
         return to
 
     def grab(self) -> ArrivedFrame:
         assert self._wire is not None
+        came, deadline = 0, time.monotonic() + self._stream.read_timeout.seconds
         try:
-            deadline = time.monotonic() + self._stream.read_timeout.seconds
-            self._parts.read(self._wire.buffer, time.monotonic())
+            self._parts.read(self._body(), time.monotonic())
             while not self._parts.complete:
+                before = len(self._wire.buffer)
                 self._wire.fill(deadline)
-                self._parts.read(self._wire.buffer, time.monotonic())
+                came += len(self._wire.buffer) - before
+                self._parts.read(self._body(), time.monotonic())
         except TimeoutError as error:
-            raise CameraLost(f"sent no complete picture for {self._stream.read_timeout.seconds:g} s") from error
+            but = f", but {came} bytes" if came else ""
+            timeout = self._stream.read_timeout.seconds
+            raise CameraLost(f"sent no complete picture for {timeout:g} s{but}") from error
         except MalformedMessage as error:
             raise CameraLost(f"sends {error}") from error
         part = self._part = self._parts.complete.popleft()
         arrived = time.time() - (time.monotonic() - part.arrived_at)
         taken = part.captured_at if 0 <= arrived - part.captured_at <= _OLDEST else arrived
-        self._arrival = ArrivedFrame(taken, part.arrived_at, superseded=bool(self._parts.complete))
+        self._arrival = ArrivedFrame(
+            taken, part.arrived_at, superseded=bool(self._parts.complete), delay=arrived - taken
+        )
         return self._arrival
+
+    def _body(self) -> bytearray:
+        """What of the answer's body has come."""
+        assert self._wire is not None
+        if self._chunks is None:
+            return self._wire.buffer
+        self._chunks.read(self._wire.buffer)
+        return self._chunks.buffer
 
     def decode(self, *, alone: bool) -> list[tuple[ArrivedFrame, DecodedPicture]]:  # noqa: ARG002 every JPEG is independent
         try:
@@ -138,73 +166,3 @@ class MjpegCamera:
     def close(self) -> None:
         if self._wire is not None:
             self._wire.close()
-
-
-@dataclass(frozen=True)
-class JpegPart:
-    """One JPEG. taken: Unix time by the camera, 0 where it does not say; at: monotonic time at which it was here."""
-
-    data: bytes
-    captured_at: float
-    arrived_at: float
-
-
-class MultipartParser:
-    """Splits a multipart stream into JPEGs, with or without Content-Length."""
-
-    def __init__(self, boundary: str) -> None:
-        self.complete: deque[JpegPart] = deque()
-        # Some cameras give the boundary with leading dashes, some without.
-        self._boundary = b"--" + boundary.lstrip("-").encode()
-        self._begun = False
-        self._head: MessageHead | None = None
-
-    def read(self, buffer: bytearray, at: float) -> None:
-        """Take the pictures that are complete off the front of `buffer`, which came until `arrived_at`.
-
-        Raises:
-            MalformedMessage: it is not such a stream.
-        """
-        while True:
-            if self._head is None and not self._between(buffer):
-                return
-            head = self._head = self._head or take_headers(buffer)
-            if head is None:
-                return
-            text = head.get("content-length")
-            if text.isascii() and text.isdecimal() and 0 < int(text[:9]) <= _MAX_JPEG_BYTES:
-                if len(buffer) < int(text[:9]):
-                    return
-                end = int(text[:9])
-            else:
-                end = buffer.find(b"\n" + self._boundary)
-                if end < 0:
-                    if len(buffer) > _MAX_JPEG_BYTES:
-                        raise MalformedMessage("a picture without an end")
-                    return
-            data = bytes(buffer[:end])
-            del buffer[:end]
-            self._head, self._begun = None, False
-            if data.startswith(b"\xff\xd8"):
-                self.complete.append(JpegPart(data, _seconds(head.get("x-timestamp")), at))
-
-    def _between(self, buffer: bytearray) -> bool:
-        """Drop everything up to the boundary line; whether it was found."""
-        if not self._begun:
-            begin = buffer.find(self._boundary)
-            # The rest of the line is empty, or the dashes of the last boundary.
-            line = buffer.find(b"\n", begin) if begin >= 0 else -1
-            if line < 0:
-                if len(buffer) > LONGEST_HEAD:
-                    raise MalformedMessage("no boundary between pictures")
-                return False
-            del buffer[: line + 1]
-            self._begun = True
-        return True
-
-
-def _seconds(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return 0.0

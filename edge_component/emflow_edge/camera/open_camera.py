@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -14,9 +14,9 @@ class ArrivedFrame:
     """A frame that has arrived but is not decoded yet.
 
     captured_at: Unix time of capture, or of arrival if the camera does not tell; arrived_at: monotonic time at which it
-    was complete; camera_clock: time stamp of the camera in seconds, None without one; key: it can be decoded alone;
-    disposable: no other frame needs it; intact: it is complete, and so are the frames that it needs; superseded: a
-    newer frame has arrived already.
+    was complete; delay: seconds between the two, 0 if the camera does not tell; camera_clock: time stamp of the camera
+    in seconds, None without one; key: it can be decoded alone; disposable: no other frame needs it; intact: it is
+    complete, and so are the frames that it needs; superseded: a newer frame has arrived already.
     """
 
     captured_at: float
@@ -26,6 +26,11 @@ class ArrivedFrame:
     disposable: bool = True
     intact: bool = True
     superseded: bool = False
+    delay: float = 0.0
+
+    def without_clock(self) -> ArrivedFrame:
+        """The same frame of a camera whose clock is wrong: captured when it arrived."""
+        return replace(self, captured_at=self.captured_at + self.delay, delay=0.0, camera_clock=None)
 
 
 class DecodedPicture(Protocol):

@@ -33,6 +33,8 @@ _REFUSED = (0.5, 30.0)
 _HELD = 16
 # Maximum number of different reasons that are logged while a camera is absent.
 _REASONS = 8
+# Maximum number of different notices about a camera.
+_NOTICES = 16
 # Seconds during which OpenCV reads a camera with a codec that we cannot decode; then our client is tried again.
 _OTHER_CODEC = 60.0
 # Seconds without a decoded picture after packet loss, before the camera is opened again.
@@ -69,6 +71,7 @@ class CameraReader:
         self._eye = PictureMonitor(stream.frozen_after.seconds, stream.black_after.seconds)
         self._state = ""
         self._logged_reasons: set[str] = set()
+        self._noticed: set[str] = set()
         self._reason = ""
         # Until when OpenCV reads the camera, because we cannot decode its codec.
         self._opencv_until = 0.0
@@ -118,7 +121,7 @@ class CameraReader:
     def _open_and_read(self, absent: Backoff, refused: Backoff) -> None:
         """Read the camera until CameraLost or stop."""
         plain = time.monotonic() < self._opencv_until
-        capture = registry.open_camera(self._stream, self._user_and_password(), self._stop, plain=plain)
+        capture = registry.open_camera(self._stream, self._user_and_password(), self._stop, self._notice, plain=plain)
         try:
             self._read(capture, absent, refused)
         finally:
@@ -149,6 +152,9 @@ class CameraReader:
             self._number += 1
             self._counters.add("captured")
             live = lateness.is_live(arrival.camera_clock, arrival.arrived_at) and not arrival.superseded
+            if lateness.clock_is_wrong:
+                self._notice("has time stamps that do not keep pace with time; a frame's time is that of its arrival")
+                arrival = arrival.without_clock()
             if arrival.superseded and lateness.is_behind:
                 # Decoding is too slow: skip the waiting frames up to the next key frame.
                 selection.restart()
@@ -179,11 +185,11 @@ class CameraReader:
                 elif (picture.width, picture.height) != self._size:
                     self._report_size(capture, picture)
                 self._look(picture, of.arrived_at)
-                self._offer(of, picture, live)
+                self._offer(of.without_clock() if lateness.clock_is_wrong else of, picture, live)
 
     def _offer(self, arrival: ArrivedFrame, picture: DecodedPicture, live: bool) -> None:
         if live and self.cadence.is_due(arrival.arrived_at, self._number):
-            frame = Frame(picture.image, arrival.captured_at, arrival.arrived_at, self._number)
+            frame = Frame(picture.image, arrival.captured_at, arrival.arrived_at, self._number, arrival.delay)
             self._counters.add("skipped", self.frames.put(frame))
         else:
             self._counters.add("skipped")
@@ -212,6 +218,12 @@ class CameraReader:
                 "camera %s: its picture has been black for %g s", self._stream.name, self._stream.black_after.seconds
             )
             self._health.black()
+
+    def _notice(self, text: str) -> None:
+        """Log once what the camera does otherwise than its protocol says; it is read all the same."""
+        if text not in self._noticed and len(self._noticed) < _NOTICES:
+            self._noticed.add(text)
+            self._log.warning("camera %s at %s %s", self._stream.name, self._stream.shown, text)
 
     def _report_absent(self, reason: str) -> None:
         """Log each reason once while the camera is absent, not each attempt."""

@@ -7,11 +7,14 @@ import threading
 from typing import Callable
 
 from emflow_edge.camera.open_camera import OpenCamera
+from emflow_edge.rtsp.notices import Notice, no_notice
 from emflow_schema.edge_config import Stream
 from emflow_schema.stream_url import RTSP
 
-Opener = Callable[[Stream, "tuple[str, str]", threading.Event], OpenCamera]
+Opener = Callable[[Stream, "tuple[str, str]", threading.Event, Notice], OpenCamera]
 """Opens a camera with user and password (may be empty); the event cancels it.
+
+It reports what the camera does otherwise than its protocol says.
 
 Raises:
     CameraLost: it cannot be opened.
@@ -38,7 +41,12 @@ def kind(stream: Stream, *, plain: bool = False) -> str:
 
 
 def open_camera(
-    stream: Stream, credentials: tuple[str, str], stop: threading.Event, *, plain: bool = False
+    stream: Stream,
+    credentials: tuple[str, str],
+    stop: threading.Event,
+    notice: Notice = no_notice,
+    *,
+    plain: bool = False,
 ) -> OpenCamera:
     """Open a stream's camera.
 
@@ -47,7 +55,7 @@ def open_camera(
     """
     module, _, name = _OPENERS[kind(stream, plain=plain)].partition(":")
     opener: Opener = getattr(importlib.import_module(f"emflow_edge.camera.{module}"), name)
-    return opener(stream, credentials, stop)
+    return opener(stream, credentials, stop, notice)
 
 
 def in_url(stream: Stream) -> tuple[str, str]:

@@ -14,13 +14,16 @@ from urllib.parse import quote
 from emflow_edge.camera.opencv_camera import OPTIONS, OpencvCamera, environment, parameters
 from emflow_edge.opencv import cv2
 from emflow_edge.rtsp.buffered_socket import connect
+from emflow_edge.rtsp.notices import Notice, no_notice
 from emflow_schema.edge_config import Stream
 
 _QUICK = "|probesize;32|analyzeduration;1"
 _REFUSAL = "answers, but gives no video (is the path right, and user and password?)"
 
 
-def open_rtsp(stream: Stream, credentials: tuple[str, str], stop: threading.Event) -> OpencvCamera:
+def open_rtsp(
+    stream: Stream, credentials: tuple[str, str], stop: threading.Event, _notice: Notice = no_notice
+) -> OpencvCamera:
     """Open an RTSP stream; raises CameraLost when that fails."""
     place = stream.place
     # FFmpeg would find out too, but not report why, and a host that is off would hold it for its whole timeout.

@@ -13,6 +13,7 @@ from emflow_edge.rtsp.buffered_socket import tls_context
 from emflow_edge.rtsp.client import RtspSession
 from emflow_edge.rtsp.depacketizer import AccessUnit, Depacketizer
 from emflow_edge.rtsp.errors import CameraLost, CameraRefused
+from emflow_edge.rtsp.notices import Notice, no_notice
 from emflow_schema.edge_config import Stream
 
 # More frames than a decoder may hold back (H.264 and H.265 allow 16).
@@ -22,18 +23,20 @@ _HELD = 32
 class RtspPyavCamera:
     """Raises what `RtspSession` raises."""
 
-    def __init__(self, stream: Stream, credentials: tuple[str, str], stop: threading.Event) -> None:
+    def __init__(
+        self, stream: Stream, credentials: tuple[str, str], stop: threading.Event, notice: Notice = no_notice
+    ) -> None:
         if not pyav_decoder.AVAILABLE:
             raise CameraRefused("cannot be decoded: PyAV is not installed (pip install av), which backend ffmpeg needs")
         place = stream.place
         context = tls_context(stream.ca or "") if place.scheme == "rtsps" else None
         self._timeout = stream.read_timeout.seconds
         self._session = RtspSession(
-            place, stream.transport == "udp", credentials, context, stream.open_timeout.seconds, stop
+            place, stream.transport == "udp", credentials, context, stream.open_timeout.seconds, stop, notice
         )
         video = self._session.video
         self.fps = video.fps
-        self._units = Depacketizer(video)
+        self._units = Depacketizer(video, notice)
         self._decoder = PyavDecoder(video.codec, video.parameter_sets)
         self._rate = video.rate
         self._pending: deque[AccessUnit] = deque()
@@ -43,23 +46,23 @@ class RtspPyavCamera:
         self._decoded_at = time.monotonic()
 
     def grab(self) -> ArrivedFrame:
-        deadline = time.monotonic() + self._timeout
+        since = time.monotonic()
         while not self._pending:
-            for packet, at in self._session.receive(self._timeout):
+            for packet, at in self._session.receive(self._timeout, since):
                 self._pending += self._units.push(packet, at)
-            if not self._pending and time.monotonic() > deadline:
-                raise CameraLost(f"sent no complete frame for {self._timeout:g} s")
         unit = self._unit = self._pending.popleft()
         self._number += 1
         arrived = time.time() - (time.monotonic() - unit.arrived_at)
+        captured = self._session.clock.capture_time(unit.stamp, arrived)
         self._arrival = ArrivedFrame(
-            captured_at=self._session.clock.capture_time(unit.stamp, arrived),
+            captured_at=captured,
             arrived_at=unit.arrived_at,
             camera_clock=unit.stamp / self._rate,
             key=unit.key,
             disposable=unit.disposable,
             intact=unit.intact and (unit.key or unit.follows),
             superseded=bool(self._pending),
+            delay=arrived - captured,
         )
         return self._arrival
 

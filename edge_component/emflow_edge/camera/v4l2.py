@@ -8,10 +8,13 @@ from pathlib import Path
 from emflow_edge.camera.opencv_camera import OpencvCamera, parameters
 from emflow_edge.opencv import cv2
 from emflow_edge.rtsp.errors import CameraLost
+from emflow_edge.rtsp.notices import Notice, no_notice
 from emflow_schema.edge_config import Stream
 
 
-def open_device(stream: Stream, _credentials: tuple[str, str], _stop: threading.Event) -> OpencvCamera:
+def open_device(
+    stream: Stream, _credentials: tuple[str, str], _stop: threading.Event, _notice: Notice = no_notice
+) -> OpencvCamera:
     """Open the device that a stream's URL names; raises CameraLost when that fails."""
     path = Path(stream.place.path)
     try:

@@ -7,7 +7,9 @@ import hashlib
 import re
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from emflow_schema.stream_url import Place
 
 # From the beginning of a word only: tried from each of its letters, a long one would hold the interpreter for a minute.
 _PARAMETER = re.compile(r'(?<![\w-])([\w-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]*))')
@@ -60,6 +62,30 @@ def best_challenge(headers: Sequence[str]) -> Challenge | None:
     return next((found[name] for name in (*_HASHES, "Basic") if name in found), None)
 
 
+@dataclass(frozen=True)
+class OriginCredentials:
+    """User and password, and the place that they were given for: they go to its scheme, host and port only."""
+
+    place: Place
+    user: str = field(repr=False)
+    password: str = field(repr=False)
+
+    def at(self, place: Place) -> tuple[str, str]:
+        """User and password for a place; empty for another origin, and where there are none."""
+        return (self.user, self.password) if place.origin == self.place.origin else ("", "")
+
+    def withheld(self, place: Place) -> bool:
+        """Whether there are some, and this place is not given them."""
+        return any((self.user, self.password)) and not any(self.at(place))
+
+    def missing(self, place: Place) -> str:
+        """Why a place that asks for user and password gets none."""
+        missing = "requires user and password, but none are configured"
+        if not self.withheld(place):
+            return missing
+        return f"redirects to {place.shown}, which {missing} for it; write that address in url, if it is the camera's"
+
+
 class Authenticator:
     """Answers one challenge as often as is needed. Never in a representation: it knows the password."""
 
@@ -67,6 +93,10 @@ class Authenticator:
         self._challenge, self._user, self._password = challenge, user, password
         self._count = 0
         self._own_nonce = secrets.token_hex(8)
+
+    @property
+    def hides_the_password(self) -> bool:
+        return self._challenge.algorithm != "Basic"
 
     def header(self, method: str, target: str) -> str:
         """The value of `Authorization` for one request."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import select
@@ -150,9 +151,24 @@ class BufferedSocket:
         """Wait for more, and add all that is there to `buffer`.
 
         Raises:
-            TimeoutError: nothing came until the deadline.
+            TimeoutError: nothing came until the deadline, or it is over, also when more is there: who awaits something
+                else would wait for as long as the camera goes on talking.
             CameraLost: the camera closed the connection, or `stop` was set.
         """
+        if time.monotonic() >= deadline:
+            raise TimeoutError
+        self._receive(deadline)
+
+    def fill_without_waiting(self) -> None:
+        """Add what is there to `buffer`.
+
+        Raises:
+            CameraLost: the camera closed the connection, or `stop` was set.
+        """
+        with contextlib.suppress(TimeoutError):
+            self._receive(0.0)
+
+    def _receive(self, deadline: float) -> None:
         data = self._patiently(lambda: self._socket.recv(_PIECE), select.POLLIN, deadline)
         if not data:
             raise CameraLost("closed the connection")

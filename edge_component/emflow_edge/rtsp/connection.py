@@ -5,16 +5,20 @@ from __future__ import annotations
 import re
 import ssl
 import threading
+import time
 from collections.abc import Sequence
 
-from emflow_edge.rtsp.auth import Authenticator, best_challenge
+from emflow_edge.rtsp.auth import Authenticator, OriginCredentials, best_challenge
 from emflow_edge.rtsp.buffered_socket import BufferedSocket
 from emflow_edge.rtsp.errors import CameraLost, CameraRefused
 from emflow_edge.rtsp.messages import MalformedMessage, MessageHead, request, take_head
+from emflow_edge.rtsp.notices import Notice, no_notice
 from emflow_schema.stream_url import Place
 
 _AGENT = "emflow-edge"
 _DOLLAR = 0x24
+# Seconds for the answer to come after one that carries the number of a request that was answered already.
+_REPEATED = 0.5
 # What a camera may send between answers and packets before it is not RTSP at all.
 _MOST_GARBAGE = 1 << 16
 _MESSAGE = re.compile(rb"RTSP/|[A-Z_]{3,16} ")
@@ -38,10 +42,11 @@ class RtspConnection:
 
     Args:
         place: the parts of its URL.
-        credentials: user and password; empty where there are none.
+        credentials: user and password, which are sent if they are for this place.
         context: for TLS; None is plain TCP.
         timeout: seconds to connect in.
         stop: ends all waiting.
+        notice: reports what the camera does otherwise than RTSP says.
 
     Raises:
         CameraLost: nothing answers.
@@ -50,17 +55,22 @@ class RtspConnection:
     def __init__(
         self,
         place: Place,
-        credentials: tuple[str, str],
+        credentials: OriginCredentials,
         context: ssl.SSLContext | None,
         timeout: float,
         stop: threading.Event,
+        notice: Notice = no_notice,
     ) -> None:
         self.deadline = 0.0
         self.session = ""
         self.wire = BufferedSocket(place.host, place.port, timeout, stop, context)
-        self._credentials = credentials
+        self._place, self._credentials = place, credentials
         self._answers: Authenticator | None = None
+        self._notice = notice
         self._sequence = 0
+        # The requests whose answers carried their number, until numbers prove to say nothing.
+        self._answered: set[str] = set()
+        self._numbers_are_wrong = False
         self._garbage = 0
         self._head: MessageHead | None = None
 
@@ -96,11 +106,15 @@ class RtspConnection:
             CameraRefused: it cannot be answered.
         """
         asked = best_challenge(head.all("www-authenticate"))
-        if not any(self._credentials):
-            raise CameraRefused("requires user and password, but none are configured")
+        own = self._credentials.at(self._place)
+        if not any(own):
+            raise CameraRefused(self._credentials.missing(self._place))
         if asked is None:
             raise CameraRefused("requires an authentication method that is not supported")
-        self._answers = Authenticator(asked, *self._credentials)
+        answers = Authenticator(asked, *own)
+        if self._answers is not None and self._answers.hides_the_password and not answers.hides_the_password:
+            raise CameraRefused("asks for the password itself, after it asked for a digest of it")
+        self._answers = answers
 
     def send(self, method: str, url: str, headers: Sequence[tuple[str, str]] = ()) -> None:
         """Send a request."""
@@ -122,15 +136,34 @@ class RtspConnection:
         self.wire.send(request("RTSP/1.0", *answer, [("CSeq", head.get("cseq"))]), self.deadline)
 
     def _answer(self) -> tuple[MessageHead, bytes]:
-        """The answer to the last request. What comes before it is read over."""
+        """The answer to the last request. What comes before it is read over.
+
+        Requests are sent one at a time, so the order tells which one is answered. The number in `CSeq` is a hint: it
+        only tells an answer that comes twice from one whose number is wrong.
+        """
+        wanted, repeated = str(self._sequence), None
+        deadline = self.deadline
         while True:
-            found = self.take()
-            if found is None:
-                self.wire.fill(self.deadline)
-            elif isinstance(found, tuple):
-                head, body = found
-                if head.status and head.get("cseq", str(self._sequence)).strip() == str(self._sequence):
-                    return head, body
+            try:
+                found = self.take()
+                if found is None:
+                    self.wire.fill(deadline)
+            except TimeoutError:
+                if repeated is None:
+                    raise
+                found = repeated
+            if not isinstance(found, tuple) or found[0].status < 200:
+                continue
+            number = found[0].get("cseq", wanted).strip()
+            if number == wanted:
+                self._answered.add(number)
+                return found
+            if number in self._answered and repeated is None and not self._numbers_are_wrong:
+                repeated, deadline = found, min(self.deadline, time.monotonic() + _REPEATED)
+            elif number not in self._answered or found is repeated or self._numbers_are_wrong:
+                self._numbers_are_wrong = True
+                self._notice("answers with wrong numbers (CSeq); its answers are taken in their order")
+                return found
 
     def take(self) -> tuple[MessageHead, bytes] | bytes | None:
         """The next thing that came: a message with its body, or a packet behind its channel; None when none is whole.

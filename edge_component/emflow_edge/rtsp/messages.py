@@ -79,6 +79,12 @@ def take_headers(buffer: bytearray) -> MessageHead | None:
     return None if text is None else MessageHead(("", "", ""), _headers(text.split("\n")))
 
 
+def parse_headers(text: bytes) -> MessageHead:
+    """Headers without a first line and without the empty line behind them."""
+    lines = text.decode("utf-8", "replace").replace("\r\n", "\n").split("\n")
+    return MessageHead(("", "", ""), _headers(lines))
+
+
 def _take_text(buffer: bytearray) -> str | None:
     """Everything up to an empty line, with plain line feeds; None while that has not come."""
     end, gap = buffer.find(b"\r\n\r\n"), 4

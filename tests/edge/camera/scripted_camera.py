@@ -6,6 +6,7 @@ import contextlib
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable
 
 SDP = "v=0\r\nm=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=control:track1\r\n"
@@ -14,13 +15,16 @@ SDP = "v=0\r\nm=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=control:track1
 class ScriptedCamera:
     """Listens on loopback; a function gets each request's head and gives the bytes to send, None to hang up.
 
-    After a PLAY that was answered it sends `video`.
+    After a PLAY that was answered it sends `video`, and calls `play`. After those in `endless_after` it sends `endless`
+    over and over.
     """
 
     def __init__(self, answer: Callable[[str], bytes | None], context: ssl.SSLContext | None = None) -> None:
         self.answer = answer
         self.heads: list[str] = []
-        self.video = b""
+        self.video = self.endless = b""
+        self.endless_after = ("PLAY", "GET ")
+        self.play: Callable[[socket.socket], None] = lambda _: None
         self._context = context
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
@@ -57,8 +61,12 @@ class ScriptedCamera:
                         if given is None:
                             return
                         client.sendall(given)
-                        if text.startswith("PLAY") and b" 200 " in given:
+                        if text.startswith(("PLAY", "GET ")) and b" 200 " in given:
                             client.sendall(self.video)
+                            self.play(client)
+                        while self.endless and text.startswith(self.endless_after):
+                            client.sendall(self.endless)
+                            time.sleep(0.001)
 
 
 def sequence(head: str) -> str:

@@ -7,7 +7,7 @@ import contextlib
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emflow_edge.camera.mjpeg import MultipartParser
+from emflow_edge.camera.multipart import MultipartParser
 from emflow_edge.rtsp import rtcp, rtp, sdp
 from emflow_edge.rtsp.auth import Authenticator, best_challenge
 from emflow_edge.rtsp.connection import RtspConnection

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 from emflow_edge.camera.frame_selection import LiveFrameDetector
 
 
@@ -52,3 +54,50 @@ def test_a_backlog_that_grows_shows_and_a_clock_that_jumps_does_not() -> None:
     assert not lateness.is_behind
     lateness.is_live(3.04, 10.12)
     assert not lateness.is_behind
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.3, 0.7, 0.9, 1.0, 1.02, 1.1, 1.17, 2.0, 10.0, -1.0])
+@pytest.mark.parametrize("fps", [1, 5, 10, 15, 30])
+def test_a_clock_that_does_not_keep_pace_costs_seconds_and_no_more(fps: int, rate: float) -> None:
+    lateness = LiveFrameDetector()
+    taken = []
+    for number in range(60 * fps):
+        is_live = lateness.is_live(number / fps * rate, 1000 + number / fps)
+        taken.append(is_live and not lateness.is_behind)
+    assert all(taken[fps * 20 :])
+    assert taken.count(False) <= 8 * fps
+    assert not lateness.clock_is_wrong or rate != 1.0
+
+
+def test_a_clock_that_jumps_again_and_again_costs_next_to_nothing() -> None:
+    for jump in (-100.0, -3.0, 0.7, 3.0, 100.0):
+        lateness = LiveFrameDetector()
+        taken = []
+        for number in range(1500):
+            is_live = lateness.is_live(number / 25 + number // 100 * jump, 1000 + number / 25)
+            taken.append(is_live and not lateness.is_behind)
+        assert taken.count(False) < 25 * 6, jump
+
+
+def test_a_clock_that_keeps_pace_again_is_used_again() -> None:
+    lateness, stamp = LiveFrameDetector(), 0.0
+    wrong = []
+    for number in range(25 * 120):
+        stamp += 0.08 if number < 25 * 30 else 0.04
+        lateness.is_live(stamp, 1000 + number / 25)
+        wrong.append(lateness.clock_is_wrong)
+    assert wrong[25 * 20]
+    assert not wrong[-1]
+    # And a silence shows as before.
+    had = [lateness.is_live(stamp + 0.04 * number, 1124 + 0.001 * number) for number in range(1, 4)]
+    assert had == [False, False, False]
+
+
+def test_with_a_wrong_clock_what_comes_at_once_after_a_silence_is_not_live() -> None:
+    lateness = LiveFrameDetector()
+    for number in range(25 * 10):
+        lateness.is_live(0.08 * number, 1000 + number / 25)
+    assert lateness.clock_is_wrong
+    had = [lateness.is_live(20 + 0.08 * number, 1014 + 0.001 * number) for number in range(5)]
+    assert had == [False] * 5
+    assert [lateness.is_live(21 + 0.08 * number, 1014.1 + 0.04 * number) for number in range(3)] == [True] * 3

@@ -1,0 +1,80 @@
+"""The source against RTSP cameras that send real pictures ten times a second, each with one oddity."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable
+
+import pytest
+
+from edge.camera.odd_streams import interleaved, packets
+from edge.camera.recorded_health import RunningCamera
+from edge.camera.scripted_camera import SDP, ScriptedCamera, answered, sequence, tidy
+from emflow_schema.units import DeviceDuration
+from support import until
+
+Start = Callable[..., ScriptedCamera]
+FPS = 10
+
+
+def playing(camera: ScriptedCamera, **odd: str) -> str:
+    """Let a camera play; its URL."""
+
+    def play(client: socket.socket) -> None:
+        begin = time.monotonic()
+        for number, picture in enumerate(packets("H264", count=10_000, **odd)):
+            for packet in picture:
+                client.sendall(interleaved(packet))
+            time.sleep(max(0.0, begin + (number + 1) / FPS - time.monotonic()))
+
+    camera.play = play
+    return f"rtsp://127.0.0.1:{camera.port}/live"
+
+
+@pytest.mark.parametrize("stamps", ["twice as fast", "half as fast", "constant", "backwards", "jumping"])
+def test_results_come_whatever_the_clock_of_the_camera_says(
+    scripted: Start, caplog: pytest.LogCaptureFixture, stamps: str
+) -> None:
+    with RunningCamera(playing(scripted(), stamps=stamps)) as source:
+        for _ in range(30):
+            source.next(timeout=6)
+        if stamps != "jumping":
+            until(lambda: "do not keep pace with time" in caplog.text)
+        frame = source.next()
+        assert abs(time.time() - frame.captured_at) < 0.5
+        assert 0 <= time.monotonic() - frame.captured_monotonic < 0.5
+    assert source.heard.told == ["present 320 x 240"]
+    assert caplog.text.count("do not keep pace with time") <= 1
+
+
+@pytest.mark.parametrize("oddity", ["start codes", "CSeq", "marks"])
+def test_another_way_is_taken_at_once_and_said_once(
+    scripted: Start, caplog: pytest.LogCaptureFixture, oddity: str
+) -> None:
+    camera = scripted()
+    if oddity == "CSeq":
+        camera.answer = lambda head: tidy(head).replace(f"CSeq: {sequence(head)}".encode(), b"CSeq: 0")
+    odd = {"start codes": {"packing": "codes between all units 4"}, "CSeq": {}, "marks": {"marks": "every packet"}}
+    with RunningCamera(playing(camera, **odd[oddity])) as source:
+        begin = time.monotonic()
+        for _ in range(10):
+            source.next(timeout=4)
+        assert time.monotonic() - begin < 4
+    said = {
+        "start codes": "sends start codes in its RTP packets; the units between them are read",
+        "CSeq": "answers with wrong numbers (CSeq); its answers are taken in their order",
+    }
+    if oddity in said:
+        assert caplog.text.count(f"camera front at rtsp://127.0.0.1:{camera.port}/live {said[oddity]}") == 1
+
+
+def test_a_camera_that_talks_and_shows_nothing_is_opened_again_with_a_warning(
+    scripted: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    camera = scripted(lambda head: answered(head, body=SDP) if head.startswith("DESCRIBE") else tidy(head))
+    camera.endless = b"OPTIONS * RTSP/1.0\r\nCSeq: 1\r\n\r\n"
+    url = f"rtsp://127.0.0.1:{camera.port}/live"
+    with RunningCamera(url, read_timeout=DeviceDuration("0.3s")):
+        until(lambda: camera.methods.count("PLAY") >= 3)
+    assert "sent no complete picture for 0.3 s, but" in caplog.text
