@@ -235,6 +235,7 @@ class Pipeline:
             stream=self.stream.name,
             sequence=self.sequence,
             captured_at=frame.captured_at,
+            captured_monotonic=frame.captured_monotonic,
             predict_ms=prediction.milliseconds,
             model_name=setup.adapter.model.name,
             thing=self._thing,

@@ -16,20 +16,26 @@ _NOTHING = ClassScore(-1, None, 0.0)
 class Result:
     """The result of one prediction.
 
-    captured_at: Unix time of the frame in seconds; predict_ms: duration of the Predict call, measured here.
+    captured_at: Unix time of the frame in seconds; captured_monotonic: the same on the monotonic clock; predict_ms:
+    duration of the Predict call, measured here.
     """
 
     stream: str
     sequence: int
     captured_at: float
+    captured_monotonic: float
     predict_ms: float
     model_name: str
     thing: str
     version: str
     outcome: Outcome
 
+    def age(self, now: float) -> float:
+        """Seconds since its frame was captured, at monotonic time `now`."""
+        return max(0.0, now - self.captured_monotonic)
+
     def message(self, now: float) -> str:
-        """The JSON text, for sending at Unix time `now`."""
+        """The JSON text, for sending at monotonic time `now`."""
         best = self.outcome.top[0] if self.outcome.top else _NOTHING
         return ResultMessage(
             index=best.index,
@@ -41,8 +47,8 @@ class Result:
             detections=self.outcome.detections,
             stream=self.stream,
             frame_time=datetime.fromtimestamp(self.captured_at, timezone.utc),
-            # A clock that was set back in between must not make a frame from the future.
-            frame_age_ms=round(max(0.0, now - self.captured_at) * 1000, 1),
+            # By the monotonic clock: the other one may be set in between, when the network comes up.
+            frame_age_ms=round(self.age(now) * 1000, 1),
             sequence=self.sequence,
             thing=self.thing,
             version=self.version,

@@ -55,13 +55,13 @@ def start_sending(item: QueueItem, to: Publish, now: float, send: Callable[[Mess
 
     Args:
         to: settings with the topic.
-        now: Unix time.
+        now: monotonic time.
         send: of the sink; its exceptions are not caught.
     """
     age = 0.0
     if isinstance(item, QueuedResult):
         result = item.result
-        age = max(0.0, now - result.captured_at) * 1000
+        age = result.age(now) * 1000
         names = {"thing": result.thing, "stream": result.stream, "model": result.model_name}
         message = Message(fill(to.topic, names), result.message(now), to.qos)
     else:
@@ -115,7 +115,7 @@ class Publisher:
         limit: stop after so many results; 0 means never.
         finished: called once, with None when `limit` is reached, or with the problem.
         depth: how many results may wait, besides those in flight.
-        clock: Unix time, for the age of results.
+        clock: monotonic time, for the age of results.
         offline_messages: published when this ends or the connection is lost.
         timeout: seconds after which a message without an answer counts as lost.
     """
@@ -130,7 +130,7 @@ class Publisher:
         failing: Callable[[str], object] = lambda _: None,
         limit: int = 0,
         depth: int = QUEUE_DEPTH,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
         offline_messages: OfflineMessages | None = None,
         timeout: float = _TIMEOUT,
     ) -> None:

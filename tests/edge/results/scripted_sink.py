@@ -22,14 +22,14 @@ Make = Callable[..., Publisher]
 def result(sequence: int = 0, index: int = 1, confidence: float = 0.9, stream: str = "front") -> Result:
     """What a classifier says."""
     top = (ClassScore(index, "cat", confidence),)
-    return Result(stream, sequence, time.time(), 5.0, "net", "thing", "1.0.0", Outcome(top))
+    return Result(stream, sequence, time.time(), time.monotonic(), 5.0, "net", "thing", "1.0.0", Outcome(top))
 
 
 def detected(*indexes: int, sequence: int = 0) -> Result:
     """What a detector says."""
     found = tuple(Detection(index, None, 0.9, Box(0, 0, 0.5, 0.5)) for index in indexes)
     top = tuple(ClassScore(index, None, 0.9) for index in dict.fromkeys(indexes))
-    return Result("front", sequence, time.time(), 5.0, "net", "thing", "1.0.0", Outcome(top, found))
+    return Result("front", sequence, time.time(), time.monotonic(), 5.0, "net", "thing", "1.0.0", Outcome(top, found))
 
 
 @dataclass

@@ -213,10 +213,10 @@ def test_an_age_is_counted_to_the_moment_of_sending(other: ScriptedSink, publish
     now = [1000.0]
     timings = StageLatencies()
     out = publisher(clock=lambda: now[0], timings=timings)
-    out.put(replace(result(0), captured_at=999.75))
+    out.put(replace(result(0), captured_monotonic=999.75))
     until(lambda: other.taken, what="the first")
     now[0] += 0.125
-    out.put(replace(result(1), captured_at=999.75))
+    out.put(replace(result(1), captured_monotonic=999.75))
     assert out.close(grace=10)
     assert [json.loads(message.payload)["frame_age_ms"] for message in other.taken] == [250, 375]
     spread = timings.age.percentiles()

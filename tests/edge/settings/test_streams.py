@@ -140,7 +140,7 @@ def test_a_password_holds_any_signs_where_only_one_host_can_be_meant(url: str, p
     ],
 )
 def test_a_url_that_can_be_read_in_two_ways_is_refused_with_advice(url: str) -> None:
-    with pytest.raises(ValueError, match="can be read in several ways; .* write %40 for @") as caught:
+    with pytest.raises(ValueError, match=r"can be read in several ways; .* write %40 for @") as caught:
         split(url)
     assert not any(part in str(caught.value) for part in ("admin", "p@", "camera", "10.0.0"))
 
