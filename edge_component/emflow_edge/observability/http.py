@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import http.server
+import io
 import json
 import logging
+import socket
 import threading
+import time
 from typing import Any, Callable, Optional
 from urllib.parse import unquote, urlsplit
 
@@ -17,7 +20,7 @@ PictureProvider = Callable[[str], Optional[bytes]]
 """The newest picture of a stream as JPEG, drawn only when it is asked for; None when there is none."""
 
 HOST = "127.0.0.1"
-# Seconds after which an idle connection is closed; each keeps a thread.
+# Seconds for a whole request and its answer, however the client divides them; each connection keeps a thread.
 _TIMEOUT = 10.0
 # Maximum number of connections; further ones are closed.
 _AT_ONCE = 16
@@ -70,11 +73,33 @@ class _Server(http.server.ThreadingHTTPServer):
         log.debug("http", exc_info=True)
 
 
+class _UntilDeadline(io.RawIOBase):
+    """What a client sends, for `seconds` in all: one that sends byte by byte would never meet a time-out for each."""
+
+    def __init__(self, connection: socket.socket, seconds: float) -> None:
+        self._connection, self._deadline = connection, time.monotonic() + seconds
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise socket.timeout
+        self._connection.settimeout(left)
+        return self._connection.recv_into(buffer)
+
+
 class _Handler(http.server.BaseHTTPRequestHandler):
     server_version, sys_version = "emflow-edge", ""
     timeout = _TIMEOUT
     metrics: MetricsExporter
     picture: PictureProvider
+
+    def setup(self) -> None:
+        super().setup()
+        self.rfile.close()
+        self.rfile = io.BufferedReader(_UntilDeadline(self.connection, self.timeout))
 
     def parse_request(self) -> bool:
         """Read a request; False where there is none to answer, or it was refused."""
@@ -120,6 +145,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.send_error(404, "available: /metrics, /status and /streams/NAME.jpg")
 
     def _send(self, kind: str, body: bytes) -> None:
+        self.connection.settimeout(self.timeout)
         self.send_response(200)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))

@@ -7,6 +7,7 @@ import logging
 import socket
 import struct
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -14,6 +15,7 @@ import pytest
 
 from emflow_edge.metrics.counters import Counters
 from emflow_edge.metrics.latencies import StageLatencies
+from emflow_edge.observability import http
 from emflow_edge.observability.exposition import MetricsExporter
 from emflow_edge.observability.http import HOST, MetricsServer
 from emflow_edge.observability.status import Status
@@ -122,3 +124,22 @@ def status_or_none(page: MetricsServer) -> int | None:
         return status(page, "/metrics", HOST)
     except (OSError, IndexError):
         return None
+
+
+def test_who_sends_a_request_byte_by_byte_is_not_waited_for_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http._Handler, "timeout", 0.5)
+    page = MetricsServer(0, MetricsExporter("board", "1", Counters(), StageLatencies(), Status()), lambda _: None)
+    began = time.monotonic()
+    with socket.create_connection((HOST, page.port), 10) as one:
+        one.sendall(b"GET /metrics HTTP/1.0\r\nX: ")
+
+        def was_closed() -> bool:
+            try:
+                one.sendall(b"y")
+            except OSError:
+                return True
+            return False
+
+        until(was_closed, timeout=10)
+    assert time.monotonic() - began < 5
+    page.close()
