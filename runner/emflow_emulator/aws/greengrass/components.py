@@ -11,7 +11,8 @@ import base64
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
+from time import monotonic
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -68,21 +69,21 @@ class Component:
     arn: str
     recipe: Recipe
     created: datetime
-    settled: datetime
+    settle_seconds: float
     tags: dict[str, str] = field(default_factory=dict)
+    made: float = field(default_factory=monotonic)
 
     @property
     def status(self) -> dict[str, Any]:
         """The status as the API returns it: first REQUESTED, then INITIATED, finally DEPLOYABLE."""
-        now = datetime.now(UTC)
         state = "DEPLOYABLE"
-        if now < self.settled:
-            state = "REQUESTED" if now - self.created < (self.settled - self.created) / 2 else "INITIATED"
+        if not self.deployable:
+            state = "REQUESTED" if monotonic() - self.made < self.settle_seconds / 2 else "INITIATED"
         return {"componentState": state, "message": "NONE", "errors": {}}
 
     @property
     def deployable(self) -> bool:
-        return datetime.now(UTC) >= self.settled
+        return monotonic() - self.made >= self.settle_seconds
 
 
 class Components:
@@ -91,7 +92,7 @@ class Components:
     def __init__(self, account_region: AccountRegion, clients: InternalClients, settle_seconds: float) -> None:
         self._account_region = account_region
         self._clients = clients
-        self._settle = timedelta(seconds=settle_seconds)
+        self._settle = settle_seconds
         self._own: dict[str, dict[str, Component]] = {}
         self._public: dict[str, dict[str, Component]] | None = None
         self._tokens = ClientTokens()
@@ -126,7 +127,7 @@ class Components:
             for released, document in public_components.recipes():
                 recipe = recipes.public(document)
                 arn = self._arn(recipe.name, recipe.version, owner="aws")
-                self._public.setdefault(recipe.name, {})[recipe.version] = Component(arn, recipe, released, released)
+                self._public.setdefault(recipe.name, {})[recipe.version] = Component(arn, recipe, released, 0.0)
         return self._public
 
     def tags(self, arn: str) -> dict[str, str] | None:
@@ -162,8 +163,7 @@ class Components:
                 resourceType="component",
             )
         self._digest(recipe)
-        now = datetime.now(UTC)
-        component = Component(self._arn(name, version), recipe, now, now + self._settle, dict(tags))
+        component = Component(self._arn(name, version), recipe, datetime.now(UTC), self._settle, dict(tags))
         self._own.setdefault(name, {})[version] = component
         return component
 
