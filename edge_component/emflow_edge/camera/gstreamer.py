@@ -5,13 +5,12 @@ from __future__ import annotations
 import threading
 
 from emflow_edge.camera.opencv_camera import OpencvCamera, parameters
-from emflow_edge.camera.rtsp_opencv import with_credentials
+from emflow_edge.camera.rtsp_opencv import behind_redirects, with_credentials
 from emflow_edge.opencv import cv2
-from emflow_edge.rtsp.buffered_socket import connect
 from emflow_edge.rtsp.errors import CameraRefused
 from emflow_edge.rtsp.notices import Notice, no_notice
 from emflow_schema.edge_config import Stream
-from emflow_schema.stream_url import RTSP
+from emflow_schema.stream_url import RTSP, Place
 
 # Timeouts are in microseconds. Waiting frames are dropped, so that the newest one is delivered.
 _SOURCE = (
@@ -30,10 +29,13 @@ PIPELINES = {
 }
 
 
-def text(stream: Stream, credentials: tuple[str, str]) -> str:
-    """The pipeline, ready to run. Holds the camera's password where there is one."""
+def text(stream: Stream, credentials: tuple[str, str], place: Place | None = None) -> str:
+    """The pipeline, ready to run. Holds the camera's password where there is one.
+
+    place: where the stream is, if it was moved.
+    """
     pipeline = PIPELINES.get(stream.pipeline or "decodebin") or stream.pipeline or ""
-    url = with_credentials(stream, credentials) if stream.scheme in RTSP else stream.url
+    url = with_credentials(place or stream.place, credentials) if stream.scheme in RTSP else stream.url
     values = {"url": url, "transport": stream.transport, "timeout": str(int(stream.read_timeout.seconds * 1e6))}
     for name, value in values.items():
         pipeline = pipeline.replace(f"{{{name}}}", value)
@@ -41,7 +43,7 @@ def text(stream: Stream, credentials: tuple[str, str]) -> str:
 
 
 def open_pipeline(
-    stream: Stream, credentials: tuple[str, str], stop: threading.Event, _notice: Notice = no_notice
+    stream: Stream, credentials: tuple[str, str], stop: threading.Event, notice: Notice = no_notice
 ) -> OpencvCamera:
     """Run a stream's pipeline.
 
@@ -53,9 +55,10 @@ def open_pipeline(
             "cannot be opened: this OpenCV was built without GStreamer (as from pip; board images and Debian's"
             " python3-opencv have it)"
         )
+    place = None
     if stream.scheme in RTSP:
-        connect(stream.place.host, stream.place.port, stream.open_timeout.seconds, stop).close()
-    pipeline = text(stream, credentials)
+        place, credentials = behind_redirects(stream, credentials, stop, notice)
+    pipeline = text(stream, credentials, place)
 
     def opened() -> cv2.VideoCapture | None:
         capture = cv2.VideoCapture()

@@ -8,27 +8,28 @@ instead of one for each core saves 30 ms for every frame, because frame threadin
 
 from __future__ import annotations
 
+import ssl
 import threading
 from urllib.parse import quote
 
 from emflow_edge.camera.opencv_camera import OPTIONS, OpencvCamera, environment, parameters
 from emflow_edge.opencv import cv2
-from emflow_edge.rtsp.buffered_socket import connect
+from emflow_edge.rtsp.auth import OriginCredentials
+from emflow_edge.rtsp.buffered_socket import tls_context
+from emflow_edge.rtsp.description import describe
 from emflow_edge.rtsp.notices import Notice, no_notice
 from emflow_schema.edge_config import Stream
+from emflow_schema.stream_url import Place
 
 _QUICK = "|probesize;32|analyzeduration;1"
 _REFUSAL = "answers, but gives no video (is the path right, and user and password?)"
 
 
 def open_rtsp(
-    stream: Stream, credentials: tuple[str, str], stop: threading.Event, _notice: Notice = no_notice
+    stream: Stream, credentials: tuple[str, str], stop: threading.Event, notice: Notice = no_notice
 ) -> OpencvCamera:
     """Open an RTSP stream; raises CameraLost when that fails."""
-    place = stream.place
-    # FFmpeg would find out too, but not report why, and a host that is off would hold it for its whole timeout.
-    connect(place.host, place.port, stream.open_timeout.seconds, stop).close()
-    url = with_credentials(stream, credentials)
+    url = with_credentials(*behind_redirects(stream, credentials, stop, notice))
 
     def opened(thorough: bool = False) -> cv2.VideoCapture | None:
         options = f"rtsp_transport;{stream.transport}|fpsprobesize;0"
@@ -52,9 +53,30 @@ def open_rtsp(
     return OpencvCamera(stream, opened, _REFUSAL, stamped=True)
 
 
-def with_credentials(stream: Stream, credentials: tuple[str, str]) -> str:
-    """The URL for other programs: scheme rtsp or rtsps, with user and password, special characters quoted."""
-    place = stream.place
+def behind_redirects(
+    stream: Stream, credentials: tuple[str, str], stop: threading.Event, notice: Notice
+) -> tuple[Place, tuple[str, str]]:
+    """Where a stream is, behind redirects, and the user and password for that place, for other programs.
+
+    FFmpeg follows redirects with user and password. It would also find out what is wrong with a camera, but not report
+    it, and a host that is off would hold it for its whole timeout.
+
+    Raises:
+        CameraLost: the camera does not describe the stream.
+    """
+    own = OriginCredentials(stream.place, *credentials)
+    context = tls_context(stream.ca) if stream.ca else None
+    if context is None and stream.place.scheme == "rtsps":
+        # As the programs have it, which verify a certificate only where `ca` is set.
+        context = tls_context("")
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    described = describe(stream.place, own, context, stream.open_timeout.seconds, stop, notice)
+    described.connection.wire.close()
+    return described.place, own.at(described.place)
+
+
+def with_credentials(place: Place, credentials: tuple[str, str]) -> str:
+    """A URL with scheme rtsp or rtsps, with user and password, special characters quoted."""
     scheme = "rtsps" if place.scheme == "rtsps" else "rtsp"
     user, password = (quote(one, safe="") for one in credentials)
     before = f"{user}:{password}@" if user or password else ""

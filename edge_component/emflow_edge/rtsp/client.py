@@ -7,7 +7,6 @@ RTSP packages for Python deliver no complete pictures, or do not support UDP or 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import secrets
 import ssl
 import threading
@@ -18,14 +17,14 @@ from urllib.parse import urljoin
 from emflow_edge.rtsp import rtcp, rtp, sdp
 from emflow_edge.rtsp.auth import OriginCredentials
 from emflow_edge.rtsp.connection import RtspConnection
-from emflow_edge.rtsp.errors import CameraLost, CameraRefused, UnsupportedCodec
+from emflow_edge.rtsp.description import Description, describe, explained
+from emflow_edge.rtsp.errors import CameraLost, UnsupportedCodec
 from emflow_edge.rtsp.first_guess import FirstGuess
 from emflow_edge.rtsp.messages import MalformedMessage, MessageHead, small_integer
 from emflow_edge.rtsp.notices import Notice, no_notice
 from emflow_edge.rtsp.udp import UdpPortPair
-from emflow_schema.stream_url import Place, split
+from emflow_schema.stream_url import Place
 
-_REDIRECTS = 5
 # Default session timeout (RFC 2326, section 12.37), and the maximum interval of keep-alive requests.
 _SESSION_SECONDS, _MOST_SILENT = 60, 30.0
 _REPORT_SECONDS = 5.0
@@ -62,8 +61,7 @@ class RtspSession:
         stop: threading.Event,
         notice: Notice = no_notice,
     ) -> None:
-        self._udp, self._context, self._stop, self._notice = udp, context, stop, notice
-        self._credentials = OriginCredentials(place, *credentials)
+        self._udp, self._stop, self._notice = udp, stop, notice
         self._deadline = time.monotonic() + timeout
         self._datagrams: UdpPortPair | None = None
         self._connection: RtspConnection | None = None
@@ -72,36 +70,27 @@ class RtspSession:
         # What came since the time that `receive` counts from, by what it is called.
         self._came: Counter[str] = Counter()
         self._since = 0.0
+        described = describe(place, OriginCredentials(place, *credentials), context, timeout, stop, notice)
+        self._connection = described.connection
         try:
-            self._open(place)
-        except (TimeoutError, MalformedMessage) as error:
-            self.close()
-            what = "does not answer" if isinstance(error, TimeoutError) else f"answers with {error}"
-            raise CameraLost(f"{what}; is it an RTSP camera?") from error
+            with explained():
+                self._play(described)
         except BaseException:
             self.close()
             raise
 
-    def _open(self, place: Place) -> None:
-        for _ in range(_REDIRECTS):
-            connection = self._connect(place)
-            self._url = f"{'rtsps' if place.scheme == 'rtsps' else 'rtsp'}://{place.authority}{place.path or '/'}"
-            head, body = connection.ask("OPTIONS", self._url, lenient=True)
-            self._public = head.get("public").upper()
-            head, body = connection.ask("DESCRIBE", self._url, [("Accept", "application/sdp")])
-            if not 300 <= head.status < 400:
-                break
-            place = self._redirected(place, head.get("location"))
-        else:
-            raise CameraLost("redirects too often")
-        video = sdp.find_video(body.decode("utf-8", "replace"))
+    def _play(self, described: Description) -> None:
+        connection = described.connection
+        connection.deadline = self._deadline
+        self._url, self._public = described.url, described.methods
+        video = sdp.find_video(described.body.decode("utf-8", "replace"))
         if video is None:
             raise CameraLost("has no video in its description")
         if video.codec not in ("H264", "H265"):
             raise UnsupportedCodec(f"sends {video.codec or 'an unnamed codec'}")
         self.video = video
         self._payload_type = FirstGuess(video.payload_type)
-        self._base = self._based(head.get("content-base") or head.get("content-location"))
+        self._base = self._based(described.head.get("content-base") or described.head.get("content-location"))
         self._aggregate = sdp.control_url(self._base, video.session)
         self._set_up(connection)
         connection.ask("PLAY", self._aggregate, [("Range", "npt=0.000-")])
@@ -115,31 +104,6 @@ class RtspSession:
             return urljoin(self._url, given) if given.startswith("/") else given or self._url
         except ValueError:
             return self._url
-
-    def _connect(self, place: Place) -> RtspConnection:
-        if self._connection is not None:
-            self._connection.wire.close()
-        context = self._context if place.scheme == "rtsps" else None
-        left = max(0.1, self._deadline - time.monotonic())
-        self._connection = connection = RtspConnection(
-            place, self._credentials, context, left, self._stop, self._notice
-        )
-        connection.deadline = self._deadline
-        return connection
-
-    def _redirected(self, place: Place, location: str) -> Place:
-        try:
-            # Only of `rtsp` does `urljoin` know, in all versions, that it has relative addresses.
-            to = split(urljoin(f"rtsp://{place.authority}{place.path}", location))
-            if "://" not in location:
-                to = dataclasses.replace(place, path=to.path)
-        except ValueError as error:
-            raise CameraRefused("redirects to an invalid URL") from error
-        if to.scheme not in ("rtsp", "rtspt", "rtsps") or (place.scheme == "rtsps" and to.scheme != "rtsps"):
-            raise CameraRefused(f"redirects to {to.scheme}, which is not allowed")
-        if self._credentials.withheld(to):
-            self._notice(f"redirects to {to.shown}; user and password are not sent there")
-        return to
 
     def _set_up(self, connection: RtspConnection) -> None:
         wire = connection.wire
