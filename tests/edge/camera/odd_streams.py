@@ -9,6 +9,7 @@ import re
 import struct
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
+from typing import Any
 
 import av
 import numpy as np
@@ -26,7 +27,7 @@ _FRAGMENT = {"H264": (28, 1), "H265": (49, 2)}
 def pictures(codec: str, slices: int = 1, interlaced: bool = False) -> tuple[tuple[bytes, ...], ...]:
     """The units of each picture: 24 of 320 x 240, a key frame first and then every twelfth."""
     name, parameters = _ENCODERS[codec]
-    encoder = av.CodecContext.create(name, "w")
+    encoder: Any = av.CodecContext.create(name, "w")
     encoder.width, encoder.height, encoder.pix_fmt = 320, 240, "yuv420p"
     encoder.time_base = Fraction(1, 10)
     more = f"slices={slices}:keyint=12:min-keyint=12:repeat-headers=1:bframes=0:log-level=none"

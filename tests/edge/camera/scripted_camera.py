@@ -23,7 +23,7 @@ class ScriptedCamera:
         self.answer = answer
         self.heads: list[str] = []
         self.video = self.endless = b""
-        self.endless_after = ("PLAY", "GET ")
+        self.endless_after: tuple[str, ...] = ("PLAY", "GET ")
         self.play: Callable[[socket.socket], None] = lambda _: None
         self._context = context
         self._listener = socket.create_server(("127.0.0.1", 0))

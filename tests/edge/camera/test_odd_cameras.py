@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ Start = Callable[..., ScriptedCamera]
 FPS = 10
 
 
-def playing(camera: ScriptedCamera, **odd: str) -> str:
+def playing(camera: ScriptedCamera, **odd: Any) -> str:
     """Let a camera play; its URL."""
 
     def play(client: socket.socket) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from edge.camera.odd_streams import MARKS, PACKINGS, STAMPS, packets, pictures
@@ -13,7 +15,7 @@ from emflow_edge.rtsp.sdp import VideoTrack
 CODECS = ("H264", "H265")
 
 
-def decoded(codec: str, slices: int = 1, interlaced: bool = False, **odd: str) -> tuple[int, list[str]]:
+def decoded(codec: str, slices: int = 1, interlaced: bool = False, **odd: Any) -> tuple[int, list[str]]:
     """How many pictures come out of a stream, decoded one after the other as they are complete; and what is said."""
     notices: list[str] = []
     units, decoder, seen = Depacketizer(VideoTrack(codec, 96), notices.append), PyavDecoder(codec, b""), 0
