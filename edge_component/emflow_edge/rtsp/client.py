@@ -124,7 +124,10 @@ class RtspSession:
         self._channel = FirstGuess(channel if channel is not None and channel < 255 else 0)
         if self._datagrams:
             if "TCP" in head.get("transport").upper().split(";")[0]:
-                raise CameraLost("answers UDP with TCP: use transport tcp")
+                self._notice("answers UDP with TCP; its video is read over the RTSP connection")
+                self._datagrams.close()
+                self._datagrams = None
+                return
             first, second = map(small_integer, transport.get("server_port", "").partition("-")[::2])
             if first is not None:
                 self._datagrams.open_path(first, first + 1 if second is None else second)

@@ -304,6 +304,17 @@ def test_credentials_do_not_follow_a_redirect_to_another_origin(scripted: Start,
     capture.close()
 
 
+def test_a_proxy_gets_no_credentials(scripted: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = b"HTTP/1.0 407 Proxy\r\nProxy-Authenticate: Basic\r\nWWW-Authenticate: Basic\r\n\r\n"
+    proxy, camera = scripted(lambda head: asked), scripted(lambda head: asked)
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
+    with pytest.raises(CameraLost, match="answers with 407 Proxy"):
+        opened(camera, ("admin", "s3cret"))
+    assert proxy.heads == []
+    assert not any("uthorization" in head for head in camera.heads)
+
+
 def test_bytes_without_a_boundary_are_not_kept_for_ever() -> None:
     parts, buffer = MultipartParser("frame"), bytearray(b"x" * 70_000)
     with pytest.raises(ValueError, match="no boundary"):

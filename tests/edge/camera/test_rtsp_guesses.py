@@ -138,6 +138,15 @@ def test_what_was_announced_counts_as_soon_as_it_comes() -> None:
     assert not any(sure.accepts(98, second) for second in range(10))
 
 
+def test_a_camera_that_answers_udp_with_tcp_is_read_over_its_connection(scripted: Start) -> None:
+    camera = scripted()
+    camera.video = video(1)
+    opened = Opened(camera, udp=True)
+    assert opened.session.receive(5)
+    opened.session.close()
+    assert opened.notices == ["answers UDP with TCP; its video is read over the RTSP connection"]
+
+
 @pytest.mark.parametrize("udp", [False, True])
 @pytest.mark.parametrize(
     ("endless", "came"),
