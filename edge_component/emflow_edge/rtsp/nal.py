@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 _START_CODE = b"\0\0\1"
+# After so many units without a start code, slices between key frames are not searched for any: it takes longer than all
+# else that is done with them.
+_CONVINCING = 100
 # Profiles of H.264 whose parameter sets name a chroma format.
 _HIGH_PROFILES = frozenset((100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135))
 
@@ -85,16 +88,12 @@ class H265:
         return None
 
 
-def has_start_code(unit: bytes) -> bool:
-    return _START_CODE in unit
-
-
 def split_start_codes(unit: bytes, header_size: int) -> list[bytes]:
     """The units between start codes of three or four bytes. Inside a unit, no start code can occur."""
     if header_size == 1 and not unit[0] & 31:
         # Type 0 does not exist: it is the first zero of a start code, of which a fragment's header kept three bits.
         unit = b"\0" + unit[1:]
-    if not has_start_code(unit):
+    if _START_CODE not in unit:
         return [unit]
     *pieces, last = unit.split(_START_CODE)
     # A unit does not end in zeros, and a header alone is what a fragment has before its start code.
@@ -117,6 +116,7 @@ class UnitAssembler:
         # Of fragments: whether the last one says that it is, else whether the mark of its packet does.
         self._ends_are_marked = self._marks_are_ends = True
         self._ended_by_mark = False
+        self._without_start_codes = 0
         self.start_codes = False
         """Whether start codes came, which RTP payloads do not have."""
 
@@ -215,9 +215,19 @@ class UnitAssembler:
         return units, True
 
     def _split(self, unit: bytes) -> list[bytes]:
+        if self._without_start_codes >= _CONVINCING and self._is_plain_slice(unit):
+            return [unit]
+        self._without_start_codes = 0 if self.start_codes else self._without_start_codes + 1
         units = split_start_codes(unit, self._codec.size)
-        self.start_codes = self.start_codes or has_start_code(unit)
+        self.start_codes = self.start_codes or units[:1] != [unit]
         return [one for one in units if len(one) >= self._codec.size]
+
+    def _is_plain_slice(self, unit: bytes) -> bool:
+        """Whether a unit is a slice of a picture between key frames, which most units are."""
+        if len(unit) < 4 or not any(unit[:2]):
+            return False
+        header = self._codec.nal(unit)
+        return header.slice and not header.key
 
 
 class _Bits:
