@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 _START_CODE = b"\0\0\1"
 # After so many units without a start code, slices between key frames are not searched for any: it takes longer than all
 # else that is done with them.
 _CONVINCING = 100
+# Bytes of a sequence parameter set that are read; none has more before what is looked for.
+_LONGEST_SET = 1024
 # Profiles of H.264 whose parameter sets name a chroma format.
 _HIGH_PROFILES = frozenset((100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135))
 
@@ -53,12 +56,7 @@ class H264:
     @staticmethod
     def has_fields(unit: bytes) -> bool | None:
         """Whether a frame may come as two pictures, its fields; None for what is no readable parameter set."""
-        if unit[0] & 31 != 7:
-            return None
-        try:
-            return not _frames_only(_Bits(unit[1:]))
-        except IndexError:
-            return None
+        return _has_fields(unit[1:_LONGEST_SET]) if unit[0] & 31 == 7 else None
 
 
 class H265:
@@ -228,6 +226,14 @@ class UnitAssembler:
             return False
         header = self._codec.nal(unit)
         return header.slice and not header.key
+
+
+@functools.lru_cache(maxsize=8)
+def _has_fields(parameters: bytes) -> bool | None:
+    try:
+        return not _frames_only(_Bits(parameters))
+    except IndexError:
+        return None
 
 
 class _Bits:

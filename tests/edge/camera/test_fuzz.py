@@ -7,7 +7,7 @@ import contextlib
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emflow_edge.camera.multipart import MultipartParser
+from emflow_edge.camera.multipart import ChunkedBody, MultipartParser
 from emflow_edge.rtsp import rtcp, rtp, sdp
 from emflow_edge.rtsp.auth import Authenticator, best_challenge
 from emflow_edge.rtsp.connection import RtspConnection
@@ -21,6 +21,14 @@ WORDS = st.sampled_from(
         *(b"RTSP/1.0 200 OK\r\n", b"OPTIONS * RTSP/1.0\r\n", b"RTSP/", b"\r\n\r\n", b"\n\n", b"\r\n", b"\n"),
         *(b"CSeq: 1\r\n", b"content-length: 5\r\n", b"Content-Length: -1\r\n", b"Content-Length: 99999999\r\n"),
         *(b"$\0\0\4data", b"$\1\0\0", b"$\0\xff\xff", b"$", b"\0", b"hello", b" : ", b"\xff\xd8\xff\xd9"),
+        *(
+            b"\xff\xd8\xff\xdb\0\2",
+            b"\xff\xda\0\2\1\2",
+            b"\xff\xd9",
+            b"\xff\xd8",
+            b"5\r\n",
+            b"Content-Length: 4\r\n\r\n",
+        ),
         *(b"--frame\r\n", b"--frame--", b"Content-Type: image/jpeg\r\n", b"X-Timestamp: nan\r\n"),
     ]
 )
@@ -63,11 +71,15 @@ def test_heads_and_parts_are_taken_or_refused(pieces: list[bytes]) -> None:
         head = take_head(bytearray(b"".join(pieces)))
         if head:
             head.length, head.status, head.get("cseq")
-    parts, buffer = MultipartParser("frame"), bytearray()
-    with contextlib.suppress(MalformedMessage):
-        for piece in pieces:
-            buffer += piece
-            parts.read(buffer, 0.0)
+    for boundary in ("frame", ""):
+        parts, buffer, chunks = MultipartParser(boundary), bytearray(), ChunkedBody()
+        with contextlib.suppress(MalformedMessage):
+            for piece in pieces:
+                buffer += piece
+                parts.read(buffer, 0.0)
+        with contextlib.suppress(MalformedMessage):
+            for piece in pieces:
+                chunks.read(bytearray(piece))
 
 
 @given(st.one_of(st.text(), st.lists(LINES).map("\r\n".join)))
@@ -86,7 +98,23 @@ def test_any_challenge_is_answered_or_not(words: list[str]) -> None:
         assert Authenticator(asked, "user", 'a\nb"c').header("GET", "/")
 
 
-@given(st.lists(st.tuples(st.binary(max_size=40), st.booleans(), st.integers(0, 3), st.integers(0, 3))))
+# Headers of units, fragments and aggregates, and what makes the difference between them.
+PAYLOAD = st.lists(
+    st.one_of(
+        st.sampled_from(
+            [b"\0\0\1", b"\0\0\0\1", b"\x67\x42", b"\x65\x88", b"\x41\x9a", b"\x41\x1a", b"\x06\x06", b"\x09"]
+        ),
+        st.sampled_from(
+            [b"\x7c\x85", b"\x7c\x05", b"\x7c\x45", b"\x1c\x80", b"\x62\x01\x93", b"\x62\x01\x53", b"\x26\x01\x80"]
+        ),
+        st.sampled_from([b"\x78\0\x04", b"\x60\x01\0\x04", b"\x02\x01\x80", b"\x02\x01\x10"]),
+        st.binary(max_size=12),
+    ),
+    max_size=5,
+).map(b"".join)
+
+
+@given(st.lists(st.tuples(PAYLOAD, st.booleans(), st.sampled_from([0, 0, 0, 1, 3]), st.integers(0, 2)), max_size=40))
 def test_any_payloads_give_units_or_none(payloads: list[tuple[bytes, bool, int, int]]) -> None:
     for codec in ("H264", "H265"):
         for numbered in (False, True):
