@@ -37,6 +37,9 @@ _REASONS = 8
 _NOTICES = 16
 # Seconds during which OpenCV reads a camera with a codec that we cannot decode; then our client is tried again.
 _OTHER_CODEC = 60.0
+# Seconds in which frames are decoded and give no picture, before the camera is opened again. Twice as many each time: a
+# camera that begins without a key frame may have few of them.
+_WITHOUT_PICTURE, _LONGEST_WITHOUT_PICTURE = 10.0, 160.0
 # Seconds without a decoded picture after packet loss, before the camera is opened again.
 _DAMAGED = 10.0
 
@@ -80,6 +83,7 @@ class CameraReader:
         self._size = (0, 0)
         self._number = 0
         self._inside = 0
+        self._patience = _WITHOUT_PICTURE
         self._thread = threading.Thread(target=self._run, name=f"camera-{stream.name}", daemon=True)
 
     def start(self) -> None:
@@ -147,6 +151,7 @@ class CameraReader:
         selection, lateness = FrameSelector(self.cadence), LiveFrameDetector()
         there = False
         damaged: float | None = None
+        picture_at = time.monotonic()
         while not self._stop.is_set():
             arrival = capture.grab()
             self._number += 1
@@ -175,8 +180,12 @@ class CameraReader:
                 # More than a decoder can hold: this frame or an earlier one gave no picture.
                 self._inside -= 1
                 self._counters.add("skipped")
+                if arrival.arrived_at - picture_at > self._patience:
+                    self._patience = min(2 * self._patience, _LONGEST_WITHOUT_PICTURE)
+                    raise CameraLost("sends frames, but none of them can be decoded (is there no key frame?)")
             for of, picture in capture.decode(alone=fate is DecodeDecision.DECODE_ALONE):
-                self._inside, damaged = max(0, self._inside - 1), None
+                self._inside, damaged, picture_at = max(0, self._inside - 1), None, arrival.arrived_at
+                self._patience = _WITHOUT_PICTURE
                 if not there:
                     there = True
                     absent.reset()

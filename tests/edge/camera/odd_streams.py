@@ -14,6 +14,7 @@ from typing import Any
 import av
 import numpy as np
 
+from emflow_edge.rtsp.nal import H264
 from emflow_edge.rtsp.rtp import RtpPacket
 
 PAYLOAD = 96
@@ -127,11 +128,15 @@ def packets(
     marks: str = "right",
     stamps: str = "right",
     count: int = 24,
+    keys: bool = True,
 ) -> Iterator[list[RtpPacket]]:
-    """The packets of each picture."""
+    """The packets of each picture. keys: of H.264, whether there are key frames."""
     chance, sequence = random.Random(7), itertools.count(65000)
     packed = packing.rpartition(" ")[0] if packing[-1] in "34" else packing
     encoded = pictures(codec, slices, interlaced)
+    if not keys:
+        sets = [unit for unit in encoded[0] if not H264.nal(unit).slice]
+        encoded = ((*sets, *encoded[1]), *encoded[2:12])
     for number, units in zip(range(count), itertools.cycle(encoded)):
         found = payloads(codec, units, f"{packed}{packing[-1]}" if packing[-1] in "34" else packing)
         jump = chance.randrange(1 << 32)

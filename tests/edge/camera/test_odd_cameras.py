@@ -12,6 +12,7 @@ import pytest
 from edge.camera.odd_streams import interleaved, packets
 from edge.camera.recorded_health import RunningCamera
 from edge.camera.scripted_camera import SDP, ScriptedCamera, answered, sequence, tidy
+from emflow_edge.camera import frame_selection, reader
 from emflow_schema.units import DeviceDuration
 from support import until
 
@@ -68,6 +69,21 @@ def test_another_way_is_taken_at_once_and_said_once(
     }
     if oddity in said:
         assert caplog.text.count(f"camera front at rtsp://127.0.0.1:{camera.port}/live {said[oddity]}") == 1
+
+
+def test_a_camera_of_which_no_frame_can_be_decoded_is_opened_again_with_a_warning(
+    scripted: Start, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader, "_WITHOUT_PICTURE", 0.5)
+    monkeypatch.setattr(frame_selection, "_IMPATIENT", 0.2)
+    camera = scripted()
+    with RunningCamera(playing(camera, keys=False)) as source:
+        until(lambda: camera.methods.count("PLAY") >= 2)
+        assert source.heard.told == ["absent: sends frames, but none of them can be decoded (is there no key frame?)"]
+        source._patience = reader._WITHOUT_PICTURE
+        playing(camera)
+        source.next()
+    assert caplog.text.count("none of them can be decoded") == 1
 
 
 def test_a_camera_that_talks_and_shows_nothing_is_opened_again_with_a_warning(
