@@ -26,6 +26,8 @@ from emflow_schema.stream_url import Place, split
 
 _REDIRECTS = 5
 _BOUNDARY = re.compile(r'boundary\s*=\s*"?([^";,\s]+)', re.IGNORECASE)
+# HTTP version not supported, and upgrade required.
+_NEWER_WANTED = (505, 426)
 # What else is answered: a type that names motion JPEG, or says nothing.
 _KIND = re.compile(r"multipart/|\S*(?:mjpe?g|motion-?jpe?g|octet-stream)", re.IGNORECASE)
 # A capture time from the camera is used only if it is at most so many seconds old, and not in the future.
@@ -43,6 +45,7 @@ class MjpegCamera:
         self._credentials = OriginCredentials(stream.place, *credentials)
         self._wire: BufferedSocket | None = None
         self._chunks: ChunkedBody | None = None
+        self._protocol = "HTTP/1.0"
         self._deadline = time.monotonic() + stream.open_timeout.seconds
         try:
             self._parts = MultipartParser(self._ask(stream.place), notice)
@@ -73,6 +76,9 @@ class MjpegCamera:
             elif 300 <= head.status < 400:
                 place = self._redirected(place, head.get("location"))
                 answers = None
+            elif head.status in _NEWER_WANTED and self._protocol == "HTTP/1.0":
+                self._notice(f"refuses HTTP/1.0 ({head.status}); it is asked by HTTP/1.1")
+                self._protocol = "HTTP/1.1"
             elif head.status != 200:
                 raise CameraLost(f"answers with {head.status} {head.first[2]}".strip())
             else:
@@ -85,7 +91,8 @@ class MjpegCamera:
         if kind and not _KIND.match(kind):
             raise CameraLost("does not send an MJPEG stream (multipart/x-mixed-replace)")
         if "chunked" in head.get("transfer-encoding").lower():
-            self._notice("answers HTTP/1.0 in chunks; the pictures are taken out of them")
+            if self._protocol == "HTTP/1.0":
+                self._notice("answers HTTP/1.0 in chunks; the pictures are taken out of them")
             self._chunks = ChunkedBody()
         return boundary.group(1) if boundary else ""
 
@@ -99,7 +106,7 @@ class MjpegCamera:
         headers = [("Host", place.authority), ("User-Agent", "emflow-edge"), ("Connection", "close")]
         if answers is not None:
             headers.append(("Authorization", answers.header("GET", target)))
-        wire.send(request("GET", target, "HTTP/1.0", headers), self._deadline)
+        wire.send(request("GET", target, self._protocol, headers), self._deadline)
         while True:
             head = take_head(wire.buffer)
             if head is not None:

@@ -304,6 +304,19 @@ def test_credentials_do_not_follow_a_redirect_to_another_origin(scripted: Start,
     capture.close()
 
 
+@pytest.mark.parametrize("status", [505, 426])
+def test_a_camera_that_refuses_the_old_protocol_is_asked_by_the_new_one(scripted: Start, status: int) -> None:
+    refusal = f"HTTP/1.1 {status} No\r\n\r\n".encode()
+    camera = scripted(lambda head: begun(part(jpeg(40)), b"--frame") if "HTTP/1.1" in head else refusal)
+    capture = opened(camera)
+    assert levels(capture, 1) == [40]
+    capture.close()
+    always = scripted(lambda head: refusal)
+    with pytest.raises(CameraLost, match=f"answers with {status} No"):
+        opened(always)
+    assert len(always.heads) == 2
+
+
 def test_a_proxy_gets_no_credentials(scripted: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = b"HTTP/1.0 407 Proxy\r\nProxy-Authenticate: Basic\r\nWWW-Authenticate: Basic\r\n\r\n"
     proxy, camera = scripted(lambda head: asked), scripted(lambda head: asked)
