@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 
 from emflow_edge.camera.opencv_camera import OpencvCamera, parameters
@@ -55,10 +56,6 @@ def open_pipeline(
             "cannot be opened: this OpenCV was built without GStreamer (as from pip; board images and Debian's"
             " python3-opencv have it)"
         )
-    place = None
-    if stream.scheme in RTSP:
-        place, credentials = behind_redirects(stream, credentials, stop, notice)
-    pipeline = text(stream, credentials, place)
 
     def opened() -> cv2.VideoCapture | None:
         capture = cv2.VideoCapture()
@@ -72,7 +69,12 @@ def open_pipeline(
         # The backend supports timeouts since 4.9; older versions refuse unknown parameters.
         return capture if found or capture.open(pipeline, cv2.CAP_GSTREAMER) else None
 
-    return OpencvCamera(stream, opened, "gives no video: the pipeline does not run (try it with gst-launch-1.0)")
+    with contextlib.ExitStack() as held:
+        place = None
+        if stream.scheme in RTSP:
+            place, credentials = held.enter_context(behind_redirects(stream, credentials, stop, notice))
+        pipeline = text(stream, credentials, place)
+        return OpencvCamera(stream, opened, "gives no video: the pipeline does not run (try it with gst-launch-1.0)")
 
 
 def available() -> bool:

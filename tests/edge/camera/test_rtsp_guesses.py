@@ -218,9 +218,9 @@ def test_other_programs_are_not_given_credentials_for_another_origin(scripted: S
         registry.open_camera(stream, USER, threading.Event())
     assert any("Lavf" in head for head in second.heads)
     assert not any("Authorization" in head for head in second.heads)
-    place, credentials = behind_redirects(stream, USER, threading.Event(), lambda _: None)
-    assert (place.port, credentials) == (second.port, ("", ""))
-    assert "s3cret" not in gstreamer.text(stream, credentials, place)
+    with behind_redirects(stream, USER, threading.Event(), lambda _: None) as (place, credentials):
+        assert (place.port, credentials) == (second.port, ("", ""))
+        assert "s3cret" not in gstreamer.text(stream, credentials, place)
 
 
 def test_credentials_go_back_to_their_own_origin(scripted: Start) -> None:
