@@ -60,6 +60,7 @@ ALLOWED = {
     "runner/emflow_emulator/core/configuration.py Configuration.deployed": SHARED,
     "runner/emflow_emulator/core/logs.py Log.write": FOR_PEOPLE,
     "runner/emflow_emulator/core/token_exchange.py TokenExchange._current": SHARED,
+    "schema/emflow_schema/agent_socket.py identity": FROM_FILES,
 }
 
 
