@@ -1,12 +1,14 @@
-"""Artifacts of a component version: downloads them from S3, checks their digests and unpacks them.
+"""Artifacts of a component version: downloads them from S3, checks their digests, unpacks them, and sets permissions.
 
-A file that differs from the digest that the cloud recorded when the version was created is refused and removed.
+A file that differs from the digest that the cloud recorded when the version was created is refused and removed. Who may
+read and execute a file is what the recipe's `Permission` says, whatever the modes in a zip are.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import os
 import shutil
 import zipfile
 from collections.abc import Callable, Iterable
@@ -37,14 +39,33 @@ def fetch(recipe: Recipe, layout: Layout, download: Download) -> None:
         file = folder / artifact.name
         if not file.exists() or digest(file) != artifact.digest:
             _load(recipe, artifact, file, download)
+        mode = _mode(artifact)
+        file.chmod(mode)
         if artifact.unarchive:
-            _unpack(recipe, artifact, file, layout.unarchived(recipe.name, recipe.version) / Path(artifact.name).stem)
+            unpacked = layout.unarchived(recipe.name, recipe.version) / Path(artifact.name).stem
+            _unpack(recipe, artifact, file, unpacked)
+            for path in unpacked.rglob("*"):
+                if not path.is_symlink():  # one that a component made; its target is not to be changed
+                    path.chmod(0o755 if path.is_dir() else mode)
 
 
 def digest(file: Path) -> str:
     """SHA-256 of a file, in base64 as in recipes."""
     with file.open("rb") as stream:
         return base64.b64encode(hashlib.file_digest(stream, "sha256").digest()).decode()
+
+
+def _mode(artifact: Artifact) -> int:
+    """The mode of an artifact's files, as the nucleus sets it.
+
+    The owner can always read, and execution includes reading. `OWNER` is owner and group, because a core device gives
+    the files to the component's user and group. Only a device that does not run as root keeps the right to write, which
+    it needs to remove the files.
+    """
+    readers = {"OWNER": 0o040, "ALL": 0o044}
+    executors = {"OWNER": 0o150, "ALL": 0o155}
+    write = 0o200 if os.geteuid() else 0
+    return 0o400 | write | readers.get(artifact.read, 0) | executors.get(artifact.execute, 0)
 
 
 def remove_all_but(keep: Iterable[Recipe], layout: Layout) -> list[str]:
@@ -92,19 +113,20 @@ def _load(recipe: Recipe, artifact: Artifact, file: Path, download: Download) ->
 
 
 def _unpack(recipe: Recipe, artifact: Artifact, file: Path, target: Path) -> None:
-    if target.exists():
-        shutil.rmtree(target)
-    target.mkdir(parents=True)
+    """Unpack a zip; what is there with the right size stays, because a component may be running from it."""
+    target.mkdir(parents=True, exist_ok=True)
     try:
         with zipfile.ZipFile(file) as archive:
             check_zip(archive, file.stat().st_size)
             for member in archive.infolist():
-                # extract() never writes outside of the folder, but loses the execute permissions.
-                path = Path(archive.extract(member, target))
-                mode = member.external_attr >> 16 & 0o777
-                if mode and not member.is_dir():
-                    path.chmod(mode | 0o600)
+                if ".." in Path(member.filename).parts:
+                    # extract() would write it into the folder under another name; a board refuses the whole zip.
+                    raise ValueError(f"Entry is outside of the target dir: {member.filename}")
+                there = target / member.filename.lstrip("/")
+                if member.is_dir() or not there.is_file() or there.stat().st_size != member.file_size:
+                    archive.extract(member, target)
     except Exception as error:  # zipfile does not convert the exceptions of its decompressors
+        shutil.rmtree(target, ignore_errors=True)
         raise DeploymentFailure(
             f"Failed to unarchive '{artifact.uri}' of component {recipe.name}-{recipe.version}: {error}",
             "IO_ERROR",

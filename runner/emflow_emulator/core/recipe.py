@@ -20,7 +20,14 @@ from emflow.recipes.reader.structure import GENERIC
 from emflow.recipes.reader.variables import has_variable
 from emflow_emulator.core.failure import DeploymentFailure
 
-TIMEOUTS = {"bootstrap": 120.0, "install": 120.0, "startup": 120.0, "shutdown": 15.0, "recover": 60.0}
+TIMEOUTS = {
+    "bootstrap": 120.0,
+    "install": 120.0,
+    "startup": 120.0,
+    "shutdown": 15.0,
+    "recover": 60.0,
+    "uninstall": 120.0,
+}
 """Default limit of a step in seconds; `run` has none."""
 
 _ARCHITECTURES = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import os
 import zipfile
 from pathlib import Path
 
@@ -43,8 +44,8 @@ class Bucket:
         file.write_bytes(self.objects[bucket])
 
 
-def recipe(data: bytes, name: str = "app.zip", *, unarchive: bool = True) -> Recipe:
-    artifact = Artifact(f"s3://bucket/some/deep/{name}", unarchive, digest(data), "SHA-256")
+def recipe(data: bytes, name: str = "app.zip", *, unarchive: bool = True, **rights: str) -> Recipe:
+    artifact = Artifact(f"s3://bucket/some/deep/{name}", unarchive, digest(data), "SHA-256", **rights)
     return Recipe("app", "1.0.0", artifacts=(artifact,))
 
 
@@ -57,8 +58,6 @@ def test_a_zip_is_unpacked_into_a_folder_of_its_name(tmp_path: Path) -> None:
     assert (layout.artifacts("app", "1.0.0") / "app.zip").read_bytes() == data
     unpacked = layout.unarchived("app", "1.0.0") / "app"
     assert (unpacked / "deep/a.txt").read_text() == "a"
-    assert (unpacked / "run.sh").stat().st_mode & 0o111
-    assert not (unpacked / "deep/a.txt").stat().st_mode & 0o111
 
 
 def test_a_file_that_is_not_to_be_unpacked_stays_as_it_is(tmp_path: Path) -> None:
@@ -111,12 +110,73 @@ def test_a_zip_that_is_none_is_a_failure(tmp_path: Path) -> None:
     assert caught.value.types == ["DEVICE_ERROR"]
 
 
-def test_names_that_lead_out_of_the_folder_do_not(tmp_path: Path) -> None:
-    data = zipped({"../../../../../../escaped": "x", "/absolute": "y"})
-    artifacts.fetch(recipe(data), Layout(tmp_path), Bucket(bucket=data))
+@pytest.mark.parametrize("name", ["../escaped", "deep/../../escaped"])
+def test_a_zip_with_a_name_that_leads_out_of_the_folder_is_refused(tmp_path: Path, name: str) -> None:
+    data = zipped({"a": "a", name: "x"})
+    with pytest.raises(DeploymentFailure, match="outside of the target dir"):
+        artifacts.fetch(recipe(data), Layout(tmp_path), Bucket(bucket=data))
 
-    inside = Layout(tmp_path).unarchived("app", "1.0.0") / "app"
-    assert {path.name for path in inside.rglob("*") if path.is_file()} == {"escaped", "absolute"}
+    assert not list(tmp_path.rglob("escaped"))
+    assert not (Layout(tmp_path).unarchived("app", "1.0.0") / "app").exists()
+
+
+def test_an_absolute_name_in_a_zip_is_one_in_its_folder(tmp_path: Path) -> None:
+    data = zipped({"/absolute": "y"})
+    for _ in range(2):
+        artifacts.fetch(recipe(data), Layout(tmp_path), Bucket(bucket=data))
+
+    assert (Layout(tmp_path).unarchived("app", "1.0.0") / "app" / "absolute").read_text() == "y"
+
+
+@pytest.mark.parametrize(
+    ("rights", "mode"),
+    [
+        ({}, 0o440),
+        ({"read": "OWNER", "execute": "OWNER"}, 0o550),
+        ({"read": "ALL", "execute": "NONE"}, 0o444),
+        ({"read": "ALL", "execute": "ALL"}, 0o555),
+        ({"read": "NONE", "execute": "NONE"}, 0o400),
+        ({"read": "NONE", "execute": "ALL"}, 0o555),
+    ],
+)
+def test_permission_decides_who_reads_and_executes_whatever_a_zip_says(
+    tmp_path: Path, rights: dict[str, str], mode: int
+) -> None:
+    data = zipped({"run.sh": "echo", "deep/a.txt": "a"}, executable="run.sh")
+    layout = Layout(tmp_path)
+    for _ in range(2):  # a second deployment finds the files with these modes
+        artifacts.fetch(recipe(data, **rights), layout, Bucket(bucket=data))
+
+    files = [layout.artifacts("app", "1.0.0") / "app.zip"]
+    files += [path for path in layout.unarchived("app", "1.0.0").rglob("*") if path.is_file()]
+    write = 0o200 if os.geteuid() else 0
+    assert {path.name: oct(path.stat().st_mode & 0o777) for path in files} == dict.fromkeys(
+        ("app.zip", "run.sh", "a.txt"), oct(mode | write)
+    )
+    assert (layout.unarchived("app", "1.0.0") / "app" / "deep").stat().st_mode & 0o777 == 0o755
+
+
+def test_another_permission_of_the_same_file_is_set_without_a_download(tmp_path: Path) -> None:
+    bucket, layout = Bucket(bucket=b"#!/bin/sh"), Layout(tmp_path)
+    for execute in ("NONE", "OWNER"):
+        artifacts.fetch(recipe(b"#!/bin/sh", "program", unarchive=False, execute=execute), layout, bucket)
+
+    assert len(bucket.asked) == 1
+    assert (layout.artifacts("app", "1.0.0") / "program").stat().st_mode & 0o111 == 0o110
+
+
+def test_what_a_component_wrote_beside_its_files_survives_the_next_deployment(tmp_path: Path) -> None:
+    data, layout = zipped({"a": "a"}), Layout(tmp_path)
+    artifacts.fetch(recipe(data), layout, Bucket(bucket=data))
+    own = layout.unarchived("app", "1.0.0") / "app" / "cache"
+    own.write_text("own")
+    program = tmp_path / "program"
+    program.touch(0o755)
+    own.with_name("link").symlink_to(program)
+    artifacts.fetch(recipe(data), layout, Bucket(bucket=data))
+
+    assert own.read_text() == "own"
+    assert program.stat().st_mode & 0o777 == 0o755
 
 
 def test_versions_that_are_no_longer_deployed_are_removed(tmp_path: Path) -> None:
