@@ -1,7 +1,8 @@
 """A component on the device: its states, its steps, and the handling of failed steps.
 
 The nucleus's life cycle: NEW, install, INSTALLED, wait for HARD dependencies, STARTING, then `startup` or `run`. After
-three errors in the same state it is BROKEN, until it is deployed again.
+three errors in the same state it is BROKEN, until it is deployed again. `bootstrap` comes before all that
+(`core.bootstrap`).
 https://docs.aws.amazon.com/greengrass/v2/developerguide/component-recipe-reference.html#lifecycle-definition
 """
 
@@ -17,11 +18,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from emflow.recipes.reader.lifecycles import skip_condition
+from emflow_emulator.core.output_tail import OutputTail
 from emflow_emulator.core.plan import Plan
 from emflow_emulator.core.process import Process, Sink
 from emflow_emulator.core.recipe import Step
 
 _TRIES = 3
+_FOLLOWING = ("shutdown", "recover", "uninstall")
+"""Steps that follow another one."""
 _ERRORS_FORGOTTEN = 3600.0
 """Seconds after which an error is no longer counted."""
 
@@ -88,7 +92,18 @@ class Component:
         self._complaint = ""
         self._errors: dict[State, list[float]] = defaultdict(list)
         self._processes: list[Process] = []
+        self._tail = OutputTail()
         self._thread = threading.Thread(target=self._run_life_cycle, name=f"{plan.name}-lifecycle", daemon=True)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it was asked to stop; it cannot be started again then."""
+        return self._stopping
+
+    @property
+    def output(self) -> tuple[str, ...]:
+        """The last lines of its last step that can fail, as they may be shown."""
+        return self._tail.lines
 
     def start(self) -> None:
         self._thread.start()
@@ -98,6 +113,11 @@ class Component:
         self.ask_to_stop()
         if self._thread.ident is not None:
             self._thread.join()
+
+    def uninstall(self) -> None:
+        """Run its uninstall step, after it was stopped because a deployment removes it for good."""
+        self._run_and_log_failure("uninstall")
+        self._end_processes()
 
     def ask_to_stop(self) -> None:
         self._set(stopping=True)
@@ -152,7 +172,6 @@ class Component:
     def _install(self) -> None:
         if not self.installed:
             self._become(State.NEW)
-            self._run_step("bootstrap")
             self._run_step("install")
             self.installed = True
             self._errors[State.NEW].clear()
@@ -189,37 +208,44 @@ class Component:
         if errors and now - errors[-1] > _ERRORS_FORGOTTEN:
             errors.clear()
         errors.append(now)
-        broken = len(errors) >= _TRIES
         self._say("service-errored", level="ERROR", reason=why)
-        self._become(State.BROKEN if broken else State.ERRORED, why, (code,) if code else ())
-        if broken:
+        if len(errors) >= _TRIES:
+            if self.state in (State.STARTING, State.RUNNING):
+                self._become(State.STOPPING)
+                self._run_and_log_failure("shutdown")
             self._end_processes()
+            self._become(State.BROKEN, why, (code,) if code else ())
             return
+        self._become(State.ERRORED, why, (code,) if code else ())
         self._run_and_log_failure("recover")
         if self.installed:
             self._shut_down()
 
     def _shut_down(self) -> None:
-        """Run the shutdown step, then end all remaining processes."""
+        """Run the shutdown step, then end all remaining processes. One that takes too long is an error."""
         if self.state in (State.STARTING, State.RUNNING, State.ERRORED):
             self._become(State.STOPPING)
-            self._run_and_log_failure("shutdown")
+            if not self._run_and_log_failure("shutdown"):
+                self._become(State.ERRORED, "shutdown did not end in time", ("SHUTDOWN_TIMEOUT",))
+                self._run_and_log_failure("recover")
         self._end_processes()
 
     def _end_processes(self) -> None:
         while self._processes:
             self._processes.pop().end()
 
-    def _run_and_log_failure(self, name: str) -> None:
-        """Run a step that is not interrupted and whose failure is only logged."""
+    def _run_and_log_failure(self, name: str) -> bool:
+        """Run a step that is not interrupted and whose failure is only logged; False when it took too long."""
         try:
             if self._wants(name):
                 process, step = self._launch(name), self.plan.steps[name]
                 if process.wait(step.timeout) is None:
                     self._say(f"{name.capitalize()} timed out", level="WARN", timeout=step.timeout)
                     process.end()
+                    return False
         except Exception as error:
             self._say(f"{name.capitalize()} failed", level="WARN", error=error)
+        return True
 
     def _run_step(self, name: str) -> None:
         if self._wants(name):
@@ -255,7 +281,11 @@ class Component:
     def _launch(self, name: str) -> Process:
         step = self.plan.steps[name]
 
+        # What follows a failure says nothing about its reason.
+        tail = OutputTail() if name in _FOLLOWING else self._new_tail()
+
         def sink(stream: str, text: str) -> None:
+            tail.add(text)
             level = "INFO" if stream == "stdout" else "WARN"
             self._host.log(self.plan, level, "Copier", f"{stream}. {text}", **self._context(step))
 
@@ -268,6 +298,10 @@ class Component:
             raise _Failed(f"{name} could not be started: {error}", f"{name.upper()}_ERROR") from error
         self._processes.append(process)
         return process
+
+    def _new_tail(self) -> OutputTail:
+        self._tail = OutputTail()
+        return self._tail
 
     def _wants(self, name: str) -> bool:
         """Whether the recipe has this step and its skip condition is not met."""

@@ -16,7 +16,7 @@ from emflow_emulator.core import artifacts, plan
 from emflow_emulator.core.artifacts import Download
 from emflow_emulator.core.cloud_client import DeploymentDocument
 from emflow_emulator.core.configuration import Configuration, ConfigurationStore, Update, changes
-from emflow_emulator.core.failure import DeploymentFailure, failure_of
+from emflow_emulator.core.failure import BootstrapFailure, DeploymentFailure, failure_of
 from emflow_emulator.core.layout import Layout
 from emflow_emulator.core.logs import DeviceLog
 from emflow_emulator.core.plan import Plan
@@ -117,7 +117,8 @@ class Deployer:
             if not self._activate(prepared, given_up):
                 return
         except Exception as error:
-            self._failed(deployment, failure_of(error), self._roll_back(deployment, before, given_up))
+            failure = failure_of(error)
+            self._failed(deployment, failure, self._roll_back(deployment, failure, before, given_up))
             return
         self._roots[deployment.requirement_source] = _pins(deployment)
         self._clean(prepared)
@@ -172,20 +173,22 @@ class Deployer:
         self._secrets.hold(prepared.held)
         self._store.replace(prepared.configurations)
 
-    def _activate(self, prepared: Prepared, given_up: threading.Event) -> bool:
+    def _activate(self, prepared: Prepared, given_up: threading.Event, *, rollback: bool = False) -> bool:
         self._say("Applying deployment changes, deployment cannot be cancelled now")
-        self._supervisor.apply(prepared.plans)
+        self._supervisor.apply(prepared.plans, given_up, rollback=rollback)
         return self._supervisor.wait_until_settled(given_up)
 
-    def _roll_back(self, deployment: DeploymentDocument, before: Prepared, given_up: threading.Event) -> str:
+    def _roll_back(
+        self, deployment: DeploymentDocument, failure: DeploymentFailure, before: Prepared, given_up: threading.Event
+    ) -> str:
         """Returns the result in the nucleus's words."""
-        if not deployment.rollback:
+        if not deployment.rollback and not isinstance(failure, BootstrapFailure):
             self._roots[deployment.requirement_source] = _pins(deployment)
             return "FAILED_ROLLBACK_NOT_REQUESTED"
         self._say("Rolling back to the previous deployment", level="WARN", DeploymentId=deployment.id)
         try:
             self._put(before)
-            self._activate(before, given_up)
+            self._activate(before, given_up, rollback=True)
         except Exception as error:
             self._say("Rolling back failed", level="ERROR", DeploymentId=deployment.id, reason=failure_of(error))
             return "FAILED_UNABLE_TO_ROLLBACK"

@@ -6,6 +6,8 @@ The stack contains the codes from the least to the most specific; the types are 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 _TYPES = {
     "ARTIFACT_CHECKSUM_MISMATCH": "COMPONENT_RECIPE_ERROR",
     "ARTIFACT_URI_NOT_VALID": "COMPONENT_RECIPE_ERROR",
@@ -24,12 +26,12 @@ _TYPES = {
     "IO_UNZIP_ERROR": "DEVICE_ERROR",
     "IO_WRITE_ERROR": "DEVICE_ERROR",
     "NETWORK_ERROR": "NETWORK_ERROR",
-    "USER_COMPONENT_BROKEN": "USER_COMPONENT_ERROR",
-    "AWS_COMPONENT_BROKEN": "AWS_COMPONENT_ERROR",
     "COMPONENT_CONFIGURATION_NOT_VALID": "USER_COMPONENT_ERROR",
 }
-# The type depends on the component that is broken, but the code is always the same.
-_CODES = {"USER_COMPONENT_BROKEN": "COMPONENT_BROKEN", "AWS_COMPONENT_BROKEN": "COMPONENT_BROKEN"}
+# The type of these depends on the component, but the code is always the same.
+_OF_A_COMPONENT = ("COMPONENT_BROKEN", "COMPONENT_BOOTSTRAP_ERROR", "COMPONENT_BOOTSTRAP_TIMEOUT")
+_CODES = {f"{owner}_{code}": code for owner in ("USER", "AWS") for code in _OF_A_COMPONENT}
+_TYPES |= {code: f"{code.partition('_')[0]}_COMPONENT_ERROR" for code in _CODES}
 
 
 class DeploymentFailure(Exception):
@@ -63,11 +65,33 @@ def failure_of(error: Exception) -> DeploymentFailure:
     return DeploymentFailure(f"{type(error).__name__}: {error}")
 
 
-def broken(component: str) -> DeploymentFailure:
-    """The failure of a deployment whose component did not start in three attempts."""
-    owner = "AWS" if component.startswith("aws.greengrass.") else "USER"
+class BootstrapFailure(DeploymentFailure):
+    """A bootstrap step failed. The device is rolled back then, whatever the deployment says."""
+
+    def __init__(self, component: str, why: str, output: Sequence[str] = (), *, timeout: bool = False) -> None:
+        super().__init__(
+            _with_output(f"Fail to execute bootstrap step for {component}, {why}", output),
+            "COMPONENT_UPDATE_ERROR",
+            f"{_owner(component)}_COMPONENT_BOOTSTRAP_{'TIMEOUT' if timeout else 'ERROR'}",
+        )
+
+
+def broken(component: str, output: Sequence[str] = ()) -> DeploymentFailure:
+    """The failure of a deployment whose component did not start in three attempts.
+
+    Args:
+        output: the last lines of the script that failed.
+    """
     return DeploymentFailure(
-        f"Service {component} in broken state after deployment",
+        _with_output(f"Service {component} in broken state after deployment", output),
         "COMPONENT_UPDATE_ERROR",
-        f"{owner}_COMPONENT_BROKEN",
+        f"{_owner(component)}_COMPONENT_BROKEN",
     )
+
+
+def _with_output(reason: str, output: Sequence[str]) -> str:
+    return "\n".join([f"{reason}. The last lines of its output:", *output]) if output else reason
+
+
+def _owner(component: str) -> str:
+    return "AWS" if component.startswith("aws.greengrass.") else "USER"

@@ -98,9 +98,7 @@ class Plan:
 
     def installs_like(self, other: Plan) -> bool:
         """Whether the install step of the other plan need not be repeated for this one."""
-        return self.version == other.version and all(
-            self.steps.get(step) == other.steps.get(step) for step in ("bootstrap", "install")
-        )
+        return self.version == other.version and self.steps.get("install") == other.steps.get("install")
 
 
 def plans(

@@ -7,6 +7,8 @@ https://docs.aws.amazon.com/greengrass/v2/developerguide/secret-manager-componen
 
 from __future__ import annotations
 
+import contextlib
+import json
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -15,6 +17,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from emflow.workflow.redaction import remember_secret
 from emflow_emulator.core.cloud_client import CloudLost
 from emflow_emulator.core.failure import DeploymentFailure
 
@@ -82,7 +85,9 @@ class Secrets:
         return FetchedSecrets(wanted, tuple(found))
 
     def hold(self, held: FetchedSecrets) -> None:
-        """Make these secrets available instead of the previous ones."""
+        """Make these secrets available instead of the previous ones, and mask them in what the device reports."""
+        for secret in held.secrets:
+            _mask(secret.value)
         with self._lock:
             self._held = held
 
@@ -122,6 +127,13 @@ class Secrets:
         with self._lock:
             if self._held is held:
                 self._held = FetchedSecrets(held.wanted, tuple(fresh if each is old else each for each in held.secrets))
+
+
+def _mask(value: str | bytes) -> None:
+    text = value.decode(errors="replace") if isinstance(value, bytes) else value
+    remember_secret("secret", text)
+    with contextlib.suppress(ValueError, RecursionError):
+        remember_secret("", json.loads(text))  # of an object, the values whose keys say that they are secret
 
 
 def _wanted(configuration: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, ...]]]:

@@ -7,9 +7,11 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
+from emflow.workflow.redaction import remember_secret
+from emflow_emulator.core import bootstrap
 from emflow_emulator.core.component import READY, Component, State
 from emflow_emulator.core.environment import Credentials, DeviceIdentity, environment
 from emflow_emulator.core.failure import DeploymentFailure, broken
@@ -94,37 +96,69 @@ class Supervisor:
         presented, tokens = token.encode(errors="surrogatepass"), dict(self._tokens)
         return next((name for name, own in tokens.items() if secrets.compare_digest(own.encode(), presented)), None)
 
-    def apply(self, plans: Mapping[str, Plan]) -> None:
+    def apply(
+        self, plans: Mapping[str, Plan], given_up: threading.Event | None = None, *, rollback: bool = False
+    ) -> None:
         """Run exactly these components: stop removed and changed ones, start new and changed ones.
 
         The HARD dependents of a changed component are restarted too. An unchanged component continues, except when it
-        is BROKEN: then the deployment starts it again.
+        is BROKEN: then the deployment starts it again. With a bootstrap step, all components are stopped for it, and
+        installed and started again.
+
+        Args:
+            given_up: set when the device stops: then no further bootstrap step is run.
+            rollback: a deployment failed, and these are the components from before it.
+
+        Raises:
+            BootstrapFailure: a bootstrap step failed; no component is running then.
         """
+        given_up = given_up or threading.Event()
         order = start_order(plans)
         old = self._components
+        bootstraps = bootstrap.needed(self.plans, (plans[name] for name in order), rollback=rollback)
         changed = {
             name
             for name, plan in plans.items()
             if name in old and (old[name].plan != plan or old[name].state == State.BROKEN)
         }
         again = with_dependents(changed | (plans.keys() - old.keys()), plans)
+        # After a bootstrap step, or one that failed, the nucleus has restarted: everything is installed again.
+        restarted = bool(bootstraps) or any(component.stopped for component in old.values())
+        if restarted:
+            again = set(plans)
         for name in reversed(start_order(self.plans)):
             if name in again or name not in plans:
                 old[name].stop()
+            if name not in plans:
+                old[name].uninstall()
+        for name in plans:
+            remember_secret("token", self._tokens.setdefault(name, secrets.token_urlsafe(24)))
+        for plan in bootstraps:
+            bootstrap.run(plan, self, given_up)
+            if given_up.is_set():
+                return
+        self._replace(plans, again, restarted=restarted)
+        for name in order:
+            if name in again:
+                self._components[name].start()
+
+    def _replace(self, plans: Mapping[str, Plan], again: Collection[str], *, restarted: bool) -> None:
+        """Make the components of `again` anew, and keep the others.
+
+        Args:
+            restarted: the nucleus was restarted, so every component has to be installed again.
+        """
+        old = self._components
         kept = {name: old[name] for name in plans if name not in again}
         for name, component in kept.items():
             component.plan = plans[name]  # unchanged, but it may now be a dependency instead of a root, or the reverse
         for name in again:
             before = old.get(name)
             installed = before is not None and before.installed and plans[name].installs_like(before.plan)
-            kept[name] = Component(plans[name], self, installed=installed)
-            self._tokens.setdefault(name, secrets.token_urlsafe(24))
+            kept[name] = Component(plans[name], self, installed=installed and not restarted)
         self._tokens = {name: token for name, token in self._tokens.items() if name in plans}
         self._components = kept
         self._on_change()
-        for name in order:
-            if name in again:
-                kept[name].start()
 
     def wait_until_settled(self, given_up: threading.Event) -> bool:
         """Wait until every component runs or has finished; False when `given_up` is set.
@@ -135,7 +169,7 @@ class Supervisor:
         while not given_up.is_set():
             for component in self.components:
                 if component.state == State.BROKEN:
-                    raise broken(component.plan.name)
+                    raise broken(component.plan.name, component.output)
             waits = [_unsettled_for(component) for component in self.components]
             if not any(waits):
                 return True
@@ -154,7 +188,11 @@ class Supervisor:
         work = self._layout.work(plan.name)
         work.mkdir(parents=True, exist_ok=True)
         credentials = self._credentials if TOKEN_EXCHANGE in self._components else None
-        env = environment(os.environ, self._device, self._tokens[plan.name], credentials, plan.setenv, step.setenv)
+        # As the nucleus does, for the one step that is run when the component is no longer deployed.
+        version = {"GREENGRASS_COMPONENT_VERSION": plan.version} if step.name == "uninstall" else {}
+        env = environment(
+            os.environ, self._device, self._tokens[plan.name], credentials, version, plan.setenv, step.setenv
+        )
         return Process(step.script, env=env, cwd=work, sink=sink, orphan_cleanup=self._orphan_cleanup, on_exit=on_exit)
 
     def ready(self, name: str) -> bool:

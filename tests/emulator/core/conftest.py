@@ -43,12 +43,14 @@ class Cloud:
         self.s3, self.iot, self.iam, self.greengrass = clients
         self.s3.create_bucket(Bucket=BUCKET)
 
-    def put(self, key: str, files: Mapping[str, str]) -> str:
-        """A zip of these files; its URI."""
+    def put(self, key: str, files: Mapping[str, str], mode: int = 0o600) -> str:
+        """A zip of these files, which have this mode in it; its URI."""
         data = io.BytesIO()
         with zipfile.ZipFile(data, "w") as archive:
             for name, text in files.items():
-                archive.writestr(name, text)
+                entry = zipfile.ZipInfo(name)
+                entry.external_attr = mode << 16
+                archive.writestr(entry, text)
         self.s3.put_object(Bucket=BUCKET, Key=key, Body=data.getvalue())
         return f"s3://{BUCKET}/{key}"
 

@@ -92,12 +92,44 @@ def test_a_step_that_takes_too_long_is_an_error(world: World, step: str) -> None
     assert component.details == f"{step} did not end within 0.1 s"
 
 
-def test_a_shutdown_that_takes_too_long_is_cut_off(world: World) -> None:
-    world.apply(plan("app", run=FOREVER, shutdown=Step("shutdown", "shutdown", "exec sleep 600", timeout=0.2)))
-    world.settle()
-    world.apply()
+def test_a_shutdown_that_takes_too_long_is_cut_off_and_an_error(world: World) -> None:
+    slow = Step("shutdown", "shutdown", "exec sleep 600", timeout=0.2)
+    world.apply(plan("app", run="sleep 0.2", shutdown=slow, recover="echo recover >> log"))
+    until(lambda: world.state("app") == State.FINISHED)
 
     assert any("Shutdown timed out" in line for line in lines(world.layout.log("app")))
+    assert world.history("app")[-3:] == [State.STOPPING, State.ERRORED, State.FINISHED]
+    assert world.wrote("app") == ["recover"]
+
+
+@pytest.mark.parametrize("step", ["startup", "run"])
+def test_what_was_started_is_shut_down_before_it_is_broken(world: World, step: str) -> None:
+    seen: list[str] = []
+    world.on_state[State.BROKEN] = lambda: seen.extend(world.wrote("bad", "down"))
+    world.apply(plan("bad", shutdown="echo down >> down", **cast("Any", {step: "exit 7"})))
+    until(lambda: world.state("bad") == State.BROKEN)
+
+    assert seen == ["down"] * 3
+    assert world.history("bad")[-2:] == [State.STOPPING, State.BROKEN]
+
+
+def test_what_was_never_started_is_broken_without_a_shutdown(world: World) -> None:
+    world.apply(plan("bad", install="exit 7", shutdown="echo down >> log"))
+    until(lambda: world.state("bad") == State.BROKEN)
+
+    assert not world.wrote("bad")
+
+
+def test_the_reason_of_a_failure_has_the_last_lines_of_the_step_that_failed(world: World) -> None:
+    script = 'seq 1 30; printf "%0400d\\n" 0; echo "password=hunter2 $SVCUID"; echo "No module named cv2"; exit 1'
+    world.apply(plan("bad", install="echo installing", run=script, shutdown="echo down", recover="echo recover"))
+    with pytest.raises(DeploymentFailure) as caught:
+        world.settle()
+
+    first, *output = caught.value.reason.splitlines()
+    assert first == "Service bad in broken state after deployment. The last lines of its output:"
+    assert output[:-3] == [str(number) for number in range(24, 31)]
+    assert output[-3:] == ["0" * 299 + "…", "password=*** ***", "No module named cv2"]
 
 
 def test_a_component_says_itself_that_it_runs_or_failed(world: World) -> None:
@@ -111,6 +143,33 @@ def test_a_component_says_itself_that_it_runs_or_failed(world: World) -> None:
     until(lambda: len(world.wrote("app")) == 2)
 
     assert "Component reported an error" in "".join(lines(world.layout.log("app")))
+
+
+def test_what_a_deployment_removes_is_uninstalled_after_it_was_shut_down(world: World) -> None:
+    gone = plan(
+        "gone",
+        "1.2.3",
+        run=FOREVER,
+        shutdown="echo down >> log",
+        uninstall='echo "gone $GREENGRASS_COMPONENT_VERSION" >> log; exit 1',
+    )
+    stays = plan("stays", run=FOREVER, uninstall="echo never >> log")
+    world.apply(gone, stays)
+    world.settle()
+    world.apply(plan("stays", "2.0.0", run=FOREVER, uninstall="echo never >> log"))
+    world.settle()
+    world.close()
+
+    assert world.wrote("gone")[1:] == ["down", "gone 1.2.3"]
+    assert "never" not in world.wrote("stays")
+
+
+def test_a_component_is_not_uninstalled_when_the_device_stops(world: World) -> None:
+    world.apply(plan("app", run=FOREVER, uninstall="echo never >> log"))
+    world.settle()
+    world.close()
+
+    assert len(world.wrote("app")) == 1
 
 
 def test_a_stop_interrupts_an_install(world: World) -> None:
@@ -148,7 +207,6 @@ def test_output_goes_to_the_log_of_the_component(world: World) -> None:
     [
         (Step("run", "run", "exec sleep 600", setenv={"X": "a\0b"}), "run could not be started: embedded null byte"),
         (Step("run", "run", "exec sleep 600", timeout=1e30), "unexpected: OverflowError"),
-        (Step("run", "run", "exec sleep 600", skip_if="exists 'quote"), "unexpected: ValueError"),
     ],
 )
 def test_what_nobody_thought_of_is_an_error_of_the_component(world: World, step: Step, reason: str) -> None:

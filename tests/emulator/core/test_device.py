@@ -133,6 +133,48 @@ def test_an_artifact_that_is_gone_is_a_failure(cloud: Cloud, device: Any) -> Non
     assert outcome["statusDetails"]["errorStack"][-1] == "S3_RESOURCE_NOT_FOUND"
 
 
+def executed(cloud: Cloud, device: Any, name: str, artifact: dict[str, Any], script: str) -> tuple[str, str]:
+    """A component that runs this script, with this artifact: what becomes of its deployment, and why."""
+    cloud.component(name, artifacts=[artifact], lifecycle={"run": script})
+    outcome = cloud.outcome(device.thing, cloud.deploy(device.arn, **{name: "1.0.0"}))
+    return outcome["coreDeviceExecutionStatus"], outcome["reason"]
+
+
+@pytest.mark.parametrize(
+    ("permission", "status"),
+    [
+        ({"Read": "OWNER", "Execute": "OWNER"}, "SUCCEEDED"),
+        ({"Execute": "ALL"}, "SUCCEEDED"),
+        ({"Read": "ALL", "Execute": "NONE"}, "FAILED"),
+        ({}, "FAILED"),
+    ],
+)
+def test_a_program_runs_by_its_path_only_with_the_permission_to_execute(
+    cloud: Cloud, device: Any, permission: dict[str, str], status: str
+) -> None:
+    name = f"program-{device.thing}"
+    cloud.s3.put_object(Bucket=BUCKET, Key=f"{name}/program", Body=b"#!/bin/sh\nexec sleep 600\n")
+    artifact = {"URI": f"s3://{BUCKET}/{name}/program", "Permission": permission}
+    found, reason = executed(cloud, device, name, artifact, "exec {artifacts:path}/program 600")
+
+    assert found == status
+    assert ("Permission denied" in reason) is (status == "FAILED")
+
+
+@pytest.mark.parametrize(("mode", "execute", "status"), [(0o644, "OWNER", "SUCCEEDED"), (0o755, "NONE", "FAILED")])
+def test_the_mode_in_a_zip_does_not_decide_who_executes(
+    cloud: Cloud, device: Any, mode: int, execute: str, status: str
+) -> None:
+    name = f"script-{device.thing}"
+    uri = cloud.put(f"{name}/script.zip", {"run.sh": "#!/bin/sh\necho ran >> log\n"}, mode)
+    artifact = {"URI": uri, "Unarchive": "ZIP", "Permission": {"Read": "OWNER", "Execute": execute}}
+    found, reason = executed(cloud, device, name, artifact, "exec {artifacts:decompressedPath}/script/run.sh")
+
+    assert found == status
+    assert ("Permission denied" in reason) is (status == "FAILED")
+    assert bool(work(device, name)) is (status == "SUCCEEDED")
+
+
 def test_a_full_disk_fails_one_deployment_and_not_the_next(cloud: Cloud, device: Any) -> None:
     cloud.component("stored", lifecycle={"run": FOREVER})
     in_the_way = device.layout.artifacts("stored", "1.0.0").parent

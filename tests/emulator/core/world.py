@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from emflow_emulator.core.component import State
@@ -23,6 +24,8 @@ class World:
         self.layout = Layout(root)
         self.layout.make()
         self.states: list[tuple[str, State]] = []
+        self.on_state: dict[State, Callable[[], object]] = {}
+        """What to do, once, when a component first has a state."""
         self._orphan_cleanup = OrphanCleanup()
         device = DeviceIdentity("board", "us-east-1", "http://127.0.0.1:1", self.layout.socket, self.layout.root_ca)
         self.supervisor = Supervisor(self.layout, device, Credentials("http://x"), self._orphan_cleanup, self._note)
@@ -50,4 +53,7 @@ class World:
         self._orphan_cleanup.close()
 
     def _note(self) -> None:
-        self.states += [(component.plan.name, component.state) for component in self.supervisor.components]
+        now = [(component.plan.name, component.state) for component in self.supervisor.components]
+        self.states += now
+        for _, state in now:
+            self.on_state.pop(state, lambda: None)()
