@@ -20,7 +20,7 @@ log = logging.getLogger("emflow_agent")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser().parse_args(arguments)  # before imports that need packages: `--help` and a wrong flag end here
+    options = parser().parse_args(arguments)  # before imports that need packages: `--help` and a wrong flag end here
     # The signals are blocked here, and so in every thread that starts later, and received by sigwait below. A Python
     # handler runs only when the main thread wakes up, and a signal that the kernel delivers to another thread does not
     # wake it.
@@ -37,8 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from emflow_agent.capture.buffer import CaptureBuffer
         from emflow_agent.errors import CannotStart
         from emflow_agent.models.store import ModelStore
+        from emflow_agent.settings.proposals import answer_proposals
         from emflow_agent.settings.reading import BadSetting
-        from emflow_agent.settings.sources import read_settings
+        from emflow_agent.settings.sources import fault_in, read_settings
         from emflow_agent.systemd import notify
         from emflow_agent.temporary_folders import remove_orphaned_folders
     except ImportError as error:
@@ -81,6 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             # Only after the socket is ours: until then another agent may own the folder on disk.
             captures.open()
             captures.start()
+            if options.greengrass:
+                answer_proposals(lambda configuration: fault_in(configuration, arguments))
             notify("READY=1")
             with metrics.log_periodically(store, captures, settings.memory_limit, settings.metrics_period):
                 signal.sigwait(END_SIGNALS)

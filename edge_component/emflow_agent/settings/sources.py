@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +26,24 @@ def read_settings(arguments: Sequence[str] | None = None) -> Settings:
         SystemExit: the command line is wrong, or asks for help.
     """
     options = parser().parse_args(arguments)
+    return _merged(options, _from_nucleus() if options.greengrass else None)
+
+
+def fault_in(configuration: Mapping[str, Any], arguments: Sequence[str] | None = None) -> str:
+    """What is wrong with a Greengrass configuration, together with the other sources; empty when nothing is."""
+    try:
+        _merged(parser().parse_args(arguments), configuration)
+    except BadSetting as problem:
+        return str(problem)
+    return ""
+
+
+def _merged(options: argparse.Namespace, configuration: Mapping[str, Any] | None) -> Settings:
     layers = []
     if options.config:
         layers.append(Layer(str(options.config), _file(options.config)))
-    if options.greengrass:
-        layers.append(Layer("the Greengrass configuration", _from_nucleus()))
+    if configuration is not None:
+        layers.append(Layer("the Greengrass configuration", configuration))
     layers.append(Layer("the command line", _flags(options)))
     return read(layers)
 

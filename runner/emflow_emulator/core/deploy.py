@@ -149,6 +149,8 @@ class Deployer:
     ) -> None:
         """Ask components whose version stays to validate their new configuration; others are restarted in any case.
 
+        A part of the device itself is not a component that is asked.
+
         Raises:
             DeploymentFailure: a component rejects it.
         """
@@ -156,6 +158,7 @@ class Deployer:
             name: configuration.values
             for name, configuration in prepared.configurations.items()
             if name in before.plans
+            and not prepared.plans[name].builtin
             and name in before.configurations
             and before.plans[name].version == prepared.plans[name].version
             and any(changes(before.configurations[name].values, configuration.values))

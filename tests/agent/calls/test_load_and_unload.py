@@ -6,7 +6,9 @@ import json
 import os
 import socket
 import stat
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
@@ -66,12 +68,42 @@ def nucleus(tmp_path: Path, address: Path) -> Iterator[dict[str, str]]:
         "CaptureDataDestination": "Disk",
         "CaptureDataDiskPath": str(tmp_path / "captures"),
     }
-    path = tmp_path / "ipc.socket"
     device = Device(tmp_path, {"the-agent": configuration})
-    server = IpcServer(path, {"token": "the-agent"}.get, device.operations, DeviceLog(tmp_path / "greengrass.log"))
+    with nucleus_of(device, tmp_path) as environment:
+        yield environment
+
+
+@contextmanager
+def nucleus_of(device: Device, folder: Path) -> Iterator[dict[str, str]]:
+    path = folder / "ipc.socket"
+    server = IpcServer(path, {"token": "the-agent"}.get, device.operations, DeviceLog(folder / "greengrass.log"))
     server.start()
     yield {**os.environ, "AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH_FOR_COMPONENT": str(path), "SVCUID": "token"}
     server.stop()
+
+
+@pytest.mark.parametrize(
+    ("proposed", "wrong"),
+    [
+        ({"Threads": "2"}, ""),
+        ({"Threads": "many"}, "Threads in the Greengrass configuration: 'many'"),
+        ({"CaptureDataBufferSize": "3"}, "must be larger than CaptureDataBatchSize"),
+    ],
+)
+def test_the_agent_answers_about_a_configuration_that_is_about_to_be_deployed(
+    python: Start, tmp_path: Path, address: Path, proposed: dict[str, str], wrong: str
+) -> None:
+    settings = {"UnixSocketName": str(address)}
+    device = Device(tmp_path, {"the-agent": settings})
+    with nucleus_of(device, tmp_path) as environment:
+        agent = python("emflow_agent", "--greengrass", env=environment, cwd=tmp_path)
+        agent.says("Server listening on")
+        validate = device.operations.settings.validate
+        until(lambda: device.operations.settings.asks("the-agent"), what="the agent's subscription")
+        found = validate("deployment-1", {"the-agent": {**settings, **proposed}}, 20, threading.Event())
+        assert found.keys() == ({"the-agent"} if wrong else set())
+        assert wrong in found.get("the-agent", "")
+        assert agent.end() == 0
 
 
 def test_in_greengrass_every_setting_comes_over_ipc(

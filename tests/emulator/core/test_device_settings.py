@@ -121,6 +121,31 @@ def test_a_rejected_configuration_fails_the_deployment_and_the_old_one_stays(
     assert device.configuration(app) == DEFAULTS | {"rate": "3"}
 
 
+@pytest.mark.parametrize("both", [True, False])
+def test_a_deployment_that_changes_a_component_that_never_answers_too_fails(
+    cloud: Cloud, device: Any, app: str, both: bool
+) -> None:
+    silent = f"silent-{device.thing}"
+    cloud.component(silent, defaults={"key": "old"}, lifecycle={"run": "exec sleep 600"})
+    names = {app: "rate", silent: "key"}
+    roots = {name: {"componentVersion": "1.0.0"} for name in names}
+    cloud.outcome(device.thing, cloud.deploy(device.arn, **roots))
+    changed = {
+        name: {"componentVersion": "1.0.0", "configurationUpdate": {"merge": json.dumps({key: "7"})}}
+        for name, key in names.items()
+        if both or name == silent
+    }
+    policies = {"configurationValidationPolicy": {"timeoutInSeconds": 1}}
+    answer = cloud.greengrass.create_deployment(
+        targetArn=device.arn, components={**roots, **changed}, deploymentPolicies=policies
+    )
+    outcome = cloud.outcome(device.thing, answer["deploymentId"])
+
+    assert outcome["coreDeviceExecutionStatus"] == ("FAILED" if both else "SUCCEEDED")
+    assert not both or f"name = {silent}, message = no validity report within 1 s" in outcome["reason"]
+    assert device.configuration(silent) == {"key": "old" if both else "7"}
+
+
 def test_a_new_version_is_not_asked_of_the_old_one(cloud: Cloud, device: Any, app: str) -> None:
     cloud.component(app, "2.0.0", defaults={"rate": "not for you"}, lifecycle={"run": "exec sleep 600"})
     outcome = cloud.outcome(device.thing, cloud.deploy(device.arn, **{app: "2.0.0"}))

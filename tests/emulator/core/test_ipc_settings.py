@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -147,10 +146,13 @@ def pool() -> Iterator[ThreadPoolExecutor]:
         yield pool
 
 
-def proposed(ipc: IpcTestServer, pool: ThreadPoolExecutor, timeout: float = 10, **app: str) -> Future[dict[str, str]]:
-    """A deployment asks; what is wrong, by component."""
+def proposed(
+    ipc: IpcTestServer, pool: ThreadPoolExecutor, timeout: float = 10, others: tuple[str, ...] = (), **app: str
+) -> Future[dict[str, str]]:
+    """A deployment asks; what is wrong, by component. `others`: components whose configuration changes too."""
     validate = ipc.device.operations.settings.validate
-    return pool.submit(validate, "deployment-1", {"app": app, "other": {}}, timeout, threading.Event())
+    configurations = {"app": app, **dict.fromkeys(others, {})}
+    return pool.submit(validate, "deployment-1", configurations, timeout, threading.Event())
 
 
 @pytest.mark.parametrize(("status", "wrong"), [("ACCEPTED", {}), ("REJECTED", {"app": "rate is no number"})])
@@ -171,9 +173,26 @@ def test_a_component_judges_what_is_about_to_be_deployed(
 
 
 def test_nobody_is_asked_who_did_not_subscribe(ipc: IpcTestServer, app: Any, pool: ThreadPoolExecutor) -> None:
-    begun = time.monotonic()
-    assert proposed(ipc, pool, rate="x").result(10) == {}
-    assert time.monotonic() - begun < 5
+    assert proposed(ipc, pool, 600, ("other",), rate="x").result(10) == {}
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_deployment_waits_for_all_components_that_change_as_soon_as_one_subscribed(
+    ipc: IpcTestServer, app: Any, pool: ThreadPoolExecutor, answers: bool
+) -> None:
+    other = ipc.client("other")
+
+    def accept(client: Any) -> None:
+        report = model.ConfigurationValidityReport(status="ACCEPTED", deployment_id="deployment-1")
+        client.send_configuration_validity_report(configuration_validity_report=report)
+
+    app.subscribe_to_validate_configuration_updates(on_stream_event=lambda _: accept(app))
+    if answers:
+        other.subscribe_to_validate_configuration_updates(on_stream_event=lambda _: accept(other))
+    wrong = proposed(ipc, pool, 20 if answers else 0.5, ("other",), rate="x").result(15)
+
+    assert wrong.keys() == (set() if answers else {"other"})
+    assert answers or "it did not subscribe to validate its configuration" in wrong["other"]
 
 
 def test_one_that_does_not_answer_in_time_is_not_content(

@@ -75,20 +75,32 @@ class Settings:
     ) -> dict[str, str]:
         """Ask the subscribed components to validate a configuration; returns the reason of each rejection.
 
-        A component that does not answer in time counts as one that rejects it, as in the classic nucleus.
+        As in the classic nucleus: when at least one of them subscribed, all have to answer, also those that did not
+        subscribe and are not asked. One that does not answer in time counts as one that rejects its configuration.
 
         Args:
             proposed: the new configuration of each component whose configuration changes.
         """
-        validating = [name for name in proposed if self._validators.of(name)]
-        for name in validating:
+        asked = [name for name in proposed if self.asks(name)]
+        if not asked:
+            return {}
+        for name in proposed:
             self._reports.ask(name, deployment)
+        for name in asked:
             event = {"configuration": proposed[name], "deploymentId": deployment}
             for stream in self._validators.of(name)[:1]:
                 stream.send("ValidateConfigurationUpdateEvents", {"validateConfigurationUpdateEvent": event})
         reports = self._reports.wait(deployment, timeout, given_up)
-        silent = Report(False, f"no validity report within {timeout:g} s")
-        return {name: report.message for name in validating if not (report := reports.get(name, silent)).accepted}
+        silent = f"no validity report within {timeout:g} s"
+        never = (
+            f"{silent}: it did not subscribe to validate its configuration, and another component of the deployment did"
+        )
+        missing = {name: Report(False, silent if name in asked else never) for name in proposed}
+        return {name: report.message for name, report in (missing | reports).items() if not report.accepted}
+
+    def asks(self, component: str) -> bool:
+        """Whether a component subscribed to be asked about its configuration."""
+        return bool(self._validators.of(component))
 
     def _get(self, component: str, request: Document) -> Document:
         """The value at keyPath: a map unchanged, any other value as a map with its key."""

@@ -11,7 +11,9 @@ import signal
 import sys
 import threading
 from datetime import datetime, timezone
+from typing import Any
 
+from awsiot.greengrasscoreipc import model
 from awsiot.greengrasscoreipc.clientv2 import GreengrassCoreIPCClientV2
 
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -23,10 +25,41 @@ def seconds(text: str) -> float:
     return float(number) * UNITS[text[len(number) :]]
 
 
+def fault(configuration: dict[str, Any]) -> str:
+    """What is wrong with a configuration; empty when nothing is."""
+    try:
+        seconds(configuration["every"])
+        str.encode(configuration["topic"])
+    except (KeyError, TypeError, ValueError) as error:
+        return f"topic and every are needed, such as em/heartbeat and 5s: {error!r}"
+    return ""
+
+
+def answer_proposals(client: GreengrassCoreIPCClientV2) -> None:
+    """Say whether a configuration is valid that a deployment is about to bring.
+
+    The classic nucleus waits for the answer of every component that a deployment changes, if it waits for one.
+    """
+
+    def proposed(events: model.ValidateConfigurationUpdateEvents) -> None:
+        event = events.validate_configuration_update_event
+        wrong = fault(event.configuration or {})
+        report = model.ConfigurationValidityReport(
+            status="REJECTED" if wrong else "ACCEPTED", deployment_id=event.deployment_id, message=wrong or None
+        )
+        client.send_configuration_validity_report(configuration_validity_report=report)
+
+    try:
+        client.subscribe_to_validate_configuration_updates(on_stream_event=proposed)
+    except model.ServiceError:
+        pass  # the lite nucleus does not ask
+
+
 def main() -> None:
     ended = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: ended.set())
     client = GreengrassCoreIPCClientV2()
+    answer_proposals(client)
     configuration = client.get_configuration(key_path=[]).value
     topic, every = configuration["topic"], seconds(configuration["every"])
     sys.stdout.write(f"heartbeat on {topic} every {configuration['every']}\n")
