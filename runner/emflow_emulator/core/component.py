@@ -8,7 +8,6 @@ https://docs.aws.amazon.com/greengrass/v2/developerguide/component-recipe-refere
 
 from __future__ import annotations
 
-import shutil
 import threading
 import time
 from collections import defaultdict
@@ -52,6 +51,9 @@ class Host(Protocol):
 
     def ready(self, name: str) -> bool:
         """Whether a dependency runs or has finished."""
+
+    def finds(self, program: str) -> bool:
+        """Whether a program is on the device's PATH."""
 
     def log(self, plan: Plan, level: str, thread: str, text: str, **context: Any) -> None: ...
 
@@ -310,7 +312,7 @@ class Component:
         if condition is None:
             return step is not None
         negated, test, argument = condition
-        true = shutil.which(argument) is not None if test == "onpath" else Path(argument).expanduser().exists()
+        true = self._host.finds(argument) if test == "onpath" else Path(argument).expanduser().exists()
         return true == negated
 
     def _context(self, step: Step, **more: Any) -> dict[str, Any]:

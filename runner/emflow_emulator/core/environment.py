@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import sysconfig
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,33 @@ class DeviceIdentity:
     endpoint_url: str
     socket: Path
     root_ca: Path
+    python: Path | None = None
+    """The folder with the device's `python3`; None: the first one on the path."""
+
+
+_OF_PYTHON = ("PYTHON", "VIRTUAL_ENV", "CONDA_", "__PYVENV")
+"""Beginnings of variables that name a Python, or where its packages are."""
+
+
+def search_path(host: Mapping[str, str], python: Path | None) -> str:
+    """The device's PATH: its own Python first, then this machine's programs without those of emflow's Python.
+
+    Args:
+        host: this process's environment.
+        python: the folder with the device's `python3`, if it has one.
+    """
+    programs = [
+        entry for entry in host.get("PATH", os.defpath).split(os.pathsep) if entry and not _is_of_emflow(Path(entry))
+    ]
+    return os.pathsep.join([*([str(python)] if python else []), *programs])
+
+
+def _is_of_emflow(folder: Path) -> bool:
+    """Whether a folder of programs belongs to the Python that runs this process. One with a shell is the system's."""
+    ours = {Path(sys.executable).parent, Path(sys.prefix, "bin"), Path(sysconfig.get_path("scripts"))}
+    return (
+        bool({folder, folder.resolve()} & {*ours, *(each.resolve() for each in ours)}) and not (folder / "sh").exists()
+    )
 
 
 def environment(
@@ -46,15 +74,15 @@ def environment(
 
     Args:
         host: this process's environment. Its variables for AWS and Python are left out: a board does not have them, and
-            the user's own credentials must not be used instead of the device's.
+            the user's own credentials must not be used instead of the device's. The same is true for the programs and
+            packages of the Python that runs this process.
         token: the component's SVCUID, with which it connects to IPC and requests credentials.
         credentials: None without TokenExchangeService.
         setenv: the recipe's variables, for all steps and for this one.
     """
-    kept = {name: value for name, value in host.items() if not name.startswith("PYTHON")}
+    kept = {name: value for name, value in host.items() if not name.startswith(_OF_PYTHON)}
     result = without_aws(kept) | {
-        # The folder of this Python comes first, so that `python3` in a script is the Python that has the packages.
-        "PATH": os.pathsep.join((str(Path(sys.executable).parent), host.get("PATH", os.defpath))),
+        "PATH": search_path(host, device.python),
         "AWS_IOT_THING_NAME": device.thing,
         "AWS_REGION": device.region,
         "AWS_DEFAULT_REGION": device.region,

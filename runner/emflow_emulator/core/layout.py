@@ -51,6 +51,21 @@ class Layout:
         return self.root / "config" / "configuration.json"
 
     @property
+    def python(self) -> Path:
+        """The virtual environment in which components run."""
+        return self.root / "python"
+
+    @property
+    def agent(self) -> Path:
+        """The code of what takes the place of the Edge Manager agent."""
+        return self.root / "agent"
+
+    @property
+    def agent_packages(self) -> Path:
+        """The packages that only the agent needs."""
+        return self.root / "agent-packages"
+
+    @property
     def socket(self) -> Path:
         return self.root / "ipc.socket"
 

@@ -12,6 +12,7 @@ from typing import Any
 from botocore.httpsession import get_cert_path
 
 from emflow_emulator.access import Access
+from emflow_emulator.core import board_python
 from emflow_emulator.core.cloud_client import CloudLink, CloudLost
 from emflow_emulator.core.configuration import ConfigurationStore
 from emflow_emulator.core.deploy import Deployer
@@ -78,12 +79,13 @@ class Nucleus:
         """Start the device and the polling for deployments. Returns the thing's ARN.
 
         Raises:
-            Problem: the folder or the socket cannot be made, or the cloud does not answer.
+            Problem: the folder, the Python or the socket cannot be made, or the cloud does not answer.
         """
         with ExitStack() as undo:
             orphan_cleanup = OrphanCleanup(self._removes)
             undo.callback(orphan_cleanup.close)
             self.layout.make()
+            self._python = board_python.make(self.layout)
             arn = self._link.make_thing()
             shutil.copyfile(str(get_cert_path(True)), self.layout.root_ca)
             self._start_parts(orphan_cleanup, undo)
@@ -102,7 +104,7 @@ class Nucleus:
         reporter = Reporter(self._report, self._link.report, self._log)
         self._changed = reporter.changed
         device = DeviceIdentity(
-            self.thing, self._region, self._link.endpoint_url, self.layout.socket, self.layout.root_ca
+            self.thing, self._region, self._link.endpoint_url, self.layout.socket, self.layout.root_ca, self._python
         )
         self._supervisor = Supervisor(self.layout, device, Credentials(tokens.uri), orphan_cleanup, self._changed)
         ipc = IpcServer(self.layout.socket, self._supervisor.owner_of, self._operations, self._log)

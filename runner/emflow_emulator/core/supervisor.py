@@ -5,6 +5,7 @@ from __future__ import annotations
 import graphlib
 import os
 import secrets
+import shutil
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -13,7 +14,7 @@ from typing import Any
 from emflow.workflow.redaction import remember_secret
 from emflow_emulator.core import bootstrap
 from emflow_emulator.core.component import READY, Component, State
-from emflow_emulator.core.environment import Credentials, DeviceIdentity, environment
+from emflow_emulator.core.environment import Credentials, DeviceIdentity, environment, search_path
 from emflow_emulator.core.failure import DeploymentFailure, broken
 from emflow_emulator.core.layout import Layout
 from emflow_emulator.core.logs import Log
@@ -198,6 +199,9 @@ class Supervisor:
     def ready(self, name: str) -> bool:
         component = self._components.get(name)
         return component is None or component.state in READY
+
+    def finds(self, program: str) -> bool:
+        return shutil.which(program, path=search_path(os.environ, self._device.python)) is not None
 
     def log(self, plan: Plan, level: str, thread: str, text: str, **context: Any) -> None:
         log = self._logs.setdefault(plan.name, Log(self._layout.log(plan.name)))

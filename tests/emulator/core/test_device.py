@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -31,6 +33,45 @@ except UnauthorizedError as error:
     print("refused:", error.message, flush=True)
 time.sleep(600)
 """
+
+
+SEES = """
+import importlib.util, json, os, sys
+names = "cv2 numpy av grpc google.protobuf awsiot boto3 moto emflow emflow_emulator emflow_edge emflow_schema".split()
+found = {}
+for name in names:
+    try:
+        found[name] = importlib.util.find_spec(name).origin
+    except (ImportError, AttributeError):
+        pass
+json.dump({"found": found, "path": sys.path, "env": dict(os.environ), "python": sys.executable}, open("log", "w"))
+"""
+
+
+def test_a_component_sees_the_boards_python_and_nothing_of_emflows_own(cloud: Cloud, device: Any) -> None:
+    uri = cloud.put("sees/sees.zip", {"sees.py": SEES})
+    cloud.component(
+        "sees",
+        artifacts=[{"URI": uri, "Unarchive": "ZIP"}],
+        lifecycle={"run": 'python3 "{artifacts:decompressedPath}/sees/sees.py"'},
+    )
+    cloud.outcome(device.thing, cloud.deploy(device.arn, sees="1.0.0"))
+    seen = json.loads(work(device, "sees")[0])
+
+    assert seen["found"].keys() == {"cv2", "numpy", "av", "grpc", "google.protobuf", "awsiot"}
+    assert Path(seen["python"]).parent == device.layout.python / "bin"
+    assert "PYTHONPATH" not in seen["env"]
+    ours = str(Path(sys.prefix).resolve())
+    paths = [*seen["path"], *filter(None, seen["found"].values()), *seen["env"]["PATH"].split(os.pathsep)]
+    assert not [path for path in paths if os.path.realpath(path).startswith(f"{ours}/")]
+
+
+def test_a_component_without_its_package_fails_with_the_reason(cloud: Cloud, device: Any) -> None:
+    cloud.component("needs-moto", lifecycle={"run": 'python3 -c "import moto"'})
+    outcome = cloud.outcome(device.thing, cloud.deploy(device.arn, **{"needs-moto": "1.0.0"}))
+
+    assert outcome["coreDeviceExecutionStatus"] == "FAILED"
+    assert outcome["reason"].splitlines()[-1] == "ModuleNotFoundError: No module named 'moto'"
 
 
 def work(device: Nucleus, component: str, file: str = "log") -> list[str]:
@@ -98,7 +139,8 @@ def test_boto3_in_a_component_has_the_credentials_of_the_role_alias(
         cloud.iot.create_role_alias(roleAlias=f"alias-{name}", roleArn=role)
     device = make_device(role_alias="alias-second")
     who = "import boto3; print(boto3.client('sts').get_caller_identity()['Arn'])"
-    cloud.component("who", lifecycle={"run": f'python3 -c "{who}" > log'})
+    # The device's own Python has no boto3, as that of a board has none.
+    cloud.component("who", lifecycle={"run": f'{sys.executable} -c "{who}" > log'})
     cloud.deploy(device.arn, **{"who": "1.0.0", "aws.greengrass.TokenExchangeService": "2.0.3"})
     until(lambda: work(device, "who"))
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 from pathlib import Path
 
-from emflow_emulator.core.environment import GGC_VERSION, Credentials, DeviceIdentity, environment
+import pytest
+
+from emflow_emulator.core.environment import GGC_VERSION, Credentials, DeviceIdentity, environment, search_path
 
 DEVICE = DeviceIdentity("board", "eu-west-1", "http://127.0.0.1:4566", Path("/r/ipc.socket"), Path("/r/rootCA.pem"))
 HOST = {
@@ -50,8 +53,27 @@ def test_what_the_host_says_about_aws_and_python_is_left_out() -> None:
     assert {found[name] for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "BOTO_CONFIG")} == {os.devnull}
 
 
-def test_python_is_this_python() -> None:
-    assert environment(HOST, DEVICE, "t", None)["PATH"] == f"{Path(sys.executable).parent}{os.pathsep}/bin"
+def test_the_device_has_its_own_python_and_no_program_of_emflows(tmp_path: Path) -> None:
+    venv = Path(sys.executable).parent
+    link = tmp_path / "link"
+    link.symlink_to(venv)
+    host = HOST | {
+        "PATH": os.pathsep.join([str(venv), "/opt/tools", str(link), "", "/bin", f"{venv}/"]),
+        "VIRTUAL_ENV": str(venv.parent),
+        "CONDA_PREFIX": "/conda",
+        "PYTHONHOME": "/home",
+    }
+    found = environment(host, dataclasses.replace(DEVICE, python=Path("/r/python/bin")), "t", None)
+
+    assert found["PATH"] == "/r/python/bin:/opt/tools:/bin"
+    assert not [name for name, value in found.items() if str(venv.parent) in value]
+    assert not found.keys() & {"VIRTUAL_ENV", "CONDA_PREFIX", "PYTHONHOME"}
+
+
+def test_the_folder_with_the_shell_stays_whatever_python_is_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/python3")
+
+    assert search_path({"PATH": "/bin:/opt"}, None) == "/bin:/opt"
 
 
 def test_setenv_of_the_step_goes_over_that_of_the_component() -> None:

@@ -151,7 +151,7 @@ def proposed(
 ) -> Future[dict[str, str]]:
     """A deployment asks; what is wrong, by component. `others`: components whose configuration changes too."""
     validate = ipc.device.operations.settings.validate
-    configurations = {"app": app, **dict.fromkeys(others, {})}
+    configurations = {"app": app, **{name: {} for name in others}}
     return pool.submit(validate, "deployment-1", configurations, timeout, threading.Event())
 
 
