@@ -99,14 +99,15 @@ def test_a_device_that_is_not_well_says_why(emflow, file, device):  # noqa: F811
         "UNHEALTHY",
         "FAILED",
         [("app", "BROKEN")],
-        reason="FAILED_NO_STATE_CHANGE: no space left",
+        reason="FAILED_NO_STATE_CHANGE: no space left. The last lines of its output:\nNo module named 'cv2'",
         errorStack=["DEPLOYMENT_FAILURE", "IO_ERROR"],
         errorTypes=["DEVICE_ERROR"],
     )
     shown = emflow("status", file, "--detailed-exitcode")
     assert shown.code == 3
     assert "UNHEALTHY" in shown.out
-    assert "reason: FAILED_NO_STATE_CHANGE: no space left" in shown.out
+    reason = "      reason: FAILED_NO_STATE_CHANGE: no space left. The last lines of its output:"
+    assert f"{reason}\n        No module named 'cv2'\n" in shown.out
     assert "errors: DEPLOYMENT_FAILURE > IO_ERROR" in shown.out
     assert "kinds:  DEVICE_ERROR" in shown.out
     assert "BROKEN  it ended with 1" in shown.out

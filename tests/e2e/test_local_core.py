@@ -44,10 +44,10 @@ def local(python: Callable[..., Process], scratch: Path, monkeypatch: pytest.Mon
     return local
 
 
-def emflow(*args: str) -> str:
-    """Its output, when it ends well."""
+def emflow(*args: str, code: int = 0) -> str:
+    """Its output, when it ends with this code."""
     done = subprocess.run([sys.executable, "-m", "emflow", *args], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode == code, done.stdout + done.stderr
     return done.stdout + done.stderr
 
 
@@ -93,3 +93,18 @@ def test_a_core_device_that_is_deleted_and_still_runs_takes_the_next_deployment(
 
     emflow("apply", str(DEMO), "--yes", "--wait")
     assert greengrass.get_core_device(coreDeviceThingName=THING)["status"] == "HEALTHY"
+
+
+def test_a_component_that_lacks_a_package_is_told_by_apply_and_status(local: Process, scratch: Path) -> None:
+    shutil.copytree(DEMO.parent, scratch / "workflows")
+    file = scratch / "workflows" / "own-component.yaml"
+    program = file.parent / "components" / "heartbeat" / "artifacts" / "heartbeat.py"
+    program.write_text("print('password=hunter2', flush=True)\nimport moto\n")
+    last = ["        password=***", "        ModuleNotFoundError: No module named 'moto'"]
+
+    told = emflow("apply", str(file), "--yes", "--wait", code=1).splitlines()
+    shown = emflow("status", str(file)).splitlines()
+    for output in (told, shown):
+        stripped = [line.strip() for line in output]
+        assert {line.strip() for line in last} <= set(stripped), output
+        assert "hunter2" not in "".join(output)

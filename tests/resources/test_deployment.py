@@ -244,6 +244,16 @@ def test_a_device_that_failed_is_named_with_its_reason_and_error_stack(rollout, 
     assert isinstance(events[-1], Failed)
 
 
+def test_the_last_lines_of_what_failed_are_told_below_the_reason(rollout, workflow, deployed, thing, report):
+    reason = "app is broken. The last lines of its output:\none\nNo module named 'cv2'"
+    report(thing, deployed, "FAILED", reason=reason, errorStack=["DEPLOYMENT_FAILURE"])
+    with pytest.raises(Problem) as failed:
+        wait_for_deployment(workflow, rollout.own(workflow), timeout=20)
+    first, *rest = failed.value.what.splitlines()
+    assert first.endswith("the deployment FAILED: app is broken. The last lines of its output:")
+    assert rest == ["    one", "    No module named 'cv2'", "    [DEPLOYMENT_FAILURE]"]
+
+
 def test_a_failed_deployment_is_noted_and_repeated_when_asked(rollout, workflow, deployed, thing, report):
     report(thing, deployed, "FAILED", reason="it broke")
     plan = rollout.plan(workflow)

@@ -236,7 +236,9 @@ def _deployment_lines(deployment: DeviceDeployment, at: datetime) -> Iterator[st
     older = "" if deployment.latest else "  (not the latest of its target, which has not arrived yet)"
     yield f"    deployment  {deployment.status}{since}{older}"
     if deployment.reason and deployment.status not in GOOD:
-        yield f"      reason: {deployment.reason}"
+        reason, *output = deployment.reason.splitlines()
+        yield f"      reason: {reason}"
+        yield from (f"        {line}" for line in output)  # the virtual core's last lines of the script that failed
     if deployment.error_stack:
         yield f"      errors: {' > '.join(deployment.error_stack)}"
     if deployment.error_types:

@@ -221,8 +221,11 @@ def _failed(reasons: list[str]) -> Problem:
 def _reason(thing: str, state: Mapping[str, Any]) -> str:
     details = state.get("statusDetails") or {}
     stack = " > ".join(details.get("errorStack") or [])
-    reason = state.get("reason") or "no reason given"
-    return f"{thing}: the deployment {state['coreDeviceExecutionStatus']}: {reason}" + (f" [{stack}]" if stack else "")
+    # The virtual core's reason goes on with the last lines of the script that failed.
+    reason, *output = (state.get("reason") or "no reason given").splitlines()
+    what = f"{thing}: the deployment {state['coreDeviceExecutionStatus']}: {reason}"
+    errors = [f"[{stack}]"] if stack else []
+    return "\n    ".join([what, *output, *errors]) if output else " ".join([what, *errors])
 
 
 def _refuse_replaced(clients: Clients, deployment: str) -> None:
