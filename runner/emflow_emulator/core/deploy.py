@@ -8,13 +8,14 @@ it fails, the device returns to the previous components, unless the deployment s
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from emflow_emulator.core import artifacts, plan
 from emflow_emulator.core.artifacts import Download
 from emflow_emulator.core.cloud_client import DeploymentDocument
+from emflow_emulator.core.component import State
 from emflow_emulator.core.configuration import Configuration, ConfigurationStore, Update, changes
 from emflow_emulator.core.failure import BootstrapFailure, DeploymentFailure, failure_of
 from emflow_emulator.core.layout import Layout
@@ -25,6 +26,8 @@ from emflow_emulator.core.resolve import Catalogue, resolve
 from emflow_emulator.core.secrets import SECRET_MANAGER, FetchedSecrets, Secrets
 from emflow_emulator.core.status import Progress
 from emflow_emulator.core.supervisor import Supervisor, start_order
+
+_NOT_ROLLED_BACK = "FAILED_ROLLBACK_NOT_REQUESTED"
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,12 @@ class Deployer:
         self._log = log
         self._on_progress = on_progress
         self._roots: dict[str, Mapping[str, str]] = {}
+        self._sources: dict[str, str] = {}
+
+    @property
+    def sources(self) -> Mapping[str, str]:
+        """For each component, the id of the deployment that last installed or changed it."""
+        return dict(self._sources)
 
     def deploy(self, deployment: DeploymentDocument, given_up: threading.Event) -> None:
         """Carry out a deployment; a failure is reported and not raised.
@@ -101,6 +110,7 @@ class Deployer:
         self._on_progress(Progress(deployment.id, "IN_PROGRESS"))
         self._say("Received deployment in the queue", DeploymentId=deployment.id)
         before = Prepared(self._supervisor.plans, self._store.all(), {}, self._secrets.held)
+        broken = {each.plan.name for each in self._supervisor.components if each.state == State.BROKEN}
         # Every error fails only this deployment: the device has to continue for the next one.
         try:
             prepared = self._prepare(deployment)
@@ -118,8 +128,12 @@ class Deployer:
                 return
         except Exception as error:
             failure = failure_of(error)
-            self._failed(deployment, failure, self._roll_back(deployment, failure, before, given_up))
+            details = self._roll_back(deployment, failure, before, given_up)
+            if details == _NOT_ROLLED_BACK:
+                self._note_sources(deployment, before, prepared, broken)
+            self._failed(deployment, failure, details)
             return
+        self._note_sources(deployment, before, prepared, broken)
         self._roots[deployment.requirement_source] = _pins(deployment)
         self._clean(prepared)
         self._finished(deployment, Progress(deployment.id, "SUCCEEDED"), "SUCCESSFUL")
@@ -187,7 +201,7 @@ class Deployer:
         """Returns the result in the nucleus's words."""
         if not deployment.rollback and not isinstance(failure, BootstrapFailure):
             self._roots[deployment.requirement_source] = _pins(deployment)
-            return "FAILED_ROLLBACK_NOT_REQUESTED"
+            return _NOT_ROLLED_BACK
         self._say("Rolling back to the previous deployment", level="WARN", DeploymentId=deployment.id)
         try:
             self._put(before)
@@ -196,6 +210,21 @@ class Deployer:
             self._say("Rolling back failed", level="ERROR", DeploymentId=deployment.id, reason=failure_of(error))
             return "FAILED_UNABLE_TO_ROLLBACK"
         return "FAILED_ROLLBACK_COMPLETE"
+
+    def _note_sources(
+        self, deployment: DeploymentDocument, before: Prepared, prepared: Prepared, broken: Collection[str]
+    ) -> None:
+        """Note which components the deployment installed or changed; one that was BROKEN was installed again."""
+
+        def is_changed(name: str) -> bool:
+            old, new = before.configurations.get(name), prepared.configurations[name]
+            same = old is not None and not any(changes(old.values, new.values))
+            return name in broken or not same or before.plans.get(name) != prepared.plans[name]
+
+        self._sources = {
+            name: deployment.id if is_changed(name) else self._sources.get(name, deployment.id)
+            for name in prepared.plans
+        }
 
     def _clean(self, prepared: Prepared) -> None:
         try:

@@ -69,6 +69,7 @@ class Nucleus:
         self._link = CloudLink(thing, endpoint_url, access.key, region, role_alias)
         self._stopping = threading.Event()
         self._progress: Progress | None = None
+        self._deployer: Deployer | None = None
         self._platform = device_platform()
         self._log = DeviceLog(self.layout.greengrass_log)
         self._operations = Operations(self)
@@ -157,7 +158,7 @@ class Nucleus:
             found.report(state)
 
     def _look_for_deployments(self) -> None:
-        deployer = Deployer(
+        deployer = self._deployer = Deployer(
             thing=self.thing,
             layout=self.layout,
             platform=self._platform,
@@ -204,7 +205,8 @@ class Nucleus:
         self._changed()
 
     def _report(self) -> dict[str, Any]:
-        return report(self._supervisor.components, self._progress, self._platform)
+        sources = self._deployer.sources if self._deployer else {}
+        return report(self._supervisor.components, self._progress, self._platform, sources)
 
     def _credentials(self) -> Mapping[str, Any]:
         try:

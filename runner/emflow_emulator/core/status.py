@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from emflow_emulator.core.cloud_client import CloudLost, CloudRefused
@@ -31,8 +32,17 @@ class Progress:
     types: tuple[str, ...] = ()
 
 
-def report(components: Iterable[Component], progress: Progress | None, platform: Mapping[str, str]) -> dict[str, Any]:
-    """The report in the form that the embedded AWS expects."""
+def report(
+    components: Iterable[Component],
+    progress: Progress | None,
+    platform: Mapping[str, str],
+    sources: Mapping[str, str] = MappingProxyType({}),
+) -> dict[str, Any]:
+    """The report in the form that the embedded AWS expects.
+
+    Args:
+        sources: for each component, the deployment that last installed or changed it.
+    """
     states = [
         {
             "componentName": component.plan.name,
@@ -41,6 +51,7 @@ def report(components: Iterable[Component], progress: Progress | None, platform:
             "lifecycleStateDetails": component.details,
             "lifecycleStatusCodes": list(component.codes),
             "isRoot": component.plan.root,
+            **({"installationSource": source} if (source := sources.get(component.plan.name)) else {}),
         }
         for component in components
     ]

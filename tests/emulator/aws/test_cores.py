@@ -167,6 +167,40 @@ def test_installed_components_name_the_deployment_that_brought_them(
     assert installed["lastInstallationSource"] == made
 
 
+@pytest.mark.parametrize(
+    ("change", "newer"),
+    [
+        ({}, False),
+        ({"componentVersion": "2.0.0"}, True),
+        ({"installationSource": "what the device says"}, True),
+        ({"lifecycleState": "BROKEN"}, False),
+    ],
+)
+def test_a_deployment_that_changed_nothing_is_no_source_of_a_component(
+    greengrass: Any, thing: str, send: Callable[..., int], change: dict[str, str], newer: bool
+) -> None:
+    name = thing.rpartition("/")[2]
+    made = []
+    for more in ({}, change):
+        made.append(greengrass.create_deployment(targetArn=thing, components=NUCLEUS)["deploymentId"])
+        progress = {"deploymentId": made[-1], "coreDeviceExecutionStatus": "SUCCEEDED"}
+        send(thing, report(deployment=progress, components=[component("aws.greengrass.Nucleus", **more)]))
+    (installed,) = greengrass.list_installed_components(coreDeviceThingName=name)["installedComponents"]
+    assert installed["lastInstallationSource"] == (change.get("installationSource") or made[newer])
+
+
+def test_a_broken_component_that_was_installed_again_has_a_new_source(
+    greengrass: Any, thing: str, send: Callable[..., int]
+) -> None:
+    for state in ("BROKEN", "RUNNING"):
+        made = greengrass.create_deployment(targetArn=thing, components=NUCLEUS)["deploymentId"]
+        progress = {"deploymentId": made, "coreDeviceExecutionStatus": "SUCCEEDED"}
+        send(thing, report(deployment=progress, components=[component("aws.greengrass.Nucleus", state)]))
+    name = thing.rpartition("/")[2]
+    (installed,) = greengrass.list_installed_components(coreDeviceThingName=name)["installedComponents"]
+    assert installed["lastInstallationSource"] == made
+
+
 def test_a_report_belongs_to_the_region_of_its_thing(
     client: Callable[..., Any], send: Callable[..., int], fresh: Callable[[str], str]
 ) -> None:

@@ -288,6 +288,33 @@ def test_a_deployment_replaces_the_one_before(cloud: Cloud, device: Any) -> None
     assert any("{componentIdentifier=goes-v1.0.0}" in line for line in removed)
 
 
+def test_a_component_names_the_last_deployment_that_changed_it(cloud: Cloud, device: Any) -> None:
+    cloud.component("sourced", lifecycle={"run": FOREVER})
+    cloud.component("dragged-along", lifecycle={"run": FOREVER})
+    cloud.component("needs-it", dependencies={"dragged-along": "1.0.0"}, lifecycle={"run": FOREVER})
+    cloud.component("no-artifact", artifacts=[{"URI": cloud.put("no/artifact.zip", {})}], lifecycle={"run": FOREVER})
+    cloud.s3.delete_object(Bucket=BUCKET, Key="no/artifact.zip")
+
+    def deployed(**components: Any) -> str:
+        made = cloud.deploy(device.arn, **{"sourced": "1.0.0", "needs-it": "1.0.0"} | components)
+        cloud.outcome(device.thing, made)
+        return made
+
+    def sources() -> dict[str, str]:
+        listed = cloud.greengrass.list_installed_components(coreDeviceThingName=device.thing, topologyFilter="ALL")
+        return {each["componentName"]: each["lastInstallationSource"] for each in listed["installedComponents"]}
+
+    first = deployed()
+    everything = dict.fromkeys(("sourced", "needs-it", "dragged-along"), first)
+    assert sources() == everything
+    deployed()  # the same again
+    deployed(**{"no-artifact": "1.0.0"})  # fails before anything changes
+    assert sources() == everything
+    configured = {"componentVersion": "1.0.0", "configurationUpdate": {"merge": '{"key": "value"}'}}
+    fourth = deployed(sourced=configured)
+    assert sources() == everything | {"sourced": fourth}
+
+
 def test_a_changed_setting_restarts_its_component_only_and_a_reset_takes_it_back(cloud: Cloud, device: Any) -> None:
     for name in ("one", "two"):
         cloud.component(

@@ -22,7 +22,7 @@ def component(name: str, state: State) -> Component:
 
 def test_a_report_names_all_components_and_the_deployment() -> None:
     progress = Progress("id", "FAILED", "why", ("DEPLOYMENT_FAILURE",), ("DEVICE_ERROR",))
-    found = report([component("a", State.RUNNING)], progress, LINUX)
+    found = report([component("a", State.RUNNING)], progress, LINUX, {"a": "deployment-1"})
 
     assert found["components"] == [
         {
@@ -32,6 +32,7 @@ def test_a_report_names_all_components_and_the_deployment() -> None:
             "lifecycleStateDetails": "",
             "lifecycleStatusCodes": [],
             "isRoot": True,
+            "installationSource": "deployment-1",
         }
     ]
     assert found["deployment"] == {

@@ -35,12 +35,15 @@ EXECUTION_STATES = (
 
 @dataclass(frozen=True)
 class ReportedComponent:
+    """A component as a device reports it; `source`: the deployment that last installed or changed it there."""
+
     name: str
     version: str
     state: str
     details: str = ""
     is_root: bool = False
     codes: tuple[str, ...] = ()
+    source: str | None = None
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,7 @@ def _component(document: dict[str, Any]) -> ReportedComponent:
         details=str(document.get("lifecycleStateDetails") or "")[:1000],
         is_root=document.get("isRoot") is True,
         codes=tuple(map(str, _list(document, "lifecycleStatusCodes"))),
+        source=_text(document, "installationSource") if document.get("installationSource") is not None else None,
     )
 
 
@@ -241,14 +245,19 @@ class Cores:
         self, core: Core, before: InstalledComponent | None, reported: ReportedComponent, now: datetime
     ) -> InstalledComponent:
         same = before is not None and before.reported.state == reported.state
-        sources = [
-            each.deployment.id
-            for each in sorted(core.effective.values(), key=lambda each: each.created)
-            if reported.name in each.deployment.components
-        ]
-        return InstalledComponent(
-            reported, before.changed if before and same else now, now, sources[-1] if sources else None
-        )
+        source = reported.source or self._source(core, before, reported)
+        return InstalledComponent(reported, before.changed if before and same else now, now, source)
+
+    def _source(self, core: Core, before: InstalledComponent | None, reported: ReportedComponent) -> str | None:
+        """The deployment that brought a component, of a device that does not report it.
+
+        A deployment that changed nothing has not: the version is the one that was there, and it was not BROKEN.
+        """
+        if before and before.source and before.reported.version == reported.version:
+            if before.reported.state != "BROKEN" or reported.state == "BROKEN":
+                return before.source
+        naming = [each for each in core.effective.values() if reported.name in each.deployment.components]
+        return max(naming, key=lambda each: each.created).deployment.id if naming else None
 
     def _get(self, params: Params) -> dict[str, Any]:
         core = self._at(params)
