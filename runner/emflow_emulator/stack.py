@@ -79,9 +79,11 @@ class Stack:
     Args:
         camera: `scenes`, `workflow`, or the path of a picture to show.
         job_seconds: how long the embedded SageMaker's jobs take.
+        architecture: the one that the core device says it has; empty for that of this machine.
     """
 
-    def __init__(self, *, camera: str = SCENES, job_seconds: float = 1.0) -> None:
+    def __init__(self, *, camera: str = SCENES, job_seconds: float = 1.0, architecture: str = "") -> None:
+        self.architecture = architecture
         self._camera = camera
         self._job_seconds = job_seconds
         self._children: list[Child] = []
@@ -191,7 +193,7 @@ class Stack:
             *("--thing", thing, "--root", str(root), "--endpoint-url", cloud.endpoint_url, "--mqtt", mqtt),
             *("--access", str(self._access_file)),
             *("--region", workflow.aws.region, "--role-alias", role.from_alias or role.alias),
-            *("--remove", str(self.folder)),
+            *("--architecture", self.architecture, "--remove", str(self.folder)),
         )
         core.ready()
         login = camera.login if camera else None

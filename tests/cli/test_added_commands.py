@@ -73,7 +73,11 @@ def test_nobody_takes_a_name_that_the_host_has(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("option", "value", "message"),
-    [("--core", "a b", "'a b' is not a thing name"), ("--region", "us east", "'us east' is not a region")],
+    [
+        ("--core", "a b", "'a b' is not a thing name"),
+        ("--region", "us east", "'us east' is not a region"),
+        ("--architecture", "arm64", "'arm64' is not an architecture that recipes name"),
+    ],
 )
 def test_local_refuses_names_that_aws_has_not(emflow, option: str, value: str, message: str) -> None:
     ran = emflow("local", option, value, "--port", "0", "--mqtt-port", "0")

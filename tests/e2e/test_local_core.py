@@ -18,6 +18,7 @@ import boto3
 import pytest
 
 from conftest import ROOT
+from emflow_emulator.architecture import of_this_machine
 from support import Process, belonging_to, exported, let_in, until
 
 pytestmark = pytest.mark.e2e
@@ -32,6 +33,21 @@ def scratch() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="t-"))
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_a_device_of_another_architecture_takes_recipes_for_it(
+    python: Callable[..., Process], scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = "aarch64" if of_this_machine() != "aarch64" else "arm"
+    args = ("--port", "0", "--mqtt-port", "0", "--core", THING, "--architecture", other)
+    local = python("emflow", "local", *args, env={**os.environ, "TMPDIR": str(scratch)})
+    told = local.says("Ctrl-C ends it")
+    assert f"  (says that it is {other}; programs compiled for it do not run on this machine" in told
+    let_in(monkeypatch, exported(told))
+    component("board-only", architecture=other, run="exec sleep 600")
+    deploy("board-only")
+    greengrass = boto3.client("greengrassv2")
+    until(lambda: greengrass.list_installed_components(coreDeviceThingName=THING)["installedComponents"])
 
 
 @pytest.fixture
@@ -51,14 +67,15 @@ def emflow(*args: str, code: int = 0) -> str:
     return done.stdout + done.stderr
 
 
-def component(name: str, **lifecycle: str) -> None:
+def component(name: str, architecture: str = "*", **lifecycle: str) -> None:
     """A component version that can be deployed."""
+    platform = {"os": "linux", "architecture": architecture, "runtime": "*"}
     greengrass = boto3.client("greengrassv2")
     recipe = {
         "RecipeFormatVersion": "2020-01-25",
         "ComponentName": name,
         "ComponentVersion": "1.0.0",
-        "Manifests": [{"Platform": {"os": "linux", "runtime": "*"}, "Lifecycle": lifecycle}],
+        "Manifests": [{"Platform": platform, "Lifecycle": lifecycle}],
     }
     arn = greengrass.create_component_version(inlineRecipe=json.dumps(recipe).encode())["arn"]
     until(lambda: greengrass.describe_component(arn=arn)["status"]["componentState"] == "DEPLOYABLE")

@@ -19,6 +19,7 @@ import pytest
 
 import emflow_schema
 from conftest import ROOT
+from emflow_emulator.architecture import of_this_machine
 from emflow_emulator.camera import scenes
 from support import belonging_to, exported, until
 
@@ -85,6 +86,15 @@ def test_the_demo_names_what_the_camera_showed_at_each_frames_time(scratch: Path
         assert {type(result[key]) for key in ("index", "confidence", "performance", "model_name")} == {str}
         assert scenes.SCENES[int(result["index"])] == result["label"]
     assert nothing_left(scratch), belonging_to(scratch)
+
+
+def test_a_device_of_another_architecture_says_so(scratch: Path) -> None:
+    other = "aarch64" if of_this_machine() != "aarch64" else "arm"
+    up = start_up(scratch, str(DEMO), "--json", "--results", "1", "--architecture", other)
+    up.communicate(timeout=180)
+    assert up.returncode == 0, told(scratch)
+    (device,) = [line for line in told(scratch).splitlines() if line.startswith("  core device ")]
+    assert f"(says that it is {other}; programs compiled for it do not run on this machine" in device
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -13,6 +13,8 @@ import click
 
 from emflow.cli.parameters import Option
 from emflow.problems import UsageProblem
+from emflow_emulator import architecture as architectures
+from emflow_emulator.cli.architecture_option import Architecture
 
 
 def local(
@@ -25,6 +27,7 @@ def local(
     core: Annotated[
         list[str] | None, Option(metavar="THING", help="Also run a virtual core device with this thing name.")
     ] = None,
+    architecture: Architecture = "",
     job_seconds: Annotated[
         float, Option(min=0, metavar="N", help="Duration of compilation and packaging jobs, in seconds.")
     ] = 1.0,
@@ -37,6 +40,7 @@ def local(
     refused. The command prints both, and writes them to a file for your shell. All data is in memory and is lost at
     the end.
     """
+    architectures.check(architecture)
     for thing in core or ():
         if not re.fullmatch(r"[a-zA-Z0-9:_-]{1,128}", thing):
             raise UsageProblem(
@@ -75,12 +79,13 @@ def local(
             for number, thing in enumerate(core):
                 root = folder / f"core-{number}"
                 args = ("--thing", thing, "--root", str(root), "--region", region, "--remove", str(folder), *where)
+                args += ("--architecture", architecture)
                 child = Child("core", "emflow_emulator.core", args, folder / f"core-{number}.log")
                 stack.callback(child.stop)
                 children.append((child, thing, root))
             for child, thing, root in children:
                 child.ready()
-                click.echo(f"core device   {thing}  {root}")
+                click.echo(f"core device   {thing}  {root}{architectures.note(architecture)}")
         click.echo(f"credentials   {shell_file}")
         click.echo("")
         for line in shell_lines:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from emflow.cli.options import Var, VarFile, load_workflow
 from emflow.cli.parameters import Argument, Option
+from emflow_emulator.cli.architecture_option import Architecture
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -38,6 +39,7 @@ def up(
             help="What the streams show: `scenes`, the path of a picture, or `workflow` for the URLs in the workflow.",
         ),
     ] = "scenes",
+    architecture: Architecture = "",
     as_json: Annotated[
         bool,
         Option("--json", help="Print results as JSON lines on standard output, all else on standard error."),
@@ -51,11 +53,13 @@ def up(
     from rich.console import Console
 
     from emflow.problems import UsageProblem
+    from emflow_emulator import architecture as architectures
     from emflow_emulator.cli.shutdown import Shutdown
     from emflow_emulator.demo import demo_workflow
     from emflow_emulator.stack import FROM_WORKFLOW, SCENES, Stack
     from emflow_schema.signals import on_end
 
+    architectures.check(architecture)
     path = file or demo_workflow()
     if camera not in {SCENES, FROM_WORKFLOW} and not Path(camera).is_file():
         mend = "Give `scenes`, `workflow` or the path of a picture."
@@ -63,7 +67,7 @@ def up(
     workflow = load_workflow(path, var, var_file)
     # With --json, standard output has only JSON; all text for people goes to standard error.
     console = Console(stderr=as_json, highlight=False, soft_wrap=True)
-    stack = Stack(camera=camera)
+    stack = Stack(camera=camera, architecture=architecture)
     shutdown = Shutdown(console, stack)
     on_end(shutdown.on_signal)
     with stack:
@@ -73,6 +77,7 @@ def up(
 
 def _run(console: Console, path: Path, workflow: Workflow, stack: Stack, results: int, as_json: bool) -> None:
     from emflow.workflow.topic_grants import results as result_topics
+    from emflow_emulator import architecture as architectures
     from emflow_emulator.highlights import Follower
     from emflow_emulator.stack import on_this_machine, use_embedded_credentials
 
@@ -88,7 +93,7 @@ def _run(console: Console, path: Path, workflow: Workflow, stack: Stack, results
         console.print(f"  camera        {camera.url}  ({shows})")
     thing = _thing(workflow)
     core = stack.start_core(thing, cloud, workflow, camera)
-    console.print(f"  core device   {core.thing}  {core.root}\n")
+    console.print(f"  core device   {core.thing}  {core.root}{architectures.note(stack.architecture)}\n", markup=False)
     workflow = on_this_machine(workflow, camera, core)
     topics = result_topics(workflow, core.thing)
     with (

@@ -25,6 +25,9 @@ def main() -> int:
     parser.add_argument("--region", default="us-east-1")
     parser.add_argument("--role-alias", help="the role alias for credentials; default: the account's first")
     parser.add_argument(
+        "--architecture", default="", help="the architecture that it says it has; default: this machine's"
+    )
+    parser.add_argument(
         "--remove",
         type=Path,
         metavar="DIR",
@@ -43,6 +46,7 @@ def main() -> int:
             region=options.region,
             role_alias=options.role_alias,
             removes=options.remove and _temporary(options.remove),
+            architecture=options.architecture,
         )
         arn = device.start()
     except Problem as problem:

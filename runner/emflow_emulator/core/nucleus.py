@@ -46,6 +46,7 @@ class Nucleus:
         access: the credentials for both.
         role_alias: the role alias for the device's credentials; None: the first one of the account.
         removes: a folder to remove when the parent process was killed.
+        architecture: the one that the device says it has; empty for that of this machine.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Nucleus:
         region: str = "us-east-1",
         role_alias: str | None = None,
         removes: Path | None = None,
+        architecture: str = "",
     ) -> None:
         self.thing = thing
         self.layout = Layout(root.resolve())
@@ -70,7 +72,7 @@ class Nucleus:
         self._stopping = threading.Event()
         self._progress: Progress | None = None
         self._deployer: Deployer | None = None
-        self._platform = device_platform()
+        self._platform = device_platform(architecture)
         self._log = DeviceLog(self.layout.greengrass_log)
         self._operations = Operations(self)
         self._store = ConfigurationStore(self.layout.configuration, self._operations.settings.changed)

@@ -18,6 +18,7 @@ from emflow.recipes.reader.lifecycles import seconds
 from emflow.recipes.reader.recipe import Artifact, Dependency, read
 from emflow.recipes.reader.structure import GENERIC
 from emflow.recipes.reader.variables import has_variable
+from emflow_emulator.architecture import of_this_machine
 from emflow_emulator.core.failure import DeploymentFailure
 
 TIMEOUTS = {
@@ -30,22 +31,13 @@ TIMEOUTS = {
 }
 """Default limit of a step in seconds; `run` has none."""
 
-_ARCHITECTURES = {
-    "x86_64": "amd64",
-    "AMD64": "amd64",
-    "arm64": "aarch64",
-    "armv7l": "arm",
-    "armv6l": "arm",
-    "i686": "x86",
-}
-
 
 @dataclass(frozen=True)
 class Step:
     """One lifecycle step. `key` is its name in the logs, such as `run.script`; `timeout` is in seconds.
 
-    `timeout_text` and `privileged_text` have a variable, whose value the component's configuration has. `on_rollback`:
-    a bootstrap step that runs when a failed deployment is rolled back, too.
+    `on_rollback`: a bootstrap step that runs when a failed deployment is rolled back, too. `timeout_text` and
+    `privileged_text` have a variable, whose value the component's configuration has.
     """
 
     name: str
@@ -55,9 +47,9 @@ class Step:
     setenv: Mapping[str, str] = field(default_factory=dict)
     skip_if: str = ""
     privileged: bool = False
+    on_rollback: bool = False
     timeout_text: str = ""
     privileged_text: str = ""
-    on_rollback: bool = False
 
     def filled(self, fill: Callable[[str], str]) -> Step:
         """With its variables filled in by `fill`.
@@ -101,12 +93,15 @@ class Recipe:
     setenv: Mapping[str, str] = field(default_factory=dict)
 
 
-def device_platform() -> dict[str, str]:
-    """This machine's platform attributes, as the classic nucleus has them."""
-    machine = host.machine()
+def device_platform(architecture: str = "") -> dict[str, str]:
+    """The device's platform attributes, as the classic nucleus has them.
+
+    Args:
+        architecture: the one that the device says it has; empty for that of this machine.
+    """
     return {
         "os": host.system().lower(),
-        "architecture": _ARCHITECTURES.get(machine, machine),
+        "architecture": architecture or of_this_machine(),
         "runtime": "aws_nucleus_classic",
     }
 
@@ -160,9 +155,9 @@ def _step(step: lifecycles.Step) -> Step:
         setenv=step.setenv,
         skip_if=step.skip_if,
         privileged=step.privileged == "true",
+        on_rollback=step.on_rollback,
         timeout_text=step.timeout if late else "",
         privileged_text=step.privileged if has_variable(step.privileged) else "",
-        on_rollback=step.on_rollback,
     )
 
 

@@ -11,6 +11,7 @@ from collections import defaultdict, deque
 from collections.abc import Mapping
 from typing import Protocol
 
+from emflow_emulator.architecture import ARCHITECTURES
 from emflow_emulator.core import recipe as recipes
 from emflow_emulator.core.failure import DeploymentFailure
 from emflow_emulator.core.recipe import Recipe
@@ -78,10 +79,19 @@ def _choose(
     raise DeploymentFailure(
         "No local or cloud component version satisfies the requirements. Check whether the version constraints "
         "conflict and that the component exists in your AWS account with a version that matches the version "
-        f"constraints and this device's platform ({device}). {{componentName={name}, versionRequirement={{{wanted}}}}}",
+        f"constraints and this device's platform ({device}). {{componentName={name}, versionRequirement={{{wanted}}}}}"
+        + _hint(name, requirements, platform, catalogue),
         "NO_AVAILABLE_COMPONENT_VERSION",
         "COMPONENT_VERSION_REQUIREMENTS_NOT_MET",
     )
+
+
+def _hint(name: str, requirements: Mapping[str, str], platform: Mapping[str, str], catalogue: Catalogue) -> str:
+    """How to get a version that there is for another architecture; empty when there is none."""
+    for other in ARCHITECTURES:
+        if catalogue.candidate(name, requirements, {**platform, "architecture": other}, None) is not None:
+            return f". There is a version for {other}: with --architecture {other}, this virtual device uses it"
+    return ""
 
 
 def _reachable(roots: Mapping[str, Mapping[str, str]], resolved: Mapping[str, Recipe]) -> dict[str, Recipe]:

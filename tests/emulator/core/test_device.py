@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from emflow_emulator.architecture import of_this_machine
 from emflow_emulator.core.nucleus import Nucleus
 from emulator.core.conftest import BUCKET, Cloud
 from emulator.core.pieces import Listener, alive, lines, publishing
@@ -240,6 +242,25 @@ def test_a_component_for_another_platform_fails_the_deployment_with_the_reason(c
     cloud.component("ours", platform={"os": "linux", "runtime": "aws_nucleus_classic"}, lifecycle={"run": FOREVER})
     outcome = cloud.outcome(device.thing, cloud.deploy(device.arn, ours="1.0.0"))
     assert outcome["coreDeviceExecutionStatus"] == "SUCCEEDED"
+
+
+def test_a_device_that_says_it_is_a_board_takes_what_is_for_the_board(
+    cloud: Cloud, device: Any, make_device: Callable[..., Any]
+) -> None:
+    # One that this machine is not, whatever it is.
+    other = "aarch64" if of_this_machine() != "aarch64" else "arm"
+    cloud.component("for-a-board", platform={"os": "linux", "architecture": other}, lifecycle={"run": FOREVER})
+    outcome = cloud.outcome(device.thing, cloud.deploy(device.arn, **{"for-a-board": "1.0.0"}))
+    assert outcome["reason"].endswith(
+        f". There is a version for {other}: with --architecture {other}, this virtual device uses it"
+    )
+
+    with tempfile.TemporaryDirectory() as folder:
+        board = make_device(architecture=other, root=Path(folder))
+        outcome = cloud.outcome(board.thing, cloud.deploy(board.arn, **{"for-a-board": "1.0.0"}))
+        assert outcome["coreDeviceExecutionStatus"] == "SUCCEEDED"
+        assert cloud.greengrass.get_core_device(coreDeviceThingName=board.thing)["architecture"] == other
+        board.stop()
 
 
 def test_three_errors_are_broken_and_the_deployment_failed(cloud: Cloud, device: Any) -> None:

@@ -254,7 +254,8 @@ class Cores:
         A deployment that changed nothing has not: the version is the one that was there, and it was not BROKEN.
         """
         if before and before.source and before.reported.version == reported.version:
-            if before.reported.state != "BROKEN" or reported.state == "BROKEN":
+            was_installed_again = before.reported.state == "BROKEN" != reported.state
+            if not was_installed_again:
                 return before.source
         naming = [each for each in core.effective.values() if reported.name in each.deployment.components]
         return max(naming, key=lambda each: each.created).deployment.id if naming else None
