@@ -18,6 +18,7 @@ from emflow.recipes.lint.access_control import access_control
 from emflow.recipes.lint.artifacts import artifacts
 from emflow.recipes.lint.context import NOTHING, RecipeContext, Target
 from emflow.recipes.lint.dependencies import dependencies
+from emflow.recipes.lint.execution import execution
 from emflow.recipes.lint.keys import key_findings
 from emflow.recipes.lint.lifecycle import lifecycle, steps_for_lite
 from emflow.recipes.lint.platforms import CLASSIC, LITE, Audience, audience, platform, reachable
@@ -95,6 +96,7 @@ def _recipe(found: Mapping[str, Any], read: Recipe | None, known: RecipeContext)
         steps, at = (own, (*place, "Lifecycle")) if own else (recipe.get("Lifecycle"), ("Lifecycle",))
         around = Surroundings(settings, set(map_of(recipe, "ComponentDependencies")), archives, files, looks[index])
         yield from lifecycle(steps, at, frozenset() if own else names, around)
+        yield from execution(steps, at, given)
         if looks[index] and read is not None:
             yield from steps_for_lite(read.manifests[index].lifecycle, at)
             if not own:

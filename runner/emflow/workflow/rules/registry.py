@@ -86,11 +86,15 @@ CODES: Final = {
     "EM075": "there is one label for each class of the model",
     "EM076": "the rendered recipes work",
     "EM077": "recipes and deployment work on the lite nucleus, too",
+    "EM079": "what does nothing on the virtual device of `emflow up`",
     "EM081": "AWS discontinued the provider",
 }
 
-WARNINGS: Final = frozenset(("EM046", "EM048", "EM049", "EM056", "EM065", "EM072", "EM077", "EM081"))
+WARNINGS: Final = frozenset(("EM046", "EM048", "EM049", "EM056", "EM065", "EM072", "EM077", "EM079", "EM081"))
 """Told, but no reason to refuse a workflow; `emflow validate --strict` exits with 2 on them too."""
+
+NOTES: Final = frozenset(("EM079",))
+"""Warnings about this machine and not about the workflow: with --strict, too, they are no reason to exit with 2."""
 
 Rule = Callable[[Workflow], Iterator[Violation]]
 
