@@ -306,9 +306,15 @@ class Component:
         return self._tail
 
     def _wants(self, name: str) -> bool:
-        """Whether the recipe has this step and its skip condition is not met."""
+        """Whether the recipe has this step and its skip condition is not met.
+
+        Raises:
+            _Failed: the condition is none of those that there are.
+        """
         step = self.plan.steps.get(name)
         condition = skip_condition(step.skip_if) if step else None
+        if step and step.skip_if.strip() and condition is None:
+            raise _Failed(f"Invalid format for Skipif of {name}: {step.skip_if}", f"{name.upper()}_INVALID_CONFIG")
         if condition is None:
             return step is not None
         negated, test, argument = condition

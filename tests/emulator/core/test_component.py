@@ -207,6 +207,10 @@ def test_output_goes_to_the_log_of_the_component(world: World) -> None:
     [
         (Step("run", "run", "exec sleep 600", setenv={"X": "a\0b"}), "run could not be started: embedded null byte"),
         (Step("run", "run", "exec sleep 600", timeout=1e30), "unexpected: OverflowError"),
+        (
+            Step("run", "run", "exec sleep 600", skip_if="missing /file"),
+            "Invalid format for Skipif of run: missing /file",
+        ),
     ],
 )
 def test_what_nobody_thought_of_is_an_error_of_the_component(world: World, step: Step, reason: str) -> None:
