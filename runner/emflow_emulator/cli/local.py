@@ -74,12 +74,11 @@ def local(
             access_file = folder / "access.json"
             access.write(access_file)
             services = ("--endpoint-url", aws.endpoint_url, "--mqtt", f"{broker.host}:{broker.port}")
-            where = (*services, "--access", str(access_file))
+            common = (*services, "--access", str(access_file), "--architecture", architecture)
             children = []
             for number, thing in enumerate(core):
                 root = folder / f"core-{number}"
-                args = ("--thing", thing, "--root", str(root), "--region", region, "--remove", str(folder), *where)
-                args += ("--architecture", architecture)
+                args = ("--thing", thing, "--root", str(root), "--region", region, "--remove", str(folder), *common)
                 child = Child("core", "emflow_emulator.core", args, folder / f"core-{number}.log")
                 stack.callback(child.stop)
                 children.append((child, thing, root))

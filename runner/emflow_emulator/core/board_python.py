@@ -31,11 +31,12 @@ from emflow.problems import Problem
 from emflow_emulator.core.layout import Layout
 from emflow_schema.installation import how_to_install
 
-COMPONENTS = ("emflow-device[edge]",)
-"""Requirements whose packages all components can import; emflow-device itself excepted."""
-AGENT = ("emflow-device[agent]",)
+DEVICE = "emflow-device"
+COMPONENTS = (f"{DEVICE}[edge]",)
+"""Requirements whose packages all components can import; our distribution itself excepted."""
+AGENT = (f"{DEVICE}[agent]",)
 """Those of the agent."""
-AGENT_IF_INSTALLED = ("emflow-device[onnx,signing]", "boto3")
+AGENT_IF_INSTALLED = (f"{DEVICE}[onnx,signing]", "boto3")
 """Those that the agent can do without."""
 AGENT_CODE = ("emflow_agent", "emflow_proto", "emflow_schema")
 
@@ -105,7 +106,7 @@ def _closure(requirements: Iterable[str], *, optional: bool = False) -> dict[str
                 continue
             mend = f"Install what it needs: {how_to_install('emflow-emulator')}"
             raise Problem(f"the core device's components need {name}, which is not installed", mend=mend) from None
-        if name != "emflow-device":  # components bring their own code
+        if name != DEVICE:  # components bring their own code
             found[name] = installed
         needs = [Requirement(each) for each in installed.requires or ()]
         waiting += [

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from emflow_emulator.core import artifacts, plan
+from emflow_emulator.core import artifacts, bootstrap, plan
 from emflow_emulator.core.artifacts import Download
 from emflow_emulator.core.cloud_client import DeploymentDocument
 from emflow_emulator.core.component import State
@@ -50,7 +50,9 @@ class Validate(Protocol):
 class UpdatePolicy(Protocol):
     """Asks components whether a deployment may update them now."""
 
-    def wait_until_safe(self, deployment: str, timeout: float, given_up: threading.Event) -> None: ...
+    def wait_until_safe(
+        self, deployment: str, timeout: float, given_up: threading.Event, *, restarting: bool = False
+    ) -> None: ...
 
     def updated(self, deployment: str) -> None:
         """The deployment has succeeded or failed."""
@@ -115,7 +117,9 @@ class Deployer:
         try:
             prepared = self._prepare(deployment)
             if deployment.notify:
-                self._policy.wait_until_safe(deployment.id, deployment.update_timeout, given_up)
+                restarting = bool(bootstrap.needed(before.plans, prepared.plans.values(), rollback=False))
+                timeout = deployment.update_timeout
+                self._policy.wait_until_safe(deployment.id, timeout, given_up, restarting=restarting)
             self._ask_components(deployment, before, prepared, given_up)
             if given_up.is_set():
                 return

@@ -63,6 +63,11 @@ def _is_of_emflow(folder: Path) -> bool:
     )
 
 
+def _names_ours(value: str) -> bool:
+    """Whether a variable names the virtual environment that runs this process, as `_` of a shell does."""
+    return sys.prefix != sys.base_prefix and sys.prefix in value
+
+
 def environment(
     host: Mapping[str, str],
     device: DeviceIdentity,
@@ -80,7 +85,7 @@ def environment(
         credentials: None without TokenExchangeService.
         setenv: the recipe's variables, for all steps and for this one.
     """
-    kept = {name: value for name, value in host.items() if not name.startswith(_OF_PYTHON)}
+    kept = {name: value for name, value in host.items() if not name.startswith(_OF_PYTHON) and not _names_ours(value)}
     result = without_aws(kept) | {
         "PATH": search_path(host, device.python),
         "AWS_IOT_THING_NAME": device.thing,

@@ -44,8 +44,10 @@ class Bucket:
         file.write_bytes(self.objects[bucket])
 
 
-def recipe(data: bytes, name: str = "app.zip", *, unarchive: bool = True, **rights: str) -> Recipe:
-    artifact = Artifact(f"s3://bucket/some/deep/{name}", unarchive, digest(data), "SHA-256", **rights)
+def recipe(
+    data: bytes, name: str = "app.zip", *, unarchive: bool = True, read: str = "OWNER", execute: str = "NONE"
+) -> Recipe:
+    artifact = Artifact(f"s3://bucket/some/deep/{name}", unarchive, digest(data), "SHA-256", read, execute)
     return Recipe("app", "1.0.0", artifacts=(artifact,))
 
 
@@ -131,21 +133,22 @@ def test_an_absolute_name_in_a_zip_is_one_in_its_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rights", "mode"),
     [
-        ({}, 0o440),
-        ({"read": "OWNER", "execute": "OWNER"}, 0o550),
-        ({"read": "ALL", "execute": "NONE"}, 0o444),
-        ({"read": "ALL", "execute": "ALL"}, 0o555),
-        ({"read": "NONE", "execute": "NONE"}, 0o400),
-        ({"read": "NONE", "execute": "ALL"}, 0o555),
+        (("OWNER", "NONE"), 0o440),
+        (("OWNER", "OWNER"), 0o550),
+        (("ALL", "NONE"), 0o444),
+        (("ALL", "ALL"), 0o555),
+        (("NONE", "NONE"), 0o400),
+        (("NONE", "ALL"), 0o555),
     ],
 )
 def test_permission_decides_who_reads_and_executes_whatever_a_zip_says(
-    tmp_path: Path, rights: dict[str, str], mode: int
+    tmp_path: Path, rights: tuple[str, str], mode: int
 ) -> None:
+    read, execute = rights
     data = zipped({"run.sh": "echo", "deep/a.txt": "a"}, executable="run.sh")
     layout = Layout(tmp_path)
     for _ in range(2):  # a second deployment finds the files with these modes
-        artifacts.fetch(recipe(data, **rights), layout, Bucket(bucket=data))
+        artifacts.fetch(recipe(data, read=read, execute=execute), layout, Bucket(bucket=data))
 
     files = [layout.artifacts("app", "1.0.0") / "app.zip"]
     files += [path for path in layout.unarchived("app", "1.0.0").rglob("*") if path.is_file()]

@@ -141,7 +141,7 @@ def test_what_a_component_installs_stays_in_its_device(tmp_path: Path, cache: Pa
     first, second = device(tmp_path), device(tmp_path, "second")
     for layout in (first, second):
         board_python.make(layout)
-    pip = [first.python / "bin" / "pip3", "install", "--no-index", "--no-deps", wheel]
+    pip = [str(first.python / "bin" / "pip3"), "install", "--no-index", "--no-deps", str(wheel)]
     done = subprocess.run(pip, capture_output=True, text=True, check=False, env={"PATH": os.environ["PATH"]})
 
     assert done.returncode == 0, done.stderr

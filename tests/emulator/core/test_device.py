@@ -66,6 +66,7 @@ def test_a_component_sees_the_boards_python_and_nothing_of_emflows_own(cloud: Cl
     ours = str(Path(sys.prefix).resolve())
     paths = [*seen["path"], *filter(None, seen["found"].values()), *seen["env"]["PATH"].split(os.pathsep)]
     assert not [path for path in paths if os.path.realpath(path).startswith(f"{ours}/")]
+    assert not [name for name, value in seen["env"].items() if sys.prefix in value]
 
 
 def test_a_component_without_its_package_fails_with_the_reason(cloud: Cloud, device: Any) -> None:

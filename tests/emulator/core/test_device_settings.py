@@ -44,7 +44,7 @@ def update(event):
         asked.append(1)
         wait = 300 if len(asked) == 2 else 0
         client.defer_component_update(deployment_id=event.pre_update_event.deployment_id, recheck_after_ms=wait)
-        note("asked", wait)
+        note("asked", wait, *["the nucleus restarts"] * event.pre_update_event.is_ggc_restarting)
     else:
         note("done")
 
@@ -164,6 +164,18 @@ def test_a_component_defers_a_deployment_unless_nobody_asks(cloud: Cloud, device
     )
     cloud.outcome(device.thing, answer["deploymentId"])
     until(lambda: heard(device, app)[-2:] == ["done", "done"])
+
+
+def test_components_hear_that_a_bootstrap_will_restart_them(cloud: Cloud, device: Any, app: str) -> None:
+    boots = f"boots-{device.thing}"
+    cloud.component(boots, lifecycle={"bootstrap": "exit 101", "run": "exec sleep 600"})
+    outcome = cloud.outcome(device.thing, cloud.deploy(device.arn, **{app: "1.0.0", boots: "1.0.0"}))
+    assert outcome["coreDeviceExecutionStatus"] == "SUCCEEDED"
+    log = device.layout.work(app) / "log"
+    until(lambda: lines(log).count("up") == 2)
+
+    assert "asked 0 the nucleus restarts" in lines(log)
+    assert cloud.installed(device.thing) == {app: ("1.0.0", "RUNNING"), boots: ("1.0.0", "RUNNING")}
 
 
 HEAR = """

@@ -62,6 +62,7 @@ def test_the_device_has_its_own_python_and_no_program_of_emflows(tmp_path: Path)
         "VIRTUAL_ENV": str(venv.parent),
         "CONDA_PREFIX": "/conda",
         "PYTHONHOME": "/home",
+        "_": str(venv / "emflow"),
     }
     found = environment(host, dataclasses.replace(DEVICE, python=Path("/r/python/bin")), "t", None)
 

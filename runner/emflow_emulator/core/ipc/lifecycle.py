@@ -30,16 +30,18 @@ class Lifecycle:
         self.handlers = {"UpdateState": self._update_state, "DeferComponentUpdate": self._defer}
         self.streams = {"SubscribeToComponentUpdates": self._subscribe}
 
-    def wait_until_safe(self, deployment: str, timeout: float, given_up: threading.Event) -> None:
+    def wait_until_safe(
+        self, deployment: str, timeout: float, given_up: threading.Event, *, restarting: bool = False
+    ) -> None:
         """Return when no subscribed component defers the update.
 
         All are asked again after the longest delay that a component requested. A component that does not answer within
-        `timeout` seconds does not delay the update.
+        `timeout` seconds does not delay the update. `restarting`: the nucleus will restart, and so all components.
         """
         while not given_up.is_set():
             for stream, _ in self._listeners.all():
                 self._deferrals.ask(stream.component, deployment)
-                event = {"deploymentId": deployment, "isGgcRestarting": False}
+                event = {"deploymentId": deployment, "isGgcRestarting": restarting}
                 stream.send("ComponentUpdatePolicyEvents", {"preUpdateEvent": event})
             longest = max(self._deferrals.wait(deployment, timeout, given_up).values(), default=0.0)
             if longest <= 0:
