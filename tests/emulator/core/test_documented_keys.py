@@ -37,7 +37,7 @@ class Kept(NamedTuple):
 
 
 class Warned(NamedTuple):
-    """The key changes nothing on the virtual core, and `emflow validate` says so when `new` stands in place of `old`."""
+    """The key changes nothing on the virtual core, and `emflow validate` says so when `new` stands for `old`."""
 
     old: str
     new: str

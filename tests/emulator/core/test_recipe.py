@@ -37,7 +37,7 @@ def test_keys_are_read_in_any_case_but_names_of_the_user_are_kept() -> None:
     componentdependencies: {b: {versionrequirement: ~1.0.0, dependencytype: soft}}
     manifests:
       - platform: {OS: linux}
-        artifacts: [{uri: "s3://bucket/some.zip", unarchive: zip, digest: abc, algorithm: SHA-256}]
+        artifacts: [{uri: "s3://bucket/some.zip", unarchive: zip, digest: abc, algorithm: SHA-256, permission: {read: all}}]
         lifecycle:
           Setenv: {LowerAndUpper: all}
           Run: {script: echo, REQUIRESPRIVILEGE: true, setenv: {mY_vAR: x}, timeout: 7, skipif: onpath nothing}
@@ -48,6 +48,7 @@ def test_keys_are_read_in_any_case_but_names_of_the_user_are_kept() -> None:
     assert not found.dependencies["b"].hard
     assert found.artifacts[0].unarchive
     assert found.artifacts[0].digest == "abc"
+    assert (found.artifacts[0].read, found.artifacts[0].execute) == ("ALL", "NONE")
     assert found.setenv == {"LowerAndUpper": "all"}
     run = found.steps["run"]
     assert (run.script, run.privileged, run.timeout, run.setenv) == ("echo", True, 7.0, {"mY_vAR": "x"})
@@ -104,16 +105,20 @@ def test_this_machine_has_attributes_that_recipes_know() -> None:
 
 
 def test_times_are_the_documented_ones_unless_the_recipe_says_so() -> None:
-    lifecycle = {step: {"Script": "x"} for step in ("install", "startup", "run", "shutdown", "recover")}
+    lifecycle = {
+        step: {"Script": "x"} for step in ("bootstrap", "install", "startup", "run", "shutdown", "recover", "uninstall")
+    }
     lifecycle["install"]["Timeout"] = 300  # type: ignore[assignment]
     steps = parse(json.dumps(recipe("a", lifecycle=lifecycle)), LINUX).steps
 
     assert {name: step.timeout for name, step in steps.items()} == {
+        "bootstrap": 120,
         "install": 300,
         "startup": 120,
         "run": None,
         "shutdown": 15,
         "recover": 60,
+        "uninstall": 120,
     }
 
 
