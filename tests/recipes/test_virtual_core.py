@@ -87,6 +87,22 @@ def test_users_limits_and_rollouts_are_warnings_at_their_keys(folder: Path) -> N
     assert len({finding.column for finding in found[:3]}) == 3
 
 
+@pytest.mark.parametrize(
+    ("component", "warned"),
+    [("aws.greengrass.Nucleus", True), ("aws.greengrass.Cli", True), ("aws.greengrass.TokenExchangeService", False)],
+)
+def test_settings_of_a_component_that_is_there_by_name_only_are_a_warning(
+    folder: Path, component: str, warned: bool
+) -> None:
+    settings = f"settings: [{{component: {component}, configuration: {{mqtt: {{port: 443}}}}}}]"
+    change(folder / "demo.yaml", "  deployment:\n", f"  deployment:\n    {settings}\n")
+    change(folder / "demo.yaml", "# aws.greengrass.Cli: latest", "aws.greengrass.Cli: latest")
+    what = f"does nothing on the virtual core of `emflow up`: it has no {component} of AWS's"
+
+    found = [finding.message for finding in told(folder / "demo.yaml")]
+    assert found == [f"cloud.deployment.settings[0].configuration {what}"] * warned
+
+
 def test_it_is_a_warning_of_validate_that_strict_lets_pass(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

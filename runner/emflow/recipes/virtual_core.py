@@ -26,6 +26,8 @@ DEPLOYMENT = {
     ("run_with", "memory_kb"): "no component is limited",
 }
 """Under `cloud.deployment.settings[]`: what happens instead."""
+WITHOUT_CONFIGURATION = ("aws.greengrass.Nucleus", "aws.greengrass.Cli")
+"""Components of AWS that the virtual core has by name only."""
 ROLLOUT = "its one device takes the deployment at once, without a limit of time"
 """What happens instead of `cloud.deployment.rollout`."""
 PRIVILEGE = "every step runs as the user who started the device"
@@ -71,6 +73,8 @@ def _deployment(workflow: Workflow) -> Iterator[tuple[KeyPath, str]]:
     deployment = workflow.cloud.deployment
     top: KeyPath = ("cloud", "deployment")
     for index, settings in enumerate(deployment.settings):
+        if settings.component in WITHOUT_CONFIGURATION and settings.configuration:
+            yield (*top, "settings", index, "configuration"), _nothing(f"it has no {settings.component} of AWS's")
         for path, instead in DEPLOYMENT.items():
             value: Any = settings
             for key in path:

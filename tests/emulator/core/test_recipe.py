@@ -37,7 +37,7 @@ def test_keys_are_read_in_any_case_but_names_of_the_user_are_kept() -> None:
     componentdependencies: {b: {versionrequirement: ~1.0.0, dependencytype: soft}}
     manifests:
       - platform: {OS: linux}
-        artifacts: [{uri: "s3://bucket/some.zip", unarchive: zip, digest: abc, algorithm: SHA-256, permission: {read: all}}]
+        artifacts: [{uri: "s3://b/some.zip", unarchive: zip, digest: abc, algorithm: SHA-256, permission: {read: all}}]
         lifecycle:
           Setenv: {LowerAndUpper: all}
           Run: {script: echo, REQUIRESPRIVILEGE: true, setenv: {mY_vAR: x}, timeout: 7, skipif: onpath nothing}
