@@ -177,7 +177,7 @@ def test_installed_components_name_the_deployment_that_brought_them(
     ],
 )
 def test_a_deployment_that_changed_nothing_is_no_source_of_a_component(
-    greengrass: Any, thing: str, send: Callable[..., int], change: dict[str, str], newer: bool
+    greengrass: Any, thing: str, send: Callable[..., int], change: dict[str, Any], newer: bool
 ) -> None:
     name = thing.rpartition("/")[2]
     made = []

@@ -43,8 +43,8 @@ def update(event):
     if event.pre_update_event:
         asked.append(1)
         wait = 300 if len(asked) == 2 else 0
-        client.defer_component_update(deployment_id=event.pre_update_event.deployment_id, recheck_after_ms=wait)
         note("asked", wait, *["the nucleus restarts"] * event.pre_update_event.is_ggc_restarting)
+        client.defer_component_update(deployment_id=event.pre_update_event.deployment_id, recheck_after_ms=wait)
     else:
         note("done")
 
