@@ -87,7 +87,7 @@ def nucleus_of(device: Device, folder: Path) -> Iterator[dict[str, str]]:
     [
         ({"Threads": "2"}, ""),
         ({"Threads": "many"}, "Threads in the Greengrass configuration: 'many'"),
-        ({"CaptureDataBufferSize": "3"}, "must be larger than CaptureDataBatchSize"),
+        ({"CaptureDataBufferSize": "3"}, "does not fit into a buffer of 3"),
     ],
 )
 def test_the_agent_answers_about_a_configuration_that_is_about_to_be_deployed(
