@@ -17,6 +17,7 @@ from emflow_emulator.core.output_tail import OutputTail
 from emflow_emulator.core.plan import Plan
 from emflow_emulator.core.process import Process, Sink
 from emflow_emulator.core.recipe import TIMEOUTS, Step
+from emflow_emulator.core.skipping import BadSkipIf, is_skipped
 
 STEP = "bootstrap"
 _MEANINGS = {
@@ -32,6 +33,8 @@ class Host(Protocol):
     """The functions of the device that a bootstrap step needs."""
 
     def launch(self, plan: Plan, step: Step, sink: Sink, on_exit: Callable[[], object]) -> Process: ...
+
+    def finds(self, program: str) -> bool: ...
 
     def log(self, plan: Plan, level: str, thread: str, text: str, **context: Any) -> None: ...
 
@@ -53,12 +56,18 @@ def needed(before: Mapping[str, Plan], after: Iterable[Plan], *, rollback: bool)
 
 
 def run(plan: Plan, host: Host, given_up: threading.Event) -> None:
-    """Run one step; returns early when the device stops.
+    """Run one step, unless its condition says that it is to be skipped; returns early when the device stops.
 
     Raises:
-        BootstrapFailure: it cannot be started, takes too long, or has another exit code than 0, 100 and 101.
+        BootstrapFailure: it cannot be started, takes too long, or has another exit code than 0, 100 and 101; or its
+            condition is none.
     """
     step, tail = plan.steps[STEP], OutputTail()
+    try:
+        if is_skipped(step, host.finds):
+            return
+    except BadSkipIf as error:
+        raise BootstrapFailure(plan.name, str(error)) from error
     ended = threading.Event()
 
     def sink(stream: str, text: str) -> None:

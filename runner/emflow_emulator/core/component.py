@@ -13,14 +13,13 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from enum import StrEnum
-from pathlib import Path
 from typing import Any, Protocol
 
-from emflow.recipes.reader.lifecycles import skip_condition
 from emflow_emulator.core.output_tail import OutputTail
 from emflow_emulator.core.plan import Plan
 from emflow_emulator.core.process import Process, Sink
 from emflow_emulator.core.recipe import Step
+from emflow_emulator.core.skipping import BadSkipIf, is_skipped
 
 _TRIES = 3
 _FOLLOWING = ("shutdown", "recover", "uninstall")
@@ -312,14 +311,10 @@ class Component:
             _Failed: the condition is none of those that there are.
         """
         step = self.plan.steps.get(name)
-        condition = skip_condition(step.skip_if) if step else None
-        if step and step.skip_if.strip() and condition is None:
-            raise _Failed(f"Invalid format for Skipif of {name}: {step.skip_if}", f"{name.upper()}_INVALID_CONFIG")
-        if condition is None:
-            return step is not None
-        negated, test, argument = condition
-        true = self._host.finds(argument) if test == "onpath" else Path(argument).expanduser().exists()
-        return true == negated
+        try:
+            return step is not None and not is_skipped(step, self._host.finds)
+        except BadSkipIf as error:
+            raise _Failed(str(error), f"{name.upper()}_INVALID_CONFIG") from error
 
     def _context(self, step: Step, **more: Any) -> dict[str, Any]:
         script = f"services.{self.plan.name}.lifecycle.{step.key}"

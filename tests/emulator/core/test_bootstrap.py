@@ -64,6 +64,7 @@ def test_a_bootstrap_is_repeated_for_another_version_or_script_only(
     [
         (Step("bootstrap", "bootstrap", "echo no disk; exit 1"), "exit code: 1.*\nno disk", "BOOTSTRAP_ERROR"),
         (Step("bootstrap", "bootstrap", "exec sleep 600", timeout=0.1), "after '0.1' seconds", "BOOTSTRAP_TIMEOUT"),
+        (Step("bootstrap", "bootstrap", "true", skip_if="not there"), "Invalid format for Skipif", "BOOTSTRAP_ERROR"),
         (Step("bootstrap", "bootstrap", "true", timeout=9, setenv={"X": "\0"}), "null byte", "BOOTSTRAP_ERROR"),
     ],
 )
@@ -76,6 +77,15 @@ def test_a_bootstrap_that_fails_is_not_tried_again_and_fails_the_deployment(
     assert caught.value.stack == ["DEPLOYMENT_FAILURE", "COMPONENT_UPDATE_ERROR", f"COMPONENT_{code}"]
     assert caught.value.types == ["USER_COMPONENT_ERROR"]
     assert not world.wrote("app")
+
+
+@pytest.mark.parametrize(("condition", "times"), [("onpath sh", 0), ("! onpath sh", 1), ("", 1)])
+def test_a_bootstrap_is_skipped_when_its_condition_holds(world: World, condition: str, times: int) -> None:
+    step = Step("bootstrap", "bootstrap", "echo boot >> log", skip_if=condition)
+    world.apply(plan("app", bootstrap=step, run=FOREVER))
+    world.settle()
+
+    assert world.wrote("app").count("boot") == times
 
 
 def test_after_a_bootstrap_that_failed_the_components_before_are_installed_and_run_again(world: World) -> None:
