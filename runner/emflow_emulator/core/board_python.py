@@ -18,7 +18,6 @@ import os
 import shutil
 import sys
 import tempfile
-import time
 import venv
 from collections.abc import Iterable
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
@@ -40,8 +39,8 @@ AGENT_IF_INSTALLED = (f"{DEVICE}[onnx,signing]", "boto3")
 """Those that the agent can do without."""
 AGENT_CODE = ("emflow_agent", "emflow_proto", "emflow_schema")
 
-_UNUSED_FOR = 30 * 24 * 3600.0
-"""Seconds after which a folder of packages that no device has used is removed from the cache."""
+_MOST = 8
+"""Folders of packages in the cache at most; each device uses two. Those that were not used for the longest go first."""
 _PIP = """#!/bin/sh
 exec "$(dirname "$0")/python3" -m pip "$@"
 """
@@ -207,7 +206,7 @@ def _folder_of(package: str) -> Path:
 
 
 def _remove_unused(cache: Path, but: Path) -> None:
-    for folder in cache.iterdir():
-        with contextlib.suppress(OSError):
-            if folder != but and folder.stat().st_mtime < time.time() - _UNUSED_FOR:
-                shutil.rmtree(folder)
+    with contextlib.suppress(OSError):  # of another device that removes the same
+        others = sorted((each for each in cache.iterdir() if each != but), key=lambda each: each.stat().st_mtime)
+        for folder in others[: -(_MOST - 1)]:
+            shutil.rmtree(folder, ignore_errors=True)

@@ -149,16 +149,16 @@ def test_what_a_component_installs_stays_in_its_device(tmp_path: Path, cache: Pa
     assert run(second, "import extra").returncode == 1
 
 
-def test_packages_that_no_device_has_used_for_a_month_are_removed(tmp_path: Path, cache: Path) -> None:
+def test_the_packages_that_were_not_used_for_the_longest_are_removed(tmp_path: Path, cache: Path) -> None:
     cache.mkdir(parents=True)
-    for name, age in (("old", 31), ("new", 29)):
-        (cache / name).mkdir()
-        when = (cache / name).stat().st_mtime - age * 24 * 3600
-        os.utime(cache / name, (when, when))
+    for age in range(9):
+        (cache / f"old-{age}").mkdir()
+        when = (cache / f"old-{age}").stat().st_mtime - age * 60
+        os.utime(cache / f"old-{age}", (when, when))
     board_python.make(device(tmp_path))
 
-    assert not (cache / "old").exists()
-    assert (cache / "new").exists()
+    assert len(list(cache.iterdir())) == 8
+    assert {each.name for each in cache.glob("old-*")} == {f"old-{age}" for age in range(6)}
 
 
 def test_a_package_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
