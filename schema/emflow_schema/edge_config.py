@@ -356,6 +356,7 @@ class ModelIO:
             "A text file beside this file: one label a line, in the order of the model's outputs.",
             ("models/labels.txt",),
             shortest=1,
+            host_file=True,
         ),
     ] = None
     class_offset: Annotated[

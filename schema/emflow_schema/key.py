@@ -32,6 +32,7 @@ class Key:
         low, high: bounds of a number, both included; of a duration, in its `unit`, or in seconds.
         above: a number has to be greater than this.
         shortest, longest: characters of a text, or items of a list or a mapping.
+        host_file: whether a text is the path of a file or folder beside the workflow, which the host reads.
 
     In the component's configuration:
         wire: its name; the field's own in camelCase where there is none.
@@ -60,6 +61,7 @@ class Key:
     above: Optional[float] = None
     shortest: Optional[int] = None
     longest: Optional[int] = None
+    host_file: bool = False
     wire: str = ""
     sent: Literal["special", "always", "never"] = "special"
     secret: bool = False

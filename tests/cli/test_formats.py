@@ -94,7 +94,7 @@ def test_sarif_fits_its_schema_and_says_all_that_is_known(emflow, wrong: Path, d
 
 
 def test_sarif_of_every_broken_workflow_fits_the_schema(emflow, sarif_schema: Any) -> None:
-    ran = emflow("validate", "--format", "sarif", BROKEN / "*.yaml")
+    ran = emflow("validate", "--format", "sarif", "--root", ROOT, BROKEN / "*.yaml")
     log = json.loads(ran.out)
     assert ran.code == 2
     assert [error.message for error in Draft4Validator(sarif_schema).iter_errors(log)] == []

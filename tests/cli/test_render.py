@@ -162,11 +162,8 @@ def test_no_password_is_printed(emflow, demo: Path) -> None:
 def test_a_password_with_quotes_and_a_camera_beside_it_leave_the_documents_whole(
     emflow, demo: Path, tmp_path: Path
 ) -> None:
-    text = (
-        demo.read_text()
-        .replace("../schema", str(demo.parents[1] / "schema"))
-        .replace("models/", f"{demo.parent}/models/")
-    )
+    shutil.copytree(demo.parent / "models", tmp_path / "models")
+    text = demo.read_text()
     assert text.count("  streams:\n") == 1
     (tmp_path / "two.yaml").write_text(
         text.replace("  streams:\n", "  streams:\n    - {name: back, url: rtsp://back}\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -30,7 +31,8 @@ __all__ = ["scratch"]  # a fixture
 @pytest.fixture
 def workflow(tmp_path: Path, scenes_model: Path) -> Path:
     """The demo, capturing every result."""
-    text = (ROOT / "workflows" / "demo.yaml").read_text().replace("models/", f"{scenes_model.parent}/")
+    shutil.copytree(scenes_model.parent, tmp_path / "models")
+    text = (ROOT / "workflows" / "demo.yaml").read_text()
     text = text.replace("enabled: false\n    every: 10s ", "enabled: true\n    every: 0s ")
     text = text.replace("push_period: 4s", "push_period: 1s")
     assert text.count("every: 0s") == 1

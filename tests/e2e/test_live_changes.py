@@ -60,7 +60,8 @@ def file(scratch: Path, scenes_model: Path) -> Path:
     for number in range(50):
         video.write(scenes.draw(scenes.SCENES[0], 320, 240, np.random.default_rng(number)))
     video.release()
-    text = (ROOT / "workflows" / "demo.yaml").read_text().replace("models/", f"{scenes_model.parent}/")
+    shutil.copytree(scenes_model.parent, scratch / "models")
+    text = (ROOT / "workflows" / "demo.yaml").read_text()
     path = scratch / "live.yaml"
     path.write_text(text)
     change(path, "topic: em/inference ", 'topic: "em/live/{thing}/{stream}" ')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -44,7 +45,7 @@ def workshop(shared_data: Path, tmp_path: Path) -> list[str]:
         tar.add(shared_data / "models" / "mobilenet_v2_1.0_224_quant.tflite", "mobilenet_v2_1.0_224_quant.tflite")
     labels = shared_data / "models" / "imagenet_labels_1001.txt"
 
-    return [str(WORKSHOP), "--var", f"model_archive={archive}", "--var", f"labels={labels}"]
+    return [str(WORKSHOP), "--root", "/", "--var", f"model_archive={archive}", "--var", f"labels={labels}"]
 
 
 def emflow(*args: str) -> subprocess.CompletedProcess[str]:
@@ -84,7 +85,8 @@ def test_a_deployment_that_fails_on_the_device_is_reported_with_its_reason(
     # The agent cannot make its socket in a folder that is not there: it ends three times, and is broken.
     text = DEMO.read_text().replace(CORE_SOCKET, str(tmp_path / "nowhere" / "a.sock"))
     workflow = tmp_path / "demo.yaml"
-    workflow.write_text(text.replace("models/", f"{scenes_model.parent}/"))
+    shutil.copytree(scenes_model.parent, tmp_path / "models")
+    workflow.write_text(text)
     done = emflow("apply", str(workflow), "--yes", "--wait")
     assert done.returncode == 1, done.stdout + done.stderr
     told = done.stdout + done.stderr

@@ -79,8 +79,8 @@ def run(request: pytest.FixtureRequest) -> Iterator[Run]:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         page = probe.getsockname()[1]
     workflow = scratch / "demo.yaml"
-    text = DEMO.read_text().replace("models/", f"{DEMO.parent}/models/")
-    text = text.replace(CORE_SOCKET, f"{scratch}/agent.sock")
+    shutil.copytree(DEMO.parent / "models", scratch / "models")
+    text = DEMO.read_text().replace(CORE_SOCKET, f"{scratch}/agent.sock")
     assert text.count("port: 0  ") == 1
     workflow.write_text(text.replace("port: 0  ", f"port: {page}  "))
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}

@@ -134,7 +134,7 @@ def test_the_workshop_recognises_an_orange(scratch: Path, shared_data: Path, tmp
     up = start_up(
         scratch,
         *(str(WORKSHOP), "--json", "--results", "2", "--camera", str(shared_data / "images" / "orange.png")),
-        *("--var", f"model_archive={archive}"),
+        *("--root", "/", "--var", f"model_archive={archive}"),
         *("--var", f"labels={shared_data / 'models' / 'imagenet_labels_1001.txt'}"),
     )
     output, _ = up.communicate(timeout=180)
@@ -175,7 +175,8 @@ def test_a_process_that_dies_ends_it_with_its_name(scratch: Path, name: str) -> 
 def test_a_thing_group_is_deployed_to_as_well(scratch: Path, tmp_path: Path, scenes_model: Path) -> None:
     text = DEMO.read_text().replace('target: {thing: "{{ vars.thing }}"}', "target: {thing_group: cameras}")
     workflow = tmp_path / "demo.yaml"
-    workflow.write_text(text.replace("models/", f"{scenes_model.parent}/"))
+    shutil.copytree(scenes_model.parent, tmp_path / "models")
+    workflow.write_text(text)
     up = start_up(scratch, str(workflow), "--json", "--results", "1")
     output, _ = up.communicate(timeout=180)
     assert up.returncode == 0, told(scratch)

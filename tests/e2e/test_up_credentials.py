@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,8 @@ def test_a_camera_with_a_password_is_seen_by_the_component_that_may_read_its_sec
     scratch: Path, tmp_path: Path, scenes_model: Path
 ) -> None:
     open_ = "every: 1s"
-    text = DEMO.read_text().replace("models/", f"{scenes_model.parent}/")
+    shutil.copytree(scenes_model.parent, tmp_path / "models")
+    text = DEMO.read_text()
     assert open_ in text
     workflow = tmp_path / "demo.yaml"
     workflow.write_text(text.replace(open_, f'every: 1s\n      credentials: {{secret: "{ARN}"}}', 1))

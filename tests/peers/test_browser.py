@@ -176,7 +176,8 @@ def test_a_page_neither_commands_nor_reads_an_emflow_up(
     with socket.create_server(("127.0.0.1", 0)) as probe:
         page = probe.getsockname()[1]
     workflow = scratch / "demo.yaml"
-    text = DEMO.read_text().replace("models/", f"{scenes_model.parent}/")
+    shutil.copytree(scenes_model.parent, scratch / "models")
+    text = DEMO.read_text()
     assert text.count("port: 0  ") == 1
     workflow.write_text(text.replace("port: 0  ", f"port: {page}  "))
     environment = {**os.environ, "TMPDIR": str(scratch), "PYTHONUNBUFFERED": "1"}

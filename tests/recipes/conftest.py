@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,7 +23,7 @@ def workshop(tmp_path: Path) -> Workflow:
     """The workshop's workflow with a labels file that is there."""
     labels = tmp_path / "labels.txt"
     labels.write_text("background\ntench\n")
-    return load(WORKFLOWS / "imx8mplus-mobilenetv2.yaml", {"labels": str(labels)})
+    return load(WORKFLOWS / "imx8mplus-mobilenetv2.yaml", {"labels": str(labels)}, root=Path("/"))
 
 
 @pytest.fixture
@@ -35,7 +36,8 @@ def changed(tmp_path: Path) -> Callable[..., Workflow]:
             assert old in text
             text = text.replace(old, new)
         path = tmp_path / "changed.yaml"
-        path.write_text(text.replace("models/scenes", f"{WORKFLOWS}/models/scenes"))
+        shutil.copytree(WORKFLOWS / "models", tmp_path / "models", dirs_exist_ok=True)
+        path.write_text(text)
         return load(path)
 
     return make

@@ -32,7 +32,7 @@ def members(data: bytes) -> dict[str, bytes]:
 
 def with_model(workflow: Workflow, path: Path) -> Workflow:
     model = dataclasses.replace(workflow.cloud.model, artifact=str(path))
-    return dataclasses.replace(workflow, cloud=dataclasses.replace(workflow.cloud, model=model))
+    return dataclasses.replace(workflow, root="/", cloud=dataclasses.replace(workflow.cloud, model=model))
 
 
 def with_labels(workflow: Workflow, labels: str | None) -> Workflow:

@@ -51,7 +51,7 @@ def with_edge(tmp_path: Path) -> Any:
         values["cloud"]["model"]["artifact"] = str(WORKFLOWS / "models" / "scenes.tflite")
         path = tmp_path / "workflow.yaml"
         path.write_text(yaml.safe_dump(values))
-        return load(path)
+        return load(path, root=Path("/"))
 
     return make
 

@@ -47,6 +47,7 @@ def own(demo: Workflow, tmp_path: Path) -> Callable[..., WorkflowComponent]:
         workflow = dataclasses.replace(
             demo,
             folder=str(tmp_path),
+            root="/",
             cloud=dataclasses.replace(demo.cloud, model=dataclasses.replace(demo.cloud.model, artifact=str(model))),
             edge=dataclasses.replace(demo.edge, model_io=dataclasses.replace(demo.edge.model_io, labels=str(labels))),
             components=(OwnComponent(**given),),

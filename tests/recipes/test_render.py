@@ -113,7 +113,7 @@ def test_a_template_of_ones_own_stands_in_for_the_built_in_one(demo: Workflow, t
     text = render._built_in().replace("exec python3", "export NPU=1\n          exec python3")
     (tmp_path / "mine.j2").write_text(text)
     component = dataclasses.replace(demo.edge.component, recipe=str(tmp_path / "mine.j2"))
-    workflow = dataclasses.replace(demo, edge=dataclasses.replace(demo.edge, component=component))
+    workflow = dataclasses.replace(demo, root="/", edge=dataclasses.replace(demo.edge, component=component))
     built_in, mine = (yaml.safe_load(application_recipe(each, "1.0.0", URI)) for each in (demo, workflow))
     script = mine["Manifests"][0]["Lifecycle"]["run"].pop("Script")
     assert "export NPU=1\n" in script

@@ -15,6 +15,7 @@ from emflow.recipes.lint.findings import findings
 from emflow.workflow.load import check
 from emflow.workflow.rules.registry import CODES, RULES, WARNINGS
 
+ROOT = Path(__file__).parents[2]
 BROKEN = sorted((Path(__file__).parent / "broken").glob("*.yaml"))
 
 ELSEWHERE = {
@@ -39,7 +40,7 @@ def test_a_broken_workflow_is_refused_with_its_code_at_its_position(path: Path) 
 def findings_of(path: Path) -> tuple[Finding, ...]:
     """All that `emflow validate` says of one file."""
     try:
-        checked = check(path)
+        checked = check(path, root=ROOT)
     except WorkflowProblem as problem:
         return problem.findings
     return (*checked.warnings, *findings(checked))

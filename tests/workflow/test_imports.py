@@ -44,32 +44,38 @@ def whole(path: Path) -> dict:
 
 def test_mappings_merge_and_everything_else_is_replaced(files: Files) -> None:
     path = files(
-        main="imports: [part.yaml]\na: {x: 1, deep: {p: 1}}\nlist: [1]\ntext: mine\n",
-        part="a: {y: 2, x: 9, deep: {q: 2}}\nlist: [7, 8, 9]\ntext: theirs\nmore: 1\n",
+        main="imports: [part.yaml]\nvars: {x: 1, deep: {p: 1}}\ncomponents: [1]\ncloud: mine\n",
+        part="vars: {y: 2, x: 9, deep: {q: 2}}\ncomponents: [7, 8, 9]\ncloud: theirs\naws: 1\n",
     )
-    assert whole(path) == {"a": {"x": 1, "y": 2, "deep": {"p": 1, "q": 2}}, "list": [1], "text": "mine", "more": 1}
+    merged = {"x": 1, "y": 2, "deep": {"p": 1, "q": 2}}
+    assert whole(path) == {"vars": merged, "components": [1], "cloud": "mine", "aws": 1}
 
 
 def test_a_later_import_goes_before_an_earlier_one(files: Files) -> None:
-    path = files(main="imports: [one.yaml, two.yaml]\n", one="a: {x: 1, y: 1}", two="a: {y: 2}")
-    assert whole(path) == {"a": {"x": 1, "y": 2}}
+    path = files(main="imports: [one.yaml, two.yaml]\n", one="aws: {x: 1, y: 1}", two="aws: {y: 2}")
+    assert whole(path) == {"aws": {"x": 1, "y": 2}}
 
 
 def test_paths_start_at_the_file_that_names_them(files: Files) -> None:
-    path = files(main="imports: [parts/one.yaml]\n", parts__one="imports: [sub/two.yaml]\na: 1", parts__sub__two="b: 2")
-    assert whole(path) == {"a": 1, "b": 2}
+    path = files(
+        main="imports: [parts/one.yaml]\n", parts__one="imports: [sub/two.yaml]\naws: 1", parts__sub__two="vars: 2"
+    )
+    assert whole(path) == {"aws": 1, "vars": 2}
 
 
 def test_a_file_may_be_imported_by_several_ways(files: Files) -> None:
     path = files(
-        main="imports: [one.yaml, two.yaml]", one="imports: [base.yaml]\na: 1", two="imports: [base.yaml]", base="b: 1"
+        main="imports: [one.yaml, two.yaml]",
+        one="imports: [base.yaml]\naws: 1",
+        two="imports: [base.yaml]",
+        base="vars: 1",
     )
-    assert whole(path) == {"a": 1, "b": 1}
+    assert whole(path) == {"aws": 1, "vars": 1}
 
 
 def test_a_mapping_gives_way_to_a_list_and_a_list_to_a_mapping(files: Files) -> None:
-    path = files(main="imports: [part.yaml]\na: [1]\nb: {x: 1}\n", part="a: {x: 1}\nb: [1]\n")
-    assert whole(path) == {"a": [1], "b": {"x": 1}}
+    path = files(main="imports: [part.yaml]\naws: [1]\nvars: {x: 1}\n", part="aws: {x: 1}\nvars: [1]\n")
+    assert whole(path) == {"aws": [1], "vars": {"x": 1}}
 
 
 def test_variables_and_templates_meet_across_files(files: Files, small: Path) -> None:
@@ -155,14 +161,14 @@ def test_imports_that_are_not_a_list_of_paths_are_reported(files: Files, small: 
 
 
 def test_a_wrong_imported_file_is_refused_as_itself(files: Files) -> None:
-    finding = refused(files(main="imports: [part.yaml]", part="a: 1\na: 2\n"))
+    finding = refused(files(main="imports: [part.yaml]", part="aws: 1\naws: 2\n"))
     assert (Path(finding.path).name, finding.line, finding.code) == ("part.yaml", 2, "EM006")
 
 
 def test_many_ways_to_the_same_file_do_not_multiply(files: Files) -> None:
-    texts = {f"f{n}": f"imports: [f{n + 1}.yaml, f{n + 1}.yaml]\nk{n}: 1\n" for n in range(40)}
+    texts = {f"f{n}": f"imports: [f{n + 1}.yaml, f{n + 1}.yaml]\nvars: {{k{n}: 1}}\n" for n in range(40)}
     started = time.process_time()
-    assert len(whole(files(**texts, f40="last: 1\n"))) == 41
+    assert len(whole(files(**texts, f40="vars: {last: 1}\n"))["vars"]) == 41
     assert time.process_time() - started < 3
 
 

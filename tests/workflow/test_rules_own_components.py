@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -24,8 +25,9 @@ EXAMPLE = Path(__file__).parents[2] / "workflows" / "own-component.yaml"
 def test_a_rule_that_is_broken_is_reported_at_the_component(
     tmp_path: Path, there: str, instead: str, code: str, what: str
 ) -> None:
-    text = EXAMPLE.read_text().replace("models/", f"{EXAMPLE.parent}/models/")
-    text = text.replace("components/heartbeat", f"{EXAMPLE.parent}/components/heartbeat")
+    for name in ("models", "components"):
+        shutil.copytree(EXAMPLE.parent / name, tmp_path / name)
+    text = EXAMPLE.read_text()
     assert text.count(there) == 1
     path = tmp_path / "own.yaml"
     path.write_text(text.replace(there, instead))

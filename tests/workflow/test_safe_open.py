@@ -72,7 +72,7 @@ def test_an_unusable_file_of_devices_is_reported_at_its_key(small: Path, kind: s
     made(small.parent / "devices.txt", kind)
     small.write_text(small.read_text().replace("  fleet:\n", "  fleet:\n    devices_file: devices.txt\n"))
     with pytest.raises(WorkflowProblem) as caught:
-        check(small)
+        check(small, root=Path("/"))
     (finding,) = [each for each in caught.value.findings if each.severity == "error"]
     assert "devices_file: devices.txt" in small.read_text().splitlines()[finding.line - 1]
     assert "devices.txt: the file of devices cannot be read: " in finding.message
@@ -89,7 +89,7 @@ def test_a_recipe_that_is_not_a_file_is_reported_at_its_key(small: Path, kind: s
         if own
         else text.replace("  capture:", "  component:\n    recipe: recipe.j2\n  capture:")
     )
-    (finding,) = findings(check(small))
+    (finding,) = findings(check(small, root=Path("/")))
     assert "recipe: recipe.j2" in small.read_text().splitlines()[finding.line - 1]
     assert "recipe.j2: " in finding.message
     assert "not a file" in finding.message

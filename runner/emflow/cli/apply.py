@@ -13,6 +13,7 @@ from emflow.cli.options import (
     Adopt,
     Json,
     RetryFailed,
+    Root,
     Target,
     Var,
     VarFile,
@@ -42,6 +43,7 @@ def apply(
     ],
     var: Var = None,
     var_file: VarFile = None,
+    root: Root = None,
     yes: Yes = False,
     wait: Annotated[bool, Option("--wait", help="Wait until the devices run the deployment.")] = False,
     target: Target = None,
@@ -74,7 +76,7 @@ def apply(
     started = time.monotonic()
     limit = parse_duration(timeout, "--timeout")
     plan_input = PlanInput.from_options(
-        file, var, var_file=var_file, retry_failed=retry_failed, adopt=adopt, target=target
+        file, var, var_file=var_file, root=root, retry_failed=retry_failed, adopt=adopt, target=target
     )
     yes = yes or plan_input.saved_plan is not None
     require_terminal("apply", yes=yes)

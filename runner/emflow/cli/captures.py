@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import click
 
-from emflow.cli.options import Json, Var, VarFile, load_workflow
+from emflow.cli.options import Json, Root, Var, VarFile, load_workflow
 from emflow.cli.parameters import Argument, Option, command
 from emflow.problems import printable
 
@@ -30,10 +30,11 @@ def list_captures(
     limit: Annotated[int, Option(min=1, metavar="N", help="At most this many, the newest first.")] = 20,
     var: Var = None,
     var_file: VarFile = None,
+    root: Root = None,
     as_json: Json = False,
 ) -> None:
     """List captures, newest first. Columns: inference time (UTC), fleet, model, device, id."""
-    store, prefix = _open_store(source, var, var_file)
+    store, prefix = _open_store(source, var, var_file, root)
     found = [describe(capture) for capture in islice(_captures(store, prefix, model), limit)]
     if as_json:
         _print_json(found)
@@ -51,10 +52,11 @@ def show(
     model: Model = None,
     var: Var = None,
     var_file: VarFile = None,
+    root: Root = None,
     as_json: Json = False,
 ) -> None:
     """Show one capture. Its tensors are listed with type, shape, and smallest, largest and mean value."""
-    store, prefix = _open_store(source, var, var_file)
+    store, prefix = _open_store(source, var, var_file, root)
     capture = _find(store, prefix, model, capture_id)
     parts = [_describe_part(part) for part in capture.parts(store)]
     details = {**describe(capture), "key": capture.key, "parts": parts}
@@ -83,12 +85,13 @@ def export(
     ] = False,
     var: Var = None,
     var_file: VarFile = None,
+    root: Root = None,
     as_json: Json = False,
 ) -> None:
     """Write captures as .npz files for NumPy. Inputs that are pictures (uint8) also as .png files."""
     from emflow.results.capture_export import export as write
 
-    store, prefix = _open_store(source, var, var_file)
+    store, prefix = _open_store(source, var, var_file, root)
     selected = (
         (_find(store, prefix, model, each) for each in capture_id)
         if capture_id
@@ -145,7 +148,7 @@ def _values(part: dict[str, Any]) -> str:
     return f"{', '.join(numbers)}, largest at {values['argmax']}"
 
 
-def _open_store(source: str, var: Any, var_file: Any) -> tuple[CaptureStore, str]:
+def _open_store(source: str, var: Any, var_file: Any, root: Path | None) -> tuple[CaptureStore, str]:
     """The store of a SOURCE, and the prefix of its captures there."""
     from emflow.results.capture_stores import FolderStore
 
@@ -153,7 +156,7 @@ def _open_store(source: str, var: Any, var_file: Any) -> tuple[CaptureStore, str
         path = Path(source)
         if path.suffix not in (".yaml", ".yml") or path.is_dir():
             return FolderStore(path), ""
-        workflow = load_workflow(path, var, var_file)
+        workflow = load_workflow(path, var, var_file, root)
         prefix = f"{workflow.edge.capture.prefix.strip('/')}/{workflow.cloud.fleet.name}/"
         return _bucket(workflow.aws, workflow.cloud.buckets.inference_results.name), prefix
     from emflow.problems import UsageProblem

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import click
 
-from emflow.cli.options import File, Var, VarFile, Yes
+from emflow.cli.options import File, Root, Var, VarFile, Yes
 from emflow.cli.parameters import Option
 from emflow.cli.prompts import confirm, require_terminal
 
@@ -15,6 +15,7 @@ def destroy(
     file: File,
     var: Var = None,
     var_file: VarFile = None,
+    root: Root = None,
     yes: Yes = False,
     delete_data: Annotated[
         bool, Option("--delete-data", help="Also remove the buckets, with all versions of all objects.")
@@ -50,7 +51,7 @@ def destroy(
     console = Console(highlight=False)
     output = event_output(console, json_lines=False)
     with SignalHandling(lambda why: output.show(Stopping(why))) as signals:
-        workflow = load(file, parse_assignments(var or []), var_file or ())
+        workflow = load(file, parse_assignments(var or []), var_file or (), root=root)
         clients = Clients(workflow.aws)
         resources = removable_resources(workflow, delete_core_devices=delete_core_device)
         removal = plan_removal(resources, clients, delete_data=delete_data, cancellation=signals.cancellation)

@@ -30,6 +30,15 @@ VarFile = Annotated[
         "overrides all files.",
     ),
 ]
+Root = Annotated[
+    Path | None,
+    Option(
+        "--root",
+        metavar="DIR",
+        help="The workflow may name files in this folder. Default: only in its own folder. Symbolic links are resolved "
+        "first.",
+    ),
+]
 Yes = Annotated[bool, Option("--yes", "-y", help="Do not ask for confirmation.")]
 RetryFailed = Annotated[
     bool, Option("--retry-failed", help="Repeat failed jobs with the same inputs, under a new name.")
@@ -56,22 +65,26 @@ Json = Annotated[
 ]
 
 
-def load_workflow(file: Path, var: Sequence[str] | None, var_file: Sequence[Path] | None) -> Workflow:
+def load_workflow(
+    file: Path, var: Sequence[str] | None, var_file: Sequence[Path] | None, root: Path | None = None
+) -> Workflow:
     """The workflow, with the variables of the command line and the environment.
 
     Raises:
         WorkflowProblem: the workflow, or a file of variables, is wrong.
         UsageProblem: a `--var` is not an assignment.
     """
-    return check_workflow(file, var, var_file).workflow
+    return check_workflow(file, var, var_file, root).workflow
 
 
-def check_workflow(file: Path, var: Sequence[str] | None, var_file: Sequence[Path] | None) -> Checked:
+def check_workflow(
+    file: Path, var: Sequence[str] | None, var_file: Sequence[Path] | None, root: Path | None = None
+) -> Checked:
     """As `load_workflow`, with the warnings. Raises as it does."""
     from emflow.workflow.load import check
     from emflow.workflow.variables.overrides import parse_assignments
 
-    return check(file, parse_assignments(var or []), var_file or ())
+    return check(file, parse_assignments(var or []), var_file or (), root=root)
 
 
 def print_warnings(warnings: Iterable[Finding]) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import click
 
-from emflow.cli.options import Adopt, File, Json, RetryFailed, Target, Var, VarFile, print_warnings
+from emflow.cli.options import Adopt, File, Json, RetryFailed, Root, Target, Var, VarFile, print_warnings
 from emflow.cli.parameters import Option
 
 EXIT_CHANGES = 3
@@ -19,6 +19,7 @@ def plan(
     file: File,
     var: Var = None,
     var_file: VarFile = None,
+    root: Root = None,
     out: Annotated[
         Path | None, Option("--out", metavar="PLAN", help="Also save the plan, for `emflow apply PLAN`.")
     ] = None,
@@ -40,7 +41,7 @@ def plan(
     from emflow.cli.signals import SignalHandling
 
     plan_input = PlanInput.from_options(
-        file, var, var_file=var_file, retry_failed=retry_failed, adopt=adopt, target=target
+        file, var, var_file=var_file, root=root, retry_failed=retry_failed, adopt=adopt, target=target
     )
     with SignalHandling(lambda _: None) as signals:
         loaded = plan_input.load()

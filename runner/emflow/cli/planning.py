@@ -49,6 +49,7 @@ def load_resources(
     assignments: Mapping[str, str],
     *,
     var_file: Sequence[str] = (),
+    root: str | None = None,
     retry_failed: bool = False,
     adopt: Collection[str] = (),
     target: Collection[str] = (),
@@ -64,7 +65,7 @@ def load_resources(
     from emflow.resources import desired_resources
     from emflow.workflow.load import check
 
-    checked = check(file, assignments, [Path(each) for each in var_file])
+    checked = check(file, assignments, [Path(each) for each in var_file], root=Path(root) if root else None)
     workflow = checked.workflow
     resources = desired_resources(workflow, retry_failed=retry_failed, adopt=adopt)
     if target:
@@ -104,6 +105,7 @@ class PlanInput:
         var: Sequence[str] | None,
         *,
         var_file: Sequence[Path] | None = None,
+        root: Path | None = None,
         retry_failed: bool = False,
         adopt: Sequence[str] | None = None,
         target: Sequence[str] | None = None,
@@ -116,6 +118,7 @@ class PlanInput:
         assignments = parse_assignments(var or [])
         options = {
             "var_file": [str(path) for path in var_file or ()],
+            "root": str(root or ""),
             "retry_failed": retry_failed,
             "adopt": sorted(adopt or ()),
             "target": sorted(target or ()),

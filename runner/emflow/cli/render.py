@@ -7,7 +7,7 @@ from typing import Annotated
 
 import click
 
-from emflow.cli.options import File, Var, VarFile, check_workflow, print_warnings
+from emflow.cli.options import File, Root, Var, VarFile, check_workflow, print_warnings
 from emflow.cli.output_files import write_render_folder
 from emflow.cli.parameters import Option
 from emflow.problems import UsageProblem
@@ -26,6 +26,7 @@ def render(
     stdout: Annotated[bool, Option("--stdout", help="Print the text files instead of writing files.")] = False,
     var: Var = None,
     var_file: VarFile = None,
+    root: Root = None,
 ) -> None:
     """Write what apply would send to AWS: recipe, bundle, deployment, configurations. No network, no credentials.
 
@@ -37,7 +38,7 @@ def render(
     """
     if stdout and output is not None:
         raise UsageProblem("--stdout and --output exclude each other", mend="give one of them")
-    checked = check_workflow(file, var, var_file)
+    checked = check_workflow(file, var, var_file, root)
     print_warnings(checked.warnings)
     workflow = checked.workflow
     files = rendered_files(workflow, component)

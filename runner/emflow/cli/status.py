@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import click
 
-from emflow.cli.options import File, Json, Var, VarFile, load_workflow, parse_duration
+from emflow.cli.options import File, Json, Root, Var, VarFile, load_workflow, parse_duration
 from emflow.cli.parameters import Option
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ def status(
     file: File,
     var: Var = None,
     var_file: VarFile = None,
+    root: Root = None,
     as_json: Json = False,
     watch: Annotated[bool, Option("--watch", "-w", help="Repeat until Ctrl-C.")] = False,
     every: Annotated[str, Option(metavar="DURATION", help="Time between two queries of --watch.")] = "5s",
@@ -63,7 +64,7 @@ def status(
 
     interval = parse_duration(every, "--every") or 0.0
     with SignalHandling(lambda _: None) as signals:
-        workflow = load_workflow(file, var, var_file)
+        workflow = load_workflow(file, var, var_file, root)
         clients = Clients(workflow.aws)
 
         def query() -> Status:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 
-from emflow.cli.options import File, Var, VarFile, Yes, load_workflow
+from emflow.cli.options import File, Root, Var, VarFile, Yes, load_workflow
 from emflow.cli.prompts import confirm, require_terminal
 
 
-def unlock(file: File, var: Var = None, var_file: VarFile = None, yes: Yes = False) -> None:
+def unlock(file: File, var: Var = None, var_file: VarFile = None, root: Root = None, yes: Yes = False) -> None:
     """Remove the lock of a workflow, even if another run holds it.
 
     A run that changes something in AWS holds a lock. When its process has ended, the lock expires by itself: at once
@@ -17,7 +17,7 @@ def unlock(file: File, var: Var = None, var_file: VarFile = None, yes: Yes = Fal
     from emflow.engine.clients import Clients
     from emflow.resources.s3.lock_store import lock_of
 
-    workflow = load_workflow(file, var, var_file)
+    workflow = load_workflow(file, var, var_file, root)
     lock = lock_of(workflow, Clients(workflow.aws))
     found = lock.current()
     if found is None:

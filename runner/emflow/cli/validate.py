@@ -10,7 +10,7 @@ from typing import Annotated
 import click
 
 from emflow.cli.formats import CheckReport, Format, format_report
-from emflow.cli.options import Var, VarFile
+from emflow.cli.options import Root, Var, VarFile
 from emflow.cli.parameters import Argument, Option
 from emflow.problems import Finding, UsageProblem, WorkflowProblem
 from emflow.recipes.lint.context import Target
@@ -44,6 +44,7 @@ def validate(
     ] = None,
     var: Var = None,
     var_file: VarFile = None,
+    root: Root = None,
 ) -> None:
     """Check workflow files: YAML, keys, types, rules, recipes; and the model and the labels, if those files exist.
 
@@ -60,7 +61,7 @@ def validate(
     names, wrong, findings, checked = _expand_patterns(files), set[str](), list[Finding](), list[Checked]()
     for name in names:
         try:
-            one = check(Path(name), overrides, var_file or ())
+            one = check(Path(name), overrides, var_file or (), root=root)
         except WorkflowProblem as problem:
             wrong.add(name)
             findings += problem.findings

@@ -290,8 +290,8 @@ def _parent(key: str) -> str:
 def workflow_parts(workflow: Workflow) -> dict[str, str]:
     """Digests of the workflow's values after variables, by part: `aws.region`, `cloud.model`, `edge.streams`, …"""
     values = to_json_data(workflow)
-    # The folder is not part of the content, and variables count where they are used.
-    values = {key: value for key, value in values.items() if key not in {"folder", "vars"}}
+    # The folders are not part of the content, and variables count where they are used.
+    values = {key: value for key, value in values.items() if key not in {"folder", "root", "vars"}}
     return {name: _digest(value) for name, value in _flat(values)}
 
 

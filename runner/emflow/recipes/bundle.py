@@ -21,6 +21,7 @@ from pathlib import Path, PurePosixPath
 from stat import S_ISDIR, S_ISLNK, S_ISREG
 
 from emflow.problems import Problem
+from emflow.workflow.files_beside import path_beside
 from emflow.workflow.model import Workflow
 from emflow.workflow.rules.files import MOST_BYTES, MOST_LABEL_BYTES, check_labels, check_model, is_archive
 from emflow.workflow.source.safe_open import read_regular
@@ -89,7 +90,7 @@ def folder_bundle(workflow: Workflow, folder: str, key: str) -> Bundle:
         Problem: the folder does not exist, is empty or too large, or holds something that is not a file, or a
             symbolic link that leads out of it.
     """
-    root = Path(workflow.folder, folder)
+    root = _path(workflow, folder, key)
     if not root.is_dir():
         raise Problem(f"{key}: there is no such folder", where=str(root), mend="create it, or change the path")
     try:
@@ -162,10 +163,17 @@ def model_archive(workflow: Workflow) -> ModelArchive:
 
 
 def _existing(workflow: Workflow, name: str, key: str) -> Path:
-    path = Path(workflow.folder, name)
+    path = _path(workflow, name, key)
     if path.is_file():
         return path
     raise Problem(f"{key}: there is no such file", where=str(path), mend="add the file, or change the path")
+
+
+def _path(workflow: Workflow, name: str, key: str) -> Path:
+    try:
+        return path_beside(workflow, name)
+    except Problem as problem:
+        raise Problem(f"{key}: {problem.what}", where=problem.where, mend=problem.mend) from None
 
 
 def _package_files(package: str) -> Iterator[tuple[str, bytes]]:

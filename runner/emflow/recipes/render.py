@@ -28,6 +28,7 @@ from emflow.recipes.lint.check import check
 from emflow.recipes.lint.context import RecipeContext, Target
 from emflow.recipes.reader.finding import RecipeFinding
 from emflow.timing import timed
+from emflow.workflow.files_beside import path_beside
 from emflow.workflow.model import OwnComponent, Workflow
 from emflow.workflow.source.safe_open import read_text
 from emflow.workflow.topic_grants import granted
@@ -46,6 +47,9 @@ MAX_SHOWN_FAULTS = 20
 
 _NOT_IN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 """Characters that JSON has as they are."""
+
+RECIPE_KEY = re.compile("RecipeFormatVersion|ComponentName|Manifests|{%-? *(extends|include)", re.IGNORECASE)
+"""What every template of a recipe has: a key of one, or another template."""
 
 ARCHITECTURES = dict.fromkeys(
     ("imx8mplus", "imx8qm", "jetson_nano", "jetson_tx1", "jetson_tx2", "jetson_xavier"), "aarch64"
@@ -295,7 +299,7 @@ def _template(workflow: Workflow, name: str, key: str) -> tuple[str, str]:
     """The text of a template beside the workflow, and its path."""
     path = Path(workflow.folder, name)
     try:
-        return read_text(path, MAX_TEMPLATE_BYTES), str(path)
+        text = read_text(path_beside(workflow, name), MAX_TEMPLATE_BYTES)
     except Problem as problem:
         raise Problem(f"{key}: {problem.what}", where=problem.where, mend=problem.mend) from None
     except FileNotFoundError:
@@ -305,3 +309,7 @@ def _template(workflow: Workflow, name: str, key: str) -> tuple[str, str]:
         raise Problem(f"{key}: is not UTF-8 text", where=str(path)) from None
     except OSError as error:
         raise Problem(f"{key}: cannot be read: {error.strerror}", where=str(path)) from None
+    if not RECIPE_KEY.search(text):  # it may hold secrets: errors of the template or the recipe would quote it
+        mend = "a template has at least RecipeFormatVersion or Manifests in it"
+        raise Problem(f"{key}: is no template of a recipe", where=str(path), mend=mend)
+    return text, str(path)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from emflow.problems import Problem
+from emflow.workflow.files_beside import is_beside, path_beside
 from emflow.workflow.model import DEVICE_NAME, Workflow
 from emflow.workflow.rules.violation import Violation
 from emflow.workflow.source.positions import KeyPath
@@ -25,7 +26,7 @@ def named_devices(workflow: Workflow) -> tuple[str, ...]:
         Problem: the file is missing, is no text, or has a name in it that no device can have.
     """
     fleet = workflow.cloud.fleet
-    listed = () if fleet.devices_file is None else read(Path(workflow.folder, fleet.devices_file))
+    listed = () if fleet.devices_file is None else read(path_beside(workflow, fleet.devices_file))
     return tuple(dict.fromkeys((*fleet.devices, *listed)))
 
 
@@ -43,9 +44,10 @@ def read(path: Path) -> tuple[str, ...]:
     names: dict[str, None] = {}
     for number, line in enumerate(text.splitlines(), start=1):
         name = line.partition("#")[0].strip()
+        # The text itself is not quoted: what is no list of devices may hold secrets.
         if name and not re.fullmatch(DEVICE_NAME, name):
             raise Problem(
-                f"{name[:80]!r} is no device name: Edge Manager takes 1 to 63 letters, digits and dashes",
+                "this is no device name: Edge Manager takes 1 to 63 letters, digits and dashes",
                 where=f"{path}:{number}:{line.index(name) + 1}",
                 mend="One name a line, with a letter or digit at both ends; # begins a comment.",
             )
@@ -57,8 +59,8 @@ def read(path: Path) -> tuple[str, ...]:
 def devices_file(workflow: Workflow) -> Iterator[Violation]:
     """A file that is not there yet is no mistake of the workflow; it is missed when it is needed."""
     name = workflow.cloud.fleet.devices_file
-    if name is not None and Path(workflow.folder, name).exists():
+    if name is not None and is_beside(workflow, name) and Path(workflow.folder, name).exists():
         try:
-            read(Path(workflow.folder, name))
+            read(path_beside(workflow, name))
         except Problem as problem:
             yield Violation(PLACE, f"{problem.where}: {problem.what}", problem.mend)

@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 import msgspec
 
-from emflow.problems import Finding, WorkflowProblem
+from emflow.problems import Finding, Problem, WorkflowProblem
 from emflow.workflow import schema_errors
 from emflow.workflow.model import Workflow, convert
 from emflow.workflow.rules import registry
@@ -19,6 +19,7 @@ from emflow.workflow.rules.secrets import passwords
 from emflow.workflow.source.document import MAX_FINDINGS, Document
 from emflow.workflow.source.imports import read_with_imports
 from emflow.workflow.source.positions import KeyPath
+from emflow.workflow.source.root import Root, check_named_by_user
 from emflow.workflow.variables.overrides import Overrides, read_variable_file
 from emflow.workflow.variables.resolve import resolve_variables
 
@@ -37,6 +38,7 @@ def load(
     vars: Mapping[str, str] = MappingProxyType({}),  # noqa: A002 the file's own word
     var_files: Sequence[Path] = (),
     environ: Mapping[str, str] | None = None,
+    root: Path | None = None,
 ) -> Workflow:
     """Read, check and type one workflow file.
 
@@ -46,11 +48,12 @@ def load(
         var_files: YAML or JSON files of variables (`--var-file`); a later one overrides an earlier one, and all of
             them override the environment.
         environ: for EMFLOW_VAR_* and `env`, the process's own when None; overrides the file's own `vars`.
+        root: the folder that has to have all files in it that the workflow names; its own folder when None.
 
     Raises:
         WorkflowProblem: all errors of the workflow, each with its position in its file.
     """
-    return check(path, vars, var_files, environ).workflow
+    return check(path, vars, var_files, environ, root).workflow
 
 
 def check(
@@ -58,25 +61,40 @@ def check(
     vars: Mapping[str, str] = MappingProxyType({}),  # noqa: A002
     var_files: Sequence[Path] = (),
     environ: Mapping[str, str] | None = None,
+    root: Path | None = None,
 ) -> Checked:
     """As `load`, with the warnings. Raises as `load` does; the error then holds the warnings too."""
+    _refuse_links_out_of((path, *var_files), root)
     files = tuple(read_variable_file(file) for file in var_files)
     overrides = Overrides(vars, files, os.environ if environ is None else environ)
-    return build(read_with_imports(path), overrides, path.parent)
+    folder = path.parent
+    return build(read_with_imports(path, Root(root or folder)), overrides, folder, root)
 
 
-def build(document: Document, overrides: Overrides, folder: Path) -> Checked:
+def _refuse_links_out_of(paths: Sequence[Path], root: Path | None) -> None:
+    findings = []
+    for path in paths:
+        try:
+            check_named_by_user(path, root)
+        except Problem as problem:
+            findings.append(Finding(str(path), 0, 0, "EM078", problem.what, problem.mend))
+    if findings:
+        raise WorkflowProblem(findings)
+
+
+def build(document: Document, overrides: Overrides, folder: Path, root: Path | None = None) -> Checked:
     """A parsed document as a `Workflow`. Raises as `load` does.
 
     Args:
         folder: where relative paths in the document start.
+        root: as for `load`.
     """
     values = resolve_variables(document, overrides)
     schema_findings = schema_errors.findings(document, values)
     if any(finding.code != schema_errors.LIMIT for _, finding in schema_findings):
         raise WorkflowProblem([finding for _, finding in schema_findings])
     try:
-        workflow = convert({**values, "folder": str(folder)})
+        workflow = convert({**values, "folder": str(folder), "root": str(root or "")})
     except msgspec.ValidationError as error:  # the schema lets through what the classes do not: tell it at least
         raise WorkflowProblem([Finding(document.path, 0, 0, "EM022", str(error))]) from None
     warnings, errors = [], list(islice(passwords(document, workflow), MAX_FINDINGS))

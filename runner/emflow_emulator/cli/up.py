@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from emflow.cli.options import Var, VarFile, load_workflow
+from emflow.cli.options import Root, Var, VarFile, load_workflow
 from emflow.cli.parameters import Argument, Option
 from emflow_emulator.cli.architecture_option import Architecture
 
@@ -31,6 +31,7 @@ def up(
     ] = None,
     var: Var = None,
     var_file: VarFile = None,
+    root: Root = None,
     results: Annotated[int, Option(min=0, metavar="N", help="Stop after N results; 0: run until Ctrl-C.")] = 0,
     camera: Annotated[
         str,
@@ -64,7 +65,7 @@ def up(
     if camera not in {SCENES, FROM_WORKFLOW} and not Path(camera).is_file():
         mend = "Give `scenes`, `workflow` or the path of a picture."
         raise UsageProblem(f"there is no picture file {camera}", where="--camera", mend=mend)
-    workflow = load_workflow(path, var, var_file)
+    workflow = load_workflow(path, var, var_file, root)
     # With --json, standard output has only JSON; all text for people goes to standard error.
     console = Console(stderr=as_json, highlight=False, soft_wrap=True)
     stack = Stack(camera=camera, architecture=architecture)

@@ -179,6 +179,7 @@ class OwnComponent:
             "A Jinja template of a Greengrass recipe, a path beside this file.",
             ("components/heartbeat/recipe.yaml.j2",),
             shortest=1,
+            host_file=True,
         ),
     ]
     artifacts: Annotated[
@@ -187,6 +188,7 @@ class OwnComponent:
             "Folder of files",
             "Goes to the device as one zip, to which the template refers as `artifact`; a path beside this file.",
             ("components/heartbeat/artifacts",),
+            host_file=True,
         ),
     ] = None
     dependencies: Annotated[
@@ -210,7 +212,10 @@ class OwnComponent:
 
 @dataclass(frozen=True, kw_only=True)
 class Workflow:
-    """One rollout, from the model file to the results. `folder` is where relative paths start."""
+    """One rollout, from the model file to the results.
+
+    `folder` is where relative paths start; `root` the folder that has to have all files in it, `folder` when empty.
+    """
 
     # Kubernetes' spelling, known to everyone who reads such files.
     apiVersion: Annotated[  # noqa: N815
@@ -286,6 +291,7 @@ class Workflow:
         ),
     ] = ()
     folder: str = "."
+    root: str = ""
 
 
 def convert(values: Mapping[str, Any]) -> Workflow:

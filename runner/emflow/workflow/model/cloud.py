@@ -223,6 +223,7 @@ class Fleet:
             "A text file beside this file with more device names: one a line, `#` begins a comment.",
             ("devices.txt",),
             shortest=1,
+            host_file=True,
         ),
     ] = None
     thing_group: Annotated[
@@ -267,6 +268,7 @@ class Model:
             "A path beside this file: a .tflite, or a .tar.gz/.tgz that holds exactly one.",
             ("models/mobilenet_v2_1.0_224_quant.tgz",),
             shortest=1,
+            host_file=True,
         ),
     ]
     framework: Annotated[

@@ -50,6 +50,7 @@ class Component:
             "A Jinja template beside this file that stands in for the built-in one; `emflow render` shows what "
             "comes out.",
             ("recipes/application.recipe.yaml.j2",),
+            host_file=True,
         ),
     ] = None
 

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from emflow.problems import Problem
 from emflow.unpacking import BROKEN, TooLarge, files_in_tar_gz
+from emflow.workflow.files_beside import is_beside, named_files
 from emflow.workflow.model import Workflow
 from emflow.workflow.rules.violation import Violation
 from emflow.workflow.source.positions import KeyPath, format_path
@@ -55,10 +56,8 @@ def check_model(path: Path) -> ModelFacts:
         return _facts(read_regular(path, MOST_BYTES), str(path))
     except TooLarge as error:
         raise Problem(str(error), where=str(path), mend=_MEND) from None
-    except BROKEN as error:
-        raise Problem(
-            f"no .tar.gz archive: {error}", where=str(path), mend="make it with: tar -czf … model.tflite"
-        ) from None
+    except BROKEN:  # some of their messages quote the file
+        raise Problem("no .tar.gz archive", where=str(path), mend="make it with: tar -czf … model.tflite") from None
     except OSError as error:
         raise Problem(f"cannot be read: {error.strerror or error}", where=str(path)) from None
 
@@ -129,20 +128,9 @@ def labels(workflow: Workflow) -> Iterator[Violation]:
 
 
 def missing(workflow: Workflow) -> Iterator[Violation]:
-    given: list[tuple[KeyPath, str | None]] = [
-        (ARTIFACT, workflow.cloud.model.artifact),
-        (LABELS, workflow.edge.model_io.labels),
-        (("cloud", "fleet", "devices_file"), workflow.cloud.fleet.devices_file),
-        (("edge", "component", "recipe"), workflow.edge.component.recipe),
-    ]
-    for index, component in enumerate(workflow.components):
-        given += [
-            (("components", index, "recipe"), component.recipe),
-            (("components", index, "artifacts"), component.artifacts),
-        ]
-    for place, name in given:
-        if name is None or "://" in name:
-            continue
+    for place, name in named_files(workflow):
+        if not is_beside(workflow, name):
+            continue  # `outside` reports it
         path = Path(workflow.folder, name)
         try:
             path.stat()
@@ -225,13 +213,13 @@ def _spell(tensor: TensorFacts) -> str:
 
 def _model(workflow: Workflow) -> ModelFacts | Problem | None:
     name = workflow.cloud.model.artifact
-    readable = "://" not in name and (is_archive(name) or is_model(name))
+    readable = "://" not in name and (is_archive(name) or is_model(name)) and is_beside(workflow, name)
     return _once(check_model, Path(workflow.folder, name)) if readable else None
 
 
 def _labels(workflow: Workflow) -> tuple[str, ...] | Problem | None:
     name = workflow.edge.model_io.labels
-    return None if name is None else _once(check_labels, Path(workflow.folder, name))
+    return None if name is None or not is_beside(workflow, name) else _once(check_labels, Path(workflow.folder, name))
 
 
 def _once(read: Callable[[Path], Content], path: Path) -> Content | Problem | None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from emflow.timing import timed
+from emflow.workflow import files_beside
 from emflow.workflow.model import Workflow
 from emflow.workflow.rules import components, consistency, files, model_io, names, rollouts, secrets, streams, topics
 from emflow.workflow.rules.violation import Violation
@@ -86,6 +87,7 @@ CODES: Final = {
     "EM075": "there is one label for each class of the model",
     "EM076": "the rendered recipes work",
     "EM077": "recipes and deployment work on the lite nucleus, too",
+    "EM078": "the files that a workflow names are in its folder, or in that of --root",
     "EM079": "what does nothing on the virtual device of `emflow up`",
     "EM081": "AWS discontinued the provider",
 }
@@ -139,6 +141,7 @@ RULES: Final[tuple[tuple[str, Rule], ...]] = (
     ("EM073", files.inputs),
     ("EM074", files.input_types),
     ("EM075", files.labels_of_classes),
+    ("EM078", files_beside.outside),
     ("EM081", components.discontinued),
 )
 

@@ -6,6 +6,7 @@ plain scalars are determined in `yaml12`.
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -18,7 +19,8 @@ import yaml
 
 from emflow.problems import Finding, Problem, WorkflowProblem
 from emflow.workflow.source.positions import KeyPath, Source, Span, finding_at
-from emflow.workflow.source.safe_open import open_regular
+from emflow.workflow.source.recognition import ENDINGS, is_workflow
+from emflow.workflow.source.safe_open import SHELL_PIPES, open_regular
 from emflow.workflow.source.yaml12 import (
     MAX_DEPTH,
     MAX_VALUES,
@@ -78,19 +80,33 @@ def read(path: Path, *, json: bool = False) -> Document:
         json: it is JSON, which YAML reads apart from tabs and from characters above U+FFFF that are escaped as two.
 
     Raises:
-        WorkflowProblem: it is missing, not UTF-8, empty, not YAML, or uses something that is refused here.
+        WorkflowProblem: it is missing, not UTF-8, empty, not YAML, or uses something that is refused here. It quotes
+            the file only when that is YAML by its ending, or a workflow by its keys: any other may hold secrets.
     """
+    data = read_bytes(path)
+    if not (_may_be_quoted(path) or is_workflow(data)):
+        mend = "what it holds is not shown; begin with `apiVersion: emflow/v1`, and end its name with .yaml"
+        raise _refused(str(path), "EM007", "is no workflow: no line begins with a key of one", mend)
+    return parse(str(path), _as_yaml(data) if json else data)
+
+
+def _may_be_quoted(path: Path) -> bool:
+    """Whether a file that the user named may be quoted: by the ending of what a link leads to, or as a shell's pipe."""
+    return os.path.realpath(path).lower().endswith(ENDINGS) or str(path).startswith(SHELL_PIPES)
+
+
+def read_bytes(path: Path) -> bytes:
+    """The bytes of a file, at most one more than `MAX_FILE_BYTES`. Raises WorkflowProblem."""
     name = str(path)
     try:
         with open_regular(path, sys.maxsize, allow_pipe=True) as file:
-            data = file.read(MAX_FILE_BYTES + 1)
+            return file.read(MAX_FILE_BYTES + 1)
     except FileNotFoundError:
         raise _refused(name, "EM001", "there is no such file") from None
     except Problem as problem:
         raise _refused(name, "EM001", problem.what, problem.mend) from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise _refused(name, "EM001", f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    return parse(name, _as_yaml(data) if json else data)
 
 
 def _as_yaml(data: bytes) -> bytes:

@@ -12,9 +12,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from emflow.problems import WorkflowProblem
-from emflow.workflow.source.document import Document, read
+from emflow.problems import Problem, WorkflowProblem
+from emflow.workflow.source.document import Document, parse, read, read_bytes
 from emflow.workflow.source.positions import KeyPath, Span
+from emflow.workflow.source.recognition import KEYS, is_workflow
+from emflow.workflow.source.root import Root
 from emflow.workflow.source.yaml12 import MAX_VALUES, TOO_MANY_VALUES
 
 KEY = "imports"
@@ -22,33 +24,47 @@ KEY = "imports"
 MAX_FILES = 100
 
 
-def read_with_imports(path: Path) -> Document:
+def read_with_imports(path: Path, root: Root | None = None) -> Document:
     """Read a workflow file and all that it imports, and what those import, as one document.
 
+    Args:
+        root: where imported files may be; the workflow's folder when None.
+
     Raises:
-        WorkflowProblem: one of the files is missing or wrong, or they import each other.
+        WorkflowProblem: one of the files is missing, wrong or outside of the root, or they import each other.
     """
-    return _Reader().read_file(path, ())
+    return _Reader(root or Root(path.parent)).read_workflow(path)
 
 
 class _Reader:
     """Reads each file once, by however many ways it is imported."""
 
-    def __init__(self) -> None:
+    def __init__(self, root: Root) -> None:
+        self._root = root
         self._done: dict[str, Document] = {}
         self._values = 0
 
-    def read_file(self, path: Path, chain: Sequence[tuple[str, Path]]) -> Document:
-        """One file with its imports.
+    def read_workflow(self, path: Path) -> Document:
+        """The file of the command line, with its imports."""
+        return self._add(os.path.realpath(path), path, (), read(path))
+
+    def _read_part(self, path: Path, chain: Sequence[tuple[str, Path]]) -> Document | None:
+        """An imported file with its imports; None when it is no part of a workflow.
 
         Args:
             chain: the files whose imports lead here, each as its real path and its path as written.
         """
         real = os.path.realpath(path)
         if real not in self._done:
-            own = read(path)
-            self._values += len(own.values)
-            self._done[real] = self._with_imports(own, path, [*chain, (real, path)])
+            data = read_bytes(path)
+            if data.strip() and not is_workflow(data):
+                return None
+            return self._add(real, path, chain, parse(str(path), data))
+        return self._done[real]
+
+    def _add(self, real: str, path: Path, chain: Sequence[tuple[str, Path]], own: Document) -> Document:
+        self._values += len(own.values)
+        self._done[real] = self._with_imports(own, path, [*chain, (real, path)])
         return self._done[real]
 
     def _with_imports(self, own: Document, path: Path, chain: Sequence[tuple[str, Path]]) -> Document:
@@ -67,8 +83,8 @@ class _Reader:
     def _imported(
         self, own: Document, key_path: KeyPath, folder: Path, name: str, chain: Sequence[tuple[str, Path]]
     ) -> Document:
-        def refused(message: str, mend: str) -> WorkflowProblem:
-            return WorkflowProblem([own.finding("EM016", key_path, message, mend)])
+        def refused(message: str, mend: str, code: str = "EM016") -> WorkflowProblem:
+            return WorkflowProblem([own.finding(code, key_path, message, mend)])
 
         if "{{" in name or "{%" in name:
             raise refused(
@@ -77,7 +93,10 @@ class _Reader:
             )
         path = Path(folder, name)
         try:
+            self._root.check(path)
             exists = path.is_file()
+        except Problem as problem:
+            raise refused(f"{path} {problem.what}", problem.mend, "EM078") from None
         except (OSError, ValueError):  # the name is too long, or has a NUL in it
             exists = False
         if not exists:
@@ -91,7 +110,10 @@ class _Reader:
             )
         if len(self._done) + len(chain) >= MAX_FILES and real not in self._done:
             raise refused(f"more than {MAX_FILES} files", "put parts that belong together into one file")
-        part = self.read_file(path, chain)
+        part = self._read_part(path, chain)
+        if part is None:  # it may hold secrets: nothing of it is shown, also not where it is no YAML
+            mend = f"a part of a workflow has at least one of the keys {', '.join(KEYS)}"
+            raise refused(f"{path} is no part of a workflow", mend)
         if self._values > MAX_VALUES:
             raise refused(f"{TOO_MANY_VALUES} in all files together", "")
         return part
