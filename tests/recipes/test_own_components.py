@@ -107,7 +107,7 @@ def test_without_a_folder_there_is_no_zip(own: Callable[..., WorkflowComponent])
 @pytest.mark.parametrize(
     ("there", "instead", "why"),
     [
-        ("{{ version }}", "{{ versoin }}", r"recipe\.j2:3: the template fails: 'versoin' is undefined"),
+        ("{{ version }}", "{{ versoin }}", r"recipe\.j2:3: the template fails: there is no `versoin`"),
         ("{{ version }}", "{{ 1 / 0 }}", r"recipe\.j2:3: the template fails: ZeroDivisionError"),
         ("{{ version }}", "{% if %}", r"recipe\.j2:3: the template is wrong"),
         ("{{ version }}", "{{ ''.__class__.__mro__ }}", r"recipe\.j2:3: the template fails: access to attribute"),

@@ -10,6 +10,7 @@ from emflow.recipes.bundle import Bundle, application_bundle, bundle_key, folder
 from emflow.recipes.configuration import application_configuration
 from emflow.recipes.render import Artifact, RenderedRecipe, render_application, render_component
 from emflow.workflow.model import OwnComponent, Workflow
+from emflow.workflow.variables.limits import Budget
 
 APPLICATION = "edge.component"
 """The application component's key path in a workflow."""
@@ -56,12 +57,15 @@ def workflow_components(workflow: Workflow) -> tuple[WorkflowComponent, ...]:
     Raises:
         Problem: a file of one of them is missing or unusable.
     """
-    own = (own_component(workflow, each, f"components[{index}]") for index, each in enumerate(workflow.components))
-    return (application_component(workflow), *own)
+    budget = Budget()
+    own = (
+        own_component(workflow, each, f"components[{index}]", budget) for index, each in enumerate(workflow.components)
+    )
+    return (application_component(workflow, budget), *own)
 
 
-def application_component(workflow: Workflow) -> WorkflowComponent:
-    """The application component. Raises Problem when a file of it is missing or unusable."""
+def application_component(workflow: Workflow, budget: Budget | None = None) -> WorkflowComponent:
+    """The application component; `budget` is for its template. Raises Problem when a file is missing or unusable."""
     component, bundle = workflow.edge.component, application_bundle(workflow)
     uri, contents = _uri(workflow, component.name, bundle), names_in(bundle)
     return WorkflowComponent(
@@ -70,12 +74,14 @@ def application_component(workflow: Workflow) -> WorkflowComponent:
         version=component.version,
         bundle=bundle,
         uri=uri,
-        rendered=lambda version: render_application(workflow, version, uri, contents),
+        rendered=lambda version: render_application(workflow, version, uri, contents, budget),
         configuration=lambda version: application_configuration(workflow, version),
     )
 
 
-def own_component(workflow: Workflow, component: OwnComponent, key: str) -> WorkflowComponent:
+def own_component(
+    workflow: Workflow, component: OwnComponent, key: str, budget: Budget | None = None
+) -> WorkflowComponent:
     """One of the workflow's `components`, at the key path `key`. Raises Problem when its folder is unusable."""
     bundle = folder_bundle(workflow, component.artifacts, f"{key}.artifacts") if component.artifacts else None
     uri = _uri(workflow, component.name, bundle) if bundle else ""
@@ -86,7 +92,7 @@ def own_component(workflow: Workflow, component: OwnComponent, key: str) -> Work
         version=component.version,
         bundle=bundle,
         uri=uri,
-        rendered=lambda version: render_component(workflow, component, key, version, artifact, contents),
+        rendered=lambda version: render_component(workflow, component, key, version, artifact, contents, budget),
         configuration=lambda _: component.configuration,
     )
 

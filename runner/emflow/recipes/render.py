@@ -9,7 +9,7 @@ import json
 import logging
 import re
 import traceback
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jinja2 import PackageLoader, StrictUndefined, TemplateError, TemplateSyntaxError
-from jinja2.sandbox import SandboxedEnvironment
+from jinja2 import PackageLoader
 
 from emflow.problems import Problem
 from emflow.recipes.bundle import BUNDLE
@@ -32,15 +31,12 @@ from emflow.workflow.files_beside import path_beside
 from emflow.workflow.model import OwnComponent, Workflow
 from emflow.workflow.source.safe_open import read_text
 from emflow.workflow.topic_grants import granted
+from emflow.workflow.variables.limits import Budget
+from emflow.workflow.variables.sandbox import Language, Sandbox, explain
 
 TEMPLATE = "application.recipe.yaml.j2"
-MAX_TEMPLATE_BYTES = 1024 * 1024
-"""Far more than a recipe may have."""
-
-RANDOM_FILTERS = ("random",)
-"""Jinja's filters whose output is random; they are removed."""
-GLOBALS = ("range", "dict", "namespace")
-"""Jinja's globals that stay available; others, such as `lipsum`, are removed."""
+MAX_TEMPLATE_BYTES = 128 * 1024
+"""Far more than a recipe may have. Compiling a template of this size takes seconds."""
 
 MAX_SHOWN_FAULTS = 20
 """Faults of one recipe that an error lists."""
@@ -60,27 +56,30 @@ ARCHITECTURES = dict.fromkeys(
 _log = logging.getLogger("emflow.templates")
 
 
-def render_template(text: str, values: Mapping[str, Any], where: str) -> str:
+def render_template(text: str, values: Mapping[str, Any], where: str, budget: Budget | None = None) -> str:
     """Render a template.
 
     Args:
         where: the template's name, for messages.
+        budget: for the time and the output of several templates together; one of its own when None.
 
     Raises:
-        Problem: the template is wrong; it names the template's line.
+        Problem: the template is wrong, or exceeds a limit; it names the template's line.
     """
-    environment = _environment()
+    filters: Mapping[str, Callable[..., Any]] = {"quoted": quoted, "plain": plain, "json": as_json, "tojson": as_json}
+    language = Language(statements=True, output=_output, filters=filters, loader=PackageLoader("emflow.recipes"))
     try:
         with timed(_log, "template %s rendered", where):
-            return environment.from_string(text).render(**values)
-    except TemplateSyntaxError as error:
-        raise Problem(f"the template is wrong: {error.message}", where=f"{where}:{error.lineno}") from None
-    except TemplateError as error:
-        mend = f"known names: {', '.join(sorted(values))}"
-        raise Problem(f"the template fails: {error.message}", where=_line(where, error), mend=mend) from None
-    except Exception as error:  # any error of an expression: 1 / 0, "a" + 1, …
-        what = f"the template fails: {type(error).__name__}: {error}"
-        raise Problem(what, where=_line(where, error)) from None
+            return Sandbox(budget or Budget(), language).rendered(text, values)
+    except Exception as error:
+        told = explain(error, f"known names: {', '.join(sorted(values))}")
+        line = told.line or _line(error)
+        raise Problem(told.message, where=f"{where}:{line}" if line else where, mend=told.mend) from None
+
+
+def _output(value: Any) -> str:
+    """A value as a part of a recipe's text: as Python writes it, but for what is not there."""
+    return str(value)
 
 
 def quoted(text: str) -> str:
@@ -95,29 +94,19 @@ def plain(text: str) -> str:
     return text if bare and yaml.safe_load(text) == text else quoted(text)
 
 
-def as_json(value: Any) -> str:
-    """A value as JSON on one line, which is YAML too: what YAML reads as a line break, or not at all, is escaped."""
-    text = json.dumps(value, ensure_ascii=False, default=dict)
+def as_json(value: Any, indent: int | None = None) -> str:
+    """A value as JSON, which is YAML too: what YAML reads as a line break, or not at all, is escaped.
+
+    On one line without `indent`.
+    """
+    text = json.dumps(value, ensure_ascii=False, default=dict, indent=None if indent is None else min(indent, 16))
     return _NOT_IN_YAML.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
-@cache
-def _environment() -> SandboxedEnvironment:
-    environment = SandboxedEnvironment(
-        loader=PackageLoader("emflow.recipes"), undefined=StrictUndefined, keep_trailing_newline=True
-    )
-    for name in [name for name in environment.globals if name not in GLOBALS]:
-        del environment.globals[name]
-    for name in RANDOM_FILTERS:
-        del environment.filters[name]
-    environment.filters.update(quoted=quoted, plain=plain, json=as_json)
-    return environment
-
-
-def _line(where: str, error: BaseException) -> str:
-    """The template's line that failed, which only the traceback contains."""
+def _line(error: BaseException) -> int:
+    """The template's line that failed, which only the traceback contains; 0 if it does not."""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == "<template>"]
-    return f"{where}:{lines[-1]}" if lines else where
+    return lines[-1] or 0 if lines else 0
 
 
 class RecipeProblem(Problem):
@@ -195,7 +184,11 @@ def component_recipe(
 
 
 def render_application(
-    workflow: Workflow, version: str, bundle_uri: str, contents: Collection[str] = ()
+    workflow: Workflow,
+    version: str,
+    bundle_uri: str,
+    contents: Collection[str] = (),
+    budget: Budget | None = None,
 ) -> RenderedRecipe:
     """The application component's recipe.
 
@@ -203,6 +196,7 @@ def render_application(
         version: the component version, three numbers; `auto` has to be resolved already.
         bundle_uri: `s3://bucket/key` of the application bundle.
         contents: the names of the files in it, if known.
+        budget: as for `render_template`.
 
     Raises:
         Problem: the template is wrong.
@@ -221,7 +215,7 @@ def render_application(
         "topic": topics[0],
         "secrets": secrets(workflow),
     }
-    recipe = render_template(text, values, where)
+    recipe = render_template(text, values, where, budget)
     known = RecipeContext(
         name=component.name,
         version=version,
@@ -242,6 +236,7 @@ def render_component(
     version: str,
     artifact: Artifact | None = None,
     contents: Collection[str] = (),
+    budget: Budget | None = None,
 ) -> RenderedRecipe:
     """The recipe of one of the workflow's `components`.
 
@@ -249,6 +244,7 @@ def render_component(
         key: its key path in the workflow, for messages.
         artifact: its zip, if it has one.
         contents: the names of the files in it.
+        budget: as for `render_template`.
 
     Raises:
         Problem: the template is missing or wrong.
@@ -259,7 +255,7 @@ def render_component(
         "dependencies": _hard_dependencies(component.dependencies),
         "configuration": component.configuration,
     }
-    recipe = render_template(text, values, where)
+    recipe = render_template(text, values, where, budget)
     known = RecipeContext(
         name=component.name,
         version=version,

@@ -13,6 +13,7 @@ from emflow.workflow.load import Checked
 from emflow.workflow.model import Workflow
 from emflow.workflow.rules import files
 from emflow.workflow.source.positions import KeyPath
+from emflow.workflow.variables.limits import Budget
 
 CODE = "EM076"
 LITE = "EM077"
@@ -39,15 +40,16 @@ def findings(checked: Checked, nucleus: Target | None = None) -> Iterator[Findin
     if files.LABELS in missing:  # they go into the zip, not into the recipe
         workflow = _without_labels(workflow)
     edge: KeyPath = ("edge", "component")
+    budget = Budget()  # one for all templates: a workflow may have any number of components
     if (*edge, "recipe") not in missing:
         place = (*edge, "recipe") if workflow.edge.component.recipe is not None else edge
-        yield from _of_recipe(checked, application_component(workflow), place, nucleus)
+        yield from _of_recipe(checked, application_component(workflow, budget), place, nucleus)
     for index, component in enumerate(workflow.components):
         place = ("components", index)
         if {(*place, "recipe"), (*place, "artifacts")} & missing:
             continue
         try:
-            ours = own_component(workflow, component, f"components[{index}]")
+            ours = own_component(workflow, component, f"components[{index}]", budget)
         except Problem as problem:  # the folder; the template has not been read yet
             yield _finding(checked, (*place, "artifacts"), problem)
             continue
