@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from emflow.engine.apply import apply_plan
+from emflow.engine.cancellation import Cancellation, Cancelled, Interrupted
 from emflow.engine.destroy import plan_removal, remove
-from emflow.engine.events import Warned
+from emflow.engine.events import Skipped, Warned
 from emflow.engine.lock import Lock, LockRecord
 from emflow.engine.plan import make_plan
 from emflow.problems import Problem
@@ -63,6 +64,33 @@ def test_a_place_for_the_lock_that_cannot_be_made_fails_the_apply():
     with pytest.raises(Problem, match="no bucket today"):
         apply_plan(plan, world, lock=Lock(shelf))
     assert world.there == {}
+
+
+def test_what_was_tried_and_failed_is_not_said_to_be_untried_because_of_itself():
+    def fail(_):
+        raise Problem("no bucket today")
+
+    shelf, world = Shelf(there=False), World()
+    events: list[Any] = []
+    plan = make_plan([thing("a"), thing("bucket", on_apply=fail), thing("b", "bucket")], world)
+    with pytest.raises(Problem, match="no bucket today"):
+        apply_plan(plan, world, events.append, lock=Lock(shelf))
+    skipped = [event for event in events if isinstance(event, Skipped)]
+    assert skipped == [Skipped("a", "bucket"), Skipped("b", "bucket")]
+
+
+def test_a_place_for_the_lock_that_is_left_unfinished_is_not_said_to_be_untried():
+    cancellation = Cancellation()
+
+    def leave(run):
+        cancellation.request("test", 1)
+        raise Cancelled
+
+    shelf, world = Shelf(there=False), World()
+    plan = make_plan([thing("a"), thing("bucket", on_apply=leave)], world)
+    with pytest.raises(Interrupted) as caught:
+        apply_plan(plan, world, cancellation=cancellation, lock=Lock(shelf))
+    assert (caught.value.not_begun, [*caught.value.in_flight]) == (("a",), ["bucket"])
 
 
 def test_a_part_of_a_workflow_before_its_first_apply_needs_no_lock_and_says_so():

@@ -119,6 +119,8 @@ def _apply_plan(
     if lock is None or not plan.changes or work.acquire_lock(plan, lock):
         graph = apply_graph(step.resource for step in plan.steps)
         begun = run_graph(topological_sorter(graph), work.do, work.cancellation)
+    # What the lock is kept in is tried before all others.
+    begun |= {*work.actions, *work.failures, *work.in_flight}
     not_begun = tuple(step.resource.id for step in plan.changes if step.resource.id not in begun)
     if cancellation is not None and cancellation.is_set() and (not_begun or work.in_flight):
         raise Interrupted(cancellation, in_flight=work.in_flight, not_begun=not_begun, failed=tuple(work.failures))
