@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
+import boto3
 import pytest
-from botocore.exceptions import ReadTimeoutError
+from botocore.exceptions import ConnectionClosedError, ReadTimeoutError
+from botocore.httpsession import URLLib3Session
 
 from emflow.engine.apply import apply_plan
+from emflow.engine.clients import ATTEMPTS, Clients
+from emflow.engine.destroy import plan_removal
 from emflow.engine.plan import make_plan
 from emflow.engine.resource import Action
 from emflow.problems import Problem
 from emflow.resources import desired_resources
-from emflow.resources.s3.bucket import versioning
+from emflow.resources.s3.bucket import Bucket, versioning
 from emflow.workflow.model import Encryption
 from resources.conftest import another, within
 
@@ -78,6 +83,78 @@ def test_a_bucket_whose_creation_was_not_answered_is_found(rollout, workflow):
     clients("s3").meta.events.register("after-call.s3.CreateBucket", lose)
     apply_plan(make_plan(desired_resources(workflow)[:2], clients), clients)
     assert rollout.calls.count("s3:CreateBucket") == 2
+
+
+def without_tags(params, **_):
+    """For an endpoint that creates buckets as S3 did before it took tags in that call."""
+    params["CreateBucketConfiguration"].pop("Tags")
+    if not params["CreateBucketConfiguration"]:
+        del params["CreateBucketConfiguration"]
+
+
+@pytest.fixture
+def forgetful(workflow):
+    """Clients whose endpoint ignores the tags of a new bucket, and loses answers to CreateBucket as often as asked."""
+
+    def make(*, lost=0, region=None):
+        aws = workflow.aws if region is None else dataclasses.replace(workflow.aws, region=region)
+        session = boto3.Session(region_name=aws.region)
+        session.events.register("provide-client-params.s3.CreateBucket", without_tags)
+        left, wire = [lost], URLLib3Session()
+
+        def lose(request, **_):
+            if not left[0]:
+                return None
+            left[0] -= 1
+            wire.send(request)
+            raise ConnectionClosedError(endpoint_url=request.url)
+
+        session.events.register("before-send.s3.CreateBucket", lose)
+        return Clients(aws, session)
+
+    return make
+
+
+@pytest.mark.parametrize("region", ["us-east-1", "eu-central-1"])
+@pytest.mark.parametrize("lost", [0, 1, 2, ATTEMPTS])
+def test_a_bucket_is_ours_though_its_endpoint_ignores_tags_and_loses_answers(forgetful, workflow, s3, lost, region):
+    clients = forgetful(lost=lost, region=region)
+    there = dataclasses.replace(workflow, aws=dataclasses.replace(workflow.aws, region=region))
+    results, components = (each for each in desired_resources(there) if isinstance(each, Bucket))
+    for wanted in (results, components):
+        apply_plan(make_plan([wanted], clients), clients)
+        tags = {tag["Key"]: tag["Value"] for tag in s3.get_bucket_tagging(Bucket=wanted.name)["TagSet"]}
+        assert tags == wanted.ownership.tags()
+        assert make_plan([wanted], clients).changes == ()
+    removal = plan_removal([results, components], clients, delete_data=True)
+    assert {each.id for each in removal.to_remove} == {results.id, components.id}
+
+
+def test_a_bucket_without_tags_that_was_there_before_stays_foreign(forgetful, workflow, s3, bucket):
+    s3.create_bucket(Bucket=bucket)
+    with pytest.raises(Problem, match="was not made by this workflow"):
+        make_plan(desired_resources(workflow)[:2], forgetful(lost=1))
+
+
+@pytest.mark.parametrize("tags", [[], [{"Key": "owner", "Value": "somebody"}]])
+def test_a_bucket_that_appears_while_ours_is_made_is_not_taken(forgetful, workflow, s3, bucket, tags, monkeypatch):
+    """Another client of this account was faster: nothing of ours was sent before."""
+    monkeypatch.setenv("AWS_REGION", "eu-central-1")
+    clients = forgetful(region="eu-central-1")
+    there = dataclasses.replace(workflow, aws=dataclasses.replace(workflow.aws, region="eu-central-1"))
+    resource = desired_resources(there)[1]
+    plan = make_plan([resource], clients)
+
+    def be_faster(**_):
+        s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
+        if tags:
+            s3.put_bucket_tagging(Bucket=bucket, Tagging={"TagSet": tags})
+
+    clients("s3").meta.events.register("before-call.s3.CreateBucket", be_faster)
+    with pytest.raises(Problem):
+        apply_plan(plan, clients)
+    found = {} if not tags else s3.get_bucket_tagging(Bucket=bucket)["TagSet"]
+    assert found == (tags or {})
 
 
 def test_a_users_kms_key_encrypts_stored_objects_and_outputs_of_jobs_and_fleet(rollout, workflow, s3, client, bucket):

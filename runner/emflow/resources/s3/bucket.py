@@ -211,15 +211,11 @@ class Bucket:
                 s3.create_bucket(
                     Bucket=self.name, CreateBucketConfiguration={**place, "Tags": self.ownership.tag_list()}
                 )
+                self._write_ignored_tags(s3, READERS["tags"](s3, self.name))
                 return True
-            except (s3.exceptions.BucketAlreadyOwnedByYou, BotoCoreError):
-                # Created by an earlier attempt whose answer was lost, or by another client of this account just now.
-                tags = none_if_missing(lambda: tags_as_mapping(s3.get_bucket_tagging(Bucket=self.name)["TagSet"]))
-                if tags is None or not self.ownership.owns(tags):
-                    raise
+            except (s3.exceptions.BucketAlreadyOwnedByYou, s3.exceptions.BucketAlreadyExists, BotoCoreError) as error:
+                self._accept_own_attempt(s3, error)
                 return True
-            except s3.exceptions.BucketAlreadyExists as error:
-                raise self._taken() from error
             except ClientError as error:
                 # S3 is still busy with an earlier change of this name, often its deletion.
                 if error_code(error) != "OperationAborted" or attempt == ATTEMPTS - 1:
@@ -227,6 +223,37 @@ class Bucket:
                 run.waiting("busy", "S3 has another change of this bucket under way")
                 run.pause(6.0)
         return False
+
+    def _accept_own_attempt(self, s3: Any, error: BotoCoreError | ClientError) -> None:
+        """After an error of CreateBucket: accept a bucket that an earlier attempt made whose answer was lost.
+
+        Another client of this account may have made it just now, too. With the workflow's tags it is the workflow's.
+        Without any tags it is only when an attempt has got no answer: then the endpoint has ignored the tags.
+
+        Raises:
+            Problem: it belongs to another account.
+            BotoCoreError, ClientError: the error, when the bucket is not the workflow's.
+        """
+        unanswered = isinstance(error, BotoCoreError)
+        if isinstance(error, ClientError):
+            unanswered = (error.response["ResponseMetadata"].get("RetryAttempts") or 0) > 0
+            if error_code(error) == "BucketAlreadyExists" and not unanswered:
+                raise self._taken() from error
+        try:
+            exists = none_if_missing(lambda: s3.head_bucket(Bucket=self.name)) is not None
+            tags: Mapping[str, str] = READERS["tags"](s3, self.name) if exists else {}
+        except BotoCoreError:
+            raise error from None  # the endpoint is out of reach, which the first error says
+        except ClientError as refusal:
+            raise (self._taken() if http_status(refusal) == 403 else refusal) from error
+        if not exists or not (self.ownership.owns(tags) or (unanswered and not tags)):
+            raise error
+        self._write_ignored_tags(s3, tags)
+
+    def _write_ignored_tags(self, s3: Any, tags: Mapping[str, str]) -> None:
+        """Write the tags of a bucket that was just made, if the endpoint has ignored them: else nothing removes it."""
+        if not tags:
+            WRITERS["tags"](s3, self.name, self.ownership.tags())
 
     def _taken(self) -> Problem:
         return Problem(
