@@ -9,6 +9,7 @@ import sys
 from importlib import resources
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -81,6 +82,8 @@ def test_sarif_fits_its_schema_and_says_all_that_is_known(emflow, wrong: Path, d
     assert [error.message for error in Draft4Validator(sarif_schema).iter_errors(log)] == []
     (run,) = log["runs"]
     rules = run["tool"]["driver"]["rules"]
+    about = urlsplit(run["tool"]["driver"]["informationUri"])
+    assert about.scheme and about.path  # an absolute URI, as the schema asks for
     at = {(result["ruleId"], result["level"]): result for result in run["results"]}
     place = at["EM020", "error"]["locations"][0]["physicalLocation"]
     assert place == {

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -16,18 +17,36 @@ from emflow.workflow.schema_docs import Explanation, explanations
 
 SARIF_SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 
+INFORMATION = "urn:emflow:rules"
+"""Names what docs/rules.md has, for copies of emflow whose metadata gives no address."""
+
 
 def sarif(findings: Sequence[Finding]) -> str:
     """SARIF, which GitHub code scanning and many editors read: all rules, and a result for each finding."""
     rules = list(explanations())
     rule_indices = {rule.code: number for number, rule in enumerate(rules)}
-    driver = {"name": "emflow", "semanticVersion": __version__, "rules": [_sarif_rule(rule) for rule in rules]}
+    driver = {
+        "name": "emflow",
+        "semanticVersion": __version__,
+        "informationUri": _information_uri(),
+        "rules": [_sarif_rule(rule) for rule in rules],
+    }
     run = {
         "tool": {"driver": driver},
         "columnKind": "unicodeCodePoints",
         "results": [_sarif_result(finding, rule_indices) for finding in findings],
     }
     return json.dumps({"$schema": SARIF_SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2, ensure_ascii=False)
+
+
+def _information_uri() -> str:
+    """Where to read about emflow: the first address in the metadata of the installed distribution, or a name for it."""
+    try:
+        addresses = metadata("emflow-runner").get_all("Project-URL") or ()
+    except PackageNotFoundError:  # run from its sources
+        addresses = ()
+    found = [address.partition(", ")[2] for address in addresses]
+    return next((address for address in found if address), INFORMATION)
 
 
 def _sarif_rule(rule: Explanation) -> dict[str, Any]:
