@@ -83,7 +83,8 @@ def test_sarif_fits_its_schema_and_says_all_that_is_known(emflow, wrong: Path, d
     (run,) = log["runs"]
     rules = run["tool"]["driver"]["rules"]
     about = urlsplit(run["tool"]["driver"]["informationUri"])
-    assert about.scheme and about.path  # an absolute URI, as the schema asks for
+    assert about.scheme  # an absolute URI, as the schema asks for
+    assert about.path
     at = {(result["ruleId"], result["level"]): result for result in run["results"]}
     place = at["EM020", "error"]["locations"][0]["physicalLocation"]
     assert place == {

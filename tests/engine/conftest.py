@@ -51,8 +51,10 @@ def endpoint(monkeypatch, signed_in):
         def _answer(self):
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
             self.server.seen.append(self.headers)
-            code, body = self.server.answers.pop(0) if self.server.answers else (200, IDENTITY)
-            self.send_response(code)
+            code, body, *headers = self.server.answers.pop(0) if self.server.answers else (200, IDENTITY)
+            self.send_response_only(code)
+            for name, value in {"Date": self.date_time_string(), **(headers[0] if headers else {})}.items():
+                self.send_header(name, value)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body.encode())

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import time
+from email.utils import formatdate
 
 import boto3
 import pytest
-from botocore.exceptions import ClientError, ParamValidationError
+from botocore.exceptions import ClientError, ParamValidationError, ProxyConnectionError, SSLError
 
 from emflow.engine.clients import Clients
 from emflow.engine.errors import as_problem, is_missing
@@ -154,6 +156,87 @@ def test_a_page_of_the_web_in_place_of_a_later_answer_is_reported_too(endpoint):
     endpoint.answers.append((404, PAGE))
     with pytest.raises(Problem, match="iam:ListRoles: this endpoint does not answer like AWS"):
         make_plan([thing("t")], calling(clients))
+
+
+SERVICES = {
+    "iam": lambda client: client.list_roles(),
+    "s3": lambda client: client.list_buckets(),
+    "iot": lambda client: client.list_things(),
+    "greengrassv2": lambda client: client.list_components(),
+    "sagemaker": lambda client: client.list_device_fleets(),
+}
+"""A call of each protocol that AWS's services speak: query, XML, and JSON of two kinds."""
+
+
+def calling_each(clients, service):
+    class Calling:
+        def note(self, _):
+            SERVICES[service](clients(service))
+
+    return Calling()
+
+
+@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("status", [200, 302, 403, 404, 407, 511])
+@pytest.mark.parametrize("page", [PAGE, "<html/>", '<?xml version="1.0"?>\n<!-- x -->\n<html><title>x</title></html>'])
+def test_a_page_of_a_proxy_or_a_portal_is_reported_for_every_service(endpoint, pauses, service, status, page):
+    clients = Clients(Aws())
+    clients(service)
+    endpoint.answers += [(status, page, {"Content-Type": "text/html"})] * 20
+    with pytest.raises(Problem) as refused:
+        make_plan([thing("t")], calling_each(clients, service))
+    assert refused.value.where.startswith(f"{service}:List")
+    assert re.search(r"does not answer like AWS|HTTP 511 from|the proxy refuses", refused.value.what)
+    if status < 407:
+        assert "HTTPS_PROXY" in refused.value.mend
+        assert "sign in to the network" in refused.value.mend
+    assert refused.value.mend
+    assert "<html" not in str(refused.value)
+
+
+CLOCK = {
+    "iam": (403, error("SignatureDoesNotMatch", "Signature expired: 20260101T000000Z is now earlier than")),
+    "s3": (403, "<Error><Code>RequestTimeTooSkewed</Code><Message>The difference is too large.</Message></Error>"),
+    "iot": (403, '{"message": "Signature not yet current: 2026 is still later than"}'),
+    "greengrassv2": (403, '{"message": "Signature expired: 2026 is now earlier than"}'),
+    "sagemaker": (400, '{"__type": "InvalidSignatureException", "message": "Signature expired: now earlier"}'),
+}
+
+
+@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize(
+    ("hours", "words"),
+    [(2, "is 120 minutes behind that of AWS"), (-2, "is 120 minutes ahead of that of AWS"), (0, "differ by more")],
+)
+def test_a_clock_that_is_wrong_is_reported_as_such(endpoint, service, hours, words):
+    clients = Clients(Aws())
+    clients(service)
+    status, body = CLOCK[service]
+    date = formatdate(time.time() + hours * 3600, usegmt=True)
+    endpoint.answers.append((status, body, {"Date": date}))
+    with pytest.raises(Problem) as refused:
+        make_plan([thing("t")], calling_each(clients, service))
+    assert words in refused.value.mend
+    assert "set it (NTP)" in refused.value.mend
+
+
+def test_a_refusal_without_a_reason_is_no_matter_of_rights_when_the_clocks_are_apart(endpoint):
+    clients = Clients(Aws())
+    clients("s3")
+    date = formatdate(time.time() + 86400, usegmt=True)
+    endpoint.answers.append((403, "", {"Date": date}))
+    with pytest.raises(Problem, match="1,440 minutes behind"):
+        make_plan([thing("t")], calling_each(clients, "s3"))
+
+
+def test_a_certificate_that_is_not_trusted_and_a_proxy_that_refuses_come_with_advice():
+    untrusted = as_problem(
+        SSLError(endpoint_url="https://iam.amazonaws.com", error=ValueError("self-signed certificate"))
+    )
+    assert "AWS_CA_BUNDLE" in untrusted.mend
+    assert "https://iam.amazonaws.com" in untrusted.what
+    refused = as_problem(ProxyConnectionError(proxy_url="http://proxy", error="407"))
+    assert "HTTPS_PROXY" in refused.mend
 
 
 def test_an_outage_without_a_word_is_waited_for_and_then_reported_by_its_status(endpoint, pauses):

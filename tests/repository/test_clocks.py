@@ -38,6 +38,7 @@ ALLOWED = {
     "edge_component/emflow_edge/observability/status.py Status.result": FOR_PEOPLE,
     "edge_component/emflow_edge/timestamps.py utc_now": FOR_PEOPLE,
     "runner/emflow/cli/event_output.py JsonLines.show": FOR_PEOPLE,
+    "runner/emflow/engine/errors.py _clocks_apart": SHARED,
     "runner/emflow/engine/lock.py LockRecord.of_this_process": FOR_PEOPLE,
     "runner/emflow/engine/lock.py LockRecord.renewed": FOR_PEOPLE,
     "runner/emflow/engine/saved_plan.py plan_document": FOR_PEOPLE,

@@ -104,7 +104,7 @@ def forgetful(workflow):
 
         def lose(request, **_):
             if not left[0]:
-                return None
+                return
             left[0] -= 1
             wire.send(request)
             raise ConnectionClosedError(endpoint_url=request.url)

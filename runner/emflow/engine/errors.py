@@ -6,6 +6,10 @@ clients write it into both, with botocore's own events, and this module reads it
 
 from __future__ import annotations
 
+import contextlib
+import re
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
@@ -16,6 +20,18 @@ from botocore.parsers import ResponseParserError
 from emflow.problems import Problem
 
 AwsError: TypeAlias = aws.BotoCoreError | aws.ClientError | ResponseParserError
+SERVER_ERROR = 500
+"""The status that botocore itself gives to answers of S3 that it cannot read. Services do not send pages with it."""
+
+MAX_PAGE = 4096
+"""Bytes in which a web page is recognised."""
+
+_PAGE = re.compile(
+    rb"(\xef\xbb\xbf)?\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*<(!doctype\s+)?html", re.IGNORECASE | re.DOTALL
+)
+_IN_MESSAGE = re.compile(r"<(!doctype\s+)?html", re.IGNORECASE)
+_TITLE = re.compile(rb"<title[^>]*>(.*?)</title", re.IGNORECASE | re.DOTALL)
+
 AWS_ERRORS = (aws.BotoCoreError, aws.ClientError, ResponseParserError)
 """All that botocore raises for a call: for an answer that it cannot parse that is no BotoCoreError."""
 
@@ -23,6 +39,7 @@ AWS_ERRORS = (aws.BotoCoreError, aws.ClientError, ResponseParserError)
 def name_calls(events: BaseEventHooks) -> None:
     """Have every error from clients of this session name its call, such as `s3:CreateBucket`."""
     events.register("after-call", _name_answer)
+    events.register("before-parse", _refuse_web_page)
     events.register("after-call-error", _name_exception)
 
 
@@ -31,6 +48,24 @@ def _name_answer(model: Any, parsed: dict[str, Any], http_response: Any = None, 
     address = urlsplit(getattr(http_response, "url", None) or "")
     endpoint = f"{address.scheme}://{address.netloc}" if address.netloc else "AWS"
     parsed.setdefault("ResponseMetadata", {}).update(Call=call, Endpoint=endpoint)
+
+
+class WebPage(aws.BotoCoreError):
+    """A web page came in place of an answer, such as that of a proxy, or the sign-in page of a network."""
+
+    fmt = "a web page{title} in place of an answer"
+
+
+def _refuse_web_page(response_dict: dict[str, Any], **_: Any) -> None:
+    """Raise `WebPage`. Some services' parsers take it for an empty answer, and with status 404 for one that says no."""
+    body = response_dict.get("body")
+    if not isinstance(body, bytes) or response_dict["status_code"] > SERVER_ERROR:
+        return  # the body of an object in S3 is no bytes yet
+    beginning = body[:MAX_PAGE]
+    if not _PAGE.match(beginning):
+        return
+    title = " ".join(match[1].decode(errors="replace").split()) if (match := _TITLE.search(beginning)) else ""
+    raise WebPage(title=f" ({title[:80]})" if title else "")
 
 
 def _name_exception(event_name: str, exception: Exception, **_: Any) -> None:
@@ -53,7 +88,7 @@ def error_code(error: aws.ClientError) -> str:
 
 def error_message(error: aws.ClientError) -> str:
     """The message of AWS."""
-    found: str = error.response.get("Error", {}).get("Message", "")
+    found: str = error.response.get("Error", {}).get("Message") or ""
     return found
 
 
@@ -97,8 +132,9 @@ def _says_not_found(error: aws.ClientError) -> bool:
 
 def not_an_aws_answer(error: Exception) -> Problem:
     """For an answer that cannot be parsed, or an invalid address."""
-    what = f"this endpoint does not answer like AWS: {' '.join(str(error).split())[:200]}"
-    return Problem(what, where=_call(error), mend="Check AWS_ENDPOINT_URL, and which service uses that address.")
+    said = "a web page in place of an answer" if _IN_MESSAGE.search(str(error)) else " ".join(str(error).split())[:200]
+    what = f"this endpoint does not answer like AWS: {said}"
+    return Problem(what, where=_call(error), mend=_SOMETHING_ELSE)
 
 
 def as_problem(error: AwsError) -> Problem:
@@ -109,6 +145,16 @@ def as_problem(error: AwsError) -> Problem:
     if isinstance(error, ResponseParserError):
         return not_an_aws_answer(error)
     match error:
+        case WebPage():
+            return not_an_aws_answer(error)
+        case aws.SSLError():
+            what = f"the certificate of {_address(error)} is not trusted: {str(error)[:200]}"
+            mend = (
+                "A proxy, or the sign-in page of this network, may answer with its own certificate: sign in to the "
+                "network, or name the proxy's authority in AWS_CA_BUNDLE."
+            )
+        case aws.ProxyConnectionError():
+            what, mend = f"no connection through the proxy: {str(error)[:200]}", _PROXY
         case aws.NoCredentialsError():
             what, mend = "no AWS credentials found", _CREDENTIALS
         case aws.PartialCredentialsError() | aws.CredentialRetrievalError():
@@ -129,7 +175,22 @@ def as_problem(error: AwsError) -> Problem:
     return Problem(what, where=where, mend=mend)
 
 
+REFUSED, PROXY_AUTHENTICATION = (400, 403), 407
+
+MAX_CLOCK_DIFFERENCE = 270.0
+"""Seconds. AWS refuses above 300; an answer is on its way for some."""
+
+_CLOCK_CODES = frozenset({"RequestTimeTooSkewed", "RequestInTheFuture", "RequestExpired"})
+_CLOCK_WORDS = re.compile("signature (expired|not yet current)", re.IGNORECASE)
+
 _RUN_AGAIN = "Run it again: it continues where it stopped."
+
+_PROXY = "Check HTTPS_PROXY, with its user and password, and NO_PROXY."
+
+_SOMETHING_ELSE = (
+    "Check AWS_ENDPOINT_URL, and which service uses that address. Without it, a proxy or the sign-in page of this "
+    "network answers in place of AWS: check HTTPS_PROXY and NO_PROXY, and sign in to the network."
+)
 
 _CREDENTIALS = (
     "Sign in (aws sso login, aws configure, or AWS_PROFILE); without an account, `emflow up` runs it on this machine."
@@ -151,10 +212,15 @@ def _answered(error: aws.ClientError, where: str) -> Problem:
             where=where,
             mend=f"The service has been failing for longer than emflow retries. {_RUN_AGAIN}",
         )
+    if apart := _clocks_apart(error):
+        mend = f"The clock of this machine {apart}: set it (NTP), and run it again."
+        return Problem(what, where=where, mend=mend)
+    if http_status(error) == PROXY_AUTHENTICATION:
+        return Problem("the proxy refuses the call (HTTP 407)", where=where, mend=_PROXY)
     match error_code(error):
         case "AccessDenied" | "AccessDeniedException" | "UnauthorizedOperation" | "Forbidden" | "403":
             mend = f"Allow {where} to the user or role that runs emflow."
-        case "ExpiredToken" | "ExpiredTokenException" | "RequestExpired":
+        case "ExpiredToken" | "ExpiredTokenException":
             mend = "The credentials have expired: sign in again (aws sso login) and run it again."
         case (
             "InvalidClientTokenId"
@@ -171,6 +237,24 @@ def _answered(error: aws.ClientError, where: str) -> Problem:
         case _:
             mend = ""
     return Problem(what, where=where, mend=mend)
+
+
+def _clocks_apart(error: aws.ClientError) -> str:
+    """How the clock here differs from that of AWS, if that is why the call was refused; empty if it is not.
+
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/signing-elements.html: a request has to arrive within five minutes
+    of its time stamp; S3 allows fifteen.
+    """
+    headers: dict[str, str] = {**error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})}
+    ahead = 0.0
+    with contextlib.suppress(KeyError, ValueError, TypeError):
+        ahead = (datetime.now(UTC) - parsedate_to_datetime(headers["date"])).total_seconds()
+    refused = http_status(error) in REFUSED and abs(ahead) >= MAX_CLOCK_DIFFERENCE
+    if not (refused or error_code(error) in _CLOCK_CODES or _CLOCK_WORDS.search(error_message(error))):
+        return ""
+    if abs(ahead) < MAX_CLOCK_DIFFERENCE:
+        return "and that of AWS differ by more than AWS accepts"
+    return f"is {abs(ahead) / 60:,.0f} minutes {'ahead of' if ahead > 0 else 'behind'} that of AWS"
 
 
 def _address(error: Exception) -> str:
