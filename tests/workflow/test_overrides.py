@@ -12,6 +12,7 @@ from emflow.workflow import load
 from emflow.workflow.source.document import parse
 from emflow.workflow.variables.overrides import Overrides, parse_assignments, read_variable_file
 from emflow.workflow.variables.resolve import resolve_variables
+from workflow.conftest import mistakes
 
 Write = Callable[[str, str], Path]
 
@@ -158,7 +159,7 @@ def test_an_error_in_a_file_of_variables_is_reported_in_that_file(
     path = write("site.yaml", text)
     with pytest.raises(WorkflowProblem) as raised:
         load(small, {}, [path])
-    (finding,) = raised.value.findings
+    (finding,) = mistakes(raised.value)
     assert finding.where == ":".join(filter(None, (str(path), where)))
     assert (finding.code, finding.message) == (code, message)
 

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
+
 import pytest
+
+from emflow.problems import WorkflowProblem
+from emflow.workflow import load
 
 STREAM = "    - {name: front, url: rtsp://camera/stream}"
 
@@ -117,3 +123,12 @@ def test_several_mistakes_are_reported_at_once_in_the_order_of_the_file(broken) 
 def test_the_type_of_a_variable_counts_where_it_is_used(broken) -> None:
     wrong = broken("enabled: false", 'batch: §"{{ vars.prefix }}"')
     assert (wrong.finding.code, wrong.place) == ("EM022", wrong.marked)
+
+
+def test_a_long_text_with_braces_is_checked_soon(small: Path) -> None:
+    """A template can make a text of millions of characters."""
+    small.write_text(small.read_text().replace("name: small", "name: \"{{ '{{' * 1000000 }}\""))
+    started = time.process_time()
+    with pytest.raises(WorkflowProblem, match=r"metadata\.name cannot be"):
+        load(small)
+    assert time.process_time() - started < 5

@@ -14,7 +14,7 @@ from emflow.cli.options import Root, Var, VarFile
 from emflow.cli.parameters import Argument, Option
 from emflow.problems import Finding, UsageProblem, WorkflowProblem
 from emflow.recipes.lint.context import Target
-from emflow.workflow.load import Checked, check
+from emflow.workflow.load import Checked, inspect
 from emflow.workflow.rules import cross_file
 from emflow.workflow.rules.registry import NOTES
 from emflow.workflow.source.document import MAX_FINDINGS
@@ -61,18 +61,17 @@ def validate(
     names, wrong, findings, checked = _expand_patterns(files), set[str](), list[Finding](), list[Checked]()
     for name in names:
         try:
-            one = check(Path(name), overrides, var_file or (), root=root)
+            one = inspect(Path(name), overrides, var_file or (), root=root)
         except WorkflowProblem as problem:
             wrong.add(name)
             findings += problem.findings
             continue
-        checked.append(one)
-        findings += one.warnings
-        findings += virtual_core.findings(one)
-        recipe_findings = _check_recipes(one, nucleus)
-        if any(finding.severity == "error" for finding in recipe_findings):
+        if not one.errors:
+            checked.append(one)
+        found = [*one.errors, *_check_recipes(one, nucleus)][:MAX_FINDINGS]
+        if any(finding.severity == "error" for finding in found):
             wrong.add(name)
-        findings += recipe_findings
+        findings += [*found, *one.warnings, *(() if one.errors else virtual_core.findings(one))]
     # A set: findings of a file that several workflows import are reported once.
     unique = tuple(sorted({*findings, *cross_file.findings(checked)}))
     text = format_report(form, CheckReport(tuple(names), frozenset(wrong), unique))

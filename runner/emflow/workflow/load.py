@@ -1,13 +1,18 @@
-"""From a file to a `Workflow`, in five steps: YAML, variables, schema, types, rules. Each needs the one before."""
+"""From a file to a `Workflow`, in five steps: YAML, variables, schema, types, rules.
+
+Each works on what the one before has made of the file. What is wrong by then has no value for the later ones
+(`partial`), so that all errors are told in one run but those that nobody can know yet.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import msgspec
 
@@ -21,16 +26,23 @@ from emflow.workflow.source.imports import read_with_imports
 from emflow.workflow.source.positions import KeyPath
 from emflow.workflow.source.root import Root, check_named_by_user
 from emflow.workflow.variables.overrides import Overrides, read_variable_file
-from emflow.workflow.variables.resolve import resolve_variables
+from emflow.workflow.variables.resolve import resolve_as_far_as_possible
 
 
 @dataclass(frozen=True)
 class Checked:
-    """A workflow without errors, the document it was read from, and the warnings."""
+    """A workflow, the document it was read from, and what was found.
+
+    Attributes:
+        errors: of `inspect` only. With some, parts of the workflow may raise `partial.Unknown` when they are read.
+        wrong: the key paths of the errors.
+    """
 
     workflow: Workflow
     document: Document
     warnings: tuple[Finding, ...] = ()
+    errors: tuple[Finding, ...] = ()
+    wrong: frozenset[KeyPath] = frozenset()
 
 
 def load(
@@ -64,11 +76,26 @@ def check(
     root: Path | None = None,
 ) -> Checked:
     """As `load`, with the warnings. Raises as `load` does; the error then holds the warnings too."""
+    return _without_errors(inspect(path, vars, var_files, environ, root))
+
+
+def inspect(
+    path: Path,
+    vars: Mapping[str, str] = MappingProxyType({}),  # noqa: A002
+    var_files: Sequence[Path] = (),
+    environ: Mapping[str, str] | None = None,
+    root: Path | None = None,
+) -> Checked:
+    """As `check`, but errors that leave something to check are in what is returned.
+
+    Raises:
+        WorkflowProblem: the files are no YAML, or there are `MAX_FINDINGS` errors before the rules are checked.
+    """
     _refuse_links_out_of((path, *var_files), root)
     files = tuple(read_variable_file(file) for file in var_files)
     overrides = Overrides(vars, files, os.environ if environ is None else environ)
     folder = path.parent
-    return build(read_with_imports(path, Root(root or folder)), overrides, folder, root)
+    return _inspected(read_with_imports(path, Root(root or folder)), overrides, folder, root)
 
 
 def _refuse_links_out_of(paths: Sequence[Path], root: Path | None) -> None:
@@ -89,15 +116,30 @@ def build(document: Document, overrides: Overrides, folder: Path, root: Path | N
         folder: where relative paths in the document start.
         root: as for `load`.
     """
-    values = resolve_variables(document, overrides)
-    schema_findings = schema_errors.findings(document, values)
-    if any(finding.code != schema_errors.LIMIT for _, finding in schema_findings):
-        raise WorkflowProblem([finding for _, finding in schema_findings])
-    try:
-        workflow = convert({**values, "folder": str(folder), "root": str(root or "")})
-    except msgspec.ValidationError as error:  # the schema lets through what the classes do not: tell it at least
-        raise WorkflowProblem([Finding(document.path, 0, 0, "EM022", str(error))]) from None
-    warnings, errors = [], list(islice(passwords(document, workflow), MAX_FINDINGS))
+    return _without_errors(_inspected(document, overrides, folder, root))
+
+
+def _without_errors(checked: Checked) -> Checked:
+    if checked.errors:
+        raise WorkflowProblem([*checked.errors, *checked.warnings][:MAX_FINDINGS])
+    return checked
+
+
+def _inspected(document: Document, overrides: Overrides, folder: Path, root: Path | None) -> Checked:
+    resolved = resolve_as_far_as_possible(document, overrides)
+    values = {**resolved.values, "folder": str(folder), "root": str(root or "")}
+    schema_findings = [
+        (key_path, finding)
+        for key_path, finding in schema_errors.findings(document, resolved.values)
+        if not any(_follows_from(key_path, unknown) for unknown in resolved.unknown)
+    ]
+    wrong = {key_path for key_path, finding in schema_findings if finding.code in schema_errors.UNUSABLE}
+    misshapen = bool(resolved.unknown) or any(finding.code != schema_errors.LIMIT for _, finding in schema_findings)
+    workflow, misfit = _workflow(values, wrong | resolved.unknown, misshapen=misshapen)
+    errors = [*resolved.findings, *islice(passwords(document, workflow), MAX_FINDINGS)]
+    if misfit and not (errors or wrong or schema_findings):  # the schema lets through what the classes do not
+        errors.append(Finding(document.path, 0, 0, "EM022", misfit))
+    warnings = []
     reported = set()
     for code, (key_path, message, mend) in registry.check(workflow):
         finding = document.finding(code, key_path, message + _template_source(document, key_path), mend)
@@ -109,9 +151,26 @@ def build(document: Document, overrides: Overrides, folder: Path, root: Path | N
         if len(errors) >= MAX_FINDINGS:
             break
     errors += [finding for key_path, finding in schema_findings if key_path not in reported]
-    if errors:
-        raise WorkflowProblem([*errors, *warnings][:MAX_FINDINGS])
-    return Checked(workflow, document, tuple(sorted(warnings)))
+    wrong |= reported | resolved.unknown | {key_path for key_path, _ in schema_findings}
+    return Checked(workflow, document, tuple(sorted(warnings)), tuple(errors), frozenset(wrong))
+
+
+def _follows_from(key_path: KeyPath, unknown: KeyPath) -> bool:
+    """Whether a schema error is only that a value could not be evaluated, or that a variable's name is not valid."""
+    return key_path[: len(unknown)] == unknown or (key_path == ("vars",) and unknown[:1] == key_path)
+
+
+def _workflow(values: Mapping[str, Any], wrong: Collection[KeyPath], *, misshapen: bool) -> tuple[Workflow, str]:
+    """The values as a workflow, in part when some are wrong; and why the classes refuse it, if they do."""
+    misfit = ""
+    if not misshapen:
+        try:
+            return convert(values), ""
+        except msgspec.ValidationError as error:
+            misfit = str(error)
+    from emflow.workflow.partial import partial_workflow
+
+    return partial_workflow(values, wrong), misfit
 
 
 def _template_source(document: Document, key_path: KeyPath) -> str:

@@ -24,6 +24,12 @@ SCHEMA = "workflow"
 LIMIT = "EM024"
 """The code of values that have the right type and exceed a limit. A rule's finding at the same key path replaces it."""
 
+OR_TEMPLATE = r"|.*\{\{.*\}\}.*)$"
+"""How a pattern of the schema ends when a template may stand for the value."""
+
+UNUSABLE = ("EM022", "EM023")
+"""The codes of values that have no meaning: of the wrong type, or none of those that are allowed."""
+
 MAX_ERRORS = 10 * MAX_FINDINGS
 """Errors that are taken from jsonschema, which may report several for one mistake."""
 
@@ -85,8 +91,19 @@ def findings(document: Document, values: Mapping[str, Any]) -> list[tuple[KeyPat
 
 def _pattern(_: Any, pattern: str, instance: Any, __: Any) -> Iterator[ValidationError]:
     """JSON Schema's `pattern`, whose `$` matches at the end only; Python's also matches before a last line break."""
-    if isinstance(instance, str) and not re.search(re.sub(r"\$$", r"\\Z", pattern), instance):
+    if not isinstance(instance, str):
+        return
+    if pattern.endswith(OR_TEMPLATE):  # for editors; as a regular expression it takes quadratic time
+        if _has_template(instance):
+            return
+        pattern = pattern.removesuffix(OR_TEMPLATE) + ")$"
+    if not re.search(re.sub(r"\$$", r"\\Z", pattern), instance):
         yield ValidationError(f"{instance!r} does not match {pattern!r}")
+
+
+def _has_template(text: str) -> bool:
+    start = text.find("{{")
+    return start >= 0 and text.find("}}", start + 2) >= 0 and "\n" not in text
 
 
 def _is_integer(_: Any, instance: Any) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from emflow.problems import Finding, Problem, Severity
 from emflow.recipes.components import WorkflowComponent, application_component, own_component
@@ -11,6 +12,7 @@ from emflow.recipes.lint import lite
 from emflow.recipes.lint.context import Target
 from emflow.workflow.load import Checked
 from emflow.workflow.model import Workflow
+from emflow.workflow.partial import Unknown
 from emflow.workflow.rules import files
 from emflow.workflow.source.positions import KeyPath
 from emflow.workflow.variables.limits import Budget
@@ -26,7 +28,9 @@ ANY_VERSION = "0.0.0"
 def findings(checked: Checked, nucleus: Target | None = None) -> Iterator[Finding]:
     """Every mistake of every recipe, at the key in the workflow that the recipe comes from.
 
-    A component whose template or folder is not there is left out: the workflow's own warning has said so (EM072).
+    A component whose template or folder is not there is left out: the workflow's own warning has said so (EM072). So
+    is one whose part of the workflow has errors: its recipe would only repeat them. What the lite nucleus does not
+    do of a workflow is reported of one without errors.
 
     Args:
         nucleus: the one on the devices. None: what only the lite nucleus refuses is a warning, without findings about
@@ -35,30 +39,50 @@ def findings(checked: Checked, nucleus: Target | None = None) -> Iterator[Findin
     Raises:
         Problem: emflow itself is not wholly installed.
     """
-    workflow = checked.workflow
-    missing = {violation.place for violation in files.missing(workflow)}
-    if files.LABELS in missing:  # they go into the zip, not into the recipe
-        workflow = _without_labels(workflow)
-    edge: KeyPath = ("edge", "component")
+    missing = {violation.place for violation in files.missing(checked.workflow)}
     budget = Budget()  # one for all templates: a workflow may have any number of components
-    if (*edge, "recipe") not in missing:
-        place = (*edge, "recipe") if workflow.edge.component.recipe is not None else edge
-        yield from _of_recipe(checked, application_component(workflow, budget), place, nucleus)
-    for index, component in enumerate(workflow.components):
-        place = ("components", index)
-        if {(*place, "recipe"), (*place, "artifacts")} & missing:
-            continue
-        try:
-            ours = own_component(workflow, component, f"components[{index}]", budget)
-        except Problem as problem:  # the folder; the template has not been read yet
-            yield _finding(checked, (*place, "artifacts"), problem)
-            continue
-        yield from _of_recipe(checked, ours, (*place, "recipe"), nucleus)
-    if nucleus is not Target.CLASSIC:
-        for violation in lite.violations(workflow, asked=nucleus is not None):
+    with contextlib.suppress(Unknown):
+        yield from _of_application(checked, missing, budget, nucleus)
+    with contextlib.suppress(Unknown):
+        for index in range(len(checked.workflow.components)):
+            with contextlib.suppress(Unknown):
+                yield from _of_own(checked, index, missing, budget, nucleus)
+    if nucleus is not Target.CLASSIC and not checked.errors:
+        for violation in lite.violations(checked.workflow, asked=nucleus is not None):
             finding = checked.document.finding(LITE, *violation)
             severity: Severity = "warning" if nucleus is None else "error"
             yield dataclasses.replace(finding, severity=severity, nucleus="lite")
+
+
+def _of_application(
+    checked: Checked, missing: Collection[KeyPath], budget: Budget, nucleus: Target | None
+) -> Iterator[Finding]:
+    workflow = checked.workflow
+    edge: KeyPath = ("edge", "component")
+    if (*edge, "recipe") in missing or _has_errors(checked, ("edge",), ("cloud", "package"), ("cloud", "deployment")):
+        return
+    if files.LABELS in missing:  # they go into the zip, not into the recipe
+        workflow = _without_labels(workflow)
+    place = (*edge, "recipe") if workflow.edge.component.recipe is not None else edge
+    yield from _of_recipe(checked, application_component(workflow, budget), place, nucleus)
+
+
+def _of_own(
+    checked: Checked, index: int, missing: Collection[KeyPath], budget: Budget, nucleus: Target | None
+) -> Iterator[Finding]:
+    place: KeyPath = ("components", index)
+    if {(*place, "recipe"), (*place, "artifacts")} & set(missing) or _has_errors(checked, place):
+        return
+    try:
+        ours = own_component(checked.workflow, checked.workflow.components[index], f"components[{index}]", budget)
+    except Problem as problem:  # the folder; the template has not been read yet
+        yield _finding(checked, (*place, "artifacts"), problem)
+        return
+    yield from _of_recipe(checked, ours, (*place, "recipe"), nucleus)
+
+
+def _has_errors(checked: Checked, *sections: KeyPath) -> bool:
+    return any(key_path[: len(section)] == section for key_path in checked.wrong for section in sections)
 
 
 def _of_recipe(checked: Checked, ours: WorkflowComponent, place: KeyPath, nucleus: Target | None) -> Iterator[Finding]:

@@ -14,6 +14,7 @@ from typing import Final
 from emflow.timing import timed
 from emflow.workflow import files_beside
 from emflow.workflow.model import Workflow
+from emflow.workflow.partial import Unknown
 from emflow.workflow.rules import components, consistency, files, model_io, names, rollouts, secrets, streams, topics
 from emflow.workflow.rules.violation import Violation
 
@@ -147,11 +148,18 @@ RULES: Final[tuple[tuple[str, Rule], ...]] = (
 
 
 def check(workflow: Workflow) -> Iterator[tuple[str, Violation]]:
-    """Every violation against every rule, with the rule's code."""
+    """Every violation against every rule, with the rule's code. A rule ends at a value that is `Unknown`."""
     for code, rule in RULES:
-        violations = rule(workflow)
+        violations = _violations(rule, workflow)
         if _log.isEnabledFor(logging.DEBUG):
             with timed(_log, "rule %s, %s", code, CODES[code]):
                 violations = iter(list(violations))
         for violation in violations:
             yield code, violation
+
+
+def _violations(rule: Rule, workflow: Workflow) -> Iterator[Violation]:
+    try:
+        yield from rule(workflow)
+    except Unknown:
+        return

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from emflow.problems import Finding
 from emflow.workflow.model import Workflow
+from emflow.workflow.partial import Unknown
 from emflow.workflow.redaction import STARS, has_password
 from emflow.workflow.rules.violation import Violation
 from emflow.workflow.source.document import Document
@@ -30,7 +31,7 @@ INSTEAD = (
 
 def passwords(document: Document, workflow: Workflow) -> Iterator[Finding]:
     """Passwords that stand in the files themselves, which are kept, shared and copied."""
-    used = set(filter(None, map(_password, (stream.url for stream in workflow.edge.streams))))
+    used = set(filter(None, map(_password, _urls(workflow))))
     reported = set()
     for place, span in document.values.items():
         written = ("://" in span.text and _written(span.text)) or _in_pipeline(span.text)
@@ -46,6 +47,14 @@ def passwords(document: Document, workflow: Workflow) -> Iterator[Finding]:
         if (finding.where, finding.code) not in reported:  # once, however often an anchor is used
             reported.add((finding.where, finding.code))
             yield finding
+
+
+def _urls(workflow: Workflow) -> Iterator[str]:
+    try:
+        for stream in workflow.edge.streams:
+            yield stream.url
+    except Unknown:
+        return
 
 
 def _written(text: str) -> bool:

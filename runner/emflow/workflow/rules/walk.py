@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import is_dataclass
 from typing import Any
 
+from emflow.workflow.partial import Unknown
 from emflow.workflow.source.positions import KeyPath
 from emflow_schema.key import Key, fields
 
@@ -13,12 +14,18 @@ from emflow_schema.key import Key, fields
 def walk(section: Any, place: KeyPath = ()) -> Iterator[tuple[KeyPath, Any, Key]]:
     """The values of a section and of those in it, in the order of their keys; lists of other values count as one.
 
+    Values that are `Unknown` are left out.
+
     Args:
         section: a dataclass whose fields have a `Key`.
         place: where it stands.
     """
     for field in fields(type(section)):
-        value, at = getattr(section, field.name), (*place, field.name)
+        at = (*place, field.name)
+        try:
+            value = getattr(section, field.name)
+        except Unknown:
+            continue
         if is_dataclass(value):
             yield from walk(value, at)
         elif isinstance(value, tuple) and value and is_dataclass(value[0]):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from emflow.problems import Finding, WorkflowProblem
@@ -33,19 +34,44 @@ MAX_CHAIN = 100
 """Length of a chain of variables, each of which uses the next."""
 
 
+@dataclass(frozen=True)
+class Resolved:
+    """The workflow's values with all templates evaluated, and what went wrong.
+
+    Attributes:
+        unknown: the key paths of values that could not be evaluated; they are None.
+    """
+
+    values: dict[str, Any]
+    findings: tuple[Finding, ...]
+    unknown: frozenset[KeyPath]
+
+
 def resolve_variables(document: Document, overrides: Overrides | None = None) -> dict[str, Any]:
     """The workflow's values with all templates evaluated; `overrides` override the file's own `vars`.
 
     Raises:
         WorkflowProblem: a variable is unknown, has the wrong type or uses itself, or a template cannot be evaluated.
     """
-    overrides = overrides or Overrides()
+    resolved = resolve_as_far_as_possible(document, overrides or Overrides())
+    if resolved.findings:
+        raise WorkflowProblem(resolved.findings)
+    return resolved.values
+
+
+def resolve_as_far_as_possible(document: Document, overrides: Overrides) -> Resolved:
+    """As `resolve_variables`, but goes on after an error.
+
+    Raises:
+        WorkflowProblem: there are `MAX_FINDINGS` errors.
+    """
     declared = document.value.get("vars")
     declared = declared if isinstance(declared, dict) else {}
     findings = _name_findings(document, declared)
-    if not findings:
-        overridden, findings = resolve_overrides(document, declared, overrides)
-    if findings:
+    unknown: set[KeyPath] = {("vars", name) for name in declared if not NAME.fullmatch(name)}
+    overridden, found = resolve_overrides(document, declared, overrides)
+    findings += found
+    if len(findings) >= MAX_FINDINGS:
         raise WorkflowProblem(findings[:MAX_FINDINGS])
     variables = _Variables(document, declared, overridden, overrides.environ)
     resolved: dict[str, Any] = {}
@@ -69,6 +95,7 @@ def resolve_variables(document: Document, overrides: Overrides | None = None) ->
             if not broken & {error.variable, *error.cycle}:
                 report(error, ("vars", name))
             broken |= {name, *error.cycle}
+            unknown.add(("vars", name))
 
     def text(value: str, key_path: KeyPath) -> Any:
         try:
@@ -76,14 +103,13 @@ def resolve_variables(document: Document, overrides: Overrides | None = None) ->
         except VariableError as error:
             if error.variable not in broken:  # reported already, at the variable's own line
                 report(error, key_path)
-            return value
+            unknown.add(key_path)
+            return None  # not the text as written, which may be long and is no value
 
     filled = {key: _map_texts(value, (key,), text) for key, value in document.value.items() if key != "vars"}
-    if findings:
-        raise WorkflowProblem(findings)
     if "vars" in document.value:
         filled["vars"] = resolved if isinstance(document.value["vars"], dict) else document.value["vars"]
-    return filled
+    return Resolved(filled, tuple(findings), frozenset(unknown))
 
 
 class _Variables:
