@@ -9,6 +9,8 @@ pauses that grow and are randomised, at most `ATTEMPTS` times, and only as long 
 which successful calls fill again; so a service in trouble does not get more load
 (https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html). A call that a service refuses because
 another change of the same thing is under way is retried too; botocore does not do that.
+
+Every answer has a limit of size and time (`answer_limits`).
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 
 from emflow import __version__
+from emflow.engine.answer_limits import limit_answers
 from emflow.engine.call_log import log_calls
 from emflow.engine.errors import as_problem, name_calls, not_an_aws_answer
 from emflow.problems import Problem
@@ -140,6 +143,7 @@ class Clients:
             raise Problem(
                 str(error), where=service, mend="AWS_ENDPOINT_URL has to be an address such as http://localhost:4566."
             ) from error
+        limit_answers(client)
         client.meta.events.register(f"needs-retry.{client.meta.service_model.service_id.hyphenize()}", _when_busy)
         return client
 

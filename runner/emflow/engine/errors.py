@@ -17,6 +17,7 @@ from botocore import exceptions as aws
 from botocore.hooks import BaseEventHooks
 from botocore.parsers import ResponseParserError
 
+from emflow.engine.answer_limits import AnswerRefused
 from emflow.problems import Problem
 
 AwsError: TypeAlias = aws.BotoCoreError | aws.ClientError | ResponseParserError
@@ -147,6 +148,8 @@ def as_problem(error: AwsError) -> Problem:
     match error:
         case WebPage():
             return not_an_aws_answer(error)
+        case AnswerRefused():
+            what, mend = str(error), _SOMETHING_ELSE
         case aws.SSLError():
             what = f"the certificate of {_address(error)} is not trusted: {str(error)[:200]}"
             mend = (
