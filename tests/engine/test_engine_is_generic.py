@@ -10,8 +10,8 @@ import pytest
 
 import emflow.engine
 
-ADAPTERS = {"clients.py", "errors.py"}
-"""They speak AWS's API: error codes and messages, which name things of AWS."""
+ADAPTERS = {"answer_limits.py", "clients.py", "errors.py"}
+"""They speak AWS's API, or to botocore: error codes, messages and modules, which name things of AWS."""
 
 MODULES = sorted(path for path in Path(emflow.engine.__file__).parent.glob("*.py") if path.name not in ADAPTERS)
 
