@@ -1,4 +1,4 @@
-"""`validate` tells all that can be told in one run: errors of variables, of the schema, of rules and of recipes."""
+"""`validate` reports all that can be known in one run: errors of variables, of the schema, of rules and of recipes."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ Manifests:
 """
 
 
-def told(path: Path) -> list[Finding]:
+def reported(path: Path) -> list[Finding]:
     checked = inspect(path, environ={})
     return sorted([*checked.errors, *(each for each in recipe_findings(checked) if each.severity == "error")])
 
 
 def codes(path: Path) -> list[str]:
-    return [f"{finding.code}@{finding.line}" for finding in told(path)]
+    return [f"{finding.code}@{finding.line}" for finding in reported(path)]
 
 
 def line(path: Path, words: str) -> int:
@@ -55,7 +55,7 @@ def change(small: Path):
     return make
 
 
-def test_errors_of_every_step_are_told_together(change, small: Path) -> None:
+def test_errors_of_every_step_are_reported_together(change, small: Path) -> None:
     (small.parent / "own.j2").write_text(RECIPE)
     path = change(
         ("metadata: {name: small}", "metadata: {name: small, title: x}"),  # the schema: an unknown key
@@ -84,8 +84,8 @@ def test_an_error_of_a_variable_does_not_hide_those_of_the_rules(change) -> None
     assert codes(path) == [f"EM010@{line(path, 'wrong')}", f"EM061@{line(path, 'ftp:')}"]
 
 
-def test_what_depends_on_a_wrong_value_is_not_told(change) -> None:
-    """The target is none of the fleet's devices only because nobody knows what those are."""
+def test_what_depends_on_a_wrong_value_is_not_reported(change) -> None:
+    """The target is none of the fleet's devices only because those are not known."""
     path = change(('devices: ["{{ vars.thing }}"]', "devices: 7"))
     assert codes(path) == [f"EM022@{line(path, 'devices: 7')}"]
 
@@ -110,7 +110,7 @@ def test_a_section_that_is_missing_leaves_the_rest_to_be_checked(change) -> None
 
 
 @pytest.mark.parametrize("path", BROKEN, ids=lambda path: path.stem)
-def test_one_mistake_is_told_once_whatever_else_is_looked_at(path: Path) -> None:
+def test_one_mistake_is_reported_once_whatever_else_is_checked(path: Path) -> None:
     """A second finding of any of these files would be an error that is none."""
     expected = re.match(r"# (EM\d{3}) (\d+):", path.read_text())
     assert expected
@@ -134,7 +134,7 @@ def test_an_unknown_key_anywhere_makes_no_other_key_wrong(path: Path, section: s
         inner = inner.setdefault(name, {})
     inner["zzz"] = 1
     (tmp_path / "wrong.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
-    assert [finding.code for finding in told(tmp_path / "wrong.yaml")] == ["EM020"]
+    assert [finding.code for finding in reported(tmp_path / "wrong.yaml")] == ["EM020"]
 
 
 def test_every_key_that_is_wrong_raises_where_it_is_read() -> None:

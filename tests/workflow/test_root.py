@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[2]
 SOURCES = ROOT / "runner"
 
 
-def told(path: Path, **more: Any) -> list[str]:
+def reported(path: Path, **more: Any) -> list[str]:
     """All that `validate` says of a workflow, as text."""
     try:
         checked = check(path, environ={}, **more)
@@ -108,7 +108,7 @@ def test_a_file_outside_of_the_folder_is_refused_at_its_key(
         "link": "link.tflite",
         "linked folder": f"away/{outside.name}",
     }[how]
-    said = told(naming(small, key_path, name))
+    said = reported(naming(small, key_path, name))
     errors = [text for text in said if "warning:" not in text]
     assert len(errors) == 1, said
     assert "EM078" in errors[0]
@@ -119,7 +119,7 @@ def test_a_file_outside_of_the_folder_is_refused_at_its_key(
 
 @pytest.mark.parametrize("key_path", FILES, ids=lambda key_path: ".".join(map(str, key_path)))
 def test_a_larger_root_allows_what_is_in_it(small: Path, outside: Path, key_path: KeyPath) -> None:
-    said = told(naming(small, key_path, f"../{outside.name}"), root=outside.parent)
+    said = reported(naming(small, key_path, f"../{outside.name}"), root=outside.parent)
     assert not [text for text in said if "EM078" in text]
 
 
@@ -166,7 +166,7 @@ def test_an_import_outside_of_the_folder_is_refused_unread(tmp_path: Path, name:
     (folder / "link.yaml").symlink_to("/proc/self/environ")
     (folder / "linked").symlink_to(tmp_path)
     (folder / "main.yaml").write_text(f"imports: [{name}]\n")
-    (said,) = told(folder / "main.yaml")
+    (said,) = reported(folder / "main.yaml")
     assert "main.yaml:1:11: EM078" in said
     assert SECRET not in said
     assert os.environ["PATH"] not in said
@@ -176,7 +176,7 @@ def test_an_import_may_be_in_a_larger_root(tmp_path: Path) -> None:
     (tmp_path / "flows").mkdir()
     (tmp_path / "shared.yaml").write_text("aws: {region: 7}\n")
     (tmp_path / "flows" / "main.yaml").write_text("imports: [../shared.yaml]\n")
-    assert any("shared.yaml:1:15: EM022" in text for text in told(tmp_path / "flows" / "main.yaml", root=tmp_path))
+    assert any("shared.yaml:1:15: EM022" in text for text in reported(tmp_path / "flows" / "main.yaml", root=tmp_path))
 
 
 def test_links_inside_of_the_folder_are_followed(small: Path) -> None:
@@ -195,7 +195,7 @@ def test_a_file_of_the_command_line_is_no_link_out_of_its_folder(small: Path, tm
     (folder / "link.yaml").symlink_to("/proc/self/environ")
     files = {"workflow": (folder / "link.yaml", []), "variables": (small, [folder / "link.yaml"])}
     path, variables = files[which]
-    (said,) = told(path, var_files=variables)
+    (said,) = reported(path, var_files=variables)
     assert "link.yaml: EM078 a symbolic link leads out of the folder" in said
     assert os.environ["PATH"] not in said
 
@@ -210,7 +210,7 @@ def test_a_file_of_variables_may_be_anywhere(small: Path, tmp_path: Path) -> Non
 NOT_OURS = {
     "a file of the environment": f"TOKEN={SECRET}\nOTHER=1\n",
     "one line": SECRET,
-    "a mapping of somebody else's": f"{SECRET}: {{a: 1}}\n",
+    "a mapping of another program": f"{SECRET}: {{a: 1}}\n",
     "a secret of Kubernetes": f"apiVersion: v1\nkind: Secret\nmetadata: {{name: x}}\nstringData: {{p: {SECRET}}}\n",
     "YAML that is wrong": f"password: {SECRET}\n  x: *{SECRET}\n",
     "an alias that is not defined": f"*{SECRET}",
@@ -224,7 +224,7 @@ NOT_OURS = {
 def test_an_import_that_is_no_part_of_a_workflow_is_not_quoted(tmp_path: Path, what: str, name: str) -> None:
     (tmp_path / name).write_text(NOT_OURS[what], errors="surrogateescape")
     (tmp_path / "main.yaml").write_text(f"imports: [{name}]\n")
-    (said,) = told(tmp_path / "main.yaml")
+    (said,) = reported(tmp_path / "main.yaml")
     assert f"main.yaml:1:11: EM016 {tmp_path / name} is no part of a workflow" in said
     assert SECRET not in said
 
@@ -236,7 +236,7 @@ def test_a_file_of_the_command_line_that_is_no_yaml_is_not_quoted(
 ) -> None:
     secret = tmp_path / "secret.txt"
     secret.write_text(NOT_OURS[what], errors="surrogateescape")
-    said = told(secret) if which == "workflow" else told(small, var_files=[secret])
+    said = reported(secret) if which == "workflow" else reported(small, var_files=[secret])
     assert len(said) == 1
     assert "EM007" in said[0]
     assert SECRET not in said[0]
@@ -254,7 +254,7 @@ def test_a_named_file_that_is_something_else_is_not_quoted(small: Path, key_path
             archive.add(inner, "model.tflite")
     else:
         (small.parent / name).write_text(texts[what], errors="surrogateescape")
-    said = "\n".join(told(naming(small, key_path, name)))
+    said = "\n".join(reported(naming(small, key_path, name)))
     assert SECRET not in said
     assert SECRET.replace("-", "_") not in said
 

@@ -253,9 +253,9 @@ def test_the_templates_of_all_components_share_one_budget(tmp_path: Path) -> Non
     own = "".join(f"  - {{name: com.example.X{number}, recipe: slow.j2}}\n" for number in range(40))
     (tmp_path / "own.yaml").write_text(text + own)
     started = time.process_time()
-    told = [str(finding) for finding in findings(check(tmp_path / "own.yaml", environ={}))]
+    reported = [str(finding) for finding in findings(check(tmp_path / "own.yaml", environ={}))]
     assert time.process_time() - started < 20
-    assert any("slow.j2:2: the templates of this workflow take more than" in each for each in told)
+    assert any("slow.j2:2: the templates of this workflow take more than" in each for each in reported)
 
 
 def test_a_recipe_that_never_ends_is_reported_at_its_key(tmp_path: Path) -> None:
@@ -264,10 +264,10 @@ def test_a_recipe_that_never_ends_is_reported_at_its_key(tmp_path: Path) -> None
     recipe = tmp_path / "components" / "heartbeat" / "recipe.yaml.j2"
     recipe.write_text(recipe.read_text() + "# {{ 'a' * 10**9 }}\n")
     (tmp_path / "own.yaml").write_text((EXAMPLE / "own-component.yaml").read_text())
-    (told,) = findings(check(tmp_path / "own.yaml", environ={}))
+    (reported,) = findings(check(tmp_path / "own.yaml", environ={}))
     last = recipe.read_text().count("\n")
-    assert f"recipe.yaml.j2:{last}: the templates of this workflow produce more than 10,000,000" in told.message
-    assert "recipe: components/heartbeat/recipe.yaml.j2" in told.snippet
+    assert f"recipe.yaml.j2:{last}: the templates of this workflow produce more than 10,000,000" in reported.message
+    assert "recipe: components/heartbeat/recipe.yaml.j2" in reported.snippet
 
 
 def test_a_budget_that_is_used_up_stays_used_up() -> None:

@@ -72,9 +72,9 @@ def render_template(text: str, values: Mapping[str, Any], where: str, budget: Bu
         with timed(_log, "template %s rendered", where):
             return Sandbox(budget or Budget(), language).rendered(text, values)
     except Exception as error:
-        told = explain(error, f"known names: {', '.join(sorted(values))}")
-        line = told.line or _line(error)
-        raise Problem(told.message, where=f"{where}:{line}" if line else where, mend=told.mend) from None
+        reason = explain(error, f"known names: {', '.join(sorted(values))}")
+        line = reason.line or _line(error)
+        raise Problem(reason.message, where=f"{where}:{line}" if line else where, mend=reason.mend) from None
 
 
 def _output(value: Any) -> str:

@@ -1,7 +1,7 @@
 """From a file to a `Workflow`, in five steps: YAML, variables, schema, types, rules.
 
 Each works on what the one before has made of the file. What is wrong by then has no value for the later ones
-(`partial`), so that all errors are told in one run but those that nobody can know yet.
+(`partial`), so that one run reports all errors but those that depend on what is wrong.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A workflow of which a part is wrong, so that everything else can be checked in the same run.
 
-What is wrong or missing has no value. Code that reads it ends there, with `Unknown`: a rule tells what it has found
-until then, and nothing that depends on a value that nobody knows.
+What is wrong or missing has no value. Code that reads it ends there, with `Unknown`: a rule reports what it has found
+until then, and nothing that depends on a value that is not known.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from emflow_schema.key import Shape, fields
 
 
 class Unknown(BaseException):
-    """A value of a workflow was read that is wrong or missing. No `Exception`: nobody is to report it as an error."""
+    """A value of a workflow was read that is wrong or missing. No `Exception`: it is not to be reported as an error."""
 
 
 def partial_workflow(values: Mapping[str, Any], wrong: Collection[KeyPath]) -> Workflow:

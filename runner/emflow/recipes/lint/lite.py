@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from emflow.problems import Problem
 from emflow.recipes.deployment import deployment_components
 from emflow.recipes.lint.dependencies import OF_LITE, PLUGINS
+from emflow.workflow.files_beside import path_beside
 from emflow.workflow.model import Workflow
 from emflow.workflow.rules.violation import Violation
 from emflow.workflow.source.positions import KeyPath
@@ -97,7 +97,7 @@ def _largest_result(workflow: Workflow) -> ResultMessage:
 def _labels(workflow: Workflow) -> list[str]:
     name = workflow.edge.model_io.labels
     try:
-        return read_text(Path(workflow.folder, name), MAX_LABELS_BYTES).splitlines() if name else []
+        return read_text(path_beside(workflow, name), MAX_LABELS_BYTES).splitlines() if name else []
     except (Problem, OSError, UnicodeDecodeError):  # the workflow's own rules say what is wrong with the file
         return []
 

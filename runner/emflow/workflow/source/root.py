@@ -1,6 +1,6 @@
 """The root of a workflow: the folder that all its files have to be in. A workflow of a stranger reads no others.
 
-`validate` runs on workflows that somebody else wrote, in CI with the secrets of CI in files and in the environment.
+`validate` runs on workflows of strangers, in CI with the secrets of CI in files and in the environment.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Root:
 def check_named_by_user(path: Path, root: Path | None) -> Path:
     """A file of the command line may be anywhere; but when it is a link, not one that leads out of its folder and root.
 
-    In a checkout of somebody else's branch, the file that the user means may be such a link.
+    In a checkout of a stranger's branch, the file that the user means may be such a link.
 
     Raises:
         Problem: as `Root.check`.
