@@ -86,7 +86,7 @@ def test_the_role_of_an_existing_alias_is_taken_and_what_is_missing_is_added(rol
     assert "iot:UpdateRoleAlias" not in rollout.calls
     assert "iam:CreateRole" not in rollout.calls
     assert policy_documents.trusted_by(trust(client, name)) == ["ec2.amazonaws.com", *policy_documents.TRUSTED]
-    assert iam.list_role_policies(RoleName=name)["PolicyNames"] == [f"emflow-{workflow.metadata.name}"]
+    assert iam.list_role_policies(RoleName=name)["PolicyNames"] == [f"emflow-{workflow.metadata.name}@us-east-1"]
     fleet = client("sagemaker").describe_device_fleet(DeviceFleetName=workflow.cloud.fleet.name)
     assert fleet["RoleArn"] == arn
     assert rollout.plan(taken).changes == ()
@@ -291,7 +291,7 @@ def test_a_change_to_least_privilege_detaches_only_the_workshops_policies(rollou
     client("iam").attach_role_policy(RoleName=role, PolicyArn=theirs)
     rollout.apply(workflow)
     assert attached_to(client, role) == {"AmazonEC2ReadOnlyAccess"}
-    assert client("iam").list_role_policies(RoleName=role)["PolicyNames"] == [f"emflow-{workflow.metadata.name}"]
+    assert client("iam").list_role_policies(RoleName=role)["PolicyNames"] == [f"emflow-{workflow.metadata.name}@us-east-1"]
     assert rollout.plan(workflow).changes == ()
 
 

@@ -52,7 +52,7 @@ def test_a_bucket_is_private_encrypted_owned_and_takes_no_plain_http(rollout, wo
     assert statement["Effect"] == "Deny"
     assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
     tags = {tag["Key"]: tag["Value"] for tag in s3.get_bucket_tagging(Bucket=bucket)["TagSet"]}
-    assert tags == {"emflow:workflow": workflow.metadata.name, "emflow:resource": BUCKET}
+    assert tags == {"emflow:workflow": workflow.metadata.name, "emflow:resource": BUCKET, "emflow:region": "us-east-1"}
 
 
 def test_a_bucket_is_ours_from_the_call_on_that_makes_it(rollout, workflow, s3, bucket):

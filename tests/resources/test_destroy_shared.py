@@ -20,8 +20,8 @@ def test_a_role_and_its_alias_stay_as_long_as_another_workflow_uses_them(rollout
     going, staying = destroy(rollout, workflow)
     for kept in ("access/role", "access/role_alias"):
         assert kept not in going
-        assert staying[kept].endswith(f"emflow-{other.metadata.name}")
-    assert iam.list_role_policies(RoleName=cloud.role.name)["PolicyNames"] == [f"emflow-{other.metadata.name}"]
+        assert staying[kept].endswith(f"emflow-{other.metadata.name}@us-east-1")
+    assert iam.list_role_policies(RoleName=cloud.role.name)["PolicyNames"] == [f"emflow-{other.metadata.name}@us-east-1"]
     client("iot").describe_role_alias(roleAlias=cloud.role.alias)
     destroy(rollout, other)
     destroy(rollout, workflow)
@@ -63,7 +63,7 @@ def test_an_owned_role_stays_for_another_workflow_with_managed_policies(rollout,
     rollout.apply(workflow)
     assert rollout.changing_calls == []  # what the other one noted is not too wide for us to leave
     _, staying = destroy(rollout, workflow)
-    assert staying["access/role"].endswith(f"emflow-{other.metadata.name}")
+    assert staying["access/role"].endswith(f"emflow-{other.metadata.name}@us-east-1")
     assert "AWSGreengrassFullAccess" in managed(client, workflow.cloud.role.name)
 
 

@@ -32,7 +32,8 @@ class BuildContext:
 
     def ownership(self, resource: str) -> Ownership:
         """The tags of one part of the workflow."""
-        return Ownership(self.workflow.metadata.name, resource, self.workflow.aws.tags)
+        aws = self.workflow.aws
+        return Ownership(self.workflow.metadata.name, resource, aws.tags, aws.region)
 
     @property
     def partition(self) -> str:

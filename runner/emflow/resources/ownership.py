@@ -1,9 +1,12 @@
-"""Ownership: tags on a resource in AWS say which workflow made it.
+"""Ownership: tags on a resource in AWS say which workflow made it, in which region.
 
 The tags are written by the call that makes the resource, and never later. So a resource of a workflow always has them.
 A resource that the workflow did not make never gets them, even if the workflow uses it, so `destroy` never removes it.
 The user's own tags (`aws.tags`) are kept up to date on the workflow's resources. Only one tag may be written to a
 resource that the workflow did not make: the list of attached policies on a shared role (`iam.role`).
+
+A workflow that is applied in two regions has two sets of resources, and neither owns the other's. Earlier versions wrote
+no region: such a resource belongs to the region that it lives in. A role lives in none, so `iam.role_region` looks for it.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from emflow.engine.resource import KNOWN_AFTER_APPLY, Change, FieldLabel
 from emflow.problems import Problem
 
 WORKFLOW_TAG = "emflow:workflow"
+REGION_TAG = "emflow:region"
 RESOURCE_TAG = "emflow:resource"
 DIGEST_TAG = "emflow:digest"
 USER_TAGS_TAG = "emflow:tags"
@@ -36,11 +40,12 @@ OWNED_LABEL = FieldLabel("the tag that says which workflow made it")
 
 @dataclass(frozen=True)
 class Ownership:
-    """Which part of which workflow makes a thing. `user_tags`: the user's own tags for it."""
+    """Which part of which workflow makes a thing, in which region. `user_tags`: the user's own tags for it."""
 
     workflow: str
     resource: str
     user_tags: Mapping[str, str] = field(default_factory=dict)
+    region: str = ""
 
     def tags(self, digest: str = "") -> dict[str, str]:
         """For APIs that take a mapping. `digest`: of the content of a thing that cannot be changed."""
@@ -49,6 +54,7 @@ class Ownership:
             **({USER_TAGS_TAG: _keys(self.user_tags)} if self.user_tags else {}),
             WORKFLOW_TAG: self.workflow,
             RESOURCE_TAG: self.resource,
+            **({REGION_TAG: self.region} if self.region else {}),
             **({DIGEST_TAG: digest} if digest else {}),
         }
 
@@ -57,8 +63,11 @@ class Ownership:
         return tags_as_list(self.tags(digest))
 
     def owns(self, tags: Mapping[str, str]) -> bool:
-        """Whether the workflow made the thing that has these tags."""
-        return tags.get(WORKFLOW_TAG) == self.workflow
+        """Whether the workflow made the thing that has these tags, in this region.
+
+        Tags of an earlier version have no region, and count: AWS shows what lives in this region only.
+        """
+        return tags.get(WORKFLOW_TAG) == self.workflow and tags.get(REGION_TAG, self.region) == self.region
 
     def merged_with(self, tags: Mapping[str, str] | None) -> dict[str, str]:
         """The tags that a thing should have which has these now (None if it does not exist yet).
@@ -72,6 +81,12 @@ class Ownership:
             return dict(tags)
         dropped = {*tags.get(USER_TAGS_TAG, "").split(" "), USER_TAGS_TAG} - self.tags().keys()
         return {**{key: value for key, value in tags.items() if key not in dropped}, **self.tags()}
+
+
+def owner_in(tags: Mapping[str, str]) -> str:
+    """The workflow that made the thing with these tags, with its region if they have one; empty when none did."""
+    workflow, region = tags.get(WORKFLOW_TAG, ""), tags.get(REGION_TAG)
+    return f"{workflow} in {region}" if workflow and region else workflow
 
 
 def tags_as_list(tags: Mapping[str, str]) -> list[dict[str, str]]:

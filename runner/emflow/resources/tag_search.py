@@ -43,7 +43,8 @@ def find_owned(
 ) -> dict[str, dict[str, str]]:
     """What the workflow made: ARN → all its tags. `resources`: ids of the parts that are looked for; none is all."""
     tags = {WORKFLOW_TAG: [ownership.workflow], **({RESOURCE_TAG: list(resources)} if resources else {})}
-    return find_tagged(clients, service, tags)
+    found = find_tagged(clients, service, tags)
+    return {arn: there for arn, there in found.items() if ownership.owns(there)}
 
 
 def name_in_arn(arn: str) -> str:

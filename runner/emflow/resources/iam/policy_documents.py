@@ -8,7 +8,7 @@ and writing of models.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from emflow.recipes.deployment import secrets
@@ -75,10 +75,13 @@ def in_addition_to_the_workshops(workflow: Workflow) -> dict[str, Any] | None:
 
 
 def with_trusted_services(document: Mapping[str, Any] | None) -> dict[str, Any]:
-    """A trust policy under which `TRUSTED` may assume the role, and everybody who could before."""
+    """A trust policy under which `TRUSTED` may assume the role, and everybody who could before.
+
+    A service that may do so under conditions is not added: a second statement would make the conditions void.
+    """
     if document is None:
         document = {"Version": "2012-10-17", "Statement": []}
-    already = set(trusted_by(document))
+    already = {*trusted_by(document), *trusted_under_conditions(document)}
     added = [
         {"Effect": "Allow", "Principal": {"Service": service}, "Action": "sts:AssumeRole"}
         for service in TRUSTED
@@ -89,18 +92,27 @@ def with_trusted_services(document: Mapping[str, Any] | None) -> dict[str, Any]:
 
 def trusted_by(document: Mapping[str, Any]) -> list[str]:
     """The services that may assume the role without any condition, in the document's order."""
-    services: list[str] = []
+    return [service for service, condition in _trusted(document) if not condition]
+
+
+def trusted_under_conditions(document: Mapping[str, Any]) -> list[str]:
+    """Those of `TRUSTED` that may assume the role under conditions only."""
+    found, free = dict(_trusted(document)), trusted_by(document)
+    return [service for service in TRUSTED if service in found and service not in free]
+
+
+def _trusted(document: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The services that may assume the role, each with the condition."""
     for statement in as_list(document.get("Statement")):
         principal = statement.get("Principal")
         actions = as_list(statement.get("Action"))
         if (
             statement.get("Effect") == "Allow"
             and isinstance(principal, dict)
-            and not statement.get("Condition")
             and {"sts:AssumeRole", "sts:*", "*"} & set(actions)
         ):
-            services += as_list(principal.get("Service"))
-    return services
+            for service in as_list(principal.get("Service")):
+                yield service, statement.get("Condition")
 
 
 def _secrets(arns: list[str]) -> list[dict[str, Any]]:

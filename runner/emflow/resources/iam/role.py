@@ -3,17 +3,13 @@
 A role that exists already is usually the core device's own; whoever may assume it keeps that right. It is known by its
 name, or by the role alias that the core device already uses.
 
-Several workflows can share a role, because each has an inline policy with a name of its own. A managed policy on a role
-does not say who attached it. So a workflow that wants some writes a note on the role, in a tag of its own and before it
-attaches any, with those that no outsider attached: what is not on the role yet, and what other workflows have noted.
-What is on the role and in no note is somebody else's, and is never detached. A workflow that is destroyed detaches what
-it noted and no other workflow did, and then removes its note.
+How several workflows share a role, and one workflow in several regions, is in `iam.shared_role`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar
@@ -22,7 +18,6 @@ from botocore.exceptions import BotoCoreError
 
 from emflow.engine.clients import Clients
 from emflow.engine.resource import (
-    REMOVABLE,
     Diff,
     FieldLabel,
     Inputs,
@@ -34,27 +29,24 @@ from emflow.engine.resource import (
 from emflow.engine.scheduler import read_parallel
 from emflow.problems import Problem
 from emflow.resources.aws_calls import none_if_missing
-from emflow.resources.iam import policy_documents
+from emflow.resources.iam import policy_documents, shared_role
+from emflow.resources.iam.shared_role import UNKNOWN_REGION, RoleUser, retention, role_use
 from emflow.resources.kind import BuildContext, ResourceKind
 from emflow.resources.orphans import Orphan, Orphans
 from emflow.resources.ownership import (
     NOT_OWNED,
     OTHERS_LABEL,
+    OWNED_LABEL,
     TAGS_LABEL,
     Ownership,
     added_and_removed,
+    owner_in,
     tags_as_list,
-    tags_as_mapping,
 )
-from emflow.resources.tag_search import name_in_arn
 from emflow_schema.units import seconds
 
 ROLE = "access/role"
 OLD_ROLES = "orphan/roles"
-
-NOTE_TAG = "emflow:policies:"
-"""The key of a note begins with it; the workflow's name follows. The value: names of managed policies, separated by
-spaces."""
 
 DESCRIPTION = "Devices and SageMaker jobs of emflow workflow"
 """The description of a role that a workflow makes begins with it; the workflow's name follows. Lists of roles have
@@ -85,11 +77,19 @@ class RoleName:
 
 @dataclass(frozen=True)
 class Role:
-    """A role. `session_seconds`: what the role alias needs; its credentials may not outlast the role's session."""
+    """A role.
+
+    Args:
+        session_seconds: what the role alias needs; its credentials may not outlast the role's session.
+        user: the workflow, as a user of the role.
+        adopted: it may be changed although another workflow made it, or this one in another region.
+    """
 
     role: RoleName
     ownership: Ownership
     session_seconds: int
+    user: RoleUser
+    adopted: bool = False
 
     id: ClassVar[str] = ROLE
     needs: ClassVar[frozenset[str]] = frozenset()
@@ -100,6 +100,8 @@ class Role:
         "session": FieldLabel("the longest session"),
         "tags": TAGS_LABEL,
         "others": OTHERS_LABEL,
+        "ours": OWNED_LABEL,
+        "unclear": FieldLabel("whether it is known which region it is used in"),
     }
 
     @property
@@ -115,13 +117,16 @@ class Role:
         role = none_if_missing(lambda: clients("iam").get_role(RoleName=name)["Role"]) if name else None
         if role is None:
             return None
+        use = role_use(clients, role["RoleName"], self.user)
         return {
             "name": role["RoleName"],
             "arn": role["Arn"],
             "trust": role["AssumeRolePolicyDocument"],
             "session": role.get("MaxSessionDuration", SHORTEST_SESSION),
-            "tags": tags_as_mapping(role.get("Tags", [])),
-            "others": policies_of_others(clients, role["RoleName"], self.ownership.workflow),
+            "tags": dict(use.tags),
+            "others": use.others,
+            "ours": use.made_here,
+            "unclear": use.region_is_unknown,
         }
 
     def diff(self, observed: Observed | None, inputs: Inputs) -> Diff:
@@ -133,17 +138,33 @@ class Role:
                 "out: then a role and an alias are made.",
             )
         have = observed or {}
+        ours = not have or have["ours"]
         want = {
             "trust": policy_documents.with_trusted_services(have.get("trust")),
             "session": max(self.session_seconds, have.get("session", SHORTEST_SESSION)),
-            "tags": self.ownership.merged_with(have.get("tags")),
+            "tags": self.ownership.merged_with(have.get("tags")) if ours else have["tags"],
         }
+        outputs = {key: have[key] for key in ("arn", "name")} if have else {}
+        diff = Diff.between(want, observed, outputs=outputs, notes=tuple(self._notes(have)))
+        # A role that a person made, usually the core device's own, is added to; one of another workflow is not.
+        if not ours and not self.adopted and diff.changes and (owner := owner_in(have["tags"])):
+            raise Problem(
+                f"role {have['name']} was made by workflow {owner}, and differs in: "
+                + ", ".join(change.field for change in diff.changes),
+                where=self.id,
+                mend=f"Choose another name in the workflow, or let emflow change it: --adopt {self.id}",
+            )
+        return diff
+
+    def _notes(self, have: Observed) -> Iterator[str]:
         needed, session = max(self.session_seconds, SHORTEST_SESSION), have.get("session", 0)
         # The core device's own role has a session of its own.
-        longer = bool(have) and self.ownership.owns(have["tags"]) and session > needed
-        notes = (f"its sessions may last {session} s; the workflow needs {needed} s",) if longer else ()
-        outputs = {key: have[key] for key in ("arn", "name")} if have else {}
-        return Diff.between(want, observed, outputs=outputs, notes=notes)
+        if have and have["ours"] and session > needed:
+            yield f"its sessions may last {session} s; the workflow needs {needed} s"
+        if services := policy_documents.trusted_under_conditions(have.get("trust") or {}):
+            yield f"{', '.join(services)} may assume it under conditions only; emflow leaves them as they are"
+        if have and have["unclear"]:
+            yield f"used as it is: {UNKNOWN_REGION}"
 
     def apply(self, clients: Clients, diff: Diff, inputs: Inputs, run: RunContext) -> Outputs:
         iam = clients("iam")
@@ -172,16 +193,18 @@ class Role:
         return diff.outputs
 
     def retention(self, observed: Observed, *, delete_data: bool) -> Retention:
-        return retention(observed["others"]) if self.ownership.owns(observed["tags"]) else Retention.because(NOT_OWNED)
+        if observed["unclear"]:
+            return Retention.because(UNKNOWN_REGION)
+        return retention(observed["others"]) if observed["ours"] else Retention.because(NOT_OWNED)
 
     def delete(self, clients: Clients, run: RunContext) -> None:
         """Remove it with all policies on it: IAM deletes a bare role only."""
         iam, name = clients("iam"), self.role.find(clients)
         if name is None:
             return
-        for policy in none_if_missing(lambda: attached(iam, name)) or ():
+        for policy in none_if_missing(lambda: shared_role.attached(iam, name)) or ():
             none_if_missing(partial(iam.detach_role_policy, RoleName=name, PolicyArn=policy))
-        for policy in none_if_missing(lambda: inline(iam, name)) or ():
+        for policy in none_if_missing(lambda: shared_role.inline(iam, name)) or ():
             none_if_missing(partial(iam.delete_role_policy, RoleName=name, PolicyName=policy))
         none_if_missing(lambda: iam.delete_role(RoleName=name))
 
@@ -227,7 +250,7 @@ class OldRoles:
     def _orphan(self, clients: Clients, name: str) -> Orphan | None:
         role = self._at(name)
         found = role.observe(clients)
-        if not found or not role.ownership.owns(found["tags"]):
+        if not found or not (found["ours"] or found["unclear"]):
             return None
         return Orphan("the role", retention=role.retention(found, delete_data=False))
 
@@ -238,6 +261,13 @@ def role_name(context: BuildContext) -> RoleName:
     return RoleName(role.name, role.from_alias)
 
 
+def role_user(context: BuildContext) -> RoleUser:
+    """The workflow as a user of its role."""
+    workflow = context.workflow
+    role = workflow.cloud.role
+    return RoleUser(workflow.metadata.name, workflow.aws.region, role.from_alias or role.alias)
+
+
 def credential_seconds(context: BuildContext) -> int | None:
     """How long credentials last; None for an alias that the core device has already, which keeps its duration."""
     role = context.workflow.cloud.role
@@ -245,79 +275,12 @@ def credential_seconds(context: BuildContext) -> int | None:
 
 
 def _roles(context: BuildContext) -> tuple[Role, ...]:
-    return (Role(role_name(context), context.ownership(ROLE), credential_seconds(context) or 0),)
+    session, adopted = credential_seconds(context) or 0, ROLE in context.adopted
+    return (Role(role_name(context), context.ownership(ROLE), session, role_user(context), adopted),)
 
 
 def _orphans(context: BuildContext) -> tuple[Orphans, ...]:
     return tuple(Orphans(OLD_ROLES, "earlier roles", OldRoles(role)) for role in _roles(context))
 
 
-KIND = ResourceKind(desired=_roles, removable=_roles, orphans=_orphans)
-
-
-def inline_name(workflow: str) -> str:
-    """The name of a workflow's inline policy: one for each workflow, so that several can share a role."""
-    return f"emflow-{workflow}"
-
-
-def inline(iam: Any, role: str) -> list[str]:
-    """Names of the inline policies on a role."""
-    pages = iam.get_paginator("list_role_policies").paginate(RoleName=role)
-    return [name for page in pages for name in page["PolicyNames"]]
-
-
-def attached(iam: Any, role: str) -> list[str]:
-    """ARNs of the managed policies on a role."""
-    pages = iam.get_paginator("list_attached_role_policies").paginate(RoleName=role)
-    return [policy["PolicyArn"] for page in pages for policy in page["AttachedPolicies"]]
-
-
-def tags(iam: Any, role: str) -> dict[str, str]:
-    """The tags of a role."""
-    pages = iam.get_paginator("list_role_tags").paginate(RoleName=role)
-    return tags_as_mapping([tag for page in pages for tag in page["Tags"]])
-
-
-def note_key(workflow: str) -> str:
-    """The key of a workflow's note."""
-    return f"{NOTE_TAG}{workflow}"
-
-
-def notes_on(role_tags: Mapping[str, str]) -> dict[str, set[str]]:
-    """The notes on a role: workflow → names of managed policies."""
-    return {
-        key.removeprefix(NOTE_TAG): set(value.split()) for key, value in role_tags.items() if key.startswith(NOTE_TAG)
-    }
-
-
-def note_for(wanted: Iterable[str], there: Collection[str], notes: Mapping[str, set[str]]) -> str:
-    """What a workflow notes of the managed policies that it wants (ARNs), with those that are on the role (ARNs)."""
-    shared = set[str]().union(*notes.values())
-    return " ".join(sorted(name_in_arn(arn) for arn in wanted if arn not in there or name_in_arn(arn) in shared))
-
-
-def noted_only_by(workflow: str, notes: Mapping[str, set[str]]) -> set[str]:
-    """Names of the managed policies that this workflow noted and no other did."""
-    others = set[str]().union(*(names for name, names in notes.items() if name != workflow))
-    return notes.get(workflow, set()) - others
-
-
-def policies_of_others(clients: Clients, role: str, workflow: str) -> list[str]:
-    """What shows that others than this workflow use a role: their inline policies, and workflows' notes."""
-    iam = clients("iam")
-    found: dict[str, Any] = read_parallel(
-        {
-            "inline": lambda: none_if_missing(lambda: inline(iam, role)) or [],
-            "noted": lambda: notes_on(none_if_missing(lambda: tags(iam, role)) or {}),
-        }
-    )
-    names = [name for name in found["inline"] if name != inline_name(workflow)]
-    noting = {inline_name(name) for name in found["noted"] if name != workflow}
-    return [*names, *sorted(noting - set(names))]
-
-
-def retention(others: list[str]) -> Retention:
-    """Whether `destroy` keeps a role, and what leads to it: where others use it. `others`: their policies on it."""
-    if others:
-        return Retention.used_by_others(f"others use the role: it has their policies {', '.join(others)}")
-    return REMOVABLE
+KIND = ResourceKind(desired=_roles, removable=_roles, orphans=_orphans, adoptable=(ROLE,))

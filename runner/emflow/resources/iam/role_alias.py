@@ -11,14 +11,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError
 
 from emflow.engine.clients import Clients
-from emflow.engine.errors import error_code
 from emflow.engine.resource import Diff, FieldLabel, Inputs, Observed, Outputs, Retention, RunContext
 from emflow.engine.scheduler import read_parallel
 from emflow.resources.aws_calls import none_if_missing
-from emflow.resources.iam.role import OLD_ROLES, ROLE, credential_seconds, policies_of_others, retention
+from emflow.resources.iam.role import OLD_ROLES, ROLE, credential_seconds
+from emflow.resources.iam.shared_role import RoleUser, alias_tags, retention, role_use
 from emflow.resources.kind import BuildContext, ResourceKind
 from emflow.resources.orphans import Orphan, Orphans
 from emflow.resources.ownership import (
@@ -29,7 +29,6 @@ from emflow.resources.ownership import (
     added_and_removed,
     refuse_unowned_change,
     tags_as_list,
-    tags_as_mapping,
 )
 from emflow.resources.tag_search import PERMISSION, find_owned, name_in_arn
 
@@ -68,9 +67,13 @@ class RoleAlias:
             "arn": found["roleAliasArn"],
             "role": role,
             "seconds": found.get("credentialDurationSeconds"),
-            "others": policies_of_others(clients, name, self.ownership.workflow) if name else [],
-            "tags": _tags(iot, found["roleAliasArn"]),
+            "others": role_use(clients, name, self._user).others if name else [],
+            "tags": alias_tags(iot, found["roleAliasArn"]),
         }
+
+    @property
+    def _user(self) -> RoleUser:
+        return RoleUser(self.ownership.workflow, self.ownership.region, self.name)
 
     def diff(self, observed: Observed | None, inputs: Inputs) -> Diff:
         have = observed or {}
@@ -157,14 +160,3 @@ def _orphans(context: BuildContext) -> tuple[Orphans, ...]:
 
 
 KIND = ResourceKind(desired=_role_aliases, removable=_role_aliases, orphans=_orphans, adoptable=(ROLE_ALIAS,))
-
-
-def _tags(iot: Any, arn: str) -> dict[str, str]:
-    pages = iot.get_paginator("list_tags_for_resource").paginate(resourceArn=arn)
-    try:
-        return tags_as_mapping([tag for page in pages for tag in page["tags"]])
-    except ClientError as error:
-        # Some emulators of AWS keep no tags here; then nothing shows that the workflow made the alias.
-        if error_code(error) == "UnknownOperationException":
-            return {}
-        raise
