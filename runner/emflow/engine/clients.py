@@ -11,6 +11,10 @@ which successful calls fill again; so a service in trouble does not get more loa
 another change of the same thing is under way is retried too; botocore does not do that.
 
 Every answer has a limit of size and time (`answer_limits`).
+
+Names of buckets are global, so a bucket may belong to another account, with any tags on it. Every call to S3 about a
+bucket therefore names the account that it has to belong to; S3 refuses it otherwise, with 403
+(https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucket-owner-condition.html).
 """
 
 from __future__ import annotations
@@ -144,8 +148,18 @@ class Clients:
                 str(error), where=service, mend="AWS_ENDPOINT_URL has to be an address such as http://localhost:4566."
             ) from error
         limit_answers(client)
+        if service == "s3":
+            client.meta.events.register("provide-client-params.s3", self._name_bucket_owner)
         client.meta.events.register(f"needs-retry.{client.meta.service_model.service_id.hyphenize()}", _when_busy)
         return client
+
+
+    def _name_bucket_owner(self, params: dict[str, Any], model: Any, **_: Any) -> dict[str, Any]:
+        """For botocore: the parameters of a call to S3, with the account that the bucket has to belong to."""
+        shape = model.input_shape
+        if shape is None or "ExpectedBucketOwner" not in shape.members:
+            return params  # such as CreateBucket: there is no bucket yet
+        return {"ExpectedBucketOwner": self.account, **params}
 
 
 def _when_busy(response: Any, attempts: int, operation: Any, **_: Any) -> float | None:

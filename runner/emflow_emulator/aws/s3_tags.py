@@ -1,4 +1,4 @@
-"""Tags of buckets: tags in CreateBucket, which moto's S3 ignores, and a list of all tags, to find buckets by them.
+"""Tags of buckets: tags in CreateBucket, which moto's S3 ignores, and lists of all tags, to find buckets by them.
 
 https://docs.aws.amazon.com/AmazonS3/latest/API/API_CreateBucketConfiguration.html. The tags are written immediately
 after the bucket is made, before CreateBucket is answered.
@@ -14,6 +14,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from emflow_emulator.aws.gateway.refusals import refusal
+from emflow_emulator.aws.moto_buckets import region_of
 from emflow_emulator.aws.protocol import Answer
 
 _BUCKET = re.compile(r"/([^/]+)/?")
@@ -54,10 +55,11 @@ class S3Tags:
             self._tags[f"arn:aws:s3:::{bucket[1]}"] = _pairs(body)
         return answered
 
-    def tagged(self) -> dict[str, dict[str, str]]:
-        """The tags of every bucket, by ARN."""
+    def tagged(self, region: str) -> dict[str, dict[str, str]]:
+        """The tags of every bucket of a region, by ARN."""
         with self._lock:
-            return {arn: dict(tags) for arn, tags in self._tags.items()}
+            found = {arn: dict(tags) for arn, tags in self._tags.items()}
+        return {arn: tags for arn, tags in found.items() if region_of(arn.rpartition(":")[2]) == region}
 
 
 def _with(environ: dict[str, Any], body: bytes) -> dict[str, Any]:

@@ -49,7 +49,7 @@ class Region:
             return protocol.answer("iot", environ, jobs.handlers) if jobs.knows(job["id"]) else None
 
     def answer_tagging(self, environ: dict[str, Any], iot: Tagged, s3: Tagged) -> Answer:
-        """Answer a request to the tagging API. `iot` and `s3`: the tags of their resources in all regions."""
+        """Answer a request to the tagging API. `iot`: the tags of all regions; `s3`: those of this one."""
         here = f"arn:aws:iot:{self._clients.account_region.region}:"
         tagging = Tagging(
             {

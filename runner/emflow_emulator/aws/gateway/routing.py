@@ -17,7 +17,7 @@ from typing import Any
 
 from emflow_emulator import loopback
 from emflow_emulator.access import AccessKey
-from emflow_emulator.aws import moto_backend
+from emflow_emulator.aws import moto_backend, moto_buckets
 from emflow_emulator.aws.account_region import REGION, AccountRegion
 from emflow_emulator.aws.errors import ApiError
 from emflow_emulator.aws.gateway import refusals
@@ -157,7 +157,7 @@ class Router:
     def _of(self, region: str, service: str, environ: dict[str, Any]) -> Answer:
         """The answer of a service."""
         if service == "tagging":
-            return self._regions(region).answer_tagging(environ, self._iot.tagged(), self._s3.tagged())
+            return self._regions(region).answer_tagging(environ, self._iot.tagged(), self._s3.tagged(region))
         if service in OURS or service == EDGE:
             return self._regions(region).answer(OURS.get(service, service), environ)
         match service:
@@ -167,6 +167,8 @@ class Router:
             case "iotdata":
                 return self._iot_data.answer(environ)
             case "s3":
+                if objection := moto_buckets.objection(environ):
+                    return refusals.refusal("rest-xml", 403, "AccessDenied", objection)
                 return self._s3.answer(environ)
             case "iam" | "sts":
                 return self._keys.answer(service, environ)
