@@ -17,7 +17,7 @@ from emflow.recipes.components import application_component
 from emflow.resources import desired_resources, wait_for_deployment
 from emflow.resources.greengrass.component_queries import next_patch
 from emflow.resources.greengrass.component_version import ComponentVersion
-from emflow.resources.greengrass.revision import latest_deployment
+from emflow.resources.greengrass.deployment_records import latest_deployment
 from emflow.resources.ownership import Ownership
 from emflow.versions import sort_key
 from emflow.workflow.model import Abort, Growth, Rollout, Target, Update

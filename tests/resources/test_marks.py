@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from emflow.engine.resource import Change
-from emflow.resources.greengrass.revision import COMPONENTS_TAG, names_as_tags, names_in_tags
+from emflow.resources.greengrass.deployment_records import COMPONENTS_TAG, names_as_tags, names_in_tags
 from emflow.resources.ownership import LONGEST_VALUE, Ownership, added_and_removed
 
 OURS = {"emflow:workflow": "w", "emflow:resource": "r"}

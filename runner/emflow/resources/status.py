@@ -19,7 +19,7 @@ from emflow.engine.clients import Clients
 from emflow.engine.errors import is_missing
 from emflow.engine.scheduler import read_parallel, run_parallel
 from emflow.problems import Problem
-from emflow.resources.greengrass.revision import latest_deployment
+from emflow.resources.greengrass.deployment_records import latest_deployment
 from emflow.resources.greengrass.rollout import FAILED_STATES, PAGE
 from emflow.resources.status_queries import (
     UNKNOWN,

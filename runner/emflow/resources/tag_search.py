@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ConnectTimeoutError, EndpointConnectionError
 
 from emflow.engine.clients import Clients
 from emflow.engine.errors import error_code, http_status
@@ -36,6 +36,20 @@ def find_tagged(clients: Clients, service: str, tags: Mapping[str, Sequence[str]
     return {
         each["ResourceARN"]: tags_as_mapping(each["Tags"]) for page in listed for each in page["ResourceTagMappingList"]
     }
+
+
+def find_tagged_if_allowed(
+    clients: Clients, service: str, tags: Mapping[str, Sequence[str]]
+) -> dict[str, dict[str, str]] | None:
+    """As `find_tagged`; None where the account may not search, or there is no way to the service from here."""
+    try:
+        return find_tagged(clients, service, tags)
+    except (EndpointConnectionError, ConnectTimeoutError):
+        return None
+    except ClientError as error:
+        if is_refused(error):
+            return None
+        raise
 
 
 def find_owned(

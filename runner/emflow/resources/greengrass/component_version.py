@@ -31,7 +31,7 @@ from emflow.engine.scheduler import read_parallel
 from emflow.problems import Problem
 from emflow.recipes.components import WorkflowComponent
 from emflow.resources.aws_calls import none_if_missing
-from emflow.resources.greengrass import component_queries, revision
+from emflow.resources.greengrass import component_queries, deployment_records
 from emflow.resources.greengrass.published import (
     NO_CONTENT,
     Content,
@@ -44,7 +44,7 @@ from emflow.resources.orphans import Orphan, Orphans
 from emflow.resources.ownership import DIGEST_TAG, NOT_OWNED, Ownership, digest_of
 from emflow.resources.s3.bucket import COMPONENTS_BUCKET
 from emflow.resources.s3.objects import OBJECTS, stored_bundle
-from emflow.resources.tag_search import PERMISSION, find_owned, is_refused
+from emflow.resources.tag_search import PERMISSION, find_owned
 from emflow.versions import sort_key
 
 COMPONENT = "application/component"
@@ -230,13 +230,14 @@ class RemovableVersions:
         if not component_queries.list_versions(clients, self.name):
             return None
         owned = self._owned(clients)
-        return {"ours": owned, "user": self._other_user(clients) if owned else ""}
+        users = deployment_records.users_of(clients, self.ownership, [self.name]) if owned else {}
+        return {"ours": owned, "user": users.get(self.name, "")}
 
     def retention(self, observed: Observed, *, delete_data: bool) -> Retention:
         if not observed["ours"]:
             return Retention.because(NOT_OWNED)
         if observed["user"]:
-            return Retention.used_by_others(f"{observed['user']} deploys it too")
+            return Retention.used_by_others(observed["user"])
         return REMOVABLE
 
     def delete(self, clients: Clients, run: RunContext) -> None:
@@ -246,15 +247,6 @@ class RemovableVersions:
 
     def _owned(self, clients: Clients) -> list[str]:
         return component_queries.owned_versions(clients, self.name, self.ownership)
-
-    def _other_user(self, clients: Clients) -> str:
-        """Another workflow that deploys it; empty when there is none, or searching is not allowed."""
-        try:
-            return revision.users_of(clients, self.ownership, [self.name]).get(self.name, "")
-        except ClientError as error:
-            if is_refused(error):
-                return ""
-            raise
 
 
 @dataclass(frozen=True)
@@ -273,11 +265,11 @@ class OldComponents:
         owned = read_parallel(
             {name: partial(component_queries.owned_versions, clients, name, self.ownership) for name in sorted(names)}
         )
-        users = revision.users_of(clients, self.ownership, owned)
+        users = deployment_records.users_of(clients, self.ownership, owned)
         return {
             name: Orphan(
                 ", ".join(versions),
-                retention=Retention.because(f"{users[name]} deploys it too") if name in users else REMOVABLE,
+                retention=Retention.because(users[name]) if name in users else REMOVABLE,
             )
             for name, versions in owned.items()
             if versions

@@ -8,7 +8,7 @@ https://docs.aws.amazon.com/greengrass/v2/developerguide/revise-deployments.html
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -36,6 +36,14 @@ from emflow.problems import Problem
 from emflow.recipes.deployment import SECRETS, deployment_components, public_components
 from emflow.resources.greengrass import revision
 from emflow.resources.greengrass.component_version import COMPONENT, OLD_COMPONENTS, own_component_id
+from emflow.resources.greengrass.deployment_records import (
+    SETTINGS_TAG,
+    TARGET_TAG,
+    TargetRecords,
+    latest_deployment,
+    names_as_tags,
+    records_of,
+)
 from emflow.resources.greengrass.revision import revised_configuration
 from emflow.resources.iam.role_alias import OLD_ROLE_ALIASES, ROLE_ALIAS
 from emflow.resources.iam.role_policies import PERMISSIONS
@@ -69,12 +77,14 @@ class TargetDeployment:
     workflow: Workflow
     ownership: Ownership
     retry_failed: bool = False
+    adopted: bool = False
 
     id: ClassVar[str] = DEPLOYMENT
     releases: ClassVar[frozenset[str]] = frozenset({OLD_COMPONENTS, OLD_FLEETS, OLD_ROLE_ALIASES})
     labels: ClassVar[Mapping[str, FieldLabel]] = {
         "latest": FieldLabel("the target's latest deployment"),
         "put": FieldLabel("the record of the components that this workflow put on the target"),
+        "others": FieldLabel("the record of the components that other workflows put on the target"),
         "configured": FieldLabel("the record of the settings that this workflow made on the target"),
         "gone": FieldLabel("the list of deployed components whose version no longer exists"),
         "public": FieldLabel("the newest version of a component of AWS"),
@@ -94,14 +104,19 @@ class TargetDeployment:
         target = self._target(clients)
 
         def revisions() -> dict[str, Any]:
-            latest = revision.latest_deployment(clients, target)
-            tags = revision.tags_of_last_owned(clients, target, latest, self.ownership)
-            put = revision.names_in_tags(tags)
+            found: dict[str, Any] = read_parallel(
+                {
+                    "latest": lambda: latest_deployment(clients, target),
+                    "records": lambda: records_of(clients, target, self.ownership),
+                }
+            )
+            latest, records = found["latest"], found["records"]
             return {
                 "latest": latest,
-                "put": sorted(put),
-                "configured": sorted(revision.names_in_tags(tags, revision.SETTINGS_TAG)),
-                "gone": revision.missing_versions(clients, latest, put),
+                "put": sorted(records.put),
+                "configured": sorted(records.configured),
+                "others": dict(records.others),
+                "gone": revision.missing_versions(clients, latest, records.put),
             }
 
         found: dict[str, Any] = read_parallel(
@@ -122,7 +137,10 @@ class TargetDeployment:
             *ALWAYS_CONFIGURED
         }
         ours = self._components(there, observed["public"], configured, inputs)
-        dropped = {name: spec for name, spec in there.items() if name in put and name not in ours}
+        shared: Mapping[str, str] = observed["others"]
+        dropped = {
+            name: spec for name, spec in there.items() if name in put and name not in ours and name not in shared
+        }
         others = {name: spec for name, spec in there.items() if name not in ours and name not in dropped}
         lost = {name: others.pop(name) for name in observed["gone"] if name in others}
         # A public component that was there before the workflow is never recorded, so it is never removed.
@@ -135,9 +153,9 @@ class TargetDeployment:
             "deploymentPolicies": revision.desired_policies(settings),
             "tags": {
                 **self.ownership.tags(),
-                **revision.names_as_tags(record),
-                **revision.names_as_tags(configured & ours.keys(), revision.SETTINGS_TAG),
-                revision.TARGET_TAG: self.name,
+                **names_as_tags(record),
+                **names_as_tags(configured & ours.keys(), SETTINGS_TAG),
+                TARGET_TAG: self.name,
             },
         }
         if job := revision.desired_job(settings):
@@ -149,6 +167,7 @@ class TargetDeployment:
             changes = tuple(Change(name, None, spec["componentVersion"]) for name, spec in ours.items())
             return Diff(Action.CREATE, changes, {}, notes, {"request": wanted, "before": ""})
         changes = self._changes(latest, ours, dropped)
+        self._refuse_changes_of_others(there, shared, changes)
         if latest["deploymentStatus"] == "FAILED" and not changes:
             notes = (*notes, "the target's latest deployment FAILED; emflow apply --retry-failed deploys it again")
         identity = latest["deploymentId"]
@@ -180,12 +199,41 @@ class TargetDeployment:
     def retention(self, observed: Observed, *, delete_data: bool) -> Retention:
         latest = observed["latest"]
         # A thing that does not exist any more takes no deployment, and runs nothing.
-        ours = latest is not None and observed["known"] and set(observed["put"]) & latest["components"].keys()
-        return REMOVABLE if ours else NOT_MENTIONED
+        if latest is None or not observed["known"]:
+            return NOT_MENTIONED
+        put, there = set(observed["put"]), latest["components"].keys()
+        if put & there:
+            return REMOVABLE
+        # A deployment of ours may have been deleted, with what it recorded: then the devices run this nevertheless.
+        named = {self.workflow.edge.component.name, self.workflow.cloud.package.component.name}
+        named |= {component.name for component in self.workflow.components}
+        if unknown := sorted((named & there) - observed["others"].keys()):
+            return Retention.used_by_others(
+                f"{self.name} runs {', '.join(unknown)}, and no deployment says that this workflow put it there"
+            )
+        return NOT_MENTIONED
 
     def delete(self, clients: Clients, run: RunContext) -> None:
         """Remove the workflow's components from the devices."""
         revision.remove_owned_components(clients, self.name, self.ownership)
+
+    def _refuse_changes_of_others(
+        self, there: Mapping[str, Any], others: Mapping[str, str], changes: Sequence[Change]
+    ) -> None:
+        """Check that what another workflow put on the target stays as it is, or that the user permitted the change.
+
+        Raises:
+            Problem: it would be changed without permission.
+        """
+        changed = [change.field for change in changes if change.field in others and change.field in there]
+        if changed and not self.adopted:
+            names = ", ".join(f"{name} of {others[name]}" for name in changed)
+            raise Problem(
+                f"{self.name} has components of other workflows, which this one would change: {names}",
+                where=self.id,
+                mend=f"Give each workflow of a target component names, and settings of AWS's components, that do not "
+                f"contradict each other; or let emflow change them: --adopt {self.id}",
+            )
 
     @property
     def _settings(self) -> Deployment:
@@ -286,7 +334,7 @@ class OldTargets:
 
     def find(self, clients: Clients) -> Mapping[str, Orphan]:
         deployments = find_owned(clients, "greengrass", self.ownership, [DEPLOYMENT])
-        targets = {tags.get(revision.TARGET_TAG, self.current) for tags in deployments.values()} - {self.current}
+        targets = {tags.get(TARGET_TAG, self.current) for tags in deployments.values()} - {self.current}
         found = read_parallel({target: partial(self._orphan, clients, target) for target in sorted(targets)})
         return {target: orphan for target, orphan in found.items() if orphan}
 
@@ -295,20 +343,27 @@ class OldTargets:
 
     def _orphan(self, clients: Clients, target: str) -> Orphan | None:
         arn = clients.arn("iot", target)
-        latest = revision.latest_deployment(clients, arn)
+        latest = latest_deployment(clients, arn)
         there = latest["components"] if latest else {}
-        owned = revision.owned_components(clients, arn, latest, self.ownership) & there.keys()
+        records = records_of(clients, arn, self.ownership) if there else TargetRecords()
+        owned = records.put & there.keys()
         # A thing that does not exist any more takes no deployment, and runs nothing.
         if not owned or not revision.target_exists(clients, target):
             return None
-        versions = {name: there[name]["componentVersion"] for name in sorted(owned)}
+        removed = owned - records.others.keys()
+        versions = {name: there[name]["componentVersion"] for name in sorted(removed)}
         notes = [f"removes {name} {version} from the devices of {target}" for name, version in versions.items()]
         notes += [f"keeps {name} on {target}, which is not in this workflow" for name in sorted(there.keys() - owned)]
-        return Orphan(", ".join(f"{name} {version}" for name, version in versions.items()), tuple(notes))
+        notes += [
+            f"keeps {name} on {target}, which {records.others[name]} deploys too" for name in sorted(owned - removed)
+        ]
+        content = ", ".join(f"{name} {version}" for name, version in versions.items())
+        return Orphan(content or "the record of what it put there", tuple(notes))
 
 
 def _deployments(context: BuildContext) -> Iterator[TargetDeployment]:
-    yield TargetDeployment(context.workflow, context.ownership(DEPLOYMENT), context.retry_failed)
+    adopted = DEPLOYMENT in context.adopted
+    yield TargetDeployment(context.workflow, context.ownership(DEPLOYMENT), context.retry_failed, adopted)
 
 
 def _orphans(context: BuildContext) -> Iterator[Orphans]:
@@ -317,4 +372,4 @@ def _orphans(context: BuildContext) -> Iterator[Orphans]:
     yield Orphans(OLD_TARGETS, "earlier targets", finder, needs, releases=frozenset({OLD_COMPONENTS}))
 
 
-KIND = ResourceKind(desired=_deployments, removable=_deployments, orphans=_orphans)
+KIND = ResourceKind(desired=_deployments, removable=_deployments, orphans=_orphans, adoptable=(DEPLOYMENT,))

@@ -1,7 +1,7 @@
-"""A revision of a target's deployment: how one is read, what of it the workflow put there, and how it is rolled out.
+"""A revision of a target's deployment: how one is read, how it is made without the workflow, how it is rolled out.
 
 A deployment that replaces another has to know which of the components in it the workflow put there: those are removed
-when the workflow drops them, everybody else's stay. So each deployment of a workflow has their names in its tags.
+when the workflow drops them, everybody else's stay. `deployment_records` knows it.
 
 A merge of configuration is a patch on what a device has: a key that leaves the merge stays on the device. So what an
 earlier revision merged and the workflow no longer says is reset, in every revision from then on: a device may have
@@ -12,7 +12,7 @@ https://docs.aws.amazon.com/greengrass/v2/developerguide/update-component-config
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -20,23 +20,10 @@ from emflow.engine.clients import Clients
 from emflow.engine.scheduler import read_parallel
 from emflow.resources.aws_calls import none_if_missing
 from emflow.resources.greengrass import component_queries
-from emflow.resources.ownership import LONGEST_VALUE, WORKFLOW_TAG, Ownership
-from emflow.resources.tag_search import find_tagged
+from emflow.resources.greengrass.deployment_records import TARGET_TAG, latest_deployment, names_as_tags, records_of
+from emflow.resources.ownership import Ownership
 from emflow.workflow.model import Deployment, Growth, Rollout
 from emflow_schema.units import seconds
-
-COMPONENTS_TAG = "emflow:components"
-"""Holds the names of components that the workflow put there, separated by spaces; what does not fit is continued in
-`emflow:components:2` and so on."""
-
-TARGET_TAG = "emflow:target"
-"""Holds the target of a deployment, such as `thing/core-1`, so that earlier targets are found by tags."""
-
-SETTINGS_TAG = "emflow:settings"
-"""Holds, in the same way, which of AWS's components the workflow has configured."""
-
-LOOK_BACK = 20
-"""How many of a target's deployments are read to find the workflow's last one."""
 
 DEFAULT_POLICIES: Mapping[str, Any] = {
     "failureHandlingPolicy": "ROLLBACK",
@@ -50,21 +37,6 @@ MAX_RATE = 1000
 
 EVERYTHING = ""
 """The JSON pointer to the whole configuration."""
-
-
-def names_as_tags(names: Iterable[str], tag: str = COMPONENTS_TAG) -> dict[str, str]:
-    """Names of components as tags of a deployment."""
-    values = [""]
-    for name in sorted(names):
-        if len(values[-1]) + 1 + len(name) > LONGEST_VALUE:
-            values.append("")
-        values[-1] = f"{values[-1]} {name}".strip()
-    return {f"{tag}:{number}" if number > 1 else tag: value for number, value in enumerate(values, 1)}
-
-
-def names_in_tags(tags: Mapping[str, str], tag: str = COMPONENTS_TAG) -> set[str]:
-    """The names that `names_as_tags` put into the tags."""
-    return {name for key, value in tags.items() if key.startswith(tag) for name in value.split()}
 
 
 def desired_policies(deployment: Deployment) -> dict[str, Any]:
@@ -153,73 +125,6 @@ def comparable(spec: Mapping[str, Any] | None) -> dict[str, Any] | None:
     }
 
 
-def latest_deployment(clients: Clients, target: str) -> dict[str, Any] | None:
-    """The target's latest deployment, whole; None when it never had one."""
-    listed = clients("greengrassv2").list_deployments(targetArn=target, historyFilter="LATEST_ONLY")["deployments"]
-    return _deployment_details(clients, listed[0]["deploymentId"]) if listed else None
-
-
-def tags_of_last_owned(
-    clients: Clients, target: str, latest: Mapping[str, Any] | None, ownership: Ownership
-) -> Mapping[str, str]:
-    """The tags of the workflow's last deployment to a target; it may have been revised since then."""
-    if latest is None:
-        return {}
-    if ownership.owns(latest.get("tags") or {}):
-        tags: Mapping[str, str] = latest["tags"]
-        return tags
-    return _last_tags_by_workflow(clients, target).get(ownership.workflow, {})
-
-
-def owned_components(clients: Clients, target: str, latest: Mapping[str, Any] | None, ownership: Ownership) -> set[str]:
-    """The names of the components that the workflow's last deployment put there."""
-    return names_in_tags(tags_of_last_owned(clients, target, latest, ownership))
-
-
-def components_of_others(clients: Clients, target: str, ownership: Ownership) -> dict[str, str]:
-    """The components that other workflows' last deployments put on a target: name → workflow."""
-    last = {
-        workflow: tags
-        for workflow, tags in _last_tags_by_workflow(clients, target).items()
-        if workflow != ownership.workflow
-    }
-    return {name: workflow for workflow, tags in last.items() for name in names_in_tags(tags)}
-
-
-def users_of(clients: Clients, ownership: Ownership, names: Collection[str]) -> dict[str, str]:
-    """Which of these components other workflows deploy, as far as the tags of deployments say so.
-
-    Returns:
-        The name of a component → the name of another workflow.
-    """
-    deployments = find_tagged(clients, "greengrass", {COMPONENTS_TAG: ()})
-    targets = {
-        tags[TARGET_TAG]
-        for tags in deployments.values()
-        if TARGET_TAG in tags and not ownership.owns(tags) and names_in_tags(tags) & set(names)
-    }
-    found = read_parallel(
-        {
-            target: partial(components_of_others, clients, clients.arn("iot", target), ownership)
-            for target in sorted(targets)
-        }
-    )
-    return {name: workflow for by_name in found.values() for name, workflow in by_name.items() if name in names}
-
-
-def _last_tags_by_workflow(clients: Clients, target: str) -> dict[str, Mapping[str, str]]:
-    """The tags of each workflow's last deployment to a target, by the workflow's name."""
-    pages = clients("greengrassv2").get_paginator("list_deployments")
-    listed = pages.paginate(targetArn=target, historyFilter="ALL", PaginationConfig={"MaxItems": LOOK_BACK})
-    found = [each for page in listed for each in page["deployments"]]
-    found.sort(key=lambda each: each["creationTimestamp"])
-    whole = read_parallel(
-        {each["deploymentId"]: partial(_deployment_details, clients, each["deploymentId"]) for each in found}
-    )
-    tags = [each.get("tags") or {} for each in whole.values() if each]
-    return {each[WORKFLOW_TAG]: each for each in tags if WORKFLOW_TAG in each}
-
-
 def missing_versions(clients: Clients, latest: Mapping[str, Any] | None, put: Collection[str]) -> list[str]:
     """The components of others in a deployment whose version does not exist any more: a revision with them would fail.
 
@@ -244,10 +149,10 @@ def remove_owned_components(clients: Clients, target: str, ownership: Ownership)
     latest = latest_deployment(clients, arn)
     if latest is None:
         return
-    put = owned_components(clients, arn, latest, ownership)
-    if not put & latest["components"].keys():
+    records = records_of(clients, arn, ownership)
+    if not records.put & latest["components"].keys():
         return
-    left = {*(put - components_of_others(clients, arn, ownership).keys()), *missing_versions(clients, latest, put)}
+    left = {*(records.put - records.others.keys()), *missing_versions(clients, latest, records.put)}
     settings = ("deploymentName", "deploymentPolicies", "iotJobConfiguration", "parentTargetArn")
     clients("greengrassv2").create_deployment(
         targetArn=arn,
@@ -269,11 +174,6 @@ def _version_exists(clients: Clients, name: str, version: str) -> bool:
     private = component_queries.component_arn(clients, name, version)
     public = f"arn:{clients.partition}:greengrass:{clients.region}:aws:components:{name}:versions:{version}"
     return any(component_queries.describe(clients, arn) for arn in (private, public))
-
-
-def _deployment_details(clients: Clients, identity: str) -> dict[str, Any] | None:
-    found = none_if_missing(lambda: clients("greengrassv2").get_deployment(deploymentId=identity))
-    return {**found, "components": found.get("components") or {}} if found else None
 
 
 def revised_configuration(there: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from emflow.engine.scheduler import read_parallel, run_parallel
 from emflow.problems import Problem
 from emflow.resources.aws_calls import none_if_missing
 from emflow.resources.greengrass.deployment import DEPLOYMENT
-from emflow.resources.greengrass.revision import latest_deployment
+from emflow.resources.greengrass.deployment_records import latest_deployment
 from emflow.workflow.model import Workflow
 
 SUCCEEDED = frozenset({"SUCCEEDED", "COMPLETED"})
