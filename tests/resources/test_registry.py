@@ -59,7 +59,10 @@ def test_what_can_be_adopted_is_what_the_kinds_say(demo):
     desired_resources(demo, adopt={"lamp/post"}, kinds=[LAMPS])
     with pytest.raises(UsageProblem, match="nothing called lamp/post can be adopted") as refused:
         desired_resources(demo, adopt={"lamp/post"})
-    assert refused.value.mend == "one of: bucket/components, bucket/inference_results, access/role, access/role_alias, fleet/fleet"
+    assert refused.value.mend == (
+        "one of: bucket/components, bucket/inference_results, access/role, access/role_alias, fleet/fleet, "
+        "model/package, application/component, deployment/target"
+    )
 
 
 def in_order(resources, graph):

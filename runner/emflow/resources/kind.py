@@ -62,10 +62,15 @@ class ResourceKind:
         desired: what a workflow wants to exist; may read files beside the workflow.
         removable: what `destroy` looks at; reads no file beside the workflow.
         orphans: what an earlier form of the workflow may have left; removed by `apply` and by `destroy`.
-        adoptable: ids of resources that the user may permit to change although the workflow did not make them.
+        adoptable: ids of resources that the user may permit to change although the workflow did not make them; where
+            they depend on the workflow, a function of it.
     """
 
     desired: Callable[[BuildContext], Iterable[Resource]] = _nothing
     removable: Callable[[BuildContext], Iterable[Removable]] = _nothing
     orphans: Callable[[BuildContext], Iterable[Orphans]] = _nothing
-    adoptable: tuple[str, ...] = ()
+    adoptable: tuple[str, ...] | Callable[[Workflow], Iterable[str]] = ()
+
+    def adoptable_in(self, workflow: Workflow) -> Iterable[str]:
+        """Ids of resources of a workflow that the user may permit to change."""
+        return self.adoptable(workflow) if callable(self.adoptable) else self.adoptable

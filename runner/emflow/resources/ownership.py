@@ -134,6 +134,28 @@ def refuse_unowned_change(
         )
 
 
+def refuse_shared_name(
+    component: str, resource: str, versions: Mapping[str, Mapping[str, str]], ownership: Ownership, *, adopted: bool
+) -> None:
+    """Check that a version is published into the name of a component that is the workflow's, or nobody's yet.
+
+    Args:
+        versions: the versions that there are → their tags.
+
+    Raises:
+        Problem: all versions were made by others, and the user has not permitted it.
+    """
+    if not versions or adopted or any(ownership.owns(tags) for tags in versions.values()):
+        return
+    owner = next((owner for owner in map(owner_in, versions.values()) if owner), "")
+    whose = f"it was made by workflow {owner}" if owner else NOT_OWNED
+    raise Problem(
+        f"component {component} exists, with version {next(iter(versions))}, and {whose}",
+        where=resource,
+        mend=f"Choose another name in the workflow, or let emflow publish into it: --adopt {resource}",
+    )
+
+
 def digest_of(facts: Any) -> str:
     """The SHA-256 of JSON facts, in hexadecimal, whatever the order of their keys."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

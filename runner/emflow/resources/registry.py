@@ -52,7 +52,7 @@ def desired_resources(
         Problem: the model or the labels are missing or unusable.
         UsageProblem: an id in `adopt` is none that can be adopted.
     """
-    adoptable = [name for kind in kinds for name in kind.adoptable]
+    adoptable = [name for kind in kinds for name in kind.adoptable_in(workflow)]
     if unknown := sorted(set(adopt) - set(adoptable)):
         raise UsageProblem(
             f"nothing called {', '.join(unknown)} can be adopted",

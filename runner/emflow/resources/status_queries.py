@@ -21,7 +21,8 @@ from emflow.engine.errors import error_code, http_status, is_missing
 from emflow.engine.scheduler import read_parallel
 from emflow.resources.application_status import ApplicationStatus, read_application
 from emflow.resources.greengrass.rollout import SUCCEEDED
-from emflow.resources.sagemaker.jobs import name_stem
+from emflow.resources.ownership import WORKFLOW_TAG, Ownership, tags_as_mapping
+from emflow.resources.sagemaker.jobs import is_name_of, name_stem
 from emflow.workflow.model import Workflow
 
 UNKNOWN = "UNKNOWN"
@@ -191,16 +192,17 @@ class JobStatus:
 
 def newest_jobs(workflow: Workflow, clients: Clients) -> tuple[JobStatus, ...]:
     """The newest compilation and the newest packaging of a workflow, as far as there are any."""
+    ownership = Ownership(workflow.metadata.name, "", region=workflow.aws.region)
     reads: dict[str, Callable[[], JobStatus | None]] = {
-        COMPILATION: lambda: _compilation(clients, workflow.cloud.compile.job),
-        PACKAGING: lambda: _packaging(clients, workflow.cloud.package.job),
+        COMPILATION: lambda: _compilation(clients, workflow.cloud.compile.job, ownership),
+        PACKAGING: lambda: _packaging(clients, workflow.cloud.package.job, ownership),
     }
     return tuple(job for job in read_parallel(reads).values() if job)
 
 
-def _compilation(clients: Clients, base: str) -> JobStatus | None:
+def _compilation(clients: Clients, base: str, ownership: Ownership) -> JobStatus | None:
     sagemaker = clients("sagemaker")
-    name = _newest(sagemaker.list_compilation_jobs, "CompilationJob", "CreationTime", base)
+    name = _newest(clients, "list_compilation_jobs", "CompilationJob", "CreationTime", base, ownership)
     if not name:
         return None
     job = sagemaker.describe_compilation_job(CompilationJobName=name)
@@ -214,9 +216,9 @@ def _compilation(clients: Clients, base: str) -> JobStatus | None:
     )
 
 
-def _packaging(clients: Clients, base: str) -> JobStatus | None:
+def _packaging(clients: Clients, base: str, ownership: Ownership) -> JobStatus | None:
     sagemaker = clients("sagemaker")
-    name = _newest(sagemaker.list_edge_packaging_jobs, "EdgePackagingJob", "CREATION_TIME", base)
+    name = _newest(clients, "list_edge_packaging_jobs", "EdgePackagingJob", "CREATION_TIME", base, ownership)
     if not name:
         return None
     job = sagemaker.describe_edge_packaging_job(EdgePackagingJobName=name)
@@ -232,17 +234,31 @@ def _packaging(clients: Clients, base: str) -> JobStatus | None:
     )
 
 
-def _newest(list_jobs: Callable[..., Any], kind: str, by_time: str, base: str) -> str:
-    """The name of the newest job under this name or one with a digest behind it; empty when there is none.
+def _newest(clients: Clients, call: str, kind: str, by_time: str, base: str, ownership: Ownership) -> str:
+    """The name of the newest job under one of the names that the workflow's jobs have; empty when there is none.
+
+    Another workflow's job may have such a name too; it says in its tags whose it is.
 
     Args:
         kind: how the members of the answer are called.
         by_time: how this call names the order.
     """
-    stem = name_stem(base)
-    listed = list_jobs(NameContains=stem, SortBy=by_time, SortOrder="Descending", MaxResults=100)
-    names = [str(job[f"{kind}Name"]) for job in listed[f"{kind}Summaries"]]
-    return next((name for name in names if name == base or name.startswith(f"{stem}-")), "")
+    sagemaker = clients("sagemaker")
+    pages = sagemaker.get_paginator(call).paginate(
+        NameContains=name_stem(base), SortBy=by_time, SortOrder="Descending", PaginationConfig={"PageSize": 100}
+    )
+    for page in pages:
+        for job in page[f"{kind}Summaries"]:
+            name = str(job[f"{kind}Name"])
+            if is_name_of(name, base) and not _made_by_another(sagemaker, job[f"{kind}Arn"], ownership):
+                return name
+    return ""
+
+
+def _made_by_another(sagemaker: Any, arn: str, ownership: Ownership) -> bool:
+    pages = sagemaker.get_paginator("list_tags").paginate(ResourceArn=arn)
+    tags = tags_as_mapping([tag for page in pages for tag in page["Tags"]])
+    return WORKFLOW_TAG in tags and not ownership.owns(tags)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from functools import partial
 from typing import Any
@@ -43,6 +44,19 @@ def describe(clients: Clients, arn: str) -> dict[str, Any] | None:
         "state": status.get("componentState", "DEPLOYABLE"),
         "message": "; ".join(reason for reason in reasons if reason and reason != "NONE"),
         "tags": found.get("tags") or {},
+    }
+
+
+def stored_artifacts(clients: Clients, arn: str) -> dict[str, str]:
+    """The objects in S3 that a component version refers to: URI → SHA-256 in base64. Empty when there is no version."""
+    greengrass = clients("greengrassv2")
+    found = none_if_missing(lambda: greengrass.get_component(arn=arn, recipeOutputFormat="JSON")["recipe"])
+    recipe: dict[str, Any] = json.loads(found) if found else {}
+    return {
+        artifact.get("Uri", artifact.get("URI", "")): artifact.get("Digest", "")
+        for manifest in recipe.get("Manifests") or ()
+        for artifact in manifest.get("Artifacts") or ()
+        if str(artifact.get("Uri", artifact.get("URI", ""))).lower().startswith("s3://")
     }
 
 

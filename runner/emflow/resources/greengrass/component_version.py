@@ -41,11 +41,12 @@ from emflow.resources.greengrass.published import (
 )
 from emflow.resources.kind import BuildContext, ResourceKind
 from emflow.resources.orphans import Orphan, Orphans
-from emflow.resources.ownership import DIGEST_TAG, NOT_OWNED, Ownership, digest_of
+from emflow.resources.ownership import DIGEST_TAG, NOT_OWNED, Ownership, digest_of, refuse_shared_name
 from emflow.resources.s3.bucket import COMPONENTS_BUCKET
 from emflow.resources.s3.objects import OBJECTS, stored_bundle
 from emflow.resources.tag_search import PERMISSION, find_owned
 from emflow.versions import sort_key
+from emflow.workflow.model import Workflow
 
 COMPONENT = "application/component"
 OLD_COMPONENTS = "orphan/components"
@@ -62,12 +63,18 @@ def own_component_id(name: str) -> str:
 
 @dataclass(frozen=True)
 class ComponentVersion:
-    """The application component, or one of the workflow's `components`. `needs`: what stores its zip."""
+    """The application component, or one of the workflow's `components`.
+
+    Args:
+        needs: what stores its zip.
+        adopted: it may be published although only others have made versions of it.
+    """
 
     ours: WorkflowComponent
     ownership: Ownership
     needs: frozenset[str] = frozenset()
     retry_failed: bool = False
+    adopted: bool = False
 
     releases: ClassVar[frozenset[str]] = frozenset()
     labels: ClassVar[Mapping[str, FieldLabel]] = {
@@ -129,7 +136,7 @@ class ComponentVersion:
             if found[version]["state"] != "FAILED":
                 return self._settled(version, found[version]["state"])
             self._refuse_failed(version, found[version])
-        return self._new(newest, component_queries.next_patch(newest), before)
+        return self._new(found, newest, component_queries.next_patch(newest), before)
 
     def apply(self, clients: Clients, diff: Diff, inputs: Inputs, run: RunContext) -> Outputs:
         version = diff.outputs["version"]
@@ -172,7 +179,7 @@ class ComponentVersion:
     def _explicit(self, found: dict[str, Any], newest: str, before: Content) -> Diff:
         there = found.get(self.version)
         if there is None:
-            return self._new(newest, self.version, before)
+            return self._new(found, newest, self.version, before)
         mend = f"Set {self.ours.key}.version to {component_queries.next_patch(newest)}, or to auto."
         if not self._same(there):
             raise Problem(
@@ -196,7 +203,9 @@ class ComponentVersion:
             return Diff(Action.UPDATE, (change,), outputs, parameters={"create": False})
         return Diff(Action.NONE, outputs=outputs)
 
-    def _new(self, newest: str, version: str, before: Content) -> Diff:
+    def _new(self, found: dict[str, Any], newest: str, version: str, before: Content) -> Diff:
+        tags = {each: found[each]["tags"] for each in sorted(found, key=sort_key, reverse=True)}
+        refuse_shared_name(self.name, self.id, tags, self.ownership, adopted=self.adopted)
         action = Action.UPDATE if newest else Action.CREATE
         changes = (Change("version", newest or None, version), *self._content_changes(before))
         return Diff(action, changes, {"version": version}, parameters={"create": True})
@@ -229,7 +238,7 @@ class RemovableVersions:
     def observe(self, clients: Clients) -> Observed | None:
         if not component_queries.list_versions(clients, self.name):
             return None
-        owned = self._owned(clients)
+        owned = self.owned(clients)
         users = deployment_records.users_of(clients, self.ownership, [self.name]) if owned else {}
         return {"ours": owned, "user": users.get(self.name, "")}
 
@@ -241,11 +250,12 @@ class RemovableVersions:
         return REMOVABLE
 
     def delete(self, clients: Clients, run: RunContext) -> None:
-        for version in self._owned(clients):
+        for version in self.owned(clients):
             arn = component_queries.component_arn(clients, self.name, version)
             none_if_missing(partial(clients("greengrassv2").delete_component, arn=arn))
 
-    def _owned(self, clients: Clients) -> list[str]:
+    def owned(self, clients: Clients) -> list[str]:
+        """The versions that the workflow made."""
         return component_queries.owned_versions(clients, self.name, self.ownership)
 
 
@@ -282,7 +292,8 @@ class OldComponents:
 def _desired(context: BuildContext) -> Iterator[ComponentVersion]:
     for ours in context.components:
         component = COMPONENT if ours.is_application else own_component_id(ours.name)
-        yield ComponentVersion(ours, context.ownership(component), stored_bundle(ours), context.retry_failed)
+        adopted, stored = component in context.adopted, stored_bundle(ours)
+        yield ComponentVersion(ours, context.ownership(component), stored, context.retry_failed, adopted)
 
 
 def _removable(context: BuildContext) -> Iterator[RemovableVersions]:
@@ -299,4 +310,8 @@ def _orphans(context: BuildContext) -> Iterator[Orphans]:
     yield Orphans(OLD_COMPONENTS, "dropped components", OldComponents(names, context.ownership(COMPONENT)))
 
 
-KIND = ResourceKind(desired=_desired, removable=_removable, orphans=_orphans)
+def _adoptable(workflow: Workflow) -> Iterator[str]:
+    yield from (COMPONENT, *(own_component_id(component.name) for component in workflow.components))
+
+
+KIND = ResourceKind(desired=_desired, removable=_removable, orphans=_orphans, adoptable=_adoptable)

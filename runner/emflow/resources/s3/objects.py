@@ -159,6 +159,30 @@ class StoredObjects:
         return (found.get("Metadata") or {}).get(STORED_BY) if found else None
 
 
+def object_exists(clients: Clients, uri: str, sha256: str = "") -> bool | None:
+    """Whether an object is in S3; None where the account may not look at it, so that it is not known.
+
+    Args:
+        uri: such as `s3://bucket/key`.
+        sha256: base64; where S3 has another digest of the object, the object is another one, and does not count.
+    """
+    # By hand: a key may hold what would end the path of a web address, such as "#".
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    try:
+        found = clients("s3").head_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")
+    except ClientError as error:
+        match http_status(error):
+            case 404:
+                return False
+            case 403:
+                return None
+            case _:
+                raise
+    there = found.get("ChecksumSHA256", "")
+    # The checksum of an upload in parts is one of the parts, and ends with their number.
+    return not sha256 or not there or "-" in there or there == sha256
+
+
 def stored_bundle(ours: WorkflowComponent) -> frozenset[str]:
     """The id of what stores a component's bundle; none where it has no bundle."""
     return frozenset({_bundle_id(ours)} if ours.bundle else ())

@@ -13,13 +13,13 @@ from typing import Any, ClassVar
 from botocore.exceptions import ClientError
 
 from emflow.engine.clients import Clients
-from emflow.engine.errors import http_status, is_missing
+from emflow.engine.errors import is_missing
 from emflow.engine.resource import Diff, FieldLabel, Inputs, Observed, Outputs, RunContext
 from emflow.resources.iam.role import ROLE
 from emflow.resources.iam.role_policies import PERMISSIONS
 from emflow.resources.kind import BuildContext, ResourceKind
 from emflow.resources.ownership import Ownership, digest_of
-from emflow.resources.s3.objects import MODEL, model_object
+from emflow.resources.s3.objects import MODEL, model_object, object_exists
 from emflow.resources.sagemaker import jobs
 from emflow.resources.sagemaker.compilation_inputs import COMPILATION, compilation_inputs
 from emflow.resources.sagemaker.packaging import packaging_of
@@ -126,23 +126,9 @@ class Compilation:
             },
             reason=found.get("FailureReason", ""),
             outputs={"artifact": artifact} if completed else {},
-            usable=not completed or _there(clients, artifact) or self.packaged(clients),
+            # One that we may not look at counts as being there.
+            usable=not completed or object_exists(clients, artifact) is not False or self.packaged(clients),
         )
-
-
-def _there(clients: Clients, uri: str) -> bool:
-    """Whether an object is still in S3. One that we may not look at counts as being there."""
-    # By hand: a key may hold what would end the path of a web address, such as "#".
-    bucket, _, key = uri.removeprefix("s3://").partition("/")
-    try:
-        clients("s3").head_object(Bucket=bucket, Key=key)
-    except ClientError as error:
-        return http_status(error) == 403 if http_status(error) in {403, 404} else _raise(error)
-    return True
-
-
-def _raise(error: ClientError) -> bool:
-    raise error
 
 
 def _desired(context: BuildContext) -> Iterator[Compilation]:

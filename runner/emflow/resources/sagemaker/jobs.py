@@ -8,6 +8,7 @@ under a next name, only when the user asks for that. Changed inputs make a new j
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -63,6 +64,11 @@ def names(base: str, digest: str) -> Iterator[str]:
     yield stem
     for number in count(2):
         yield f"{stem}-{number}"
+
+
+def is_name_of(name: str, base: str) -> bool:
+    """Whether a job with some inputs could have this name: one of `names`, for any digest."""
+    return name == base or re.fullmatch(rf"{re.escape(name_stem(base))}-[0-9a-f]{{8}}(-[1-9][0-9]*)?", name) is not None
 
 
 def find(describe: Describe, base: str, digest: str) -> tuple[Job, ...]:

@@ -35,14 +35,25 @@ from emflow.resources.greengrass.component_version import RemovableVersions
 from emflow.resources.iam.role import ROLE
 from emflow.resources.iam.role_policies import PERMISSIONS
 from emflow.resources.kind import BuildContext, ResourceKind
-from emflow.resources.ownership import DIGEST_TAG, OWNED_LABEL, Ownership, digest_of, tags_as_mapping
+from emflow.resources.ownership import (
+    DIGEST_TAG,
+    OWNED_LABEL,
+    Ownership,
+    digest_of,
+    refuse_shared_name,
+    tags_as_mapping,
+)
 from emflow.resources.s3.bucket import COMPONENTS_BUCKET
+from emflow.resources.s3.objects import object_exists
 from emflow.resources.sagemaker import jobs
 from emflow.resources.sagemaker.compilation_inputs import COMPILATION, compilation_digest
 from emflow.workflow.model import ModelComponent
 
 PACKAGE = "model/package"
 PRESET = "GreengrassV2Component"
+NEWEST_VERSIONS = 20
+"""Of how many versions of a component, from the newest, it is looked at who made them."""
+
 TIMEOUT = 1800.0
 """Seconds. The API knows no limit of its own; a job takes two or three minutes."""
 
@@ -56,6 +67,7 @@ class Packaging:
         content: digest of all that goes into the compilation, for the names of jobs.
         bucket: the components bucket, for the result.
         kms_key: encrypts the result; None for the bucket's own encryption.
+        adopted: the component may get a version although only others have made versions of it.
     """
 
     base: str
@@ -67,6 +79,7 @@ class Packaging:
     ownership: Ownership
     retry_failed: bool = False
     kms_key: str | None = None
+    adopted: bool = False
 
     id: ClassVar[str] = PACKAGE
     needs: ClassVar[frozenset[str]] = frozenset({COMPILATION, ROLE, PERMISSIONS})
@@ -74,6 +87,8 @@ class Packaging:
     labels: ClassVar[Mapping[str, FieldLabel]] = {
         "jobs": FieldLabel("the list of jobs"),
         "component": FieldLabel("the component version in Greengrass"),
+        "versions": FieldLabel("the list of versions of the component", named_items=True),
+        "artifacts": FieldLabel("the list of objects that the component version refers to", named_items=True),
         "ours": OWNED_LABEL,
     }
 
@@ -96,12 +111,14 @@ class Packaging:
             {
                 "jobs": lambda: jobs.find(lambda name: _describe(clients, name), self.base, self.digest),
                 "component": lambda: component_queries.describe(clients, self._arn(clients)),
+                "artifacts": lambda: self._artifacts(clients),
+                "versions": lambda: self._versions(clients),
             }
         )
         if not found["component"] and any(job.status == "COMPLETED" for job in found["jobs"]):
             # Read in parallel: the job may have made it, and ended, between the one answer and the other.
             found["component"] = component_queries.describe(clients, self._arn(clients))
-        if not found["jobs"] and not found["component"]:
+        if not found["jobs"] and not found["component"] and not found["versions"]:
             return None
         return {**found, "ours": self._ours(clients, found["component"], found["jobs"])}
 
@@ -119,6 +136,9 @@ class Packaging:
             # Which of several compilations of the same inputs it was made of makes no difference.
             wanted |= next(({"compilation": job.inputs["compilation"]} for job in there if self._yielded(job)), {})
         diff = jobs.compare(self.id, self.base, self.digest, there, wanted, retry_failed=self.retry_failed)
+        if component is None and diff.parameters.get("create"):
+            versions = observed["versions"] if observed else {}
+            refuse_shared_name(self.component.name, self.id, versions, self.ownership, adopted=self.adopted)
         if component is not None and diff.parameters.get("create"):
             raise Problem(
                 f"{self.name} exists already, made of another model, compiled otherwise or kept in another bucket; "
@@ -126,6 +146,16 @@ class Packaging:
                 where=self.id,
                 mend="Raise cloud.package.component.version in the workflow.",
             )
+        artifacts: Mapping[str, bool | None] = observed["artifacts"] if observed else {}
+        if component is not None and (lost := [uri for uri, there in artifacts.items() if there is False]):
+            raise Problem(
+                f"{self.name} exists, but not what it refers to, {lost[0]}: no device can install it",
+                where=self.id,
+                mend="Raise cloud.package.component.version in the workflow, so that the model is packaged again; or "
+                "restore the object as it was.",
+            )
+        unknown = [f"whether {uri} exists is not known: S3 refuses the look" for uri in artifacts if artifacts[uri] is None]
+        diff = replace(diff, notes=(*diff.notes, *unknown))
         changes = list(diff.changes)
         runs = diff.action is Action.UPDATE
         state = component["state"] if component else None
@@ -168,6 +198,33 @@ class Packaging:
             # SageMaker made the component for the workflow: the tags tell everybody whose it is.
             clients("greengrassv2").tag_resource(resourceArn=arn, tags=self.ownership.tags(self.digest))
         return {"job": job.name, **job.outputs}
+
+    def _artifacts(self, clients: Clients) -> dict[str, bool | None]:
+        """The objects that the component version refers to, and whether they exist; None where that is not known."""
+        stored = component_queries.stored_artifacts(clients, self._arn(clients))
+        return read_parallel(
+            {uri: partial(object_exists, clients, uri, sha256) for uri, sha256 in stored.items()}
+        )
+
+    def _versions(self, clients: Clients) -> dict[str, dict[str, str]]:
+        """The newest versions of the component and their tags; those that the workflow's own jobs made have its tags."""
+        there = component_queries.list_versions(clients, self.component.name)[:NEWEST_VERSIONS]
+        if not there or self.component.version in there:
+            return {}
+        own = PackagedVersions(PACKAGE, self.component.name, self.ownership, job=jobs.name_stem(self.base))
+        ours = own.owned(clients)
+        if ours:
+            return {version: self.ownership.tags() for version in ours}
+        name = self.component.name
+        described = read_parallel(
+            {
+                version: partial(
+                    component_queries.describe, clients, component_queries.component_arn(clients, name, version)
+                )
+                for version in there
+            }
+        )
+        return {version: each["tags"] for version, each in described.items() if each}
 
     def _of_these_inputs(self, component: Mapping[str, Any] | None) -> bool:
         return component is not None and component["tags"].get(DIGEST_TAG) == self.digest
@@ -242,7 +299,7 @@ class PackagedVersions(RemovableVersions):
 
     job: str = ""
 
-    def _owned(self, clients: Clients) -> list[str]:
+    def owned(self, clients: Clients) -> list[str]:
         made = {component_queries.name_and_version(arn) for arn in self._made(clients)}
         there = component_queries.list_versions(clients, self.name)
         untagged = [version for version in there if (self.name, version) in made]
@@ -284,6 +341,7 @@ def packaging_of(context: BuildContext) -> Packaging:
         ownership=context.ownership(PACKAGE),
         retry_failed=context.retry_failed,
         kms_key=cloud.buckets.components.encryption.kms_key,
+        adopted=PACKAGE in context.adopted,
     )
 
 
@@ -298,4 +356,4 @@ def _removable(context: BuildContext) -> Iterator[PackagedVersions]:
     yield PackagedVersions(PACKAGE, package.component.name, context.ownership(PACKAGE), needs, job)
 
 
-KIND = ResourceKind(desired=_desired, removable=_removable)
+KIND = ResourceKind(desired=_desired, removable=_removable, adoptable=(PACKAGE,))
