@@ -140,3 +140,12 @@ def test_a_second_apply_on_a_shared_target_changes_nothing(rollout, both):
         changed = {step.resource.id: step.diff.changes for step in plan.changes}
         assert changed.keys() <= {"deployment/target"}  # its name is that of the last one who revised it
         apply_plan(plan, clients)
+
+
+def test_the_agent_stays_until_the_last_workflow_that_needs_it_goes(rollout, both, client):
+    first, other = both
+    target, agent = first.cloud.deployment.target.arn_suffix, "aws.greengrass.SageMakerEdgeManager"
+    destroy(rollout, first)
+    assert {agent, other.edge.component.name} <= deployed(client, target).keys()
+    destroy(rollout, other)
+    assert deployed(client, target) == {}

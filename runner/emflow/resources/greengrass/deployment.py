@@ -143,9 +143,9 @@ class TargetDeployment:
         }
         others = {name: spec for name, spec in there.items() if name not in ours and name not in dropped}
         lost = {name: others.pop(name) for name in observed["gone"] if name in others}
-        # A public component that was there before the workflow is never recorded, so it is never removed.
+        # A public component that was there before any workflow is never recorded, so it is never removed.
         public = public_components(self.workflow)
-        record = [name for name in ours if name not in public or name in put or name not in there]
+        record = [name for name in ours if name not in public or name in put or name in shared or name not in there]
         settings = self._settings
         wanted = {
             "deploymentName": settings.name,

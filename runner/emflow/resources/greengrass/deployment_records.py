@@ -6,6 +6,7 @@ others, and is searched for until it is found: by tags, where that is allowed, a
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,6 +17,7 @@ from emflow.engine.scheduler import read_parallel
 from emflow.resources.aws_calls import none_if_missing
 from emflow.resources.ownership import LONGEST_VALUE, WORKFLOW_TAG, Ownership
 from emflow.resources.tag_search import find_tagged_if_allowed
+from emflow.workflow.model import AGENT_COMPONENT
 
 COMPONENTS_TAG = "emflow:components"
 """Holds the names of components that the workflow put there, separated by spaces; what does not fit is continued in
@@ -81,13 +83,11 @@ def users_of(clients: Clients, ownership: Ownership, names: Collection[str]) -> 
     Returns:
         The name of a component → who has it where, for people.
     """
-    pages = clients("greengrassv2").get_paginator("list_deployments").paginate(historyFilter="LATEST_ONLY")
-    identities = [each["deploymentId"] for page in pages for each in page["deployments"]]
-    latest = read_parallel({each: partial(_deployment_details, clients, each) for each in identities})
+    latest = _latest_deployments(clients)
     there = {
         each["targetArn"]: each["components"].keys() & set(names)
-        for each in latest.values()
-        if each and each["components"].keys() & set(names)
+        for each in latest
+        if each["components"].keys() & set(names)
     }
     records = read_parallel({target: partial(records_of, clients, target, ownership) for target in sorted(there)})
     found: dict[str, str] = {}
@@ -99,6 +99,37 @@ def users_of(clients: Clients, ownership: Ownership, names: Collection[str]) -> 
                 place = target.rpartition(":")[2]
                 found.setdefault(name, f"the deployment of {place} has it, and not by this workflow")
     return found
+
+
+def users_of_fleet(clients: Clients, ownership: Ownership, fleet: str) -> list[str]:
+    """Whose devices run an agent of a fleet, by the targets' latest deployments: others than the workflow, for people."""
+    targets = [
+        each["targetArn"]
+        for each in _latest_deployments(clients)
+        if _agents_fleet(each["components"].get(AGENT_COMPONENT) or {}) == fleet
+    ]
+    records = read_parallel({target: partial(records_of, clients, target, ownership) for target in sorted(targets)})
+    found = []
+    for target, record in records.items():
+        place = target.rpartition(":")[2]
+        found += [f"{workflow} runs its agent on {place}" for workflow in sorted(set(record.others.values()))]
+        if not record.put and not record.others:
+            found.append(f"the deployment of {place} runs its agent, and is not by this workflow")
+    return found
+
+
+def _agents_fleet(agent: Mapping[str, Any]) -> str:
+    merge = (agent.get("configurationUpdate") or {}).get("merge") or "{}"
+    configuration = json.loads(merge)
+    return str(configuration.get("DeviceFleetName", "")) if isinstance(configuration, dict) else ""
+
+
+def _latest_deployments(clients: Clients) -> list[dict[str, Any]]:
+    """The latest deployment of every target of the region."""
+    pages = clients("greengrassv2").get_paginator("list_deployments").paginate(historyFilter="LATEST_ONLY")
+    identities = [each["deploymentId"] for page in pages for each in page["deployments"]]
+    found = read_parallel({each: partial(_deployment_details, clients, each) for each in identities})
+    return [each for each in found.values() if each]
 
 
 def _last_tags_by_workflow(clients: Clients, target: str) -> dict[str, Mapping[str, str]]:

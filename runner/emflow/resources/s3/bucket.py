@@ -35,6 +35,7 @@ from emflow.engine.scheduler import read_parallel
 from emflow.problems import Problem
 from emflow.resources.aws_calls import none_if_missing
 from emflow.resources.iam.policy_documents import as_list
+from emflow.resources.iam.role import role_name, role_user
 from emflow.resources.kind import BuildContext, ResourceKind
 from emflow.resources.orphans import Orphan, Orphans
 from emflow.resources.ownership import (
@@ -46,6 +47,7 @@ from emflow.resources.ownership import (
     tags_as_list,
     tags_as_mapping,
 )
+from emflow.resources.s3.bucket_users import EXPIRY_RULE, BucketUser
 from emflow.resources.tag_search import PERMISSION, find_owned
 from emflow_schema.units import seconds
 
@@ -59,8 +61,6 @@ ATTEMPTS = 10
 PRIVATE = dict.fromkeys(("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets"), True)
 KMS = "aws:kms"
 ENCRYPTED = {"algorithm": "AES256"}
-EXPIRY_RULE = "emflow-captures-"
-"""The name of the rule that lets captures expire begins with it; the workflow's name follows."""
 
 AT_LEAST_ENCRYPTED = ("AES256", KMS, "aws:kms:dsse")
 
@@ -147,11 +147,6 @@ class Bucket:
             if change.field != "tags" or not made:
                 WRITERS[change.field](s3, self.name, change.new)
         return diff.outputs
-
-    def retention(self, observed: Observed, *, delete_data: bool) -> Retention:
-        if not self.ownership.owns(observed["tags"]):
-            return Retention.because(NOT_OWNED)
-        return REMOVABLE if delete_data else Retention.because(HOLDS_DATA)
 
     def delete(self, clients: Clients, run: RunContext) -> None:
         """Remove it and everything in it, every version. It is emptied again where devices still write to it."""
@@ -264,26 +259,75 @@ class Bucket:
 
 
 @dataclass(frozen=True)
+class RemovableBucket:
+    """A bucket with all that is in it. One that others use too, or may use, stays."""
+
+    bucket: Bucket
+    user: BucketUser
+
+    needs: ClassVar[frozenset[str]] = frozenset()
+    releases: ClassVar[frozenset[str]] = frozenset()
+    labels: ClassVar[Mapping[str, FieldLabel]] = {}
+
+    @property
+    def id(self) -> str:
+        return self.bucket.id
+
+    @property
+    def name(self) -> str:
+        return self.bucket.name
+
+    def observe(self, clients: Clients) -> Observed | None:
+        s3 = clients("s3")
+        try:
+            region = s3.head_bucket(Bucket=self.name).get("BucketRegion", self.bucket.region)
+        except ClientError as error:
+            match http_status(error):
+                case 404:
+                    return None
+                case 403:
+                    return {"away": "it belongs to another AWS account, or may not be read"}
+                case _:
+                    raise
+        if region != self.bucket.region:
+            return {"away": f"it is in {region}"}
+        tags = none_if_missing(lambda: tags_as_mapping(s3.get_bucket_tagging(Bucket=self.name)["TagSet"])) or {}
+        ours = self.bucket.ownership.owns(tags)
+        return {"away": "", "ours": ours, "others": self.user.others(clients, self.name) if ours else []}
+
+    def retention(self, observed: Observed, *, delete_data: bool) -> Retention:
+        if observed["away"]:
+            return Retention.because(observed["away"])
+        if not observed["ours"]:
+            return Retention.because(NOT_OWNED)
+        if not delete_data:
+            return Retention.because(HOLDS_DATA)
+        return Retention.because(f"others may use it: {'; '.join(observed['others'])}") if observed["others"] else REMOVABLE
+
+    def delete(self, clients: Clients, run: RunContext) -> None:
+        self.bucket.delete(clients, run)
+
+
+@dataclass(frozen=True)
 class OldBuckets:
     """Finds the workflow's buckets that it no longer names. `current`: those that it names."""
 
     current: tuple[Bucket, ...]
+    user: BucketUser
     permission: ClassVar[str] = PERMISSION
 
     def find(self, clients: Clients) -> Mapping[str, Orphan]:
-        s3, ownership = clients("s3"), self.current[0].ownership
-        arns = find_owned(clients, "s3", ownership, [COMPONENTS_BUCKET, RESULTS_BUCKET])
+        arns = find_owned(clients, "s3", self.current[0].ownership, [COMPONENTS_BUCKET, RESULTS_BUCKET])
         names = {arn.rpartition(":")[2] for arn in arns} - {bucket.name for bucket in self.current}
+        found = read_parallel({name: partial(self._orphan, clients, name) for name in sorted(names)})
+        return {f"bucket {name}": orphan for name, orphan in found.items() if orphan}
 
-        def tags_of(name: str) -> Any:
-            return none_if_missing(lambda: s3.get_bucket_tagging(Bucket=name)["TagSet"])
-
-        tags = read_parallel({name: partial(tags_of, name) for name in sorted(names)})
-        return {
-            f"bucket {name}": Orphan("the bucket")
-            for name, found in tags.items()
-            if found and ownership.owns(tags_as_mapping(found))
-        }
+    def _orphan(self, clients: Clients, name: str) -> Orphan | None:
+        bucket = RemovableBucket(replace(self.current[0], name=name), self.user)
+        found = bucket.observe(clients)
+        if not found or found["away"] or not found["ours"]:
+            return None
+        return Orphan("the bucket", retention=bucket.retention(found, delete_data=True))
 
     def remove(self, clients: Clients, name: str, run: RunContext) -> None:
         replace(self.current[0], name=name.removeprefix("bucket ")).delete(clients, run)
@@ -313,12 +357,21 @@ def _buckets(context: BuildContext) -> tuple[Bucket, ...]:
     )
 
 
+def _user(context: BuildContext) -> BucketUser:
+    fleet = context.workflow.cloud.fleet.name
+    return BucketUser(context.ownership(OLD_BUCKETS), fleet, role_name(context), role_user(context))
+
+
+def _removable(context: BuildContext) -> tuple[RemovableBucket, ...]:
+    return tuple(RemovableBucket(bucket, _user(context)) for bucket in _buckets(context))
+
+
 def _orphans(context: BuildContext) -> tuple[Orphans, ...]:
-    return (Orphans(OLD_BUCKETS, "earlier buckets", OldBuckets(_buckets(context)), data=True),)
+    return (Orphans(OLD_BUCKETS, "earlier buckets", OldBuckets(_buckets(context), _user(context)), data=True),)
 
 
 KIND = ResourceKind(
-    desired=_buckets, removable=_buckets, orphans=_orphans, adoptable=(COMPONENTS_BUCKET, RESULTS_BUCKET)
+    desired=_buckets, removable=_removable, orphans=_orphans, adoptable=(COMPONENTS_BUCKET, RESULTS_BUCKET)
 )
 
 

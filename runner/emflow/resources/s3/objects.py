@@ -37,13 +37,12 @@ from emflow.resources.aws_calls import none_if_missing
 from emflow.resources.kind import BuildContext, ResourceKind
 from emflow.resources.ownership import NOT_OWNED, Ownership, tags_as_mapping
 from emflow.resources.s3.bucket import COMPONENTS_BUCKET
+from emflow.resources.s3.bucket_users import STORED_BY
 
 MODEL = "model/artifact"
 BUNDLE = "application/bundle"
 OBJECTS = "bucket/objects"
 
-STORED_BY = "emflow-workflow"
-"""The key of the metadata that says which workflow stored an object."""
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,10 @@ from emflow.engine.resource import (
 from emflow.engine.scheduler import read_parallel
 from emflow.problems import Problem
 from emflow.resources.aws_calls import none_if_missing, retry_until_assumable
-from emflow.resources.iam.role import OLD_ROLES, ROLE
+from emflow.resources.greengrass.deployment_records import users_of_fleet
+from emflow.resources.iam.policies_of_others import policies_that_name
+from emflow.resources.iam.role import OLD_ROLES, ROLE, RoleName, role_name, role_user
+from emflow.resources.iam.shared_role import RoleUser
 from emflow.resources.kind import BuildContext, ResourceKind
 from emflow.resources.orphans import Orphan, Orphans
 from emflow.resources.ownership import (
@@ -49,13 +52,37 @@ OLD_FLEETS = "orphan/fleets"
 
 
 @dataclass(frozen=True)
+class FleetContent:
+    """What is in a fleet of the workflow, and who uses it, before it is removed.
+
+    Args:
+        devices: those in the fleet.
+        role: the role that the workflow uses, as `user`.
+    """
+
+    devices: Devices
+    role: RoleName
+    user: RoleUser
+
+    def others(self, clients: Clients) -> list[str]:
+        """What shows that others use the fleet, for people."""
+        fleet, found = self.devices.fleet, []
+        if of_others := self.devices.of_others(clients):
+            found.append(f"others registered devices in it: {first_names(of_others)}")
+        found += policies_that_name(
+            clients, self.user, self.role.find(clients), lambda resource: f":device-fleet/{fleet}/" in resource
+        )
+        return [*found, *users_of_fleet(clients, self.devices.ownership, fleet)]
+
+
+@dataclass(frozen=True)
 class Fleet:
     """A fleet.
 
     Args:
         location: the S3 URI that captured data goes to.
         kms_key: what that is encrypted with there.
-        devices: those in the fleet, for `destroy`: a fleet with others' devices in it stays.
+        content: what is looked at before it is removed: a fleet that others use stays.
     """
 
     name: str
@@ -64,7 +91,7 @@ class Fleet:
     ownership: Ownership
     adopted: bool = False
     kms_key: str | None = None
-    devices: Devices | None = None
+    content: FleetContent | None = None
 
     id: ClassVar[str] = FLEET
     needs: ClassVar[frozenset[str]] = frozenset({ROLE, RESULTS_BUCKET})
@@ -91,7 +118,7 @@ class Fleet:
             "kms_key": found["OutputConfig"].get("KmsKeyId") or None,
             "description": found.get("Description", "").strip(),
             "tags": tags_as_mapping([tag for page in pages for tag in page["Tags"]]),
-            **({"others": self.devices.of_others(clients)} if self.devices else {}),
+            **({"others": self.content.others(clients)} if self.content else {}),
         }
 
     def diff(self, observed: Observed | None, inputs: Inputs) -> Diff:
@@ -153,7 +180,7 @@ class Fleet:
             return Retention.because(NOT_OWNED)
         others: list[str] = observed.get("others", [])
         if others:
-            return Retention.used_by_others(f"others registered devices in it: {first_names(others)}")
+            return Retention.used_by_others("; ".join(others))
         return REMOVABLE
 
     def delete(self, clients: Clients, run: RunContext) -> None:
@@ -177,7 +204,7 @@ class OldFleets:
     """Finds the workflow's fleets that it no longer names, with its devices in them. `current`: the one it names."""
 
     current: Fleet
-    devices: Devices
+    content: FleetContent
     permission: ClassVar[str] = PERMISSION
 
     def find(self, clients: Clients) -> Mapping[str, Orphan]:
@@ -187,31 +214,31 @@ class OldFleets:
         return {name: orphan for name, orphan in found.items() if orphan}
 
     def remove(self, clients: Clients, name: str, run: RunContext) -> None:
-        fleet, devices = self._at(name)
-        devices.delete(clients, run)
-        if not devices.of_others(clients):
+        fleet, content = self._at(name)
+        content.devices.delete(clients, run)
+        if not content.others(clients):
             fleet.delete(clients, run)
 
-    def _at(self, name: str) -> tuple[Fleet, Devices]:
-        return replace(self.current, name=name, devices=None), replace(self.devices, fleet=name, named=())
+    def _at(self, name: str) -> tuple[Fleet, FleetContent]:
+        content = replace(self.content, devices=replace(self.content.devices, fleet=name, named=()))
+        return replace(self.current, name=name, content=None), content
 
     def _orphan(self, clients: Clients, name: str) -> Orphan | None:
-        fleet, devices = self._at(name)
+        fleet, content = self._at(name)
         found = fleet.observe(clients)
         if not found or not fleet.ownership.owns(found["tags"]):
             return None
-        registered = devices.registered(clients)
-        own = sum(device["ours"] for device in registered.values())
-        others = [device for device, each in registered.items() if not each["ours"]]
+        own = sum(device["ours"] for device in content.devices.registered(clients).values())
+        others = content.others(clients)
         if not others:
             return Orphan(f"the fleet, and {own} devices in it")
-        reason = f"others registered devices in it: {', '.join(others[:5])}"
+        reason = "; ".join(others)
         if own:
             return Orphan(f"{own} devices", (f"fleet {name} stays: {reason}",))
         return Orphan("the fleet", retention=Retention.because(reason))
 
 
-def _fleet(context: BuildContext, devices: Devices | None) -> Fleet:
+def _fleet(context: BuildContext, content: FleetContent | None) -> Fleet:
     fleet, results = context.workflow.cloud.fleet, context.workflow.cloud.buckets.inference_results
     return Fleet(
         name=fleet.name,
@@ -220,21 +247,25 @@ def _fleet(context: BuildContext, devices: Devices | None) -> Fleet:
         ownership=context.ownership(FLEET),
         adopted=FLEET in context.adopted,
         kms_key=results.encryption.kms_key,
-        devices=devices,
+        content=content,
     )
 
 
+def _content(context: BuildContext) -> FleetContent:
+    return FleetContent(unnamed_devices(context), role_name(context), role_user(context))
+
+
 def _desired(context: BuildContext) -> tuple[Fleet, ...]:
-    return (_fleet(context, devices=None),)
+    return (_fleet(context, None),)
 
 
 def _removable(context: BuildContext) -> tuple[Fleet, ...]:
-    return (_fleet(context, unnamed_devices(context)),)
+    return (_fleet(context, _content(context)),)
 
 
 def _orphans(context: BuildContext) -> tuple[Orphans, ...]:
-    devices = unnamed_devices(context)
-    finder = OldFleets(_fleet(context, devices), devices)
+    content = _content(context)
+    finder = OldFleets(_fleet(context, content), content)
     return (Orphans(OLD_FLEETS, "earlier fleets", finder, releases=frozenset({OLD_ROLES, OLD_BUCKETS})),)
 
 
