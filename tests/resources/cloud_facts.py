@@ -1,10 +1,10 @@
-"""All that is in the embedded AWS under some names, flat: a path such as `fleet/us-east-1/a/device/core` → its facts."""
+"""All that the embedded AWS has under some names, flat: a path such as `fleet/us-east-1/a/device/core` → its facts."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from emflow.resources.aws_calls import none_if_missing
@@ -15,7 +15,7 @@ Client = Callable[[str, str], Any]
 NOTE = "emflow:policies:"
 
 
-def facts(client: Client, pools: dict[str, Sequence[str]], regions: Sequence[str]) -> dict[str, str]:
+def facts(client: Client, pools: Mapping[str, Sequence[str]], regions: Sequence[str]) -> dict[str, str]:
     """Everything there is. `pools`: kind → all names that may be in use; buckets are looked for in every region."""
     found: dict[str, str] = {}
     for bucket in pools["bucket"]:

@@ -291,7 +291,9 @@ def test_a_change_to_least_privilege_detaches_only_the_workshops_policies(rollou
     client("iam").attach_role_policy(RoleName=role, PolicyArn=theirs)
     rollout.apply(workflow)
     assert attached_to(client, role) == {"AmazonEC2ReadOnlyAccess"}
-    assert client("iam").list_role_policies(RoleName=role)["PolicyNames"] == [f"emflow-{workflow.metadata.name}@us-east-1"]
+    assert client("iam").list_role_policies(RoleName=role)["PolicyNames"] == [
+        f"emflow-{workflow.metadata.name}@us-east-1"
+    ]
     assert rollout.plan(workflow).changes == ()
 
 

@@ -66,9 +66,9 @@ def test_a_bucket_that_another_account_took_gets_neither_lock_nor_reader(rollout
     name = workflow.cloud.buckets.components.name
     theirs = foreign(name, {})
     clients = rollout.own(workflow)
-    with pytest.raises(Problem, match="403|AccessDenied|Access Denied"), lock_of(workflow, clients) as lock:
+    with pytest.raises(Problem, match=r"403|AccessDenied|Access Denied"), lock_of(workflow, clients) as lock:
         lock.acquire()
-    with pytest.raises(Problem, match="AccessDenied|Access Denied"):
+    with pytest.raises(Problem, match=r"AccessDenied|Access Denied"):
         CaptureBucket(clients("s3"), name).children("")
     assert len(theirs.keys) == 0
 

@@ -53,7 +53,9 @@ def test_what_was_made_goes_in_reverse_order_and_the_buckets_stay(rollout, workf
 def test_data_is_deleted_on_request(rollout, workflow, client):
     rollout.apply(workflow)
     name = workflow.cloud.buckets.inference_results.name
-    client("s3").put_object(Bucket=name, Key=f"sme-capture/{workflow.cloud.fleet.name}/model/2026/01/01/00/a.jsonl", Body=b"{}")
+    client("s3").put_object(
+        Bucket=name, Key=f"sme-capture/{workflow.cloud.fleet.name}/model/2026/01/01/00/a.jsonl", Body=b"{}"
+    )
     going, _ = destroy(rollout, workflow, delete_data=True)
     assert {"bucket/components", "bucket/inference_results"} <= set(going)
     assert gone(client("s3").head_bucket, Bucket=name)

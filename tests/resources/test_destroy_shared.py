@@ -21,7 +21,9 @@ def test_a_role_and_its_alias_stay_as_long_as_another_workflow_uses_them(rollout
     for kept in ("access/role", "access/role_alias"):
         assert kept not in going
         assert staying[kept].endswith(f"emflow-{other.metadata.name}@us-east-1")
-    assert iam.list_role_policies(RoleName=cloud.role.name)["PolicyNames"] == [f"emflow-{other.metadata.name}@us-east-1"]
+    assert iam.list_role_policies(RoleName=cloud.role.name)["PolicyNames"] == [
+        f"emflow-{other.metadata.name}@us-east-1"
+    ]
     client("iot").describe_role_alias(roleAlias=cloud.role.alias)
     destroy(rollout, other)
     destroy(rollout, workflow)

@@ -10,13 +10,14 @@ import json
 import os
 import secrets
 from collections import defaultdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
 from botocore.exceptions import ClientError
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
@@ -73,13 +74,15 @@ class ManyWorkflows(RuleBasedStateMachine):
         self.number = secrets.token_hex(3)
         self.folder = folder / self.number
         self.folder.mkdir()
-        self.session = boto3.Session(aws.credentials.id, aws.credentials.secret)
+        self.session: Any = boto3.Session(aws.credentials.id, aws.credentials.secret)
         self.clients: dict[tuple[str, str], Any] = {}
         self.chosen = {actor: dict.fromkeys(COORDINATES, 0) for actor in ACTORS}
         self.owners: dict[str, set[str]] = defaultdict(set)
         self.uses: dict[str, set[str]] = {actor: set() for actor in ACTORS}
         self.plans: dict[str, Path] = {}
-        buckets = [f"emf-{n}-{r}-{kind}-{i}" for n in [self.number] for r in REGIONS for kind in KINDS.values() for i in (0, 1)]
+        buckets = [
+            f"emf-{n}-{r}-{kind}-{i}" for n in [self.number] for r in REGIONS for kind in KINDS.values() for i in (0, 1)
+        ]
         self.pools = {
             "bucket": buckets,
             **{kind: self._pool(kind) for kind in ("role", "alias", "fleet")},
@@ -170,9 +173,13 @@ class ManyWorkflows(RuleBasedStateMachine):
         """The components of the workflow that its target is to run."""
         names = self.names(actor)
         here = f"runs/{names['region']}/{names['thing']}/"
-        found = {path.removeprefix(here): json.loads(self.before[path]) for path in self.before if path.startswith(here)}
+        found = {
+            path.removeprefix(here): json.loads(self.before[path]) for path in self.before if path.startswith(here)
+        }
         own = {names["application"], names["model"]}
-        return {name: spec for name, spec in found.items() if name in own or name.startswith("aws.greengrass.SageMaker")}
+        return {
+            name: spec for name, spec in found.items() if name in own or name.startswith("aws.greengrass.SageMaker")
+        }
 
     def applied(self, actor: str) -> None:
         """The workflow is as its file says: what it needs is used, and can be installed."""
@@ -281,7 +288,9 @@ class ManyWorkflows(RuleBasedStateMachine):
         names = self.names(actor)
         greengrass = self.client("greengrassv2", names["region"])
         here = f"runs/{names['region']}/{names['thing']}/"
-        there = {path.removeprefix(here): json.loads(self.before[path]) for path in self.before if path.startswith(here)}
+        there = {
+            path.removeprefix(here): json.loads(self.before[path]) for path in self.before if path.startswith(here)
+        }
         for _ in range(times):
             greengrass.create_deployment(
                 targetArn=f"arn:aws:iot:{names['region']}:123456789012:thing/{names['thing']}",
@@ -306,11 +315,13 @@ class ManyWorkflows(RuleBasedStateMachine):
         bucket = self.names(actor)["components"]
         keys = [path for path in self.before if path.startswith(f"bucket/{bucket}/models/packaged/")]
         if keys:
-            key = sorted(keys)[0].removeprefix(f"bucket/{bucket}/")
+            key = min(keys).removeprefix(f"bucket/{bucket}/")
             self.client("s3", REGIONS[0]).delete_object(Bucket=bucket, Key=key)
             self.by_person()
 
-    @rule(name=st.sampled_from(["results", "components"]), number=st.integers(0, 1), workflow=st.sampled_from(["a", "b"]))
+    @rule(
+        name=st.sampled_from(["results", "components"]), number=st.integers(0, 1), workflow=st.sampled_from(["a", "b"])
+    )
     def another_account_takes_a_name(self, name: str, number: int, workflow: str) -> None:
         from moto.s3.models import s3_backends
 
@@ -338,10 +349,12 @@ def test_no_step_of_a_workflow_touches_what_is_not_its_own(embedded, endpoint, t
         max_examples=max(1, STEPS // each),
         stateful_step_count=each,
         deadline=None,
+        phases=[Phase.generate],  # to shorten what failed would take longer than to read it
         suppress_health_check=list(HealthCheck),
         print_blob=True,
     )
+    machine: Any = partial(ManyWorkflows, embedded, forking, tmp_path, scenes_model)
     try:
-        run_state_machine_as_test(lambda: ManyWorkflows(embedded, forking, tmp_path, scenes_model), settings=how)
+        run_state_machine_as_test(machine, settings=how)
     finally:
         forking.close()

@@ -188,7 +188,9 @@ def test_a_role_of_another_workflow_is_changed_with_permission_only(rollout, wor
     rollout.apply(workflow)
     other = within(workflow, "metadata", name=f"another-{workflow.metadata.name}")
     other = within(other, "cloud.role", credential_duration="2h", alias=f"{workflow.cloud.role.alias}-other")
-    with pytest.raises(Exception, match=f"was made by workflow {workflow.metadata.name} in {HERE}, and differs in: sess"):
+    with pytest.raises(
+        Exception, match=f"was made by workflow {workflow.metadata.name} in {HERE}, and differs in: sess"
+    ):
         rollout.plan(other)
     rollout.plan(other, adopt={"access/role"})
 

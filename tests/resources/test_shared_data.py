@@ -59,7 +59,6 @@ def _keys(client, bucket):
     return [each["Key"] for each in client("s3").list_objects_v2(Bucket=bucket).get("Contents", [])]
 
 
-
 FOREIGN = {
     "captures of another fleet": ("inference_results", "sme-capture/another-fleet/m/2026/01/01/00/a.jsonl", {}),
     "an object of a person": ("inference_results", "notes.txt", {}),

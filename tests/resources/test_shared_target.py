@@ -41,9 +41,7 @@ def refusing_search(rollout, workflow):
 
 
 @pytest.mark.parametrize("searching", [True, False], ids=["by tags", "revision by revision"])
-def test_after_many_foreign_revisions_the_components_are_still_removed(
-    rollout, workflow, client, revise, searching
-):
+def test_after_many_foreign_revisions_the_components_are_still_removed(rollout, workflow, client, revise, searching):
     rollout.apply(workflow)
     revise(workflow, 25)
     clients = rollout.own(workflow) if searching else refusing_search(rollout, workflow)

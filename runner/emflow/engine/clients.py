@@ -153,7 +153,6 @@ class Clients:
         client.meta.events.register(f"needs-retry.{client.meta.service_model.service_id.hyphenize()}", _when_busy)
         return client
 
-
     def _name_bucket_owner(self, params: dict[str, Any], model: Any, **_: Any) -> dict[str, Any]:
         """For botocore: the parameters of a call to S3, with the account that the bucket has to belong to."""
         shape = model.input_shape

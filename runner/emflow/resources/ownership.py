@@ -5,8 +5,9 @@ A resource that the workflow did not make never gets them, even if the workflow 
 The user's own tags (`aws.tags`) are kept up to date on the workflow's resources. Only one tag may be written to a
 resource that the workflow did not make: the list of attached policies on a shared role (`iam.role`).
 
-A workflow that is applied in two regions has two sets of resources, and neither owns the other's. Earlier versions wrote
-no region: such a resource belongs to the region that it lives in. A role lives in none, so `iam.role_region` looks for it.
+A workflow that is applied in two regions has two sets of resources, and neither owns the other's. Earlier versions
+wrote no region: such a resource belongs to the region that it lives in. A role lives in none; `iam.shared_role` looks
+for it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Which components of a target which workflow put there: each deployment of a workflow records it in its tags.
 
-A target has one deployment, which everybody revises. So the workflow's last one may lie under any number of revisions of
-others, and is searched for until it is found: by tags, where that is allowed, and revision by revision otherwise.
+A target has one deployment, which everybody revises. So the workflow's last one may lie under any number of others'
+revisions, and is searched for until it is found: by tags, where that is allowed, and revision by revision otherwise.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def users_of(clients: Clients, ownership: Ownership, names: Collection[str]) -> 
 
 
 def users_of_fleet(clients: Clients, ownership: Ownership, fleet: str) -> list[str]:
-    """Whose devices run an agent of a fleet, by the targets' latest deployments: others than the workflow, for people."""
+    """For people: others than the workflow whose devices run a fleet's agent, by the targets' latest deployments."""
     targets = [
         each["targetArn"]
         for each in _latest_deployments(clients)

@@ -56,11 +56,10 @@ def _on_role(clients: Clients, role: str, user: RoleUser) -> Mapping[str, frozen
     iam, use = clients("iam"), role_use(clients, role, user)
     names = [name for name in use.inline if name.startswith(INLINE) and name not in use.own_inline]
     documents = read_parallel(
-        {
-            name: partial(none_if_missing, partial(iam.get_role_policy, RoleName=role, PolicyName=name))
-            for name in names
-        }
+        {name: partial(none_if_missing, partial(iam.get_role_policy, RoleName=role, PolicyName=name)) for name in names}
     )
     return {
-        name: frozenset(shared_role.named_resources(found["PolicyDocument"])) for name, found in documents.items() if found
+        name: frozenset(shared_role.named_resources(found["PolicyDocument"]))
+        for name, found in documents.items()
+        if found
     }

@@ -2,8 +2,8 @@
 
 IAM is global, so the same workflow may use one role in several regions: names and notes carry the region. Earlier
 versions wrote none. What they left belongs to the region that its inline policy names and that the role was last used
-in; where neither is known, to the region in the role's own tags, or in which an earlier version made the role alias that
-points at the role. Where this contradicts itself, or says nothing, it counts as another user's.
+in; where neither is known, to the region in the role's own tags, or in which an earlier version made the role alias
+that points at the role. Where this contradicts itself, or says nothing, it counts as another user's.
 
 A managed policy on a role does not say who attached it. So a workflow that wants some writes a note on the role, in a
 tag of its own and before it attaches any, with those that no outsider attached: what is not on the role yet, and what
@@ -223,7 +223,8 @@ def _earlier_region(clients: Clients, role: str, there: Mapping[str, str], user:
         return evidence.pop() if len(evidence) == 1 else ""
     if region := there.get(REGION_TAG) if there.get(WORKFLOW_TAG) == user.workflow else None:
         return region
-    arn, tags_of_alias = found["alias"] or ("", {})
+    no_alias: tuple[str, dict[str, str]] = ("", {})
+    arn, tags_of_alias = found["alias"] or no_alias
     # One that has a region was made, or renewed, since: every region where the workflow is applied has such an alias.
     made_then = tags_of_alias.get(WORKFLOW_TAG) == user.workflow and REGION_TAG not in tags_of_alias
     return user.region if made_then and name_in_arn(arn) == role else ""

@@ -302,7 +302,11 @@ class RemovableBucket:
             return Retention.because(NOT_OWNED)
         if not delete_data:
             return Retention.because(HOLDS_DATA)
-        return Retention.because(f"others may use it: {'; '.join(observed['others'])}") if observed["others"] else REMOVABLE
+        return (
+            Retention.because(f"others may use it: {'; '.join(observed['others'])}")
+            if observed["others"]
+            else REMOVABLE
+        )
 
     def delete(self, clients: Clients, run: RunContext) -> None:
         self.bucket.delete(clients, run)

@@ -116,7 +116,9 @@ class BucketUser:
         workflow = (found or {}).get("Metadata", {}).get(STORED_BY)
         if workflow == self.ownership.workflow:
             return ""
-        return f"object {key} was stored by workflow {workflow}" if workflow else f"nothing says who stored object {key}"
+        return (
+            f"object {key} was stored by workflow {workflow}" if workflow else f"nothing says who stored object {key}"
+        )
 
     def _job(self, clients: Clients, kind: str, name: str, folder: str) -> str:
         arn = clients.arn("sagemaker", f"{kind}/{name}")
@@ -125,7 +127,9 @@ class BucketUser:
         if self.ownership.owns(tags):
             return ""
         owner = owner_in(tags)
-        return f"folder {folder} is of a job of {owner}" if owner else f"nothing says whose job wrote to folder {folder}"
+        return (
+            f"folder {folder} is of a job of {owner}" if owner else f"nothing says whose job wrote to folder {folder}"
+        )
 
 
 def _fleets(clients: Clients) -> dict[str, Any]:
@@ -145,4 +149,6 @@ def _fleets(clients: Clients) -> dict[str, Any]:
             "tags": tags_as_mapping([tag for page in tags for tag in page["Tags"]]),
         }
 
-    return {name: found for name, found in read_parallel({name: partial(read, name) for name in names}).items() if found}
+    return {
+        name: found for name, found in read_parallel({name: partial(read, name) for name in names}).items() if found
+    }

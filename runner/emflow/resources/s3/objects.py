@@ -44,7 +44,6 @@ BUNDLE = "application/bundle"
 OBJECTS = "bucket/objects"
 
 
-
 @dataclass(frozen=True)
 class StoredObject:
     """One object, whole. `sha256` in hexadecimal; `workflow` is the name of the one that stores it."""

@@ -154,7 +154,9 @@ class Packaging:
                 mend="Raise cloud.package.component.version in the workflow, so that the model is packaged again; or "
                 "restore the object as it was.",
             )
-        unknown = [f"whether {uri} exists is not known: S3 refuses the look" for uri in artifacts if artifacts[uri] is None]
+        unknown = [
+            f"whether {uri} exists is not known: S3 refuses the look" for uri in artifacts if artifacts[uri] is None
+        ]
         diff = replace(diff, notes=(*diff.notes, *unknown))
         changes = list(diff.changes)
         runs = diff.action is Action.UPDATE
@@ -202,12 +204,10 @@ class Packaging:
     def _artifacts(self, clients: Clients) -> dict[str, bool | None]:
         """The objects that the component version refers to, and whether they exist; None where that is not known."""
         stored = component_queries.stored_artifacts(clients, self._arn(clients))
-        return read_parallel(
-            {uri: partial(object_exists, clients, uri, sha256) for uri, sha256 in stored.items()}
-        )
+        return read_parallel({uri: partial(object_exists, clients, uri, sha256) for uri, sha256 in stored.items()})
 
     def _versions(self, clients: Clients) -> dict[str, dict[str, str]]:
-        """The newest versions of the component and their tags; those that the workflow's own jobs made have its tags."""
+        """The newest versions of the component and their tags; what the workflow's own jobs made has its tags."""
         there = component_queries.list_versions(clients, self.component.name)[:NEWEST_VERSIONS]
         if not there or self.component.version in there:
             return {}
