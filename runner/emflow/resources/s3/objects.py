@@ -123,7 +123,12 @@ class StoredObjects:
 
     def observe(self, clients: Clients) -> Observed | None:
         s3 = clients("s3")
-        tags = none_if_missing(lambda: s3.get_bucket_tagging(Bucket=self.bucket)["TagSet"])
+        try:
+            tags = none_if_missing(lambda: s3.get_bucket_tagging(Bucket=self.bucket)["TagSet"])
+        except ClientError as error:
+            if http_status(error) == 403:
+                return None  # it belongs to another account, or may not be read: then its own resource says so
+            raise
         if self.ownership.owns(tags_as_mapping(tags or ())):
             return None
         pages = s3.get_paginator("list_objects_v2")

@@ -6,6 +6,7 @@ stays off: the role alias is a resource of its own here, with the workflow's nam
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -69,8 +70,9 @@ class FleetContent:
         fleet, found = self.devices.fleet, []
         if of_others := self.devices.of_others(clients):
             found.append(f"others registered devices in it: {first_names(of_others)}")
+        here = re.compile(rf"arn:[^:]+:sagemaker:{re.escape(clients.region)}:[^:]*:device-fleet/{re.escape(fleet)}/")
         found += policies_that_name(
-            clients, self.user, self.role.find(clients), lambda resource: f":device-fleet/{fleet}/" in resource
+            clients, self.user, self.role.find(clients), lambda resource: bool(here.match(resource))
         )
         return [*found, *users_of_fleet(clients, self.devices.ownership, fleet)]
 
