@@ -305,7 +305,8 @@ def test_versions_are_ordered_by_number_and_a_pre_release_comes_before_its_relea
 def test_a_failed_component_version_is_refused_until_a_retry_is_requested(workflow):
     ours = application_component(workflow)
     component = ComponentVersion(ours, Ownership("w", "application/component"))
-    broken = {"state": "FAILED", "message": "bad recipe", "tags": {"emflow:digest": component.digest}}
+    tags = {"emflow:workflow": "w", "emflow:digest": component.digest}
+    broken = {"state": "FAILED", "message": "bad recipe", "tags": tags}
     observed = {"versions": {"1.0.0": broken}}
     with pytest.raises(Problem, match=r"1\.0\.0 FAILED: bad recipe"):
         component.diff(observed, Inputs({}))
