@@ -17,7 +17,7 @@ from emflow.engine.destroy import plan_removal
 from emflow.engine.plan import make_plan
 from emflow.engine.resource import Action
 from emflow.problems import Problem
-from emflow.resources import desired_resources
+from emflow.resources import desired_resources, removable_resources
 from emflow.resources.s3.bucket import Bucket, versioning
 from emflow.workflow.model import Encryption
 from resources.conftest import another, within
@@ -126,7 +126,8 @@ def test_a_bucket_is_ours_though_its_endpoint_ignores_tags_and_loses_answers(for
         tags = {tag["Key"]: tag["Value"] for tag in s3.get_bucket_tagging(Bucket=wanted.name)["TagSet"]}
         assert tags == wanted.ownership.tags()
         assert make_plan([wanted], clients).changes == ()
-    removal = plan_removal([results, components], clients, delete_data=True)
+    removable = [each for each in removable_resources(there) if each.id in {results.id, components.id}]
+    removal = plan_removal(removable, clients, delete_data=True)
     assert {each.id for each in removal.to_remove} == {results.id, components.id}
 
 

@@ -111,7 +111,7 @@ def test_a_wrong_name_in_the_file_is_refused_with_its_line_and_column(file):
     with pytest.raises(WorkflowProblem) as refused:
         load(file)
     (finding,) = [each for each in refused.value.findings if each.code == "EM030"]
-    assert "devices.txt:2:3: 'hall_3_002' is no device name" in finding.message
+    assert "devices.txt:2:3: this is no device name" in finding.message
     assert finding.line == file.read_text()[: file.read_text().index("devices_file")].count("\n") + 1
 
 
