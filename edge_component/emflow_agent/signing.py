@@ -30,6 +30,7 @@ from emflow_agent.models.integrity import (
     read_trusted_keys,
     verify_package,
 )
+from emflow_schema.model_files import is_left_by_macos
 
 
 class CannotSign(Exception):
@@ -165,6 +166,8 @@ def _files(folder: Path) -> Iterator[Path]:
     for file in sorted(folder.rglob("*")):
         mode = file.lstat().st_mode
         if stat.S_ISDIR(mode) or file in (folder / MANIFEST, folder / SIGNATURE):
+            continue
+        if is_left_by_macos(file.relative_to(folder).as_posix()):
             continue
         if not stat.S_ISREG(mode):
             raise CannotSign(f"{file} is a link or a special file; an agent would refuse the package")

@@ -14,8 +14,9 @@ from emflow_edge.outcome import Outcome
 from emflow_edge.settings.config import Settings
 from emflow_edge.vision.classification import ClassificationDecoder
 from emflow_edge.vision.detection import DetectionDecoder
+from emflow_edge.vision.learned import LearnedProperties
 from emflow_edge.vision.preprocess import Preprocessor
-from emflow_schema.tflite import model_facts
+from emflow_schema.model_reader import model_facts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,21 +49,27 @@ class ModelAdapter:
         return self.decode(outputs, self.preprocess.placement(image))
 
 
-def adapt_model(model: ModelSpec, settings: Settings) -> ModelAdapter:
+def adapt_model(model: ModelSpec, settings: Settings, learned: LearnedProperties | None = None) -> ModelAdapter:
     """Make preprocessing and decoding for a model.
+
+    Args:
+        learned: what its frames have shown before; without it, nothing yet.
 
     Raises:
         EdgeProblem: the model does not take an image, its outputs do not fit the task, or the labels do not fit.
     """
     facts = model_facts(settings.model_folder)
+    if facts and not facts.describes([model.input.shape], [output.shape for output in model.outputs]):
+        # The folder holds another model too, or no longer the one that the agent has.
+        facts = None
     wanted, model_io = settings.quantized, settings.model_io
     if wanted is not None and wanted != (model.input.dtype == "uint8"):
         log.warning("quantization is set to %s, but the model takes %s; using the model", wanted, model.input.dtype)
     kind = DetectionDecoder if model_io.task == "detection" else ClassificationDecoder
-    decode = kind(model, facts, model_io)
+    decode = kind(model, facts, model_io, learned)
     if not decode.measured and model_io.confidence != "workshop":
         log.warning(
-            "no .tflite file in %s gives the scale of the output; confidence is the output byte / 255",
+            "no model file in %s gives the scale of the output; confidence is the output byte / 255",
             settings.model_folder,
         )
     return ModelAdapter(model, Preprocessor(model.input, facts.input if facts else None, model_io), decode)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 import threading
 from typing import Callable
 
 from emflow_edge.inference.agent_client import AgentClient, LoadStopped
 from emflow_edge.model_adapter import ModelAdapter, adapt_model
+from emflow_edge.model_spec import ModelSpec
 from emflow_edge.settings.config import Settings
+from emflow_edge.vision.learned import LearnedProperties
 from emflow_schema.errors import EdgeProblem
+from emflow_schema.model_facts import file_identity
 
 
 class ModelLoader:
@@ -27,6 +29,8 @@ class ModelLoader:
         refused: Callable[[EdgeProblem, Settings], object],
     ) -> None:
         self._settings, self._ready, self._refused = settings, ready, refused
+        self._known: object = None
+        self._learned = LearnedProperties()
         self._stop, self._wanted = threading.Event(), threading.Event()
         self.agent = AgentClient(
             *(settings.agent_socket, settings.model_name, settings.model_folder, self._stop, settings.agent_users)
@@ -79,18 +83,24 @@ class ModelLoader:
             settings = self._settings
             try:
                 model = self.agent.ensure_loaded()
-                if adapter is None or adapter.model != model or not _same_adapter(settings, adapted):
-                    adapter, adapted = adapt_model(model, settings), settings
-                # The object of this load, even if it equals the previous one: a lost model is reported with its object,
-                # and the loss of the previous one must not count for the new one.
-                if adapter.model is not model:
-                    adapter = dataclasses.replace(adapter, model=model)
+                # Also for a model that equals the previous one: its file may be another one with the same tensors. And
+                # a lost model is reported with its object, so that the loss of the previous one does not count.
+                if adapter is None or adapter.model is not model or not _same_adapter(settings, adapted):
+                    adapter, adapted = adapt_model(model, settings, self._learned_of(model, settings)), settings
             except LoadStopped:
                 return
             except EdgeProblem as problem:
                 self._refused(problem, settings)
                 continue
             self._ready(self.agent, adapter, settings)
+
+    def _learned_of(self, model: ModelSpec, settings: Settings) -> LearnedProperties:
+        """What is known about this model: kept over other settings and a restart of the agent, as long as its file is
+        the same."""
+        known = (model, file_identity(settings.model_folder) or self.agent.loads)
+        if known != self._known:
+            self._known, self._learned = known, LearnedProperties()
+        return self._learned
 
 
 def _model_identity(settings: Settings) -> tuple[object, ...]:

@@ -14,7 +14,8 @@ class ModelMismatch(Exception):
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """A tensor on the wire. dtype: a NumPy name such as `uint8` or `float32`, little-endian."""
+    """A tensor on the wire. dtype: a NumPy name such as `uint8` or `float32`, little-endian. shape: a size below 1 is
+    open: it is another one in each answer, such as the number of things that were found."""
 
     name: bytes
     dtype: str
@@ -28,8 +29,31 @@ class TensorSpec:
             size *= side
         return size
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the number of elements is another one in each answer."""
+        return any(side < 1 for side in self.shape)
+
+    def shape_of(self, elements: int) -> tuple[int, ...]:
+        """The shape of an answer with so many elements. Of several open sizes, all but the last are 1.
+
+        Raises:
+            ModelMismatch: this tensor cannot have so many.
+        """
+        if not self.is_open:
+            if elements != self.size:
+                raise ModelMismatch(f"the agent sent {elements} values for an output of {self.size} ({self})")
+            return self.shape
+        known = 1
+        for side in self.shape:
+            known *= max(1, side)
+        if elements % known:
+            raise ModelMismatch(f"the agent sent {elements} values for an output of {self}")
+        last = max(place for place, side in enumerate(self.shape) if side < 1)
+        return tuple(elements // known if place == last else max(1, side) for place, side in enumerate(self.shape))
+
     def __str__(self) -> str:
-        return f"{self.dtype} {list(self.shape)}"
+        return f"{self.dtype} [{', '.join(str(side) if side > 0 else '?' for side in self.shape)}]"
 
 
 @dataclass(frozen=True)

@@ -243,23 +243,29 @@ class Boxes:
         Key(
             "Roles of the outputs",
             "What each of the model's outputs is, in its order: `boxes` and `scores`, perhaps `classes` and `count`. "
-            "Empty: found out from their shapes and names.",
+            "Empty: found out from the model's file, their names, types and shapes.",
             (["boxes", "classes", "scores", "count"],),
         ),
     ] = ()
     order: Annotated[
-        Literal["yxyx", "xyxy", "cxcywh"],
+        Optional[Literal["yxyx", "xyxy", "cxcywh"]],
         Key(
             "Order of a box",
             "Its four numbers: two corners, from the top (`yxyx`) or from the left (`xyxy`), or centre and size "
-            "(`cxcywh`).",
+            "(`cxcywh`). Without it `yxyx`; for a single output `cxcywh`, or `xyxy` where the model has already "
+            "suppressed overlapping boxes.",
             ("cxcywh",),
         ),
-    ] = "yxyx"
+    ] = None
     units: Annotated[
-        Literal["fraction", "pixels"],
-        Key("Units of a box", "Fractions of the model's picture, or its pixels.", ("pixels",)),
-    ] = "fraction"
+        Optional[Literal["fraction", "pixels"]],
+        Key(
+            "Units of a box",
+            "Fractions of the model's picture, or its pixels. Without it pixels, as soon as a box is larger than any "
+            "fraction.",
+            ("pixels",),
+        ),
+    ] = None
     most: Annotated[int, Key("Most detections", "How many things a result has at most.", (20,), low=1, high=10_000)] = (
         100
     )
@@ -274,6 +280,16 @@ class Boxes:
             high=1,
         ),
     ] = None
+    columns: Annotated[
+        tuple[Literal["box", "objectness", "scores", "score", "class", "image"], ...],
+        Key(
+            "Columns of a single output",
+            "Where one output holds boxes and scores, as YOLO's does: what a row has, in its order. `box` is four "
+            "numbers, `scores` is one for each class; `image` is the number of the picture. Empty: found out from the "
+            "output's shape and the number of labels.",
+            (["box", "objectness", "scores"], ["box", "score", "class"]),
+        ),
+    ] = ()
 
     def faults(self) -> Iterator[Fault]:
         if len(set(self.outputs)) < len(self.outputs):
@@ -282,6 +298,13 @@ class Boxes:
         elif self.outputs and not {"boxes", "scores"} <= set(self.outputs):
             mend = "name both, in the model's order"
             yield Fault("outputs", "a detector has boxes and scores at least", mend)
+        if self.columns and self.outputs:
+            message = "outputs is given too, which is for a model with several"
+            yield Fault("columns", message, "keep one of them", tolerated=True)
+        elif len(set(self.columns)) < len(self.columns):
+            yield Fault("columns", "a column is here twice", "name each once, in the order of a row")
+        elif self.columns and ("box" not in self.columns or not {"scores", "score"} & {*self.columns}):
+            yield Fault("columns", "a row has a box, and scores or a score, at least", "name both, in their order")
 
 
 @dataclass(frozen=True)
@@ -403,7 +426,10 @@ class ModelIO:
 
     def faults(self) -> Iterator[Fault]:
         detection = self.task == "detection"
-        if self.boxes != Boxes() and not detection:
+        # Written out, what several outputs have without a word says nothing either.
+        plain = dataclasses.replace(Boxes(), order=self.boxes.order, units=self.boxes.units)
+        said = (self.boxes.order or "yxyx", self.boxes.units or "fraction") != ("yxyx", "fraction")
+        if not detection and (said or self.boxes != plain):
             mend = "write task: detection, or leave them out"
             yield Fault("boxes", "only a detector has boxes", mend, tolerated=True)
         if self.confidence == "workshop" and detection:

@@ -1,28 +1,37 @@
-"""What a .tflite file says of its inputs and outputs: name, type, shape, quantisation, and a softmax at its end.
+"""What a .tflite file says of its inputs and outputs: name, type, shape, quantisation, and what makes the outputs.
 
-The agent's wire has name, type and shape only, and one 8-bit type for both uint8 and int8; and the host has no runtime.
 The file is a flatbuffer; the few fields needed are read here, so that neither needs the flatbuffers package. A field's
 number is its place in the declaration in TensorFlow Lite's schema.fbs.
 """
 
 from __future__ import annotations
 
-import mmap
 import struct
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
+
+from emflow_schema.graph import CONFIDENCES, PASSES_ON, RAW, SUM, UNKNOWN, Graph, Operator
+from emflow_schema.model_facts import ModelFacts, TensorFacts
 
 _MODEL_CODES, _MODEL_SUBGRAPHS = 1, 2
 _GRAPH_TENSORS, _GRAPH_INPUTS, _GRAPH_OUTPUTS, _GRAPH_OPERATORS = 0, 1, 2, 3
 _TENSOR_SHAPE, _TENSOR_TYPE, _TENSOR_NAME, _TENSOR_QUANTIZATION, _TENSOR_SIGNATURE = 0, 1, 3, 4, 7
 _QUANT_SCALE, _QUANT_ZERO_POINT = 2, 3
 _OPERATOR_CODE, _OPERATOR_INPUTS, _OPERATOR_OUTPUTS = 0, 1, 2
-_CODE_OLD_BUILTIN, _CODE_BUILTIN = 0, 3
-# BuiltinOperator: what makes confidences (LOGISTIC, SOFTMAX), and what only hands values on (DEQUANTIZE, RESHAPE,
-# SQUEEZE, QUANTIZE).
-_CONFIDENCES = frozenset((14, 25))
-_HANDS_ON = frozenset((6, 22, 43, 114))
+_CODE_OLD_BUILTIN, _CODE_CUSTOM, _CODE_BUILTIN = 0, 1, 3
+
+# BuiltinOperator, by the numbers in schema.fbs.
+_ADD, _CONCATENATION, _CUSTOM = 0, 2, 32
+_EFFECTS = {
+    **dict.fromkeys((14, 25), CONFIDENCES),  # LOGISTIC, SOFTMAX
+    # CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED, LOG_SOFTMAX, TRANSPOSE_CONV, BATCH_MATMUL
+    **dict.fromkeys((3, 4, 9, 50, 67, 126), RAW),
+    # CONCATENATION, DEQUANTIZE, RESHAPE, GATHER, TRANSPOSE, SQUEEZE, STRIDED_SLICE, CAST, SLICE, EXPAND_DIMS, QUANTIZE
+    **dict.fromkeys((_CONCATENATION, 6, 22, 36, 39, 43, 45, 53, 65, 70, 114), PASSES_ON),
+    _ADD: SUM,
+}
+_ALL_INPUTS = (_ADD, _CONCATENATION)
+# The detection operator of TensorFlow Lite, and what its outputs are, in their order.
+_DETECTION, _DETECTION_ROLES = "TFLite_Detection_PostProcess", ("boxes", "classes", "scores", "count")
 
 TYPES = {
     0: "float32",
@@ -36,51 +45,6 @@ TYPES = {
     10: "float64",
 }
 """TensorType, as far as inputs and outputs use it, by NumPy's names; any other is shown as `type N`."""
-
-
-@dataclass(frozen=True)
-class TensorFacts:
-    """One input or output. real value = scale * (stored - zero_point); scale 0 means that it is not quantised.
-
-    shape: -1 is a size that the model leaves open.
-    """
-
-    dtype: str
-    scale: float = 0.0
-    zero_point: int = 0
-    name: str = ""
-    shape: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True)
-class ModelFacts:
-    """A model's main graph, and whether its first output is confidences already (softmax or sigmoid)."""
-
-    inputs: tuple[TensorFacts, ...]
-    outputs: tuple[TensorFacts, ...]
-    confidences: bool
-
-    @property
-    def input(self) -> TensorFacts:
-        """The first input, which pictures go into."""
-        return self.inputs[0]
-
-
-def model_facts(folder: Path) -> ModelFacts | None:
-    """Read the one .tflite in a model's folder.
-
-    None where there is none (a compiled model), where it cannot be read, or has a type that we do not know.
-    """
-    try:
-        files = sorted(folder.rglob("*.tflite"))
-        if len(files) != 1:
-            return None
-        with files[0].open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            facts = read(data)
-    except (OSError, ValueError):
-        return None
-    known = facts.inputs and all(tensor.dtype in TYPES.values() for tensor in (facts.input, *facts.outputs))
-    return facts if known else None
 
 
 def read(data: Any) -> ModelFacts:
@@ -97,32 +61,40 @@ def read(data: Any) -> ModelFacts:
         graph = model.tables(_MODEL_SUBGRAPHS)[0]
         tensors = graph.tables(_GRAPH_TENSORS)
         inputs, outputs = graph.numbers(_GRAPH_INPUTS, "i"), graph.numbers(_GRAPH_OUTPUTS, "i")
-        codes, operators = model.tables(_MODEL_CODES), graph.tables(_GRAPH_OPERATORS)
+        operators = _operators(model.tables(_MODEL_CODES), graph.tables(_GRAPH_OPERATORS))
+        made_by, roles = (
+            Graph(operator for operator, _ in operators),
+            dict(role for _, some in operators for role in some),
+        )
+        gives = tuple(
+            _tensor(tensors[number], made_by.values_of(str(number)), roles.get(str(number), "")) for number in outputs
+        )
         return ModelFacts(
             inputs=tuple(_tensor(tensors[number]) for number in inputs),
-            outputs=tuple(_tensor(tensors[number]) for number in outputs),
-            confidences=bool(outputs) and _made_by(codes, operators, outputs[0]) in _CONFIDENCES,
+            outputs=gives,
+            confidences=bool(gives) and gives[0].values == CONFIDENCES,
         )
     except (struct.error, IndexError, ValueError):
         raise ValueError("a damaged TFLite model") from None
 
 
-def _made_by(codes: list[_Table], operators: list[_Table], tensor: int) -> int:
-    """The operator that a tensor's values come from; -1 when none does."""
-    # Operators stand in the order they run in, so one walk backwards finds the whole way.
-    for operator in reversed(operators):
-        if tensor not in operator.numbers(_OPERATOR_OUTPUTS, "i"):
-            continue
+def _operators(codes: list[_Table], operators: list[_Table]) -> list[tuple[Operator, list[tuple[str, str]]]]:
+    """Each operator with its tensors' numbers as names, and the roles that it gives to its outputs."""
+    found = []
+    for operator in operators:
         code = codes[operator.number(_OPERATOR_CODE, "<I")]
         # Files from before 2020 have the operator in the older, one-byte field.
         kind = max(code.number(_CODE_BUILTIN, "<i"), code.number(_CODE_OLD_BUILTIN, "<b"))
-        if kind not in _HANDS_ON:
-            return kind
-        tensor = operator.numbers(_OPERATOR_INPUTS, "i")[0]
-    return -1
+        inputs = [str(number) for number in operator.numbers(_OPERATOR_INPUTS, "i")]
+        outputs = [str(number) for number in operator.numbers(_OPERATOR_OUTPUTS, "i")]
+        detects = kind == _CUSTOM and code.text(_CODE_CUSTOM) == _DETECTION
+        counting = inputs if kind in _ALL_INPUTS else inputs[:1]
+        roles = list(zip(outputs, _DETECTION_ROLES)) if detects else []
+        found.append((Operator(_EFFECTS.get(kind, UNKNOWN), tuple(counting), tuple(outputs)), roles))
+    return found
 
 
-def _tensor(tensor: _Table) -> TensorFacts:
+def _tensor(tensor: _Table, values: str = "", role: str = "") -> TensorFacts:
     shape, signature = tensor.numbers(_TENSOR_SHAPE, "i"), tensor.numbers(_TENSOR_SIGNATURE, "i")
     number = tensor.number(_TENSOR_TYPE, "<b")
     quantization = tensor.table(_TENSOR_QUANTIZATION)
@@ -136,6 +108,8 @@ def _tensor(tensor: _Table) -> TensorFacts:
         zero_point=zero[0] if known else 0,
         name=tensor.text(_TENSOR_NAME),
         shape=tuple(signature or shape),
+        values=values,
+        role=role,
     )
 
 

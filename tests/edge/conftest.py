@@ -42,8 +42,9 @@ class Edge:
         self._python = python
         self._cameras: list[Child] = []
 
-    def agent(self) -> Process:
-        agent = self._python("emflow_agent", "--socket", str(self.socket), "--fleet", "test", "--clean-stale-socket")
+    def agent(self, *args: str, **options: object) -> Process:
+        given = ("--socket", str(self.socket), "--fleet", "test", "--clean-stale-socket")
+        agent = self._python("emflow_agent", *given, *args, **options)
         agent.says("Server listening on")
         return agent
 

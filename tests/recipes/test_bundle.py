@@ -159,6 +159,31 @@ def test_a_given_archive_goes_up_as_it_is(demo: Workflow, tmp_path: Path) -> Non
     assert (archive.name, archive.data) == (path.name, path.read_bytes())
 
 
+def test_an_archive_that_macos_added_files_to_goes_up_without_them(demo: Workflow, tmp_path: Path) -> None:
+    model = Path(demo.folder, demo.cloud.model.artifact)
+    (tmp_path / "apple").write_bytes(b"\x00\x05\x16\x07" + bytes(100))
+    path = tmp_path / "model.tar.gz"
+    with tarfile.open(path, "w:gz") as tar:
+        tar.add(tmp_path / "apple", "./._scenes.TFLITE")
+        tar.add(model, "./scenes.TFLITE")
+    archive = model_archive(with_model(demo, path))
+    assert archive.name == path.name
+    with tarfile.open(fileobj=io.BytesIO(archive.data), mode="r:gz") as tar:
+        (member,) = tar.getmembers()
+        content = tar.extractfile(member)
+        assert content is not None
+        assert (member.name, content.read()) == ("scenes.tflite", model.read_bytes())
+
+
+def test_an_ending_in_capitals_is_written_in_small_letters(demo: Workflow, tmp_path: Path) -> None:
+    path = tmp_path / "SCENES.TFLITE"
+    path.write_bytes(Path(demo.folder, demo.cloud.model.artifact).read_bytes())
+    archive = model_archive(with_model(demo, path))
+    assert archive.name == "SCENES.tar.gz"
+    with tarfile.open(fileobj=io.BytesIO(archive.data), mode="r:gz") as tar:
+        assert tar.getnames() == ["SCENES.tflite"]
+
+
 def test_the_workshops_own_model_is_packed(demo: Workflow, shared_data: Path) -> None:
     archive = model_archive(with_model(demo, shared_data / "models" / "mobilenet_v2_1.0_224_quant.tflite"))
     with tarfile.open(fileobj=io.BytesIO(archive.data), mode="r:gz") as tar:

@@ -67,6 +67,7 @@ ALLOWED = {
     "runner/emflow_emulator/core/token_exchange.py TokenExchange._current": SHARED,
     "runner/emflow_emulator/mqtt/exchange.py RetainedMessages.keep": FOR_PEOPLE,
     "schema/emflow_schema/agent_socket.py identity": FROM_FILES,
+    "schema/emflow_schema/model_facts.py file_identity": FROM_FILES,
 }
 
 

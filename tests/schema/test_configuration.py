@@ -32,7 +32,9 @@ def values(shape: Shape, name: str) -> st.SearchStrategy[Any]:
     elif shape.choices:
         made = st.sampled_from(shape.choices)
     elif shape.items:
-        made = st.sampled_from([(), ("boxes", "scores"), ("scores", "classes", "boxes", "count")])
+        of_rows = "box" in shape.items.choices
+        several = [("boxes", "scores"), ("scores", "classes", "boxes", "count")]
+        made = st.sampled_from([(), *([("box", "scores"), ("image", "class", "score", "box")] if of_rows else several)])
     elif shape.kind is bool:
         made = st.booleans()
     elif shape.kind is int:

@@ -12,7 +12,9 @@ import pytest
 
 from emflow.problems import Finding, WorkflowProblem
 from emflow.workflow.load import check
-from emflow_schema.tflite import ModelFacts
+from emflow.workflow.rules.files import check_labels
+from emflow_edge.vision.labels import read_lines
+from emflow_schema.model_facts import ModelFacts
 from emflow_schema.tflite import read as read_tflite
 
 SCENES = Path(__file__).parents[2] / "workflows" / "models" / "scenes.tflite"
@@ -116,6 +118,26 @@ def test_the_model_in_an_archive_is_read_too(modelled: Path) -> None:
     rewrite(modelled, "scenes.tflite", "model.tgz")
     rewrite(modelled, "{input: [1, 224, 224, 3]}", "{input: [1, 96, 96, 3]}")
     assert [finding.code for finding in findings(modelled, "EM073")] == ["EM073"]
+
+
+@pytest.mark.parametrize("prefix", ["\ufeff", "numbers"])
+def test_labels_are_read_as_the_device_reads_them(modelled: Path, prefix: str) -> None:
+    lines = (
+        [f"{at} {label}" for at, label in enumerate(LABELS)]
+        if prefix == "numbers"
+        else [prefix + LABELS[0], *LABELS[1:]]
+    )
+    (modelled.parent / "labels.txt").write_text("\n".join(lines))
+    found = check_labels(modelled.parent / "labels.txt")
+    assert found == tuple(LABELS) == read_lines(modelled.parent / "labels.txt")
+    assert findings(modelled, "EM075") == []
+
+
+def test_a_file_that_macos_stores_beside_the_model_is_no_model(modelled: Path) -> None:
+    rewrite(modelled, "scenes.tflite", "._scenes.tflite")
+    (finding,) = findings(modelled, "EM070")
+    assert "'._scenes.tflite' is no model: macOS stores a file's attributes there" in finding.message
+    assert finding.mend == "give the file that it stands beside: scenes.tflite"
 
 
 def test_a_file_that_changed_is_read_again(modelled: Path) -> None:

@@ -75,7 +75,7 @@ def read_capture(
     )
     # Before anything is copied: a segment may be larger than the memory of this process.
     size = sum(part.nbytes for part in chain(*parts))
-    most = sum(spec.nbytes for spec in (*inputs, *outputs)) + MAX_EXTRA_BYTES
+    most = sum(0 if spec.is_open else spec.nbytes for spec in (*inputs, *outputs)) + MAX_EXTRA_BYTES
     if size > most:
         raise BadRequest(f"{size} bytes; a capture of this model may have at most {most}")
     time = _time(request, now)
@@ -105,12 +105,13 @@ def _tensor(direction: str, index: int, tensor: m.Tensor, specs: Sequence[Tensor
         at_index = unnamed
     spec = named or at_index
     shown = (name or (spec.name if spec else b"")).decode("utf-8", "backslashreplace")[:MAX_TEXT_LENGTH]
-    if spec is not None:
+    if spec is not None and not spec.is_open:
         size = _size(tensor, spec.nbytes)
         if size != spec.nbytes:
             raise BadRequest(f"{direction} {spec} has {spec.nbytes} bytes, not {size}")
         return _Part(tensor, size, shown, content_type(spec.data_type.name, spec.shape))
-    # An additional tensor that the model does not have: only the metadata of the client is available.
+    # An output of another size in each answer, or a tensor that the model does not have: only the client's metadata is
+    # available.
     if len(claimed.shape) > MAX_DIMENSIONS:
         raise BadRequest(f"{direction} {shown!r} has {len(claimed.shape)} dimensions, more than {MAX_DIMENSIONS}")
     needed = _claimed_bytes(claimed)

@@ -130,12 +130,19 @@ def open_model_folder(url: str, check_wanted: CheckWanted = still_wanted) -> Ite
         descriptor = os.open(url, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         if error.errno in _NOTHING_THERE:
-            raise ModelNotFound(f"{url!r} does not exist") from None
+            raise ModelNotFound(f"{url!r} does not exist{_looked_in(url)}") from None
         raise CannotLoad(f"{url!r} cannot be read: {error.strerror}") from None
     try:
         yield ModelFolder(descriptor, check_wanted)
     finally:
         os.close(descriptor)
+
+
+def _looked_in(url: str) -> str:
+    """For a relative path: the folder that it was looked for in, which need not be the client's."""
+    if Path(url).is_absolute() or "://" in url:
+        return ""
+    return f" in {Path.cwd()}, where this agent was started; send an absolute path"
 
 
 def sha256(content: bytes, check_wanted: CheckWanted = still_wanted) -> str:

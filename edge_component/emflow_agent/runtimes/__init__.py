@@ -18,6 +18,7 @@ from emflow_agent.runtimes import delegates, litert, neo, onnx
 from emflow_agent.runtimes.options import RuntimeOptions
 from emflow_agent.runtimes.placement import Placement
 from emflow_agent.tensors.spec import TensorSpec
+from emflow_schema.model_files import without_files_of_macos
 
 if TYPE_CHECKING:
     from emflow_agent.tensors.spec import Array
@@ -110,6 +111,7 @@ def choose_runtime(names: Sequence[str], wanted: str = "") -> tuple[Runtime, lis
         CannotLoad: there is no model, several of one kind, or none that can run on this device.
     """
     reasons = []
+    names = without_files_of_macos(names)
     for runtime in RUNTIMES:
         if wanted and wanted != runtime.KEY:
             continue

@@ -13,8 +13,9 @@ from emflow_agent.runtimes import delegates
 from emflow_agent.runtimes.delegates import DelegateUnavailable
 from emflow_agent.runtimes.options import RuntimeOptions, one_line, open_sizes_message, single_file
 from emflow_agent.runtimes.placement import Placement
-from emflow_agent.tensors.spec import TensorSpec, make_spec
+from emflow_agent.tensors.spec import OPEN, TensorSpec, make_spec
 from emflow_schema.installation import how_to_install
+from emflow_schema.model_files import is_tflite
 
 if TYPE_CHECKING:
     from emflow_agent.tensors.spec import Array
@@ -36,7 +37,7 @@ def model_files(names: Sequence[str]) -> list[str]:
     Raises:
         CannotLoad: there are several models.
     """
-    return single_file([name for name in names if name.endswith(".tflite")], FILES_DESCRIPTION)
+    return single_file([name for name in names if is_tflite(name)], FILES_DESCRIPTION)
 
 
 def available() -> str:
@@ -87,8 +88,9 @@ class LitertModel:
         inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
         for tensor in inputs:
             _check_sizes(tensor)
-        self.inputs = tuple(map(_spec, inputs))
-        self.outputs = tuple(map(_spec, outputs))
+        self.inputs = tuple(make_spec(one["name"].encode(), one["dtype"], one["shape"]) for one in inputs)
+        open_batch = any(_signature(one)[:1] == [OPEN] for one in inputs)
+        self.outputs = tuple(_output(one, open_batch) for one in outputs)
         self._input_indices = [int(tensor["index"]) for tensor in inputs]
         self._output_indices = [int(tensor["index"]) for tensor in outputs]
 
@@ -189,11 +191,24 @@ def _check_sizes(tensor: Mapping[str, Any]) -> None:
         CannotLoad: the message gives the sizes.
     """
     shape = [int(size) for size in tensor["shape"]]
-    reason = [int(size) for size in tensor.get("shape_signature", ())] or shape
-    sizes = ["?" if at and size < 0 and shape[at] == 1 else str(shape[at]) for at, size in enumerate(reason)]
+    declared = _signature(tensor)
+    sizes = ["?" if at and size < 0 and shape[at] == 1 else str(shape[at]) for at, size in enumerate(declared)]
     if "?" in sizes:
         raise CannotLoad(open_sizes_message(tensor["name"], sizes))
 
 
-def _spec(tensor: Mapping[str, Any]) -> TensorSpec:
-    return make_spec(tensor["name"].encode(), tensor["dtype"], tensor["shape"])
+def _signature(tensor: Mapping[str, Any]) -> list[int]:
+    """The shape as the model declares it, where a size that it leaves open is below 0."""
+    shape = [int(size) for size in tensor["shape"]]
+    declared = [int(size) for size in tensor.get("shape_signature", ())]
+    return declared if len(declared) == len(shape) else shape
+
+
+def _output(tensor: Mapping[str, Any], open_batch: bool) -> TensorSpec:
+    """Sizes that the model leaves open stay so, but for the batch: only each answer has them."""
+    shape = [int(size) for size in tensor["shape"]]
+    for place, size in enumerate(_signature(tensor)):
+        batch = open_batch and place == 0 and shape[0] == 1
+        if (size < 0 and not batch) or shape[place] < 1:
+            shape[place] = OPEN
+    return make_spec(tensor["name"].encode(), tensor["dtype"], shape)

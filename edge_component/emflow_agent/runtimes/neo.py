@@ -23,6 +23,7 @@ from emflow_agent.runtimes.options import RuntimeOptions, one_line
 from emflow_agent.runtimes.placement import Placement
 from emflow_agent.temporary_folders import temporary_folder
 from emflow_agent.tensors.spec import TensorSpec, make_spec
+from emflow_schema.model_files import NEO_LIBRARY as LIBRARY
 
 if TYPE_CHECKING:
     from emflow_agent.tensors.spec import Array
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 KEY = "neo"
 NEEDS_TEMPORARY_FILES = True
 NAME = "DLR"
-LIBRARY = "libdlr.so"
 FILES_DESCRIPTION = f"a Neo-compiled model with its {LIBRARY}"
 
 _CPU = 1  # kDLCPU of DLPack's DLDeviceType; -1: the library does not know it

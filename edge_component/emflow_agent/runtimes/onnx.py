@@ -16,8 +16,9 @@ from emflow_agent.errors import CannotLoad, InferenceFailed
 from emflow_agent.runtimes.options import RuntimeOptions, one_line, open_sizes_message, single_file
 from emflow_agent.runtimes.placement import Placement
 from emflow_agent.temporary_folders import temporary_folder
-from emflow_agent.tensors.spec import TensorSpec, make_spec
+from emflow_agent.tensors.spec import OPEN, TensorSpec, make_spec
 from emflow_schema.installation import how_to_install
+from emflow_schema.model_files import is_onnx
 
 if TYPE_CHECKING:
     from emflow_agent.tensors.spec import Array
@@ -62,7 +63,7 @@ def model_files(names: Sequence[str]) -> list[str]:
     Raises:
         CannotLoad: there are several models.
     """
-    return single_file([name for name in names if name.endswith(".onnx")], FILES_DESCRIPTION)
+    return single_file([name for name in names if is_onnx(name)], FILES_DESCRIPTION)
 
 
 def available() -> str:
@@ -112,10 +113,14 @@ def open_model(files: Mapping[str, bytes], options: RuntimeOptions) -> OnnxModel
 
 
 class OnnxModel:
-    """A model in an ONNX Runtime session."""
+    """A model in an ONNX Runtime session.
 
-    def __init__(self, session: Any) -> None:
-        self._session = session
+    Args:
+        open_batch: whether the graph leaves the batch size of an input open.
+    """
+
+    def __init__(self, session: Any, open_batch: bool) -> None:
+        self._session, self._open_batch = session, open_batch
         self.placement = Placement(NAME)
         self.inputs = tuple(_input(spec) for spec in session.get_inputs())
         self._names = [spec.name for spec in session.get_inputs()]
@@ -132,13 +137,18 @@ class OnnxModel:
         return self.run([np.zeros(spec.shape, spec.dtype) for spec in self.inputs])
 
     def _find_outputs(self) -> tuple[TensorSpec, ...]:
-        """Open sizes of outputs are measured with a run on zeros."""
-        spec = self._session.get_outputs()
-        types = [_type(output) for output in spec]
-        shapes: list[Sequence[int]] = [output.shape for output in spec]
-        if any(not isinstance(size, int) for shape in shapes for size in shape):
-            shapes = [array.shape for array in self.run_on_zeros()]
-        return tuple(make_spec(spec.name.encode(), kind, shape) for spec, kind, shape in zip(spec, types, shapes))
+        """Sizes of outputs that the graph leaves open stay so: what one run finds is no property of the model.
+
+        Only the first may be the batch, where that of an input is open too and a run gives 1.
+        """
+        outputs = self._session.get_outputs()
+        types = [_output_type(output) for output in outputs]
+        shapes = [[size if isinstance(size, int) and size >= 0 else OPEN for size in spec.shape] for spec in outputs]
+        if self._open_batch and any(shape[:1] == [OPEN] for shape in shapes):
+            for shape, array in zip(shapes, self.run_on_zeros()):
+                if shape[:1] == [OPEN] and array.shape[:1] == (1,):
+                    shape[0] = 1
+        return tuple(make_spec(spec.name.encode(), kind, shape) for spec, kind, shape in zip(outputs, types, shapes))
 
 
 def _open(
@@ -168,13 +178,13 @@ def _open(
                 return runtime.InferenceSession(content, settings, providers=[*providers, CPU], enable_fallback=0)
 
             arrays = session()
-            batches = _open_batches(arrays)
+            batches, open_batch = _open_batches(arrays), _has_open_batch(arrays)
             if batches:
                 # Set before the graph is prepared, so that the sizes that depend on it become known too.
                 for name in batches:
                     settings.add_free_dimension_override_by_name(name, 1)
                 arrays = session()
-            model = OnnxModel(arrays)
+            model = OnnxModel(arrays, open_batch)
             nodes = _profiled(model, arrays) if profiled else _remembered(arrays)
         names = [name for name, _ in providers]
         model.placement = _placement(runtime.__version__, nodes, names, instead_of or options.failed_accelerator)
@@ -190,6 +200,10 @@ def _open(
 def _open_batches(session: Any) -> list[str]:
     """Names of the open batch sizes of the inputs; unnamed ones are replaced by 1 in `_input`."""
     return sorted({spec.shape[0] for spec in session.get_inputs() if spec.shape and isinstance(spec.shape[0], str)})
+
+
+def _has_open_batch(session: Any) -> bool:
+    return any(spec.shape and not isinstance(spec.shape[0], int) for spec in session.get_inputs())
 
 
 def _placement(version: str, nodes: Counter[str] | None, wanted: Sequence[str], instead_of: str) -> Placement:
@@ -236,3 +250,23 @@ def _input(spec: Any) -> TensorSpec:
 
 def _type(spec: Any) -> Any:
     return _TYPES.get(spec.type, spec.type)
+
+
+def _output_type(spec: Any) -> Any:
+    """
+    Raises:
+        CannotLoad: it is no tensor of numbers; the message says how to export the model with one.
+    """
+    if spec.type.startswith("seq(map("):
+        raise CannotLoad(
+            f"output '{spec.name}' is a list of dictionaries, class to probability (operator ZipMap), not a tensor; "
+            "export the model without it: with skl2onnx, options={'zipmap': False}"
+        )
+    if not spec.type.startswith("tensor("):
+        raise CannotLoad(f"output '{spec.name}' is {spec.type}, not a tensor; export the model with tensors only")
+    if spec.type == "tensor(string)":
+        raise CannotLoad(
+            f"output '{spec.name}' holds texts, not numbers; export the model with the numbers of its classes, and "
+            "give their names as labels"
+        )
+    return _type(spec)

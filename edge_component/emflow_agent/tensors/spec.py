@@ -39,9 +39,13 @@ WIRE_TYPES = {
 MAX_DIMENSIONS = 32
 
 
+OPEN = -1
+"""A size of an output that depends on what the model found; told to clients as it is."""
+
+
 @dataclass(frozen=True)
 class TensorSpec:
-    """One input or output of a model."""
+    """One input or output of a model. shape: `OPEN` is a size that only each answer has."""
 
     name: bytes
     dtype: np.dtype[Any]
@@ -50,6 +54,11 @@ class TensorSpec:
     @property
     def data_type(self) -> m.DataType:
         return WIRE_TYPES[self.dtype]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its size is another one in each answer; `nbytes` means nothing then."""
+        return OPEN in self.shape
 
     @property
     def nbytes(self) -> int:

@@ -164,6 +164,8 @@ class AgentClient:
         self._transport = TensorTransport()
         self._lock = threading.Lock()
         self._model: ModelSpec | None = None
+        self.loads = 0
+        """How often the agent has loaded the model for this client."""
         self._ours = self._closed = False
         # Guards `_ours` and `_closed`; `close` must not wait for `_lock`.
         self._state = threading.Lock()
@@ -385,6 +387,7 @@ class AgentClient:
         try:
             loaded: m.LoadModelResponse = self._stub.LoadModel(request, timeout=_LOAD_TIMEOUT)
             self._ours = True
+            self.loads += 1
         finally:
             if self._closed:
                 self._let_go()

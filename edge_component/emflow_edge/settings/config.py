@@ -110,5 +110,8 @@ def _agent_socket(config: Mapping[str, Any], found: EdgeConfiguration) -> str:
 
 
 def model_folder(component: str) -> Path:
-    """The work folder of a model component; what has a slash in it is a folder already."""
-    return Path(component) if "/" in component else GREENGRASS_WORK / component
+    """The work folder of a model component; what has a slash in it is a folder already.
+
+    The path is absolute: the agent opens it, and may have been started in another folder.
+    """
+    return Path(component).absolute() if "/" in component else GREENGRASS_WORK / component

@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from emflow_edge.model_spec import ModelSpec
+from emflow_edge.model_spec import ModelMismatch, ModelSpec
 from emflow_edge.outcome import ClassScore, Outcome
 from emflow_edge.vision.labels import Labels, read_labels
+from emflow_edge.vision.learned import LearnedProperties
 from emflow_edge.vision.preprocess import FramePlacement
-from emflow_edge.vision.values import OutputReader, sigmoid, softmax, within_one
+from emflow_edge.vision.values import OutputReader, sigmoid, softmax
 from emflow_schema.edge_config import ModelIO
 from emflow_schema.errors import EdgeProblem
-from emflow_schema.tflite import ModelFacts
+from emflow_schema.graph import RAW
+from emflow_schema.labels import class_values
+from emflow_schema.model_facts import ModelFacts
 
 if TYPE_CHECKING:
     from emflow_edge.vision.values import Floats
@@ -24,32 +27,46 @@ if TYPE_CHECKING:
 class ClassificationDecoder:
     """Decodes the first output of a model into its best classes.
 
-    What is done to the values: a softmax or sigmoid when `activation` asks for it; with `auto` a softmax, unless the
-    model's file says that it ends in one, or, without a file, the values are in 0…1 and sum up to 1 within 0.1 already.
-    Bytes without a scale get none, because without it the distance between two values means nothing.
+    What is done to the values: a softmax or sigmoid when `activation` asks for it. With `auto` the model's file says
+    whether they are confidences or raw values; where it does not, raw values are recognised by the first frame with a
+    value outside of 0…1, confidences by the first one with a sum of 1 (`LearnedProperties`), and what is not known yet
+    gets a softmax. Bytes without a scale get none, because without it the distance between two values means nothing.
+
+    An output of a single value is the confidence of the second of two classes; instead of a softmax it gets a sigmoid,
+    which is a softmax over it and 0.
 
     `confidence: workshop` takes the raw byte / 255 and does nothing to it, as the workshop's client does; `measured` is
     False then, as it is for a compiled model's bytes, which are the same number.
+
+    Args:
+        facts: what the model's file says; None where it cannot be read.
+        learned: what frames have shown about this model before; without it, nothing yet.
 
     Raises:
         EdgeProblem: the model's output is no list of classes, or of a type that cannot be decoded.
         ConfigProblem: the labels cannot be read, or do not fit.
     """
 
-    def __init__(self, model: ModelSpec, facts: ModelFacts | None, model_io: ModelIO) -> None:
+    def __init__(
+        self, model: ModelSpec, facts: ModelFacts | None, model_io: ModelIO, learned: LearnedProperties | None = None
+    ) -> None:
         output = model.outputs[0]
-        if not output.shape or any(side != 1 for side in output.shape[:-1]) or output.shape[-1] < 2:
+        values = class_values(output.shape)
+        if values is None:
             raise EdgeProblem(f"model {model.name}: its output of shape {list(output.shape)} is no list of classes")
-        classes = output.shape[-1]
+        self._count, self._single = values, values == 1
+        classes = 2 if self._single else values
         workshop = model_io.confidence == "workshop"
         self._values = OutputReader(output, facts.outputs[0] if facts else None, raw=workshop)
         self.measured = self._values.measured
         self._activation = "none" if workshop or not self.measured else model_io.activation
         if self._activation == "auto" and facts is not None:
-            self._activation = "none" if facts.confidences else "softmax"
+            known = facts.outputs[0].values
+            self._activation = "none" if facts.confidences else ("softmax" if known == RAW else "auto")
+        self._learned = learned or LearnedProperties()
         self._offset, self._threshold = model_io.class_offset, model_io.least_confidence
         self._top = min(model_io.top_k, classes)
-        lines = read_labels(Path(model_io.labels), classes, model_io.class_offset) if model_io.labels else ()
+        lines = read_labels(Path(model_io.labels), values, model_io.class_offset) if model_io.labels else ()
         self._label = Labels(lines, classes)
 
     def __call__(self, outputs: Sequence[bytes], placement: FramePlacement | None = None) -> Outcome:  # noqa: ARG002
@@ -63,23 +80,26 @@ class ClassificationDecoder:
             ModelMismatch: the agent sent another number of values than the model has classes.
             NonFiniteOutput: some of them are not finite.
         """
-        values = self._active(self._values(outputs[0]).reshape(-1))
+        stored = self._values(outputs[0]).reshape(-1)
+        if stored.size != self._count:
+            raise ModelMismatch(f"the agent sent {stored.size} values for {self._count} classes")
+        values = self._active(stored)
+        if self._single:
+            values = np.array([1 - values[0], values[0]], np.float32)
         # A stable sort of the negated values: of two equal ones the lower index comes first, as with argmax.
         best = np.argsort(-values, kind="stable")[: self._top]
         kept = [int(number) for place, number in enumerate(best) if not place or values[number] >= self._threshold]
         return Outcome(tuple(self._choice(number, float(values[number])) for number in kept))
 
     def _active(self, values: Floats) -> Floats:
-        if self._activation == "softmax" or (self._activation == "auto" and not is_distribution(values)):
-            return softmax(values)
-        return sigmoid(values) if self._activation == "sigmoid" else values
+        activation = self._activation
+        if activation == "auto" and self._single:
+            activation = "softmax" if self._learned.are_raw(values) else "none"
+        elif activation == "auto":
+            activation = "none" if self._learned.are_distribution(values) else "softmax"
+        if activation == "softmax":
+            return sigmoid(values) if self._single else softmax(values)
+        return sigmoid(values) if activation == "sigmoid" else values
 
     def _choice(self, number: int, value: float) -> ClassScore:
         return ClassScore(number - self._offset, self._label(number), min(1.0, max(0.0, value)))
-
-
-def is_distribution(values: Floats) -> bool:
-    """Whether values are confidences already: within 0…1, summing up to about 1."""
-    # The sum of large values may well be infinite.
-    with np.errstate(over="ignore"):
-        return within_one(values) and abs(float(values.sum()) - 1) <= 0.1

@@ -1,43 +1,54 @@
 """Decodes the outputs of a detector: objects with a class, a confidence and a box in the frame.
 
-Two kinds of detectors are distinguished by the shapes of their outputs:
-
-- with non-maximum suppression in the model, as the detection operator of TensorFlow Lite does: boxes [1, n, 4],
-  classes [1, n], scores [1, n] and, mostly, a count [1]; the order of classes and scores differs between exports.
-- raw: boxes [1, n, 4] and scores of every class [1, n, classes]; non-maximum suppression is done here.
+Which output is which is found in `output_roles`. Where non-maximum suppression is not part of the model, it is done
+here. What neither the configuration nor the model's file tells is learned from the first frame that leaves no doubt,
+and kept (`LearnedProperties`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from emflow_edge.opencv import cv2
-
-if TYPE_CHECKING:
-    import numpy.typing as npt
-
-    from emflow_edge.vision.values import Floats
-
-
-from pathlib import Path
-from typing import TYPE_CHECKING
-
 from emflow_edge.model_spec import ModelMismatch, ModelSpec
+from emflow_edge.opencv import cv2
 from emflow_edge.outcome import ClassScore, Detection, Outcome
 from emflow_edge.vision.labels import Labels, read_lines
+from emflow_edge.vision.learned import LearnedProperties, within_one
+from emflow_edge.vision.output_roles import YOLOX_STRIDES, Rows, find_roles
 from emflow_edge.vision.preprocess import FramePlacement
-from emflow_edge.vision.values import OutputReader, sigmoid, softmax, within_one
+from emflow_edge.vision.values import OutputReader, sigmoid, softmax
 from emflow_schema.edge_config import ModelIO
 from emflow_schema.errors import EdgeProblem
-from emflow_schema.tflite import ModelFacts
+from emflow_schema.graph import CONFIDENCES, RAW, UNKNOWN
+from emflow_schema.model_facts import ModelFacts
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from emflow_edge.vision.values import Floats
+
+_DEFAULT_IOU = 0.5
+# What is done to a raw detector's scores, by what the model's file says of them.
+_ACTIVATIONS = {CONFIDENCES: "none", RAW: "sigmoid", UNKNOWN: "auto"}
+# Fractions of the picture end at 1, or a little beyond; of a thing that was found, pixels go further.
+_LARGEST_FRACTION = 4.0
+# Widths and heights are positive in pixels and fractions, but for their rounding; relative to a grid they are
+# logarithms.
+_LEAST_SIZE = -0.5
+
+
+@dataclass(frozen=True)
+class _Candidates:
+    """boxes: float32 [n, 4]; scores: float32 [n], or [n, classes] of a raw detector, whose `classes` are None."""
+
+    boxes: Floats
+    scores: Floats
+    classes: Floats | None = None
 
 
 def non_max_suppression(
@@ -62,40 +73,47 @@ def non_max_suppression(
     return np.asarray(kept, np.int64).reshape(-1)[:most]
 
 
-# What TensorFlow Lite's detection operator's outputs are called, in its order.
-_OPERATOR = b"TFLite_Detection_PostProcess"
-_NAMED = {_OPERATOR: "boxes", _OPERATOR + b":1": "classes", _OPERATOR + b":2": "scores", _OPERATOR + b":3": "count"}
-_DEFAULT_IOU = 0.5
-
-
 class DetectionDecoder:
     """Decodes the outputs of a detector.
+
+    Args:
+        facts: what the model's file says; None where it cannot be read.
+        learned: what frames have shown about this model before; without it, nothing yet.
 
     Raises:
         EdgeProblem: the outputs are no detector's, or of a type that cannot be decoded.
         ConfigProblem: the labels cannot be read.
     """
 
-    def __init__(self, model: ModelSpec, facts: ModelFacts | None, model_io: ModelIO) -> None:
-        self._roles = _roles(model, model_io.boxes.outputs)
-        stored = facts.outputs if facts and len(facts.outputs) == len(model.outputs) else (None,) * len(model.outputs)
+    def __init__(
+        self, model: ModelSpec, facts: ModelFacts | None, model_io: ModelIO, learned: LearnedProperties | None = None
+    ) -> None:
+        self._learned = learned or LearnedProperties()
+        shape = model.input.shape
+        height, width = shape[1:3] if shape[-1] in (1, 3) else shape[2:4]
+        lines = read_lines(Path(model_io.labels)) if model_io.labels else ()
+        labels = max(0, len(lines) + (model_io.class_offset if len(lines) > 1 else 0))
+        facts = facts if facts and len(facts.outputs) == len(model.outputs) else None
+        self._roles = find_roles(model, facts, model_io.boxes.outputs, model_io.boxes.columns, labels, (width, height))
+        stored = facts.outputs if facts else (None,) * len(model.outputs)
         self._values = [OutputReader(spec, known) for spec, known in zip(model.outputs, stored)]
-        boxes, scores = (model.outputs[self._roles[role]] for role in ("boxes", "scores"))
-        self._count = boxes.size // 4
-        self._classes = scores.size // self._count
-        if boxes.size % 4 or not self._count or scores.size != self._count * self._classes:
-            raise EdgeProblem(f"model {model.name}: boxes {boxes} and scores {scores} do not go together")
-        self._raw = "classes" not in self._roles
-        self._either = not model_io.boxes.outputs and model.outputs[self._roles["scores"]].name not in _NAMED
-        self._activation, self._offset = model_io.activation, model_io.class_offset
+        self._rows = self._roles.rows
+        self._classes = self._rows.classes if self._rows else _check(model, self._roles.places)
+        columns = self._rows.columns if self._rows else ()
+        self._raw = "scores" in columns or not ({"class", "score"} & {*columns} or "classes" in self._roles.places)
+        self._offset = model_io.class_offset
+        scores = self._roles.places["rows" if self._rows else "scores"]
+        self._activation: str = model_io.activation
+        if self._activation == "auto" and facts and self._raw and not self._rows:
+            self._activation = _ACTIVATIONS[facts.outputs[scores].values]
         self._threshold, self._top = model_io.least_confidence, model_io.top_k
         self._boxes = model_io.boxes
         self._iou = model_io.boxes.iou if model_io.boxes.iou is not None else (_DEFAULT_IOU if self._raw else 1.0)
-        height, width = model.input.shape[1:3] if model.input.shape[-1] in (1, 3) else model.input.shape[2:4]
-        pixels = model_io.boxes.units == "pixels"
-        self._size = np.asarray([width, height, width, height] if pixels else [1, 1, 1, 1], np.float32)
-        self._label = _named(model_io, self._classes if self._raw else None)
-        self.measured = self._values[self._roles["scores"]].measured
+        self._order = model_io.boxes.order or (("cxcywh" if self._raw else "xyxy") if self._rows else "yxyx")
+        self._size = np.asarray([width, height, width, height], np.float32)
+        self._grid = _yolox_grid(width, height) if "objectness" in columns else None
+        self._label = _named(lines, self._classes if self._raw else None, model_io.class_offset)
+        self.measured = self._values[scores].measured
 
     def __call__(self, outputs: Sequence[bytes], placement: FramePlacement) -> Outcome:
         """The detections, best first; possibly empty.
@@ -110,100 +128,179 @@ class DetectionDecoder:
         """
         if len(outputs) != len(self._values):
             raise ModelMismatch(f"the agent sent {len(outputs)} outputs of {len(self._values)}")
-        found = {role: self._values[place](outputs[place]) for role, place in self._roles.items()}
-        corners = self._corners(found["boxes"].reshape(-1, 4))
-        rows, classes, scores = self._one_class_each(found)
-        good = np.flatnonzero((scores >= self._threshold) & (classes >= self._offset))
+        found = {role: self._values[place](outputs[place]) for role, place in self._roles.places.items()}
+        candidates = self._of_rows(found, self._rows) if self._rows else self._of_outputs(found)
+        rows, classes, scores = self._one_class_each(candidates)
+        good = np.flatnonzero((scores >= self._threshold) & (scores > 0) & (classes >= self._offset))
         good = good[np.argsort(-scores[good], kind="stable")]
         rows, classes, scores = rows[good], classes[good], scores[good]
+        corners = self._corners(candidates.boxes[rows])
         if self._iou < 1:
-            kept = non_max_suppression(corners[rows], scores, classes, self._iou, self._boxes.most)
-            rows, classes, scores = rows[kept], classes[kept], scores[kept]
+            kept = non_max_suppression(corners, scores, classes, self._iou, self._boxes.most)
+            corners, classes, scores = corners[kept], classes[kept], scores[kept]
         things = []
-        for row, number, score in zip(rows.tolist(), classes.tolist(), scores.tolist()):
-            box = placement.box_in_frame(*corners[row].tolist())
+        for corner, number, score in zip(corners.tolist(), classes.tolist(), scores.tolist()):
+            box = placement.box_in_frame(*corner)
             if box.width > 0 and box.height > 0:
                 things.append(Detection(number - self._offset, self._label(number), min(1.0, score), box))
             if len(things) == self._boxes.most:
                 break
         return Outcome(_best_of_each(things)[: self._top], tuple(things))
 
-    def _one_class_each(
-        self, found: Mapping[str, Floats]
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Floats]:
-        """Candidates: the row of the box, the class, and the score of each."""
+    def _of_outputs(self, found: dict[str, Floats]) -> _Candidates:
+        """From outputs of their own for boxes and scores."""
+        boxes = found["boxes"].reshape(-1, 4)
+        count = len(boxes)
         if self._raw:
-            every = self._active(found["scores"].reshape(self._count, self._classes))
+            if found["scores"].size != count * self._classes:
+                raise ModelMismatch(f"the agent sent {found['scores'].size} scores for {count} boxes")
+            return _Candidates(boxes, self._active(found["scores"].reshape(count, self._classes)))
+        classes, scores = found["classes"].ravel(), found["scores"].ravel()
+        if not len(classes) == len(scores) == count:
+            raise ModelMismatch(f"the agent sent {count} boxes, {len(classes)} classes and {len(scores)} scores")
+        # What lies after the count is not there.
+        told = found["count"].ravel()[:1].tolist() if "count" in found else []
+        valid = max(0, min(int(told[0]), count)) if told else count
+        boxes, classes, scores = boxes[:valid], classes[:valid], scores[:valid]
+        if not self._roles.certain and not self._classes_first(classes, scores, bool(told)):
+            classes, scores = scores, classes
+        return _Candidates(boxes, scores, classes)
+
+    def _of_rows(self, found: dict[str, Floats], layout: Rows) -> _Candidates:
+        """From a single output with a box and its scores in each row."""
+        table = found["rows"].reshape(found["rows"].shape[-2:])
+        table = table.T if layout.across else table
+        at = {column: layout.place(column) for column in layout.columns}
+        boxes = table[:, at["box"] : at["box"] + 4]
+        if "scores" in at:
+            scores = table[:, at["scores"] : at["scores"] + layout.classes]
+            if "objectness" in at:
+                # Both before they are multiplied: either may be the one that shows that they are raw.
+                both = self._active(table[:, at["objectness"] : at["scores"] + layout.classes])
+                return _Candidates(self._off_grid(boxes), both[:, :1] * both[:, 1:])
+            return _Candidates(boxes, self._active(scores))
+        scores = table[:, at["score"]]
+        classes = table[:, at["class"]] if "class" in at else found.get("classes", np.zeros_like(scores)).ravel()
+        if len(classes) != len(table):
+            raise ModelMismatch(f"the agent sent {len(table)} boxes and {len(classes)} classes")
+        # Rows without a thing have a negative image or class.
+        there = classes >= 0 if "image" not in at else (classes >= 0) & (table[:, at["image"]] >= 0)
+        return _Candidates(boxes[there], scores[there], classes[there])
+
+    def _one_class_each(self, candidates: _Candidates) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Floats]:
+        """The row of the box, the class, and the score of each candidate."""
+        if candidates.classes is None:
+            every = candidates.scores
             # Not all boxes times all classes: those without any score are most of them.
             rows, numbers = np.nonzero((every >= self._threshold) & (every > 0))
             return rows, numbers, every[rows, numbers]
-        classes, scores = found["classes"].ravel(), found["scores"].ravel()
-        if self._either and not _whole(classes) and _whole(scores):
-            classes, scores = scores, classes
-        count = int(found["count"].ravel()[0]) if "count" in found else self._count
-        valid = np.arange(max(0, min(count, self._count)))
-        return valid, np.rint(classes[valid]).astype(np.int64), scores[valid]
+        return np.arange(len(candidates.scores)), np.rint(candidates.classes).astype(np.int64), candidates.scores
+
+    def _classes_first(self, first: Floats, second: Floats, counted: bool) -> bool:
+        """Whether the first of two outputs holds the classes, by these values and all before.
+
+        Args:
+            counted: whether the model says that there are as many things.
+        """
+        # Rows without a thing may have negative numbers in both.
+        there = (first >= 0) | (second >= 0)
+        first, second = first[there], second[there]
+        # Classes are whole numbers, scores are within 0…1.
+        possible = [_whole(first) and within_one(second), _whole(second) and within_one(first)]
+        if possible[0] != possible[1]:
+            self._learned.classes_first = possible[0]
+        elif possible == [False, False] and _whole(first) != _whole(second):
+            self._learned.classes_first = _whole(first)
+        if self._learned.classes_first is not None:
+            return self._learned.classes_first
+        return _likely_classes_first(first, second, counted)
 
     def _active(self, scores: Floats) -> Floats:
         if self._activation == "softmax":
-            return softmax(scores)
-        if self._activation == "sigmoid" or (self._activation == "auto" and not within_one(scores)):
+            return softmax(scores) if scores.size else scores
+        if self._activation == "sigmoid" or (self._activation == "auto" and self._learned.are_raw(scores)):
             return sigmoid(scores)
         return scores
 
+    def _off_grid(self, boxes: Floats) -> Floats:
+        """Boxes that are relative to the cells of YOLOX's grids as centres and sizes in pixels."""
+        if self._grid is None or len(self._grid) != len(boxes):
+            return boxes
+        if not self._learned.on_grid and bool((boxes[:, 2:] < _LEAST_SIZE).any()):
+            self._learned.on_grid = True
+        if not self._learned.on_grid:
+            return boxes
+        cells, strides = self._grid[:, :2], self._grid[:, 2:]
+        with np.errstate(over="ignore"):
+            sizes = np.minimum(np.exp(boxes[:, 2:]) * strides, np.float32(1e6))
+        return np.concatenate([(boxes[:, :2] + cells) * strides, sizes], axis=1)
+
     def _corners(self, boxes: Floats) -> Floats:
-        """left, top, right, bottom in fractions of the model's picture."""
-        if self._boxes.order == "yxyx":
+        """left, top, right, bottom in fractions of the model's picture.
+
+        Args:
+            boxes: of the things that were found.
+        """
+        if self._order == "yxyx":
             boxes = boxes[:, [1, 0, 3, 2]]
-        elif self._boxes.order == "cxcywh":
+        elif self._order == "cxcywh":
             boxes = np.concatenate([boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2], axis=1)
-        return np.asarray(boxes / self._size, np.float32)
+        units = self._boxes.units
+        if units is None and boxes.size and float(boxes.max()) > _LARGEST_FRACTION:
+            self._learned.pixels = True
+        pixels = units == "pixels" or (units is None and self._learned.pixels)
+        return np.asarray(boxes / self._size if pixels else boxes, np.float32)
 
 
-def _roles(model: ModelSpec, given: tuple[str, ...]) -> dict[str, int]:
-    """Which output is which, by what the configuration says, by their names, or by their shapes."""
-    specs = model.outputs
-    if given:
-        if len(given) > len(specs):
-            raise EdgeProblem(
-                f"modelIO.boxes.outputs names {len(given)} outputs, and model {model.name} has {len(specs)}"
-            )
-        return {role: place for place, role in enumerate(given)}
-    if all(spec.name in _NAMED for spec in specs) and len(specs) >= 3:
-        return {_NAMED[spec.name]: place for place, spec in enumerate(specs)}
-    boxes = [place for place, spec in enumerate(specs) if len(spec.shape) >= 2 and spec.shape[-1] == 4]
-    if len(boxes) == 1:
-        rows = specs[boxes[0]].size // 4
-        rank = len(specs[boxes[0]].shape)
-        single = [place for place, spec in enumerate(specs) if len(spec.shape) == rank - 1 and spec.size == rows]
-        several = [
-            place
-            for place, spec in enumerate(specs)
-            if place != boxes[0] and len(spec.shape) == rank and spec.shape[-2] == rows
-        ]
-        count = [place for place, spec in enumerate(specs) if len(spec.shape) <= 1 and spec.size == 1]
-        counted = {"count": count[0]} if count else {}
-        if len(single) == 2:
-            first, second = single if b"score" not in specs[single[0]].name.lower() else reversed(single)
-            return {"boxes": boxes[0], "classes": first, "scores": second, **counted}
-        if not single and len(several) == 1:
-            return {"boxes": boxes[0], "scores": several[0]}
-    listed = ", ".join(f"{spec.name.decode(errors='replace')} {spec}" for spec in specs)
-    raise EdgeProblem(
-        f"model {model.name}: its outputs ({listed}) are not recognised as those of a detector; "
-        "set modelIO.boxes.outputs"
-    )
+def _check(model: ModelSpec, places: Mapping[str, int]) -> int:
+    """How many scores each box has.
+
+    Raises:
+        EdgeProblem: boxes and scores do not go together.
+    """
+    boxes, scores = (model.outputs[places[role]] for role in ("boxes", "scores"))
+    if boxes.is_open or scores.is_open:
+        classes = max(1, scores.shape[-1]) if len(scores.shape) == len(boxes.shape) else 1
+        if boxes.shape[-1:] == (4,):
+            return classes
+    elif boxes.size >= 4 and not boxes.size % 4 and not scores.size % (boxes.size // 4):
+        return scores.size // (boxes.size // 4)
+    raise EdgeProblem(f"model {model.name}: boxes {boxes} and scores {scores} do not go together")
 
 
 def _whole(values: Floats) -> bool:
     return bool((values == np.rint(values)).all())
 
 
-def _named(model_io: ModelIO, classes: int | None) -> Labels:
+def _likely_classes_first(first: Floats, second: Floats, counted: bool) -> bool:
+    """Which of two outputs are the classes where all of their values are 0 or 1, and nothing is known yet.
+
+    A thing that the model counts has a score above 0. Without a count, rows of things come before empty ones, so the
+    scores fall from 1 to 0; and where neither shows, nothing was found.
+    """
+    if not first.size:
+        return True
+    if counted:
+        return not (bool((first > 0).all()) and not bool((second > 0).all()))
+    falls = [bool((values[:-1] >= values[1:]).all() and values[:1] > values[-1:]) for values in (first, second)]
+    if falls[0] != falls[1]:
+        return falls[1]
+    return float(first.sum()) >= float(second.sum())
+
+
+def _yolox_grid(width: int, height: int) -> Floats:
+    """float32 [cells, 3]: column, row and stride of each cell, in the order of YOLOX's output."""
+    parts = []
+    for stride in YOLOX_STRIDES:
+        rows, columns = np.mgrid[: height // stride, : width // stride]
+        parts.append(np.stack([columns.ravel(), rows.ravel(), np.full(rows.size, stride)], axis=1))
+    return np.concatenate(parts).astype(np.float32)
+
+
+def _named(lines: tuple[str, ...], classes: int | None, offset: int) -> Labels:
     """How many classes a detector has is not always in its outputs' shapes; the labels are then for those it tells."""
-    lines = read_lines(Path(model_io.labels)) if model_io.labels else ()
     if classes is None or len(lines) != classes:
-        classes = len(lines) + model_io.class_offset
+        classes = len(lines) + offset
     return Labels(lines, classes)
 
 

@@ -1,10 +1,12 @@
-"""The names of a model's classes: a text file with one label a line."""
+"""The names of a model's classes, from the file that the configuration names."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from emflow_schema.errors import ConfigProblem
+from emflow_schema.labels import label_counts
+from emflow_schema.labels import read_labels as parse_labels
 
 
 class Labels:
@@ -21,20 +23,23 @@ class Labels:
     def __call__(self, number: int) -> str | None:
         """The name of the class with this number among the model's outputs; None where there is none."""
         place = number - self._before
-        return self._lines[place] if 0 <= place < len(self._lines) else None
+        return (self._lines[place] or None) if 0 <= place < len(self._lines) else None
 
 
 def read_labels(path: Path, classes: int, class_offset: int) -> tuple[str, ...]:
     """One label a line, for all classes or for those after the offset.
 
+    classes: how many values the output has; a single one stands for two classes.
+
     Raises:
-        ConfigProblem: the file is missing, no text, or has another number of lines.
+        ConfigProblem: the file is missing, no text, or has another number of labels.
     """
     labels = read_lines(path)
-    if len(labels) not in (classes, classes - class_offset):
+    wanted = label_counts(classes, class_offset)
+    if len(labels) not in wanted:
         raise ConfigProblem(
-            f"modelIO.labels: {path} has {len(labels)} lines, but the model has {classes} classes "
-            f"({classes - class_offset} after modelIO.classOffset)"
+            f"modelIO.labels: {path} has {len(labels)} labels, but the model has {wanted[0]} classes "
+            f"({wanted[1]} after modelIO.classOffset)"
         )
     return labels
 
@@ -46,13 +51,10 @@ def read_lines(path: Path) -> tuple[str, ...]:
         ConfigProblem: the file is missing or no text.
     """
     try:
-        labels = tuple(path.read_text(encoding="utf-8").splitlines())
+        return parse_labels(path.read_bytes())
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigProblem(f"modelIO.labels: {path} cannot be read as text: {_reason(error)}") from error
-    while labels and not labels[-1].strip():
-        labels = labels[:-1]
-    return tuple(label.strip() for label in labels)
 
 
 def _reason(error: Exception) -> str:
-    return error.strerror or str(error) if isinstance(error, OSError) else "it is not UTF-8"
+    return error.strerror or str(error) if isinstance(error, OSError) else "it is not UTF-8; save it as UTF-8"

@@ -12,7 +12,7 @@ from emflow_edge.opencv import cv2
 from emflow_edge.outcome import Box
 from emflow_schema.edge_config import ModelIO
 from emflow_schema.errors import EdgeProblem
-from emflow_schema.tflite import TensorFacts
+from emflow_schema.model_facts import TensorFacts
 
 if TYPE_CHECKING:
     # Not at run time: NumPy before 1.21, which board images have, has no NDArray.
@@ -84,6 +84,8 @@ def _within(fraction: float) -> float:
 
 # What a float model gets when nothing is said: -1…1, as TensorFlow's image models take it.
 _HALF = (127.5, 127.5, 127.5)
+# Input types that pixels are normalised for.
+_FLOATS = ("float16", "float32")
 
 
 class Preprocessor:
@@ -105,15 +107,15 @@ class Preprocessor:
         first = len(shape) == 4 and shape[1] in (1, 3) and not last
         if shape[:1] != (1,) or not (first or last) or min(shape) < 1:
             raise EdgeProblem(f"the model's input of shape {list(shape)} is no single picture of 3 channels, or 1")
-        if spec.dtype not in ("uint8", "float32"):
-            raise EdgeProblem(f"the model's input is {spec.dtype}; a picture goes into uint8 or float32")
+        if spec.dtype not in ("uint8", *_FLOATS):
+            raise EdgeProblem(f"the model's input is {spec.dtype}; a picture goes into uint8, float16 or float32")
         self._channels_first = first
         height, width, channels = (shape[2], shape[3], shape[1]) if first else shape[1:]
         self._size = (width, height)
         self._resize = model_io.resize
         self._convert = _conversion(channels, model_io.color)
         self._table = _table(stored, model_io, channels) if spec.dtype == "uint8" else None
-        self._float = spec.dtype == "float32"
+        self._float = np.dtype(spec.dtype).newbyteorder("<") if spec.dtype in _FLOATS else None
         # (pixel - mean) / std as one multiplication and one addition.
         self._factor = 1.0 / np.asarray((model_io.std or _HALF)[:channels], np.float32)
         self._term = -np.asarray((model_io.mean or _HALF)[:channels], np.float32) * self._factor
@@ -140,8 +142,8 @@ class Preprocessor:
         if self._convert is not None:
             pixels = np.asarray(cv2.cvtColor(pixels, self._convert), np.uint8)
             pixels = pixels if pixels.ndim == 3 else pixels[..., np.newaxis]
-        if self._float:
-            return self._ordered(pixels * self._factor + self._term).tobytes()
+        if self._float is not None:
+            return self._ordered(pixels * self._factor + self._term).astype(self._float, copy=False).tobytes()
         if self._table is not None:
             pixels = np.asarray(cv2.LUT(pixels, self._table), np.uint8).reshape(pixels.shape)
         return self._ordered(pixels).tobytes()

@@ -9,7 +9,7 @@ import numpy as np
 from emflow_edge.model_spec import ModelMismatch, TensorSpec
 from emflow_edge.outcome import NonFiniteOutput
 from emflow_schema.errors import EdgeProblem
-from emflow_schema.tflite import TensorFacts
+from emflow_schema.model_facts import TensorFacts
 
 if TYPE_CHECKING:
     # Not at run time: NumPy before 1.21, which board images have, has no NDArray.
@@ -56,16 +56,18 @@ class OutputReader:
             ModelMismatch: the agent sent another number of bytes than the model's output has.
             NonFiniteOutput: some of the values are not finite.
         """
-        wanted = self._spec.size * self._dtype.itemsize
-        if len(data) != wanted:
-            raise ModelMismatch(f"the agent sent {len(data)} bytes for an output of {wanted} ({self._spec})")
+        size, rest = divmod(len(data), self._dtype.itemsize)
+        if rest or (not self._spec.is_open and size != self._spec.size):
+            wanted = "" if self._spec.is_open else f"{self._spec.size * self._dtype.itemsize} "
+            raise ModelMismatch(f"the agent sent {len(data)} bytes for an output of {wanted}({self._spec})")
+        shape = self._spec.shape_of(size)
         # What is too large for float32 becomes infinite, which is looked for right after.
         with np.errstate(over="ignore", invalid="ignore"):
             values = (np.frombuffer(data, self._dtype).astype(np.float32) - self._zero) * np.float32(self._scale)
         wrong = values.size - int(np.isfinite(values).sum())
         if wrong:
             raise NonFiniteOutput(f"{wrong} of the {values.size} values in the model's answer are NaN or infinite")
-        return values.reshape(self._spec.shape)
+        return values.reshape(shape)
 
 
 def softmax(values: Floats) -> Floats:
@@ -83,8 +85,3 @@ def sigmoid(values: Floats) -> Floats:
     halves += 1
     halves /= 2
     return halves
-
-
-def within_one(values: Floats) -> bool:
-    """Whether all values may be confidences: 0…1."""
-    return bool(values.min() >= 0 and values.max() <= 1)

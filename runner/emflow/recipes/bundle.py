@@ -23,9 +23,16 @@ from stat import S_ISDIR, S_ISLNK, S_ISREG
 from emflow.problems import Problem
 from emflow.workflow.files_beside import path_beside
 from emflow.workflow.model import Workflow
-from emflow.workflow.rules.files import MOST_BYTES, MOST_LABEL_BYTES, check_labels, check_model, is_archive
+from emflow.workflow.rules.files import (
+    MOST_BYTES,
+    MOST_LABEL_BYTES,
+    check_labels,
+    check_model,
+    without_files_of_macos,
+)
 from emflow.workflow.source.safe_open import read_regular
 from emflow_schema.installation import how_to_install
+from emflow_schema.model_files import TFLITE, is_archive
 
 PACKAGES = ("emflow_edge", "emflow_proto", "emflow_schema")
 """The packages of the application component: read as files, never imported here."""
@@ -149,6 +156,8 @@ def bundle_key(component: str, bundle: Bundle) -> str:
 def model_archive(workflow: Workflow) -> ModelArchive:
     """The model as Neo takes it: the archive itself, or a new one around a .tflite.
 
+    A new one also where macOS added files to the archive; an ending in capitals is written in small letters in it.
+
     Raises:
         Problem: the file is missing, or is neither.
     """
@@ -156,10 +165,17 @@ def model_archive(workflow: Workflow) -> ModelArchive:
     check_model(path)
     if is_archive(path.name):
         name, data = path.name, read_regular(path, MOST_BYTES)
+        added_to = without_files_of_macos(data)
+        if added_to:
+            data = _tar_gz(_inner_name(added_to[0]), added_to[1])
     else:
-        inner = path.name if len(path.name.encode()) <= MAX_USTAR_NAME else "model.tflite"
-        name, data = f"{path.stem}.tar.gz", _tar_gz(inner, read_regular(path, MOST_BYTES))
+        name, data = f"{path.stem}.tar.gz", _tar_gz(_inner_name(path.name), read_regular(path, MOST_BYTES))
     return ModelArchive(name, data, hashlib.sha256(data).hexdigest())
+
+
+def _inner_name(name: str) -> str:
+    name = name[: -len(TFLITE)] + TFLITE
+    return name if len(name.encode()) <= MAX_USTAR_NAME else f"model{TFLITE}"
 
 
 def _existing(workflow: Workflow, name: str, key: str) -> Path:

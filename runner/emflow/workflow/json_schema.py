@@ -123,6 +123,8 @@ class _OfWorkflow(_Writer):
         if shape.optional:
             kinds = made["type"] if isinstance(made["type"], list) else [made["type"]]
             made["type"] = [*kinds, "null"]
+            if "enum" in made:
+                made["enum"] = [*made["enum"], None]
         return made
 
     def _of(self, shape: Shape) -> dict[str, Any]:

@@ -50,7 +50,7 @@ class Key:
         if "const" in self.node:
             return f"always {show(self.node['const'])}"
         if "enum" in self.node:
-            return "one of " + ", ".join(show(value) for value in self.node["enum"])
+            return "one of " + ", ".join(show(value) for value in self.node["enum"] if value is not None)
         word = _kind(self.node)
         items = self.node.get("items")
         if items and not items.get("properties"):

@@ -211,6 +211,8 @@ def _describe(value: Any, written: str, key_path: KeyPath) -> str:
 
 def _enum_error(error: _SchemaError) -> tuple[str, str]:
     allowed = error.expected if error.keyword == "enum" else [error.expected]
+    # Nothing is always possible there, and needs no word.
+    allowed = [one for one in allowed if one is not None]
     message = f"{format_path(error.key_path)} cannot be {error.found!r}"
     if len(allowed) == 1:
         return message, f"in this version it is always {allowed[0]}"

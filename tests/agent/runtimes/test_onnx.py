@@ -99,10 +99,10 @@ def test_other_sizes_that_are_left_open_are_refused(opened: Open, doubling: Call
         opened(doubling(["n", 3, "height", "width"]))
 
 
-def test_an_output_whose_size_follows_from_the_data_is_that_of_a_run(opened: Open, saved: Callable[..., Path]) -> None:
+def test_an_output_whose_size_follows_from_the_data_has_no_size(opened: Open, saved: Callable[..., Path]) -> None:
     nodes = [helper.make_node("NonZero", ["x"], ["found"])]
     model = opened(saved(nodes, [value("x", [1, 4])], [value("found", [2, "n"], TensorProto.INT64)])).model
-    assert model.outputs[0].shape == (2, 0)
+    assert model.outputs[0].shape == (2, -1)
     assert model.run([np.array([[0, 1, 0, 1]], np.float32)])[0].tolist() == [[0, 0], [1, 3]]
 
 
@@ -224,3 +224,55 @@ def test_a_provider_that_runs_nothing_is_reported_and_never_assumed(
     assert reason in said
     with pytest.raises(CannotLoad, match=reason):
         opened(folder, providers=(Provider(name),), accelerator_required=True)
+
+
+@pytest.mark.parametrize("batch", ["n", 1])
+def test_an_output_of_the_size_of_what_was_found_is_open_whatever_one_run_finds(
+    opened: Open, saved: Callable[..., Path], batch: object
+) -> None:
+    # One is found in zeros, as in many detectors, and another number in other pictures.
+    weights = [numpy_helper.from_array(np.array([[1.0, 0, 0, 0]], np.float32), "w")]
+    nodes = [
+        helper.make_node("Add", ["x", "w"], ["sum"]),
+        helper.make_node("NonZero", ["sum"], ["places"]),
+        helper.make_node("Transpose", ["places"], ["found"]),
+    ]
+    outputs = [value("found", ["found", 2], TensorProto.INT64)]
+    model = opened(saved(nodes, [value("x", [batch, 4])], outputs, weights)).model
+    assert model.outputs[0].is_open == (batch == 1)
+    assert len(model.run([np.ones((1, 4), np.float32)])[0]) == 4
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("zipmap", r"output 'probabilities' is a list of dictionaries.*options=\{'zipmap': False\}"),
+        ("texts", r"output 'probabilities' holds texts, not numbers; export the model with the numbers of its classes"),
+        ("list", r"output 'probabilities' is seq\(tensor\(float\)\), not a tensor; export the model with tensors only"),
+    ],
+)
+@pytest.mark.parametrize("batch", [1, None, "n"])
+def test_outputs_that_are_no_tensors_of_numbers_are_refused_with_how_to_export(
+    opened: Open, tmp_path: Path, kind: str, message: str, batch: object
+) -> None:
+    labels, domain = ["cat", "dog"], "ai.onnx.ml"
+    if kind == "zipmap":
+        node = helper.make_node("ZipMap", ["x"], ["probabilities"], domain=domain, classlabels_int64s=[0, 1])
+        key = onnx.TypeProto()
+        key.sequence_type.elem_type.map_type.key_type = TensorProto.INT64
+        key.sequence_type.elem_type.map_type.value_type.CopyFrom(helper.make_tensor_type_proto(FLOAT, []))
+        nodes, output = [node], onnx.ValueInfoProto(name="probabilities", type=key)
+    elif kind == "texts":
+        encoder = helper.make_node(
+            "LabelEncoder", ["best"], ["probabilities"], domain=domain, keys_int64s=[0, 1], values_strings=labels
+        )
+        nodes = [helper.make_node("ArgMax", ["x"], ["best"], axis=1, keepdims=0), encoder]
+        output = value("probabilities", [batch], TensorProto.STRING)
+    else:
+        nodes = [helper.make_node("SequenceConstruct", ["x", "x"], ["probabilities"])]
+        output = helper.make_tensor_sequence_value_info("probabilities", FLOAT, None)
+    graph = helper.make_graph(nodes, "net", [value("x", [batch, 2])], [output])
+    imports = [helper.make_opsetid("", 13), helper.make_opsetid(domain, 2)]
+    onnx.save(helper.make_model(graph, opset_imports=imports, ir_version=8), tmp_path / "net.onnx")
+    with pytest.raises(CannotLoad, match=message):
+        opened(tmp_path)

@@ -4,7 +4,8 @@ from typing import Any
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 
-from emflow_schema.tflite import ModelFacts, TensorFacts, model_facts
+from emflow_schema.model_facts import ModelFacts, TensorFacts
+from emflow_schema.model_reader import model_facts
 
 
 def said_by_litert(path: Path) -> tuple[TensorFacts, TensorFacts]:

@@ -60,7 +60,7 @@ def test_numbers_that_greengrass_made_floats_are_whole_again() -> None:
 
 
 def test_a_model_component_with_a_slash_is_its_folder() -> None:
-    assert settings({**WORKSHOP, "modelComponentName": "./model"}).model_folder == Path("model")
+    assert settings({**WORKSHOP, "modelComponentName": "./model"}).model_folder == Path.cwd() / "model"
 
 
 def test_zero_needs_no_unit() -> None:

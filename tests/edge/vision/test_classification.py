@@ -12,7 +12,7 @@ from emflow_edge.vision.classification import ClassificationDecoder
 from emflow_edge.vision.labels import read_labels
 from emflow_schema.edge_config import ModelIO
 from emflow_schema.errors import ConfigProblem, EdgeProblem
-from emflow_schema.tflite import ModelFacts, TensorFacts
+from emflow_schema.model_facts import ModelFacts, TensorFacts
 
 PICTURE = TensorSpec(b"input", "uint8", (1, 224, 224, 3))
 
@@ -149,7 +149,7 @@ def test_labels_are_one_a_line_with_the_background_or_without(text: str, tmp_pat
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"cat\n", "has 1 lines, but the model has 3 classes"), (b"\xff\xfe", "not UTF-8"), (None, "No such file")],
+    [(b"cat\n", "has 1 labels, but the model has 3 classes"), (b"\xff\xfe", "not UTF-8"), (None, "No such file")],
 )
 def test_labels_that_do_not_fit_are_reported(content: bytes | None, message: str, tmp_path: Path) -> None:
     path = tmp_path / "labels.txt"

@@ -12,7 +12,7 @@ from emflow_edge.vision.detection import DetectionDecoder
 from emflow_edge.vision.preprocess import place_frame
 from emflow_schema.edge_config import Boxes, ModelIO
 from emflow_schema.errors import EdgeProblem
-from emflow_schema.tflite import ModelFacts, TensorFacts
+from emflow_schema.model_facts import ModelFacts, TensorFacts
 
 PICTURE = TensorSpec(b"input", "uint8", (1, 300, 300, 3))
 WHOLE = place_frame((600, 600), (300, 300), "stretch")

@@ -9,7 +9,7 @@ from emflow_edge.vision.preprocess import Preprocessor
 from emflow_schema.configuration import Channels
 from emflow_schema.edge_config import ModelIO
 from emflow_schema.errors import EdgeProblem
-from emflow_schema.tflite import TensorFacts
+from emflow_schema.model_facts import TensorFacts
 
 RNG = np.random.default_rng(0)
 
@@ -49,6 +49,14 @@ def test_floats_are_normalised_by_mean_and_deviation_in_the_models_order() -> No
     io = ModelIO(mean=Channels((123.7, 116.3, 103.5)), std=Channels((58.4, 57.1, 57.4)))
     expected = (frame[..., ::-1].astype(np.float64) - np.array(io.mean)) / np.array(io.std)
     np.testing.assert_allclose(prepared(frame, "float32", (1, 4, 4, 3), io=io)[0], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 4, 3), (1, 3, 4, 4)])
+def test_half_floats_are_normalised_like_floats(shape: tuple[int, ...]) -> None:
+    frame = picture(4, 4)
+    half, whole = (prepared(frame, dtype, shape) for dtype in ("float16", "float32"))
+    assert half.dtype == np.float16
+    np.testing.assert_allclose(half, whole, atol=1e-3)
 
 
 def test_floats_go_from_minus_one_to_one_by_default() -> None:

@@ -6,6 +6,7 @@ A file that is not there yet is a warning: CI checks workflows without their mod
 from __future__ import annotations
 
 import functools
+import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -16,32 +17,23 @@ from emflow.workflow.files_beside import is_beside, named_files
 from emflow.workflow.model import Workflow
 from emflow.workflow.rules.violation import Violation
 from emflow.workflow.source.positions import KeyPath, format_path
-from emflow.workflow.source.safe_open import open_regular, read_regular, read_text
+from emflow.workflow.source.safe_open import open_regular, read_regular
 from emflow.workflow.suggestions import did_you_mean
 from emflow_schema import tflite
-from emflow_schema.tflite import ModelFacts, TensorFacts
+from emflow_schema.labels import class_values, label_counts, read_labels
+from emflow_schema.model_facts import ModelFacts, TensorFacts
+from emflow_schema.model_files import is_archive, is_left_by_macos, is_tflite
 
 # The files beside a workflow: the model (a .tflite, or an archive that holds exactly one) and its labels.
 
 
 _MEND = "put exactly one .tflite into the archive"
 
-ARCHIVES = (".tar.gz", ".tgz")
-"""What Neo takes."""
-
 MOST_BYTES = 512 * 1024 * 1024
 """Of a model, or of all that an archive unpacks to: far more than a board's NPU can hold, and no archive's way to eat
 the memory of whoever checks it."""
 
 MOST_LABEL_BYTES = 16 * 1024 * 1024
-
-
-def is_archive(name: str) -> bool:
-    return name.lower().endswith(ARCHIVES)
-
-
-def is_model(name: str) -> bool:
-    return name.lower().endswith(".tflite")
 
 
 def check_model(path: Path) -> ModelFacts:
@@ -63,32 +55,49 @@ def check_model(path: Path) -> ModelFacts:
 
 
 def check_labels(path: Path) -> tuple[str, ...]:
-    """Look into a labels file that exists: its labels, without the empty lines at its end.
+    """Look into a labels file that exists: its labels, as the device reads them.
 
     Raises:
         Problem: it is empty, not UTF-8, or cannot be read.
     """
     try:
-        text = read_text(path, MOST_LABEL_BYTES)
+        found = read_labels(read_regular(path, MOST_LABEL_BYTES))
     except UnicodeDecodeError:
         raise Problem("not UTF-8 text", where=str(path), mend="one label a line, in UTF-8") from None
     except OSError as error:
         raise Problem(f"cannot be read: {error.strerror or error}", where=str(path)) from None
-    if not text.strip():
+    if not found:
         raise Problem("no label in it", where=str(path), mend="one label a line, in the order of the model's outputs")
-    return tuple(text.rstrip().splitlines())
+    return found
 
 
 def _in_archive(path: Path) -> ModelFacts:
     found: dict[str, ModelFacts] = {}
+    passed_over = []
     with open_regular(path, MOST_BYTES) as file:
         for member, content in files_in_tar_gz(file, MOST_BYTES):
-            if is_model(member.name):
+            if is_left_by_macos(member.name):
+                passed_over.append(member.name)
+            elif is_tflite(member.name):
                 found[member.name] = _facts(content.read(), f"{path}: {member.name}")
     if len(found) != 1:
         holds = f"{len(found)} .tflite files ({', '.join(found)})" if found else "no .tflite file"
-        raise Problem(f"holds {holds}", where=str(path), mend=_MEND)
+        beside = f", but for what macOS added: {passed_over[0]}" if passed_over and not found else ""
+        raise Problem(f"holds {holds}{beside}", where=str(path), mend=_MEND)
     return next(iter(found.values()))
+
+
+def without_files_of_macos(data: bytes) -> tuple[str, bytes] | None:
+    """Name and content of the model in an archive that was checked, where macOS added files to it; None where not.
+
+    An archive of AWS's own Neo holds one .tflite, and nobody knows whether it passes over these.
+    """
+    added, model = False, None
+    for member, content in files_in_tar_gz(io.BytesIO(data), MOST_BYTES):
+        added = added or is_left_by_macos(member.name)
+        if is_tflite(member.name):
+            model = (member.name.rpartition("/")[2], content.read())
+    return model if added else None
 
 
 def _facts(data: bytes, where: str) -> ModelFacts:
@@ -112,7 +121,10 @@ def artifact(workflow: Workflow) -> Iterator[Violation]:
         yield Violation(
             ARTIFACT, "a model is not fetched from an address in this version", "download it, and give its path"
         )
-    elif not (is_archive(name) or is_model(name)):
+    elif is_left_by_macos(name):
+        mend = f"give the file that it stands beside: {name.rpartition('/')[2].removeprefix('._')}"
+        yield Violation(ARTIFACT, f"{name!r} is no model: macOS stores a file's attributes there", mend)
+    elif not (is_archive(name) or is_tflite(name)):
         mend = "give the model or an archive of it"
         yield Violation(ARTIFACT, f"{name!r} is neither a .tflite nor a .tar.gz or .tgz", mend)
     else:
@@ -191,15 +203,15 @@ def labels_of_classes(workflow: Workflow) -> Iterator[Violation]:
     facts, found, offset = _model(workflow), _labels(workflow), workflow.edge.model_io.class_offset
     if not isinstance(facts, ModelFacts) or len(facts.outputs) != 1:
         return
-    classes = facts.outputs[0].shape[-1] if facts.outputs[0].shape else 0
-    if classes < 1:
+    classes = class_values(facts.outputs[0].shape)
+    if classes is None:
         return
-    if offset >= classes:
+    if offset >= max(classes, 2):
         place: KeyPath = ("edge", "model_io", "class_offset")
-        yield Violation(place, f"an offset of {offset} leaves none of the model's {classes} classes")
-    elif isinstance(found, tuple) and len(found) not in (classes, classes - offset):
+        yield Violation(place, f"an offset of {offset} leaves none of the model's {max(classes, 2)} classes")
+    elif isinstance(found, tuple) and len(found) not in label_counts(classes, offset):
         mend = "one line for each class" + (f", or for each after the first {offset}" if offset else "")
-        yield Violation(LABELS, f"{len(found)} labels for a model with {classes} classes", mend)
+        yield Violation(LABELS, f"{len(found)} labels for a model with {max(classes, 2)} classes", mend)
 
 
 def _fits(declared: tuple[int, ...], has: tuple[int, ...]) -> bool:
@@ -213,7 +225,7 @@ def _spell(tensor: TensorFacts) -> str:
 
 def _model(workflow: Workflow) -> ModelFacts | Problem | None:
     name = workflow.cloud.model.artifact
-    readable = "://" not in name and (is_archive(name) or is_model(name)) and is_beside(workflow, name)
+    readable = "://" not in name and (is_archive(name) or is_tflite(name)) and is_beside(workflow, name)
     return _once(check_model, Path(workflow.folder, name)) if readable else None
 
 

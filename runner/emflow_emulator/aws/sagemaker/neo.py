@@ -14,6 +14,7 @@ from typing import Any
 
 from emflow_emulator.aws.sagemaker import archives
 from emflow_emulator.aws.sagemaker.jobs import JobFailed
+from emflow_schema.model_files import is_tflite
 
 MANIFEST = "neo.json"
 
@@ -66,7 +67,7 @@ def read(archive: bytes, where: str) -> Network:
         files = archives.unpack(archive)
     except ValueError as error:
         raise JobFailed(f"ClientError: InputConfiguration: {where} is {error}") from error
-    found = sorted(name for name in files if name.lower().endswith(".tflite"))
+    found = sorted(filter(is_tflite, files))
     if not found:
         inside = ", ".join(sorted(files)) or "nothing"
         raise JobFailed(f"ClientError: InputConfiguration: No tflite file provided in {where}; it holds {inside}")
