@@ -18,7 +18,7 @@ from emflow_schema.model_facts import ModelFacts, TensorFacts
 
 PICTURE = TensorSpec(b"input", "float32", (1, 3, 64, 64))
 WHOLE = place_frame((64, 64), (64, 64), "stretch")
-BOXES = np.array([[0.1, 0.1, 0.4, 0.4], [0.5, 0.5, 0.9, 0.9], [0, 0, 0, 0]], np.float32)
+BOXES = np.array([[0.1, 0.1, 0.4, 0.4], [0.5, 0.5, 0.9, 0.9], [0.5, 0, 0.9, 0.3]], np.float32)
 IO = ModelIO(task="detection", threshold=0.5)
 
 Frame = tuple[Sequence[float], Sequence[float]]
@@ -30,6 +30,8 @@ ONES: Frame = ([1, 1, 0], [1, 1, 0])
 ZEROS: Frame = ([1, 1, 0], [0, 0, 0])
 NOTHING: Frame = ([0, 0, 0], [0, 0, 0])
 PADDED: Frame = ([0, 0, 0], [1, 1, 1])
+FULL: Frame = ([1, 1, 1], [0, 0, 0])
+"""Fits both, and for itself would be taken for nothing found."""
 
 
 def detector(order: str, counted: bool, facts: ModelFacts | None = None) -> DetectionDecoder:
@@ -58,7 +60,7 @@ def right(frame: Frame) -> list[tuple[int, float]]:
 @pytest.mark.parametrize("first", [CLEAR, SURE], ids=["unsure", "sure"])
 def test_what_one_frame_shows_holds_for_all_that_follow(first: Frame, order: str, counted: bool) -> None:
     decoder = detector(order, counted)
-    for frame in (first, ONES, ZEROS, NOTHING, PADDED, SURE, ZEROS, CLEAR, ONES):
+    for frame in (first, ONES, ZEROS, NOTHING, PADDED, FULL, SURE, ZEROS, CLEAR, ONES):
         assert found(decoder, order, counted, frame) == right(frame)
 
 
