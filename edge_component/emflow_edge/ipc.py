@@ -46,6 +46,10 @@ class Nucleus:
     """
 
     def __init__(self) -> None:
+        self.on_lost: Callable[[], object] = lambda: None
+        """Called from any thread when the connection is lost."""
+        self.is_lite = False
+        """Whether it is known to be the lite nucleus, which takes smaller messages."""
         self._closed = threading.Event()
         self._lost = threading.Event()
         self._changed = threading.Event()
@@ -164,11 +168,19 @@ class Nucleus:
         from awsiot import eventstreamrpc
         from awsiot.greengrasscoreipc import client, clientv2
 
-        lost = self._lost
+        nucleus, lost = self, self._lost
 
         class Handler(eventstreamrpc.LifecycleHandler):  # type: ignore[misc] # awsiot has no types
+            was_connected = False
+
+            def on_connect(self) -> None:
+                self.was_connected = True
+
             def on_disconnect(self, reason: Exception | None) -> None:  # noqa: ARG002
                 lost.set()
+                # An attempt that failed is no connection that was lost.
+                if self.was_connected:
+                    nucleus.on_lost()
 
         # Not with `connect` of the SDK: it creates an event loop with a thread for every attempt, and a failed attempt
         # keeps them until the next garbage collection; retries are frequent.
@@ -239,7 +251,12 @@ class Nucleus:
         answer, _ = self._client.subscribe_to_validate_configuration_updates_async(
             on_stream_event=self._proposed, on_stream_error=lambda _: True
         )
-        answer.result(_TIMEOUT)
+        try:
+            answer.result(_TIMEOUT)
+        except Exception as error:
+            # Every classic nucleus has this operation; the lite one answers like this to those that it has not.
+            self.is_lite = type(error).__name__ == "ServiceError"
+            raise
 
     def _proposed(self, events: Any) -> None:
         from awsiot.greengrasscoreipc import model

@@ -12,6 +12,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+BYTES_A_DETECTION, BYTES_A_RESULT = 115, 1000
+"""About what one detection takes in a message, and what is around them."""
+
+MOST_BYTES, MOST_BYTES_LITE = 128 << 10, 7300
+"""Of a message: AWS IoT's limit, https://docs.aws.amazon.com/general/latest/gr/iot-core.html#limits_iot, and about that
+of the lite nucleus, as seen on its version 2.6.0. Larger ones are not published."""
+
+
+def most_detections(bytes_of_a_message: int) -> int:
+    """About how many detections fit into a message."""
+    return max(0, bytes_of_a_message - BYTES_A_RESULT) // BYTES_A_DETECTION
+
 
 @dataclass(frozen=True)
 class Class:

@@ -165,3 +165,14 @@ def test_a_place_between_braces_has_to_stand_in_quotes(broken) -> None:
     wrong = broken(*edge("publish: {topic: em/§{thing}}"))
     assert (wrong.finding.code, wrong.place) == ("EM004", wrong.marked)
     assert wrong.finding.mend == 'put the text in quotes, as in {topic: "em/{thing}"}'
+
+
+@pytest.mark.parametrize(("most", "told"), [(100, 0), (1131, 0), (1132, 1), (2000, 1)])
+def test_more_detections_than_a_message_can_hold_are_a_warning(small: Path, most: int, told: int) -> None:
+    boxes = f"  model_io: {{task: detection, boxes: {{most: {most}}}}}\n  capture:"
+    small.write_text(small.read_text().replace("  capture:", boxes))
+    found = [finding for finding in check(small).warnings if finding.code == "EM068"]
+    assert len(found) == told
+    if most == 2000:
+        assert "a result with 2000 detections has about 231 KB, AWS IoT takes 131: it is dropped" in found[0].message
+        assert found[0].mend == "write 1131 at most; the lite nucleus takes about 54"

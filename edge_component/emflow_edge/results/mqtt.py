@@ -10,13 +10,26 @@ from concurrent.futures import Future, InvalidStateError
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any
 
-from emflow_edge.results.sinks import Destination, Message, MessageRejected, MessageSink, checked_future
+from emflow_edge.results.sinks import (
+    Destination,
+    Message,
+    MessageRefused,
+    MessageRejected,
+    MessageSink,
+    checked_future,
+    too_large,
+)
 from emflow_schema.edge_config import Publish
 from emflow_schema.errors import EdgeProblem
+from emflow_schema.result_message import MOST_BYTES
 
 _TIMEOUT, _GOODBYE = 5.0, 0.3
 _KEEP_ALIVE = 30
 _JSON = "application/json"
+# Bytes of a packet around topic and payload: header, packet identifier and, in MQTT 5, properties.
+_AROUND = 64
+# AWS IoT's limit, or a lower one that an MQTT 5 broker tells.
+_BROKER = "the broker"
 # Permanent reason codes of a PUBACK, https://docs.oasis-open.org/mqtt/mqtt/v5.0/os/mqtt-v5.0-os.html#_Toc3901124.
 _FAILURE, _PERMANENT = 128, {135: "not authorized", 144: "the topic name is invalid", 153: "the payload is invalid"}
 
@@ -65,6 +78,9 @@ class Mqtt311Sink:
     def send(self, message: Message) -> Future[Any]:
         from awscrt import mqtt
 
+        refused = too_large(message, MOST_BYTES, _BROKER, _AROUND)
+        if refused is not None:
+            return refused
         sent, _ = self._connection.publish(message.topic, message.payload, mqtt.QoS(message.qos), message.retain)
         future: Future[Any] = sent
         return future
@@ -140,6 +156,10 @@ class Mqtt5Sink:
             raise
 
     def send(self, message: Message) -> Future[Any]:
+        told = getattr(self._agreed, "maximum_packet_size_to_server", None)
+        refused = too_large(message, min(MOST_BYTES, told or MOST_BYTES), _BROKER, _AROUND)
+        if refused is not None:
+            return refused
         sent: Future[Any] = self._client.publish(self._packet(message))
         return checked_future(sent, _acknowledged)
 
@@ -191,7 +211,7 @@ def _acknowledged(event: Any) -> None:
     words = event.puback.reason_string or _PERMANENT.get(code) or f"reason code {code}"
     if code in _PERMANENT:
         raise MessageRejected(words)
-    raise ConnectionError(f"the broker rejects the message: {words}")
+    raise MessageRefused(f"the broker rejects the message: {words}")
 
 
 def _tls(to: Destination) -> Any:

@@ -1,7 +1,8 @@
 """The publisher: sends results from a bounded queue in its own thread, so that a slow broker never delays inference.
 
 Several messages are in flight at a time, so that a slow answer of the broker does not limit the rate. The messages of a
-topic stay in order; after an outage, new results are sent first, then the waiting ones, newest first.
+topic stay in order; after an outage, new results are sent first, then the waiting ones, newest first. What a sink will
+never take is not sent again (`suspects`).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
 from dataclasses import dataclass
@@ -21,7 +22,15 @@ from emflow_edge.metrics.counters import Counters
 from emflow_edge.metrics.latencies import StageLatencies
 from emflow_edge.results.message import Result
 from emflow_edge.results.queue import PublishQueue, QueuedResult, QueueItem
-from emflow_edge.results.sinks import Message, MessageRejected, MessageSink, OfflineMessages
+from emflow_edge.results.sinks import (
+    Message,
+    MessageRefused,
+    MessageRejected,
+    MessageSink,
+    MessageTooLarge,
+    OfflineMessages,
+)
+from emflow_edge.results.suspects import Suspects
 from emflow_schema.backoff import Backoff
 from emflow_schema.edge_config import Publish
 from emflow_schema.errors import EdgeProblem
@@ -35,19 +44,40 @@ MAX_IN_FLIGHT = 32
 """Messages that may be sent without an answer."""
 
 _TIMEOUT = 10.0
+# Seconds after which a connection counts as good, so that the next attempts after it begin with short delays again; and
+# seconds within which one that breaks may break because of the last message.
+_GOOD_SECONDS, _CAUSE_SECONDS = 30.0, 1.0
+# Seconds that the loss of a connection may be reported later than that of its messages.
+_LOSS_SECONDS = 0.1
+_TOO_LARGE = "set modelIO.boxes.most lower, or modelIO.threshold higher"
 # Part of the time for closing that results get, and seconds for the offline message.
 _RESULTS_SHARE, _OFFLINE_SECONDS = 0.6, 0.3
 
 
 @dataclass(frozen=True)
 class MessageInFlight:
-    """A message that was sent and not answered yet. age: of its result, in milliseconds; begun: monotonic seconds."""
+    """A message that was sent and not answered yet.
+
+    size: bytes of its payload; qos: as it was asked for; age: of its result, in milliseconds; begun: monotonic seconds.
+    """
 
     item: QueueItem
     topic: str
+    size: int
+    qos: int
     age: float
     begun: float
     answer: Future[Any]
+
+    @property
+    def key(self) -> Hashable:
+        """What identifies the message when it is sent again."""
+        return self.item.number if isinstance(self.item, QueuedResult) else self.topic
+
+    @property
+    def stream(self) -> str:
+        """` (stream …)` of a result, for messages."""
+        return f" (stream {self.item.result.stream})" if isinstance(self.item, QueuedResult) else ""
 
 
 def start_sending(item: QueueItem, to: Publish, now: float, send: Callable[[Message], Future[Any]]) -> MessageInFlight:
@@ -66,7 +96,13 @@ def start_sending(item: QueueItem, to: Publish, now: float, send: Callable[[Mess
         message = Message(fill(to.topic, names), result.message(now), to.qos)
     else:
         message = item
-    return MessageInFlight(item, message.topic, age, time.monotonic(), send(message))
+    size = len(message.payload.encode())
+    return MessageInFlight(item, message.topic, size, message.qos, age, time.monotonic(), send(message))
+
+
+# Seconds in which a topic's failure is logged once, and for which one that other messages of the topic do not disprove
+# stays in the status.
+_QUIET_SECONDS, _HELD_SECONDS = 600.0, 60.0
 
 
 class FailureLog:
@@ -74,12 +110,14 @@ class FailureLog:
 
     Args:
         failing: called with the reason why messages cannot be sent, and with an empty text when they can.
+        clock: monotonic seconds.
     """
 
-    def __init__(self, failing: Callable[[str], object]) -> None:
-        self._failing = failing
+    def __init__(self, failing: Callable[[str], object], clock: Callable[[], float] = time.monotonic) -> None:
+        self._failing, self._clock = failing, clock
         self._rejected: dict[str, str] = {}
-        self._other_rejected: set[str] = set()
+        self._held: dict[str, tuple[str, float]] = {}
+        self._logged: dict[tuple[str, str], float] = {}
         self._reported: str | None = None
 
     def report(self, why: str) -> None:
@@ -88,21 +126,41 @@ class FailureLog:
             self._failing(why)
 
     def delivered(self, topic: str) -> None:
-        """A message was delivered to this topic; failures of other topics remain."""
+        """A message was delivered to this topic; failures of other topics remain, and those of single messages."""
         self._rejected.pop(topic, None)
-        self.report(next(iter(self._rejected.values()), ""))
+        oldest = self._clock() - _HELD_SECONDS
+        self._held = {topic: held for topic, held in self._held.items() if held[1] > oldest}
+        reasons = [*self._rejected.values(), *(why for why, _ in self._held.values())]
+        self.report(next(iter(reasons), ""))
 
-    def result_rejected(self, topic: str, why: str) -> None:
-        if topic not in self._rejected:
-            log.warning("results cannot be published: %s is rejected: %s", topic, why)
-        self._rejected[topic] = why
+    def result_rejected(self, topic: str, why: str, where: str = "", only_some: bool = False) -> None:
+        """A result is not published.
+
+        Args:
+            where: what follows the reason in the log, such as the stream.
+            only_some: other messages of this topic may well be delivered.
+        """
+        if self._is_new(topic, "some" if only_some else "all") or (not only_some and topic not in self._rejected):
+            log.warning("results cannot be published: %s is rejected: %s%s", topic, why, where)
+        if only_some:
+            # The first reason stays: each message has another size.
+            self._held[topic] = (self._held.get(topic, (why, 0.0))[0], self._clock())
+            why = self._held[topic][0]
+        else:
+            self._rejected[topic] = why
         self.report(why)
 
     def other_rejected(self, topic: str, why: str) -> None:
         """The same for status and metrics; they do not change the status."""
-        if topic not in self._other_rejected:
-            self._other_rejected.add(topic)
+        if self._is_new(topic, "other"):
             log.warning("status or metrics cannot be published: %s is rejected: %s", topic, why)
+
+    def _is_new(self, topic: str, kind: str) -> bool:
+        now, before = self._clock(), self._logged.get((topic, kind), -math.inf)
+        if now - before < _QUIET_SECONDS:
+            return False
+        self._logged[topic, kind] = now
+        return True
 
 
 class Publisher:
@@ -146,6 +204,10 @@ class Publisher:
         # Used by the thread only.
         self._open = self._failing = False
         self._in_flight: list[MessageInFlight] = []
+        self._broken: list[MessageInFlight] = []
+        self._suspects = Suspects()
+        self._unacknowledged: MessageInFlight | None = None
+        self._opened_at = 0.0
         self._kept: dict[str, Message] = {}
         self._failures = FailureLog(failing)
         self._backoff = Backoff(0.2, 5.0)
@@ -232,8 +294,8 @@ class Publisher:
 
     @property
     def _has_room(self) -> bool:
-        # After a failure, one message at a time until one is delivered.
-        return len(self._in_flight) < (1 if self._failing else MAX_IN_FLIGHT)
+        # After a failure, one message at a time until one is delivered, or until it is known which one caused it.
+        return len(self._in_flight) < (1 if self._failing or self._suspects.careful else MAX_IN_FLIGHT)
 
     def _left(self) -> float:
         """Seconds left for sending results; infinite before `close`."""
@@ -258,7 +320,7 @@ class Publisher:
         self._sink.open(
             lambda: self._connection_lost(number), self._offline_messages.will if self._offline_messages else None
         )
-        self._open = True
+        self._open, self._opened_at = True, time.monotonic()
         if self._failing:
             # Results since the failure have been waiting too.
             self._queue.outage()
@@ -279,10 +341,17 @@ class Publisher:
             return False
         if isinstance(item, Message) and item.retain:
             self._kept[item.topic] = item
-        flight = start_sending(item, self._queue.to, self._clock(), self._sink.send)
+        flight = start_sending(item, self._queue.to, self._clock(), self._send)
         self._in_flight.append(flight)
         flight.answer.add_done_callback(self._on_answer)
         return True
+
+    def _send(self, message: Message) -> Future[Any]:
+        if not self._suspects.blocks(message.topic, len(message.payload.encode())):
+            return self._sink.send(message)
+        refused: Future[Any] = Future()
+        refused.set_exception(_NotSent("the connection broke with messages like it; it is tried again later"))
+        return refused
 
     def _on_answer(self, _: Future[Any]) -> None:
         with self._changed:
@@ -310,8 +379,11 @@ class Publisher:
             if error is None:
                 self._delivered(flight)
             elif isinstance(error, MessageRejected):
-                self._rejected_by_sink(flight, str(error))
+                self._rejected_by_sink(flight, error)
+            elif isinstance(error, MessageRefused) and self._suspects.refused(flight.key, flight.topic, flight.size):
+                self._set_aside(flight, f"refused again and again, which others are not: {error}")
             else:
+                self._broken += [] if isinstance(error, MessageRefused) else [flight]
                 problem = error
         if problem is not None:
             raise problem
@@ -319,23 +391,36 @@ class Publisher:
     def _delivered(self, flight: MessageInFlight) -> None:
         if isinstance(flight.item, QueuedResult) and self._queue.published(flight.item):
             self._timings.age.add(flight.age)
+        if flight.qos:
+            self._suspects.delivered(flight.key, flight.topic, flight.size)
+        else:
+            self._unacknowledged = flight
         if self._failing:
             log.info("publishing works again")
         self._failing = False
-        self._backoff.reset()
         self._failures.delivered(flight.topic)
 
-    def _rejected_by_sink(self, flight: MessageInFlight, why: str) -> None:
+    def _rejected_by_sink(self, flight: MessageInFlight, error: MessageRejected) -> None:
         """A rejected message is not sent again; the following ones are tried."""
+        self._suspects.gone(flight.key)
+        large = isinstance(error, MessageTooLarge)
         if isinstance(flight.item, QueuedResult):
             self._queue.refused(flight.item)
-            self._failures.result_rejected(flight.topic, why)
+            where = f"{flight.stream}; {_TOO_LARGE}" if large else flight.stream if isinstance(error, _NotSent) else ""
+            only_some = large or isinstance(error, _NotSent)
+            self._failures.result_rejected(flight.topic, str(error), where, only_some)
             return
         self._kept.pop(flight.topic, None)
-        self._failures.other_rejected(flight.topic, why)
+        self._failures.other_rejected(flight.topic, str(error))
+
+    def _set_aside(self, flight: MessageInFlight, why: str) -> None:
+        self._rejected_by_sink(flight, _NotSent(f"a message of {flight.size} bytes is not sent again: {why}"))
 
     def _connection_failed(self, error: BaseException) -> None:
         """The connection failed: close it, keep the messages, and wait before the next attempt."""
+        self._find_cause()
+        if self._open and time.monotonic() - self._opened_at >= _GOOD_SECONDS:
+            self._backoff.reset()
         self._close_sink()
         self._open, self._in_flight = False, []
         self._queue.outage()
@@ -349,6 +434,20 @@ class Publisher:
             ending = self._ending
             self._changed.wait_for(lambda: self._ending != ending, min(self._backoff.delay(), self._left()))
 
+    def _find_cause(self) -> None:
+        """Where the other side ended the connection: note the messages that were under way, and set aside those with
+        which it has broken before."""
+        under_way, self._broken = [*self._broken, *self._in_flight], []
+        last, self._unacknowledged = self._unacknowledged, None
+        with self._changed:
+            if not (under_way or last) or not self._changed.wait_for(lambda: self._lost, _LOSS_SECONDS):
+                return
+        for flight in under_way:
+            if self._suspects.broke_with(flight.key, flight.topic, flight.size):
+                self._set_aside(flight, "the connection broke with it twice")
+        if last is not None and not under_way and time.monotonic() - last.begun < _CAUSE_SECONDS:
+            self._suspects.broke_after(last.topic, last.size)
+
     def _close_sink(self) -> None:
         # Errors while closing a failed connection are not relevant.
         with contextlib.suppress(Exception):
@@ -359,3 +458,7 @@ class Publisher:
             # Wait for the answer: after a normal disconnect the broker discards the will.
             with contextlib.suppress(Exception):
                 wait_for([self._sink.send(self._offline_messages.on_end())], _OFFLINE_SECONDS)
+
+
+class _NotSent(MessageRejected):
+    """A message is set aside here, not rejected by the sink."""

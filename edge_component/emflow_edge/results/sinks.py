@@ -17,6 +17,7 @@ from emflow_edge.ipc import Nucleus
 from emflow_edge.timestamps import utc_now
 from emflow_schema.edge_config import Publish
 from emflow_schema.errors import ConfigProblem, EdgeProblem
+from emflow_schema.result_message import MOST_BYTES
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,37 @@ class Message:
 
 class MessageRejected(Exception):
     """The sink rejects this message permanently; others may be accepted."""
+
+
+class MessageTooLarge(MessageRejected):
+    """A message has more bytes than the sink takes; it was not sent.
+
+    Args:
+        size, most: bytes that it has with its topic, and that are possible.
+        whose: whose limit it is, as the subject of a sentence.
+    """
+
+    def __init__(self, size: int, most: int, whose: str) -> None:
+        super().__init__(f"a message of {size} bytes is not sent, {whose} takes {most} at most")
+
+
+class MessageRefused(ConnectionError):
+    """The sink answers that it does not take this message now; the connection is not lost."""
+
+
+def too_large(message: Message, most: int, whose: str, around: int) -> Future[Any] | None:
+    """A failed future for a message that is larger than possible; None where it can be sent.
+
+    Args:
+        most: bytes that are possible.
+        around: bytes that are sent with topic and payload.
+    """
+    size = len(message.payload.encode()) + len(message.topic.encode()) + around
+    if size <= most:
+        return None
+    refused: Future[Any] = Future()
+    refused.set_exception(MessageTooLarge(size, most, whose))
+    return refused
 
 
 class MessageSink(Protocol):
@@ -68,10 +100,16 @@ class GreengrassSink:
     def __init__(self, nucleus: Nucleus) -> None:
         self._nucleus = nucleus
 
-    def open(self, lost: Callable[[], object], will: Message | None) -> None:
-        """Nothing to do: the nucleus connects by itself, and does not support wills."""
+    def open(self, lost: Callable[[], object], will: Message | None) -> None:  # noqa: ARG002
+        """The nucleus connects by itself, and does not support wills."""
+        self._nucleus.on_lost = lost
 
     def send(self, message: Message) -> Future[Any]:
+        # Payloads are sent to the nucleus in base64: four bytes for three.
+        most = (_LITE_MESSAGE - _LITE_AROUND) * 3 // 4 if self._nucleus.is_lite else MOST_BYTES
+        refused = too_large(message, most, _LITE if self._nucleus.is_lite else _AWS_IOT, _PACKET)
+        if refused is not None:
+            return refused
         asked = self._nucleus.publish(message.topic, message.payload.encode(), message.qos, message.retain)
         return checked_future(asked, lambda _: None, _refusal)
 
@@ -128,9 +166,18 @@ def checked_future(
 
 def _refusal(error: BaseException) -> BaseException:
     # By name: the error classes are in a package that only a component in Greengrass imports.
+    words = getattr(error, "message", None) or str(error) or type(error).__name__
     if type(error).__name__ in ("UnauthorizedError", "InvalidArgumentsError"):
-        return MessageRejected(getattr(error, "message", None) or str(error))
-    return error
+        return MessageRejected(words)
+    return MessageRefused(words) if type(error).__name__ == "ServiceError" else error
+
+
+# An IPC message of the lite nucleus has 10,000 bytes at most; above, it ends the connection. Around payload and topic
+# are the headers of an event stream and JSON. Seen on version 2.6.0.
+_LITE_MESSAGE, _LITE_AROUND = 10_000, 250
+_LITE, _AWS_IOT = "the lite nucleus", "AWS IoT"
+# Headers of an MQTT packet, as far as they are the same for all messages.
+_PACKET = 16
 
 
 # AWS IoT accepts MQTT on port 443 with this protocol name (ALPN).

@@ -13,7 +13,7 @@ from emflow_edge.ipc import SOCKET_VARIABLE, Nucleus
 from emflow_edge.metrics.counters import Counters
 from emflow_edge.metrics.latencies import StageLatencies
 from emflow_edge.results.publisher import Publisher
-from emflow_edge.results.sinks import GreengrassSink, Message, MessageRejected, offline_messages
+from emflow_edge.results.sinks import GreengrassSink, Message, MessageRejected, MessageTooLarge, offline_messages
 from emflow_schema.edge_config import Publish
 from support import until
 
@@ -114,3 +114,43 @@ def test_a_status_that_may_not_be_published_holds_up_no_result(
     assert out.close(5)
     said = [record.getMessage() for record in caplog.records if "em/status is rejected" in record.getMessage()]
     assert len(said) == 1
+
+
+@pytest.mark.parametrize(("lite", "fits", "does_not"), [(True, 7200, 7400), (False, 130_000, 131_073)])
+def test_what_is_larger_than_the_nucleus_takes_is_not_sent(
+    core: Core, nucleus: Nucleus, lite: bool, fits: int, does_not: int
+) -> None:
+    nucleus.is_lite = lite
+    outlet = GreengrassSink(nucleus)
+    outlet.send(Message("em/inference", "x" * fits)).result(10)
+    whose = "the lite nucleus" if lite else "AWS IoT"
+    with pytest.raises(MessageTooLarge, match=f"a message of .* bytes is not sent, {whose} takes"):
+        outlet.send(Message("em/inference", "x" * does_not)).result(10)
+    assert [len(payload) for _, payload, _, _ in core.device.published] == [fits]
+
+
+@pytest.mark.parametrize("lite", [True, False])
+def test_the_lite_nucleus_is_known_by_an_operation_that_it_has_not(core: Core, nucleus: Nucleus, lite: bool) -> None:
+    if lite:
+        del core.device.operations._streams["SubscribeToValidateConfigurationUpdates"]
+    nucleus.follow_configuration(lambda _: None, lambda _: "")
+    assert nucleus.is_lite == lite
+
+
+def test_a_connection_that_is_lost_is_told_and_an_attempt_that_fails_is_not(core: Core, nucleus: Nucleus) -> None:
+    losses: list[int] = []
+    GreengrassSink(nucleus).open(lambda: losses.append(1), None)
+    core.stop()
+    until(lambda: losses, what="the loss")
+    core.start()
+    outlet = GreengrassSink(nucleus)
+
+    def published() -> bool:
+        try:
+            outlet.send(Message("em/inference", "{}")).result(10)
+        except Exception:
+            return False
+        return True
+
+    until(published, what="the connection")
+    assert losses == [1]

@@ -10,6 +10,13 @@ from emflow.workflow.rules.violation import Violation
 from emflow.workflow.rules.walk import walk
 from emflow.workflow.source.positions import KeyPath
 from emflow_schema.configuration import Channels
+from emflow_schema.result_message import (
+    BYTES_A_DETECTION,
+    BYTES_A_RESULT,
+    MOST_BYTES,
+    MOST_BYTES_LITE,
+    most_detections,
+)
 
 MODEL_IO: KeyPath = ("edge", "model_io")
 AGENT: KeyPath = ("edge", "agent")
@@ -26,6 +33,17 @@ def model_io(workflow: Workflow) -> Iterator[Violation]:
         wrong = next((one for one in numbers if isinstance(one, float) and not math.isfinite(one)), None)
         if wrong is not None:
             yield Violation(where, f"{wrong} is no number to calculate with", "write it out")
+
+
+def result_size(workflow: Workflow) -> Iterator[Violation]:
+    """A result with all detections that it may have has to fit into a message."""
+    given = workflow.edge.model_io
+    fit = most_detections(MOST_BYTES)
+    if given.task == "detection" and given.boxes.most > fit:
+        size = (given.boxes.most * BYTES_A_DETECTION + BYTES_A_RESULT) // 1000
+        message = f"a result with {given.boxes.most} detections has about {size} KB, AWS IoT takes 131: it is dropped"
+        mend = f"write {fit} at most; the lite nucleus takes about {most_detections(MOST_BYTES_LITE)}"
+        yield Violation((*MODEL_IO, "boxes", "most"), message, mend)
 
 
 def agent(workflow: Workflow) -> Iterator[Violation]:

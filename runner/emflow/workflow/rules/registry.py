@@ -80,6 +80,7 @@ CODES: Final = {
     "EM065": "the device's name in a topic is inserted on the devices of a thing group",
     "EM066": "the agent's settings are consistent",
     "EM067": "results expire in MQTT 5 only",
+    "EM068": "a result with all its detections fits into a message",
     "EM070": "the model file is a .tflite, or an archive with exactly one",
     "EM071": "the labels are a text file",
     "EM072": "the files that the workflow names exist",
@@ -93,7 +94,7 @@ CODES: Final = {
     "EM081": "AWS discontinued the provider",
 }
 
-WARNINGS: Final = frozenset(("EM046", "EM048", "EM049", "EM056", "EM065", "EM072", "EM077", "EM079", "EM081"))
+WARNINGS: Final = frozenset(("EM046", "EM048", "EM049", "EM056", "EM065", "EM068", "EM072", "EM077", "EM079", "EM081"))
 """Told, but no reason to refuse a workflow; `emflow validate --strict` exits with 2 on them too."""
 
 NOTES: Final = frozenset(("EM079",))
@@ -136,6 +137,7 @@ RULES: Final[tuple[tuple[str, Rule], ...]] = (
     ("EM065", topics.filled_in_by_the_nucleus),
     ("EM066", model_io.agent),
     ("EM067", topics.expiry),
+    ("EM068", model_io.result_size),
     ("EM070", files.artifact),
     ("EM071", files.labels),
     ("EM072", files.missing),
