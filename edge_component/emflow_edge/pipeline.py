@@ -82,7 +82,7 @@ class Pipeline:
         self.sequence = sequence
         self.latest: AnnotatedFrame | None = None
         self._keep_latest = False
-        self._thing, self._counters, self._timings = thing, counters, timings
+        self._thing, self._counters, self._timings = thing, counters, timings.for_stream(stream.name)
         self._emit, self._lost, self._finished, self._stop = emit, lost, finished, stop
         self._source = source
         self._cadence, self._pacer = source.cadence, RequestPacer()

@@ -757,8 +757,14 @@ class EdgeConfiguration:
         Metrics, Key("Metrics", "Counters, and how long things took.", ({"every": "1m", "port": "9464"},))
     ] = Metrics()
     version: Annotated[
-        str, Key("Component version", "Stands in every result as `version`.", ("1.0.0",), sent="always")
-    ] = "0.0.0"
+        str,
+        Key(
+            "Component version",
+            "Stands in every result as `version`. Without it the version of the program.",
+            ("1.0.0",),
+            sent="always",
+        ),
+    ] = ""
 
     def faults(self) -> Iterator[Fault]:
         if not self.model_component:

@@ -1,4 +1,4 @@
-"""Latencies of the last minute: percentiles from histograms of constant size."""
+"""Latencies: percentiles of the last minute, and counts since the start, from histograms of constant size."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import math
 import threading
 import time
 from array import array
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import accumulate
 
 from emflow_schema.percentile import nearest_rank
 
@@ -78,6 +80,57 @@ def _value(sums: list[int], rank: int) -> float:
 
 TIMING_NAMES = ("preprocess", "predict", "age")
 
+BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Upper bounds of the buckets of a `CumulativeHistogram` in seconds; one more has no bound."""
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """Durations since the start. counts: for each of BOUNDS, those up to it, and all of them; sum: of seconds."""
+
+    counts: tuple[int, ...]
+    sum: float
+
+    @property
+    def count(self) -> int:
+        return self.counts[-1]
+
+
+class CumulativeHistogram:
+    """All durations since the start, as Prometheus counts them: readers compute rates and percentiles of any time, and
+    add up those of several devices.
+
+    Args:
+        whole: gets each duration too.
+    """
+
+    def __init__(self, whole: LatencyHistogram) -> None:
+        self._whole = whole
+        self._lock = threading.Lock()
+        self._counts = [0] * (len(BOUNDS) + 1)
+        self._sum = 0.0
+
+    def add(self, milliseconds: float) -> None:
+        seconds = max(0.0, milliseconds) / 1000
+        with self._lock:
+            self._counts[bisect_left(BOUNDS, seconds)] += 1
+            self._sum += seconds
+        self._whole.add(milliseconds)
+
+    def snapshot(self) -> Distribution:
+        with self._lock:
+            return Distribution(tuple(accumulate(self._counts)), self._sum)
+
+
+class StreamLatencies:
+    """Latencies of one stream, since the start; those of the last minute are in the whole."""
+
+    def __init__(self, whole: StageLatencies) -> None:
+        self.preprocess, self.predict, self.age = map(CumulativeHistogram, (whole.preprocess, whole.predict, whole.age))
+
+    def snapshot(self) -> dict[str, Distribution]:
+        return {name: getattr(self, name).snapshot() for name in TIMING_NAMES}
+
 
 class StageLatencies:
     """Latencies of each stage in milliseconds. preprocess: frame to model input; predict: the whole call; age: age of
@@ -86,13 +139,23 @@ class StageLatencies:
 
     def __init__(self) -> None:
         self.preprocess, self.predict, self.age = LatencyHistogram(), LatencyHistogram(), LatencyHistogram()
+        self._lock = threading.Lock()
+        self._streams: dict[str, StreamLatencies] = {}
+
+    def for_stream(self, stream: str) -> StreamLatencies:
+        """The latencies of one stream; a new stream with the same name continues them."""
+        with self._lock:
+            return self._streams.setdefault(stream, StreamLatencies(self))
+
+    def streams(self) -> dict[str, dict[str, Distribution]]:
+        """The latencies of each stream since the start, by its name and stage."""
+        with self._lock:
+            streams = dict(self._streams)
+        return {name: latencies.snapshot() for name, latencies in streams.items()}
 
     def snapshot(self) -> dict[str, Percentiles | None]:
-        return {
-            "preprocess": self.preprocess.percentiles(),
-            "predict": self.predict.percentiles(),
-            "age": self.age.percentiles(),
-        }
+        """The percentiles of the last minute, of all streams together."""
+        return {name: getattr(self, name).percentiles() for name in TIMING_NAMES}
 
     def __str__(self) -> str:
         known = [(name, percentiles) for name, percentiles in self.snapshot().items() if percentiles]

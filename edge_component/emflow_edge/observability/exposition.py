@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from emflow_edge.metrics.counters import Counters
-from emflow_edge.metrics.latencies import StageLatencies
+from emflow_edge.metrics.latencies import BOUNDS, StageLatencies
 from emflow_edge.observability.status import Status
 from emflow_edge.timestamps import utc_now
 
@@ -72,16 +72,29 @@ class MetricsExporter:
                 lines += [f"{metric}{_labels(stream=stream)} {counts[name]}" for stream, counts in streams]
             else:
                 lines.append(f"{metric} {whole[name]}")
-        lines += ["# HELP emflow_latency_seconds Of the last minute.", "# TYPE emflow_latency_seconds gauge"]
-        for station, percentiles in self._timings.snapshot().items():
-            for quantile, value in (("0.5", percentiles.p50), ("0.99", percentiles.p99)) if percentiles else ():
-                lines.append(f"emflow_latency_seconds{_labels(station=station, quantile=quantile)} {value / 1000:.6g}")
+        lines += _latencies(self._timings)
         status = self._status.snapshot()
         lines += ["# HELP emflow_running Whether a stream gives results.", "# TYPE emflow_running gauge"]
         for stream, one in sorted(status["streams"].items()):
             running = int(one["status"] == "running")
             lines.append(f"emflow_running{_labels(stream=stream, status=one['status'])} {running}")
         return "\n".join([*lines, ""])
+
+
+def _latencies(timings: StageLatencies) -> list[str]:
+    """A histogram for each stream and station."""
+    name = "emflow_latency_seconds"
+    lines = [
+        f"# HELP {name} Time of a stream for: preprocess, predict (the whole call), age (of a frame when published).",
+        f"# TYPE {name} histogram",
+    ]
+    for stream, stations in sorted(timings.streams().items()):
+        for station, spread in stations.items():
+            for bound, count in zip((*map(str, BOUNDS), "+Inf"), spread.counts):
+                lines.append(f"{name}_bucket{_labels(stream=stream, station=station, le=bound)} {count}")
+            labels = _labels(stream=stream, station=station)
+            lines += [f"{name}_sum{labels} {spread.sum:.9g}", f"{name}_count{labels} {spread.count}"]
+    return lines
 
 
 def _labels(**labels: str) -> str:

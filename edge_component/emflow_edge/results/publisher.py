@@ -390,7 +390,7 @@ class Publisher:
 
     def _delivered(self, flight: MessageInFlight) -> None:
         if isinstance(flight.item, QueuedResult) and self._queue.published(flight.item):
-            self._timings.age.add(flight.age)
+            self._timings.for_stream(flight.item.result.stream).age.add(flight.age)
         if flight.qos:
             self._suspects.delivered(flight.key, flight.topic, flight.size)
         else:

@@ -26,6 +26,7 @@ from emflow_schema.edge_config import (
 )
 from emflow_schema.errors import ConfigProblem
 from emflow_schema.key import field_of
+from emflow_schema.version import __version__
 
 GREENGRASS_WORK = Path("/greengrass/v2/work")
 
@@ -48,7 +49,7 @@ class Settings:
     agent_users: tuple[str, ...] = ()
     quantized: bool | None = None
     capture: Capture = field(default_factory=Capture)
-    version: str = "0.0.0"
+    version: str = __version__
 
 
 def unknown_keys(config: Mapping[str, Any]) -> tuple[str, ...]:
@@ -84,7 +85,8 @@ def settings(config: Mapping[str, Any], assets: Path | None = None, thing: str =
         agent_users=found.agent_users,
         quantized=found.quantization,
         capture=found.capture,
-        version=found.version,
+        # By hand, nobody gives the version of a component: then it is that of this program.
+        version=found.version or __version__,
     )
 
 

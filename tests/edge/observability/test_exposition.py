@@ -24,7 +24,8 @@ def metrics() -> MetricsExporter:
     counters.for_stream(ODD).add("inferred", 5)
     counters.add("published", 4)
     for _ in range(100):
-        timings.predict.add(20.0)
+        timings.for_stream(ODD).predict.add(20.0)
+    timings.for_stream(ODD).predict.add(12_000.0)
     return MetricsExporter("board", "1.2.3", counters, timings, status)
 
 
@@ -50,15 +51,35 @@ def test_prometheus_gets_lines_that_it_can_read(page: MetricsServer) -> None:
     assert "emflow_published_total 4" in lines
     names = [line.split()[2] for line in lines if line.startswith("# TYPE ")]
     assert len(names) == len(set(names))
-    (p50,) = [line for line in lines if line.startswith('emflow_latency_seconds{station="predict",quantile="0.5"}')]
-    assert float(p50.split()[-1]) == pytest.approx(0.02, rel=0.05)
+
+
+def test_latencies_are_a_histogram_of_each_stream_and_station(page: MetricsServer) -> None:
+    lines = get(page, "/metrics")[1].decode().splitlines()
+    assert "# TYPE emflow_latency_seconds histogram" in lines
+    samples = dict(line.rsplit(" ", 1) for line in lines if line.startswith("emflow_latency_seconds_"))
+    stream = 'stream="front \\"\\\\door\\n",station="predict"'
+    assert float(samples[f"emflow_latency_seconds_sum{{{stream}}}"]) == pytest.approx(14.0)
+    assert samples[f"emflow_latency_seconds_count{{{stream}}}"] == "101"
+    buckets = [
+        (match[1], int(count)) for name, count in samples.items() if (match := re.search(r'"predict",le="(.+)"', name))
+    ]
+    # Cumulative, in rising order, and the last has all.
+    assert [float(bound) for bound, _ in buckets] == sorted(float(bound) for bound, _ in buckets)
+    assert dict(buckets)["0.01"] == 0
+    assert dict(buckets)["0.025"] == dict(buckets)["10.0"] == 100
+    assert buckets[-1] == ("+Inf", 101)
+    assert samples[f"emflow_latency_seconds_count{{{stream.replace('predict', 'age')}}}"] == "0"
+
+
+def test_no_metric_has_a_label_that_belongs_to_a_summary(page: MetricsServer) -> None:
+    assert "quantile=" not in get(page, "/metrics")[1].decode()
 
 
 def test_the_message_has_counters_latencies_and_status(metrics: MetricsExporter) -> None:
     told = json.loads(metrics.message())
     assert (told["thing"], told["version"], told["status"]) == ("board", "1.2.3", "starting")
     assert (told["counters"]["captured"], told["counters_by_stream"][ODD]["inferred"]) == (7, 5)
-    assert told["latencies_ms"]["predict"]["count"] == 100
+    assert told["latencies_ms"]["predict"]["count"] == 101
     assert "preprocess" not in told["latencies_ms"]
 
 

@@ -8,6 +8,7 @@ from emflow_schema.agent_socket import default_socket
 from emflow_schema.edge_config import ModelIO, Stream
 from emflow_schema.errors import ConfigProblem
 from emflow_schema.units import Interval
+from emflow_schema.version import __version__
 
 DEPLOYED = {
     "modelName": "mobilenetv2-224-10-quant",
@@ -57,6 +58,12 @@ def test_the_workshops_keys_mean_the_same() -> None:
 def test_numbers_that_greengrass_made_floats_are_whole_again() -> None:
     found = settings({**WORKSHOP, "modelIO": {"classOffset": 1.0, "topK": 5.0}, "publish": {"qos": 0.0}})
     assert (found.model_io.class_offset, found.model_io.top_k, found.publish.qos) == (1, 5, 0)
+
+
+@pytest.mark.parametrize("more", [{}, {"version": ""}])
+def test_by_hand_the_version_is_that_of_the_program(more: dict[str, str]) -> None:
+    assert settings({**WORKSHOP, **more}).version == __version__ != "0.0.0"
+    assert settings({**WORKSHOP, "version": "1.2.3"}).version == "1.2.3"
 
 
 def test_a_model_component_with_a_slash_is_its_folder() -> None:
