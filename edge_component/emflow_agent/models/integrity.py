@@ -92,7 +92,8 @@ def _read_key(setting: str, file: Path) -> Any:
     except ImportError as error:
         raise BadOption(f"{setting}: {error}; signatures need cryptography; {install_signing()}") from None
     except OSError as error:
-        raise BadOption(f"{setting}: {str(file)!r} cannot be read: {error.strerror}") from None
+        beside = "" if file.is_absolute() else f" in {Path.cwd()}"
+        raise BadOption(f"{setting}: {str(file)!r} cannot be read{beside}: {error.strerror}") from None
     except ValueError as error:
         raise BadOption(f"{setting}: {str(file)!r}: {error}") from None
 

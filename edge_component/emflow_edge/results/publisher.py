@@ -133,16 +133,16 @@ class FailureLog:
         reasons = [*self._rejected.values(), *(why for why, _ in self._held.values())]
         self.report(next(iter(reasons), ""))
 
-    def result_rejected(self, topic: str, why: str, where: str = "", only_some: bool = False) -> None:
+    def result_rejected(self, topic: str, why: str, where: str = "", only: str = "") -> None:
         """A result is not published.
 
         Args:
             where: what follows the reason in the log, such as the stream.
-            only_some: other messages of this topic may well be delivered.
+            only: which messages of this topic are meant, where others may well be delivered.
         """
-        if self._is_new(topic, "some" if only_some else "all") or (not only_some and topic not in self._rejected):
+        if self._is_new(topic, only) or (not only and topic not in self._rejected):
             log.warning("results cannot be published: %s is rejected: %s%s", topic, why, where)
-        if only_some:
+        if only:
             # The first reason stays: each message has another size.
             self._held[topic] = (self._held.get(topic, (why, 0.0))[0], self._clock())
             why = self._held[topic][0]
@@ -406,9 +406,9 @@ class Publisher:
         large = isinstance(error, MessageTooLarge)
         if isinstance(flight.item, QueuedResult):
             self._queue.refused(flight.item)
-            where = f"{flight.stream}; {_TOO_LARGE}" if large else flight.stream if isinstance(error, _NotSent) else ""
-            only_some = large or isinstance(error, _NotSent)
-            self._failures.result_rejected(flight.topic, str(error), where, only_some)
+            only = "large ones" if large else "those set aside" if isinstance(error, _NotSent) else ""
+            where = flight.stream + f"; {_TOO_LARGE}" * large if only else ""
+            self._failures.result_rejected(flight.topic, str(error), where, only)
             return
         self._kept.pop(flight.topic, None)
         self._failures.other_rejected(flight.topic, str(error))

@@ -38,7 +38,7 @@ def read_labels(path: Path, classes: int, class_offset: int) -> tuple[str, ...]:
     wanted = label_counts(classes, class_offset)
     if len(labels) not in wanted:
         raise ConfigProblem(
-            f"modelIO.labels: {path} has {len(labels)} labels, but the model has {wanted[0]} classes "
+            f"modelIO.labels: {path} has {len(labels)} lines, but the model has {wanted[0]} classes "
             f"({wanted[1]} after modelIO.classOffset)"
         )
     return labels

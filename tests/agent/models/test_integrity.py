@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 from emflow_agent import signing
 from emflow_agent.calls.server import serving
 from emflow_agent.calls.service import AgentService
-from emflow_agent.errors import CannotLoad, NotEnoughMemory
+from emflow_agent.errors import BadOption, CannotLoad, NotEnoughMemory
 from emflow_agent.models.folder import ModelFolder
 from emflow_agent.models.integrity import TrustedKeys, read_trusted_keys
 from emflow_agent.models.loading import LoadedFiles, load_folder
@@ -36,6 +37,13 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("ours", "others"):
         assert signing.main(["keygen", str(made / f"{name}.pem")]) == 0
     return made
+
+
+def test_a_relative_path_of_a_key_is_told_with_the_folder_it_was_looked_for_in() -> None:
+    with pytest.raises(
+        BadOption, match=f"TrustKeys: 'none.pem' cannot be read in {re.escape(str(Path.cwd()))}: No such"
+    ):
+        read_trusted_keys("TrustKeys", [Path("none.pem")])
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from emflow_edge.metrics.counters import Counters
@@ -23,6 +23,13 @@ def result(sequence: int = 0, index: int = 1, confidence: float = 0.9, stream: s
     """What a classifier says."""
     top = (ClassScore(index, "cat", confidence),)
     return Result(stream, sequence, time.time(), time.monotonic(), 5.0, "net", "thing", "1.0.0", Outcome(top))
+
+
+def large(things: int, sequence: int = 0, stream: str = "front") -> Result:
+    """What a detector says that finds so many things, each of about 115 bytes."""
+    one = result(sequence, stream=stream)
+    found = tuple(Detection(1, "a label", 0.9, Box(0.1234, 0.1234, 0.5, 0.5)) for _ in range(things))
+    return replace(one, outcome=replace(one.outcome, detections=found))
 
 
 def detected(*indexes: int, sequence: int = 0) -> Result:

@@ -9,12 +9,11 @@ from typing import Any
 
 import pytest
 
-from edge.results.scripted_sink import Make, ScriptedSink, counted, detected, result
+from edge.results.scripted_sink import Make, ScriptedSink, counted, detected, large, result
 from edge.results.strict_broker import Refuses, StrictBroker
 from emflow_edge.metrics.counters import Counters
 from emflow_edge.metrics.latencies import StageLatencies
 from emflow_edge.outcome import Box, Detection
-from emflow_edge.results.message import Result
 from emflow_edge.results.mqtt import Mqtt311Sink
 from emflow_edge.results.publisher import Publisher
 from emflow_edge.results.sinks import Destination, MessageRefused
@@ -42,13 +41,6 @@ def start(counters: Counters) -> Iterator[Start]:
     for out, broker in started:
         out.close(2)
         broker.stop()
-
-
-def large(things: int, sequence: int = 0, stream: str = "front") -> Result:
-    """A detector's result with so many things, each of about 115 bytes."""
-    one = result(sequence, stream=stream)
-    found = tuple(Detection(1, "a label", 0.9, Box(0.1234, 0.1234, 0.5, 0.5)) for _ in range(things))
-    return replace(one, outcome=replace(one.outcome, detections=found))
 
 
 def sequences(broker: StrictBroker, topic: str = "em/inference") -> list[int]:

@@ -149,7 +149,7 @@ def test_labels_are_one_a_line_with_the_background_or_without(text: str, tmp_pat
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"cat\n", "has 1 labels, but the model has 3 classes"), (b"\xff\xfe", "not UTF-8"), (None, "No such file")],
+    [(b"cat\n", "has 1 lines, but the model has 3 classes"), (b"\xff\xfe", "not UTF-8"), (None, "No such file")],
 )
 def test_labels_that_do_not_fit_are_reported(content: bytes | None, message: str, tmp_path: Path) -> None:
     path = tmp_path / "labels.txt"
