@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from edge.greengrass_core import COMPONENT, Core, publishing
-from edge.results.scripted_sink import result
+from edge.results.scripted_sink import large, result
+from edge.results.small_messages import SmallMessages
 from emflow_edge.ipc import SOCKET_VARIABLE, Nucleus
 from emflow_edge.metrics.counters import Counters
 from emflow_edge.metrics.latencies import StageLatencies
@@ -154,3 +155,22 @@ def test_a_connection_that_is_lost_is_told_and_an_attempt_that_fails_is_not(core
 
     until(published, what="the connection")
     assert losses == [1]
+
+
+def test_a_message_on_which_the_nucleus_hangs_up_twice_is_set_aside(
+    core: Core, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    between = SmallMessages(tmp_path / "lite.socket", tmp_path / "ipc.socket", 10_000)
+    monkeypatch.setenv(SOCKET_VARIABLE, str(tmp_path / "lite.socket"))
+    nucleus = Nucleus()
+    counters = Counters()
+    out = publisher(nucleus, counters, Publish())
+    out.put(result(0))
+    out.put(large(200, 1))
+    out.put(result(2))
+    until(lambda: counters.snapshot()["published"] == 2, 30, "the results that the nucleus takes")
+    until(lambda: counters.snapshot()["dropped"] == 1, 30, "the other to be set aside")
+    assert between.hung_up == 2
+    assert out.close(5)
+    nucleus.close()
+    between.close()
