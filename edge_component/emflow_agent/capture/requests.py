@@ -101,7 +101,7 @@ def _tensor(direction: str, index: int, tensor: m.Tensor, specs: Sequence[Tensor
     named = next((spec for spec in specs if spec.name == name), None)
     unnamed = specs[index] if index < len(specs) and not named else None
     at_index = None
-    if unnamed is not None and (not name or unnamed.nbytes == _size(tensor, _claimed_bytes(claimed))):
+    if unnamed is not None and (not name or _may_be(unnamed, _size(tensor, _claimed_bytes(claimed)))):
         at_index = unnamed
     spec = named or at_index
     shown = (name or (spec.name if spec else b"")).decode("utf-8", "backslashreplace")[:MAX_TEXT_LENGTH]
@@ -114,15 +114,21 @@ def _tensor(direction: str, index: int, tensor: m.Tensor, specs: Sequence[Tensor
     # available.
     if len(claimed.shape) > MAX_DIMENSIONS:
         raise BadRequest(f"{direction} {shown!r} has {len(claimed.shape)} dimensions, more than {MAX_DIMENSIONS}")
+    data_type = spec.data_type if spec is not None and not claimed.shape else claimed.data_type
     needed = _claimed_bytes(claimed)
-    size, element = _size(tensor, needed), ITEM_SIZES.get(claimed.data_type)
+    size, element = _size(tensor, needed), ITEM_SIZES.get(data_type)
     if element and not claimed.shape and size % element == 0:
-        return _Part(tensor, size, shown, content_type(m.DataType(claimed.data_type).name, [size // element]))
+        return _Part(tensor, size, shown, content_type(m.DataType(data_type).name, [size // element]))
     if needed != size:
-        claimed_type = f"{type_name(claimed.data_type)} {list(claimed.shape)}"
+        claimed_type = f"{type_name(data_type)} {list(claimed.shape)}"
         expected = f"{needed} bytes" if needed is not None else "no valid size"
         raise BadRequest(f"{direction} {shown!r} sent as {claimed_type} has {size} bytes; such a tensor has {expected}")
-    return _Part(tensor, size, shown, content_type(m.DataType(claimed.data_type).name, claimed.shape))
+    return _Part(tensor, size, shown, content_type(m.DataType(data_type).name, claimed.shape))
+
+
+def _may_be(spec: TensorSpec, size: int) -> bool:
+    """Whether a tensor that the client calls something else is this one of the model: it has as many bytes."""
+    return not spec.is_open and spec.nbytes == size
 
 
 def _claimed_bytes(claimed: m.TensorMetadata) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,16 +14,17 @@ from jsonschema import Draft202012Validator
 
 import emflow_schema
 from emflow_agent.capture.jsonl import make_batch
-from emflow_agent.capture.requests import CAPTURE_ID, MAX_ITEMS, read_capture
+from emflow_agent.capture.requests import CAPTURE_ID, MAX_EXTRA_BYTES, MAX_ITEMS, read_capture
 from emflow_agent.capture.settings import CaptureSettings
 from emflow_agent.errors import BadRequest, Refused
-from emflow_agent.tensors.spec import TensorSpec
+from emflow_agent.tensors.spec import OPEN, TensorSpec
 from emflow_proto import messages as m
 from support import zip_strict
 
 CONTRACT = Draft202012Validator(emflow_schema.load("capture"))
 INPUTS = (TensorSpec(b"picture", np.dtype(np.uint8), (1, 4)), TensorSpec(b"\xff", np.dtype(np.float32), ()))
 OUTPUTS = (TensorSpec(b"scores", np.dtype(np.uint8), (1, 3)),)
+FOUND = TensorSpec(b"boxes", np.dtype(np.float32), (OPEN, OPEN))
 NOW, NET = 1.7e9, "net"
 
 INT32, UINT64 = st.integers(-(2**31), 2**31 - 1), st.integers(0, 2**64 - 1)
@@ -100,3 +102,39 @@ def test_shared_memory_of_another_size_than_the_tensor_s_is_not_even_looked_at()
     request = m.CaptureDataRequest(model_name="net", capture_id="0" * 32, input_tensors=[sent])
     with pytest.raises(BadRequest, match="has 4 bytes, not 1048576"):
         read_capture(request, NET, INPUTS, OUTPUTS, NOW)
+
+
+def found(data: bytes, **metadata: Any) -> m.CaptureDataRequest:
+    sent = m.Tensor(tensor_metadata=m.TensorMetadata(**metadata), byte_data=data)
+    return m.CaptureDataRequest(model_name="net", capture_id="0" * 32, output_tensors=[sent])
+
+
+@pytest.mark.parametrize(
+    ("data", "metadata", "kind"),
+    [
+        (bytes(32), {"data_type": m.DataType.FLOAT32, "shape": [2, 4]}, "Tensor[FLOAT32; 2, 4]"),
+        (b"", {"data_type": m.DataType.FLOAT32, "shape": [0, 4]}, "Tensor[FLOAT32; 0, 4]"),
+        (bytes(32), {}, "Tensor[FLOAT32; 8]"),
+        (bytes(4), {"name": b"mine"}, "Tensor[UINT8; 4]"),
+    ],
+    ids=["two", "none", "without metadata", "not the model's"],
+)
+@pytest.mark.parametrize("name", [b"", b"boxes"])
+def test_an_output_of_open_size_is_captured_as_it_was_sent(
+    data: bytes, metadata: dict[str, Any], kind: str, name: bytes
+) -> None:
+    (item,) = read_capture(found(data, **{"name": name, **metadata}), NET, INPUTS, [FOUND], NOW).outputs
+    assert (item.content_type, item.data) == (kind, data)
+
+
+@pytest.mark.parametrize("shape", [[3, 4], [OPEN, 4]])
+def test_an_output_of_open_size_has_as_many_bytes_as_its_shape_says(shape: list[int]) -> None:
+    with pytest.raises(BadRequest, match=r"'boxes' sent as FLOAT32 .* has 32 bytes; such a tensor has"):
+        read_capture(
+            found(bytes(32), name=b"boxes", data_type=m.DataType.FLOAT32, shape=shape), NET, INPUTS, [FOUND], NOW
+        )
+
+
+def test_an_output_of_open_size_leaves_the_limit_of_a_capture_as_it_is() -> None:
+    with pytest.raises(BadRequest, match=f"may have at most {MAX_EXTRA_BYTES + 8}$"):
+        read_capture(large(65, 1 << 20), NET, INPUTS, [FOUND], NOW)
