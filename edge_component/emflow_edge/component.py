@@ -135,10 +135,11 @@ class Component:
                 self._model_loader.close()
             if self._publisher is not None:
                 ended.append(self._publisher.close(_DRAIN_SECONDS))
-            if self._model_loader is not None:
-                ended.append(self._model_loader.join(max(0.0, begin + _LOAD_SECONDS - time.monotonic())))
-            log.info("ended: %s", self.counters)
-            return all(ended)
+        # Without the lock: the thread that loads may be waiting for it, to report a model.
+        if self._model_loader is not None:
+            ended.append(self._model_loader.join(max(0.0, begin + _LOAD_SECONDS - time.monotonic())))
+        log.info("ended: %s", self.counters)
+        return all(ended)
 
     def _change(self, new: Settings, old: Settings | None) -> None:
         with self._lock:
@@ -239,7 +240,7 @@ class Component:
 
     def _model_ready(self, agent: AgentClient, adapter: ModelAdapter, settings: Settings) -> None:
         with self._lock:
-            if self._model_loader is None or self._model_loader.agent is not agent:
+            if self._closed or self._model_loader is None or self._model_loader.agent is not agent:
                 return
             self.status.set_agent(True)
             if self._settings is settings:

@@ -122,3 +122,28 @@ def test_a_model_that_is_being_loaded_when_the_component_ends_is_not_left_behind
         threading.Timer(1.0, go_on.set).start()
         assert running.component.close()
         assert agent.loaded == set()
+
+
+def test_a_model_that_is_reported_while_the_component_ends_does_not_delay_it(
+    running: Running, agent: ScriptedAgent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    component, reported, ending = running.component, threading.Event(), threading.Event()
+    loader = component._model_loader
+    assert loader
+    close_reporter, report = component._reporter.close, loader._ready
+
+    def report_late(*args: Any) -> None:
+        reported.set()
+        assert ending.wait(10)
+        report(*args)
+
+    def close_reporter_while_locked() -> None:
+        ending.set()
+        close_reporter()
+
+    monkeypatch.setattr(loader, "_ready", report_late)
+    monkeypatch.setattr(component._reporter, "close", close_reporter_while_locked)
+    monkeypatch.setattr("emflow_edge.component._LOAD_SECONDS", 10.0)
+    with served(agent, tmp_path / "a.sock"):
+        assert reported.wait(10)
+        assert component.close()
