@@ -18,6 +18,9 @@ MAX_PARTS = 50_000
 _SMALL = 128 << 10
 """Bytes; what is at most this long is parsed without counting."""
 
+_VARINT_BYTES = 10
+"""The most that a number has. Without a limit, reading a long one takes the square of its length."""
+
 _VARINT, _FIXED64, _LENGTH, _GROUP_BEGIN, _GROUP_END, _FIXED32 = range(6)
 
 
@@ -69,17 +72,17 @@ def _left_after(content: memoryview, descriptor: Any, left: int) -> int:
             if left < 0:
                 raise TooManyParts(f"has more than {MAX_PARTS} parts")
     except IndexError:
-        pass  # it ends inside a number
+        pass  # it ends inside a number, or a number has no end
     return left
 
 
 def _varint(content: memoryview, at: int) -> tuple[int, int]:
-    """A number of variable length, and where the next begins. Raises: IndexError."""
-    value = shift = 0
-    while True:
+    """A number of variable length, and where the next begins. Raises: IndexError, also where it is longer than any."""
+    value = 0
+    for shift in range(0, 7 * _VARINT_BYTES, 7):
         byte = content[at]
         at += 1
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
             return value, at
-        shift += 7
+    raise IndexError

@@ -7,6 +7,7 @@ and the users that the configuration names.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import pwd
@@ -65,8 +66,11 @@ def own_folder(environ: Mapping[str, str] = os.environ) -> Path:
     return Path("/run/emflow") if user == 0 else Path(f"/tmp/emflow-{user}")  # noqa: S108 checked before use
 
 
-def allowed_users(named: Iterable[str] = ()) -> frozenset[int]:
+def allowed_users(named: Iterable[str] = (), environ: Mapping[str, str] = os.environ) -> frozenset[int]:
     """The numbers of the users that a socket, its folders and its process may belong to: own, root, and `named`.
+
+    On a core device also the users of the nucleus, who starts this process and may replace all of it: the lite nucleus
+    runs as `ggcore`, its components as `ggc_user`.
 
     Args:
         named: by name or number.
@@ -76,7 +80,18 @@ def allowed_users(named: Iterable[str] = ()) -> frozenset[int]:
     """
     numbers = map(_user_number, named)
     # In a container whose users are mapped, the root folder may belong to a user that stands for root.
-    return frozenset({os.geteuid(), 0, Path("/").stat().st_uid, *numbers})
+    return frozenset({os.geteuid(), 0, Path("/").stat().st_uid, *numbers, *_nucleus_users(environ)})
+
+
+def _nucleus_users(environ: Mapping[str, str]) -> Iterator[int]:
+    """The owners of the nucleus' IPC socket, of its root folder, and of this component's work folder in it."""
+    if _GREENGRASS not in environ:
+        return
+    here = Path.cwd()
+    folders = (here, here.parent, here.parent.parent) if here.parent.name == "work" else ()
+    for path in (Path(environ[_GREENGRASS]), *folders):
+        with contextlib.suppress(OSError, ValueError):
+            yield path.stat().st_uid
 
 
 def check_folders(path: Path, users: frozenset[int]) -> None:

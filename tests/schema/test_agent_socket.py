@@ -153,6 +153,32 @@ def test_all_that_leads_to_the_socket_belongs_to_users_that_are_allowed(
 
 
 @as_root
+@pytest.mark.parametrize(("nucleus", "component"), [(0, 990), (991, 990), (991, 991)], ids=["classic", "lite", "one"])
+def test_folders_as_a_nucleus_makes_them_are_safe(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, nucleus: int, component: int
+) -> None:
+    """The lite nucleus runs as `ggcore` and gives each component's work folder to `ggc_user`; classic runs as root."""
+    root, work = folder / "gg", folder / "gg" / "work"
+    own = work / "a.component"
+    own.mkdir(parents=True)
+    ipc = root / "ipc.socket"
+    ipc.touch()
+    for path, user in ((root, nucleus), (work, nucleus), (ipc, nucleus), (own, component)):
+        os.chown(path, user, user)
+        path.chmod(0o755)
+    monkeypatch.chdir(own)
+    check_folders(own / "agent.sock", allowed_users(environ={NUCLEUS: str(ipc)}))
+    if nucleus or component:
+        with pytest.raises(UnsafeSocket):
+            check_folders(own / "agent.sock", allowed_users(environ={}))
+    stranger = work / "another"
+    stranger.mkdir()
+    os.chown(stranger, OTHER, OTHER)
+    with pytest.raises(UnsafeSocket, match=str(OTHER)):
+        check_folders(stranger / "agent.sock", allowed_users(environ={NUCLEUS: str(ipc)}))
+
+
+@as_root
 def test_the_socket_itself_belongs_to_a_user_who_is_allowed(folder: Path) -> None:
     with listening(folder / "a.sock") as path:
         owned_by_other(path)
