@@ -311,3 +311,9 @@ def test_aliases_do_not_blow_it_up() -> None:
     assert check("\n".join(lines))
     assert check("&a [*a]")
     assert check("Manifests: &a [*a]")
+
+
+@pytest.mark.parametrize("value", ["!!bool z", "!!int ''", "!!float x", "!!timestamp z", "!!int [1]"])
+def test_a_value_that_does_not_fit_its_tag_is_one_finding(value: str) -> None:
+    findings = check(f"RecipeFormatVersion: '2020-01-25'\nExtra: {value}\n")
+    assert [finding for finding in findings if "tag" in finding.message or "YAML" in finding.message]

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import html
 import json
+import shlex
 from collections.abc import Callable, Iterator
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from emflow.workflow.redaction import forget_secrets, masked, redacted, remember_secret, without_passwords
+from emflow.workflow.redaction import STARS, forget_secrets, masked, redacted, remember_secret, without_passwords
 from emflow.workflow.source.positions import Span, finding_at
 
 ANY = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30)
@@ -147,3 +149,29 @@ def test_the_arn_of_a_secret_is_no_secret_and_numbers_may_be(remembered) -> None
     assert redacted("arn:aws:secretsmanager:eu-west-1:1:secret:x 123456") == (
         "arn:aws:secretsmanager:eu-west-1:1:secret:x ***"
     )
+
+
+def test_each_line_of_a_secret_is_masked_and_also_what_is_left_where_a_text_was_cut() -> None:
+    secret = 'multiLineS3cretOne\nlineS3cretTwo" q'
+    remember_secret("password", secret)
+    try:
+        assert redacted("got multiLineS3cretOne") == f"got {STARS}"
+        assert "S3cret" not in redacted('lineS3cretTwo" q')
+        for length in range(4, 18):
+            assert redacted(f"0001 {secret[:length]}\N{HORIZONTAL ELLIPSIS}") == f"0001 {STARS}\N{HORIZONTAL ELLIPSIS}"
+    finally:
+        forget_secrets()
+
+
+@pytest.mark.parametrize(
+    "written",
+    [ascii, shlex.quote, quote, quote_plus, html.escape, json.dumps, lambda text: json.dumps(json.dumps(text))],
+)
+def test_a_secret_is_masked_however_a_program_writes_it(written: Callable[[str], str]) -> None:
+    secret = "a/b c'd\"e<\u00e4\u20ac&\\f"
+    remember_secret("password", secret)
+    try:
+        assert STARS in redacted(f"x {written(secret)} y")
+        assert "b c" not in redacted(f"x {written(secret)} y")
+    finally:
+        forget_secrets()

@@ -36,6 +36,10 @@ MISTAKES = {
     "a tab": "vars:\n  password:\n\t{a}: {b}\n",
     "a key twice": "vars:\n  token: {a}\n  token: {b}\n",
     "one line": "vars: {{name: x, api_key: {a}{b}, password: *{a}}}\n",
+    "a key with a question mark": 'vars:\n  ? password\n  : "\\q {a}{b}"\n',
+    "a key with an escape": 'vars:\n  "pass\\u0077ord": "\\q {a}{b}"\n',
+    "an address in two lines": 'vars:\n  camera: "rtsp://user:{a}\n    \\q{b}@host/x"\n',
+    "a key twice below": "vars:\n  secret:\n    {a}: 1\n    {a}: {b}\n",
     "JSON": '{{"vars": {{"password": "{a}" "{b}"}}}}\n',
 }
 

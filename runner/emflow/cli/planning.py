@@ -159,7 +159,7 @@ def plan_json(plan: Plan, loaded: LoadedWorkflow, request: PlanRequest) -> str:
 
 def save_plan(path: Path, text: str) -> None:
     """Write a plan's JSON text to a file. Raises `Problem` when that fails."""
-    write_atomically(path, text.encode(), mend="Give another path with --out.")
+    write_atomically(path, text.encode(), mend="Give another path with --out.", private=True)
 
 
 def print_plan(console: Console, plan: Plan, *, details: bool = False) -> None:

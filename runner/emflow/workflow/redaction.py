@@ -10,12 +10,14 @@ address as a whole, it may go on.
 
 from __future__ import annotations
 
+import html
 import json
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 import yaml
 
@@ -59,6 +61,9 @@ _NOT_SECRET = ("arn:", "{{", "(known after apply)")
 MIN_LENGTH = 4
 """Characters of a secret variable's value that is searched for. Shorter values would occur by chance."""
 
+CUT = "\N{HORIZONTAL ELLIPSIS}"
+"""Stands at the end of a text that was cut."""
+
 MAX_NESTING = 3
 """Documents inside each other for which the spelling of a secret value is known: JSON in JSON in a log, for example."""
 
@@ -80,13 +85,15 @@ def remember_secret(name: str, value: Any) -> None:
         case str() | int() | float() if not isinstance(value, bool) and _SECRET_WORD.search(name):
             text = str(value)
             if len(text) >= MIN_LENGTH and not text.startswith(_NOT_SECRET):
-                _secret_values.update(_spellings(text))
+                # Each line of it too: a script prints them one by one.
+                for part in {text, *filter(lambda line: len(line) >= MIN_LENGTH, text.splitlines())}:
+                    _secret_values.update(_spellings(part))
                 _secret_values_pattern.cache_clear()
 
 
 def _spellings(text: str) -> set[str]:
     """How a text is written: as it is, and in JSON, YAML, Python or an address, each also inside another."""
-    found = newest = {text, quote(text, safe="")}
+    found = newest = {text, quote(text, safe=""), quote(text), quote_plus(text), html.escape(text), shlex.quote(text)}
     for _ in range(MAX_NESTING):
         newest = {spelling for one in newest for spelling in _quoted(one)} - found
         found = found | newest
@@ -95,6 +102,7 @@ def _spellings(text: str) -> set[str]:
 
 def _quoted(text: str) -> Iterator[str]:
     yield repr(text)[1:-1]
+    yield ascii(text)[1:-1]
     yield text.replace("'", "''")
     for only_ascii in (True, False):
         yield json.dumps(text, ensure_ascii=only_ascii)[1:-1]
@@ -115,7 +123,21 @@ def _secret_values_pattern() -> re.Pattern[str]:
 
 def mask_secret_values(text: str) -> str:
     """The text with the values of secret variables masked, and nothing else."""
-    return _secret_values_pattern().sub(STARS, text) if _secret_values else text
+    if not _secret_values:
+        return text
+    text = _secret_values_pattern().sub(STARS, text)
+    return _mask_cut_values(text) if CUT in text else text
+
+
+def _mask_cut_values(text: str) -> str:
+    """Mask the beginning of a secret value where a text was cut in the middle of it."""
+    for value in _secret_values:
+        start = value[:MIN_LENGTH]
+        if start not in text:
+            continue
+        for length in range(len(value) - 1, MIN_LENGTH - 1, -1):
+            text = text.replace(value[:length] + CUT, STARS + CUT)
+    return text
 
 
 def redacted(text: str) -> str:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
-
-_FILTER = re.compile(r"(\+|[^+#\0]*)(/(\+|[^+#\0]*))*(/#)?|#")
-
 
 def is_valid(topic_filter: str) -> bool:
     """Whether a text is a topic filter: `+` has to be a whole level, `#` the last one."""
-    return bool(topic_filter) and _FILTER.fullmatch(topic_filter) is not None
+    *levels, last = topic_filter.split("/")
+    texts = [level for level in (*levels, *(() if last == "#" else (last,))) if level != "+"]
+    return bool(topic_filter) and not any(sign in text for text in texts for sign in "+#\0")
 
 
 def fits(topic_filter: str, topic: str) -> bool:

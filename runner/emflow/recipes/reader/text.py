@@ -87,6 +87,8 @@ def read_text(data: str | bytes) -> RecipeText:
         return _unreadable(f"is no YAML: {what}", mend, line)
     except RecursionError:
         return _unreadable("is nested too deeply")
+    except (LookupError, TypeError, AttributeError, ArithmeticError):  # as PyYAML does with `!!bool z`
+        return _unreadable("has a value that does not fit its tag", "write it without a tag")
 
 
 def _unreadable(message: str, mend: str = "", line: int = 0) -> RecipeText:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import lzma
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -31,6 +33,9 @@ MAX_SHOWN = 256 << 10
 """Characters of text in all files that differ."""
 
 _DIGEST = b"sha256:"
+_SECRET_FILES = (".pem", ".key", ".p12", ".pfx", ".jks", ".env")
+_UNREADABLE = (zipfile.BadZipFile, RuntimeError, NotImplementedError, zlib.error, lzma.LZMAError, EOFError, OSError)
+"""What zipfile raises for a zip that is damaged, encrypted, or packed in a way that it does not know."""
 _ADDED_BY_AWS = ("Digest", "Algorithm")
 """Keys that Greengrass adds to each artifact."""
 
@@ -131,14 +136,16 @@ def _files(data: bytes) -> dict[str, str] | None:
             if sum(entry.file_size for entry in archive.infolist()) > MAX_ZIP_BYTES:
                 return None
             for name in archive.namelist():
-                files[name] = _shown(archive.read(name))
-    except zipfile.BadZipFile:
+                files[name] = _shown(name, archive.read(name))
+    except _UNREADABLE:
         return None
     return files
 
 
-def _shown(content: bytes) -> str:
-    if len(content) <= MAX_TEXT_BYTES and b"\0" not in content:
+def _shown(name: str, content: bytes) -> str:
+    # A file of one word, or of a key, may be a secret as a whole.
+    secret = name.lower().endswith(_SECRET_FILES) or b"-----BEGIN " in content or len(content.split()) < 2
+    if len(content) <= MAX_TEXT_BYTES and b"\0" not in content and not secret:
         try:
             return content.decode()
         except UnicodeDecodeError:

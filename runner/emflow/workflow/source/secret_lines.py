@@ -17,6 +17,8 @@ MAX_LINE = 10_000
 HIDDEN = "(not shown: it may hold a secret)"
 
 _KEY = re.compile(r"""(?<![\w.-])(["']?)([\w.-]++)\1\s*+:(?=[\s"'\[{]|\Z)""")
+_QUESTION = re.compile(r"""[\s-]*+\?\s++(["']?)([\w.-]++)\1\s*+(?:#.*)?\Z""")
+_ESCAPED = re.compile(r"""(?<!\S)"[^"]*\\[^"]*"\s*+:""")
 _REFERENCE = re.compile(r"""\s*+(?:["']?(?:arn:|\{\{)|\{\s*+["']?secret["']?\s*+:)""")
 _WORD = re.compile(r"[^\s\"',\[\]{}]+")
 _IS_KEY = re.compile(r"[A-Za-z_][\w-]*:")
@@ -50,8 +52,12 @@ def may_hold_secret(lines: tuple[str, ...], number: int) -> bool:
 def without_words_of(line: str, message: str) -> str:
     """A message without what it repeats of a line that may hold a secret."""
     words = {word.strip(_MARKS) for word in _WORD.findall(line)} | {line.strip()}
+    if any(is_secret_key(key[2]) for key in _KEY.finditer(line)):
+        words = {word for word in words if not _IS_KEY.fullmatch(word)}
+    # Below a secret key, the keys are a part of the secret.
+    words |= {word.rstrip(":") for word in words}
     for word in sorted(words, key=len, reverse=True):
-        if len(word) > 1 and not _IS_KEY.fullmatch(word):
+        if len(word) > 1:
             message = message.replace(word, STARS)
     return message
 
@@ -61,17 +67,33 @@ def _secret_keys(lines: tuple[str, ...]) -> dict[int, int]:
     """Index of each line with a secret key → where its first one begins."""
     found = {}
     for index, line in enumerate(lines):
-        keys = _KEY.finditer(line, 0, MAX_LINE) if ":" in line else ()
-        start = next((key.start() for key in keys if is_secret_key(key[2])), None)
+        start = _secret_start(line[:MAX_LINE])
         if start is not None:
             found[index] = start
     return found
 
 
+def _secret_start(line: str) -> int | None:
+    """Where the first secret key of a line begins; also that of a key which is written with escapes, and so unknown,
+    and that of an address which goes on in the next line."""
+    question = _QUESTION.match(line)
+    if question and is_secret_key(question[2]):
+        return question.start(2)
+    if ":" not in line:
+        return None
+    keys = list(_KEY.finditer(line))
+    secret = next((key.start() for key in keys if is_secret_key(key[2])), None)
+    if secret is None and (escaped := _ESCAPED.search(line)):
+        secret = escaped.start()
+    if secret is None and keys and "://" in line and _is_open(line, keys[-1].start()):
+        secret = keys[-1].start()
+    return secret
+
+
 def _is_reference(line: str) -> bool:
     """Whether each secret key of the line has a reference as its value: an ARN or a variable."""
     keys = [key for key in _KEY.finditer(line) if is_secret_key(key[2])]
-    return all(_REFERENCE.match(line, key.end()) for key in keys)
+    return bool(keys) and all(_REFERENCE.match(line, key.end()) for key in keys)
 
 
 def _has_key(line: str) -> bool:
