@@ -16,7 +16,6 @@ import boto3
 import pytest
 
 from conftest import ROOT
-from emflow_schema.agent_socket import CORE_SOCKET
 from support import Process, exported, let_in
 
 pytestmark = pytest.mark.e2e
@@ -79,19 +78,31 @@ def test_the_workshop_is_applied_completely_and_only_once(aws: str, workshop: Se
     assert again.returncode == 0, again.stdout + again.stderr
 
 
+FAILS = """\
+RecipeFormatVersion: "2020-01-25"
+ComponentName: {{ component.name | quoted }}
+ComponentVersion: {{ version | quoted }}
+Manifests:
+  - Platform: {os: linux, runtime: "*"}
+    Artifacts: []
+    Lifecycle: {run: "echo the lens cap is on; exit 3"}
+"""
+
+
 def test_a_deployment_that_fails_on_the_device_is_reported_with_its_reason(
     aws: str, tmp_path: Path, scenes_model: Path
 ) -> None:
-    # The agent cannot make its socket in a folder that is not there: it ends three times, and is broken.
-    text = DEMO.read_text().replace(CORE_SOCKET, str(tmp_path / "nowhere" / "a.sock"))
+    # It ends three times, and is broken.
     workflow = tmp_path / "demo.yaml"
     shutil.copytree(scenes_model.parent, tmp_path / "models")
-    workflow.write_text(text)
+    (tmp_path / "recipe.yaml").write_text(FAILS)
+    workflow.write_text(DEMO.read_text() + "components: [{name: com.example.Fails, recipe: recipe.yaml}]\n")
     done = emflow("apply", str(workflow), "--yes", "--wait")
     assert done.returncode == 1, done.stdout + done.stderr
     told = done.stdout + done.stderr
     assert "FAILED" in told
-    assert "aws.greengrass.SageMakerEdgeManager" in told
+    assert "com.example.Fails" in told
+    assert "the lens cap is on" in told
     assert "Traceback" not in told
 
 

@@ -126,4 +126,5 @@ def test_a_published_zip_that_cannot_be_read_costs_the_comparison_only(flag):
 def test_files_that_may_be_secrets_are_shown_by_their_digest():
     data = _zip([("a.txt", b"two words"), ("k.pem", b"two words"), ("b", b"-----BEGIN KEY"), ("token", b"oneword\n")])
     files = wanted_content("{}", data).files
+    assert files
     assert [name for name, text in files.items() if not text.startswith("sha256:")] == ["a.txt"]
