@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import pwd
 import stat
 import threading
 import time
@@ -107,6 +108,12 @@ _ABSENT, _FULL = (0.05, 0.5), (1.0, 30.0)
 # Delays between checks of a model whose outputs do not match: the first at once, then less and less often.
 _DOUBT = (1.0, 30.0)
 _AWAY_WORDS, _FULL_WORDS = "cannot be reached; waiting for it", "has no memory"
+# Permissions do not change by themselves, as an absent agent comes back: the message says how to mend it.
+_NO_PERMISSION_WORDS = (
+    "cannot be reached as user {user}: {place}: {why}; run this component and the agent as the same user, or give both "
+    "a socket outside the agent's work folder (agentSocket; edge.agent.socket in a workflow) and name the users "
+    "(agentUsers; edge.agent.users in a workflow); waiting for it"
+)
 
 
 class LoadStopped(Exception):
@@ -329,6 +336,10 @@ class AgentClient:
                 self._warn_of_others()
         except UnsafeSocket as problem:
             return f"is not used: {problem}; agentUsers (edge.agent.users in a workflow) names users that may"
+        except PermissionError as error:
+            return _NO_PERMISSION_WORDS.format(
+                place=error.filename or self._socket, why=error.strerror, user=_own_name()
+            )
         except OSError:
             return _AWAY_WORDS
         try:
@@ -413,6 +424,13 @@ class AgentClient:
             grpc.StatusCode.INVALID_ARGUMENT: "refuses it",
         }
         return f"model {self._name}: the agent {why.get(error.code(), 'failed')}: {_reason(error)}"
+
+
+def _own_name() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
 
 
 def _reason(error: grpc.RpcError) -> str:

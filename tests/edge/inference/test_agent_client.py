@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -15,6 +17,7 @@ import pytest
 from emflow_agent.calls.server import serving
 from emflow_agent.calls.service import AgentService
 from emflow_agent.models.store import ModelStore
+from emflow_edge.inference import agent_client
 from emflow_edge.inference.agent_client import AgentClient, AgentGone
 from emflow_proto import messages as m
 from support import until
@@ -93,6 +96,45 @@ def test_a_socket_that_others_may_replace_is_not_used(
     folder.chmod(0o700)
     loading.join(20)
     assert agent.loaded_model is not None
+
+
+def test_a_socket_without_permission_is_reported_once_with_the_mend(
+    edge: Edge, client: Callable[[AgentService, Path], AgentClient], caplog: pytest.LogCaptureFixture
+) -> None:
+    # Reached by every user, unlike the folders of pytest: the permissions are those of the folder and the socket alone.
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        folder, socket = Path(name), Path(name) / "a.sock"
+        agent = client(AgentService(ModelStore(threads=1)), socket)
+        socket.chmod(0)
+        folder.chmod(0)
+
+        def load_as_another_user() -> None:
+            if os.geteuid() == 0:  # root passes all permissions; this is for the files of this thread alone
+                ctypes.CDLL(None).setfsuid(65534)
+            agent.ensure_loaded()
+
+        loading = threading.Thread(target=load_as_another_user, daemon=True)
+        loading.start()
+        until(lambda: f"{folder}/a.sock: Permission denied" in caplog.text)
+        folder.chmod(0o711)
+        checks = 0
+        check_socket = agent_client.check_socket
+
+        def counted(path: Path, users: frozenset[int]) -> tuple[int, int, int]:
+            nonlocal checks
+            checks += 1
+            return check_socket(path, users)
+
+        with pytest.MonkeyPatch.context() as counting:
+            counting.setattr(agent_client, "check_socket", counted)
+            until(lambda: checks > 3, what="further attempts")
+        (said,) = [each.getMessage() for each in caplog.records if "Permission denied" in each.getMessage()]
+        assert "run this component and the agent as the same user, or give both a socket outside" in said
+        assert "edge.agent.socket" in said
+        assert "edge.agent.users" in said
+        socket.chmod(0o666)
+        loading.join(20)
+        assert agent.loaded_model is not None
 
 
 def test_a_socket_that_everybody_may_open_is_used_with_a_warning(
