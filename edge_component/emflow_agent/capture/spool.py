@@ -2,7 +2,8 @@
 
 Every file is written under a temporary name, synced and renamed, the large tensors of a batch before the lines that
 refer to them. Incomplete files of a crash are removed at the next start. Beyond the budget the oldest batches are
-removed, after the newer one is stored: a write that fails, because others filled the disk, removes nothing.
+removed, after the newer one is stored: a write that fails, because others filled the disk, removes nothing. On a disk
+that is full of our own batches, space for the next one is kept free, so that there too the oldest go last.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ BLOCK = 4096
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # A disk is full of our own batches when all else on it takes at most this part of it.
 OTHERS = 1 / 16
+# Bytes for the folders of a new day and hour, and those of its tensors.
+FOLDERS = 8 * BLOCK
 
 
 # Retries for an agent that is shutting down; the pause is in seconds.
@@ -89,6 +92,8 @@ class Spool:
         _make_folder(self._root)
         self._sizes: OrderedDict[str, int] = OrderedDict()
         self._scan()
+        # What a crash left undone between a new batch and the removal of the oldest.
+        self._trim()
 
     def batches(self) -> list[str]:
         """The keys of all batches, oldest first."""
@@ -96,10 +101,10 @@ class Spool:
             return list(self._sizes)
 
     def write(self, batch: Batch) -> None:
-        """Store a batch; then the oldest batches are removed until all fit into the budget.
+        """Store a batch; then the oldest batches are removed until all fit into the budget, and the next on the disk.
 
         Raises:
-            BatchDoesNotFit: there is not enough space; nothing was removed.
+            BatchDoesNotFit: there is not enough space; nothing was removed, or what could not be restored was reported.
             OSError: the folder cannot be written; nothing was removed.
         """
         size = sum(map(_on_disk, (len(batch.lines), *(len(data) for _, data in batch.raw))))
@@ -145,54 +150,94 @@ class Spool:
             self._prune((self.folder / key).parent)
 
     def _trim(self) -> None:
-        """Remove the oldest batches beyond the budget."""
+        """Remove the oldest batches beyond the budget, and those that take the space for the next one."""
+        excess = max(sum(self._sizes.values()) - self._budget, self._missing_space())
         dropped = 0
-        while sum(self._sizes.values()) > self._budget:
-            key = next(iter(self._sizes))
+        while excess > 0 and self._sizes:
+            key, size = next(iter(self._sizes.items()))
             dropped += self._drop(key, self.ids(key))
+            excess -= size
         if dropped:
             self._log_dropped()
         else:
             self._dropping.resolved()
 
+    def _missing_space(self) -> int:
+        """Bytes that a batch as large as the largest would lack on a disk that is full of our own batches.
+
+        Free space is kept, and no batch removed when the next one needs it: a process that is killed between the two
+        would have lost a stored batch for one that is not stored.
+        """
+        older = list(self._sizes.values())[:-1]
+        try:
+            space = os.statvfs(self.folder)
+            missing = max(self._sizes.values(), default=0) + FOLDERS - space.f_bavail * space.f_frsize
+            # The newest stays: where two batches do not fit, nothing is removed in vain.
+            return missing if missing <= sum(older) and self._is_full_of_ours() else 0
+        except OSError:
+            return 0
+
     def _write_instead_of_oldest(self, batch: Batch, size: int) -> None:
-        """On a disk that is full of our own batches: write a batch in the place of the oldest ones, which are restored
-        when that fails.
+        """On a disk that is full of our own batches: write a batch, which is larger than the space that was kept free,
+        in the place of the oldest ones, which are restored when that fails.
 
         Raises:
             BatchDoesNotFit: it failed.
         """
-        removed: list[tuple[Batch, int]] = []
-        while self._sizes and sum(taken for _, taken in removed) < size:
-            key, taken = next(iter(self._sizes.items()))
-            oldest = self.read(key)
-            self.remove(key)
-            if oldest is not None:
-                removed.append((oldest, taken))
+        order, oldest = list(self._sizes), self._read_oldest(size)
         try:
+            for old, _ in oldest:
+                self.remove(old.key)
             self._write(batch)
-        except OSError as error:
-            for oldest, taken in removed:
-                self._restore(oldest, taken)
-            for oldest, _ in reversed(removed):
-                if oldest.key in self._sizes:
-                    self._sizes.move_to_end(oldest.key, last=False)
-            raise BatchDoesNotFit(f"{self.folder}: {error.strerror}") from None
-        for oldest, _ in removed:
-            self._drop(oldest.key, oldest.ids)
+        except BaseException as error:
+            for old, taken in oldest:
+                self._restore(old, taken)
+            for key in reversed(order):
+                if key in self._sizes:
+                    self._sizes.move_to_end(key, last=False)
+            if isinstance(error, OSError):
+                raise BatchDoesNotFit(f"{self.folder}: {error.strerror}") from None
+            raise
+        for old, _ in oldest:
+            self._drop(old.key, old.ids)
         self._log_dropped()
 
+    def _read_oldest(self, size: int) -> list[tuple[Batch, int]]:
+        """The oldest batches, with the bytes they take, that take at least `size` together; those that cannot be read,
+        and so not be restored, are passed over.
+
+        Raises:
+            BatchDoesNotFit: there are not as many.
+        """
+        oldest: list[tuple[Batch, int]] = []
+        for key, taken in list(self._sizes.items()):
+            if sum(each for _, each in oldest) >= size:
+                break
+            with contextlib.suppress(OSError):
+                batch = self.read(key)
+                if batch is not None:
+                    oldest.append((batch, taken))
+        if sum(each for _, each in oldest) < size:
+            raise BatchDoesNotFit(f"{self.folder}: {os.strerror(errno.ENOSPC)}; what is stored is kept")
+        return oldest
+
     def _restore(self, batch: Batch, size: int) -> None:
-        try:
-            self._write(batch)
-        except OSError:
-            self._drop(batch.key, batch.ids)
-            return
+        # The lines are removed first: while they are there, the batch is whole.
+        if not (self.folder / batch.key).exists():
+            try:
+                self._write(batch)
+            except (OSError, MemoryError):
+                self._drop(batch.key, batch.ids)
+                return
         self._sizes[batch.key] = size
 
     def _drop(self, key: str, ids: tuple[str, ...]) -> int:
         """Remove a batch and report its captures as dropped; returns their number."""
-        self.remove(key)
+        try:
+            self.remove(key)
+        except (OSError, MemoryError) as error:
+            why = error.strerror if isinstance(error, OSError) else "no memory"
+            self._dropping.report("removal", f"{self.folder}: a batch cannot be removed: {why}")
         self._on_dropped(ids)
         return len(ids)
 
@@ -202,7 +247,8 @@ class Spool:
     def _is_full_of_ours(self) -> bool:
         space = os.statvfs(self.folder)
         used = (space.f_blocks - space.f_bfree) * space.f_frsize
-        return used - sum(self._sizes.values()) <= space.f_blocks * space.f_frsize * OTHERS
+        # Some file systems report nothing; what takes their space is unknown.
+        return space.f_blocks > 0 and used - sum(self._sizes.values()) <= space.f_blocks * space.f_frsize * OTHERS
 
     def _write(self, batch: Batch) -> None:
         written: list[Path] = []
@@ -217,8 +263,9 @@ class Spool:
                 folder for path in written for folder in path.parents if self.folder in (folder, *folder.parents)
             }:
                 _sync_folder(folder)
-        except OSError:
-            for path in written:
+        except BaseException:
+            # The lines first, so that they never refer to removed tensors.
+            for path in reversed(written):
                 path.unlink(missing_ok=True)
                 _temporary_path(path).unlink(missing_ok=True)
             self._prune((self.folder / batch.key).parent)

@@ -8,17 +8,21 @@ import json
 import os
 import random
 import re
+import shutil
+import signal
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from agent.capture.capture_until_killed import tensor_of
 from agent.capture.s3_proxy import S3Proxy, StoredCaptures
 from agent.capture.test_offline import capture, files_in, ids_on, put_all
+from agent.capture.write_and_fail import stored_batch
 from emflow_agent.capture import spool
 from emflow_agent.capture.buffer import CaptureBuffer
 from emflow_agent.capture.jsonl import RAW_FOLDER, Batch
@@ -131,33 +135,29 @@ def test_a_full_disk_is_one_reported_failure_that_ends_when_there_is_room(
     until(lambda: one.status(kept.id) == m.CaptureDataStatus.SUCCESS)
 
 
-def test_a_small_disk_is_filled_before_anything_on_it_gives_way(
+def test_a_small_disk_is_filled_but_for_one_batch_before_any_is_removed(
     capturing: Callable[..., CaptureBuffer], small_disk: Path
 ) -> None:
     one = capturing(folder=small_disk, to_cloud=False, batch=1, disk_budget=1 << 30)
-    captures = [capture(size=20_000) for _ in range(10)]  # 240 KiB of 256
+    captures = [capture(size=20_000) for _ in range(8)]  # 192 KiB of 256; the next one and its folders take 56
     put_all(one, captures)
-    until(lambda: one.counts["stored"] == 10)
+    until(lambda: one.counts["stored"] == 8)
     assert sorted(ids_on(small_disk)) == sorted(each.id for each in captures)
-
-
-def stored_batch(name: str, *sizes: int) -> Batch:
-    """A batch with large tensors of these sizes."""
-    raw = tuple((f"p/m/raw-data/x/{name}-{at}", bytes(size)) for at, size in enumerate(sizes))
-    return Batch(f"p/m/{name}.jsonl", (name,), b'{"eventMetadata": {"eventId": "%s"}}\n' % name.encode(), raw)
 
 
 def test_the_oldest_give_way_to_the_newest_and_no_more_than_is_needed(small_disk: Path) -> None:
     dropped: list[str] = []
     disk = spool.Spool(small_disk, "p/", 1 << 30, dropped.extend)
-    for at in range(10):
+    for at in range(8):
         disk.write(stored_batch(str(at), 20_000))
-    disk.write(stored_batch("new", 30_000))
-    assert disk.batches() == [*(f"p/m/{at}.jsonl" for at in range(2, 10)), "p/m/new.jsonl"]
-    assert dropped == ["0", "1"]
+    assert dropped == []
+    disk.write(stored_batch("new", 80_000))  # 84 KiB, where 64 are free
+    # Those that give way to it, and as many more as it takes to keep space for another.
+    assert disk.batches() == [*(f"p/m/{at}.jsonl" for at in range(6, 8)), "p/m/new.jsonl"]
+    assert dropped == ["0", "1", "2", "3", "4", "5"]
     with pytest.raises(spool.BatchDoesNotFit, match="what is stored is kept"):
         disk.write(stored_batch("large", 400_000))
-    assert (len(disk.batches()), dropped) == (9, ["0", "1"])
+    assert (len(disk.batches()), len(dropped)) == (3, 6)
 
 
 def test_what_gives_way_in_vain_comes_back(small_disk: Path) -> None:
@@ -177,6 +177,74 @@ def test_what_gives_way_in_vain_comes_back(small_disk: Path) -> None:
         disk.write(stored_batch("new", 0, 0, 0, 0))
     assert (sorted(files_in(small_disk)), disk.batches(), dropped) == (before, keys, [])
     assert all(disk.read(key) is not None for key in keys)
+
+
+WRITE_AND_FAIL = Path(__file__).with_name("write_and_fail.py")
+
+
+def write_and_fail(folder: Path, name: str, size: int, step: int, failure: str) -> dict[str, Any] | None:
+    """Run the program; None when it was killed."""
+    done = subprocess.run(
+        [sys.executable, str(WRITE_AND_FAIL), str(folder), name, str(size), str(step), failure],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode in (0, -signal.SIGKILL), done.stderr
+    result: dict[str, Any] | None = None if done.returncode else json.loads(done.stdout)
+    return result
+
+
+def whole_batches(disk: spool.Spool) -> set[str]:
+    """The keys of all batches, after a check that each has its one large tensor."""
+    for key in disk.batches():
+        batch = disk.read(key)
+        assert batch is not None
+        assert [len(data) for _, data in batch.raw] in ([20_000], [80_000]), key
+    return set(disk.batches())
+
+
+def test_killed_at_any_step_on_a_full_disk_no_batch_is_lost_for_one_not_stored(small_disk: Path) -> None:
+    disk = spool.Spool(small_disk, "p/", 1 << 30)
+    for at in range(12):
+        disk.write(stored_batch(f"{at:02}", 20_000))
+    kept, step = set(disk.batches()), 0
+    while True:
+        step += 1
+        result = write_and_fail(small_disk, f"new{step:03}", 20_000, step, "kill")
+        on_disk = {path.relative_to(small_disk).as_posix() for path in small_disk.rglob("*.jsonl")}
+        new = f"p/m/new{step:03}.jsonl"
+        if new not in on_disk:
+            assert on_disk == kept, f"lost at step {step}"
+        kept = whole_batches(spool.Spool(small_disk, "p/", 1 << 30))
+        assert len(kept) == 8, f"the space for the next one is there again after step {step}"
+        assert new not in on_disk or new in kept
+        if result is not None:
+            break
+    assert step > 10
+    assert result["finished"]
+
+
+@pytest.mark.parametrize("failure", ["OSError", "MemoryError"])
+def test_each_batch_that_gives_way_is_restored_or_reported_at_any_failure(small_disk: Path, failure: str) -> None:
+    for step in range(1, 200):
+        for path in small_disk.iterdir():
+            shutil.rmtree(path)
+        disk = spool.Spool(small_disk, "p/", 1 << 30)
+        for at in range(8):
+            disk.write(stored_batch(f"{at:02}", 20_000))
+        result = write_and_fail(small_disk, "new", 80_000, step, failure)
+        assert result is not None
+        kept = whole_batches(spool.Spool(small_disk, "p/", 1 << 30))
+        lost = {key for key in result["before"] if key not in kept}
+        assert lost == {f"p/m/{name}.jsonl" for name in result["dropped"]}, f"step {step}: {result}"
+        assert ("p/m/new.jsonl" in kept) == (not result["raised"]), f"step {step}: {result}"
+        if result["finished"]:
+            break
+    assert step > 10
+    assert result is not None
+    assert result["finished"]
 
 
 def test_a_disk_that_others_fill_costs_no_capture_that_is_stored(
