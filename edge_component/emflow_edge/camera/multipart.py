@@ -22,6 +22,8 @@ from emflow_edge.rtsp.notices import Notice, no_notice
 
 _MAX_JPEG_BYTES = 32 << 20
 _BEGIN, _END = b"\xff\xd8", b"\xff\xd9"
+# The marker of the first segment follows at once.
+_BEGIN_OF_PICTURE = _BEGIN + b"\xff"
 # In the coded part of a JPEG: a marker that is neither a stuffed byte nor a restart.
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 # Bytes between a picture and the boundary behind it.
@@ -49,6 +51,11 @@ class JpegWalk:
     def __init__(self) -> None:
         self._at, self._coded = 2, False
 
+    @property
+    def walked(self) -> int:
+        """How many bytes from the beginning of the JPEG on were walked."""
+        return self._at
+
     def end(self, data: bytearray, begin: int) -> int | None:
         """The index behind the JPEG that begins at `begin`; None while its end is not there, -1 where it is no JPEG."""
         while True:
@@ -63,7 +70,8 @@ class JpegWalk:
             if data[at] != 0xFF or marker in (0x00, 0xD8):
                 return -1
             if marker == 0xD9:
-                return at + 2
+                # Beginning and end alone are no picture.
+                return at + 2 if self._at > len(_BEGIN) else -1
             if marker == 0xFF:
                 self._at += 1
             elif marker == 0x01 or 0xD0 <= marker <= 0xD7:
@@ -89,7 +97,7 @@ class MultipartParser:
         # Some cameras give the boundary with leading dashes, some without, and some send it without.
         name = re.escape(boundary.strip("'").lstrip("-").encode())
         nothing = rb"(?!)"
-        self._line = re.compile(rb"(?:--|(?:\A|\n)-?)%b[^\n]*\n" % name if name else nothing)
+        self._line = re.compile(rb"(?:--|(?:\A|\n)-?)%b[^\n]{0,%d}\n" % (name, _LONGEST_BOUNDARY) if name else nothing)
         self._next = re.compile(rb"\r?\n-{0,8}%b|--%b" % (name, name) if name else nothing)
         self._known = self._in_part = self._by_length = False
         # None while it is not known.
@@ -98,6 +106,8 @@ class MultipartParser:
         self._passed = 0
         # Where looking through the buffer goes on when more has come.
         self._searched, self._walk = 0, JpegWalk()
+        # The index up to which a walk went that found no picture.
+        self._walked_in_vain = 0
 
     def read(self, buffer: bytearray, at: float) -> None:
         """Take the pictures that are complete off the front of `buffer`, which came until `at`.
@@ -116,7 +126,7 @@ class MultipartParser:
             if data is None:
                 return
             head, self._head, self._in_part = self._head, None, False
-            if data.startswith(_BEGIN):
+            if data.startswith(_BEGIN) and len(data) > len(_BEGIN + _END):
                 self._add(data, _seconds(head.get("x-timestamp")), at)
 
     def _add(self, data: bytes, captured_at: float, at: float) -> None:
@@ -125,7 +135,7 @@ class MultipartParser:
 
     def _cut(self, buffer: bytearray, end: int) -> bytes:
         """Take the front off the buffer."""
-        self._searched, self._walk = 0, JpegWalk()
+        self._searched, self._walk, self._walked_in_vain = 0, JpegWalk(), 0
         return _taken(buffer, end)
 
     def _search(self, pattern: re.Pattern[bytes], buffer: bytearray) -> re.Match[bytes] | None:
@@ -136,31 +146,19 @@ class MultipartParser:
 
     def _find_part(self, buffer: bytearray, at: float) -> bool:
         """Drop everything up to the end of the next boundary, and take the pictures before it; whether it was found."""
-        while True:
-            line = self._search(self._line, buffer)
-            begin = buffer.find(_BEGIN + b"\xff", 0, line.start() if line else len(buffer))
-            if begin < 0:
-                break
-            if begin:
-                self._drop(buffer, begin)
-                continue
-            end = self._walk.end(buffer, 0)
-            if end is not None and end > 0 and (line is None or end <= line.start() + 1):
-                self._notice("sends pictures without a boundary before them; they are found by their beginning and end")
-                self._add(self._cut(buffer, end), 0.0, at)
-                self._by_length = False
-            elif end is None and line is None:
-                if len(buffer) > _MAX_JPEG_BYTES:
-                    raise MalformedMessage("a picture without an end")
-                return False
-            else:
-                # A part of a picture, or none.
-                self._drop(buffer, len(_BEGIN) if line is None else line.start())
+        line = self._search(self._line, buffer)
+        read = self._take_pictures(buffer, None if line is None else line.start(), at)
         if line is None:
-            if not self._known and self._passed + len(buffer) > LONGEST_HEAD:
-                raise MalformedMessage("no boundary between pictures, and no picture")
-            # The last bytes may be the beginning of a boundary.
-            self._drop(buffer, len(buffer) - LONGEST_HEAD)
+            if not buffer.startswith(_BEGIN_OF_PICTURE, read):
+                if not self._known and self._passed + len(buffer) - read > LONGEST_HEAD:
+                    raise MalformedMessage("no boundary between pictures, and no picture")
+                # The last bytes may be the beginning of a boundary.
+                kept_from = max(read, len(buffer) - LONGEST_HEAD)
+                self._pass_over(kept_from - read)
+                read = kept_from
+            del buffer[:read]
+            self._searched = max(0, self._searched - read)
+            self._walked_in_vain -= read
             return False
         if self._by_length:
             self._check_length(line.start() <= _GAP)
@@ -168,12 +166,49 @@ class MultipartParser:
         self._cut(buffer, line.end())
         return True
 
-    def _drop(self, buffer: bytearray, count: int) -> None:
-        """Drop what is no picture."""
-        if count > 0:
-            self._passed += len(self._cut(buffer, count))
-            if self._passed > _MAX_JPEG_BYTES:
-                raise MalformedMessage("no boundary between pictures, and no picture")
+    def _take_pictures(self, buffer: bytearray, boundary: int | None, at: float) -> int:
+        """Take the pictures before the boundary, where one was found; the index up to which the buffer was read.
+
+        The buffer is walked by an index and cut once by the caller, so that the time grows only with what came.
+        """
+        limit, read = len(buffer) if boundary is None else boundary, 0
+        while (begin := buffer.find(_BEGIN_OF_PICTURE, read, limit)) >= 0:
+            self._pass_over(begin - read)
+            if begin:
+                self._walk = JpegWalk()
+            end = self._walk.end(buffer, begin)
+            if end is None and boundary is None:
+                # Its end has not come: it is the front of the buffer at the next call, where its walk goes on.
+                if len(buffer) - begin > _MAX_JPEG_BYTES:
+                    raise MalformedMessage("a picture without an end")
+                return begin
+            if end is not None and 0 < end <= limit + 1:
+                self._notice("sends pictures without a boundary before them; they are found by their beginning and end")
+                self._add(bytes(buffer[begin:end]), 0.0, at)
+                self._by_length, read = False, end
+            else:
+                read = limit if boundary is not None else self._behind_no_picture(begin)
+                self._pass_over(read - begin)
+            self._walk = JpegWalk()
+        return read
+
+    def _behind_no_picture(self, begin: int) -> int:
+        """Where to look for a picture when what begins at `begin` is none, or a part of one.
+
+        A part of a picture hides the beginning of the next one, so that what was walked is looked through again; but
+        not more than once.
+        """
+        walked = begin + self._walk.walked
+        if begin < self._walked_in_vain:
+            return walked
+        self._walked_in_vain = walked
+        return begin + len(_BEGIN)
+
+    def _pass_over(self, count: int) -> None:
+        """Count what is no picture."""
+        self._passed += count
+        if self._passed > _MAX_JPEG_BYTES:
+            raise MalformedMessage("no boundary between pictures, and no picture")
 
     def _check_length(self, right: bool) -> None:
         """Learn whether a part was as long as its Content-Length said."""
@@ -236,7 +271,7 @@ def _take_part_head(buffer: bytearray) -> MessageHead | None:
         if buffer.startswith(nothing):
             del buffer[: len(nothing)]
             return parse_headers(b"")
-    begin = buffer.find(_BEGIN)
+    begin = buffer.find(_BEGIN, 0, LONGEST_HEAD)
     if begin >= 0 and b"\n\r\n" not in buffer[:begin] and b"\n\n" not in buffer[:begin]:
         return parse_headers(_taken(buffer, begin))
     return None if bytes(buffer) == b"\r" else take_headers(buffer)

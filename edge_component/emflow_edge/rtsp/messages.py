@@ -87,11 +87,11 @@ def parse_headers(text: bytes) -> MessageHead:
 
 def _take_text(buffer: bytearray) -> str | None:
     """Everything up to an empty line, with plain line feeds; None while that has not come."""
-    end, gap = buffer.find(b"\r\n\r\n"), 4
-    bare = buffer.find(b"\n\n")
-    if bare >= 0 and (end < 0 or bare < end):
+    end, gap = buffer.find(b"\r\n\r\n", 0, LONGEST_HEAD + 4), 4
+    bare = buffer.find(b"\n\n", 0, end if end >= 0 else LONGEST_HEAD + 2)
+    if bare >= 0:
         end, gap = bare, 2
-    if end > LONGEST_HEAD or (end < 0 and len(buffer) > LONGEST_HEAD):
+    if end < 0 and len(buffer) > LONGEST_HEAD:
         raise MalformedMessage("a head without an end")
     if end < 0:
         return None

@@ -332,3 +332,62 @@ def test_bytes_without_a_boundary_are_not_kept_for_ever() -> None:
     parts, buffer = MultipartParser("frame"), bytearray(b"x" * 70_000)
     with pytest.raises(ValueError, match="no boundary"):
         parts.read(buffer, 0.0)
+
+
+@pytest.mark.parametrize(
+    "repeated",
+    [
+        *(b"\xff\xd8", b"\xff\xd8\xff\x00", b"\xff\xd8\xff\xd9", b"\xff\xd8\xff\xda\0\2", b"\xff\xe0\0\4\xff\xd8"),
+        *(
+            b"\xff\xd8\xff\xe0\0\2\xff\xd9",
+            b"\n",
+            b"\n\xff\xd8",
+            b"--frame",
+            b"--frame\n\n",
+            b"--frame\n\n\xff\xd8\xff\xd9",
+        ),
+        *(b"--frame\r\nContent-Length: 5\r\n\r\n", b"--frame\nContent-Length: 4\n\n\xff\xd8\xff\xd9"),
+    ],
+)
+@pytest.mark.parametrize("end", [b"", b"--frame\n"])
+def test_reading_takes_time_that_grows_only_with_what_came(repeated: bytes, end: bytes) -> None:
+    def seconds(size: int) -> float:
+        parts, buffer = MultipartParser("frame"), bytearray(part(jpeg(40)) + b"--frame\n\n\xff\xd8")
+        parts.read(buffer, 0.0)
+        buffer += repeated * (size // len(repeated)) + end
+        began = time.thread_time()
+        parts.read(buffer, 0.0)
+        return time.thread_time() - began
+
+    little = max(1e-4, min(seconds(1 << 13) for _ in range(3)))
+    # Sixteen times as much; with the square of it, it would be 256 times as long.
+    assert min(seconds(1 << 17) for _ in range(2)) < 16 * 6 * little
+
+
+def test_beginning_and_end_alone_are_no_picture() -> None:
+    nothing = b"\xff\xd8\xff\xd9"
+    for sent in (nothing, part(nothing), part(nothing, "Content-Length: 4\r\n")):
+        parts = MultipartParser("frame")
+        parts.read(bytearray(sent * 3 + part(jpeg(40)) + b"--frame\r\n"), 0.0)
+        assert [one.data for one in parts.complete] == [jpeg(40)]
+
+
+@pytest.mark.parametrize("size", [1, 7, 1460, 1 << 20])
+def test_what_only_begins_like_a_picture_hides_none(size: int) -> None:
+    whole = jpeg(40)
+    sent = (
+        b"\xff\xd8\xff\x00"
+        + whole
+        + b"\xff\xd8" * 9
+        + whole
+        + whole[: len(whole) // 2]
+        + whole
+        + b"\xff\xd8\xff\xd9"
+        + whole
+    )
+    for boundary in ("", "frame"):
+        parts, buffer = MultipartParser(boundary), bytearray()
+        for begin in range(0, len(sent), size):
+            buffer += sent[begin : begin + size]
+            parts.read(buffer, 0.0)
+        assert [one.data for one in parts.complete].count(whole) == 4
