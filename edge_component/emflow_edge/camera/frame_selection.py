@@ -35,6 +35,8 @@ class FrameSelector:
     """Decides for each frame. All times are monotonic. Not thread-safe."""
 
     def __init__(self, cadence: Cadence) -> None:
+        self.sends_bursts = False
+        """Whether only the last frames of each burst are live: then all frames up to them are decoded."""
         self._cadence = cadence
         cadence.early_tolerance = 0.0
         self._chained = self._sparse = False
@@ -68,10 +70,10 @@ class FrameSelector:
             return DecodeDecision.SKIP
         wanted = self._cadence.is_due(arrival.arrived_at, number)
         waiting = expected_next_take <= arrival.arrived_at
-        if self._sparse and not (wanted and (self._chained or not waiting)):
+        if self._sparse and not self.sends_bursts and not (wanted and (self._chained or not waiting)):
             self._chained = False
             return DecodeDecision.DECODE_ALONE if arrival.key and wanted else DecodeDecision.SKIP
-        if self._ends_before(expected_next_take):
+        if not self.sends_bursts and self._ends_before(expected_next_take):
             self._chained = False
             return DecodeDecision.SKIP
         if arrival.key or (not self._keys and arrival.arrived_at - self._first > _IMPATIENT):
@@ -116,6 +118,9 @@ _DRIFT = 0.001
 # Seconds after which frames that seem to come from a buffer, and frames that seem to be late, show that the camera's
 # clock is wrong: a buffer is empty by then, and frames up to the next key frame are skipped.
 _LONGEST_BACKLOG, _LONGEST_DELAY = 3.0, 5.0
+# After so many pauses with no live frame between them, a camera sends its frames in bursts; after so many pauses more,
+# with no burst whose delay was that of an earlier one, its clock is wrong.
+_BURSTS, _CLOCK_IS_WRONG = 2, 4
 # A clock that was wrong is right again when it keeps pace for so many seconds, with this relative error.
 _PROBATION, _PACE_ERROR = 20.0, 0.01
 
@@ -126,12 +131,20 @@ class LiveFrameDetector:
     Buffered frames arrive faster than the camera made them, so their delay relative to the time stamp decreases; the
     delay of live frames is constant. This holds for a clock that keeps pace with time. A buffer is empty after a few
     seconds; when the delay goes on changing, it is the clock that is wrong, and the time stamps are not used any more.
-    Not thread-safe.
+    When pause after pause is followed by buffered frames only, the camera sends in bursts: the newest frame of each,
+    whose delay is that of the last frame of recent bursts, is as live as there is one. Not thread-safe.
     """
 
     def __init__(self) -> None:
         self.clock_is_wrong = False
         """Whether the time stamps of the camera do not keep pace with time."""
+        self.sends_bursts = False
+        """Whether the camera sends in bursts, with pauses between them."""
+        self._live_at = self._paused_at = 0.0
+        # Pauses since the last live frame.
+        self._pauses = 0
+        # Delay of the last frame of recent bursts.
+        self._ends: deque[float] = deque(maxlen=8)
         self._behind: float | None = None
         self._least: float | None = None
         self._live = False
@@ -152,7 +165,7 @@ class LiveFrameDetector:
             return True
         since, self._at = (at - self._at if self._at else 0.0), at
         if since > max(_SILENCE, _INTERVALS * self._interval):
-            self._behind, self._live, self._late_since = None, False, None
+            self._pause(at)
         behind, before = at - stamp, self._behind
         self._behind = behind
         if self.clock_is_wrong:
@@ -164,13 +177,43 @@ class LiveFrameDetector:
             self._interval += (since - self._interval) / (8 if self._interval else 1)
         least = behind if self._least is None else min(self._least + _DRIFT * since, behind)
         self._least = behind if behind - (least if before is None else before) > _JUMP else least
+        interval = 0.0 if before is None else before - behind + since
+        live = self._live or self._is_newest_of_burst(behind, interval)
+        self._judge_bursts(stamp, at, live)
         self._judge_clock(stamp, at)
-        return self._live
+        return live or self._live
+
+    def _pause(self, at: float) -> None:
+        if self._behind is not None:
+            self._ends.append(self._behind)
+        self._pauses += 1
+        self._behind, self._live, self._late_since, self._paused_at = None, False, None, at
+
+    def _is_newest_of_burst(self, behind: float, interval: float) -> bool:
+        """Whether no newer frame is likely to follow in this burst. interval: seconds between this frame and the
+        previous one of the burst, by the camera. With a wrong clock it cannot be known."""
+        if not self.sends_bursts or self.clock_is_wrong:
+            return self.sends_bursts
+        return bool(self._ends) and behind < max(self._ends) + max(interval / 2, _CATCHING_UP)
+
+    def _judge_bursts(self, stamp: float, at: float, live: bool) -> None:
+        """Detect that the camera sends in bursts; a pause alone, however long, does not show it."""
+        self._live_at = self._live_at or at
+        if live:
+            self._live_at, self._pauses = at, 0
+        if self.sends_bursts and self._pauses > _CLOCK_IS_WRONG:
+            # No frame was the newest of its burst: the delay goes on changing.
+            if not self.clock_is_wrong:
+                self.clock_is_wrong, self._trial = True, (at, stamp)
+        elif not self.sends_bursts and self._pauses >= _BURSTS and at - self._live_at > _LONGEST_BACKLOG:
+            self.sends_bursts, self._live_at, self._pauses = True, at, 0
+        elif at - self._paused_at > _LONGEST_BACKLOG:
+            self.sends_bursts = False
 
     @property
     def is_behind(self) -> bool:
         """Whether the last frame was much later than recent frames, by the clock of the camera."""
-        if self._behind is None or self._least is None or self.clock_is_wrong:
+        if self._behind is None or self._least is None or self.clock_is_wrong or self.sends_bursts:
             return False
         return self._behind - self._least > _BEHIND
 

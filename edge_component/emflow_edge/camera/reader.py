@@ -160,6 +160,9 @@ class CameraReader:
             if lateness.clock_is_wrong:
                 self._notice("has time stamps that do not keep pace with time; a frame's time is that of its arrival")
                 arrival = arrival.without_clock()
+            selection.sends_bursts = lateness.sends_bursts
+            if lateness.sends_bursts:
+                self._notice("sends its frames in bursts; the newest ones of each are taken")
             if arrival.superseded and lateness.is_behind:
                 # Decoding is too slow: skip the waiting frames up to the next key frame.
                 selection.restart()

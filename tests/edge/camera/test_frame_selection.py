@@ -145,3 +145,13 @@ def test_another_distance_of_key_frames_is_noticed(changed: int) -> None:
                 taken.append(at)
     gaps = [after - before for before, after in pairwise(taken[-4:])]
     assert max(gaps) < 1.6
+
+
+@pytest.mark.parametrize("every", [0.0, 1.0, 5.0])
+def test_in_bursts_all_frames_are_decoded_up_to_the_newest(every: float) -> None:
+    selection = FrameSelector(Cadence(every))
+    selection.sends_bursts = True
+    for number in range(200):
+        at = 100 + number // 20 * 2
+        arrival = ArrivedFrame(at, at, camera_clock=number / RATE, key=number % 20 == 0, disposable=False)
+        assert selection.decide(arrival, number + 1, at + 0.5) is DecodeDecision.DECODE

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import math
+from random import Random
+
 import pytest
 
 from emflow_edge.camera.frame_selection import LiveFrameDetector
@@ -67,6 +70,55 @@ def test_a_clock_that_does_not_keep_pace_costs_seconds_and_no_more(fps: int, rat
     assert all(taken[fps * 20 :])
     assert taken.count(False) <= 8 * fps
     assert not lateness.clock_is_wrong or rate != 1.0
+
+
+@pytest.mark.parametrize("rate", [0.7, 1.0, 1.17])
+@pytest.mark.parametrize("spread", [0.001, 0.002, 0.005])
+@pytest.mark.parametrize("pause", [1.2, 2.0, 4.0])
+@pytest.mark.parametrize("fps", [5, 10, 15, 25, 30])
+def test_of_a_camera_that_sends_in_bursts_the_newest_frames_are_live(
+    fps: int, pause: float, spread: float, rate: float
+) -> None:
+    size = round(pause * fps)
+    lateness = LiveFrameDetector()
+    taken = []
+    for number in range(30 * size):
+        at = 1000 + number // size * pause + number % size * spread
+        taken.append(lateness.is_live(number / fps * rate, at) and not lateness.is_behind)
+    # Two pauses and 3 s show it, and five pauses more that the clock is wrong.
+    begun = (max(2, math.floor(3.0 / pause) + 1) + (0 if rate == 1.0 else 5)) * size
+    assert all(taken[begun + size - 1 :: size])
+    assert lateness.sends_bursts
+    if rate == 1.0:
+        assert not lateness.clock_is_wrong
+        assert taken.count(True) <= 2 * 30
+
+
+def test_bursts_that_jitter_are_taken_and_their_time_stamps_are_kept() -> None:
+    lateness, random = LiveFrameDetector(), Random(2)
+    newest = []
+    for burst in range(100):
+        late = 1000 + 2 * burst + random.random() * 0.1
+        live = [lateness.is_live((50 * burst + one) / 25, late + 0.002 * one) for one in range(50)]
+        newest.append(live[-1])
+    assert newest[3:].count(False) <= 10
+    assert not lateness.clock_is_wrong
+
+
+def test_a_camera_that_stops_sending_in_bursts_is_live_again() -> None:
+    lateness = LiveFrameDetector()
+    for number in range(500):
+        lateness.is_live(number / 25, 1000 + number // 50 * 2 + number % 50 * 0.002)
+    assert lateness.sends_bursts
+    after = [lateness.is_live(20 + number / 25, 1020.2 + number / 25) for number in range(200)]
+    assert all(after[5:])
+    assert not lateness.sends_bursts
+
+
+def test_one_long_silence_is_no_burst() -> None:
+    before = [(0.04 * number, 10 + 0.04 * number) for number in range(50)]
+    had = [(2 + 0.04 * number, 42 + 0.001 * number) for number in range(700)]
+    assert not any(live(*before, *had)[50:])
 
 
 def test_a_clock_that_jumps_again_and_again_costs_next_to_nothing() -> None:

@@ -20,15 +20,16 @@ Start = Callable[..., ScriptedCamera]
 FPS = 10
 
 
-def playing(camera: ScriptedCamera, **odd: Any) -> str:
-    """Let a camera play; its URL."""
+def playing(camera: ScriptedCamera, burst: int = 1, **odd: Any) -> str:
+    """Let a camera play, so many pictures at once; its URL."""
 
     def play(client: socket.socket) -> None:
         begin = time.monotonic()
         for number, picture in enumerate(packets("H264", count=10_000, **odd)):
             for packet in picture:
                 client.sendall(interleaved(packet))
-            time.sleep(max(0.0, begin + (number + 1) / FPS - time.monotonic()))
+            if (number + 1) % burst == 0:
+                time.sleep(max(0.0, begin + (number + 1) / FPS - time.monotonic()))
 
     camera.play = play
     return f"rtsp://127.0.0.1:{camera.port}/live"
@@ -48,6 +49,16 @@ def test_results_come_whatever_the_clock_of_the_camera_says(
         assert 0 <= time.monotonic() - frame.captured_monotonic < 0.5
     assert source.heard.told == ["present 320 x 240"]
     assert caplog.text.count("do not keep pace with time") <= 1
+
+
+def test_a_camera_that_sends_in_bursts_is_read_and_said_so_once(
+    scripted: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    with RunningCamera(playing(scripted(), burst=15)) as source:
+        for _ in range(3):
+            frame = source.next(timeout=8)
+            assert 0 <= time.monotonic() - frame.captured_monotonic < 0.5
+    assert caplog.text.count("sends its frames in bursts") == 1
 
 
 @pytest.mark.parametrize("oddity", ["start codes", "CSeq", "marks"])
