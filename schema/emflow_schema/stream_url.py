@@ -27,6 +27,8 @@ _IP = re.compile(rf"(?:{_BYTE}\.){{3}}{_BYTE}|\[[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*(?:%
 _NAME = re.compile(r"[\w.-]+")
 # How surely a text is a host: none, something that a resolver takes, a name, an IP address.
 _IMPOSSIBLE, _POSSIBLE, _NAMED, _ADDRESS = range(4)
+# Some end a line or a text where a URL is sent, logged or given to a library.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _NO_PASSWORD = re.compile(r"://|\?.*=", re.DOTALL)
 
 
@@ -93,6 +95,11 @@ def split(url: str) -> Place:
     scheme = scheme.lower()
     if not colon or scheme not in SCHEMES:
         raise UnknownScheme(scheme if colon and _SCHEME.fullmatch(scheme) else "")
+    if _CONTROL.search(url):
+        raise ValueError(
+            "holds a control character, such as the end of a line; leave it out, or write it with a percent sign,"
+            " %0A for a line feed"
+        )
     if scheme in LOCAL:
         path = unquote(rest)
         if not path.startswith("/"):

@@ -79,6 +79,16 @@ def test_a_wrong_url_is_reported_in_words(url: str, reason: str | None) -> None:
     assert (str(wrong) if wrong else None) == reason
 
 
+@given(
+    st.sampled_from(["rtsp://u:p@camera/", "rtsp://u:", "http://camera/cgi?a=", "file:///", "v4l2:///dev/"]),
+    st.characters(categories=["Cc"]),
+)
+def test_a_control_character_is_refused_wherever_it_stands(begin: str, control: str) -> None:
+    wrong = why_not(f"{begin}secret{control}@camera/live")
+    assert str(wrong).startswith("holds a control character")
+    assert "secret" not in str(wrong)
+
+
 @pytest.mark.parametrize(
     ("url", "place"),
     [
