@@ -22,6 +22,8 @@ _EXAMPLES = {"v4l2": "v4l2:///dev/video0", "file": "file:///var/lib/video.mp4"}
 # The port may be anything here, so that a wrong one is reported as that.
 _AUTHORITY = re.compile(r"(?P<host>\[[^]/?#@]*\]|[^]\[:/?#@]*)(?::(?P<port>[^/?#@]*))?(?P<path>[/?#].*)?", re.DOTALL)
 _PORT = re.compile(r"[0-9]{1,5}")
+# Ports at which cameras listen: hardly the beginning of a password.
+_WELL_KNOWN = ("80", "322", "443", "554", "8080", "8554")
 _BYTE = "(?:25[0-5]|2[0-4][0-9]|1?[0-9]{1,2})"
 _IP = re.compile(rf"(?:{_BYTE}\.){{3}}{_BYTE}|\[[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*(?:%.*)?\]")
 _NAME = re.compile(r"[\w.-]+")
@@ -171,6 +173,8 @@ def _chosen(readings: list[_Reading]) -> _Reading:
     if not readings:
         raise ValueError("is no address")
     # `user:password` looks like a host with a port that is none. The last host may have a port that is misspelt.
+    if _names_its_port(*readings):
+        return readings[0]
     left = [one for one in readings if one.port_is_valid or one is readings[-1]]
     best = max(one.likelihood for one in left)
     chosen = [one for one in left if one.likelihood == best]
@@ -182,6 +186,26 @@ def _chosen(readings: list[_Reading]) -> _Reading:
             " and %23 for #"
         )
     return chosen[0]
+
+
+def _names_its_port(first: _Reading, *others: _Reading) -> bool:
+    """Whether host and port are meant by `camera:554/live@1080p`, which could be the user `camera` and `554/live`.
+
+    Not where an address, a port or a path follows the @, or a name with a dot behind what is no query: that is what a
+    host looks like, and what precedes it would be a password that is sent to another host.
+    """
+    return (
+        not first.credentials
+        and first.port in _WELL_KNOWN
+        and first.likelihood >= _NAMED
+        and not any(
+            one.port
+            or one.path
+            or one.likelihood == _ADDRESS
+            or ("." in one.host and not _NO_PASSWORD.search(one.credentials))
+            for one in others
+        )
+    )
 
 
 def redacted(url: str) -> str:
