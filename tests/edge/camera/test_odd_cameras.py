@@ -68,7 +68,11 @@ def test_another_way_is_taken_at_once_and_said_once(
     camera = scripted()
     if oddity == "CSeq":
         camera.answer = lambda head: tidy(head).replace(f"CSeq: {sequence(head)}".encode(), b"CSeq: 0")
-    odd = {"start codes": {"packing": "codes between all units 4"}, "CSeq": {}, "marks": {"marks": "every packet"}}
+    odd: dict[str, Any] = {
+        "start codes": {"packing": "codes between all units 4"},
+        "CSeq": {},
+        "marks": {"marks": "every packet"},
+    }
     with RunningCamera(playing(camera, **odd[oddity])) as source:
         begin = time.monotonic()
         for _ in range(10):
