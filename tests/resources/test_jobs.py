@@ -9,7 +9,7 @@ import pytest
 from botocore.exceptions import ReadTimeoutError
 
 from emflow.engine.apply import apply_plan
-from emflow.engine.destroy import plan_removal
+from emflow.engine.destroy import plan_removal, remove
 from emflow.engine.events import Failed, Skipped, Waiting
 from emflow.engine.plan import make_plan
 from emflow.engine.resource import Action
@@ -164,6 +164,71 @@ def test_a_component_version_with_other_content_is_refused_until_it_is_raised(ro
     raised = within_next(changed)
     rollout.apply(raised)
     assert rollout.plan(raised).changes == ()
+
+
+def of_another_model(workflow, file):
+    """The same workflow, in which the file of the model has been replaced."""
+    model = file.parent / "scenes.tflite"
+    model.write_bytes(model.read_bytes() + bytes(16))
+    return within(workflow, "metadata")
+
+
+def destroyed(rollout, workflow):
+    clients = rollout.own(workflow)
+    removal = plan_removal(removable_resources(workflow), clients)
+    remove(removal, clients)
+    return {each.id for each in removal.to_remove}
+
+
+@pytest.mark.parametrize("kind", ["the model's name", "the model's file", "both"])
+def test_a_version_that_was_removed_and_made_of_another_model_is_settled(rollout, workflow, file, kind):
+    old = rollout.apply(workflow).outputs["model/package"]
+    destroyed(rollout, workflow)
+    changed = {
+        "the model's name": lambda: within(workflow, "cloud.model", name="scenes-224-other"),
+        "the model's file": lambda: of_another_model(workflow, file),
+        "both": lambda: within(of_another_model(workflow, file), "cloud.model", name="scenes-224-other"),
+    }[kind]()
+    for _ in range(2):
+        made = rollout.apply(changed).outputs["model/package"]
+        assert made["artifact"] != old["artifact"]
+        plan = rollout.plan(changed)
+        assert plan.changes == ()
+        assert step(plan, "model/package").diff.outputs == made
+        old = made
+        destroyed(rollout, changed)
+
+
+@pytest.mark.parametrize("tagged", [True, False], ids=["tagged", "without tags"])
+def test_an_earlier_job_does_not_stand_for_a_version_made_of_another_model(
+    rollout, workflow, file, client, scenes_model, tagged
+):
+    rollout.apply(workflow)
+    destroyed(rollout, workflow)
+    changed = of_another_model(workflow, file)
+    arn = rollout.apply(changed).outputs["model/package"]["component"]
+    if not tagged:
+        tags = client("greengrassv2").list_tags_for_resource(resourceArn=arn)["tags"]
+        client("greengrassv2").untag_resource(resourceArn=arn, tagKeys=list(tags))
+    (file.parent / "scenes.tflite").write_bytes(scenes_model.read_bytes())
+    with pytest.raises(Problem, match="exists already, made of another model"):
+        rollout.plan(workflow)
+
+
+@pytest.mark.parametrize("tagged", [True, False], ids=["tagged", "without tags"])
+def test_a_version_made_anew_by_another_workflow_is_not_the_first_ones(rollout, workflow, client, tagged):
+    rollout.apply(workflow)
+    assert "model/package" in destroyed(rollout, workflow)
+    other = another(workflow)
+    arn = rollout.apply(other).outputs["model/package"]["component"]
+    if not tagged:
+        tags = client("greengrassv2").list_tags_for_resource(resourceArn=arn)["tags"]
+        client("greengrassv2").untag_resource(resourceArn=arn, tagKeys=list(tags))
+    planned = step(rollout.plan(workflow), "model/package")
+    assert planned.diff.action is Action.NONE
+    assert not planned.observed["ours"]
+    assert "model/package" not in destroyed(rollout, workflow)
+    assert "model/package" in destroyed(rollout, other)
 
 
 def within_next(workflow):

@@ -8,7 +8,7 @@ its own, or a changed model would overwrite a file whose digest devices have.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar
@@ -38,6 +38,7 @@ from emflow.resources.kind import BuildContext, ResourceKind
 from emflow.resources.ownership import (
     DIGEST_TAG,
     OWNED_LABEL,
+    WORKFLOW_TAG,
     Ownership,
     digest_of,
     refuse_shared_name,
@@ -120,7 +121,7 @@ class Packaging:
             found["component"] = component_queries.describe(clients, self._arn(clients))
         if not found["jobs"] and not found["component"] and not found["versions"]:
             return None
-        return {**found, "ours": self._ours(clients, found["component"], found["jobs"])}
+        return {**found, "ours": self._ours(clients, found)}
 
     def exists(self, clients: Clients) -> bool:
         """Whether the component exists, and was made of exactly these inputs."""
@@ -129,12 +130,19 @@ class Packaging:
     def diff(self, observed: Observed | None, inputs: Inputs) -> Diff:
         there: tuple[jobs.Job, ...] = observed["jobs"] if observed else ()
         component = observed["component"] if observed else None
-        if component is None:
-            there = tuple(_without_result(job) for job in there)
+        artifacts: Mapping[str, bool | None] = observed["artifacts"] if observed else {}
         wanted = self._inputs(inputs)
         if self._of_these_inputs(component):
-            # Which of several compilations of the same inputs it was made of makes no difference.
-            wanted |= next(({"compilation": job.inputs["compilation"]} for job in there if self._yielded(job)), {})
+            # Which of several compilations of the same inputs it was made of makes no difference. A job of other
+            # inputs may have made this version too, before it was removed.
+            alike = [job for job in reversed(there) if self._yielded(job) and _differ_in_compilation(job, wanted)]
+            made = [job for job in alike if job.outputs["artifact"] in artifacts]
+            wanted |= next(({"compilation": job.inputs["compilation"]} for job in (*made, *alike)), {})
+        else:
+            there = tuple(
+                job if component and _is_source(job.outputs.get("artifact", ""), artifacts) else _without_result(job)
+                for job in there
+            )
         diff = jobs.compare(self.id, self.base, self.digest, there, wanted, retry_failed=self.retry_failed)
         if component is None and diff.parameters.get("create"):
             versions = observed["versions"] if observed else {}
@@ -146,7 +154,6 @@ class Packaging:
                 where=self.id,
                 mend="Raise cloud.package.component.version in the workflow.",
             )
-        artifacts: Mapping[str, bool | None] = observed["artifacts"] if observed else {}
         if component is not None and (lost := [uri for uri, there in artifacts.items() if there is False]):
             raise Problem(
                 f"{self.name} exists, but not what it refers to, {lost[0]}: no device can install it",
@@ -233,12 +240,14 @@ class Packaging:
         """Whether a job made a component by the name and version that are wanted."""
         return name_and_version(job.outputs.get("component", "")) == (self.component.name, self.component.version)
 
-    def _ours(self, clients: Clients, component: dict[str, Any] | None, there: tuple[jobs.Job, ...]) -> bool:
+    def _ours(self, clients: Clients, found: Mapping[str, Any]) -> bool:
         """Whether the component is ours: by its own tags or, as SageMaker makes it without any, by its job's."""
-        if component is None or self.ownership.owns(component["tags"]):
-            return component is not None
-        arn = self._arn(clients)
-        return any(self._made_by_us(clients, job) for job in there if job.outputs.get("component") == arn)
+        component, arn = found["component"], self._arn(clients)
+        if component is None or WORKFLOW_TAG in component["tags"]:
+            return component is not None and self.ownership.owns(component["tags"])
+        yielded = [job for job in found["jobs"] if job.outputs.get("component") == arn]
+        made = [job for job in yielded if _is_source(job.outputs["artifact"], found["artifacts"])]
+        return any(self._made_by_us(clients, job) for job in made)
 
     def _made_by_us(self, clients: Clients, job: jobs.Job) -> bool:
         arn = clients.arn("sagemaker", f"edge-packaging-job/{job.name}")
@@ -289,6 +298,19 @@ def _without_result(job: jobs.Job) -> jobs.Job:
     return replace(job, usable=job.status != "COMPLETED")
 
 
+def _differ_in_compilation(job: jobs.Job, wanted: Mapping[str, Any]) -> bool:
+    """Whether a job's inputs are those that are wanted, but for the compilation at most."""
+    return {**job.inputs, "compilation": wanted["compilation"]} == wanted
+
+
+def _is_source(artifact: str, stored: Collection[str]) -> bool:
+    """Whether a component version was made of a job's artifact, by what it refers to; so too where that is not known.
+
+    A version that was removed can be made again, so several jobs may have made one by the same name.
+    """
+    return not stored or artifact in stored
+
+
 LATEST_JOBS = 20
 """Of how many packaging jobs, from the newest, it is looked at what they made."""
 
@@ -300,32 +322,46 @@ class PackagedVersions(RemovableVersions):
     job: str = ""
 
     def owned(self, clients: Clients) -> list[str]:
-        made = {component_queries.name_and_version(arn) for arn in self._made(clients)}
         there = component_queries.list_versions(clients, self.name)
-        untagged = [version for version in there if (self.name, version) in made]
-        return list(dict.fromkeys([*component_queries.owned_versions(clients, self.name, self.ownership), *untagged]))
+        arns = {version: component_queries.component_arn(clients, self.name, version) for version in there}
+        found: dict[str, Any] = read_parallel(
+            {version: partial(component_queries.describe, clients, arn) for version, arn in arns.items()}
+        )
+        tags = {version: each["tags"] for version, each in found.items() if each}
+        untagged = [version for version in tags if WORKFLOW_TAG not in tags[version]]
+        made = self._made(clients) if untagged else []
+        own = [version for version in untagged if self._is_made(clients, arns[version], made)]
+        return [version for version in tags if version in own or self.ownership.owns(tags[version])]
 
-    def _made(self, clients: Clients) -> list[str]:
-        """The ARNs of the components that packaging jobs of ours have made."""
+    def _is_made(self, clients: Clients, arn: str, made: Sequence[Mapping[str, str]]) -> bool:
+        version = component_queries.name_and_version(arn)
+        jobs_of_it = [job for job in made if component_queries.name_and_version(job["component"]) == version]
+        stored = component_queries.stored_artifacts(clients, arn) if jobs_of_it else {}
+        return any(_is_source(job["artifact"], stored) for job in jobs_of_it)
+
+    def _made(self, clients: Clients) -> list[Mapping[str, str]]:
+        """The `component` (ARN) and the `artifact` (S3 URI) of each packaging job of ours that made a component."""
         sagemaker = clients("sagemaker")
         listed = sagemaker.list_edge_packaging_jobs(
-            NameContains=self.job, SortBy="CREATION_TIME", MaxResults=LATEST_JOBS
+            NameContains=self.job, SortBy="CREATION_TIME", SortOrder="Descending", MaxResults=LATEST_JOBS
         )
-        reads: dict[str, Callable[[], str]] = {
+        reads: dict[str, Callable[[], Mapping[str, str]]] = {
             job["EdgePackagingJobName"]: partial(self._made_by, clients, job["EdgePackagingJobName"])
             for job in listed["EdgePackagingJobSummaries"]
         }
-        return [arn for arn in read_parallel(reads).values() if arn]
+        return [made for made in read_parallel(reads).values() if made]
 
-    def _made_by(self, clients: Clients, name: str) -> str:
+    def _made_by(self, clients: Clients, name: str) -> Mapping[str, str]:
         sagemaker = clients("sagemaker")
         job: Mapping[str, Any] = sagemaker.describe_edge_packaging_job(EdgePackagingJobName=name)
-        made = str((job.get("PresetDeploymentOutput") or {}).get("Artifact") or "")
-        if not made:
-            return ""
+        component = str((job.get("PresetDeploymentOutput") or {}).get("Artifact") or "")
+        if not component:
+            return {}
         arn = job.get("EdgePackagingJobArn") or clients.arn("sagemaker", f"edge-packaging-job/{name}")
         pages = sagemaker.get_paginator("list_tags").paginate(ResourceArn=arn)
-        return made if self.ownership.owns(tags_as_mapping([tag for page in pages for tag in page["Tags"]])) else ""
+        if not self.ownership.owns(tags_as_mapping([tag for page in pages for tag in page["Tags"]])):
+            return {}
+        return {"component": component, "artifact": job.get("ModelArtifact", "")}
 
 
 def packaging_of(context: BuildContext) -> Packaging:
