@@ -13,7 +13,7 @@ from emflow.engine.destroy import plan_removal, remove
 from emflow.engine.plan import make_plan
 from emflow.resources import desired_resources, removable_resources
 from emflow.resources.iam import policy_documents
-from resources.conftest import within
+from resources.conftest import another, within
 from resources.test_access import attached_to, step
 
 HERE, ELSEWHERE = "us-east-1", "eu-west-1"
@@ -84,8 +84,51 @@ def test_the_region_that_made_a_role_leaves_it_to_the_other_that_uses_it(rollout
     apply(moved, there)
     _, staying = destroy(workflow, rollout.own(workflow))
     assert staying["access/role"].endswith(f"emflow-{name}@{ELSEWHERE}")
+    assert "access/role_alias" not in staying
     assert policies(client, role) == {f"emflow-{name}@{ELSEWHERE}"}
     assert make_plan(desired_resources(moved), there).changes == ()
+
+
+@pytest.mark.parametrize("policies", ["least-privilege", "workshop"])
+def test_each_region_takes_its_role_alias_with_it(rollout, workflow, abroad, policies):
+    moved, there = abroad
+    here, name = rollout.own(workflow), workflow.cloud.role.alias
+    workflow, moved = (within(each, "cloud.role", policies=policies) for each in (workflow, moved))
+    rollout.apply(workflow)
+    apply(moved, there)
+    going, _ = destroy(moved, there)
+    assert "access/role_alias" in going
+    assert name not in there("iot").list_role_aliases()["roleAliases"]
+    assert name in here("iot").list_role_aliases()["roleAliases"]
+    assert rollout.plan(workflow).changes == ()
+    apply(moved, there)
+    going, staying = destroy(workflow, here)
+    assert "access/role_alias" in going
+    assert "access/role" in staying
+    assert name not in here("iot").list_role_aliases()["roleAliases"]
+    assert make_plan(desired_resources(moved), there).changes == ()
+
+
+def test_a_role_alias_stays_for_another_workflow_of_its_region_only(rollout, workflow, abroad):
+    moved, there = abroad
+    other = another(moved)
+    rollout.apply(workflow)
+    apply(moved, there)
+    apply(other, there)
+    going, _ = destroy(workflow, rollout.own(workflow))
+    assert "access/role_alias" in going
+    _, staying = destroy(moved, there)
+    assert staying["access/role_alias"].endswith(f"policies emflow-{other.metadata.name}@{ELSEWHERE}")
+
+
+@pytest.mark.parametrize("policy", ["emflow-earlier", "of-a-person", "of-a-person@eu-west-1"])
+def test_a_role_alias_stays_for_a_policy_that_names_no_region(rollout, workflow, client, policy):
+    rollout.apply(workflow)
+    statement = {"Effect": "Allow", "Action": "s3:ListAllMyBuckets", "Resource": "*"}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    client("iam").put_role_policy(RoleName=workflow.cloud.role.name, PolicyName=policy, PolicyDocument=document)
+    _, staying = destroy(workflow, rollout.own(workflow))
+    assert staying["access/role_alias"].endswith(f"policies {policy}")
 
 
 def test_a_role_of_another_name_in_another_region_is_no_orphan(rollout, workflow, abroad, client):

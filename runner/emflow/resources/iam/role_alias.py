@@ -1,7 +1,8 @@
 """The kind `role alias`: the IoT role alias, under whose name devices get the role's credentials.
 
 The fleet could make one itself (EnableIotRoleAlias), always as `SageMakerEdge-<fleet>` and for one hour; made here, it
-has the workflow's name and duration, and is there before the first device asks.
+has the workflow's name and duration, and is there before the first device asks. Unlike the role, it lives in a region:
+who uses the role in another region does not use this alias.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ class RoleAlias:
             "arn": found["roleAliasArn"],
             "role": role,
             "seconds": found.get("credentialDurationSeconds"),
-            "others": role_use(clients, name, self._user).others if name else [],
+            "others": role_use(clients, name, self._user).others_in_region if name else [],
             "tags": alias_tags(iot, found["roleAliasArn"]),
         }
 

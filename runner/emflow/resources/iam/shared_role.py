@@ -142,6 +142,11 @@ class RoleUse:
         noting = {f"{INLINE}{whose}" for whose in self.notes if whose != str(self.user)}
         return [*names, *sorted(noting - set(names))]
 
+    @property
+    def others_in_region(self) -> list[str]:
+        """Those of `others` that may use the role in the user's own region: all but workflows' of another region."""
+        return [name for name in self.others if _region_of(name) in ("", self.user.region)]
+
 
 def role_use(clients: Clients, role: str, user: RoleUser) -> RoleUse:
     """How a role is used; one that does not exist is not used."""
@@ -203,6 +208,11 @@ def named_resources(document: Mapping[str, Any]) -> Iterator[str]:
     """Every resource that the statements of a policy name."""
     for statement in as_list(document.get("Statement")):
         yield from map(str, as_list(statement.get("Resource")))
+
+
+def _region_of(policy: str) -> str:
+    """The region that the name of a workflow's inline policy carries; empty where a name carries none."""
+    return policy.partition("@")[2] if policy.startswith(INLINE) else ""
 
 
 def _earlier_region(clients: Clients, role: str, there: Mapping[str, str], user: RoleUser) -> str:
