@@ -36,7 +36,8 @@ class Child:
         self.announced = False
         with log.open("ab") as errors:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", module, *args],
+                # -P: with -m alone, Python would search the current folder first, whose files are the user's.
+                [sys.executable, "-P", "-m", module, *args],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,

@@ -90,6 +90,20 @@ def test_a_camera_with_credentials_demands_what_its_secret_says(workflow: Workfl
         assert login["password"] not in repr(camera)
 
 
+def test_files_of_the_current_folder_are_not_executed(
+    workflow: Workflow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executed = tmp_path / "executed"
+    for module in ("moto", "json", "secrets", "numpy", "emflow_emulator", "sitecustomize"):
+        (tmp_path / f"{module}.py").write_text(f"open({str(executed)!r}, 'a').write({module!r})\n")
+    monkeypatch.chdir(tmp_path)
+    with Stack(camera=SCENES) as stack:
+        cloud, camera = stack.start(workflow)
+        stack.start_core("core-1", cloud, workflow, camera)
+
+    assert not executed.exists(), executed.read_text()
+
+
 def test_a_workflow_without_credentials_has_one_camera_for_all(workflow: Workflow) -> None:
     workflow = with_streams(workflow, STREAMS[0])
     with Stack(camera=SCENES) as stack:

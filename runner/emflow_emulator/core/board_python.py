@@ -42,8 +42,9 @@ AGENT_CODE = ("emflow_agent", "emflow_proto", "emflow_schema")
 _MOST = 8
 """Folders of packages in the cache at most; each device uses two. Those that were not used for the longest go first."""
 _PIP = """#!/bin/sh
-exec "$(dirname "$0")/python3" -m pip "$@"
+exec "$(dirname "$0")/python3" -P -m pip "$@"
 """
+"""-P: a program named pip does not search the current folder for modules."""
 
 
 def make(layout: Layout) -> Path:
