@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -34,6 +35,8 @@ def main() -> int:
         help="a temporary folder to remove when the parent process was killed",
     )
     options = parser.parse_args()
+    # On a board, only the owner may write into what the nucleus and its components make, and the agent demands it.
+    os.umask(os.umask(0o077) | 0o022)
     # Signal handlers are set before anything is started, so that a signal during the start stops all parts.
     stop = child.stop_event()
     try:

@@ -4,22 +4,26 @@ A component that lacks a package has to fail here as it would on a board. So com
 their own, with what emflow-device's extra `edge` needs. What takes the place of AWS's Edge Manager agent, which is a
 program without needs, brings its packages itself, in folders that only its recipe names.
 
-The packages are those that are installed beside emflow, in the same versions: they are linked into a folder in the
-user's cache (copied where that is not possible), once for each set of versions. This needs no network. A component may
-install more with pip: that goes into the environment of this device, and is removed with it.
+The packages are those that are installed beside emflow, in the same versions: they are copied into a folder in the
+user's cache, once for each set of versions. This needs no network. They are not linked: a component that writes into a
+file of a package would change emflow's own installation. Such a change, like a file that is missing, is found at the
+next start, and the packages are copied again. A component may install more with pip: that goes into the environment of
+this device, and is removed with it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import importlib.util
+import json
 import os
 import shutil
 import sys
 import tempfile
 import venv
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 
@@ -41,6 +45,8 @@ AGENT_CODE = ("emflow_agent", "emflow_proto", "emflow_schema")
 
 _MOST = 8
 """Folders of packages in the cache at most; each device uses two. Those that were not used for the longest go first."""
+_LIST = "emflow-files.json"
+"""The list of the files in a folder of packages, as they were copied."""
 _PIP = """#!/bin/sh
 exec "$(dirname "$0")/python3" -P -m pip "$@"
 """
@@ -124,63 +130,111 @@ def _stored(distributions: Iterable[Distribution], layout: Layout) -> Path:
     key = hashlib.sha256(repr((sys.version, sys.platform, records)).encode()).hexdigest()[:24]
     with contextlib.suppress(OSError):
         cache = _cache()
-        folder = cache / key
-        if not folder.is_dir():
-            _fill(cache, folder, ordered)
-            _remove_unused(cache, folder)
+        folder = _intact(cache, key, ordered)
+        _remove_unused(cache, folder)
         os.utime(folder)
         return folder
     packages = layout.root / "board-packages"
-    packages.mkdir(exist_ok=True)
-    folder = packages / key
-    if not folder.is_dir():
-        _fill(packages, folder, ordered)
-    return folder
+    packages.mkdir(mode=0o755, exist_ok=True)
+    return _intact(packages, key, ordered)
 
 
 def _cache() -> Path:
     """The folder of emflow in the user's cache.
 
     Raises:
-        OSError: it cannot be made, or others may write into it.
+        OSError: there is no home folder, the folder cannot be made, or others may write into it.
     """
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    home = Path(base) if base.startswith("/") else Path("~/.cache").expanduser()
-    cache = home / "emflow" / "board-packages"
-    cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    if not base.is_absolute():
+        home = Path(os.path.expanduser("~"))  # noqa: PTH111 Path.home raises RuntimeError where there is none
+        if not home.is_absolute():
+            raise FileNotFoundError("there is no home folder")
+        base = home / ".cache"
+    cache = base / "emflow" / "board-packages"
+    for folder in (*reversed(base.parents), base, cache.parent, cache):  # with this mode whatever the umask is
+        if not folder.is_dir():
+            folder.mkdir(mode=0o700, exist_ok=True)
     status = cache.stat()
     if status.st_uid != os.geteuid() or status.st_mode & 0o022:
         raise PermissionError(f"others may write into {cache}")
     return cache
 
 
+def _intact(parent: Path, name: str, distributions: Iterable[Distribution]) -> Path:
+    """The folder with the distributions' files; it is made when it is not there, or its files have changed."""
+    folder = parent / name
+    if not _is_intact(folder):
+        with _alone(parent):
+            if not _is_intact(folder):  # another device may have made it
+                _fill(parent, folder, distributions)
+    return folder
+
+
+def _is_intact(folder: Path) -> bool:
+    """Whether the files are those that were copied, by names, sizes and times: their content is not read."""
+    try:
+        return bool(json.loads((folder / _LIST).read_bytes()) == _files(folder))
+    except (OSError, ValueError):
+        return False
+
+
+def _files(folder: Path) -> dict[str, list[int]]:
+    """Size in bytes and time of change in ns of each file. Compiled ones are left out: Python writes them anew."""
+    found = {}
+    start = len(f"{folder}/")
+    for place, folders, names in os.walk(folder):
+        folders[:] = [each for each in folders if each != "__pycache__"]
+        for name in names:
+            path = os.path.join(place, name)  # noqa: PTH118 a Path for each of some thousand files takes longer
+            status = os.lstat(path)
+            found[path[start:]] = [status.st_size, status.st_mtime_ns]
+    found.pop(_LIST, None)
+    return found
+
+
+@contextlib.contextmanager
+def _alone(parent: Path) -> Iterator[None]:
+    """Wait until no other device makes packages in this folder."""
+    descriptor = os.open(parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def _fill(parent: Path, folder: Path, distributions: Iterable[Distribution]) -> None:
-    """Make the folder in one step: another device that starts at the same time finds all of it, or nothing."""
+    """Make the folder anew. A device that uses the old one at this moment finds either that or the new one."""
     fresh = Path(tempfile.mkdtemp(prefix="new-", dir=parent))
     try:
+        packages = fresh / "packages"
+        packages.mkdir(mode=0o755)
+        made = {packages}
         for each in distributions:
             for path in each.files or ():
                 # Not its programs, and not what it adds to the path: those are for the installation beside emflow.
                 source = Path(str(each.locate_file(path)))
                 if ".." not in path.parts and not path.is_absolute() and path.suffix != ".pth" and source.is_file():
-                    target = fresh / path
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    _link(source, target)
-        fresh.rename(folder)
-    except OSError:
-        if not folder.is_dir():  # of another device
-            raise
+                    target = packages / path
+                    if target.parent not in made:
+                        target.parent.mkdir(parents=True, exist_ok=True)
+                        made.add(target.parent)
+                    _copy(source, target)
+        (packages / _LIST).write_text(json.dumps(_files(packages)))
+        if folder.exists():
+            folder.rename(fresh / "old")
+        packages.rename(folder)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
 
 
-def _link(source: Path, target: Path) -> None:
-    try:
-        target.hardlink_to(source)
-    except FileExistsError:
-        return  # two distributions may have the same file of a namespace
-    except OSError:
-        shutil.copy2(source, target)
+def _copy(source: Path, target: Path) -> None:
+    """Copy a file with its time, which its compiled file names, and its mode, but writable by its owner alone."""
+    shutil.copyfile(source, target)
+    status = source.stat()
+    target.chmod(status.st_mode & 0o755 | 0o600)
+    os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
 def _record(each: Distribution) -> str:

@@ -74,7 +74,7 @@ class Layout:
         return self.root / "rootCA.pem"
 
     def make(self) -> None:
-        """Make the folders.
+        """Make the folders, into which only their owner may write, whatever the umask is: the agent's socket is there.
 
         Raises:
             Problem: the root cannot be made, its path is too long for a Unix socket, or its name would break scripts.
@@ -94,7 +94,8 @@ class Layout:
                 mend="Choose a folder nearer to the root, such as one in /tmp.",
             )
         try:
+            self.root.mkdir(mode=0o755, parents=True, exist_ok=True)
             for folder in (self.logs, self.root / "work", self.root / "packages", self.configuration.parent):
-                folder.mkdir(parents=True, exist_ok=True)
+                folder.mkdir(mode=0o755, exist_ok=True)
         except OSError as error:
             raise Problem(f"cannot make the core device's folder {self.root}: {error.strerror}") from error

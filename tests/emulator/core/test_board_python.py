@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import Distribution, distribution
 from pathlib import Path
@@ -23,11 +23,22 @@ IMPORTS = "import av, cv2, grpc, numpy, awsiot.greengrasscoreipc.clientv2"
 
 
 @pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty HOME; the folder in it where packages are kept."""
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty HOME; the folder in it where packages are kept. They are large, so they are removed at the end."""
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    return tmp_path / "home" / ".cache" / "emflow" / "board-packages"
+    yield tmp_path / "home" / ".cache" / "emflow" / "board-packages"
+    shutil.rmtree(tmp_path / "home", ignore_errors=True)
+    shutil.rmtree(tmp_path / "core" / "board-packages", ignore_errors=True)
+
+
+@pytest.fixture
+def one_package(monkeypatch: pytest.MonkeyPatch) -> str:
+    """Components need only this one, which is copied quickly."""
+    monkeypatch.setattr(board_python, "COMPONENTS", ("protobuf",))
+    monkeypatch.setattr(board_python, "AGENT", ())
+    monkeypatch.setattr(board_python, "AGENT_IF_INSTALLED", ())
+    return "import google.protobuf.message, google.protobuf; print(google.protobuf.__file__)"
 
 
 def device(folder: Path, name: str = "core") -> Layout:
@@ -69,14 +80,114 @@ def test_the_agent_has_packages_that_components_do_not_see(tmp_path: Path, cache
     assert done.stdout.startswith(str(layout.agent)), done.stderr
 
 
-def test_a_second_device_uses_the_same_packages(tmp_path: Path, cache: Path) -> None:
-    board_python.make(device(tmp_path))
+def test_a_second_device_uses_the_same_packages(tmp_path: Path, cache: Path, one_package: str) -> None:
+    first = device(tmp_path)
+    board_python.make(first)
     kept = {folder.name: folder.stat().st_ino for folder in cache.iterdir()}
-    (next(iter(cache.iterdir())) / "seen").touch()
+    assert run(first, one_package).returncode == 0  # which compiles the modules
     board_python.make(device(tmp_path, "second"))
 
     assert {folder.name: folder.stat().st_ino for folder in cache.iterdir()} == kept
-    assert list(cache.glob("*/seen"))
+
+
+def _remove_a_package(cache: Path) -> None:
+    shutil.rmtree(next(cache.glob("*/google/protobuf")))
+
+
+def _remove_a_file(cache: Path) -> None:
+    next(cache.glob("*/google/protobuf/message.py")).unlink()
+
+
+def _cut_a_file(cache: Path) -> None:
+    os.truncate(next(cache.glob("*/google/protobuf/message.py")), 10)
+
+
+def _write_a_file_of_the_same_size(cache: Path) -> None:
+    file = next(cache.glob("*/google/protobuf/message.py"))
+    file.write_bytes(b"#" * file.stat().st_size)
+
+
+def _add_a_module(cache: Path) -> None:
+    (next(cache.glob("*/google")).parent / "added.py").touch()
+
+
+def _remove_the_list(cache: Path) -> None:
+    next(cache.glob("*/emflow-files.json")).unlink()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _remove_a_package,
+        _remove_a_file,
+        _cut_a_file,
+        _write_a_file_of_the_same_size,
+        _add_a_module,
+        _remove_the_list,
+    ],
+)
+def test_packages_that_were_changed_are_copied_again(
+    tmp_path: Path, cache: Path, one_package: str, change: Callable[[Path], None]
+) -> None:
+    board_python.make(device(tmp_path))
+    names = {each.name for each in cache.iterdir()}
+    change(cache)
+    second = device(tmp_path, "second")
+    board_python.make(second)
+
+    assert run(second, one_package).stdout.startswith(str(cache))
+    assert run(second, "import added").returncode == 1
+    assert {each.name for each in cache.iterdir()} == names
+
+
+def test_no_file_is_one_of_emflows_own_installation(tmp_path: Path, cache: Path, one_package: str) -> None:
+    board_python.make(device(tmp_path))
+    own = Path(str(distribution("protobuf").locate_file("google/protobuf/message.py")))
+    before = own.read_bytes()
+    copied = next(cache.glob("*/google/protobuf/message.py"))
+    copied.write_text("raise RuntimeError")  # as a component could
+
+    assert own.read_bytes() == before
+    files = [each for each in cache.glob("*/**/*") if each.is_file()]
+    assert files
+    assert {each.stat().st_nlink for each in files} == {1}
+    assert not [each for each in files if each.is_symlink()]
+
+
+@pytest.mark.parametrize("home", [None, "relative"])
+def test_without_a_home_folder_the_packages_are_in_the_devices_folder(
+    tmp_path: Path, cache: Path, one_package: str, monkeypatch: pytest.MonkeyPatch, home: str | None
+) -> None:
+    def no_entry(user: int) -> None:
+        raise KeyError(f"getpwuid(): uid not found: {user}")
+
+    monkeypatch.setattr("pwd.getpwuid", no_entry)  # as for `docker run --user 4711`
+    monkeypatch.chdir(tmp_path)
+    if home is None:
+        monkeypatch.delenv("HOME")
+    else:
+        monkeypatch.setenv("HOME", home)
+    layout = device(tmp_path)
+    board_python.make(layout)
+
+    assert run(layout, one_package).stdout.startswith(str(layout.root / "board-packages"))
+    assert not (tmp_path / "relative").exists()
+
+
+def test_nothing_that_is_made_may_be_written_by_others_whatever_the_umask_is(
+    tmp_path: Path, cache: Path, one_package: str
+) -> None:
+    before = os.umask(0)
+    try:
+        layout = device(tmp_path)
+        board_python.make(layout)
+    finally:
+        os.umask(before)
+
+    homes = [cache, *cache.parents[:3]]
+    assert tmp_path / "home" in homes
+    own = [layout.root, layout.logs, layout.root / "work", layout.root / "packages", layout.configuration.parent]
+    assert [str(each) for each in [*homes, *own, *cache.iterdir()] if each.stat().st_mode & 0o022] == []
 
 
 def test_devices_that_start_at_the_same_time_share_one_folder(tmp_path: Path, cache: Path) -> None:
@@ -101,21 +212,18 @@ def elsewhere() -> Iterator[Path]:
 
 
 def test_packages_on_another_file_system_are_copied(
-    tmp_path: Path, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, elsewhere: Path, one_package: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(board_python, "COMPONENTS", ("protobuf",))
-    monkeypatch.setattr(board_python, "AGENT", ())
-    monkeypatch.setattr(board_python, "AGENT_IF_INSTALLED", ())
     monkeypatch.setenv("XDG_CACHE_HOME", str(elsewhere))
     layout = device(tmp_path)
     board_python.make(layout)
 
-    assert run(layout, "import google.protobuf; print(google.protobuf.__file__)").stdout.startswith(str(elsewhere))
+    assert run(layout, one_package).stdout.startswith(str(elsewhere))
 
 
 @pytest.mark.parametrize("why", ["a file is in the way", "others may write there"])
 def test_without_a_cache_of_ones_own_the_packages_are_in_the_devices_folder(
-    tmp_path: Path, cache: Path, why: str
+    tmp_path: Path, cache: Path, one_package: str, why: str
 ) -> None:
     cache.parent.mkdir(parents=True)
     if why == "a file is in the way":
@@ -126,12 +234,12 @@ def test_without_a_cache_of_ones_own_the_packages_are_in_the_devices_folder(
     layout = device(tmp_path)
     board_python.make(layout)
 
-    assert run(layout, IMPORTS).returncode == 0
+    assert run(layout, one_package).returncode == 0
     assert list((layout.root / "board-packages").iterdir())
     assert cache.is_file() or not list(cache.iterdir())
 
 
-def test_what_a_component_installs_stays_in_its_device(tmp_path: Path, cache: Path) -> None:
+def test_what_a_component_installs_stays_in_its_device(tmp_path: Path, cache: Path, one_package: str) -> None:
     wheel = tmp_path / "extra-1.0-py3-none-any.whl"
     with zipfile.ZipFile(wheel, "w") as archive:
         archive.writestr("extra.py", "")
@@ -149,7 +257,9 @@ def test_what_a_component_installs_stays_in_its_device(tmp_path: Path, cache: Pa
     assert run(second, "import extra").returncode == 1
 
 
-def test_the_packages_that_were_not_used_for_the_longest_are_removed(tmp_path: Path, cache: Path) -> None:
+def test_the_packages_that_were_not_used_for_the_longest_are_removed(
+    tmp_path: Path, cache: Path, one_package: str
+) -> None:
     cache.mkdir(parents=True)
     for age in range(9):
         (cache / f"old-{age}").mkdir()
