@@ -69,6 +69,24 @@ def with_a_tree_of_processes(cloud: Cloud, child: Child, root: Path) -> list[str
     return pids
 
 
+def test_with_umask_0_only_the_owner_may_write_into_the_devices_folder(
+    cloud: Cloud, start: Callable[..., Child], root: Path
+) -> None:
+    before = os.umask(0)
+    try:
+        child = start("umask")
+    finally:
+        os.umask(before)
+    facts = child.ready()
+    cloud.component("writer", lifecycle={"run": "mkdir made && touch made/file && sleep 600"})
+    cloud.outcome(facts["thing"], cloud.deploy(facts["thing_arn"], writer="1.0.0"))
+
+    made = root / "work" / "writer" / "made" / "file"
+    assert made.is_file()
+    paths = [root, *(path for path in root.rglob("*") if not path.is_symlink())]
+    assert [str(path) for path in paths if path.stat().st_mode & 0o022] == []
+
+
 def test_it_says_when_it_is_ready_and_who_it_is(cloud: Cloud, start: Callable[..., Child], root: Path) -> None:
     facts = start("ready").ready()
 
