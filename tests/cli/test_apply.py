@@ -152,6 +152,8 @@ def test_waiting_for_the_device_shows_why_it_failed(emflow, file, client, report
     reporting.join()
     assert applied.code == 1
     assert f"{thing}: the deployment FAILED: no space left [DISK]" in applied.err
+    assert "✗ deployment/rollout  failed" in applied.out
+    assert (applied.out + applied.err).count("no space left") == 1
 
 
 def test_on_a_terminal_the_user_is_asked_and_no_means_no(terminal, emflow, file):  # noqa: F811

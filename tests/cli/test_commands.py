@@ -49,6 +49,7 @@ def test_each_command_is_there_and_has_help(emflow, name: str) -> None:
     ran = emflow(name, "--help")
     assert ran.code == 0
     assert f"Usage: emflow {name}" in ran.out
+    assert '""' not in ran.out  # an empty text as a default says nothing
 
 
 @pytest.mark.parametrize(

@@ -99,6 +99,9 @@ class Progress:
                 self._running.pop(resource, None)
                 self._done += 1
                 return [self._line(f"✓ {resource}  {seconds:.1f} s", STYLES.get(action, ""), mark="green")]
+            case Failed(resource) if resource == ROLLOUT:
+                self._running.pop(resource, None)
+                return [self._line(f"✗ {resource}  failed", mark="bold red")]  # the run ends with the reason
             case Failed(resource, problem):
                 self._running.pop(resource, None)
                 return [self._line(f"✗ {resource}  {problem.what}", mark="bold red")]

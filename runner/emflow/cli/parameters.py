@@ -79,7 +79,8 @@ class Option:
             is_flag=kind is click.BOOL,
             multiple=many,
             default=None if many else default,
-            show_default=default is not None and default is not False,
+            # What no value and an empty text mean is in the help. 0 equals False, but is shown.
+            show_default=default is not None and default is not False and default != "",
             metavar=self.metavar,
             help=self.help,
         )

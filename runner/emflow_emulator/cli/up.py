@@ -141,6 +141,7 @@ def _apply(console: Console, stack: Stack, workflow: Workflow) -> None:
     from emflow.engine.apply import apply_plan
     from emflow.engine.clients import Clients
     from emflow.engine.plan import make_plan
+    from emflow.problems import Problem
     from emflow.resources import desired_resources, wait_for_deployment
 
     clients = Clients(workflow.aws)
@@ -154,7 +155,10 @@ def _apply(console: Console, stack: Stack, workflow: Workflow) -> None:
                 progress.show(event)
 
         apply_plan(plan, clients, show)
-        wait_for_deployment(workflow, clients, show)
+        try:
+            wait_for_deployment(workflow, clients, show)
+        except Problem as problem:  # the logs, to which its advice leads, are removed at the end
+            raise Problem(problem.what, where=problem.where, mend="Correct the workflow and run it again.") from problem
 
 
 def _show_highlight(console: Console, stack: Stack, line: Highlight) -> None:
