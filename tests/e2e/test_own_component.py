@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -44,3 +45,19 @@ def test_the_examples_heartbeat_beats_beside_the_results(tmp_path: Path) -> None
     assert {beat["thing"] for beat in beats} == {"iMX8MPEVK-Core-001"}
     first = beats[0]["beat"]
     assert [beat["beat"] for beat in beats] == [first, first + 1, first + 2]
+
+
+def test_when_a_component_fails_up_gives_the_reason_once_and_names_no_removed_log(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "workflows", tmp_path / "workflows")
+    program = tmp_path / "workflows" / "components" / "heartbeat" / "artifacts" / "heartbeat.py"
+    program.write_text('raise SystemExit("no beat without a sensor")\n')
+    command = [sys.executable, "-m", "emflow", "up", str(tmp_path / "workflows" / "own-component.yaml")]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+
+    assert ended.returncode == 1
+    assert "✗ deployment/rollout  failed" in ended.stdout
+    # The lines of the device are shown while it runs; the reason that ends the run has them once more.
+    assert "no beat without a sensor" in ended.stderr
+    assert (ended.stdout + ended.stderr).count("the deployment FAILED") == 1
+    assert "Correct the workflow and run it again." in ended.stderr
+    assert "on the device" not in ended.stderr
