@@ -191,6 +191,20 @@ def test_a_step_is_skipped_when_its_condition_holds(world: World, condition: str
     assert (world.layout.work("app") / "installed").exists() is not skipped
 
 
+def test_a_condition_about_the_home_folder_is_not_met_where_there_is_none(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_entry(user: int) -> None:
+        raise KeyError(f"getpwuid(): uid not found: {user}")
+
+    monkeypatch.setattr("pwd.getpwuid", no_entry)
+    monkeypatch.delenv("HOME")
+    world.apply(plan("app", install=Step("install", "install", "touch installed", skip_if="exists ~/there")))
+    world.settle()
+
+    assert (world.layout.work("app") / "installed").exists()
+
+
 def test_output_goes_to_the_log_of_the_component(world: World) -> None:
     world.apply(plan("app", run="echo good; echo bad >&2; exec sleep 600"))
     until(lambda: sum("(Copier)" in line for line in lines(world.layout.log("app"))) == 2)
