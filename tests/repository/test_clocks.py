@@ -61,6 +61,8 @@ ALLOWED = {
     "runner/emflow_emulator/aws/sagemaker/jobs.py Job._run": FOR_PEOPLE,
     "runner/emflow_emulator/aws/sagemaker/packaging.py Signer.__init__": SHARED,
     "runner/emflow_emulator/camera/encoder.py Stream._encode_while_watched": SHARED,
+    "runner/emflow_emulator/core/board_python.py _copy": FROM_FILES,
+    "runner/emflow_emulator/core/board_python.py _files": FROM_FILES,
     "runner/emflow_emulator/core/board_python.py _remove_unused": FROM_FILES,
     "runner/emflow_emulator/core/configuration.py Configuration.deployed": SHARED,
     "runner/emflow_emulator/core/logs.py Log.write": FOR_PEOPLE,
