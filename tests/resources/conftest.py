@@ -53,8 +53,9 @@ edge:
 """
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def embedded() -> Iterator[EmbeddedAws]:
+    # One a module: every plan searches what the tests before it have left, and took ten times as long at the end.
     with EmbeddedAws(port=0, job_seconds=0.1) as aws:
         yield aws
 
@@ -72,7 +73,7 @@ def endpoint(embedded: EmbeddedAws, monkeypatch: pytest.MonkeyPatch) -> str:
     return embedded.endpoint_url
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def client(embedded: EmbeddedAws) -> Callable[[str], Any]:
     """A boto3 client of a person at the console, beside the project's own."""
     session = boto3.Session(embedded.credentials.id, embedded.credentials.secret, region_name=REGION)
@@ -131,7 +132,7 @@ class Rollout:
         return [call for call in self.calls if not call.partition(":")[2].startswith(READS)]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def user() -> Rollout:
     return Rollout()
 
