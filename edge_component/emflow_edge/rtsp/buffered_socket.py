@@ -92,33 +92,46 @@ class BufferedSocket:
     """A connection and what came over it but is not read yet.
 
     Args:
-        host, port: of the camera.
-        timeout: seconds to connect in, TLS included.
+        connected: does not block.
         stop: ends all waiting.
-        context: for TLS; None is plain TCP.
-
-    Raises:
-        CameraLost: nothing answers.
-        CameraRefused: its certificate is not to be trusted.
     """
 
-    def __init__(
-        self, host: str, port: int, timeout: float, stop: threading.Event, context: ssl.SSLContext | None = None
-    ) -> None:
+    def __init__(self, connected: socket.socket, stop: threading.Event) -> None:
         self.buffer = bytearray()
-        self._stop = stop
+        self._socket, self._stop = connected, stop
+
+    @classmethod
+    def connected(
+        cls, host: str, port: int, timeout: float, stop: threading.Event, context: ssl.SSLContext | None = None
+    ) -> BufferedSocket:
+        """A connection to a camera.
+
+        Args:
+            host, port: of the camera.
+            timeout: seconds to connect in, TLS included.
+            stop: ends all waiting.
+            context: for TLS; None is plain TCP.
+
+        Raises:
+            CameraLost: nothing answers.
+            CameraRefused: its certificate is not to be trusted.
+        """
         deadline = time.monotonic() + timeout
-        self._socket = connect(host, port, timeout, stop)
+        wire = cls(connect(host, port, timeout, stop), stop)
         if context is not None:
-            try:
-                secure = context.wrap_socket(self._socket, server_hostname=host, do_handshake_on_connect=False)
-                self._socket = secure
-                self._patiently(secure.do_handshake, select.POLLIN, deadline)
-            except BaseException as error:
-                self._socket.close()
-                if isinstance(error, TimeoutError):
-                    raise CameraLost("answers, but not with TLS") from error
-                raise
+            wire._start_tls(context, host, deadline)
+        return wire
+
+    def _start_tls(self, context: ssl.SSLContext, host: str, deadline: float) -> None:
+        try:
+            secure = context.wrap_socket(self._socket, server_hostname=host, do_handshake_on_connect=False)
+            self._socket = secure
+            self._patiently(secure.do_handshake, select.POLLIN, deadline)
+        except BaseException as error:
+            self._socket.close()
+            if isinstance(error, TimeoutError):
+                raise CameraLost("answers, but not with TLS") from error
+            raise
 
     @property
     def peer(self) -> str:
@@ -137,7 +150,7 @@ class BufferedSocket:
     def fileno(self) -> int:
         return self._socket.fileno()
 
-    def send(self, data: bytes, deadline: float) -> None:
+    def send(self, data: bytes | bytearray, deadline: float) -> None:
         """Send all of it.
 
         Raises:

@@ -12,7 +12,6 @@ import ssl
 import threading
 import time
 from collections import Counter
-from urllib.parse import urljoin
 
 from emflow_edge.rtsp import rtcp, rtp, sdp
 from emflow_edge.rtsp.auth import OriginCredentials
@@ -82,7 +81,7 @@ class RtspSession:
     def _play(self, described: Description) -> None:
         connection = described.connection
         connection.deadline = self._deadline
-        self._url, self._public = described.url, described.methods
+        self._public = described.methods
         video = sdp.find_video(described.body.decode("utf-8", "replace"))
         if video is None:
             raise CameraLost("has no video in its description")
@@ -90,20 +89,13 @@ class RtspSession:
             raise UnsupportedCodec(f"sends {video.codec or 'an unnamed codec'}")
         self.video = video
         self._payload_type = FirstGuess(video.payload_type)
-        self._base = self._based(described.head.get("content-base") or described.head.get("content-location"))
+        self._base = described.base
         self._aggregate = sdp.control_url(self._base, video.session)
         self._set_up(connection)
         connection.ask("PLAY", self._aggregate, [("Range", "npt=0.000-")])
         self.clock = rtcp.CameraClock(video.rate)
         self._reception = rtcp.ReceptionStatistics(secrets.randbits(32), video.rate)
         self._kept = self._told = time.monotonic()
-
-    def _based(self, given: str) -> str:
-        """What the track's URL begins with, out of what the camera says that it is."""
-        try:
-            return urljoin(self._url, given) if given.startswith("/") else given or self._url
-        except ValueError:
-            return self._url
 
     def _set_up(self, connection: RtspConnection) -> None:
         wire = connection.wire
@@ -270,7 +262,7 @@ class RtspSession:
         if connection is not None:
             if connection.session:
                 connection.deadline = time.monotonic() + 0.1
-                with contextlib.suppress(CameraLost, TimeoutError):
+                with contextlib.suppress(CameraLost, TimeoutError, MalformedMessage):
                     connection.send("TEARDOWN", self._aggregate)
             connection.wire.close()
         if self._datagrams is not None:

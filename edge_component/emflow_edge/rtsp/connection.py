@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-import re
 import ssl
 import threading
 import time
 from collections.abc import Sequence
+from typing import Callable
 
 from emflow_edge.rtsp.auth import Authenticator, OriginCredentials, best_challenge
 from emflow_edge.rtsp.buffered_socket import BufferedSocket
 from emflow_edge.rtsp.errors import CameraLost, CameraRefused
-from emflow_edge.rtsp.messages import MalformedMessage, MessageHead, request, take_head
+from emflow_edge.rtsp.framing import RtspReader, framed
+from emflow_edge.rtsp.messages import MessageHead, request
 from emflow_edge.rtsp.notices import Notice, no_notice
 from emflow_schema.stream_url import Place
 
 _AGENT = "emflow-edge"
-_DOLLAR = 0x24
 # Seconds for the answer to come after one that carries the number of a request that was answered already.
 _REPEATED = 0.5
-# What a camera may send between answers and packets before it is not RTSP at all.
-_MOST_GARBAGE = 1 << 16
-_MESSAGE = re.compile(rb"RTSP/|[A-Z_]{3,16} ")
-# What has come of one so far.
-_PARTLY = re.compile(rb"[A-Z_]{1,16}")
-# A packet for a higher channel is none: a session has two.
-_HIGHEST = b"\x20"
-_BEGINNING = re.compile(rb"RTSP/|\$[\0-\x1f]")
 _MEANINGS = {
     403: "denies access (403)",
     404: "has no such stream (404: is the path right?)",
@@ -35,6 +27,16 @@ _MEANINGS = {
     461: "does not offer this transport (461: try another one)",
     503: "is not ready (503)",
 }
+
+
+def refusal(method: str, head: MessageHead) -> CameraLost:
+    """What an answer that is neither 200 nor 401 means."""
+    meaning = _MEANINGS.get(head.status, f"answers {method} with {head.status} {head.first[2]}".strip())
+    return (CameraRefused if head.status == 403 else CameraLost)(meaning)
+
+
+def _read_over(_packet: bytes) -> None:
+    """Packets that nobody awaits yet."""
 
 
 class RtspConnection:
@@ -63,7 +65,9 @@ class RtspConnection:
     ) -> None:
         self.deadline = 0.0
         self.session = ""
-        self.wire = BufferedSocket(place.host, place.port, timeout, stop, context)
+        self.on_packet: Callable[[bytes], object] = _read_over
+        """Called with the packets that come before an answer, each behind its channel."""
+        self.wire = BufferedSocket.connected(place.host, place.port, timeout, stop, context)
         self._place, self._credentials = place, credentials
         self._answers: Authenticator | None = None
         self._notice = notice
@@ -71,8 +75,7 @@ class RtspConnection:
         # The requests whose answers carried their number, until numbers prove to say nothing.
         self._answered: set[str] = set()
         self._numbers_are_wrong = False
-        self._garbage = 0
-        self._head: MessageHead | None = None
+        self._incoming = RtspReader(self.wire.buffer)
 
     def ask(
         self, method: str, url: str, headers: Sequence[tuple[str, str]] = (), *, lenient: bool = False
@@ -85,19 +88,31 @@ class RtspConnection:
         Raises:
             CameraLost: the answer is no; CameraRefused where it will stay so.
         """
+        if lenient:
+            self.send(method, url, headers)
+            return self._answer()
+        head, body = self.exchange(method, url, headers)
+        if head.status == 200 or (300 <= head.status < 400 and method == "DESCRIBE"):
+            return head, body
+        raise refusal(method, head)
+
+    def exchange(self, method: str, url: str, headers: Sequence[tuple[str, str]]) -> tuple[MessageHead, bytes]:
+        """Send a request and wait for its answer, of any status but 401; user and password go with it once they are
+        asked for.
+
+        Raises:
+            CameraLost: nothing answers; CameraRefused: user and password are missing or wrong.
+        """
         self.send(method, url, headers)
         head, body = self._answer()
-        if head.status == 401 and not lenient:
+        if head.status == 401:
             # Once: a camera that asks again after it was answered says that they are wrong.
             self.accept_challenge(head)
             self.send(method, url, headers)
             head, body = self._answer()
             if head.status == 401:
                 raise CameraRefused("refuses user and password (401)")
-        if head.status == 200 or lenient or (300 <= head.status < 400 and method == "DESCRIBE"):
-            return head, body
-        meaning = _MEANINGS.get(head.status, f"answers {method} with {head.status} {head.first[2]}".strip())
-        raise (CameraRefused if head.status == 403 else CameraLost)(meaning)
+        return head, body
 
     def accept_challenge(self, head: MessageHead) -> None:
         """Take up a challenge, for all requests from now on.
@@ -128,7 +143,7 @@ class RtspConnection:
 
     def send_packet(self, channel: int, data: bytes) -> None:
         """Send a packet between the messages (RFC 2326, section 10.12)."""
-        self.wire.send(bytes([_DOLLAR, channel]) + len(data).to_bytes(2, "big") + data, self.deadline)
+        self.wire.send(framed(bytes([channel]) + data), self.deadline)
 
     def reply(self, head: MessageHead) -> None:
         """Answer a request of the camera."""
@@ -136,7 +151,7 @@ class RtspConnection:
         self.wire.send(request("RTSP/1.0", *answer, [("CSeq", head.get("cseq"))]), self.deadline)
 
     def _answer(self) -> tuple[MessageHead, bytes]:
-        """The answer to the last request. What comes before it is read over.
+        """The answer to the last request. Messages that come before it are read over.
 
         Requests are sent one at a time, so the order tells which one is answered. The number in `CSeq` is a hint: it
         only tells an answer that comes twice from one whose number is wrong.
@@ -152,6 +167,8 @@ class RtspConnection:
                 if repeated is None:
                     raise
                 found = repeated
+            if isinstance(found, bytes):
+                self.on_packet(found)
             if not isinstance(found, tuple) or found[0].status < 200:
                 continue
             number = found[0].get("cseq", wanted).strip()
@@ -171,35 +188,4 @@ class RtspConnection:
         Raises:
             MalformedMessage: what comes is no RTSP.
         """
-        buffer = self.wire.buffer
-        while self._head is None and buffer:
-            if buffer[0] == _DOLLAR and buffer[1:2] < _HIGHEST:
-                end = 4 + int.from_bytes(buffer[2:4], "big")
-                if len(buffer) < 4 or len(buffer) < end:
-                    return None
-                self._garbage = 0
-                packet = bytes(buffer[1:2] + buffer[4:end])
-                del buffer[:end]
-                return packet
-            if _MESSAGE.match(buffer):
-                self._head = take_head(buffer)
-                break
-            if _PARTLY.fullmatch(buffer):
-                return None
-            self._resynchronise(buffer)
-        if self._head is None or len(buffer) < self._head.length:
-            return None
-        head, self._head = self._head, None
-        body = bytes(buffer[: head.length])
-        del buffer[: head.length]
-        return head, body
-
-    def _resynchronise(self, buffer: bytearray) -> None:
-        """Drop what is neither a message nor a packet, up to what may be one."""
-        found = _BEGINNING.search(buffer, 1)
-        # The last bytes may be the beginning of a beginning.
-        drop = found.start() if found else max(1, len(buffer) - 4)
-        self._garbage += drop
-        del buffer[:drop]
-        if self._garbage > _MOST_GARBAGE:
-            raise MalformedMessage("data that is not RTSP")
+        return self._incoming.take()

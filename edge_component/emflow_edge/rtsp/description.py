@@ -37,6 +37,15 @@ class Description:
     head: MessageHead
     body: bytes
 
+    @property
+    def base(self) -> str:
+        """What the tracks' URLs begin with, out of what the camera says that it is."""
+        given = self.head.get("content-base") or self.head.get("content-location")
+        try:
+            return urljoin(self.url, given) if given.startswith("/") else given or self.url
+        except ValueError:
+            return self.url
+
 
 def describe(
     place: Place,

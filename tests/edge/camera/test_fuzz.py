@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from emflow_edge.camera.multipart import ChunkedBody, MultipartParser
 from emflow_edge.rtsp import rtcp, rtp, sdp
 from emflow_edge.rtsp.auth import Authenticator, best_challenge
-from emflow_edge.rtsp.connection import RtspConnection
 from emflow_edge.rtsp.depacketizer import Depacketizer
+from emflow_edge.rtsp.framing import RtspReader
 from emflow_edge.rtsp.messages import LONGEST_BODY, LONGEST_HEAD, MalformedMessage, take_head
 from emflow_schema.stream_url import redacted, split
 
@@ -42,24 +42,15 @@ LINES = st.sampled_from(
 )
 
 
-class Fed:
-    """A wire with bytes on it already."""
-
-    def __init__(self) -> None:
-        self.buffer = bytearray()
-
-
 @given(STREAM)
 def test_a_connection_takes_anything(pieces: list[bytes]) -> None:
-    connection = RtspConnection.__new__(RtspConnection)
-    connection.wire = Fed()  # type: ignore[assignment]
-    connection._head, connection._garbage = None, 0
-    buffer = connection.wire.buffer
+    buffer = bytearray()
+    reader = RtspReader(buffer)
     with contextlib.suppress(MalformedMessage):
         for piece in pieces:
             buffer += piece
             left = len(buffer) + 1
-            while connection.take() is not None:
+            while reader.take() is not None:
                 assert len(buffer) < left
                 left = len(buffer)
         assert len(buffer) <= LONGEST_HEAD + LONGEST_BODY + 65540

@@ -7,7 +7,6 @@ import struct
 import threading
 import time
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -21,9 +20,9 @@ from emflow_edge.camera.reader import CameraReader
 from emflow_edge.metrics.counters import Counters
 from emflow_edge.rtsp.auth import best_challenge
 from emflow_edge.rtsp.client import RtspSession
-from emflow_edge.rtsp.connection import RtspConnection
 from emflow_edge.rtsp.depacketizer import Depacketizer
 from emflow_edge.rtsp.errors import CameraLost
+from emflow_edge.rtsp.framing import RtspReader
 from emflow_edge.rtsp.rtp import RtpPacket
 from emflow_edge.rtsp.sdp import VideoTrack
 from emflow_schema.edge_config import Stream
@@ -74,13 +73,11 @@ def test_values_that_cannot_be_are_read_over(scripted: Start, method: str, heade
 
 
 def test_a_message_that_comes_byte_by_byte_is_understood() -> None:
-    connection = RtspConnection.__new__(RtspConnection)
-    connection.wire = SimpleNamespace(buffer=bytearray())  # type: ignore[assignment]
-    connection._head, connection._garbage = None, 0
-    found = []
+    buffer, found = bytearray(), []
+    reader = RtspReader(buffer)
     for byte in b"junk\0RTSP/1.0 200 OK\r\nCSeq: 1\r\n\r\n$\0\0\2abOPTIONS * RTSP/1.0\r\nCSeq: 9\r\n\r\n":
-        connection.wire.buffer.append(byte)
-        taken = connection.take()
+        buffer.append(byte)
+        taken = reader.take()
         if taken is not None:
             found.append(taken if isinstance(taken, bytes) else taken[0].get("cseq"))
     assert found == ["1", b"\0ab", "9"]
