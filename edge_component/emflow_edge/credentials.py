@@ -13,6 +13,7 @@ from typing import Any
 
 from emflow_edge.ipc import Nucleus
 from emflow_schema.errors import ConfigProblem, EdgeProblem
+from emflow_schema.stream_url import holds_control
 
 _FOR_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
@@ -81,6 +82,12 @@ def _pair(value: Any, name: str) -> tuple[str, str]:
     user, password = (value.get("username"), value.get("password")) if isinstance(value, dict) else (None, None)
     if not isinstance(user, str) or not isinstance(password, str):
         raise _unusable(name)
+    if holds_control(user):
+        # A password is never in a header as it is.
+        raise EdgeProblem(
+            f"the secret {name} holds a control character in username, such as the end of a line, which no camera"
+            " takes; leave it out"
+        )
     return user, password
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 # `rtspt` is GStreamer's and FFmpeg's way of saying RTSP over TCP.
 RTSP = ("rtsp", "rtspt", "rtsps")
@@ -31,6 +31,8 @@ _NAME = re.compile(r"[\w.-]+")
 _IMPOSSIBLE, _POSSIBLE, _NAMED, _ADDRESS = range(4)
 # Some end a line or a text where a URL is sent, logged or given to a library.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+# What people write in a path as it is, and what would end it in the line of a request, or in a quoted string.
+_BREAKS_A_REQUEST = re.compile(r'[ "<>\\]')
 _NO_PASSWORD = re.compile(r"://|\?.*=", re.DOTALL)
 
 
@@ -118,8 +120,20 @@ def split(url: str) -> Place:
         raise ValueError("has no valid port")
     if not host:
         raise ValueError("has no host")
-    user, _, password = reading.credentials.partition(":")
-    return Place(scheme, host, int(reading.port or PORTS[scheme]), reading.path, unquote(user), unquote(password))
+    user, password = map(unquote, reading.credentials.partition(":")[::2])
+    if holds_control(user):
+        # A password is never in a header as it is.
+        raise ValueError(
+            "holds a control character in the user name, such as the end of a line (%0D, %0A), which no camera takes;"
+            " leave it out"
+        )
+    path = _BREAKS_A_REQUEST.sub(lambda found: quote(found.group()), reading.path)
+    return Place(scheme, host, int(reading.port or PORTS[scheme]), path, user, password)
+
+
+def holds_control(text: str) -> bool:
+    """Whether a text holds a control character, which ends a line in some places."""
+    return _CONTROL.search(text) is not None
 
 
 @dataclass(frozen=True)

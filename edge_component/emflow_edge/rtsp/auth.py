@@ -114,7 +114,7 @@ class Authenticator:
             f'username="{_quoted(self._user)}"',
             f'realm="{_quoted(asked.realm)}"',
             f'nonce="{_quoted(asked.nonce)}"',
-            f'uri="{target}"',
+            f'uri="{_quoted(target)}"',
             f'response="{self._hash(f"{secret}:{middle}:{what}")}"',
         ]
         if asked.named:
@@ -132,4 +132,5 @@ class Authenticator:
 
 
 def _quoted(text: str) -> str:
+    """The inside of a quoted string (RFC 9110, section 5.6.4). Controls are refused by `request`."""
     return text.replace("\\", "\\\\").replace('"', '\\"')

@@ -6,10 +6,13 @@ feed, and leave out what they do not think of; all of that is read.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 LONGEST_HEAD = 65536
+# But for the tabulator, and the line feed that ends a line.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 LONGEST_BODY = 1 << 20
 
 
@@ -81,8 +84,7 @@ def take_headers(buffer: bytearray) -> MessageHead | None:
 
 def parse_headers(text: bytes) -> MessageHead:
     """Headers without a first line and without the empty line behind them."""
-    lines = text.decode("utf-8", "replace").replace("\r\n", "\n").split("\n")
-    return MessageHead(("", "", ""), _headers(lines))
+    return MessageHead(("", "", ""), _headers(_lines(text).split("\n")))
 
 
 def _take_text(buffer: bytearray) -> str | None:
@@ -95,9 +97,14 @@ def _take_text(buffer: bytearray) -> str | None:
         raise MalformedMessage("a head without an end")
     if end < 0:
         return None
-    text = bytes(buffer[:end]).decode("utf-8", "replace").replace("\r\n", "\n")
+    text = _lines(bytes(buffer[:end]))
     del buffer[: end + gap]
     return text
+
+
+def _lines(data: bytes) -> str:
+    """The text with plain line feeds. Controls that end a line for some become blanks (RFC 9110, section 5.5)."""
+    return _CONTROL.sub(" ", data.decode("utf-8", "replace").replace("\r\n", "\n"))
 
 
 def _headers(lines: Sequence[str]) -> tuple[tuple[str, str], ...]:
@@ -113,6 +120,26 @@ def _headers(lines: Sequence[str]) -> tuple[tuple[str, str], ...]:
 
 
 def request(method: str, target: str, protocol: str, headers: Sequence[tuple[str, str]]) -> bytes:
-    """A request without a body."""
-    lines = [f"{method} {target} {protocol}", *(f"{name}: {value}" for name, value in headers), "", ""]
-    return "\r\n".join(lines).encode("utf-8", "replace")
+    """A request without a body.
+
+    Raises:
+        MalformedMessage: something in it would end a line; the error does not show what.
+    """
+    return _head(f"{method} {target} {protocol}", headers)
+
+
+def response(protocol: str, status: str, reason: str, headers: Sequence[tuple[str, str]], body: bytes = b"") -> bytes:
+    """A response.
+
+    Raises:
+        MalformedMessage: as `request`.
+    """
+    length = [("Content-Length", str(len(body)))] if body else []
+    return _head(f"{protocol} {status} {reason}", [*headers, *length]) + body
+
+
+def _head(first: str, headers: Sequence[tuple[str, str]]) -> bytes:
+    lines = [first, *(f"{name}: {value}" for name, value in headers)]
+    if any("\n" in line or _CONTROL.search(line) for line in lines):
+        raise MalformedMessage("control characters where a line would end")
+    return "\r\n".join([*lines, "", ""]).encode("utf-8", "replace")
