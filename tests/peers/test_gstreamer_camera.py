@@ -207,7 +207,7 @@ def test_gstreamer_reads_it_through_an_opencv_that_has_it(
 def test_the_boards_pipeline_parses_up_to_the_elements_that_only_the_board_has() -> None:
     """What stands around the hardware's two elements is real, so those are replaced by software's, and it is parsed."""
     stream = Stream("x", "rtsp://127.0.0.1:1/x", pipeline="imx8mp")
-    text = gstreamer.text(stream, ("", "")).replace("v4l2h264dec", "avdec_h264")
+    text = gstreamer.text(stream).replace("v4l2h264dec", "avdec_h264")
     text = text.replace("imxvideoconvert_g2d", "videoconvert")
     parse = "import sys, gi; gi.require_version('Gst', '1.0'); from gi.repository import Gst; Gst.init(None); "
     done = subprocess.run(

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 
-from emflow_edge.camera.opencv_camera import OpencvCamera, parameters
-from emflow_edge.camera.rtsp_opencv import behind_redirects, with_credentials
+from emflow_edge.camera.http_relay import HttpRelay
+from emflow_edge.camera.opencv_camera import OpencvCamera, environment, parameters
+from emflow_edge.camera.relay import HOST
+from emflow_edge.camera.rtsp_opencv import needs_relay, plain_url
+from emflow_edge.camera.rtsp_relay import RtspRelay
 from emflow_edge.opencv import cv2
+from emflow_edge.rtsp.buffered_socket import connect
 from emflow_edge.rtsp.errors import CameraRefused
 from emflow_edge.rtsp.notices import Notice, no_notice
 from emflow_schema.edge_config import Stream
-from emflow_schema.stream_url import RTSP, Place
+from emflow_schema.stream_url import HTTP, RTSP
 
 # Timeouts are in microseconds. Waiting frames are dropped, so that the newest one is delivered.
 _SOURCE = (
@@ -30,17 +33,25 @@ PIPELINES = {
 }
 
 
-def text(stream: Stream, credentials: tuple[str, str], place: Place | None = None) -> str:
-    """The pipeline, ready to run. Holds the camera's password where there is one.
+def text(stream: Stream, relay: RtspRelay | HttpRelay | None = None) -> str:
+    """The pipeline, ready to run.
 
-    place: where the stream is, if it was moved.
+    relay: through which it reads the camera. Without one, its address is as the configuration has it.
     """
-    pipeline = PIPELINES.get(stream.pipeline or "decodebin") or stream.pipeline or ""
-    url = with_credentials(place or stream.place, credentials) if stream.scheme in RTSP else stream.url
-    values = {"url": url, "transport": stream.transport, "timeout": str(int(stream.read_timeout.seconds * 1e6))}
+    pipeline = _template(stream)
+    transport = stream.transport
+    if relay is not None:
+        url, transport = relay.url, relay.transport if isinstance(relay, RtspRelay) else transport
+    else:
+        url = plain_url(stream.place) if stream.scheme in RTSP else stream.url
+    values = {"url": url, "transport": transport, "timeout": str(int(stream.read_timeout.seconds * 1e6))}
     for name, value in values.items():
         pipeline = pipeline.replace(f"{{{name}}}", value)
     return pipeline if "appsink" in pipeline else f"{pipeline} ! {_BGR}"
+
+
+def _template(stream: Stream) -> str:
+    return PIPELINES.get(stream.pipeline or "decodebin") or stream.pipeline or ""
 
 
 def open_pipeline(
@@ -69,12 +80,36 @@ def open_pipeline(
         # The backend supports timeouts since 4.9; older versions refuse unknown parameters.
         return capture if found or capture.open(pipeline, cv2.CAP_GSTREAMER) else None
 
-    with contextlib.ExitStack() as held:
-        place = None
-        if stream.scheme in RTSP:
-            place, credentials = held.enter_context(behind_redirects(stream, credentials, stop, notice))
-        pipeline = text(stream, credentials, place)
-        return OpencvCamera(stream, opened, "gives no video: the pipeline does not run (try it with gst-launch-1.0)")
+    def opened_without_proxies() -> cv2.VideoCapture | None:
+        # A proxy on another machine cannot reach the relay, and is not to know its path.
+        with environment("http_proxy", ""), environment("no_proxy", HOST):
+            return opened()
+
+    relay = _relay(stream, credentials, stop, notice)
+    pipeline = text(stream, relay)
+    refusal = "gives no video: the pipeline does not run (try it with gst-launch-1.0)"
+    return OpencvCamera(stream, opened if relay is None else opened_without_proxies, refusal, relay=relay)
+
+
+def _relay(
+    stream: Stream, credentials: tuple[str, str], stop: threading.Event, notice: Notice
+) -> RtspRelay | HttpRelay | None:
+    """A relay, where the pipeline would have to be given user and password, or reads a camera whose certificate it does
+    not verify.
+
+    Raises:
+        CameraLost: the camera cannot be reached, or refuses us.
+    """
+    named = "{url}" in _template(stream)
+    if stream.scheme in RTSP:
+        if named and needs_relay(stream, credentials):
+            return RtspRelay(stream, credentials, stop, notice)
+        place = stream.place
+        # Whether it is there at all; a host that is off would hold GStreamer for its whole timeout.
+        connect(place.host, place.port, stream.open_timeout.seconds, stop).close()
+    elif stream.scheme in HTTP and named and any(credentials):
+        return HttpRelay(stream, credentials, notice)
+    return None
 
 
 def available() -> bool:

@@ -8,7 +8,7 @@ import queue
 import threading
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Callable, TypeVar
+from typing import TYPE_CHECKING, Any, Callable, Protocol, TypeVar
 
 import numpy as np
 
@@ -89,6 +89,19 @@ class ArrayPicture:
         return self._image[::_STEP, ::_STEP, 1].copy()
 
 
+class CameraRelay(Protocol):
+    """What stands between a program and a camera, so that the program needs no user and password."""
+
+    @property
+    def url(self) -> str: ...
+
+    @property
+    def problem(self) -> CameraLost | None:
+        """Why the camera's stream ended, or did not begin; None where it is not known."""
+
+    def close(self) -> None: ...
+
+
 class OpencvCamera:
     """A capture of OpenCV in a thread of its own, which is abandoned when it hangs.
 
@@ -97,15 +110,22 @@ class OpencvCamera:
         opened: opens the capture; returns None if that fails.
         refusal: error message for a camera that cannot be opened.
         stamped: whether the position of the capture is the clock of the camera.
+        relay: through which the capture reads the camera; closed with it, and also when it cannot be opened.
 
     Raises:
         CameraLost: it cannot be opened, or not in time.
     """
 
     def __init__(
-        self, stream: Stream, opened: Callable[[], cv2.VideoCapture | None], refusal: str, *, stamped: bool = False
+        self,
+        stream: Stream,
+        opened: Callable[[], cv2.VideoCapture | None],
+        refusal: str,
+        *,
+        stamped: bool = False,
+        relay: CameraRelay | None = None,
     ) -> None:
-        self._stream, self._stamped = stream, stamped
+        self._stream, self._stamped, self._relay = stream, stamped, relay
         self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._capture: cv2.VideoCapture | None = None
         self._hangs = False
@@ -114,7 +134,7 @@ class OpencvCamera:
         try:
             capture = self._do(opened, stream.open_timeout.seconds + _GRACE, "be opened")
             if capture is None:
-                raise CameraLost(refusal)
+                raise self._lost(refusal)
             self._open: cv2.VideoCapture = capture
             self.fps = max(0.0, float(self._do(lambda: capture.get(cv2.CAP_PROP_FPS), _GRACE, "be asked")))
         except BaseException:
@@ -123,7 +143,7 @@ class OpencvCamera:
 
     def grab(self) -> ArrivedFrame:
         if not self._do(self._open.grab, self._stream.read_timeout.seconds + _GRACE, "be read"):
-            raise CameraLost("stopped sending")
+            raise self._lost("stopped sending")
         taken, at = time.time(), time.monotonic()
         stamp = self._do(lambda: self._open.get(cv2.CAP_PROP_POS_MSEC), _GRACE, "be asked") if self._stamped else 0.0
         self._arrival = ArrivedFrame(taken, at, camera_clock=stamp / 1000 if stamp else None)
@@ -140,6 +160,13 @@ class OpencvCamera:
         if not self._hangs:
             # The process must not end while OpenCV releases the capture.
             self._thread.join(_GRACE)
+        if self._relay is not None:
+            self._relay.close()
+
+    def _lost(self, why: str) -> CameraLost:
+        """The reason that the relay knows, else this one."""
+        known = self._relay.problem if self._relay is not None else None
+        return CameraLost(why) if known is None else known
 
     def _run(self) -> None:
         while (action := self._work.get()) is not None:

@@ -8,18 +8,14 @@ instead of one for each core saves 30 ms for every frame, because frame threadin
 
 from __future__ import annotations
 
-import contextlib
-import ssl
 import threading
 import time
-from collections.abc import Iterator
 from urllib.parse import quote
 
 from emflow_edge.camera.opencv_camera import OPTIONS, OpencvCamera, environment, parameters
+from emflow_edge.camera.rtsp_relay import RtspRelay
 from emflow_edge.opencv import cv2
-from emflow_edge.rtsp.auth import OriginCredentials
-from emflow_edge.rtsp.buffered_socket import connect, tls_context
-from emflow_edge.rtsp.description import describe
+from emflow_edge.rtsp.buffered_socket import connect
 from emflow_edge.rtsp.notices import Notice, no_notice
 from emflow_schema.edge_config import Stream
 from emflow_schema.stream_url import Place
@@ -35,9 +31,7 @@ def open_rtsp(
     """Open an RTSP stream; raises CameraLost when that fails."""
 
     def opened(thorough: bool = False) -> cv2.VideoCapture | None:
-        options = f"rtsp_transport;{stream.transport}|fpsprobesize;0"
-        if stream.ca:
-            options += f"|ca_file;{stream.ca}|tls_verify;1"
+        options = f"rtsp_transport;{transport}|fpsprobesize;0"
         capture = cv2.VideoCapture()
         wanted = parameters(
             OPEN_TIMEOUT_MSEC=stream.open_timeout.seconds * 1000,
@@ -57,46 +51,27 @@ def open_rtsp(
         capture.release()
         return None if thorough else opened(thorough=True)
 
-    with behind_redirects(stream, credentials, stop, notice) as found:
-        url = with_credentials(*found)
-        return OpencvCamera(stream, opened, _REFUSAL, stamped=True)
+    relay = None
+    if needs_relay(stream, credentials):
+        relay = RtspRelay(stream, credentials, stop, notice)
+        url, transport = relay.url, relay.transport
+    else:
+        place, transport = stream.place, stream.transport
+        # Whether it is there at all; a host that is off would hold FFmpeg for its whole timeout.
+        connect(place.host, place.port, stream.open_timeout.seconds, stop).close()
+        url = plain_url(place)
+    return OpencvCamera(stream, opened, _REFUSAL, stamped=True, relay=relay)
 
 
-@contextlib.contextmanager
-def behind_redirects(
-    stream: Stream, credentials: tuple[str, str], stop: threading.Event, notice: Notice
-) -> Iterator[tuple[Place, tuple[str, str]]]:
-    """Where a stream is, and the user and password for that place, while another program opens it.
+def needs_relay(stream: Stream, credentials: tuple[str, str]) -> bool:
+    """Whether another program may not be given the address of the RTSP camera itself.
 
-    FFmpeg follows redirects with user and password, so they are followed here first; without a password there is
-    nothing to protect. Meanwhile our connection stays open: servers that stop a stream with its last client refuse the
-    next one for a moment.
-
-    Raises:
-        CameraLost: nothing answers, or the camera does not describe the stream. FFmpeg would find out too, but not
-            report why, and a host that is off would hold it for its whole timeout.
+    Without a password there is nothing to protect, but for `rtsps`: FFmpeg verifies no certificate unless `ca` is set,
+    and GStreamer does not know `ca`.
     """
-    place, timeout = stream.place, stream.open_timeout.seconds
-    if not any(credentials):
-        connect(place.host, place.port, timeout, stop).close()
-        yield place, credentials
-        return
-    own = OriginCredentials(place, *credentials)
-    context = tls_context(stream.ca) if stream.ca else None
-    if context is None and place.scheme == "rtsps":
-        # As the programs have it, which verify a certificate only where `ca` is set.
-        context = tls_context("")
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    described = describe(place, own, context, timeout, stop, notice)
-    try:
-        yield described.place, own.at(described.place)
-    finally:
-        described.connection.wire.close()
+    return any(credentials) or stream.scheme == "rtsps"
 
 
-def with_credentials(place: Place, credentials: tuple[str, str]) -> str:
-    """A URL with scheme rtsp or rtsps, with user and password, special characters quoted."""
-    scheme = "rtsps" if place.scheme == "rtsps" else "rtsp"
-    user, password = (quote(one, safe="") for one in credentials)
-    before = f"{user}:{password}@" if user or password else ""
-    return f"{scheme}://{before}{place.authority}{quote(place.path, safe='/?&=%:@+,;~')}"
+def plain_url(place: Place) -> str:
+    """A URL with the scheme rtsp and without user and password, special characters quoted."""
+    return f"rtsp://{place.authority}{quote(place.path, safe='/?&=%:@+,;~')}"

@@ -20,8 +20,10 @@ from edge.camera.scripted_camera import ScriptedCamera, tidy
 def scripted() -> Iterator[Callable[..., ScriptedCamera]]:
     cameras: list[ScriptedCamera] = []
 
-    def start(answer: Callable[[str], bytes | None] = tidy, context: ssl.SSLContext | None = None) -> ScriptedCamera:
-        cameras.append(ScriptedCamera(answer, context))
+    def start(
+        answer: Callable[[str], bytes | None] = tidy, context: ssl.SSLContext | None = None, host: str = "127.0.0.1"
+    ) -> ScriptedCamera:
+        cameras.append(ScriptedCamera(answer, context, host))
         return cameras[-1]
 
     yield start

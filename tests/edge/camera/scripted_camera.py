@@ -19,14 +19,17 @@ class ScriptedCamera:
     over and over.
     """
 
-    def __init__(self, answer: Callable[[str], bytes | None], context: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, answer: Callable[[str], bytes | None], context: ssl.SSLContext | None = None, host: str = "127.0.0.1"
+    ) -> None:
         self.answer = answer
         self.heads: list[str] = []
         self.video = self.endless = b""
         self.endless_after: tuple[str, ...] = ("PLAY", "GET ")
         self.play: Callable[[socket.socket], None] = lambda _: None
         self._context = context
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._listener = socket.create_server((host, 0), family=family)
         self.port: int = self._listener.getsockname()[1]
         threading.Thread(target=self._serve, daemon=True).start()
 

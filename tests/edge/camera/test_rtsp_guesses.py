@@ -12,8 +12,7 @@ from collections.abc import Callable
 import pytest
 
 from edge.camera.scripted_camera import SDP, ScriptedCamera, answered, sequence, tidy
-from emflow_edge.camera import gstreamer, registry
-from emflow_edge.camera.rtsp_opencv import behind_redirects
+from emflow_edge.camera import registry
 from emflow_edge.rtsp.client import RtspSession
 from emflow_edge.rtsp.errors import CameraLost, CameraRefused
 from emflow_edge.rtsp.first_guess import FirstGuess
@@ -203,7 +202,7 @@ def test_credentials_do_not_follow_a_redirect_to_another_origin(scripted: Start,
 
 
 def test_other_programs_are_not_given_credentials_for_another_origin(scripted: Start) -> None:
-    second = scripted(lambda head: answered(head, "404 Not Found") if "Lavf" in head else tidy(head))
+    second = scripted(lambda head: None if head.startswith("PLAY") else tidy(head))
     to = f"Location: rtsp://127.0.0.1:{second.port}/moved\r\n"
 
     def answer(head: str) -> bytes:
@@ -214,13 +213,10 @@ def test_other_programs_are_not_given_credentials_for_another_origin(scripted: S
 
     first = scripted(answer)
     stream = Stream("front", f"rtsp://127.0.0.1:{first.port}/live", backend="opencv")
-    with pytest.raises(CameraLost, match="gives no video"):
+    with pytest.raises(CameraLost, match=r"closed the connection|gives no video"):
         registry.open_camera(stream, USER, threading.Event())
-    assert any("Lavf" in head for head in second.heads)
+    assert "PLAY" in second.methods
     assert not any("Authorization" in head for head in second.heads)
-    with behind_redirects(stream, USER, threading.Event(), lambda _: None) as (place, credentials):
-        assert (place.port, credentials) == (second.port, ("", ""))
-        assert "s3cret" not in gstreamer.text(stream, credentials, place)
 
 
 def test_credentials_go_back_to_their_own_origin(scripted: Start) -> None:
