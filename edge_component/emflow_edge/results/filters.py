@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from emflow_edge.outcome import reaches
 from emflow_edge.results.message import Result
 from emflow_schema.edge_config import Publish
 
@@ -33,7 +34,7 @@ class ResultFilter:
 
     def passes(self, result: Result, to: Publish) -> bool:
         top = result.outcome.top
-        if (top[0].confidence if top else 0.0) < to.threshold:
+        if not reaches(top[0].confidence if top else 0.0, to.threshold):
             return False
         if not to.on_change:
             # When `on_change` is enabled later, the next result counts as a change.

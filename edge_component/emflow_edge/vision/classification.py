@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from emflow_edge.model_spec import ModelMismatch, ModelSpec
-from emflow_edge.outcome import ClassScore, Outcome
+from emflow_edge.outcome import ClassScore, Outcome, reaches
 from emflow_edge.vision.labels import Labels, read_labels
 from emflow_edge.vision.learned import LearnedProperties
 from emflow_edge.vision.preprocess import FramePlacement
@@ -88,7 +88,9 @@ class ClassificationDecoder:
             values = np.array([1 - values[0], values[0]], np.float32)
         # A stable sort of the negated values: of two equal ones the lower index comes first, as with argmax.
         best = np.argsort(-values, kind="stable")[: self._top]
-        kept = [int(number) for place, number in enumerate(best) if not place or values[number] >= self._threshold]
+        kept = [
+            int(number) for place, number in enumerate(best) if not place or reaches(values[number], self._threshold)
+        ]
         return Outcome(tuple(self._choice(number, float(values[number])) for number in kept))
 
     def _active(self, values: Floats) -> Floats:

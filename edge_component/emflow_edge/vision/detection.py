@@ -16,7 +16,7 @@ import numpy as np
 
 from emflow_edge.model_spec import ModelMismatch, ModelSpec
 from emflow_edge.opencv import cv2
-from emflow_edge.outcome import ClassScore, Detection, Outcome
+from emflow_edge.outcome import ClassScore, Detection, Outcome, reaches
 from emflow_edge.vision.labels import Labels, read_lines
 from emflow_edge.vision.learned import LearnedProperties, within_one
 from emflow_edge.vision.output_roles import YOLOX_STRIDES, Rows, find_roles
@@ -37,6 +37,9 @@ _DEFAULT_IOU = 0.5
 _ACTIVATIONS = {CONFIDENCES: "none", RAW: "sigmoid", UNKNOWN: "auto"}
 # Fractions of the picture end at 1, or a little beyond; of a thing that was found, pixels go further.
 _LARGEST_FRACTION = 4.0
+# Fractions of the picture: where a box ends at most, for whatever a model says.
+_FARTHEST = 1e6
+_MOST_CLASSES = 1 << 20
 # Widths and heights are positive in pixels and fractions, but for their rounding; relative to a grid they are
 # logarithms.
 _LEAST_SIZE = -0.5
@@ -128,40 +131,44 @@ class DetectionDecoder:
         """
         if len(outputs) != len(self._values):
             raise ModelMismatch(f"the agent sent {len(outputs)} outputs of {len(self._values)}")
-        found = {role: self._values[place](outputs[place]) for role, place in self._roles.places.items()}
+        # Of some outputs only a part means something, which is what has to be finite.
+        found = {role: self._values[place].read(outputs[place]) for role, place in self._roles.places.items()}
         candidates = self._of_rows(found, self._rows) if self._rows else self._of_outputs(found)
         rows, classes, scores = self._one_class_each(candidates)
-        good = np.flatnonzero((scores >= self._threshold) & (scores > 0) & (classes >= self._offset))
+        good = np.flatnonzero(reaches(scores, self._threshold) & (scores > 0) & (classes >= self._offset))
         good = good[np.argsort(-scores[good], kind="stable")]
         rows, classes, scores = rows[good], classes[good], scores[good]
         corners = self._corners(candidates.boxes[rows])
+        # Before some are chosen: what is not in the frame, such as in margins, takes no other's place.
+        seen = placement.overlaps_frame(corners)
+        corners, classes, scores = corners[seen], classes[seen], scores[seen]
         if self._iou < 1:
             kept = non_max_suppression(corners, scores, classes, self._iou, self._boxes.most)
             corners, classes, scores = corners[kept], classes[kept], scores[kept]
-        things = []
-        for corner, number, score in zip(corners.tolist(), classes.tolist(), scores.tolist()):
-            box = placement.box_in_frame(*corner)
-            if box.width > 0 and box.height > 0:
-                things.append(Detection(number - self._offset, self._label(number), min(1.0, score), box))
-            if len(things) == self._boxes.most:
-                break
+        most = self._boxes.most
+        things = [
+            Detection(number - self._offset, self._label(number), min(1.0, score), placement.box_in_frame(*corner))
+            for corner, number, score in zip(corners[:most].tolist(), classes[:most].tolist(), scores[:most].tolist())
+        ]
         return Outcome(_best_of_each(things)[: self._top], tuple(things))
 
     def _of_outputs(self, found: dict[str, Floats]) -> _Candidates:
         """From outputs of their own for boxes and scores."""
         boxes = found["boxes"].reshape(-1, 4)
         count = len(boxes)
+        # What lies after the count is not there.
+        told = self._finite("count", found["count"].ravel()[:1]).tolist() if "count" in found else []
+        valid = max(0, min(int(told[0]), count)) if told else count
+        boxes = self._finite("boxes", boxes[:valid])
         if self._raw:
             if found["scores"].size != count * self._classes:
                 raise ModelMismatch(f"the agent sent {found['scores'].size} scores for {count} boxes")
-            return _Candidates(boxes, self._active(found["scores"].reshape(count, self._classes)))
+            scores = self._finite("scores", found["scores"].reshape(count, self._classes)[:valid])
+            return _Candidates(boxes, self._active(scores))
         classes, scores = found["classes"].ravel(), found["scores"].ravel()
         if not len(classes) == len(scores) == count:
             raise ModelMismatch(f"the agent sent {count} boxes, {len(classes)} classes and {len(scores)} scores")
-        # What lies after the count is not there.
-        told = found["count"].ravel()[:1].tolist() if "count" in found else []
-        valid = max(0, min(int(told[0]), count)) if told else count
-        boxes, classes, scores = boxes[:valid], classes[:valid], scores[:valid]
+        classes, scores = self._finite("classes", classes[:valid]), self._finite("scores", scores[:valid])
         if not self._roles.certain and not self._classes_first(classes, scores, bool(told)):
             classes, scores = scores, classes
         return _Candidates(boxes, scores, classes)
@@ -171,30 +178,48 @@ class DetectionDecoder:
         table = found["rows"].reshape(found["rows"].shape[-2:])
         table = table.T if layout.across else table
         at = {column: layout.place(column) for column in layout.columns}
-        boxes = table[:, at["box"] : at["box"] + 4]
         if "scores" in at:
+            table = self._finite("rows", table)
+            boxes = table[:, at["box"] : at["box"] + 4]
             scores = table[:, at["scores"] : at["scores"] + layout.classes]
             if "objectness" in at:
                 # Both before they are multiplied: either may be the one that shows that they are raw.
                 both = self._active(table[:, at["objectness"] : at["scores"] + layout.classes])
                 return _Candidates(self._off_grid(boxes), both[:, :1] * both[:, 1:])
             return _Candidates(boxes, self._active(scores))
-        scores = table[:, at["score"]]
-        classes = table[:, at["class"]] if "class" in at else found.get("classes", np.zeros_like(scores)).ravel()
+        if "class" in at:
+            classes = self._finite("rows", table[:, at["class"]])
+        elif "classes" in found:
+            classes = self._finite("classes", found["classes"].ravel())
+        else:
+            classes = np.zeros(len(table), np.float32)
         if len(classes) != len(table):
             raise ModelMismatch(f"the agent sent {len(table)} boxes and {len(classes)} classes")
-        # Rows without a thing have a negative image or class.
-        there = classes >= 0 if "image" not in at else (classes >= 0) & (table[:, at["image"]] >= 0)
-        return _Candidates(boxes[there], scores[there], classes[there])
+        # Rows without a thing have a negative image or class; what else they hold means nothing.
+        there = classes >= 0
+        if "image" in at:
+            there &= self._finite("rows", table[:, at["image"]]) >= 0
+        table = self._finite("rows", table[there])
+        return _Candidates(table[:, at["box"] : at["box"] + 4], table[:, at["score"]], classes[there])
+
+    def _finite(self, role: str, values: Floats) -> Floats:
+        """The values of the output with this role, or what of them means something.
+
+        Raises:
+            NonFiniteOutput: some of them are not finite.
+        """
+        return self._values[self._roles.places[role]].finite(values)
 
     def _one_class_each(self, candidates: _Candidates) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Floats]:
         """The row of the box, the class, and the score of each candidate."""
         if candidates.classes is None:
             every = candidates.scores
             # Not all boxes times all classes: those without any score are most of them.
-            rows, numbers = np.nonzero((every >= self._threshold) & (every > 0))
+            rows, numbers = np.nonzero(reaches(every, self._threshold) & (every > 0))
             return rows, numbers, every[rows, numbers]
-        return np.arange(len(candidates.scores)), np.rint(candidates.classes).astype(np.int64), candidates.scores
+        # What is no class's number becomes one that has no label, alike on all processors.
+        classes = np.rint(np.clip(candidates.classes, -_MOST_CLASSES, _MOST_CLASSES)).astype(np.int64)
+        return np.arange(len(candidates.scores)), classes, candidates.scores
 
     def _classes_first(self, first: Floats, second: Floats, counted: bool) -> bool:
         """Whether the first of two outputs holds the classes, by these values and all before.
@@ -249,7 +274,8 @@ class DetectionDecoder:
         if units is None and boxes.size and float(boxes.max()) > _LARGEST_FRACTION:
             self._learned.pixels = True
         pixels = units == "pixels" or (units is None and self._learned.pixels)
-        return np.asarray(boxes / self._size if pixels else boxes, np.float32)
+        # Without infinities, which are no numbers to compute areas from.
+        return np.asarray(np.clip(boxes / self._size if pixels else boxes, -_FARTHEST, _FARTHEST), np.float32)
 
 
 def _check(model: ModelSpec, places: Mapping[str, int]) -> int:

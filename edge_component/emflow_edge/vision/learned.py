@@ -48,4 +48,4 @@ class LearnedProperties:
 
 def within_one(values: Floats) -> bool:
     """Whether all values may be confidences: 0…1, and a little more for their rounding."""
-    return not values.size or bool(values.min() >= -_TOLERANCE and values.max() <= 1 + _TOLERANCE)
+    return not values.size or (float(values.min()) >= -_TOLERANCE and float(values.max()) <= 1 + _TOLERANCE)

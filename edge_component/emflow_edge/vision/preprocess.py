@@ -42,16 +42,31 @@ class FramePlacement:
 
     def box_in_frame(self, left: float, top: float, right: float, bottom: float) -> Box:
         """A box in fractions of the model's picture as one of the frame, cut off at the frame's edges."""
-        (across, down), source, target, frame = self.picture, self.source, self.target, self.frame
+        x, y = _within(self._horizontal(left)), _within(self._vertical(top))
+        right, bottom = _within(self._horizontal(right)), _within(self._vertical(bottom))
+        return Box(x, y, max(0.0, right - x), max(0.0, bottom - y))
 
-        def horizontal(edge: float) -> float:
-            return _within((source.x + (edge * across - target.x) / target.width * source.width) / frame[0])
+    def overlaps_frame(self, corners: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+        """Whether boxes have an area in the frame: bool [n].
 
-        def vertical(edge: float) -> float:
-            return _within((source.y + (edge * down - target.y) / target.height * source.height) / frame[1])
+        Args:
+            corners: float32 [n, 4]: left, top, right and bottom in fractions of the model's picture.
+        """
+        left, top, right, bottom = corners.astype(np.float64).T
+        x, y = np.clip(self._horizontal(left), 0, 1), np.clip(self._vertical(top), 0, 1)
+        wide, high = np.clip(self._horizontal(right), 0, 1) > x, np.clip(self._vertical(bottom), 0, 1) > y
+        both: npt.NDArray[np.bool_] = wide & high
+        return both
 
-        x, y = horizontal(left), vertical(top)
-        return Box(x, y, max(0.0, horizontal(right) - x), max(0.0, vertical(bottom) - y))
+    def _horizontal(self, edge: Any) -> Any:
+        """A fraction of the width of the model's picture as one of the frame's."""
+        source, target = self.source, self.target
+        return (source.x + (edge * self.picture[0] - target.x) / target.width * source.width) / self.frame[0]
+
+    def _vertical(self, edge: Any) -> Any:
+        """A fraction of the height of the model's picture as one of the frame's."""
+        source, target = self.source, self.target
+        return (source.y + (edge * self.picture[1] - target.y) / target.height * source.height) / self.frame[1]
 
 
 def place_frame(frame: tuple[int, int], picture: tuple[int, int], resize: str) -> FramePlacement:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float32]
 
+# Characters of an output's name in a message.
+_LONGEST_NAME = 80
+
 
 class OutputReader:
     """Reads one output tensor.
@@ -38,6 +41,8 @@ class OutputReader:
         # The wire has no signed byte.
         signed = stored is not None and stored.dtype == "int8" and spec.dtype == "uint8"
         self._spec, self._signed = spec, signed and not raw
+        # As it may stand in a log, which an agent's names do not break.
+        self._shown = repr(spec.name.decode("utf-8", "replace")[:_LONGEST_NAME])
         self._dtype = np.dtype("int8" if self._signed else spec.dtype).newbyteorder("<")
         if self._dtype.kind not in "iuf":
             raise EdgeProblem(f"the model's output is {spec.dtype}, which cannot be decoded")
@@ -56,17 +61,35 @@ class OutputReader:
             ModelMismatch: the agent sent another number of bytes than the model's output has.
             NonFiniteOutput: some of the values are not finite.
         """
+        return self.finite(self.read(data))
+
+    def finite(self, values: Floats) -> Floats:
+        """The values, which are all of this output or a part of it.
+
+        Raises:
+            NonFiniteOutput: some of them are not finite.
+        """
+        wrong = values.size - int(np.isfinite(values).sum())
+        if wrong:
+            raise NonFiniteOutput(
+                f"{wrong} of the {values.size} values in the model's output {self._shown} are NaN or infinite"
+            )
+        return values
+
+    def read(self, data: bytes) -> Floats:
+        """As `__call__`, for an output of which only a part means something: values may be NaN or infinite.
+
+        Raises:
+            ModelMismatch: the agent sent another number of bytes than the model's output has.
+        """
         size, rest = divmod(len(data), self._dtype.itemsize)
         if rest or (not self._spec.is_open and size != self._spec.size):
             wanted = "" if self._spec.is_open else f"{self._spec.size * self._dtype.itemsize} "
             raise ModelMismatch(f"the agent sent {len(data)} bytes for an output of {wanted}({self._spec})")
         shape = self._spec.shape_of(size)
-        # What is too large for float32 becomes infinite, which is looked for right after.
+        # What is too large for float32 becomes infinite, which `finite` looks for.
         with np.errstate(over="ignore", invalid="ignore"):
             values = (np.frombuffer(data, self._dtype).astype(np.float32) - self._zero) * np.float32(self._scale)
-        wrong = values.size - int(np.isfinite(values).sum())
-        if wrong:
-            raise NonFiniteOutput(f"{wrong} of the {values.size} values in the model's answer are NaN or infinite")
         return values.reshape(shape)
 
 

@@ -124,7 +124,7 @@ def test_of_two_equal_classes_the_lower_comes_first_and_only_the_best_are_report
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e300])
 def test_what_is_no_number_is_no_result(value: float, known: ModelFacts | None, activation: Any) -> None:
     decode = Decode(model("float64", 3), known, ModelIO(activation=activation))
-    with pytest.raises(NonFiniteOutput, match="1 of the 3 values in the model's answer are NaN or infinite"):
+    with pytest.raises(NonFiniteOutput, match=r"1 of the 3 values in the model's output '.*' are NaN or infinite"):
         decode(np.array([0.25, value, 0.5], np.float64).tobytes())
 
 

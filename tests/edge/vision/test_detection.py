@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from emflow_edge.model_spec import ModelSpec, TensorSpec
-from emflow_edge.outcome import Outcome
+from emflow_edge.outcome import NonFiniteOutput, Outcome
 from emflow_edge.vision.detection import DetectionDecoder
 from emflow_edge.vision.preprocess import place_frame
 from emflow_schema.edge_config import Boxes, ModelIO
@@ -162,3 +162,67 @@ def test_configured_outputs_that_do_not_go_together_are_reported() -> None:
     outputs = [(b"a", BOXES), (b"b", np.zeros((1, 5), np.float32))]
     with pytest.raises(EdgeProblem, match="do not go together"):
         found(*outputs, boxes=Boxes(outputs=("boxes", "scores")))
+
+
+NAN, INFINITY = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize("junk", [NAN, INFINITY, -INFINITY])
+def test_what_lies_after_the_count_may_be_no_number(junk: float) -> None:
+    boxes, classes, scores = BOXES.copy(), CLASSES.copy(), SCORES.copy()
+    boxes[0, 2], classes[0, 2], scores[0, 2] = junk, junk, junk
+    outputs = [
+        (OPERATOR, boxes),
+        (OPERATOR + b":1", classes),
+        (OPERATOR + b":2", scores),
+        (OPERATOR + b":3", np.array([2], np.float32)),
+    ]
+    assert things(found(*outputs)) == [(17, 0.9), (0, 0.8)]
+
+
+@pytest.mark.parametrize("place", range(4))
+def test_what_is_counted_has_to_be_finite_and_the_output_is_named(place: int) -> None:
+    outputs = [(name, one.copy()) for name, one in operator()]
+    outputs[place][1].reshape(-1)[0] = NAN
+    name = outputs[place][0].decode()
+    with pytest.raises(NonFiniteOutput, match=f"^1 of the \\d+ values in the model's output '{name}' are NaN or infin"):
+        found(*outputs)
+
+
+def test_rows_after_the_count_of_a_raw_detector_are_not_there_either() -> None:
+    scores = np.array([[0, 0.9], [0.8, 0], [NAN, 0.95]], np.float32)
+    outputs = [*raw(scores, OVERLAPPING), (b"n", np.array([2], np.float32))]
+    roles = Boxes(outputs=("boxes", "scores", "count"), iou=1.0)
+    assert things(found(*outputs, boxes=roles)) == [(1, 0.9), (0, 0.8)]
+
+
+def test_rows_of_a_single_output_without_a_thing_may_hold_anything() -> None:
+    table = np.array([[[10, 10, 90, 90, 0.9, 3], *([[NAN, INFINITY, 0, 0, NAN, -1]] * 6)]], np.float32)
+    columns = Boxes(columns=("box", "score", "class"), units="pixels")
+    assert things(found((b"rows", table), boxes=columns)) == [(3, 0.9)]
+    table[0, 1, 5] = NAN
+    with pytest.raises(NonFiniteOutput, match="'rows'"):
+        found((b"rows", table), boxes=columns)
+
+
+def test_boxes_in_the_margins_take_no_place_of_what_is_in_the_frame() -> None:
+    letterbox = place_frame((600, 300), (300, 300), "letterbox")
+    # Above the frame, which fills the middle half; and three things in it, less sure.
+    margins = [[0.0, 0.1 * x, 0.2, 0.1 * x + 0.1] for x in range(5)]
+    inside = [[0.3, 0.3 * x, 0.7, 0.3 * x + 0.2] for x in range(3)]
+    scores = np.array([[0.9]] * 5 + [[0.8], [0.7], [0.6]], np.float32)
+    outputs = raw(scores, np.array(margins + inside))
+    for iou in (None, 1.0):
+        settings = ModelIO(task="detection", threshold=0.5, boxes=Boxes(most=3, iou=iou), resize="letterbox")
+        decode = DetectionDecoder(model(*outputs), None, settings)
+        outcome = decode([one.tobytes() for _, one in outputs], letterbox)
+        assert things(outcome) == [(0, 0.8), (0, 0.7), (0, 0.6)]
+
+
+def test_a_box_in_the_margins_suppresses_none_in_the_frame() -> None:
+    letterbox = place_frame((600, 300), (300, 300), "letterbox")
+    boxes = np.array([[0.0, 0.0, 0.25, 0.5], [0.0, 0.0, 0.3, 0.5]])
+    outputs = raw(np.array([[0.9], [0.8]], np.float32), boxes)
+    settings = ModelIO(task="detection", threshold=0.5, resize="letterbox")
+    outcome = DetectionDecoder(model(*outputs), None, settings)([one.tobytes() for _, one in outputs], letterbox)
+    assert things(outcome) == [(0, 0.8)]
