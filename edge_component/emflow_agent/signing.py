@@ -10,7 +10,6 @@ import argparse
 import base64
 import getpass
 import hashlib
-import json
 import os
 import stat
 import sys
@@ -30,6 +29,7 @@ from emflow_agent.models.integrity import (
     read_trusted_keys,
     verify_package,
 )
+from emflow_schema.json_text import json_text
 from emflow_schema.model_files import is_left_by_macos
 
 
@@ -122,7 +122,7 @@ def sign(folder: Path, key: Path, name: str, version: str, target: str = "") -> 
     if target:
         manifest["target"] = target
     manifest["files"] = files
-    content = json.dumps(manifest, indent=2).encode() + b"\n"
+    content = json_text(manifest, indent=2, ascii_only=True).encode() + b"\n"
     _write(folder / MANIFEST, content)
     _write(folder / SIGNATURE, base64.b64encode(private.sign(content)) + b"\n")
     return f"{folder}: {len(files)} files signed as {name} {version}"

@@ -6,11 +6,12 @@ sends; ours come beside them. `result.schema.json` is the same for other readers
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+
+from emflow_schema.json_text import json_text
 
 BYTES_A_DETECTION, BYTES_A_RESULT = 115, 1000
 """About what one detection takes in a message, and what is around them."""
@@ -82,7 +83,11 @@ class ResultMessage:
     version: str | None = None
 
     def text(self) -> str:
-        """As JSON. What is None is left out, but for the label; probabilities and places have four decimals."""
+        """As JSON. What is None is left out, but for the label; probabilities and places have four decimals.
+
+        Raises:
+            NonFiniteNumber: a number is NaN or infinite, which no decoder of the component lets through.
+        """
         ours = {
             "label": self.label,
             "top": [_class(one) for one in self.top],
@@ -101,7 +106,7 @@ class ResultMessage:
             "model_name": self.model_name,
         }
         said = {key: value for key, value in ours.items() if value is not None or key == "label"}
-        return json.dumps({**workshop, **said}, ensure_ascii=False)
+        return json_text({**workshop, **said})
 
 
 def fields_of(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from emflow_agent.capture.settings import CaptureSettings
+from emflow_schema.json_text import json_text
 
 RAW_FOLDER = "raw-data"
 CONTENT_TYPES = {"CSV": "text/csv", "JSON": "application/json"}
@@ -92,7 +92,7 @@ def make_batch(captures: Sequence[Capture], settings: CaptureSettings, now: floa
         return object_location(settings, key)
 
     lines = [_line(capture, settings, store_separately) for capture in captures]
-    text = "".join(json.dumps(line) + "\n" for line in lines)
+    text = "".join(json_text(line, ascii_only=True) + "\n" for line in lines)
     return Batch(
         key=f"{folder}/{name}.jsonl",
         ids=tuple(capture.id for capture in captures),

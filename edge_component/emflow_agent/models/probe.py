@@ -24,6 +24,7 @@ from emflow_agent.errors import CannotLoad, NotEnoughMemory, Refused
 from emflow_agent.models.folder import CHUNK, CheckWanted, still_wanted
 from emflow_agent.runtimes import Runtime, RuntimeOptions, find_runtime, open_and_warm_up
 from emflow_agent.temporary_folders import temporary_folder
+from emflow_schema.json_text import json_text
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +71,7 @@ def run_probe(
         # In a file in memory: a pipe takes seconds for each gigabyte.
         payload = FileIO(os.memfd_create("model"), "r+")
         with payload, _temporary_folder(runtime.NEEDS_TEMPORARY_FILES) as environment:
-            for content in (json.dumps(header).encode() + b"\n", *files.values()):
+            for content in (json_text(header).encode() + b"\n", *files.values()):
                 _write(payload, content, check_wanted)
             payload.seek(0)
             completed = subprocess.run(
@@ -130,7 +131,7 @@ def main() -> int:
     with contextlib.suppress(Refused, MemoryError):
         files = {name: sys.stdin.buffer.read(size) for name, size in header["files"]}
         ready = open_and_warm_up(runtime, files, RuntimeOptions.of_json(header["options"]))
-        json.dump({"peak_bytes": _field("VmHWM") - before, "placement": str(ready.model.placement)}, output)
+        output.write(json_text({"peak_bytes": _field("VmHWM") - before, "placement": str(ready.model.placement)}))
         output.flush()
     return 0
 

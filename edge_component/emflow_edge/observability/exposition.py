@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import json
+import logging
 from typing import Any
 
 from emflow_edge.metrics.counters import Counters
 from emflow_edge.metrics.latencies import BOUNDS, StageLatencies
 from emflow_edge.observability.status import Status
 from emflow_edge.timestamps import utc_now
+from emflow_schema.json_text import json_text_with_nulls
+
+log = logging.getLogger(__name__)
 
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 _HELP = {
@@ -58,7 +61,7 @@ class MetricsExporter:
         }
 
     def message(self) -> str:
-        return json.dumps(self.as_dict(), ensure_ascii=False)
+        return json_for_readers(self.as_dict(), "metrics")
 
     def prometheus(self) -> str:
         """The text exposition format, https://prometheus.io/docs/instrumenting/exposition_formats/."""
@@ -79,6 +82,14 @@ class MetricsExporter:
             running = int(one["status"] == "running")
             lines.append(f"emflow_running{_labels(stream=stream, status=one['status'])} {running}")
         return "\n".join([*lines, ""])
+
+
+def json_for_readers(value: Any, what: str) -> str:
+    """JSON text of what is published beside results. A number that is none is null in it, with a line in the log."""
+    text, wrong = json_text_with_nulls(value)
+    if wrong:
+        log.warning("%s: %s is no finite number; null is sent instead", what, wrong[0])
+    return text
 
 
 def _latencies(timings: StageLatencies) -> list[str]:

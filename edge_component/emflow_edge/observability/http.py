@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.server
 import io
-import json
 import logging
 import socket
 import threading
@@ -13,6 +12,7 @@ from typing import Any, Callable, Optional
 from urllib.parse import unquote, urlsplit
 
 from emflow_edge.observability.exposition import PROMETHEUS, MetricsExporter
+from emflow_schema.json_text import json_text_with_nulls
 
 log = logging.getLogger(__name__)
 
@@ -134,7 +134,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if path == "/metrics":
             self._send(PROMETHEUS, self.metrics.prometheus().encode())
         elif path == "/status":
-            self._send("application/json", json.dumps(self.metrics.as_dict()).encode())
+            self._send("application/json", json_text_with_nulls(self.metrics.as_dict())[0].encode())
         elif path.startswith("/streams/") and path.endswith(".jpg"):
             picture = self.picture(path[len("/streams/") : -len(".jpg")])
             if picture is None:

@@ -10,6 +10,7 @@ from concurrent.futures import InvalidStateError
 from datetime import datetime, timezone
 from typing import Any, TextIO
 
+from emflow_schema.json_text import finite
 from emflow_schema.stream_url import redacted
 
 ROOT = "emflow_edge"
@@ -81,4 +82,4 @@ class JsonFormatter(logging.Formatter):
         entry.update((key, value) for key, value in vars(record).items() if key not in _OF_EVERY_RECORD)
         if record.exc_info:
             entry["exception"] = redact_urls(self.formatException(record.exc_info))
-        return json.dumps(entry, ensure_ascii=False, default=str)
+        return json.dumps(finite(entry), ensure_ascii=False, default=str, allow_nan=False)

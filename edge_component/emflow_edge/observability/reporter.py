@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 import time
 from typing import TYPE_CHECKING, Callable
 
-from emflow_edge.observability.exposition import MetricsExporter
+from emflow_edge.observability.exposition import MetricsExporter, json_for_readers
 from emflow_edge.observability.status import Status
 from emflow_edge.timestamps import utc_now
 from emflow_schema import edge_config
@@ -116,4 +115,4 @@ class Reporter:
     def _status_message(self) -> str:
         metrics = self._metrics
         status = {"thing": metrics.thing, "version": metrics.version, "time": utc_now(), **self._status.snapshot()}
-        return json.dumps(status, ensure_ascii=False)
+        return json_for_readers(status, "status")

@@ -3,7 +3,6 @@ brokers."""
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -17,6 +16,7 @@ from emflow_edge.ipc import Nucleus
 from emflow_edge.timestamps import utc_now
 from emflow_schema.edge_config import Publish
 from emflow_schema.errors import ConfigProblem, EdgeProblem
+from emflow_schema.json_text import json_text
 from emflow_schema.result_message import MOST_BYTES
 
 
@@ -279,7 +279,7 @@ class OfflineMessages:
 
     def _message(self, **more: str) -> Message:
         message = {"thing": self.thing, "version": self.version, "status": OFFLINE, "streams": {}, **more}
-        text = json.dumps(message, ensure_ascii=False)
+        text = json_text(message)
         return Message(self.to.status_topic or "", text, self.to.qos, retain=True, lasting=True)
 
 
