@@ -12,6 +12,7 @@ import contextlib
 import errno
 import fcntl
 import json
+import logging
 import os
 import threading
 import time
@@ -22,6 +23,8 @@ from pathlib import Path
 from emflow_agent.capture.jsonl import RAW_FOLDER, Batch
 from emflow_agent.capture.retries import ProblemLog
 from emflow_agent.errors import CannotStart
+
+log = logging.getLogger(__name__)
 
 # Captured images may be confidential: only the owner and the group may read them.
 FOLDER_MODE, FILE_MODE = 0o750, 0o640
@@ -152,15 +155,15 @@ class Spool:
     def _trim(self) -> None:
         """Remove the oldest batches beyond the budget, and those that take the space for the next one."""
         excess = max(sum(self._sizes.values()) - self._budget, self._missing_space())
-        dropped = 0
+        if excess <= 0 or not self._sizes:
+            self._dropping.resolved()
+            return
+        # Before it is done: this process may be killed in between.
+        self._log_dropped()
         while excess > 0 and self._sizes:
             key, size = next(iter(self._sizes.items()))
-            dropped += self._drop(key, self.ids(key))
+            self._drop(key, self.ids(key))
             excess -= size
-        if dropped:
-            self._log_dropped()
-        else:
-            self._dropping.resolved()
 
     def _missing_space(self) -> int:
         """Bytes that a batch as large as the largest would lack on a disk that is full of our own batches.
@@ -179,12 +182,19 @@ class Spool:
 
     def _write_instead_of_oldest(self, batch: Batch, size: int) -> None:
         """On a disk that is full of our own batches: write a batch, which is larger than the space that was kept free,
-        in the place of the oldest ones, which are restored when that fails.
+        in the place of the oldest ones, which are restored when that fails. If the process is killed, they are gone, as
+        is said before.
 
         Raises:
             BatchDoesNotFit: it failed.
         """
         order, oldest = list(self._sizes), self._read_oldest(size)
+        # Before it is done: if this process is killed in between, the line is all that tells what became of them.
+        log.warning(
+            "captured data: %s is full, and a batch of %d bytes needs more than the space that is kept free; the %d"
+            " captures up to %s give way to it",
+            *(self.folder, size, sum(len(old.ids) for old, _ in oldest), oldest[-1][0].key),
+        )
         try:
             for old, _ in oldest:
                 self.remove(old.key)
@@ -231,15 +241,14 @@ class Spool:
                 return
         self._sizes[batch.key] = size
 
-    def _drop(self, key: str, ids: tuple[str, ...]) -> int:
-        """Remove a batch and report its captures as dropped; returns their number."""
+    def _drop(self, key: str, ids: tuple[str, ...]) -> None:
+        """Remove a batch and report its captures as dropped."""
         try:
             self.remove(key)
         except (OSError, MemoryError) as error:
             why = error.strerror if isinstance(error, OSError) else "no memory"
             self._dropping.report("removal", f"{self.folder}: a batch cannot be removed: {why}")
         self._on_dropped(ids)
-        return len(ids)
 
     def _log_dropped(self) -> None:
         self._dropping.report("full", f"{self.folder} is full; the oldest captures are removed for new ones")

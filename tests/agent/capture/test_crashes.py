@@ -184,6 +184,13 @@ WRITE_AND_FAIL = Path(__file__).with_name("write_and_fail.py")
 
 def write_and_fail(folder: Path, name: str, size: int, step: int, failure: str) -> dict[str, Any] | None:
     """Run the program; None when it was killed."""
+    return run_write_and_fail(folder, name, size, step, failure)[0]
+
+
+def run_write_and_fail(
+    folder: Path, name: str, size: int, step: int, failure: str
+) -> tuple[dict[str, Any] | None, str]:
+    """Run the program; its result, None when it was killed, and its log."""
     done = subprocess.run(
         [sys.executable, str(WRITE_AND_FAIL), str(folder), name, str(size), str(step), failure],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
@@ -193,7 +200,7 @@ def write_and_fail(folder: Path, name: str, size: int, step: int, failure: str) 
     )
     assert done.returncode in (0, -signal.SIGKILL), done.stderr
     result: dict[str, Any] | None = None if done.returncode else json.loads(done.stdout)
-    return result
+    return result, done.stderr
 
 
 def whole_batches(disk: spool.Spool) -> set[str]:
@@ -212,11 +219,13 @@ def test_killed_at_any_step_on_a_full_disk_no_batch_is_lost_for_one_not_stored(s
     kept, step = set(disk.batches()), 0
     while True:
         step += 1
-        result = write_and_fail(small_disk, f"new{step:03}", 20_000, step, "kill")
+        result, log = run_write_and_fail(small_disk, f"new{step:03}", 20_000, step, "kill")
         on_disk = {path.relative_to(small_disk).as_posix() for path in small_disk.rglob("*.jsonl")}
         new = f"p/m/new{step:03}.jsonl"
         if new not in on_disk:
             assert on_disk == kept, f"lost at step {step}"
+        elif kept - on_disk:
+            assert "is full; the oldest captures are removed for new ones" in log, f"step {step}"
         kept = whole_batches(spool.Spool(small_disk, "p/", 1 << 30))
         assert len(kept) == 8, f"the space for the next one is there again after step {step}"
         assert new not in on_disk or new in kept
@@ -224,6 +233,35 @@ def test_killed_at_any_step_on_a_full_disk_no_batch_is_lost_for_one_not_stored(s
             break
     assert step > 10
     assert result["finished"]
+
+
+def test_killed_while_a_larger_batch_is_stored_what_is_lost_was_logged_before(small_disk: Path) -> None:
+    seen: set[str] = set()
+    for step in range(1, 200):
+        for path in small_disk.iterdir():
+            shutil.rmtree(path)
+        disk = spool.Spool(small_disk, "p/", 1 << 30)
+        for at in range(8):
+            disk.write(stored_batch(f"{at:02}", 20_000))
+        before = disk.batches()
+        result, log = run_write_and_fail(small_disk, "new", 80_000, step, "kill")
+        kept = whole_batches(spool.Spool(small_disk, "p/", 1 << 30))
+        lost = [key for key in before if key not in kept]
+        named = re.findall(r"the (\d+) captures up to (\S+) give way to it", log)
+        if lost and "p/m/new.jsonl" not in kept:
+            # The oldest, and no other than those that the line names.
+            ((count, last),) = named
+            assert lost == before[: len(lost)], f"step {step}"
+            assert int(count) == before.index(last) + 1 >= len(lost), f"step {step}"
+            seen.add("lost")
+        elif not named:
+            assert not lost, f"step {step}"
+            seen.add("nothing was said, and nothing lost")
+        if result is not None:
+            break
+    assert result is not None
+    assert result["finished"]
+    assert seen == {"lost", "nothing was said, and nothing lost"}
 
 
 @pytest.mark.parametrize("failure", ["OSError", "MemoryError"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
 import signal
 import sys
@@ -28,6 +29,7 @@ def stored_batch(name: str, *sizes: int) -> Batch:
 
 def main(folder: str, name: str, size: int, step: int, failure: str) -> None:
     """Write the batch, and fail at the step."""
+    logging.basicConfig(format="%(message)s")
     dropped: list[str] = []
     disk = spool.Spool(Path(folder), "p/", 1 << 30, dropped.extend)
     left, active = step, failure == "kill"
