@@ -8,7 +8,7 @@ import pytest
 
 from emflow_agent.tensors.shared_memory import SEGMENTS
 from emflow_edge.inference import agent_client
-from emflow_edge.inference.agent_client import TensorTransport
+from emflow_edge.inference.tensor_transport import TensorTransport
 from emflow_proto import messages as m
 
 LARGE = 150528
