@@ -31,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         # Imported here, so that a missing package gives one readable line instead of a traceback.
         from emflow_agent import metrics
+        from emflow_agent.calls.models_service import ModelsService
         from emflow_agent.calls.refused_calls import RefusedCalls
         from emflow_agent.calls.server import serving
         from emflow_agent.calls.service import AgentService
@@ -78,6 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             queue_size=settings.queue_size,
             refused=refused,
             users=settings.socket_users,
+            models_service=ModelsService(store, refused),
         ):
             # Only after the socket is ours: until then another agent may own the folder on disk.
             captures.open()

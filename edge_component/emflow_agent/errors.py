@@ -23,6 +23,10 @@ class AlreadyLoaded(Refused):
     """A model with this name is already loaded."""
 
 
+class ModelInUse(Refused):
+    """Another model has this name, and others use it."""
+
+
 class BadRequest(Refused):
     """A name or a tensor in the request is invalid."""
 

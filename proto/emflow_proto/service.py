@@ -31,12 +31,12 @@ class AgentStub:
             call = channel.unary_unary(
                 f"/{m.SERVICE}/{name}",
                 request_serializer=request.SerializeToString,
-                response_deserializer=_reader_of(response),
+                response_deserializer=reader_of(response),
             )
             setattr(self, name, call)
 
 
-def _reader_of(response: Any) -> Callable[[bytes], Any]:
+def reader_of(response: Any) -> Callable[[bytes], Any]:
     """Reads a response; None, of which gRPC makes the status INTERNAL, for what is none or has too many parts."""
 
     def read(content: bytes) -> Any:

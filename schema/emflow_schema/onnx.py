@@ -1,4 +1,5 @@
-"""What an .onnx file says of its inputs and outputs: name, type, shape, and whether an output's values are confidences.
+"""What an .onnx file says of its inputs and outputs: name, type, shape, quantisation, and whether an output is
+confidences.
 
 Read without the onnx package, which neither the host nor a board needs for anything else: the few fields of its
 protocol buffers are found by their numbers in https://github.com/onnx/onnx/blob/main/onnx/onnx.proto. Weights are
@@ -7,16 +8,20 @@ skipped, not read.
 
 from __future__ import annotations
 
+import dataclasses
+import math
+import struct
 from collections.abc import Iterator
 from typing import Any
 
 from emflow_schema.graph import CONFIDENCES, PASSES_ON, RAW, SUM, UNKNOWN, Graph, Operator
 from emflow_schema.model_facts import ModelFacts, TensorFacts
+from emflow_schema.onnx_quantization import Node, Quantization
 
 _MODEL_GRAPH = 7
 _GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_INPUT, _GRAPH_OUTPUT = 1, 5, 11, 12
 _NODE_INPUT, _NODE_OUTPUT, _NODE_TYPE = 1, 2, 4
-_TENSOR_NAME = 8
+_INIT_SIZES, _INIT_TYPE, _INIT_FLOATS, _INIT_INTEGERS, _INIT_NAME, _INIT_RAW = 1, 2, 4, 5, 8, 9
 _VALUE_NAME, _VALUE_TYPE = 1, 2
 _TYPE_TENSOR = 1
 _TENSOR_ELEMENTS, _TENSOR_SHAPE = 1, 2
@@ -46,6 +51,9 @@ _EFFECTS = {
 # Which inputs hold values, where it is not only the first.
 _VALUES = {"Concat": slice(None), "Add": slice(None), "QLinearAdd": slice(0, 4, 3)}
 
+_RANGES = {"uint8": (0, 255), "int8": (-128, 127), "int16": (-32768, 32767), "int32": (-(1 << 31), (1 << 31) - 1)}
+"""The least and the largest zero point of each quantised type."""
+
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _LONGEST_VARINT = 10
 
@@ -64,25 +72,33 @@ def read(data: Any) -> ModelFacts:
 
 
 def _facts(data: Any, start: int, end: int) -> ModelFacts:
-    operators, weights = [], set()
+    nodes: list[Node] = []
+    weights: set[str] = set()
+    constants: dict[str, int | float] = {}
     inputs: list[tuple[int, int]] = []
     outputs: list[tuple[int, int]] = []
     for number, value in _fields(data, start, end):
         if number == _GRAPH_NODE:
-            operators.append(_operator(data, *value))
+            nodes.append(_node(data, *value))
         elif number == _GRAPH_INITIALIZER:
-            weights.add(_text(data, value, _TENSOR_NAME))
+            name = _text(data, value, _INIT_NAME)
+            weights.add(name)
+            constant = _single_number(data, value)
+            if constant is not None:
+                constants[name] = constant
         elif number in (_GRAPH_INPUT, _GRAPH_OUTPUT):
             (inputs if number == _GRAPH_INPUT else outputs).append(value)
-    graph = Graph(operators)
-    takes = [tensor for tensor in (_tensor(data, *value) for value in inputs) if tensor.name not in weights]
+    graph, quantization = Graph(map(_operator, nodes)), Quantization(nodes, constants)
+    takes = [_tensor(data, *value) for value in inputs]
+    takes = [_quantized(tensor, *quantization.of_input(tensor.name)) for tensor in takes if tensor.name not in weights]
     gives = [_tensor(data, *value, graph) for value in outputs]
+    gives = [_quantized(tensor, *quantization.of_output(tensor.name)) for tensor in gives]
     if not gives:
         raise ValueError
     return ModelFacts(tuple(takes), tuple(gives), gives[0].values == CONFIDENCES)
 
 
-def _operator(data: Any, start: int, end: int) -> Operator:
+def _node(data: Any, start: int, end: int) -> Node:
     inputs, outputs, kind = [], [], ""
     for number, value in _fields(data, start, end):
         if number == _NODE_INPUT:
@@ -91,8 +107,39 @@ def _operator(data: Any, start: int, end: int) -> Operator:
             outputs.append(_decoded(data, value))
         elif number == _NODE_TYPE:
             kind = _decoded(data, value)
-    values = inputs[_VALUES.get(kind, slice(1))]
-    return Operator(_EFFECTS.get(kind, UNKNOWN), tuple(values), tuple(outputs))
+    return Node(kind, inputs, outputs)
+
+
+def _operator(node: Node) -> Operator:
+    values = node.inputs[_VALUES.get(node.kind, slice(1))]
+    return Operator(_EFFECTS.get(node.kind, UNKNOWN), tuple(values), tuple(node.outputs))
+
+
+def _quantized(tensor: TensorFacts, scale: float, zero_point: int) -> TensorFacts:
+    """The tensor with its quantisation; only whole numbers have one."""
+    if tensor.dtype not in _RANGES or not math.isfinite(scale) or scale <= 0:
+        return tensor
+    low, high = _RANGES[tensor.dtype]
+    return dataclasses.replace(tensor, scale=scale, zero_point=zero_point) if low <= zero_point <= high else tensor
+
+
+def _single_number(data: Any, message: tuple[int, int]) -> int | float | None:
+    """The element of an initializer that has one, of the types of scales and zero points; None for all others."""
+    if any(size != 1 for size in _of(data, message, _INIT_SIZES) if isinstance(size, int)):
+        return None
+    kind = next(iter(_of(data, message, _INIT_TYPE)), 0)
+    form = {1: "<f", 2: "<B", 3: "<b", 4: "<H", 5: "<h", 6: "<i"}.get(kind)
+    raw = [*_of(data, message, _INIT_RAW), *(_of(data, message, _INIT_FLOATS) if kind == 1 else [])]
+    for value in raw:
+        if form and value[1] - value[0] == struct.calcsize(form):
+            number: int | float = struct.unpack_from(form, data, value[0])[0]
+            return number
+    for value in _of(data, message, _INIT_INTEGERS) if form and kind != 1 else ():
+        # One number, or a packed list of one.
+        integer, end = (value, None) if isinstance(value, int) else _varint(data, value[0])
+        if end is None or end == value[1]:
+            return integer - (1 << 64) if integer >> 63 else integer
+    return None
 
 
 def _tensor(data: Any, start: int, end: int, graph: Graph | None = None) -> TensorFacts:

@@ -65,11 +65,11 @@ def test_messages_are_the_same_bytes_with_every_protobuf(install: Callable[..., 
 
 OLDEST, NEWEST = ("protobuf==3.12.4", "grpcio==1.49.1"), ("protobuf", "grpcio")
 
-# All seven calls, the health of it all, and a refusal; says what it ran with.
+# All seven calls, the service beside them, the health of it all, and a refusal; says what it ran with.
 CLIENT = """
 import math, sys, time, uuid
 import google.protobuf, grpc
-from emflow_proto import health, messages as m
+from emflow_proto import health, messages as m, models
 from emflow_proto.service import AgentStub
 from emflow_proto.shared_memory import SharedBuffer
 
@@ -98,6 +98,14 @@ with grpc.insecure_channel("unix:" + socket) as channel:
         time.sleep(0.02)
     assert agent.GetCaptureDataStatus(question).status == m.CaptureDataStatus.SUCCESS
     agent.UnLoadModel(m.UnLoadModelRequest(name="scenes"))
+    ours = models.ModelsStub(channel)
+    use = ours.Use(models.UseRequest(url=folder, name="scenes"))
+    begun = next(use)
+    described = ours.Describe(models.DescribeRequest(handle=begun.model.handle)).model
+    assert (described, described.inputs[0].type, described.uses) == (begun.model, "uint8", 1)
+    assert ours.Compare(models.CompareRequest(handle=begun.model.handle, url=folder)).same
+    ours.Release(models.ReleaseRequest(use=begun.use))
+    assert not agent.ListModels(m.ListModelsRequest()).models
     check = channel.unary_unary(
         "/grpc.health.v1.Health/Check",
         health.HealthCheckRequest.SerializeToString,

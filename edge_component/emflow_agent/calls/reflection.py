@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import grpc
@@ -42,10 +42,16 @@ class ReflectionIndex:
         raise KeyError(symbol)
 
 
-def add_reflection_to_server(server: grpc.Server, on_malformed: handlers.OnMalformed = handlers.ignore) -> None:
-    """Add the reflection service (v1 and v1alpha) to `server`. A request that is no message is INVALID_ARGUMENT."""
+def add_reflection_to_server(
+    server: grpc.Server, on_malformed: handlers.OnMalformed = handlers.ignore, more: Sequence[Compiled] = ()
+) -> None:
+    """Add the reflection service (v1 and v1alpha) to `server`. A request that is no message is INVALID_ARGUMENT.
+
+    Args:
+        more: files of services beside the agent's interface and health.
+    """
     versions = [Compiled(name) for name in VERSIONS]
-    index = ReflectionIndex([m.COMPILED, health.COMPILED, *versions])
+    index = ReflectionIndex([m.COMPILED, health.COMPILED, *more, *versions])
     streams = threading.BoundedSemaphore(MAX_STREAMS)
     for version in versions:
         request, response = version.message("ServerReflectionRequest"), version.message("ServerReflectionResponse")

@@ -22,12 +22,15 @@ from urllib.parse import quote
 import grpc
 
 from emflow_agent.calls.health import HealthServicer
+from emflow_agent.calls.models_service import ModelsService
 from emflow_agent.calls.reflection import add_reflection_to_server
 from emflow_agent.calls.refused_calls import RefusedCalls
 from emflow_agent.errors import CannotStart
 from emflow_proto import messages as m
+from emflow_proto import models
 from emflow_proto.health import add_health_to_server
 from emflow_proto.limits import MAX_MESSAGE_BYTES
+from emflow_proto.models import add_models_to_server
 from emflow_proto.service import AgentServicer, add_agent_to_server
 from emflow_schema.agent_socket import LONGEST_PATH, UnsafeSocket, allowed_users, check_folders, own_folder
 
@@ -66,6 +69,7 @@ def serving(
     queue_size: int = 0,
     refused: RefusedCalls | None = None,
     users: Sequence[str] = (),
+    models_service: ModelsService | None = None,
 ) -> Iterator[grpc.Server]:
     """A server on the socket inside the `with`; at the end, running calls may finish for `grace` seconds.
 
@@ -74,6 +78,7 @@ def serving(
         queue_size: calls of one model that may wait; there are threads for at least two full queues.
         users: who may own the folders of the socket, beside the own user and root; by name or number.
         refused: logs requests that are no messages; ends with the server.
+        models_service: the agent's own service; without it, only AWS's interface is served.
 
     Raises:
         CannotStart: the socket cannot be created, or exists already.
@@ -84,9 +89,11 @@ def serving(
     server = grpc.server(workers, options=OPTIONS, maximum_concurrent_rpcs=max_calls)
     refused = refused or RefusedCalls()
     add_agent_to_server(server, servicer, refused.malformed)
-    health = HealthServicer((m.SERVICE,))
+    if models_service is not None:
+        add_models_to_server(server, models_service, refused.malformed)
+    health = HealthServicer((m.SERVICE, models.SERVICE) if models_service else (m.SERVICE,))
     add_health_to_server(server, health, refused.malformed)
-    add_reflection_to_server(server, refused.malformed)
+    add_reflection_to_server(server, refused.malformed, [models.COMPILED] if models_service else [])
     address = path.absolute()
     _make_own_folder(address.parent)
     with _folder_lock(address.parent):
@@ -101,6 +108,8 @@ def serving(
     finally:
         log.info("shutting down; running calls may finish for at most %.0f s", grace)
         health.stop_serving()
+        if models_service is not None:
+            models_service.stop()
         # While the server listens, no other socket can have the same inode number.
         _remove_own_socket(address, inode)
         server.stop(grace).wait()

@@ -25,6 +25,7 @@ from emflow_agent.errors import (
     CannotLoad,
     CaptureUnavailable,
     InferenceFailed,
+    ModelInUse,
     ModelNotFound,
     NotEnoughMemory,
     Refused,
@@ -41,6 +42,7 @@ log = logging.getLogger(__name__)
 CODES = {
     ModelNotFound: grpc.StatusCode.NOT_FOUND,
     AlreadyLoaded: grpc.StatusCode.ALREADY_EXISTS,
+    ModelInUse: grpc.StatusCode.ALREADY_EXISTS,
     BadRequest: grpc.StatusCode.INVALID_ARGUMENT,
     CannotLoad: grpc.StatusCode.FAILED_PRECONDITION,
     NotEnoughMemory: grpc.StatusCode.RESOURCE_EXHAUSTED,
@@ -61,20 +63,26 @@ MAX_TEXT_LENGTH = 600
 Call = TypeVar("Call", bound=Callable[..., Any])
 
 
-def with_grpc_status(call: Call) -> Call:
+def with_grpc_status(call: Call, name: str = "") -> Call:
     """Turn exceptions of a call into a gRPC status. Unexpected ones become INTERNAL; the traceback is logged at debug
-    level."""
+    level.
+
+    Args:
+        call: a method of a class with `refused`.
+        name: of the call, for the log; without it, that of the method.
+    """
+    name = name or call.__name__
 
     @functools.wraps(call)
-    def wrapper(self: AgentService, request: Any, context: grpc.ServicerContext) -> Any:
+    def wrapper(self: Any, request: Any, context: grpc.ServicerContext, *more: Any) -> Any:
         try:
-            return call(self, request, context)
+            return call(self, request, context, *more)
         except Refused as refusal:
             code, text = CODES[type(refusal)], fit_into_status(str(refusal))
         except Exception as error:
             code, text = grpc.StatusCode.INTERNAL, fit_into_status(f"{type(error).__name__}: {error}")
-            log.debug("%s", call.__name__, exc_info=True)
-        self.refused.report(call.__name__, code, text)
+            log.debug("%s", name, exc_info=True)
+        self.refused.report(name, code, text)
         return context.abort(code, text)
 
     return cast("Call", wrapper)
@@ -109,10 +117,7 @@ class AgentService:
     @with_grpc_status
     def LoadModel(self, request: m.LoadModelRequest, context: grpc.ServicerContext) -> m.LoadModelResponse:
         model = self._store.load(request.name, request.url, GrpcCaller(context), request.handle)
-        for kind, specs in (("input", model.inputs), ("output", model.outputs)):
-            log.info("%s: %s %s", model.name, kind, ", ".join(map(str, specs)))
-        # The workshop tells people to look for exactly these words in the log.
-        log.info("Model:%s loaded!", model.name)
+        log_loaded(model)
         return m.LoadModelResponse(model=model_metadata(model))
 
     @with_grpc_status
@@ -142,6 +147,14 @@ class AgentService:
         self, request: m.GetCaptureDataStatusRequest, context: grpc.ServicerContext
     ) -> m.GetCaptureDataStatusResponse:
         return m.GetCaptureDataStatusResponse(status=self._captures.status(request.capture_id))
+
+
+def log_loaded(model: LoadedModel) -> None:
+    """Log that a model was loaded, with its tensors."""
+    for kind, specs in (("input", model.inputs), ("output", model.outputs)):
+        log.info("%s: %s %s", model.name, kind, ", ".join(map(str, specs)))
+    # The workshop tells people to look for exactly these words in the log.
+    log.info("Model:%s loaded!", model.name)
 
 
 def fit_into_status(text: str) -> str:

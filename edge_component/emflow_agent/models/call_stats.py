@@ -35,24 +35,35 @@ class CallStats:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._calls = self._failures = 0
+        self._calls = self._failures = self._running = 0
         self._took: deque[float] = deque(maxlen=REMEMBERED)
+        self._ended_at = time.monotonic()
+
+    @property
+    def idle_seconds(self) -> float:
+        """For how long there was no call, those that wait included; since the model was loaded when there was none."""
+        with self._lock:
+            return 0.0 if self._running else time.monotonic() - self._ended_at
 
     @contextmanager
     def measured(self) -> Iterator[None]:
         """Measure one call; it counts as failed when the block raises."""
         began = time.perf_counter()
+        with self._lock:
+            self._running += 1
+        took = None
         try:
             yield
-        except BaseException:
+            took = time.perf_counter() - began
+        finally:
             with self._lock:
+                self._running -= 1
+                self._ended_at = time.monotonic()
                 self._calls += 1
-                self._failures += 1
-            raise
-        took = time.perf_counter() - began
-        with self._lock:
-            self._calls += 1
-            self._took.append(1000 * took)
+                if took is None:
+                    self._failures += 1
+                else:
+                    self._took.append(1000 * took)
 
     def take_summary(self) -> CallSummary:
         """The statistics since the last call of this method."""

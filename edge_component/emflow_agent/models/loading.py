@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from emflow_agent.errors import CannotLoad, InferenceFailed, NotEnoughMemory
-from emflow_agent.models.folder import MAX_FILE_BYTES, CheckWanted, open_model_folder, still_wanted
-from emflow_agent.models.integrity import TrustedKeys, verify_package
+from emflow_agent.models.folder import MAX_FILE_BYTES, CheckWanted, ModelFolder, open_model_folder, still_wanted
+from emflow_agent.models.integrity import TrustedKeys, VerifiedPackage, verify_package
 from emflow_agent.models.probe import ProbeCrashed, run_probe
 from emflow_agent.runtimes import (
     Placement,
@@ -25,16 +26,32 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
+class ModelContent:
+    """What a model is, wherever its folder is: models with the same files give the same answers.
+
+    Args:
+        files: SHA-256 of each file, in hexadecimal, by its name within the folder.
+        package_name, package_version: by the manifest of its package; empty without one.
+    """
+
+    files: Mapping[str, str]
+    package_name: str = ""
+    package_version: str = ""
+
+
+@dataclass(frozen=True)
 class LoadedFiles:
     """A loaded model that has run once.
 
     Args:
+        content: the digests of the files that were read.
         file_bytes: size of the files that were read.
         peak_bytes: peak memory of the probe; None without one.
         probe_seconds, open_seconds, warm_up_seconds: how long each step took.
     """
 
     model: RuntimeModel
+    content: ModelContent
     file_bytes: int
     peak_bytes: int | None
     probe_seconds: float
@@ -73,29 +90,69 @@ def load_folder(
         NotEnoughMemory: it does not fit.
         CallerGone: `check_wanted` raised it.
     """
+    with _opened_package(url, options, trust, check_wanted) as opened:
+        sizes = {name: opened.package.size(opened.folder, name) for name in opened.names}
+        check_files(sum(sizes.values()))
+        _check_sizes(sizes)
+        read = {name: opened.package.read(opened.folder, name, size) for name, size in sizes.items()}
+    for name, (content, digest) in read.items():
+        log.info("%s/%s: %d bytes, sha256 %s", url, name, len(content), digest)
+    files = {name: content for name, (content, _) in read.items()}
+    log.info("%s: %s", url, opened.package)
+    model_content = _content(opened.package, {name: digest for name, (_, digest) in read.items()})
+    try:
+        return _probe_and_open(opened.runtime, files, model_content, options, probe, check_peak, check_wanted)
+    except MemoryError:
+        raise NotEnoughMemory(f"there is not enough memory for {url!r}") from None
+    except (CannotLoad, InferenceFailed) as problem:
+        what = f"{url}/{opened.names[0]}" if len(opened.names) == 1 else url
+        raise CannotLoad(f"{what!r} cannot be run: {problem}") from None
+
+
+def folder_content(
+    url: str, options: RuntimeOptions, trust: TrustedKeys | None = None, check_wanted: CheckWanted = still_wanted
+) -> ModelContent:
+    """What `load_folder` would load from a folder, without loading it. Keeps one file at a time in memory.
+
+    Raises:
+        ModelNotFound, CannotLoad, NotEnoughMemory, CallerGone: see `load_folder`.
+    """
+    with _opened_package(url, options, trust, check_wanted) as opened:
+        sizes = {name: opened.package.size(opened.folder, name) for name in opened.names}
+        _check_sizes(sizes)
+        digests = {name: opened.package.read(opened.folder, name, size).sha256 for name, size in sizes.items()}
+    return _content(opened.package, digests)
+
+
+@dataclass(frozen=True)
+class _OpenedPackage:
+    """A folder that was verified, and what of it the runtime needs."""
+
+    folder: ModelFolder
+    package: VerifiedPackage
+    runtime: Runtime
+    names: Sequence[str]
+
+
+@contextmanager
+def _opened_package(
+    url: str, options: RuntimeOptions, trust: TrustedKeys | None, check_wanted: CheckWanted
+) -> Iterator[_OpenedPackage]:
+    """The package in a folder, whose files can be read inside the `with`. Raises: see `load_folder`."""
     with open_model_folder(url, check_wanted) as folder:
         try:
             package = verify_package(folder, trust or TrustedKeys())
             runtime, names = choose_runtime(package.names(folder), options.runtime)
-            sizes = {name: package.size(folder, name) for name in names}
-            check_files(sum(sizes.values()))
-            _check_sizes(sizes)
-            read = {name: package.read(folder, name, size) for name, size in sizes.items()}
+            yield _OpenedPackage(folder, package, runtime, names)
         except MemoryError:
             raise NotEnoughMemory(f"there is not enough memory to read {url!r}") from None
         except CannotLoad as problem:
             raise CannotLoad(f"{url!r} cannot be loaded: {problem}") from None
-    for name, (content, digest) in read.items():
-        log.info("%s/%s: %d bytes, sha256 %s", url, name, len(content), digest)
-    files = {name: content for name, (content, _) in read.items()}
-    log.info("%s: %s", url, package)
-    try:
-        return _probe_and_open(runtime, files, options, probe, check_peak, check_wanted)
-    except MemoryError:
-        raise NotEnoughMemory(f"there is not enough memory for {url!r}") from None
-    except (CannotLoad, InferenceFailed) as problem:
-        what = f"{url}/{names[0]}" if len(names) == 1 else url
-        raise CannotLoad(f"{what!r} cannot be run: {problem}") from None
+
+
+def _content(package: VerifiedPackage, digests: Mapping[str, str]) -> ModelContent:
+    manifest = package.manifest
+    return ModelContent(digests, manifest.model, manifest.version) if manifest else ModelContent(digests)
 
 
 def _check_sizes(sizes: Mapping[str, int]) -> None:
@@ -108,6 +165,7 @@ def _check_sizes(sizes: Mapping[str, int]) -> None:
 def _probe_and_open(
     runtime: Runtime,
     files: Mapping[str, bytes],
+    content: ModelContent,
     options: RuntimeOptions,
     probe: bool,
     check_peak: Callable[[int], None],
@@ -131,7 +189,13 @@ def _probe_and_open(
     probe_seconds = time.monotonic() - started
     ready = open_and_warm_up(runtime, files, options)
     opened = LoadedFiles(
-        ready.model, sum(map(len, files.values())), peak, probe_seconds, ready.open_seconds, ready.warm_up_seconds
+        ready.model,
+        content,
+        sum(map(len, files.values())),
+        peak,
+        probe_seconds,
+        ready.open_seconds,
+        ready.warm_up_seconds,
     )
     log.info(
         "%s, %d threads; probe %.1f ms, open %.1f ms, warm-up %.1f ms%s",

@@ -2,22 +2,28 @@
 
 An NPU compiles the graph at the first inference, so a model counts as loaded only after it has run once. Different
 models run in parallel; calls of one model run one at a time, as the runtimes require.
+
+A model that LoadModel loaded stays until UnLoadModel, whoever calls it. One that `use` loaded stays as long as it has
+uses. A use is refused where another model has the name, so it is always of the model that its folder holds.
 """
 
 from __future__ import annotations
 
 import itertools
 import re
+import secrets
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from emflow_agent.errors import AlreadyLoaded, BadRequest, ModelNotFound
+from emflow_agent.errors import AlreadyLoaded, BadRequest, ModelInUse, ModelNotFound, Refused
 from emflow_agent.models.call_stats import CallStats
 from emflow_agent.models.caller import Caller, LocalCaller, check_not_gone
 from emflow_agent.models.fair_queue import FairQueue
 from emflow_agent.models.integrity import TrustedKeys
-from emflow_agent.models.loading import load_folder
+from emflow_agent.models.loading import ModelContent, folder_content, load_folder
 from emflow_agent.models.memory import MemoryCheck, freeze_garbage_collector, release_unused_memory
 from emflow_agent.runtimes import RuntimeModel, RuntimeOptions
 from emflow_agent.tensors.shared_memory import attached_segment
@@ -33,6 +39,11 @@ MAX_NAME_LENGTH = 256
 
 # The handles that the agent gives begin here: clients that choose theirs choose small ones.
 FIRST_HANDLE = 1 << 30
+HANDLES = 1 << 29
+"""Of so many, each agent begins with any, so that none means another model to a client of the agent before."""
+
+FORGOTTEN_SECONDS = 30.0
+"""A model that LoadModel loaded, and nobody has called for so long, may be replaced by what its folder holds now."""
 
 # Loads that may wait for the current one.
 MAX_WAITING_LOADS = 32
@@ -48,14 +59,27 @@ class LoadedModel:
 
     Args:
         handle: its number, by which some clients name it; never 0.
+        content: what it was loaded from.
+        by_load_model: whether it stays loaded until UnLoadModel.
         queue_size: calls that may wait for it.
         freed: called when the runtime's memory is free.
     """
 
     def __init__(
-        self, name: str, handle: int, url: str, runtime: RuntimeModel, queue_size: int, freed: Callable[[], object]
+        self,
+        name: str,
+        handle: int,
+        url: str,
+        runtime: RuntimeModel,
+        content: ModelContent,
+        by_load_model: bool,
+        queue_size: int,
+        freed: Callable[[], object],
     ) -> None:
         self.name, self.handle, self.url = name, handle, url
+        self.content, self.by_load_model = content, by_load_model
+        self.uses = 0
+        """How many uses it has; guarded by the store's lock."""
         self.inputs, self.outputs, self.placement = runtime.inputs, runtime.outputs, runtime.placement
         self.output_metadata = [spec.metadata for spec in self.outputs]
         self.queue = FairQueue(f"model {name!r}", queue_size)
@@ -92,6 +116,20 @@ class LoadedModel:
         self._freed()
 
 
+class ModelUse:
+    """A client's use of a model.
+
+    Args:
+        is_first: whether the model was loaded for it.
+        on_end: called, in any thread, when the use has ended: released, or its model unloaded.
+    """
+
+    def __init__(self, model: LoadedModel, is_first: bool, on_end: Callable[[], object]) -> None:
+        # Not a number that a client of the agent before may still have.
+        self.number = secrets.randbits(63)
+        self.model, self.is_first, self.on_end = model, is_first, on_end
+
+
 class ModelStore:
     """All loaded models by name. Thread-safe.
 
@@ -125,7 +163,10 @@ class ModelStore:
         )
         self._memory_limit, self._queue_size, self._tunes_process = memory_limit, queue_size, tunes_process
         self._models: dict[str, LoadedModel] = {}
-        self._next_handle = itertools.count(FIRST_HANDLE)
+        self._uses: dict[int, ModelUse] = {}
+        # Held while a model or a use comes or goes, for a moment each time.
+        self._lock = threading.Lock()
+        self._next_handle = itertools.count(FIRST_HANDLE + secrets.randbelow(HANDLES))
         # One load at a time: two would need the memory of both, and a client that loads a model twice must get
         # ALREADY_EXISTS only when the model can be used. Few may wait: each keeps a thread of the server, for minutes
         # when a driver hangs.
@@ -146,41 +187,96 @@ class ModelStore:
             TooManyCalls: too many loads are waiting.
             CallerGone: the caller was gone before its load began, or while the files were read.
         """
-        name = name or (f"handle-{handle}" if handle else "")
-        # Length first: the match needs 150 bytes of memory for each character.
-        if len(name) > MAX_NAME_LENGTH:
-            raise BadRequest(f"model name {name[:100]!r}… has {len(name)} characters, more than {MAX_NAME_LENGTH}")
-        if not MODEL_NAME.fullmatch(name):
-            raise BadRequest(f"model name {name[:100]!r} is not allowed; it must match ^{MODEL_NAME.pattern}$")
+        name = _checked_name(name or (f"handle-{handle}" if handle else ""))
         with self._loading.slot(caller):
             loaded = self._models.get(name)
             if loaded is not None:
-                raise AlreadyLoaded(f"model {name!r} is already loaded from {loaded.url}")
+                raise AlreadyLoaded(f"model {name!r} is already loaded from {loaded.url}{self._since(loaded, caller)}")
             if handle and (other := self._with_handle(handle)):
                 raise AlreadyLoaded(f"handle {handle} is that of model {other.name!r}")
-            room = MemoryCheck(self._memory_limit)
-            opened = load_folder(
-                *(url, self._options, self._trust, self._probe, room.check_files, room.check_peak),
-                check_wanted=lambda: check_not_gone(caller),
-            )
-            freed = release_unused_memory if self._tunes_process else lambda: None
-            model = LoadedModel(name, handle or self._free_handle(), url, opened.model, self._queue_size, freed)
-            self._models[name] = model
+            model = self._load(name, url, caller, handle, by_load_model=True)
         if self._tunes_process:
             freeze_garbage_collector()
         return model
 
+    def use(self, name: str, url: str, on_end: Callable[[], object], caller: Caller = LOCAL_CALLER) -> ModelUse:
+        """Use the model in the folder `url`: load it, unless a model of this name has the folder's content. It stays
+        loaded until `release` is called for each use of it.
+
+        Args:
+            on_end: called, in any thread, when the use has ended: released, or its model unloaded.
+
+        Raises:
+            ModelInUse: another model has this name, and others use it.
+            BadRequest, ModelNotFound, CannotLoad, NotEnoughMemory, TooManyCalls, CallerGone: see `load`.
+        """
+        name = _checked_name(name)
+        with self._loading.slot(caller):
+            while True:
+                loaded = self._models.get(name)
+                if loaded is not None and not self._is_content_of(loaded, url, caller):
+                    self._make_way(loaded, url)
+                    loaded = None
+                model = loaded or self._load(name, url, caller, 0, by_load_model=False)
+                use = ModelUse(model, loaded is None, on_end)
+                with self._lock:
+                    if self._models.get(name) is model:  # nobody has unloaded it in between
+                        model.uses += 1
+                        self._uses[use.number] = use
+                        break
+        if self._tunes_process:
+            freeze_garbage_collector()
+        return use
+
+    def release(self, number: int) -> LoadedModel | None:
+        """End a use. A model without any is unloaded, as by `unload`, unless LoadModel loaded it.
+
+        Returns:
+            The model if it was unloaded.
+
+        Raises:
+            ModelNotFound: there is no such use.
+        """
+        with self._lock:
+            use = self._uses.pop(number, None)
+            if use is None:
+                raise ModelNotFound("there is no such use of a model")
+            use.model.uses -= 1
+            unwanted = not use.model.uses and not use.model.by_load_model
+            if unwanted:
+                del self._models[use.model.name]
+        if unwanted:
+            use.model.close()
+        use.on_end()
+        return use.model if unwanted else None
+
     def unload(self, name: str, handle: int = 0) -> LoadedModel:
-        """Unload a model. Waiting calls are refused; a running one still finishes, then the memory is released.
+        """Unload a model, and end its uses. Waiting calls are refused; a running one still finishes, then the memory is
+        released.
 
         Raises:
             ModelNotFound: it is not loaded.
         """
-        model = self._models.pop(self.get(name, handle).name, None)
+        with self._lock:
+            model = self._models.pop(self.get(name, handle).name, None)
+            ended = [use for use in self._uses.values() if use.model is model]
+            for use in ended:
+                del self._uses[use.number]
         if model is None:  # another call was faster
             raise self._unknown(name, handle)
         model.close()
+        for use in ended:
+            use.on_end()
         return model
+
+    def is_content_of(self, model: LoadedModel, url: str, caller: Caller = LOCAL_CALLER) -> bool:
+        """Whether the folder `url` holds the files that a model was loaded from.
+
+        Raises:
+            ModelNotFound, CannotLoad, NotEnoughMemory, TooManyCalls, CallerGone: see `load`.
+        """
+        with self._loading.slot(caller):
+            return self._is_content_of(model, url, caller)
 
     def get(self, name: str, handle: int = 0) -> LoadedModel:
         """
@@ -196,6 +292,50 @@ class ModelStore:
         """The loaded models, in the order in which they were loaded."""
         return list(self._models.values())
 
+    def _load(self, name: str, url: str, caller: Caller, handle: int, by_load_model: bool) -> LoadedModel:
+        """With the slot of `_loading`."""
+        room = MemoryCheck(self._memory_limit)
+        opened = load_folder(
+            *(url, self._options, self._trust, self._probe, room.check_files, room.check_peak),
+            check_wanted=lambda: check_not_gone(caller),
+        )
+        freed = release_unused_memory if self._tunes_process else lambda: None
+        given = handle or self._free_handle()
+        model = LoadedModel(name, given, url, opened.model, opened.content, by_load_model, self._queue_size, freed)
+        with self._lock:
+            self._models[name] = model
+        return model
+
+    def _is_content_of(self, model: LoadedModel, url: str, caller: Caller) -> bool:
+        """With the slot of `_loading`: what reads files takes its turn with what loads them."""
+        content = folder_content(url, self._options, self._trust, lambda: check_not_gone(caller))
+        return content.files == model.content.files
+
+    def _since(self, model: LoadedModel, caller: Caller) -> str:
+        """What has become of the folder of a loaded model, for messages; empty where it holds the same."""
+        try:
+            same = self._is_content_of(model, model.url, caller)
+        except Refused:
+            return ""  # it holds no model now
+        return "" if same else ", which holds another model now: unload it, then load it again"
+
+    def _make_way(self, model: LoadedModel, url: str) -> None:
+        """Unload a model that is not the one in the folder `url`.
+
+        Raises:
+            ModelInUse: others use it.
+        """
+        with self._lock:
+            forgotten = Path(model.url) == Path(url) and model.call_stats.idle_seconds >= FORGOTTEN_SECONDS
+            if model.uses or (model.by_load_model and not forgotten):
+                raise ModelInUse(
+                    f"model {model.name!r} is loaded from {model.url} and used by others, and what {url} holds is "
+                    "another model; unload that one, or give this one a name of its own"
+                )
+            if self._models.get(model.name) is model:
+                del self._models[model.name]
+        model.close()
+
     def _with_handle(self, handle: int) -> LoadedModel | None:
         return next((model for model in self.all() if model.handle == handle), None)
 
@@ -208,3 +348,13 @@ class ModelStore:
         more = f" and {len(names) - MAX_NAMES_LISTED} more" if len(names) > MAX_NAMES_LISTED else ""
         what = f"with handle {handle}" if handle and not name else f"named {name[:100]!r}"
         return ModelNotFound(f"no model {what} is loaded; loaded: {listed}{more}")
+
+
+def _checked_name(name: str) -> str:
+    """Raises: BadRequest: a model cannot have this name."""
+    # Length first: the match needs 150 bytes of memory for each character.
+    if len(name) > MAX_NAME_LENGTH:
+        raise BadRequest(f"model name {name[:100]!r}… has {len(name)} characters, more than {MAX_NAME_LENGTH}")
+    if not MODEL_NAME.fullmatch(name):
+        raise BadRequest(f"model name {name[:100]!r} is not allowed; it must match ^{MODEL_NAME.pattern}$")
+    return name

@@ -13,7 +13,7 @@ from emflow_agent.runtimes import delegates
 from emflow_agent.runtimes.delegates import DelegateUnavailable
 from emflow_agent.runtimes.options import RuntimeOptions, one_line, open_sizes_message, single_file
 from emflow_agent.runtimes.placement import Placement
-from emflow_agent.tensors.spec import OPEN, TensorSpec, make_spec
+from emflow_agent.tensors.spec import NOT_QUANTIZED, OPEN, TensorSpec, make_spec
 from emflow_schema.installation import how_to_install
 from emflow_schema.model_files import is_tflite
 
@@ -88,7 +88,9 @@ class LitertModel:
         inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
         for tensor in inputs:
             _check_sizes(tensor)
-        self.inputs = tuple(make_spec(one["name"].encode(), one["dtype"], one["shape"]) for one in inputs)
+        self.inputs = tuple(
+            make_spec(one["name"].encode(), one["dtype"], one["shape"], _quantization(one)) for one in inputs
+        )
         open_batch = any(_signature(one)[:1] == [OPEN] for one in inputs)
         self.outputs = tuple(_output(one, open_batch) for one in outputs)
         self._input_indices = [int(tensor["index"]) for tensor in inputs]
@@ -211,4 +213,10 @@ def _output(tensor: Mapping[str, Any], open_batch: bool) -> TensorSpec:
         batch = open_batch and place == 0 and shape[0] == 1
         if (size < 0 and not batch) or shape[place] < 1:
             shape[place] = OPEN
-    return make_spec(tensor["name"].encode(), tensor["dtype"], shape)
+    return make_spec(tensor["name"].encode(), tensor["dtype"], shape, _quantization(tensor))
+
+
+def _quantization(tensor: Mapping[str, Any]) -> tuple[float, int]:
+    """Scale and zero point of the whole tensor; a scale of 0 where it has none."""
+    scale, zero_point = tensor.get("quantization", NOT_QUANTIZED)
+    return float(scale), int(zero_point)

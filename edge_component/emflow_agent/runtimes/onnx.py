@@ -16,9 +16,10 @@ from emflow_agent.errors import CannotLoad, InferenceFailed
 from emflow_agent.runtimes.options import RuntimeOptions, one_line, open_sizes_message, single_file
 from emflow_agent.runtimes.placement import Placement
 from emflow_agent.temporary_folders import temporary_folder
-from emflow_agent.tensors.spec import OPEN, TensorSpec, make_spec
+from emflow_agent.tensors.spec import NOT_QUANTIZED, OPEN, TensorSpec, make_spec
 from emflow_schema.installation import how_to_install
 from emflow_schema.model_files import is_onnx
+from emflow_schema.onnx import read
 
 if TYPE_CHECKING:
     from emflow_agent.tensors.spec import Array
@@ -117,12 +118,13 @@ class OnnxModel:
 
     Args:
         open_batch: whether the graph leaves the batch size of an input open.
+        quantization: scale and zero point of inputs and outputs, by their names, as far as the graph has them.
     """
 
-    def __init__(self, session: Any, open_batch: bool) -> None:
-        self._session, self._open_batch = session, open_batch
+    def __init__(self, session: Any, open_batch: bool, quantization: Mapping[str, tuple[float, int]]) -> None:
+        self._session, self._open_batch, self._quantization = session, open_batch, quantization
         self.placement = Placement(NAME)
-        self.inputs = tuple(_input(spec) for spec in session.get_inputs())
+        self.inputs = tuple(_input(spec, quantization) for spec in session.get_inputs())
         self._names = [spec.name for spec in session.get_inputs()]
         self.outputs = self._find_outputs()
 
@@ -148,7 +150,10 @@ class OnnxModel:
             for shape, array in zip(shapes, self.run_on_zeros()):
                 if shape[:1] == [OPEN] and array.shape[:1] == (1,):
                     shape[0] = 1
-        return tuple(make_spec(spec.name.encode(), kind, shape) for spec, kind, shape in zip(outputs, types, shapes))
+        return tuple(
+            make_spec(spec.name.encode(), kind, shape, self._quantization.get(spec.name, NOT_QUANTIZED))
+            for spec, kind, shape in zip(outputs, types, shapes)
+        )
 
 
 def _open(
@@ -184,7 +189,7 @@ def _open(
                 for name in batches:
                     settings.add_free_dimension_override_by_name(name, 1)
                 arrays = session()
-            model = OnnxModel(arrays, open_batch)
+            model = OnnxModel(arrays, open_batch, _quantization(content))
             nodes = _profiled(model, arrays) if profiled else _remembered(arrays)
         names = [name for name, _ in providers]
         model.placement = _placement(runtime.__version__, nodes, names, instead_of or options.failed_accelerator)
@@ -239,13 +244,23 @@ def _short(provider: str) -> str:
     return provider.removesuffix("ExecutionProvider")
 
 
-def _input(spec: Any) -> TensorSpec:
+def _quantization(content: bytes) -> dict[str, tuple[float, int]]:
+    """Scale and zero point of inputs and outputs, by name. ONNX Runtime does not tell them."""
+    try:
+        facts = read(content)
+    except ValueError:
+        return {}
+    tensors = (*facts.inputs, *facts.outputs)
+    return {tensor.name: (tensor.scale, tensor.zero_point) for tensor in tensors if tensor.scale}
+
+
+def _input(spec: Any, quantization: Mapping[str, tuple[float, int]]) -> TensorSpec:
     first, rest = list(spec.shape[:1]), list(spec.shape[1:])
     fixed = [size if isinstance(size, int) else 1 for size in first]
     if any(not isinstance(size, int) for size in rest):
         sizes = [str(size) if isinstance(size, int) else "?" for size in fixed + rest]
         raise CannotLoad(open_sizes_message(spec.name, sizes))
-    return make_spec(spec.name.encode(), _type(spec), fixed + rest)
+    return make_spec(spec.name.encode(), _type(spec), fixed + rest, quantization.get(spec.name, NOT_QUANTIZED))
 
 
 def _type(spec: Any) -> Any:

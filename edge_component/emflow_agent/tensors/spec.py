@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 Buffer = Union[bytes, memoryview]
 OpenShared = Callable[[m.SharedMemoryHandle, int], AbstractContextManager[memoryview]]
 
-# The interface has no int8 and bool. They are sent unchanged as UINT8, which has the same size; the client of such a
-# model must know how to interpret them.
+# The interface has no int8 and bool. They are sent unchanged as UINT8, which has the same size; the agent's own service
+# (emflow_proto.models) has the true type.
 WIRE_TYPES = {
     np.dtype(np.uint8): m.DataType.UINT8,
     np.dtype(np.int8): m.DataType.UINT8,
@@ -39,17 +39,23 @@ WIRE_TYPES = {
 MAX_DIMENSIONS = 32
 
 
+NOT_QUANTIZED = (0.0, 0)
+"""Scale and zero point of a tensor without quantisation, or with one that the runtime does not tell."""
+
 OPEN = -1
 """A size of an output that depends on what the model found; told to clients as it is."""
 
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """One input or output of a model. shape: `OPEN` is a size that only each answer has."""
+    """One input or output of a model. shape: `OPEN` is a size that only each answer has. The real value of an element
+    is scale * (element - zero_point); scale 0: it is not quantised, or the runtime does not tell."""
 
     name: bytes
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
+    scale: float = 0.0
+    zero_point: int = 0
 
     @property
     def data_type(self) -> m.DataType:
@@ -72,8 +78,10 @@ class TensorSpec:
         return f"{_text(self.name)} ({self.data_type.name} {list(self.shape)})"
 
 
-def make_spec(name: bytes, dtype: type, shape: Sequence[int]) -> TensorSpec:
-    """A TensorSpec from what a runtime reports.
+def make_spec(
+    name: bytes, dtype: type, shape: Sequence[int], quantization: tuple[float, int] = NOT_QUANTIZED
+) -> TensorSpec:
+    """A TensorSpec from what a runtime reports. quantization: scale and zero point.
 
     Raises:
         CannotLoad: the interface does not support the element type.
@@ -85,7 +93,8 @@ def make_spec(name: bytes, dtype: type, shape: Sequence[int]) -> TensorSpec:
         kind_name = getattr(dtype, "__name__", dtype)
         problem = f"tensor {_text(name)} has elements of type {kind_name}, which the interface does not support"
         raise CannotLoad(problem) from None
-    return TensorSpec(name, kind, tuple(int(size) for size in shape))
+    scale, zero_point = quantization
+    return TensorSpec(name, kind, tuple(int(size) for size in shape), float(scale), int(zero_point))
 
 
 def inputs_in_order(specs: Sequence[TensorSpec], sent: Sequence[m.Tensor]) -> list[m.Tensor]:
