@@ -77,12 +77,16 @@ class ModelLoader:
 
     def _run(self) -> None:
         adapter, adapted = None, self._settings
+        # Those for which the folder is known to hold the loaded model.
+        checked: Settings | None = None
         while True:
             self._wanted.wait()
             self._wanted.clear()
             settings = self._settings
             try:
-                model = self.agent.ensure_loaded()
+                # Other settings may come with another model in the same folder, as a new version of it does.
+                model = self.agent.ensure_loaded(check_folder=checked is not None and settings != checked)
+                checked = settings
                 # Also for a model that equals the previous one: its file may be another one with the same tensors. And
                 # a lost model is reported with its object, so that the loss of the previous one does not count.
                 if adapter is None or adapter.model is not model or not _same_adapter(settings, adapted):
@@ -97,7 +101,10 @@ class ModelLoader:
     def _learned_of(self, model: ModelSpec, settings: Settings) -> LearnedProperties:
         """What is known about this model: kept over other settings and a restart of the agent, as long as its file is
         the same."""
-        known = (model, file_identity(settings.model_folder) or self.agent.loads)
+        if model.content is not None:
+            known: object = (model.input, model.outputs, model.content.digests)
+        else:
+            known = (model, file_identity(settings.model_folder) or self.agent.loads)
         if known != self._known:
             self._known, self._learned = known, LearnedProperties()
         return self._learned

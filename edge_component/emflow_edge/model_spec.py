@@ -1,11 +1,20 @@
-"""The specification of a model: its tensors by name, type and shape, as the agent reports them."""
+"""The specification of a model: its tensors by name, type and shape, as the agent reports them.
+
+An agent with emflow's own service tells more: which load of which files it is, and the true types of its tensors.
+"""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Any
 
 from emflow_proto import messages as m
 from emflow_schema.errors import EdgeProblem
+from emflow_schema.model_facts import TensorFacts
+
+ON_THE_WIRE = {"int8": "uint8", "bool": "uint8"}
+"""Types that AWS's interface does not have, and what they are in it."""
 
 
 class ModelMismatch(Exception):
@@ -57,15 +66,41 @@ class TensorSpec:
 
 
 @dataclass(frozen=True)
+class LoadedContent:
+    """What an agent with emflow's own service tells about a loaded model.
+
+    handle: this load of it alone. digests: SHA-256 of its files, in hexadecimal. version: that of its package; empty
+    without one. inputs, outputs: true type and quantisation of each tensor; a scale of 0 is not told.
+    """
+
+    handle: int
+    digests: tuple[str, ...]
+    version: str
+    inputs: tuple[TensorFacts, ...]
+    outputs: tuple[TensorFacts, ...]
+
+
+@dataclass(frozen=True)
 class ModelSpec:
-    """A loaded model with one image as input."""
+    """A loaded model with one image as input. content: None where the agent cannot tell it."""
 
     name: str
     input: TensorSpec
     outputs: tuple[TensorSpec, ...]
+    content: LoadedContent | None = None
+
+    @property
+    def handle(self) -> int:
+        """The number that means this load of the model alone; 0 where the agent gives none."""
+        return self.content.handle if self.content else 0
 
 
-def make_model_spec(name: str, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> ModelSpec:
+def make_model_spec(
+    name: str,
+    inputs: tuple[TensorSpec, ...],
+    outputs: tuple[TensorSpec, ...],
+    content: LoadedContent | None = None,
+) -> ModelSpec:
     """Check that this component can use the model.
 
     Raises:
@@ -75,7 +110,7 @@ def make_model_spec(name: str, inputs: tuple[TensorSpec, ...], outputs: tuple[Te
         raise EdgeProblem(
             f"model {name}: it has {len(inputs)} inputs and {len(outputs)} outputs, expected 1 and 1 or more"
         )
-    return ModelSpec(name, inputs[0], outputs)
+    return ModelSpec(name, inputs[0], outputs, content)
 
 
 def model_from_metadata(name: str, model: m.Model) -> ModelSpec:
@@ -86,6 +121,35 @@ def model_from_metadata(name: str, model: m.Model) -> ModelSpec:
     """
     inputs, outputs = model.input_tensor_metadatas, model.output_tensor_metadatas
     return make_model_spec(name, tuple(map(_spec, inputs)), tuple(map(_spec, outputs)))
+
+
+def model_from_details(name: str, model: Any) -> ModelSpec:
+    """The specification of a model from what emflow's own service says about it (`emflow_proto.models.Model`).
+
+    Raises:
+        EdgeProblem: it does not take one image, or what the service says about a tensor is nothing that can be.
+    """
+    inputs, outputs = tuple(map(_facts, model.inputs)), tuple(map(_facts, model.outputs))
+    content = LoadedContent(
+        model.handle, tuple(file.sha256 for file in model.files), model.package_version, inputs, outputs
+    )
+    specs = [
+        tuple(
+            TensorSpec(bytes(tensor.name), ON_THE_WIRE.get(fact.dtype, fact.dtype), fact.shape)
+            for tensor, fact in zip(tensors, facts)
+        )
+        for tensors, facts in ((model.inputs, inputs), (model.outputs, outputs))
+    ]
+    return make_model_spec(name, specs[0], specs[1], content)
+
+
+def _facts(tensor: Any) -> TensorFacts:
+    if tensor.type not in ON_THE_WIRE and tensor.type.upper() not in m.DataType.__members__:
+        raise EdgeProblem(f"the agent reports a tensor of unknown type {tensor.type!r}")
+    if not math.isfinite(tensor.scale) or tensor.scale < 0:
+        raise EdgeProblem(f"the agent reports a tensor with a scale of {tensor.scale}")
+    name = bytes(tensor.name).decode(errors="replace")
+    return TensorFacts(tensor.type, tensor.scale, tensor.zero_point, name, tuple(tensor.shape))
 
 
 def _spec(metadata: m.TensorMetadata) -> TensorSpec:

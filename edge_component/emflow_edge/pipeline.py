@@ -247,7 +247,10 @@ class Pipeline:
             self.latest = AnnotatedFrame(frame, result)
         self._emit(result)
         if self._capture_sender.is_due(setup.settings.capture, frame.arrived_at):
-            shot = CapturedPrediction(result.model_name, prediction.inputs, prediction.outputs, frame.captured_at)
+            shot = CapturedPrediction(
+                *(result.model_name, prediction.inputs, prediction.outputs, frame.captured_at),
+                handle=setup.adapter.model.handle,
+            )
             self._capture_sender.put(setup.agent.stub, shot)
 
     def _recover(self, setup: InferenceSetup, failure: Exception) -> None:

@@ -77,6 +77,23 @@ def model_file(folder: Path) -> Path | None:
     return None
 
 
+def folder_identity(folder: Path) -> tuple[tuple[str, int, int, int, int], ...]:
+    """What changes when anything in a folder changes: path, inode, size and times of each file. Empty where it has no
+    files, or cannot be read."""
+    found = []
+    for root, _, names in os.walk(folder):
+        for name in names:
+            try:
+                stat = Path(root, name).stat()
+            except OSError:
+                continue
+            path = os.path.relpath(Path(root, name), folder)
+            found.append((path, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns))
+            if len(found) > _MOST_FILES:
+                return ()
+    return tuple(sorted(found))
+
+
 def file_identity(folder: Path) -> tuple[str, int, int, int] | None:
     """What changes when another model is put into the folder: path, inode, size and time; None without a model."""
     file = model_file(folder)

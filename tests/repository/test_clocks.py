@@ -45,6 +45,7 @@ ALLOWED = {
     "runner/emflow/resources/application_status.py read_application": SHARED,
     "runner/emflow/resources/status.py read_status": SHARED,
     "runner/emflow/results/capture_stores.py FolderStore.children": FROM_FILES,
+    "schema/emflow_schema/model_facts.py folder_identity": FROM_FILES,
     "runner/emflow/workflow/rules/files.py _once": FROM_FILES,
     "runner/emflow_emulator/aws/gateway/keys.py IssuedKey.ended": SHARED,
     "runner/emflow_emulator/aws/gateway/signatures.py Verifier._check_version_2": SHARED,

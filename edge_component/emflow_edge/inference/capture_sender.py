@@ -36,12 +36,14 @@ MIN_SHARED_BYTES = 256 << 10
 
 @dataclass(frozen=True)
 class CapturedPrediction:
-    """Inputs and outputs of one prediction. captured_at: Unix time of its frame."""
+    """Inputs and outputs of one prediction. captured_at: Unix time of its frame. handle: the load of the model that
+    made it; 0 where the agent gives none."""
 
     model: str
     inputs: Sequence[m.Tensor]
     outputs: Sequence[m.Tensor]
     captured_at: float
+    handle: int = 0
 
 
 class CaptureSender:
@@ -124,7 +126,9 @@ class CaptureSender:
     def _send(self, agent: AgentStub, capture: CapturedPrediction) -> None:
         seconds = int(capture.captured_at)
         request = m.CaptureDataRequest(
-            model_name=capture.model,
+            # Not the name where there is a handle: it may be another model's when this is sent.
+            model_name="" if capture.handle else capture.model,
+            model_handle=capture.handle,
             capture_id=str(uuid.uuid4()),
             inference_timestamp=m.Timestamp(seconds=seconds, nanos=int((capture.captured_at - seconds) * 1e9)),
         )

@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
 
 from emflow_proto import messages as m
+from emflow_proto import models
 from emflow_proto.limits import MAX_MESSAGE_BYTES, MAX_PARTS
 
 # A process of its own, so that its memory is the component's alone: it loads the model and predicts once.
@@ -51,8 +53,13 @@ class Raw(grpc.GenericRpcHandler):
         self._answers = answers
 
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
-        answer = self._answers.get(details.method.rpartition("/")[2])
-        return None if answer is None else grpc.unary_unary_rpc_method_handler(lambda _request, _context: answer)
+        call = details.method.rpartition("/")[2]
+        answer = self._answers.get(call)
+        if answer is None:
+            return None
+        if call == "Use":
+            return grpc.unary_stream_rpc_method_handler(lambda _request, _context: iter([answer, answer]))
+        return grpc.unary_unary_rpc_method_handler(lambda _request, _context: answer)
 
 
 @contextmanager
@@ -88,13 +95,13 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("call", ["LoadModel", "Predict"])
+@pytest.mark.parametrize("call", ["LoadModel", "Predict", "Use"])
 @pytest.mark.parametrize("what", list(WRONG))
 def test_an_answer_that_cannot_be_one_costs_a_sentence_and_no_memory(tmp_path: Path, what: str, call: str) -> None:
     answer, words = WRONG[what]
     with answering(tmp_path / "a.sock", **{call: answer}):
         said, grown = outcome(tmp_path / "a.sock")
-    assert said.startswith("EdgeProblem" if call == "LoadModel" else "PredictFailed")
+    assert said.startswith("PredictFailed" if call == "Predict" else "EdgeProblem")
     assert words in said
     # The bytes themselves, at most MAX_MESSAGE_BYTES, are there two or three times for a moment.
     if not (what == "a longer answer" and COLLECTS_FIRST):
@@ -116,6 +123,29 @@ def test_a_description_that_cannot_be_a_model_s_is_refused(
     with answering(tmp_path / "a.sock", LoadModel=described(*inputs)):
         said, grown = outcome(tmp_path / "a.sock")
     assert said.startswith("EdgeProblem model scenes: ")
+    assert words in said
+    assert grown < 40 << 20
+
+
+@pytest.mark.parametrize(
+    ("tensor", "words"),
+    [
+        ({"type": "complex64", "shape": [1, 4, 4, 3]}, "the agent reports a tensor of unknown type 'complex64'"),
+        (
+            {"type": "int8", "shape": [1, 4, 4, 3], "scale": float("nan")},
+            "the agent reports a tensor with a scale of nan",
+        ),
+        ({"type": "float32", "shape": [1, 100_000, 100_000, 3]}, "takes 120000000000 bytes, more than the"),
+        ({"type": "float32", "shape": [1] * 33}, "the agent describes more than"),
+    ],
+    ids=["another type", "no scale", "a large input", "many dimensions"],
+)
+def test_a_use_of_what_can_be_no_model_is_refused(tmp_path: Path, tensor: dict[str, Any], words: str) -> None:
+    output = models.Tensor(name=b"classes", type="float32", shape=[1, 3])
+    model = models.Model(name="scenes", handle=5, inputs=[models.Tensor(name=b"x", **tensor)], outputs=[output])
+    with answering(tmp_path / "a.sock", Use=models.UseResponse(use=1, model=model).SerializeToString()):
+        said, grown = outcome(tmp_path / "a.sock")
+    assert said.startswith("EdgeProblem ")
     assert words in said
     assert grown < 40 << 20
 
