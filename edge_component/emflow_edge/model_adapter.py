@@ -16,6 +16,8 @@ from emflow_edge.vision.classification import ClassificationDecoder
 from emflow_edge.vision.detection import DetectionDecoder
 from emflow_edge.vision.learned import LearnedProperties
 from emflow_edge.vision.preprocess import Preprocessor
+from emflow_schema.errors import EdgeProblem
+from emflow_schema.model_facts import ModelFacts, TensorFacts
 from emflow_schema.model_reader import model_facts
 
 if TYPE_CHECKING:
@@ -56,12 +58,10 @@ def adapt_model(model: ModelSpec, settings: Settings, learned: LearnedProperties
         learned: what its frames have shown before; without it, nothing yet.
 
     Raises:
-        EdgeProblem: the model does not take an image, its outputs do not fit the task, or the labels do not fit.
+        EdgeProblem: the model does not take an image, its outputs do not fit the task, or the labels do not fit; or
+            nothing tells whether its bytes are signed.
     """
-    facts = model_facts(settings.model_folder)
-    if facts and not facts.describes([model.input.shape], [output.shape for output in model.outputs]):
-        # The folder holds another model too, or no longer the one that the agent has.
-        facts = None
+    facts = _facts(model, settings)
     wanted, model_io = settings.quantized, settings.model_io
     if wanted is not None and wanted != (model.input.dtype == "uint8"):
         log.warning("quantization is set to %s, but the model takes %s; using the model", wanted, model.input.dtype)
@@ -69,7 +69,45 @@ def adapt_model(model: ModelSpec, settings: Settings, learned: LearnedProperties
     decode = kind(model, facts, model_io, learned)
     if not decode.measured and model_io.confidence != "workshop":
         log.warning(
-            "no model file in %s gives the scale of the output; confidence is the output byte / 255",
+            "neither the agent nor a file in %s gives the scale of the output; confidence is the output byte / 255",
             settings.model_folder,
         )
     return ModelAdapter(model, Preprocessor(model.input, facts.input if facts else None, model_io), decode)
+
+
+def _facts(model: ModelSpec, settings: Settings) -> ModelFacts | None:
+    """What the agent, the model's file and the configuration say of the model beyond AWS's interface.
+
+    Raises:
+        EdgeProblem: it has bytes, and nothing tells whether they are signed.
+    """
+    content = model.content
+    stored = model_facts(settings.model_folder, content.digests if content else ())
+    if stored and not stored.describes([model.input.shape], [output.shape for output in model.outputs]):
+        # The folder holds another model too, or no longer the one that the agent has.
+        stored = None
+    if content is None:
+        return stored or _configured_facts(model, settings)
+    outputs = content.outputs
+    if stored is None:
+        return ModelFacts(content.inputs, outputs, confidences=False)
+    # Types and scales as the agent runs them, what the values are from the file.
+    outputs = tuple(
+        dataclasses.replace(told, values=one.values, role=one.role) for told, one in zip(outputs, stored.outputs)
+    )
+    return ModelFacts(content.inputs, outputs, stored.confidences)
+
+
+def _configured_facts(model: ModelSpec, settings: Settings) -> ModelFacts | None:
+    tensors = (model.input, *model.outputs)
+    if not any(tensor.dtype == "uint8" for tensor in tensors):
+        return None
+    kind = settings.model_io.byte_type
+    if not kind:
+        raise EdgeProblem(
+            f"model {model.name}: its bytes may be uint8 or int8, which the agent's interface does not tell, and there "
+            f"is no model file in {settings.model_folder} that does; set modelIO.byteType (edge.model_io.byte_type in "
+            "a workflow), or use emflow's agent"
+        )
+    facts = [TensorFacts(kind if one.dtype == "uint8" else one.dtype, shape=one.shape) for one in tensors]
+    return ModelFacts((facts[0],), tuple(facts[1:]), confidences=False)

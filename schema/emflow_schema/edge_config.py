@@ -372,6 +372,15 @@ class ModelIO:
             ("workshop",),
         ),
     ] = "probability"
+    byte_type: Annotated[
+        Literal["", "uint8", "int8"],
+        Key(
+            "Type of the model's bytes",
+            "For a model with 8-bit inputs or outputs whose type nothing else tells: an agent that has AWS's interface "
+            "only, and no `.tflite` or `.onnx` file in the model's folder. Empty: such a model is refused.",
+            ("int8",),
+        ),
+    ] = ""
     labels: Annotated[
         Optional[str],
         Key(

@@ -20,13 +20,19 @@ from emflow_edge.metrics.counters import Counters
 from emflow_proto import messages as m
 from emflow_proto.service import add_agent_to_server
 
-PICTURE = m.TensorMetadata(name=b"picture", data_type=m.DataType.UINT8, shape=[1, 4, 4, 3])
+# No bytes: without emflow's own service, it would have to be configured whether they are signed.
+PICTURE = m.TensorMetadata(name=b"picture", data_type=m.DataType.FLOAT32, shape=[1, 4, 4, 3])
 CLASSES = m.TensorMetadata(name=b"classes", data_type=m.DataType.FLOAT32, shape=[1, 3])
 NUMBERS = (0.25, 0.5, 0.25)
 
 
+def brightness(picture: bytes) -> int:
+    """Of the first pixel's first channel, which the model takes from -1 to 1."""
+    return round(float(np.frombuffer(picture[:4], np.float32)[0]) * 127.5 + 127.5)
+
+
 class ScriptedAgent:
-    """The agent's calls. `answer` gets the brightness of the picture's first byte, and gives the model's output."""
+    """AWS's calls of an agent. `answer` gets the brightness of the first pixel, and gives the model's output."""
 
     def __init__(self, answer: Callable[[int], tuple[float, ...]] = lambda _: NUMBERS) -> None:
         self.answer = answer
@@ -61,7 +67,7 @@ class ScriptedAgent:
             self._at_once += 1
             self.most_at_once = max(self.most_at_once, self._at_once)
         try:
-            values = np.array(self.answer(request.tensors[0].byte_data[0]), np.float32).tobytes()
+            values = np.array(self.answer(brightness(request.tensors[0].byte_data)), np.float32).tobytes()
         finally:
             with self._lock:
                 self._at_once -= 1

@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import numpy as np
 import pytest
 
 from edge.conftest import written
+from edge.signed_models import CLASSES, write_signed_model
 from edge.telling_models import model_of, varied_film, write_model
 from emflow_agent.calls.models_service import ModelsService
 from emflow_agent.calls.server import serving
@@ -24,9 +26,12 @@ from emflow_agent.models import store as store_module
 from emflow_agent.models.store import ModelStore
 from emflow_edge.inference import agent_client
 from emflow_edge.inference.agent_client import AgentClient, AgentGone
+from emflow_edge.model_adapter import adapt_model
+from emflow_edge.settings.config import Settings
 from emflow_proto import messages as m
 from emflow_proto.models import CompareRequest, DescribeRequest, ModelsStub, ReleaseRequest, UseRequest
 from emflow_proto.service import AgentStub
+from emflow_schema.edge_config import ModelIO, Stream
 from emflow_schema.errors import EdgeProblem
 from support import Process, until
 
@@ -465,3 +470,13 @@ def test_an_agent_that_ends_does_not_wait_for_uses(tmp_path: Path) -> None:
     with pytest.raises(grpc.RpcError) as caught:
         next(use)
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+def test_facts_of_a_newer_file_in_the_folder_are_not_those_of_the_loaded_model(agent: Agent) -> None:
+    write_signed_model(agent.model, scale=0.02)
+    model = agent.client().ensure_loaded()
+    settings = Settings("net", agent.model, (Stream("front", "rtsp://camera/1"),), ModelIO(activation="none"))
+    picture, output = np.zeros((4, 4, 3), np.uint8), [bytes(range(CLASSES))]
+    before = adapt_model(model, settings).outcome(output, picture)
+    write_signed_model(agent.model, scale=0.5)
+    assert adapt_model(model, settings).outcome(output, picture) == before

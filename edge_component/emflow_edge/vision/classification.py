@@ -36,7 +36,8 @@ class ClassificationDecoder:
     which is a softmax over it and 0.
 
     `confidence: workshop` takes the raw byte / 255 and does nothing to it, as the workshop's client does; `measured` is
-    False then, as it is for a compiled model's bytes, which are the same number.
+    False then, as it is for a compiled model's bytes, which are the same number. Which class is the best is decided by
+    the model's own numbers also then: the raw byte of -1 is 255.
 
     Args:
         facts: what the model's file says; None where it cannot be read.
@@ -58,6 +59,7 @@ class ClassificationDecoder:
         classes = 2 if self._single else values
         workshop = model_io.confidence == "workshop"
         self._values = OutputReader(output, facts.outputs[0] if facts else None, raw=workshop)
+        self._raw_of_signed = workshop and facts is not None and facts.outputs[0].dtype == "int8"
         self.measured = self._values.measured
         self._activation = "none" if workshop or not self.measured else model_io.activation
         if self._activation == "auto" and facts is not None:
@@ -86,8 +88,9 @@ class ClassificationDecoder:
         values = self._active(stored)
         if self._single:
             values = np.array([1 - values[0], values[0]], np.float32)
+        order = np.where(values > 0.5, values - np.float32(256 / 255), values) if self._raw_of_signed else values
         # A stable sort of the negated values: of two equal ones the lower index comes first, as with argmax.
-        best = np.argsort(-values, kind="stable")[: self._top]
+        best = np.argsort(-order, kind="stable")[: self._top]
         kept = [
             int(number) for place, number in enumerate(best) if not place or reaches(values[number], self._threshold)
         ]

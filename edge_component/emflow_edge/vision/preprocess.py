@@ -108,8 +108,8 @@ class Preprocessor:
 
     Args:
         spec: the model's input; [1, height, width, channels] or [1, channels, height, width], 3 channels or 1 (grey).
-        stored: type and quantisation in the model's file; `int8` there is `uint8` on the wire, which knows no signed
-            byte. None where there is no file to read.
+        stored: true type and quantisation, as far as the agent or the model's file tells them; `int8` there is `uint8`
+            in the interface, which has no signed byte. None where neither tells it.
         model_io: colour order, fitting, and mean and standard deviation.
 
     Raises:
@@ -124,6 +124,8 @@ class Preprocessor:
             raise EdgeProblem(f"the model's input of shape {list(shape)} is no single picture of 3 channels, or 1")
         if spec.dtype not in ("uint8", *_FLOATS):
             raise EdgeProblem(f"the model's input is {spec.dtype}; a picture goes into uint8, float16 or float32")
+        if stored is not None and stored.dtype == "bool":
+            raise EdgeProblem("the model's input is bool; a picture goes into uint8, int8, float16 or float32")
         self._channels_first = first
         height, width, channels = (shape[2], shape[3], shape[1]) if first else shape[1:]
         self._size = (width, height)
@@ -188,7 +190,7 @@ def _table(stored: TensorFacts | None, model_io: ModelIO, channels: int) -> Imag
             return None
         values = np.repeat(pixels + low, channels, axis=1)
     elif stored is None or not stored.scale:
-        raise EdgeProblem("modelIO.mean, modelIO.std: the model takes bytes, and no file tells its scale; drop them")
+        raise EdgeProblem("modelIO.mean, modelIO.std: the model takes bytes, and nothing tells its scale; drop them")
     else:
         mean, std = model_io.mean or _HALF, model_io.std or _HALF
         real = (pixels - np.asarray(mean[:channels])) / np.asarray(std[:channels])

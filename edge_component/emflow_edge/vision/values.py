@@ -24,26 +24,27 @@ _LONGEST_NAME = 80
 class OutputReader:
     """Reads one output tensor.
 
-    Float values are taken as they are; integers with the quantisation of the model's file: scale * (value - zero
-    point). Bytes of a model without a readable file (a compiled one) become value / 255: the workshop's number, and
-    nothing that was measured; `measured` is False then.
+    Float values are taken as they are; integers with the quantisation of the model: scale * (value - zero point). Bytes
+    whose quantisation is not known (of a compiled model) become value / 255: the workshop's number, and nothing that
+    was measured; `measured` is False then. Signed ones become (value + 128) / 255.
 
     Args:
-        spec: the tensor as the agent tells it.
-        stored: what the model's file says about it; None where there is none.
-        raw: do without the file's quantisation.
+        spec: the tensor as AWS's interface has it.
+        stored: its true type and quantisation, as far as the agent or the model's file tells them; None where neither
+            does.
+        raw: take the bytes as they are on the wire, without type and quantisation.
 
     Raises:
         EdgeProblem: its type cannot be read.
     """
 
     def __init__(self, spec: TensorSpec, stored: TensorFacts | None, *, raw: bool = False) -> None:
-        # The wire has no signed byte.
-        signed = stored is not None and stored.dtype == "int8" and spec.dtype == "uint8"
-        self._spec, self._signed = spec, signed and not raw
+        # The wire has neither a signed byte nor a bool.
+        true_type = stored.dtype if stored is not None and spec.dtype == "uint8" and not raw else spec.dtype
+        self._spec = spec
         # As it may stand in a log, which an agent's names do not break.
         self._shown = repr(spec.name.decode("utf-8", "replace")[:_LONGEST_NAME])
-        self._dtype = np.dtype("int8" if self._signed else spec.dtype).newbyteorder("<")
+        self._dtype = np.dtype("int8" if true_type == "int8" else spec.dtype).newbyteorder("<")
         if self._dtype.kind not in "iuf":
             raise EdgeProblem(f"the model's output is {spec.dtype}, which cannot be decoded")
         self.integers = self._dtype.kind in "iu"
@@ -51,8 +52,9 @@ class OutputReader:
         self._scale, self._zero = 1.0, 0
         if self.integers and stored is not None and stored.scale and not raw:
             self._scale, self._zero = stored.scale, stored.zero_point
-        elif self.integers and self._dtype.itemsize == 1:
+        elif self.integers and self._dtype.itemsize == 1 and true_type != "bool":
             self._scale, self.measured = 1.0 / 255.0, False
+            self._zero = -128 if true_type == "int8" else 0
 
     def __call__(self, data: bytes) -> Floats:
         """float32, of the tensor's shape. `data`: its little-endian bytes.

@@ -108,6 +108,13 @@ def test_the_workshops_confidence_is_the_raw_byte_whatever_the_file_says() -> No
     assert confidences(signed(bytes([58, 128]))) == {1: 128 / 255, 0: 58 / 255}
 
 
+def test_the_best_class_of_a_signed_output_is_its_own_also_with_the_workshops_confidence() -> None:
+    decode = Decode(model("uint8", 256), facts("int8"), ModelIO(confidence="workshop", top_k=256))
+    got = decode(bytes(range(256)))
+    assert [one.index for one in got] == [*range(127, -1, -1), *range(255, 127, -1)]
+    assert confidences(got) == {byte: byte / 255 for byte in range(256)}
+
+
 def test_classes_that_do_not_exclude_each_other_get_a_sigmoid() -> None:
     decode = Decode(model("float32", 2), None, ModelIO(activation="sigmoid"))
     assert confidences(decode(np.array([0, 100], np.float32).tobytes())) == {1: 1, 0: 0.5}

@@ -125,5 +125,5 @@ def test_bytes_are_quantised_as_the_model_says_when_mean_and_deviation_are_given
 
 
 def test_a_mean_for_bytes_without_a_scale_is_refused() -> None:
-    with pytest.raises(EdgeProblem, match="no file tells its scale"):
+    with pytest.raises(EdgeProblem, match="nothing tells its scale"):
         Preprocessor(TensorSpec(b"input", "uint8", (1, 8, 8, 3)), None, ModelIO(mean=Channels((0, 0, 0))))
