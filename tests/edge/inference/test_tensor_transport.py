@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from emflow_agent.tensors.shared_memory import SEGMENTS
-from emflow_edge.inference import agent_client
+from emflow_edge.inference import tensor_transport
 from emflow_edge.inference.tensor_transport import TensorTransport
 from emflow_proto import messages as m
 
@@ -65,5 +65,5 @@ def test_a_device_without_shared_memory_gets_messages(monkeypatch: pytest.Monkey
     def none(size: int) -> None:
         raise OSError("System V shared memory: Function not implemented")
 
-    monkeypatch.setattr(agent_client, "_Buffer", none)
+    monkeypatch.setattr(tensor_transport, "_Buffer", none)
     assert len(TensorTransport().tensor(PICTURE, bytes(LARGE)).byte_data) == LARGE
