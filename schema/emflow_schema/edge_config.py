@@ -377,7 +377,8 @@ class ModelIO:
         Key(
             "Type of the model's bytes",
             "For a model with 8-bit inputs or outputs whose type nothing else tells: an agent that has AWS's interface "
-            "only, and no `.tflite` or `.onnx` file in the model's folder. Empty: such a model is refused.",
+            "only, and no `.tflite` or `.onnx` file in the model's folder. Empty: as the workflow's file says; "
+            "where that does not tell it either, such a model is refused.",
             ("int8",),
         ),
     ] = ""

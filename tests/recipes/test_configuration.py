@@ -60,7 +60,12 @@ def test_what_the_workflow_leaves_out_is_as_the_component_has_it(with_edge) -> N
     workflow = with_edge()
     found = read(workflow)
     assert found.streams == (Stream(name="front", url="rtsp://camera/1"),)
-    assert (found.model_io, found.publish, found.log, found.metrics) == (ModelIO(), Publish(), Log(), Metrics())
+    assert (found.model_io, found.publish, found.log, found.metrics) == (
+        ModelIO(byte_type="uint8"),
+        Publish(),
+        Log(),
+        Metrics(),
+    )
     assert found.capture == Capture()
     # Only what was always there, so that a deployment shows what is special about it.
     assert set(application_configuration(workflow, "1.0.0")["publish"]) == {"topic", "qos"}
@@ -117,6 +122,7 @@ def test_every_setting_of_the_model_arrives(with_edge) -> None:
                 "mean": [123.675, 116.28, 103.53],
                 "std": 127.5,
                 "activation": "sigmoid",
+                "byte_type": "int8",
                 "class_offset": 1,
                 "top_k": 5,
                 "threshold": 0.6,
@@ -132,12 +138,18 @@ def test_every_setting_of_the_model_arrives(with_edge) -> None:
         mean=Channels((123.675, 116.28, 103.53)),
         std=Channels(127.5),
         activation="sigmoid",
+        byte_type="int8",
         class_offset=1,
         top_k=5,
         threshold=0.6,
         boxes=Boxes(("scores", "boxes"), "cxcywh", "pixels", 7, 0.45),
     )
     assert read(with_edge(model_io={"confidence": "workshop"})).model_io.confidence == "workshop"
+
+
+@pytest.mark.parametrize(("given", "sent"), [("", "uint8"), ("int8", "int8")])
+def test_the_type_of_bytes_is_that_of_the_model_file_unless_the_workflow_says_it(with_edge, given, sent) -> None:
+    assert read(with_edge(model_io={"byte_type": given})).model_io.byte_type == sent
 
 
 def test_a_threshold_that_is_not_given_is_the_tasks(with_edge) -> None:

@@ -8,14 +8,16 @@ deployment shows what is special about it.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, Literal
 
 from emflow.recipes.bundle import LABELS
 from emflow.workflow.model import Agent, Capture, Workflow
+from emflow.workflow.rules.files import model_in_file
 from emflow_schema.agent_config import write_settings
 from emflow_schema.configuration import to_configuration
 from emflow_schema.edge_config import Capture as Captured
 from emflow_schema.edge_config import EdgeConfiguration
+from emflow_schema.model_facts import ModelFacts
 
 WORKSHOP = (
     "CaptureDataPeriodicUpload",
@@ -57,7 +59,7 @@ def application_configuration(workflow: Workflow, version: str) -> dict[str, Any
         agent_users=edge.agent.users,
         capture_data=edge.capture.enabled,
         streams=edge.streams,
-        model_io=dataclasses.replace(edge.model_io, labels=labels),
+        model_io=dataclasses.replace(edge.model_io, labels=labels, byte_type=byte_type(workflow)),
         publish=edge.publish,
         capture=Captured(edge.capture.enabled, edge.capture.every),
         log=edge.log,
@@ -66,6 +68,21 @@ def application_configuration(workflow: Workflow, version: str) -> dict[str, Any
     )
     # The workshop's `True` and `False`.
     return {**to_configuration(configuration), "captureData": str(edge.capture.enabled)}
+
+
+def byte_type(workflow: Workflow) -> Literal["", "uint8", "int8"]:
+    """The type of the model's bytes, for agents that cannot tell it; empty where it has none, or nothing says which.
+
+    It is the workflow's own word, or what the model file says: a compiled model has the types of its source.
+    """
+    if workflow.edge.model_io.byte_type:
+        return workflow.edge.model_io.byte_type
+    facts = model_in_file(workflow)
+    stored = [tensor.dtype for tensor in (*facts.inputs, *facts.outputs)] if isinstance(facts, ModelFacts) else []
+    found = {*stored, *workflow.cloud.model.input_types.values()} & {"uint8", "int8"}
+    if len(found) != 1:
+        return ""
+    return "int8" if "int8" in found else "uint8"
 
 
 def _of_agent(capture: Capture, agent: Agent) -> dict[str, str]:

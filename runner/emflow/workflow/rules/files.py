@@ -128,7 +128,7 @@ def artifact(workflow: Workflow) -> Iterator[Violation]:
         mend = "give the model or an archive of it"
         yield Violation(ARTIFACT, f"{name!r} is neither a .tflite nor a .tar.gz or .tgz", mend)
     else:
-        found = _model(workflow)
+        found = model_in_file(workflow)
         if isinstance(found, Problem):
             yield Violation(ARTIFACT, f"{found.where}: {found.what}", found.mend)
 
@@ -156,7 +156,7 @@ def missing(workflow: Workflow) -> Iterator[Violation]:
 
 
 def inputs(workflow: Workflow) -> Iterator[Violation]:
-    facts = _model(workflow)
+    facts = model_in_file(workflow)
     if not isinstance(facts, ModelFacts):
         return
     has = {tensor.name: tensor for tensor in facts.inputs}
@@ -180,7 +180,7 @@ def inputs(workflow: Workflow) -> Iterator[Violation]:
 
 def input_types(workflow: Workflow) -> Iterator[Violation]:
     given, declared = workflow.cloud.model.input_types, workflow.cloud.model.inputs
-    facts = _model(workflow)
+    facts = model_in_file(workflow)
     has = {tensor.name: tensor for tensor in facts.inputs} if isinstance(facts, ModelFacts) else {}
     for name, kind in given.items():
         if name not in declared:
@@ -200,7 +200,7 @@ def labels_of_classes(workflow: Workflow) -> Iterator[Violation]:
     """
     if workflow.edge.model_io.task == "detection":
         return
-    facts, found, offset = _model(workflow), _labels(workflow), workflow.edge.model_io.class_offset
+    facts, found, offset = model_in_file(workflow), _labels(workflow), workflow.edge.model_io.class_offset
     if not isinstance(facts, ModelFacts) or len(facts.outputs) != 1:
         return
     classes = class_values(facts.outputs[0].shape)
@@ -223,7 +223,8 @@ def _spell(tensor: TensorFacts) -> str:
     return f"{tensor.name!r} {list(tensor.shape)}"
 
 
-def _model(workflow: Workflow) -> ModelFacts | Problem | None:
+def model_in_file(workflow: Workflow) -> ModelFacts | Problem | None:
+    """What the model file holds, or what is wrong with it; None where it is not there, or not to be read."""
     name = workflow.cloud.model.artifact
     readable = "://" not in name and (is_archive(name) or is_tflite(name)) and is_beside(workflow, name)
     return _once(check_model, Path(workflow.folder, name)) if readable else None
