@@ -98,6 +98,7 @@ class CaptureBuffer:
         self._waiting: deque[tuple[float, Capture]] = deque()
         self._batches: deque[Batch] = deque()
         self._unstored = self._unstored_bytes = 0
+        self._settled: set[str] = set()  # keys of batches that have their end and are still in `_batches`
         self._lost = 0  # captures since writing to the disk worked
         self._closing = False
         self._online = True
@@ -218,7 +219,7 @@ class CaptureBuffer:
         self._thread.join(max(0.0, deadline - time.monotonic()))
         with self._changed:
             self._batch_waiting()
-            unstored, self._batches = list(self._batches), deque()
+            unstored, self._batches = [each for each in self._batches if each.key not in self._settled], deque()
         for batch in unstored:
             if self._spool is None or not self._write_to_spool(batch):
                 self._fail(batch)
@@ -257,6 +258,7 @@ class CaptureBuffer:
             with self._changed:
                 if stored and self._batches and self._batches[0] is batch:
                     self._batches.popleft()
+                    self._settled.discard(batch.key)
                 elif self._closing:
                     return  # that was the last attempt; `close` handles the rest
 
@@ -328,7 +330,7 @@ class CaptureBuffer:
         self._online = True
         self._retry_pause.reset()
         self._upload_problem.resolved("uploads work again")
-        self._settle(batch.ids, batch.nbytes, Status.SUCCESS, "stored")
+        self._settle_batch(batch, Status.SUCCESS, "stored")
         return True
 
     def _write_to_spool(self, batch: Batch) -> bool:
@@ -346,7 +348,7 @@ class CaptureBuffer:
         if self._settings.to_cloud:
             self._release(batch.ids, batch.nbytes)
         else:
-            self._settle(batch.ids, batch.nbytes, Status.SUCCESS, "stored")
+            self._settle_batch(batch, Status.SUCCESS, "stored")
         if self._uploader is not None:
             self._uploader.wake()
         return True
@@ -361,7 +363,15 @@ class CaptureBuffer:
 
     def _fail(self, batch: Batch) -> None:
         self._lost += len(batch.ids)
-        self._settle(batch.ids, batch.nbytes, Status.FAILURE, "failed")
+        self._settle_batch(batch, Status.FAILURE, "failed")
+
+    def _settle_batch(self, batch: Batch, status: m.CaptureDataStatus, count: str) -> None:
+        """As `_settle`, once a batch: `close` may have given up one that was still on its way."""
+        with self._changed:
+            if batch.key in self._settled:
+                return
+            self._settled.add(batch.key)
+        self._settle(batch.ids, batch.nbytes, status, count)
 
     def _settle(self, ids: tuple[str, ...], nbytes: int, status: m.CaptureDataStatus, count: str) -> None:
         self._statuses.settle(ids, status)

@@ -94,6 +94,7 @@ class Spool:
         self._dropping = ProblemLog()
         _make_folder(self._root)
         self._sizes: OrderedDict[str, int] = OrderedDict()
+        self._uploading, self._given_way = "", False
         self._scan()
         # What a crash left undone between a new batch and the removal of the oldest.
         self._trim()
@@ -135,6 +136,33 @@ class Spool:
                 return None
             raw = [(path.relative_to(self.folder).as_posix(), path.read_bytes()) for path in self._raw_files(key)]
             return Batch(key, tuple(_ids(lines)), lines, tuple(raw))
+
+    @contextlib.contextmanager
+    def uploading(self, key: str) -> Iterator[Batch | None]:
+        """Read a batch, and leave the verdict about it to this context: without an error it has been uploaded.
+
+        While it is being uploaded, its space may be needed for newer batches. Then it is removed from the disk, and its
+        captures are reported as dropped only when the upload fails: each capture has one end.
+
+        Yields:
+            None when the batch no longer exists.
+        """
+        with self._lock:
+            batch = self.read(key)
+            self._uploading = key
+            self._given_way = False
+        try:
+            yield batch
+        except BaseException:
+            with self._lock:
+                self._uploading = ""
+                dropped = self._given_way and batch is not None
+            if dropped and batch is not None:
+                self._on_dropped(batch.ids)
+            raise
+        with self._lock:
+            self._uploading = ""
+            self.remove(key)
 
     def ids(self, key: str) -> tuple[str, ...]:
         """The capture ids of a batch."""
@@ -242,12 +270,15 @@ class Spool:
         self._sizes[batch.key] = size
 
     def _drop(self, key: str, ids: tuple[str, ...]) -> None:
-        """Remove a batch and report its captures as dropped."""
+        """Remove a batch and report its captures as dropped, unless it is being uploaded."""
         try:
             self.remove(key)
         except (OSError, MemoryError) as error:
             why = error.strerror if isinstance(error, OSError) else "no memory"
             self._dropping.report("removal", f"{self.folder}: a batch cannot be removed: {why}")
+        if key == self._uploading:
+            self._given_way = True
+            return
         self._on_dropped(ids)
 
     def _log_dropped(self) -> None:

@@ -69,13 +69,12 @@ class SpoolUploader:
             if self._pauses.stopped:
                 return True
             try:
-                batch = self._spool.read(key)
-                if batch is None:
-                    continue
-                self._bucket.store(batch)
-                self._spool.remove(key)
-                self._pauses.reset()
-                self._on_uploaded(batch.ids)
+                with self._spool.uploading(key) as batch:
+                    if batch is not None:
+                        self._bucket.store(batch)
+                if batch is not None:
+                    self._pauses.reset()
+                    self._on_uploaded(batch.ids)
             except S3Unreachable as reason:
                 self._problem.report("offline", f"{reason}; batches on disk are uploaded when S3 can be reached")
                 return False
