@@ -6,7 +6,6 @@ browser, can connect to a port on loopback.
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import shlex
@@ -16,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from emflow.json_text import from_json, to_json
 from emflow.problems import Problem
 
 _ID_CHARACTERS = string.ascii_uppercase + "234567"
@@ -83,7 +83,7 @@ class Access:
         try:
             if path.stat().st_mode & _FOR_OTHERS:
                 raise Problem(f"other users can read {path}", where="--access", mend=f"Run: chmod 600 {path}")
-            document = json.loads(path.read_text())
+            document = from_json(path.read_text())
             return cls(AccessKey(**document["key"]), BrokerUser(**document["broker"]))
         except OSError as error:
             raise Problem(f"cannot read {path}: {error.strerror}", where="--access") from error
@@ -100,7 +100,7 @@ class Access:
         Raises:
             OSError: the file exists already, or cannot be written.
         """
-        write_private(path, json.dumps(asdict(self)))
+        write_private(path, to_json(asdict(self)))
 
     def shell_lines(self, endpoint_url: str, region: str) -> tuple[str, ...]:
         """The shell commands that set the credentials for AWS's SDKs, the AWS CLI and `emflow-edge`."""

@@ -7,7 +7,6 @@ closes and the child stops by itself; so even after a SIGKILL of the parent no c
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import selectors
@@ -21,6 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from emflow.json_text import from_json, to_json
 from emflow.problems import Problem
 from emflow_emulator.access import without_aws
 from emflow_schema.installation import how_to_install
@@ -54,7 +54,7 @@ class Child:
         """
         line = _read_line(self._process.stdout, timeout)
         if line:
-            answer: dict[str, Any] = json.loads(line)
+            answer: dict[str, Any] = from_json(line)
             if "problem" not in answer:
                 self.announced = True
                 return answer
@@ -114,7 +114,7 @@ def _read_line(pipe: IO[bytes] | None, timeout: float) -> bytes:
 
 def announce(**facts: Any) -> None:
     """In a child: write the ready line, with the facts that the parent needs."""
-    sys.stdout.write(json.dumps(facts) + "\n")
+    sys.stdout.write(to_json(facts) + "\n")
     sys.stdout.flush()
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 import boto3
 
+from emflow.json_text import to_json
 from emflow.problems import Problem
 from emflow.recipes.deployment import secrets
 from emflow.workflow.model import Workflow
@@ -51,7 +51,7 @@ def provision(
         iot.create_thing_group(thingGroupName=group)
         iot.add_thing_to_thing_group(thingGroupName=group, thingName=thing)
     if alias:
-        role = client("iam").create_role(RoleName=_ROLE, AssumeRolePolicyDocument=json.dumps(_TRUST))["Role"]
+        role = client("iam").create_role(RoleName=_ROLE, AssumeRolePolicyDocument=to_json(_TRUST))["Role"]
         client("iot").create_role_alias(roleAlias=alias, roleArn=role["Arn"])
     wanted = secrets(workflow)
     if wanted and login is None:
@@ -60,7 +60,7 @@ def provision(
             where="edge.streams",
             mend="Run it without --camera workflow: the test camera has its own password.",
         )
-    manager, value = client("secretsmanager"), json.dumps(login)
+    manager, value = client("secretsmanager"), to_json(login)
     return {
         arn: manager.create_secret(Name=f"emflow-up-camera-{number}", SecretString=value)["ARN"]
         for number, arn in enumerate(wanted)

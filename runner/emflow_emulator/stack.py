@@ -7,7 +7,6 @@ reverse order, and then the folder is removed.
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import secrets
 import shutil
@@ -19,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from emflow.json_text import to_json
 from emflow.problems import Problem
 from emflow.recipes.deployment import secrets as cameras_secrets
 from emflow.workflow.model import OpenAgent, Stream, Workflow
@@ -161,7 +161,7 @@ class Stack:
             if cameras_secrets(workflow):
                 login = {"username": "emflow", "password": secrets.token_urlsafe(16)}
                 file = self.folder / "camera-login.json"
-                write_private(file, json.dumps(login))
+                write_private(file, to_json(login))
                 locked = self._child("camera", "--port", "0", "--login", str(file), *picture, log="locked-camera")
         facts = cloud.ready()
         shell_file = self.folder / "credentials.sh"

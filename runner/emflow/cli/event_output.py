@@ -6,7 +6,6 @@ in CI, every event is one line with the time since the start, so that a log show
 
 from __future__ import annotations
 
-import json
 import sys
 import threading
 import time
@@ -38,6 +37,7 @@ from emflow.engine.events import (
 )
 from emflow.engine.plan_text import group_of
 from emflow.engine.resource import Action
+from emflow.json_text import to_json
 from emflow.problems import printable
 from emflow.workflow.redaction import redacted
 
@@ -202,7 +202,7 @@ class JsonLines:
         pass
 
     def show(self, event: Event) -> None:
-        line = json.dumps(event_as_json(event, datetime.now(UTC)), ensure_ascii=False)
+        line = to_json(event_as_json(event, datetime.now(UTC)), ascii_only=False)
         with self._lock:
             sys.stdout.write(line + "\n")
             sys.stdout.flush()

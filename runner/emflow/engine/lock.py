@@ -20,7 +20,6 @@ import contextlib
 import dataclasses
 import getpass
 import hashlib
-import json
 import os
 import socket
 import threading
@@ -32,6 +31,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol
 
+from emflow.json_text import from_json, to_json
 from emflow.problems import Problem, printable
 
 LASTS = 120.0
@@ -83,7 +83,7 @@ class LockRecord:
     def parse(cls, body: bytes) -> LockRecord | None:
         """The record in a document; None where it is no such document."""
         try:
-            facts = json.loads(body)
+            facts = from_json(body)
             times = {key: datetime.fromisoformat(facts[key]).astimezone(UTC) for key in ("started", "expires")}
             return cls(
                 id=str(facts["id"]),
@@ -103,7 +103,7 @@ class LockRecord:
     def document(self) -> bytes:
         facts = dataclasses.asdict(self)
         facts |= {key: facts[key].isoformat(timespec="seconds") for key in ("started", "expires")}
-        return json.dumps(facts, indent=2).encode()
+        return to_json(facts, indent=2).encode()
 
     def process_has_ended(self) -> bool:
         """Whether its process has ended, as far as that can be known from here: False where it cannot."""

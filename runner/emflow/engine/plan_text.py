@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from os.path import commonprefix
 from typing import Any
 
 from emflow.engine.resource import Action, Change, Diff, KnownAfterApply
+from emflow.json_text import to_json
 from emflow.problems import printable
 from emflow.workflow.redaction import masked, masked_beside
 
@@ -144,7 +144,12 @@ def _text(value: Any, key: str = "") -> str:
         return str(value)
     if isinstance(value, str):
         return printable(value) or '""'
-    return "(none)" if value is None else printable(json.dumps(value, ensure_ascii=False, default=str))
+    if value is None:
+        return "(none)"
+    try:
+        return printable(to_json(value, default=str, ascii_only=False))
+    except ValueError:  # a number that JSON does not have, which others wrote
+        return printable(str(value))
 
 
 def _cut(text: str) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -24,6 +24,7 @@ from emflow.engine.events import Warned
 from emflow.engine.plan import Plan, Step
 from emflow.engine.resource import Action, Change, FieldLabel, KnownAfterApply
 from emflow.engine.scheduler import apply_graph
+from emflow.json_text import from_json, to_json
 from emflow.problems import Finding, Problem, UsageProblem
 from emflow.workflow.model import Workflow
 from emflow.workflow.redaction import masked, masked_beside
@@ -150,8 +151,8 @@ def read_plan(path: Path) -> dict[str, Any] | None:
     if not text.lstrip().startswith(("{", "[")):
         return None
     try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
+        found = from_json(text)
+    except ValueError:
         found = None
     if not isinstance(found, dict) or not str(found.get("format", "")).startswith("emflow.plan/"):
         if any(key in text for key in WORKFLOW_KEYS):
@@ -326,6 +327,8 @@ def to_json_data(value: Any) -> Any:
             return value.astimezone(UTC).isoformat()
         case Enum():
             return value.value
+        case float() if not math.isfinite(value):
+            return str(value)  # JSON has no such number
         case str() | int() | float() | None:
             return value
         case _:
@@ -333,4 +336,4 @@ def to_json_data(value: Any) -> Any:
 
 
 def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(masked(value, variables=False), sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(to_json(masked(value, variables=False), sort_keys=True).encode()).hexdigest()

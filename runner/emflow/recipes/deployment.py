@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
+from emflow.json_text import to_json
 from emflow.recipes.configuration import agent_settings, application_configuration
 from emflow.workflow.model import AGENT_COMPONENT, Settings, Stream, Workflow
 
@@ -80,7 +80,7 @@ def _component_settings(settings: Settings) -> dict[str, Any]:
     """`configurationUpdate` and `runWith` of one of AWS's components, if the workflow has them."""
     update: dict[str, Any] = {}
     if settings.configuration or settings.reset:
-        merge = {"merge": json.dumps(settings.configuration)} if settings.configuration else {}
+        merge = {"merge": to_json(settings.configuration)} if settings.configuration else {}
         update["configurationUpdate"] = {**merge, **({"reset": list(settings.reset)} if settings.reset else {})}
     if settings.run_with:
         limits = {"cpus": settings.run_with.cpus, "memory": settings.run_with.memory_kb}
@@ -99,4 +99,4 @@ def _secret(stream: Stream) -> str | None:
 
 def _replace_configuration(configuration: Mapping[str, Any]) -> dict[str, Any]:
     """A `configurationUpdate` that resets everything first: a merge alone would keep keys that left the workflow."""
-    return {"reset": [""], "merge": json.dumps(configuration)}
+    return {"reset": [""], "merge": to_json(configuration)}

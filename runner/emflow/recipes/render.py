@@ -5,7 +5,6 @@ Templates are Jinja2: sandboxed, strict about unknown names, and deterministic.
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import traceback
@@ -19,6 +18,7 @@ from typing import Any
 import yaml
 from jinja2 import PackageLoader
 
+from emflow.json_text import to_json
 from emflow.problems import Problem
 from emflow.recipes.bundle import BUNDLE
 from emflow.recipes.configuration import application_configuration
@@ -99,7 +99,7 @@ def as_json(value: Any, indent: int | None = None) -> str:
 
     On one line without `indent`.
     """
-    text = json.dumps(value, ensure_ascii=False, default=dict, indent=None if indent is None else min(indent, 16))
+    text = to_json(value, default=dict, indent=None if indent is None else min(indent, 16), ascii_only=False)
     return _NOT_IN_YAML.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
+from emflow.json_text import to_json
 from emflow.problems import UsageProblem
 from emflow.recipes.components import WorkflowComponent, workflow_components
 from emflow.recipes.configuration import agent_settings
@@ -85,4 +85,4 @@ def _version(version: str) -> str:
 
 
 def _json(value: Mapping[str, Any]) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    return to_json(value, indent=2, ascii_only=False) + "\n"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-import json
 from dataclasses import dataclass, field
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 
 import emflow_schema
+from emflow.json_text import from_json
 from emflow.problems import printable
 from emflow_schema.result_message import ResultMessage, fields_of
 
@@ -35,7 +35,7 @@ class NotAResult:
 def read(payload: bytes) -> Result | NotAResult:
     """Read one message, and check it against the result schema."""
     try:
-        data = json.loads(payload)
+        data = from_json(payload)
     except ValueError:
         return NotAResult(payload, "it is not JSON")
     error = best_match(_validator().iter_errors(data))

@@ -5,11 +5,11 @@ tools/make_schemas.py writes them into `emflow_schema`; at run time the files ar
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import is_dataclass
 from typing import Any
 
+from emflow.json_text import to_json
 from emflow.workflow.model import Workflow
 from emflow_schema.configuration import Channels, written
 from emflow_schema.edge_config import EdgeConfiguration
@@ -232,13 +232,13 @@ def text(schema: Mapping[str, Any]) -> str:
 
 
 def _text(value: Any, depth: int) -> str:
-    flat = json.dumps(value, ensure_ascii=False)
+    flat = to_json(value, ascii_only=False)
     node = isinstance(value, Mapping) and any(word in value for word in ("title", "$schema"))
     if not isinstance(value, (Mapping, list)) or not value or (not node and len(flat) + 2 * depth <= 100):
         return flat
     inner = "  " * (depth + 1)
     if isinstance(value, Mapping):
-        lines = [f"{inner}{json.dumps(name)}: {_text(item, depth + 1)}" for name, item in value.items()]
+        lines = [f"{inner}{to_json(name)}: {_text(item, depth + 1)}" for name, item in value.items()]
         return "{\n" + ",\n".join(lines) + "\n" + "  " * depth + "}"
     lines = [f"{inner}{_text(item, depth + 1)}" for item in value]
     return "[\n" + ",\n".join(lines) + "\n" + "  " * depth + "]"

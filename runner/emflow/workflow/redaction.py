@@ -11,7 +11,6 @@ address as a whole, it may go on.
 from __future__ import annotations
 
 import html
-import json
 import re
 import shlex
 from collections.abc import Iterator, Mapping
@@ -21,6 +20,7 @@ from urllib.parse import quote, quote_plus
 
 import yaml
 
+from emflow.json_text import from_json, to_json
 from emflow.problems import printable
 
 STARS = "***"
@@ -105,7 +105,7 @@ def _quoted(text: str) -> Iterator[str]:
     yield ascii(text)[1:-1]
     yield text.replace("'", "''")
     for only_ascii in (True, False):
-        yield json.dumps(text, ensure_ascii=only_ascii)[1:-1]
+        yield to_json(text, ascii_only=only_ascii)[1:-1]
         dumped = yaml.safe_dump(text, default_style='"', allow_unicode=not only_ascii, width=10**9)
         yield dumped.rstrip("\n")[1:-1]
 
@@ -188,7 +188,7 @@ def masked(value: Any, *, variables: bool = True) -> Any:
             if _SCHEME.match(text):
                 return _QUERY_SECRET_OF_ADDRESS.sub(_mask_match, _mask_userinfo(text, whole_address=True))
             document = _json_document(text)
-            return _mask_patterns(text) if document is None else json.dumps(masked(document, variables=variables))
+            return _mask_patterns(text) if document is None else to_json(masked(document, variables=variables))
         case Mapping():
             return {str(key): _masked_item(str(key), item, variables) for key, item in value.items()}
         case list() | tuple():
@@ -202,8 +202,8 @@ def _json_document(text: str) -> Any:
     if text[:1] not in "{[" or text[-1:] not in "}]":
         return None
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
+        return from_json(text)
+    except ValueError:
         return None
 
 
@@ -227,7 +227,7 @@ def _text_beside(old: Any, new: Any) -> Any:
     if isinstance(old, str) and isinstance(new, str) and old != new:
         before, after = _json_document(old), _json_document(new)
         if before is not None and after is not None:
-            return json.dumps(masked_beside(before, after))
+            return to_json(masked_beside(before, after))
         if mask_secret_values(new) != new:
             return STARS
     return old

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -11,6 +10,7 @@ from importlib import resources
 from typing import Any
 
 import emflow_schema
+from emflow.json_text import to_json
 from emflow.problems import Severity, UsageProblem
 from emflow.workflow.rules.registry import CODES, WARNINGS
 from emflow.workflow.suggestions import did_you_mean
@@ -122,7 +122,7 @@ def show(value: Any) -> str:
     plain = isinstance(value, str) and re.fullmatch(
         r"[A-Za-z/][\w ./@-]*(://[\w./@-]+)?|\d+(\.\d+){2}|\d+(ms|s|m|h|d)", value
     )
-    return str(value) if plain and value not in ("true", "false", "null") else json.dumps(value, ensure_ascii=False)
+    return str(value) if plain and value not in ("true", "false", "null") else to_json(value, ascii_only=False)
 
 
 def _keys(schema: Mapping[str, Any], node: Mapping[str, Any], path: str) -> Iterator[Key]:

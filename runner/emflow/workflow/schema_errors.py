@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,9 +14,11 @@ from jsonschema.exceptions import ValidationError
 from jsonschema.validators import extend
 
 import emflow_schema
+from emflow.json_text import to_json
 from emflow.problems import Finding
 from emflow.workflow.source.document import MAX_FINDINGS, Document
 from emflow.workflow.source.positions import KeyPath, format_path
+from emflow.workflow.source.yaml12 import scalar
 from emflow.workflow.suggestions import did_you_mean
 
 SCHEMA = "workflow"
@@ -86,7 +88,41 @@ def findings(document: Document, values: Mapping[str, Any]) -> list[tuple[KeyPat
         found += islice(_findings_of(document, schema, error), MAX_FINDINGS)
         if len(found) >= MAX_FINDINGS:
             break
-    return found
+    return [*found, *islice(_not_finite(document, values), MAX_FINDINGS)]
+
+
+def _not_finite(document: Document, values: Mapping[str, Any]) -> Iterator[tuple[KeyPath, Finding]]:
+    """Numbers that JSON does not have, which is what AWS and devices get: YAML's `.nan` and `.inf`, and `1e999`.
+
+    Where a variable has such a value, only the variable is reported, and not each value that is made of it.
+    """
+    found = list(_places_not_finite(values, ()))
+    of_variables = any(key_path[:1] == ("vars",) for key_path, _ in found)
+    for key_path, number in found:
+        written = document.source_text(key_path)
+        if of_variables and "{{" in written:
+            continue
+        shown = written if written and "{{" not in written and _is_not_finite(written) else str(number)
+        message = f"{format_path(key_path)} cannot be {shown}: JSON, as AWS and devices get it, has no such number"
+        yield key_path, document.finding("EM023", key_path, message, "write another number, or a text in quotes")
+
+
+def _places_not_finite(value: Any, key_path: KeyPath) -> Iterator[tuple[KeyPath, float]]:
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            yield key_path, value
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _places_not_finite(inner, (*key_path, key))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _places_not_finite(inner, (*key_path, index))
+
+
+def _is_not_finite(written: str) -> bool:
+    """Whether a scalar as written in the file is such a number, and not one that was overridden."""
+    number = scalar(written)
+    return isinstance(number, float) and not math.isfinite(number)
 
 
 def _pattern(_: Any, pattern: str, instance: Any, __: Any) -> Iterator[ValidationError]:
@@ -186,7 +222,7 @@ def _type_error(error: _SchemaError, written: str) -> tuple[str, str]:
 
 
 def _example(error: _SchemaError) -> str:
-    return f"for example: {json.dumps(error.schema['examples'][0])}" if "examples" in error.schema else ""
+    return f"for example: {to_json(error.schema['examples'][0])}" if "examples" in error.schema else ""
 
 
 def _describe(value: Any, written: str, key_path: KeyPath) -> str:

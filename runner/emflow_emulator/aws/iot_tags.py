@@ -7,11 +7,11 @@ request that created such a resource are not known.
 from __future__ import annotations
 
 import io
-import json
 import threading
 from collections.abc import Callable
 from typing import Any
 
+from emflow.json_text import from_json
 from emflow_emulator.aws.protocol import Answer, Params, answer
 
 _PATHS = {"/tags", "/untag"}
@@ -53,7 +53,7 @@ class IotTags:
                 if method == "DELETE":
                     self._tags.pop(arn, None)
                 else:
-                    self._tags[json.loads(answered.body)["roleAliasArn"]] = _pairs(json.loads(body).get("tags"))
+                    self._tags[from_json(answered.body)["roleAliasArn"]] = _pairs(from_json(body).get("tags"))
         return answered
 
     def _arn(self, environ: dict[str, Any]) -> str:
@@ -61,7 +61,7 @@ class IotTags:
         described = self._call_moto("iot", {**environ, "REQUEST_METHOD": "GET", "wsgi.input": io.BytesIO()})
         if described.status != 200:
             return ""
-        return str(json.loads(described.body)["roleAliasDescription"]["roleAliasArn"])
+        return str(from_json(described.body)["roleAliasDescription"]["roleAliasArn"])
 
     def _list(self, params: Params) -> dict[str, Any]:
         with self._lock:

@@ -6,12 +6,12 @@ the process: two embedded AWSs in one process have the same buckets and roles.
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from emflow.json_text import from_json, to_json
 from emflow_emulator.aws.gateway.refusals import PROTOCOLS, refusal
 from emflow_emulator.aws.protocol import Answer
 
@@ -94,9 +94,9 @@ def _count_loopback_as_secure() -> None:
         policy = bucket.policy
         if policy is None:
             return ask(bucket, action, resource)
-        document = json.loads(policy)
+        document = from_json(policy)
         document["Statement"] = [each for each in _listed(document["Statement"]) if not _on_plain_http(each)]
-        bucket.policy = json.dumps(document).encode()
+        bucket.policy = to_json(document).encode()
         try:
             return ask(bucket, action, resource)
         finally:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
+from emflow.json_text import from_json, to_json
 from emflow_emulator.aws.errors import invalid
 
 T = TypeVar("T")
@@ -29,13 +29,13 @@ def page(items: Sequence[T], params: Mapping[str, Any], default: int = 50) -> tu
     end = start + int(lowered.get("maxresults") or default)
     token = None
     if end < len(items):
-        token = base64.urlsafe_b64encode(json.dumps([query, end]).encode()).decode()
+        token = base64.urlsafe_b64encode(to_json([query, end]).encode()).decode()
     return list(items[start:end]), token
 
 
 def _start(token: str, query: str) -> int:
     try:
-        owner, start = json.loads(base64.urlsafe_b64decode(token))
+        owner, start = from_json(base64.urlsafe_b64decode(token))
     except (ValueError, TypeError) as error:
         raise invalid("The pagination token is invalid.", ("nextToken", "is not a token of this service")) from error
     if owner != query:
@@ -44,4 +44,4 @@ def _start(token: str, query: str) -> int:
 
 
 def _digest(value: Mapping[str, str]) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(to_json(value, sort_keys=True).encode()).hexdigest()[:16]

@@ -6,7 +6,6 @@ Routing, parsing and serialising are moto's (its core uses the same models, for 
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from uuid import uuid4
 
 from botocore.utils import parse_timestamp
 
+from emflow.json_text import from_json, to_json
 from emflow_emulator.aws.errors import ApiError, invalid
 from emflow_emulator.aws.validation import describe, violations
 
@@ -43,12 +43,12 @@ class Answer:
 
     @classmethod
     def json(cls, status: int, document: Any) -> Answer:
-        return cls(status, {"Content-Type": "application/json"}, json.dumps(document).encode())
+        return cls(status, {"Content-Type": "application/json"}, to_json(document).encode())
 
     @classmethod
     def refusal(cls, status: int, code: str, message: str) -> Answer:
         """An error for requests that no service model describes, in a shape that JSON clients understand."""
-        body = json.dumps({"__type": code, "message": message}).encode()
+        body = to_json({"__type": code, "message": message}).encode()
         return cls(status, {"Content-Type": "application/x-amz-json-1.1", "x-amzn-ErrorType": code}, body)
 
 
@@ -129,7 +129,7 @@ def _parse(operation: OperationModel, request: Any, uri: dict[str, Any]) -> Para
 def _check_document(body: bytes) -> None:
     """Raises ApiError for a body that is not a JSON object; an empty one is one."""
     try:
-        document = json.loads(body or b"{}")
+        document = from_json(body or b"{}")
     except ValueError as error:
         raise ApiError("SerializationException", f"the request is not JSON: {error}") from error
     if not isinstance(document, dict):

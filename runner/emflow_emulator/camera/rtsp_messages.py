@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import json
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import parse_http_list, parse_keqv_list
 
+from emflow.json_text import from_json
 from emflow.problems import Problem
 
 TRACK = "trackID=0"
@@ -233,7 +233,7 @@ def read_login(path: Path) -> Login:
         Problem: the file cannot be read, or its content has another form.
     """
     try:
-        document = json.loads(path.read_text())
+        document = from_json(path.read_text())
         username, password = document["username"], document["password"]
     except OSError as error:
         raise Problem(f"cannot read {path}: {error.strerror}", where="--login") from error

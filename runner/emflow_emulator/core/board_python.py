@@ -17,7 +17,6 @@ import contextlib
 import fcntl
 import hashlib
 import importlib.util
-import json
 import os
 import shutil
 import sys
@@ -30,6 +29,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from emflow.json_text import from_json, to_json
 from emflow.problems import Problem
 from emflow_emulator.core.layout import Layout
 from emflow_schema.installation import how_to_install
@@ -174,7 +174,7 @@ def _intact(parent: Path, name: str, distributions: Iterable[Distribution]) -> P
 def _is_intact(folder: Path) -> bool:
     """Whether the files are those that were copied, by names, sizes and times: their content is not read."""
     try:
-        return bool(json.loads((folder / _LIST).read_bytes()) == _files(folder))
+        return bool(from_json((folder / _LIST).read_bytes()) == _files(folder))
     except (OSError, ValueError):
         return False
 
@@ -221,7 +221,7 @@ def _fill(parent: Path, folder: Path, distributions: Iterable[Distribution]) -> 
                         target.parent.mkdir(parents=True, exist_ok=True)
                         made.add(target.parent)
                     _copy(source, target)
-        (packages / _LIST).write_text(json.dumps(_files(packages)))
+        (packages / _LIST).write_text(to_json(_files(packages)))
         if folder.exists():
             folder.rename(fresh / "old")
         packages.rename(folder)

@@ -6,7 +6,6 @@ run's access key.
 
 from __future__ import annotations
 
-import json
 import socket
 import time
 import urllib.parse
@@ -25,6 +24,7 @@ from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as NoConnection
 from botocore.httpsession import URLLib3Session
 
+from emflow.json_text import from_json, to_json
 from emflow.problems import Problem
 from emflow_emulator.access import AccessKey
 from emflow_emulator.core.configuration import Update
@@ -242,7 +242,7 @@ class CloudLink:
             CloudRefused: the cloud refuses the report.
         """
         url = f"{self.endpoint_url}/_emflow/cores/{urllib.parse.quote(self.thing)}"
-        request = AWSRequest("POST", url, {"Content-Type": "application/json"}, json.dumps(document).encode())
+        request = AWSRequest("POST", url, {"Content-Type": "application/json"}, to_json(document).encode())
         self._signer.add_auth(request)
         try:
             answer = self._wire.send(request.prepare())
@@ -264,7 +264,7 @@ class CloudLink:
 def _desired_component(name: str, spec: Mapping[str, Any]) -> DesiredComponent:
     update = spec.get("configurationUpdate") or {}
     try:
-        merge = json.loads(update.get("merge") or "{}")
+        merge = from_json(update.get("merge") or "{}")
     except ValueError as error:
         raise DeploymentFailure(
             f"The configuration to merge for {name} is not JSON: {error}", "DEPLOYMENT_DOCUMENT_NOT_VALID"

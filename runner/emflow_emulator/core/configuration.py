@@ -9,7 +9,6 @@ if it is not older than the last change of the value.
 from __future__ import annotations
 
 import copy
-import json
 import re
 import threading
 import time
@@ -17,6 +16,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+from emflow.json_text import from_json, to_json
 
 Tree = dict[str, Any]
 
@@ -94,7 +95,7 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[list[str
         before, after = old.get(key), new[key]
         if isinstance(after, Mapping) and (key not in old or isinstance(before, Mapping)):
             yield from ([key, *rest] for rest in changes(before or {}, after))
-        elif key not in old or json.dumps(before, sort_keys=True) != json.dumps(after, sort_keys=True):
+        elif key not in old or to_json(before, sort_keys=True) != to_json(after, sort_keys=True):
             # Compared as JSON, because in Python True and 1.0 are equal.
             yield [key]
 
@@ -117,7 +118,7 @@ def _values_that_are_not_maps(tree: Any, keys: Sequence[str]) -> Iterator[Sequen
 
 
 def _time_key(path: Sequence[str]) -> str:
-    return json.dumps(list(path))
+    return to_json(list(path))
 
 
 def merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> Tree:
@@ -187,7 +188,7 @@ class ConfigurationStore:
         self._lock = threading.Lock()
         self._components: dict[str, Configuration] = {}
         if path.exists():
-            saved = json.loads(path.read_text())
+            saved = from_json(path.read_text())
             self._components = {name: Configuration(**layers) for name, layers in saved.items()}
 
     def get(self, component: str) -> Configuration | None:
@@ -231,7 +232,7 @@ class ConfigurationStore:
         # Only its owner may read it, because deployments may contain passwords.
         fresh.unlink(missing_ok=True)
         fresh.touch(0o600, exist_ok=False)
-        fresh.write_text(json.dumps(saved))
+        fresh.write_text(to_json(saved))
         fresh.replace(self._path)
         before, self._components = self._components, dict(components)
         return before

@@ -7,12 +7,12 @@ one stays in the text, as in the real nucleus: a shell's own `${NAME}` and `{a,b
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from emflow.json_text import to_json
 from emflow.recipes.reader.structure import GENERIC, NUCLEUS
 from emflow_emulator.core.configuration import Configuration, find, pointer_keys
 from emflow_emulator.core.layout import Layout
@@ -74,7 +74,7 @@ def _configured(about: ComponentValues, pointer: str) -> str | None:
         value = find(about.configuration, pointer_keys(pointer))
     except KeyError:
         return None
-    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+    return value if isinstance(value, str) else to_json(value, separators=(",", ":"))
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ https://docs.aws.amazon.com/greengrass/v2/developerguide/secret-manager-componen
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -17,6 +16,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from emflow.json_text import from_json
 from emflow.workflow.redaction import remember_secret
 from emflow_emulator.core.cloud_client import CloudLost
 from emflow_emulator.core.failure import DeploymentFailure
@@ -132,8 +132,8 @@ class Secrets:
 def _mask(value: str | bytes) -> None:
     text = value.decode(errors="replace") if isinstance(value, bytes) else value
     remember_secret("secret", text)
-    with contextlib.suppress(ValueError, RecursionError):
-        remember_secret("", json.loads(text))  # of an object, the values whose keys say that they are secret
+    with contextlib.suppress(ValueError):
+        remember_secret("", from_json(text))  # of an object, the values whose keys say that they are secret
 
 
 def _wanted(configuration: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, ...]]]:

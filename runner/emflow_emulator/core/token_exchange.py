@@ -7,7 +7,6 @@ https://docs.aws.amazon.com/greengrass/v2/developerguide/token-exchange-service-
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -15,6 +14,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from emflow.json_text import to_json
 from emflow_emulator import loopback
 from emflow_emulator.connections import Connections
 
@@ -62,7 +62,7 @@ class TokenExchange:
                 super().finish()
 
             def _send(self, status: HTTPStatus, document: Mapping[str, str]) -> None:
-                body = json.dumps(document).encode()
+                body = to_json(document).encode()
                 self.send_response(status)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(body)))

@@ -8,12 +8,12 @@ docs/RECIPE_SUPPORT_CHANGES.md.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from emflow.json_text import to_json
 from emflow.recipes.lint.access_control import access_control
 from emflow.recipes.lint.artifacts import artifacts
 from emflow.recipes.lint.context import NOTHING, RecipeContext, Target
@@ -146,7 +146,7 @@ def _nucleus_without_manifest(platforms: Sequence[Mapping[str, Any]], known: Rec
 
 
 def _size_for_lite(recipe: Recipe) -> Iterator[RecipeFinding]:
-    size = len(json.dumps(recipe.document, ensure_ascii=False, separators=(",", ":")).encode())
+    size = len(to_json(recipe.document, separators=(",", ":"), ascii_only=False).encode())
     if size > MAX_LITE_BYTES:
         what = f"has {size} bytes as JSON, and the lite nucleus reads {MAX_LITE_BYTES} at most"
         yield RecipeFinding((), what, "put scripts into files among the artifacts", nucleus="lite")

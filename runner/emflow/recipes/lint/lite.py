@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
+from emflow.json_text import from_json, to_json
 from emflow.problems import Problem
 from emflow.recipes.deployment import deployment_components
 from emflow.recipes.lint.dependencies import OF_LITE, PLUGINS
@@ -69,7 +69,7 @@ def _payload(workflow: Workflow) -> Iterator[Violation]:
 def _largest_result(workflow: Workflow) -> ResultMessage:
     model_io = workflow.edge.model_io
     labels = _labels(workflow)
-    label = max(labels, key=lambda text: len(json.dumps(text)), default=None)
+    label = max(labels, key=lambda text: len(to_json(text)), default=None)
     index = max(len(labels), 1000)
     detections = None
     if model_io.task == "detection":
@@ -108,7 +108,7 @@ def _document(workflow: Workflow) -> Iterator[Violation]:
     for each in components.values():
         update = each.get("configurationUpdate", {})
         if "merge" in update:
-            update["merge"] = json.loads(update["merge"])
+            update["merge"] = from_json(update["merge"])
     count = _objects(components)
     if count > MAX_OBJECTS:
         what = f"the deployment has {count} keys and values, and the lite nucleus takes {MAX_OBJECTS} at most"

@@ -6,7 +6,6 @@ from the cloud, so what has no equal there is an error here, and never reaches w
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -15,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from emflow.json_text import from_json
 from emflow.recipes.reader.finding import RecipeFinding
 from emflow.recipes.reader.variables import NAMESPACES, without_quotes
 from emflow.workflow.source.positions import KeyPath
@@ -119,8 +119,8 @@ def _json(text: str) -> Any:
     if not text.lstrip().startswith("{"):
         return None
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
+        return from_json(text, any_number=True)
+    except ValueError:
         return None
 
 

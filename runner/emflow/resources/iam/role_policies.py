@@ -5,7 +5,6 @@ Whatever else is on the role stays. How several workflows share a role is in `ia
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -24,6 +23,7 @@ from emflow.engine.resource import (
     RunContext,
 )
 from emflow.engine.scheduler import read_parallel
+from emflow.json_text import to_json
 from emflow.resources.aws_calls import none_if_missing
 from emflow.resources.iam import policy_documents, shared_role
 from emflow.resources.iam.role import ROLE, RoleName, role_name, role_user
@@ -118,7 +118,7 @@ class Permissions:
         if "inline" in new and new["inline"].new is None:
             self._drop(iam, role, self.name)
         elif "inline" in new:
-            text = json.dumps(new["inline"].new)
+            text = to_json(new["inline"].new)
             iam.put_role_policy(RoleName=role, PolicyName=self.name, PolicyDocument=text)
         if "managed" in new:
             old, wanted = new["managed"].old or (), new["managed"].new

@@ -5,7 +5,6 @@ Semantics: https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateC
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -15,6 +14,7 @@ from botocore.exceptions import ClientError
 from emflow.engine.clients import Clients
 from emflow.engine.errors import is_missing
 from emflow.engine.resource import Diff, FieldLabel, Inputs, Observed, Outputs, RunContext
+from emflow.json_text import to_json
 from emflow.resources.iam.role import ROLE
 from emflow.resources.iam.role_policies import PERMISSIONS
 from emflow.resources.kind import BuildContext, ResourceKind
@@ -87,7 +87,7 @@ class Compilation:
                 RoleArn=inputs.known(ROLE, "arn"),
                 InputConfig={
                     "S3Uri": self.source,
-                    "DataInputConfig": json.dumps(self.inputs["inputs"]),
+                    "DataInputConfig": to_json(self.inputs["inputs"]),
                     "Framework": self.framework,
                 },
                 # A folder of its own for each job: nothing that another job made is ever overwritten.

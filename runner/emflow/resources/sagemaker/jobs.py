@@ -7,7 +7,6 @@ under a next name, only when the user asks for that. Changed inputs make a new j
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from emflow.engine.resource import Action, Change, Diff, Outputs, RunContext
 from emflow.engine.scheduler import read_parallel
+from emflow.json_text import from_json
 from emflow.problems import Problem
 from emflow.resources.aws_calls import poll, retry_until_assumable
 
@@ -159,7 +159,7 @@ def run_job(
 def parsed(text: str | None) -> object:
     """JSON that the API carries as text, as a value; what is not JSON equals nothing of ours."""
     try:
-        value: object = json.loads(text or "null")
+        value: object = from_json(text or "null")
     except ValueError:
         return text
     return value

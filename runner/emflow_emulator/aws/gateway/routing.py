@@ -6,7 +6,6 @@ refused, except the health check.
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import threading
@@ -15,6 +14,7 @@ from email.message import Message
 from http import HTTPStatus
 from typing import Any
 
+from emflow.json_text import from_json
 from emflow_emulator import loopback
 from emflow_emulator.access import AccessKey
 from emflow_emulator.aws import moto_backend, moto_buckets
@@ -182,7 +182,7 @@ class Router:
         report = _REPORT.fullmatch(path)
         if method == "POST" and report:
             try:
-                document = json.loads(environ["wsgi.input"].read() or b"null")
+                document = from_json(environ["wsgi.input"].read() or b"null")
                 self._regions.of(report["thing"]).report(report["thing"], document)
             except ApiError as error:
                 return Answer.refusal(400, error.code, error.message)

@@ -6,7 +6,6 @@ ends when that thing reports its end; a deployment to a group stays active, beca
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,6 +14,7 @@ from uuid import uuid4
 
 from botocore.exceptions import ClientError
 
+from emflow.json_text import from_json
 from emflow_emulator.aws.account_region import AccountRegion
 from emflow_emulator.aws.errors import ApiError, invalid
 from emflow_emulator.aws.greengrass.components import ClientTokens, Components
@@ -162,7 +162,7 @@ class Deployments:
         update = spec.get("configurationUpdate") or {}
         if "merge" in update:
             try:
-                merge = json.loads(update["merge"])
+                merge = from_json(update["merge"])
             except ValueError as error:
                 wrong.append((name, f"configurationUpdate.merge is not JSON: {error}"))
             else:

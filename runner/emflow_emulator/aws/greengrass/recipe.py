@@ -5,13 +5,13 @@ The cloud accepts keys in any case; stored and returned recipes have the case in
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import yaml
 
+from emflow.json_text import to_json
 from emflow.recipes.reader import recipe as reader
 from emflow.recipes.reader.platforms import fits
 from emflow.recipes.reader.recipe import Document
@@ -68,7 +68,7 @@ class Recipe:
         """The recipe as `JSON` or `YAML`."""
         if form == "YAML":
             return yaml.safe_dump(self.document, sort_keys=False, allow_unicode=True).encode()
-        return json.dumps(self.document, ensure_ascii=False).encode()
+        return to_json(self.document, ascii_only=False).encode()
 
 
 def public(document: Mapping[str, Any]) -> Recipe:

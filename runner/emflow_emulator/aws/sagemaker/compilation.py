@@ -6,13 +6,13 @@ only once, even after the job is deleted.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
 from botocore.exceptions import ClientError
 
+from emflow.json_text import to_json
 from emflow_emulator.aws.account_region import AccountRegion
 from emflow_emulator.aws.errors import ApiError, invalid
 from emflow_emulator.aws.internal_clients import InternalClients, S3Object, folder
@@ -107,7 +107,7 @@ class CompilationJobs:
         if wanted is not None:
             neo.check(network, neo.parse_inputs(wanted))
         else:
-            compilation.derived = json.dumps({tensor.name: tensor.shape for tensor in network.inputs})
+            compilation.derived = to_json({tensor.name: tensor.shape for tensor in network.inputs})
         target = _target(request["OutputConfig"])
         stem = where.key.rpartition("/")[2].removesuffix(".gz").removesuffix(".tar").removesuffix(".tgz")
         result = folder(request["OutputConfig"]).child(f"{stem}-{'_'.join(target.values())}.tar.gz")

@@ -8,10 +8,10 @@ load it.
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from emflow.json_text import from_json, to_json
 from emflow_emulator.aws.sagemaker import archives
 from emflow_emulator.aws.sagemaker.jobs import JobFailed
 from emflow_schema.model_files import is_tflite
@@ -45,7 +45,7 @@ def parse_inputs(text: str) -> dict[str, list[int]]:
         ValueError: the text has another form.
     """
     try:
-        inputs = json.loads(text)
+        inputs = from_json(text)
     except ValueError as error:
         raise ValueError(f"DataInputConfig is not JSON: {error}") from error
     good = isinstance(inputs, dict) and all(
@@ -93,8 +93,8 @@ def check(network: Network, wanted: dict[str, list[int]]) -> None:
     )
     if not same:
         raise JobFailed(
-            f"ClientError: InputConfiguration: DataInputConfig says {json.dumps(wanted)}, "
-            f"but the inputs of {network.file} are {json.dumps(have)}"
+            f"ClientError: InputConfiguration: DataInputConfig says {to_json(wanted)}, "
+            f"but the inputs of {network.file} are {to_json(have)}"
         )
 
 
@@ -107,7 +107,7 @@ def output(network: Network, target: dict[str, Any]) -> bytes:
         "inputs": [asdict(tensor) for tensor in network.inputs],
         "outputs": [asdict(tensor) for tensor in network.outputs],
     }
-    text = json.dumps(manifest, indent=2).encode() + b"\n"
+    text = to_json(manifest, indent=2).encode() + b"\n"
     return archives.pack({network.file.rpartition("/")[2]: network.data, MANIFEST: text})
 
 

@@ -8,7 +8,6 @@ signed manifest of its files' digests; the key is made when the embedded AWS sta
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -22,6 +21,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from emflow.json_text import from_json, to_json
 from emflow_emulator.aws.account_region import AccountRegion
 from emflow_emulator.aws.errors import ApiError, invalid
 from emflow_emulator.aws.greengrass.components import Component
@@ -74,7 +74,7 @@ class Signer:
     def sign(self, facts: Mapping[str, str], files: Mapping[str, bytes]) -> Signed:
         """Sign the digests of `files` together with `facts` about them."""
         digests = {name: sha256(data).hexdigest() for name, data in sorted(files.items())}
-        manifest = json.dumps({**facts, "algorithm": "SHA-256", "files": digests}, indent=2).encode() + b"\n"
+        manifest = to_json({**facts, "algorithm": "SHA-256", "files": digests}, indent=2).encode() + b"\n"
         signature = self._key.sign(manifest, ec.ECDSA(hashes.SHA256()))
         return Signed(manifest, base64.b64encode(signature) + b"\n", self._certificate)
 
@@ -184,7 +184,7 @@ class PackagingJobs:
         except ClientError as error:
             raise JobFailed(f"ClientError: cannot write {result}: {error}") from error
         packaging.artifact = str(result)
-        packaging.signature = json.dumps(
+        packaging.signature = to_json(
             {"manifest": signed.manifest.decode(), "signature": signed.signature.decode().strip()}
         )
         if output.get("PresetDeploymentType") == GREENGRASS:
@@ -295,7 +295,7 @@ def _preset(params: Params) -> dict[str, str]:
     if "PresetDeploymentConfig" in output and "PresetDeploymentType" not in output:
         raise invalid("PresetDeploymentConfig needs a PresetDeploymentType.")
     try:
-        preset = json.loads(output.get("PresetDeploymentConfig") or "{}")
+        preset = from_json(output.get("PresetDeploymentConfig") or "{}")
     except ValueError as error:
         raise invalid(f"PresetDeploymentConfig is not JSON: {error}") from error
     known = ("ComponentName", "ComponentVersion", "ComponentDescription", "PlatformOS", "PlatformArchitecture")

@@ -7,11 +7,11 @@ which ends with its response, or when one side closes it.
 from __future__ import annotations
 
 import contextlib
-import json
 import threading
 from collections.abc import Callable
 from typing import Any
 
+from emflow.json_text import from_json, to_json
 from emflow_emulator.core.ipc.errors import PREFIX, Document, IpcError, invalid
 from emflow_emulator.core.ipc.frames import Flags, Kind, Message
 from emflow_emulator.core.ipc.operations import Operations
@@ -65,8 +65,8 @@ class Conversation:
 
     def _connect(self, message: Message) -> Message:
         version, token = message.headers.get(":version"), None
-        with contextlib.suppress(ValueError, AttributeError, RecursionError):
-            token = json.loads(message.payload).get("authToken")
+        with contextlib.suppress(ValueError, AttributeError):
+            token = from_json(message.payload).get("authToken")
         self._component = self._owner_of(token) if isinstance(token, str) and version == _VERSION else None
         if self._component is None:
             self.open = False
@@ -128,13 +128,13 @@ class Conversation:
 
 
 def protocol_error(text: str) -> Message:
-    return Message(Kind.PROTOCOL_ERROR, payload=json.dumps({"message": text}).encode())
+    return Message(Kind.PROTOCOL_ERROR, payload=to_json({"message": text}).encode())
 
 
 def _request(payload: bytes) -> dict[str, Any]:
     try:
-        request = json.loads(payload or b"{}")
-    except (ValueError, RecursionError):
+        request = from_json(payload or b"{}")
+    except ValueError:
         request = None
     if not isinstance(request, dict):
         raise invalid("the request is not a JSON object")
@@ -145,4 +145,4 @@ def _message(stream: int, kind: Kind, model: str, body: Document, flags: Flags =
     """A message of an operation; by default the last message of its stream."""
     name = model if "#" in model else PREFIX + model
     headers = {":content-type": _JSON, "service-model-type": name}
-    return Message(kind, stream, flags, json.dumps(body).encode(), headers)
+    return Message(kind, stream, flags, to_json(body).encode(), headers)
