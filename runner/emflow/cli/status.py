@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import select
 import sys
@@ -15,6 +14,7 @@ import click
 
 from emflow.cli.options import File, Json, Root, Var, VarFile, load_workflow, parse_duration
 from emflow.cli.parameters import Option
+from emflow.json_text import to_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from emflow.resources.status_queries import DeviceDeployment, DeviceStatus
 
 EXIT_TROUBLE = 3
-"""The exit code of `--detailed-exitcode` when something is unhealthy, failed, not deployed or without results."""
+"""The exit code of `--detailed-exitcode` when something is not well, or not looked at."""
 
 GOOD = frozenset({"HEALTHY", "SUCCEEDED", "COMPLETED", "RUNNING", "FINISHED", "ACTIVE"})
 BAD = frozenset({"UNHEALTHY", "FAILED", "BROKEN", "ERRORED", "TIMED_OUT", "REJECTED", "CANCELED", "STOPPED"})
@@ -45,14 +45,21 @@ def status(
         bool,
         Option(
             "--detailed-exitcode",
-            help="Exit with 3 when something is unhealthy, failed, not deployed or without results.",
+            help="Exit with 3 when something is unhealthy, failed, not deployed, without results, or not looked at.",
         ),
     ] = False,
+    devices: Annotated[
+        int,
+        Option("--devices", min=1, metavar="N", help="Read the details of at most N devices, unhealthy first."),
+    ] = 50,
 ) -> None:
     """Show device health, deployment with its errors, component states, cameras, jobs, and when results last came.
 
     What the cameras see is known from the retained message on edge.publish.status_topic. A stream that has had no
     result for longer than five of its intervals is a warning.
+
+    Of a large thing group the health of every device is read, and the details of --devices of them. What was not looked
+    at is not known to be well: the status says so, and is not `well`.
 
     It only reads. With --watch and no terminal, the status is printed again only when it has changed; with --json, as
     one line each time.
@@ -68,7 +75,7 @@ def status(
         clients = Clients(workflow.aws)
 
         def query() -> Status:
-            return read_status(workflow, clients, signals.cancellation)
+            return read_status(workflow, clients, signals.cancellation, most_devices=devices)
 
         try:
             if watch:
@@ -79,7 +86,7 @@ def status(
                 signals.end(0)
             raise
     if as_json:
-        sys.stdout.write(json.dumps(as_data(found), indent=2, ensure_ascii=False) + "\n")
+        sys.stdout.write(to_json(as_data(found), indent=2, ascii_only=False) + "\n")
     else:
         _console().print(as_text(found), soft_wrap=True)
     if detailed_exitcode and not found.well:
@@ -104,7 +111,7 @@ def _watch(query: Callable[[], Status], interval: float, cancellation: Cancellat
                 live.update(as_text(found), refresh=True)
             elif without_time != printed:
                 if as_json:
-                    sys.stdout.write(json.dumps(data, ensure_ascii=False) + "\n")
+                    sys.stdout.write(to_json(data, ascii_only=False) + "\n")
                     sys.stdout.flush()
                 else:
                     console.print(as_text(found), soft_wrap=True)
@@ -144,7 +151,7 @@ def as_data(status: Status) -> dict[str, Any]:
     from emflow.workflow.redaction import masked
 
     data: dict[str, Any] = masked(to_json_data(status))
-    data["well"] = status.well
+    data["well"], data["looked_at"] = status.well, status.looked_at
     for device, each in zip(data["devices"], status.devices, strict=True):
         device["well"] = each.well
     return data
@@ -182,6 +189,10 @@ def _lines(status: Status) -> Iterator[str]:
         yield "  the target has no core device"
     for device in status.devices:
         yield from _device_lines(device, status.at)
+    if status.looked_at < len(status.devices):
+        others = len(status.devices) - status.looked_at
+        yield f"  looked at    {status.looked_at} of {len(status.devices)} devices"
+        yield f"    warning: of {others} devices only the health is known; --devices N looks at more"
     for job in status.jobs:
         reason = f": {job.reason}" if job.reason else ""
         when = f", {_ago(job.changed, status.at)}" if job.changed else ""

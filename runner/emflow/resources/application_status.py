@@ -11,7 +11,6 @@ and from the time at which AWS got the message; the device's times are only show
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -21,6 +20,7 @@ from botocore.exceptions import ClientError
 
 from emflow.engine.clients import Clients
 from emflow.engine.errors import AWS_ERRORS, as_problem, is_missing
+from emflow.json_text import from_json
 from emflow.problems import printable
 from emflow.workflow.model import Stream, Workflow
 from emflow_schema.topics import fill
@@ -130,8 +130,8 @@ def parse(
         topic: where it was, for messages.
     """
     try:
-        message = json.loads(payload)
-    except (ValueError, RecursionError):
+        message = from_json(payload, any_number=True)  # an older component may have written NaN
+    except ValueError:
         message = None
     if (
         not isinstance(message, dict)
@@ -155,13 +155,16 @@ def parse(
         agent=AgentStatus(_text(agent.get("status")), _text(agent.get("reason")), _moved(agent.get("since"), late))
         if isinstance(agent, dict)
         else None,
-        streams=tuple(_stream(name, one, late) for name, one in _dicts(message["streams"])),
+        streams=tuple(_stream(name, one, late) for name, one in _looked_at(message["streams"], workflow)),
         warnings=tuple(_warnings(message, max(0.0, (now - reported).total_seconds()), workflow)),
     )
 
 
-def _dicts(streams: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
-    return [(name, one) for name, one in list(streams.items())[:MOST_STREAMS] if isinstance(one, dict)]
+def _looked_at(streams: Mapping[str, Any], workflow: Workflow) -> list[tuple[str, Mapping[str, Any]]]:
+    """The streams of a message, those of the workflow first; of very many, the first."""
+    known = {stream.name for stream in workflow.edge.streams}
+    names = sorted(streams, key=lambda name: name not in known)[:MOST_STREAMS]
+    return [(name, streams[name]) for name in names if isinstance(streams[name], dict)]
 
 
 def _stream(name: str, message: Mapping[str, Any], late: timedelta) -> StreamStatus:
@@ -185,7 +188,9 @@ def _warnings(message: Mapping[str, Any], age: float, workflow: Workflow) -> Ite
     period = workflow.edge.metrics.every.seconds
     if age > INTERVALS * period:
         yield f"the application has not reported for {span(age)}; it reports every {workflow.edge.metrics.every}"
-    for name, one in _dicts(message["streams"]):
+    if len(message["streams"]) > MOST_STREAMS:
+        yield f"the status has {len(message['streams'])} streams, of which only {MOST_STREAMS} were looked at"
+    for name, one in _looked_at(message["streams"], workflow):
         seconds = one.get("seconds_without_result")
         without = float(seconds) if isinstance(seconds, int | float) and 0 <= seconds < 1e9 else 0.0
         # A stream that comes back says so at once. Of one that gives results, the next one is known later.
@@ -217,9 +222,9 @@ def _text(value: object) -> str:
 def _time(value: object) -> datetime | None:
     try:
         time = datetime.fromisoformat(value) if isinstance(value, str) else None
-    except ValueError:
+        return time.astimezone(UTC) if time and time.tzinfo else None
+    except (ValueError, OverflowError):  # Overflow: in UTC, it is before the year 1 or after the year 9999
         return None
-    return time if time and time.tzinfo else None
 
 
 def _moved(value: object, late: timedelta) -> datetime | None:

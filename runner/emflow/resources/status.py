@@ -1,7 +1,8 @@
 """The status of a workflow: the devices' health, what they run, the jobs behind it, and when results last came.
 
 It only reads, so a workflow that was never applied has a status too. Of a large thing group the health of every device
-is read, and the details of those that are not healthy first, `MAX_DETAILED` at most.
+is read, and the details of those that are not healthy first, of so many as are asked for. A device whose details were
+not read is not known to be well, and neither is then the whole.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from emflow.workflow.model import Workflow
 T = TypeVar("T")
 FORMAT = "emflow.status/v1"
 MAX_DETAILED = 50
-"""Devices whose details are read."""
+"""Devices whose details are read, where no other number is asked for."""
 
 
 @dataclass(frozen=True)
@@ -67,16 +68,24 @@ class Status:
 
     @property
     def well(self) -> bool:
-        """Deployed, and every device is well."""
+        """Deployed, and every device was looked at and is well."""
         deployed = self.deployment is not None and self.deployment.status not in FAILED_STATES
-        return deployed and bool(self.devices) and all(device.well for device in self.devices)
+        return deployed and bool(self.devices) and all(device.detailed and device.well for device in self.devices)
+
+    @property
+    def looked_at(self) -> int:
+        """The devices whose details were read."""
+        return sum(device.detailed for device in self.devices)
 
 
-def read_status(workflow: Workflow, clients: Clients, cancellation: Cancellation | None = None) -> Status:
+def read_status(
+    workflow: Workflow, clients: Clients, cancellation: Cancellation | None = None, *, most_devices: int = MAX_DETAILED
+) -> Status:
     """Look at AWS.
 
     Args:
-        stop: ends it early when asked, without waiting for answers.
+        cancellation: ends it early when requested, without waiting for answers.
+        most_devices: of how many devices the details are read.
 
     Raises:
         Problem: something could not be read.
@@ -103,7 +112,7 @@ def read_status(workflow: Workflow, clients: Clients, cancellation: Cancellation
     def detail(device: DeviceStatus) -> None:
         details[device.thing] = with_details(workflow, clients, device, latest["deploymentId"] if latest else "")
 
-    _each(detail, unhealthy_first[:MAX_DETAILED], cancellation)
+    _each(detail, unhealthy_first[:most_devices], cancellation)
     devices = [details.get(device.thing, device) for device in devices]
     return Status(
         workflow=workflow.metadata.name,
@@ -137,7 +146,7 @@ def _latest_deployment(latest: Mapping[str, Any] | None) -> LatestDeployment | N
 
 
 def _healths(workflow: Workflow, clients: Clients) -> list[DeviceStatus]:
-    """Every device of the target, with its health; a page of them a call."""
+    """Every device of the target, those of child groups too, with its health; a page of them a call."""
     target = workflow.cloud.deployment.target
     if target.thing:
         return [read_device(clients, target.thing)]
@@ -153,10 +162,10 @@ def _members(clients: Clients, group: str) -> list[str]:
     pages = (
         clients("iot")
         .get_paginator("list_things_in_thing_group")
-        .paginate(thingGroupName=group, PaginationConfig={"PageSize": PAGE})
+        .paginate(thingGroupName=group, recursive=True, PaginationConfig={"PageSize": PAGE})
     )
     try:
-        return [thing for page in pages for thing in page["things"]]
+        return list(dict.fromkeys(thing for page in pages for thing in page["things"]))
     except ClientError as error:
         if is_missing(error):
             return []

@@ -85,7 +85,10 @@ class DeviceStatus:
 
     @property
     def well(self) -> bool:
-        """Healthy, with the latest deployment taken up, no component in an error state, and results as they should."""
+        """Healthy, with the latest deployment taken up, no component in an error state, and results as they should.
+
+        One whose details were not read is judged by its health alone (`detailed`).
+        """
         taken = self.deployment is not None and self.deployment.latest and self.deployment.status in SUCCEEDED
         unhealthy = any(component.state in UNHEALTHY_STATES for component in self.components)
         warned = self.application is not None and bool(self.application.warnings)
