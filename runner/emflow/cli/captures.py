@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,11 +13,15 @@ import click
 
 from emflow.cli.options import Json, Root, Var, VarFile, load_workflow
 from emflow.cli.parameters import Argument, Option, command
+from emflow.json_text import to_json
 from emflow.problems import printable
 
 if TYPE_CHECKING:
     from emflow.results.capture_stores import CaptureStore
     from emflow.results.captures import Capture, Part
+
+MOST_UNREADABLE = 20
+"""Batches in a row that cannot be read before the rest is not tried."""
 
 Source = Annotated[str, Argument(metavar="SOURCE", help="A workflow, a folder, or s3://BUCKET[/PREFIX].")]
 Model = Annotated[str | None, Option("--model", metavar="NAME", help="Only captures of this model.")]
@@ -35,15 +38,17 @@ def list_captures(
 ) -> None:
     """List captures, newest first. Columns: inference time (UTC), fleet, model, device, id."""
     store, prefix = _open_store(source, var, var_file, root)
-    found = [describe(capture) for capture in islice(_captures(store, prefix, model), limit)]
+    captures = _captures(store, prefix, model)
+    found = [describe(capture) for capture in islice(captures, limit)]
     if as_json:
         _print_json(found)
-        return
-    for each in found:
-        line = "  ".join(each[key] or "-" for key in ("time", "fleet", "model", "device", "id"))
-        click.echo(printable(line))
-    if not found:
-        click.echo(f"no captures in {store}", err=True)
+    else:
+        for each in found:
+            line = "  ".join(each[key] or "-" for key in ("time", "fleet", "model", "device", "id"))
+            click.echo(printable(line))
+    if not found and not as_json:
+        click.echo(printable(f"no captures in {store}"), err=True)
+    _tell_of_older(captures, found)
 
 
 def show(
@@ -92,13 +97,11 @@ def export(
     from emflow.results.capture_export import export as write
 
     store, prefix = _open_store(source, var, var_file, root)
-    selected = (
-        (_find(store, prefix, model, each) for each in capture_id)
-        if capture_id
-        else islice(_captures(store, prefix, model), limit)
-    )
-    files = []
+    captures = _captures(store, prefix, model)
+    selected = (_find(store, prefix, model, each) for each in capture_id) if capture_id else islice(captures, limit)
+    files, exported = [], []
     for capture in selected:
+        exported.append(capture.id)
         parts = capture.parts(store)
         for part in parts:
             if part.data is None:
@@ -106,11 +109,19 @@ def export(
         for path in write(capture, parts, folder, bgr=bgr):
             files.append(str(path))
             if not as_json:
-                click.echo(path)
+                click.echo(printable(str(path)))
     if as_json:
         _print_json(files)
     if not files:
-        click.echo(f"nothing to export in {store}", err=True)
+        click.echo(printable(f"nothing to export in {store}"), err=True)
+    if not capture_id:
+        _tell_of_older(captures, exported)
+
+
+def _tell_of_older(captures: Iterator[Capture], taken: Sized) -> None:
+    """Say that there is more than --limit lets through: what was not looked at must not seem not to exist."""
+    if taken and next(captures, None) is not None:
+        click.echo(f"there are older captures than these {len(taken)}: --limit N takes more", err=True)
 
 
 def describe(capture: Capture) -> dict[str, Any]:
@@ -144,8 +155,12 @@ def _values(part: dict[str, Any]) -> str:
     values = part["statistics"]
     if values is None:
         return f"{part['bytes']} bytes"
-    numbers = (f"{key} {values[key]:.6g}" for key in ("min", "max", "mean", "std"))
-    return f"{', '.join(numbers)}, largest at {values['argmax']}"
+    numbers = (
+        f"{key} not known" if values[key] is None else f"{key} {values[key]:.6g}"
+        for key in ("min", "max", "mean", "std")
+    )
+    others = f", {values['not_finite']} values are NaN or infinite" if "not_finite" in values else ""
+    return f"{', '.join(numbers)}, largest at {values['argmax']}{others}"
 
 
 def _open_store(source: str, var: Any, var_file: Any, root: Path | None) -> tuple[CaptureStore, str]:
@@ -180,15 +195,25 @@ def _bucket(aws: Any, name: str) -> CaptureStore:
 
 
 def _captures(store: CaptureStore, prefix: str, model: str | None) -> Iterator[Capture]:
+    from emflow.problems import Problem
     from emflow.results.capture_stores import batches
     from emflow.results.captures import NotACapture, read_batch
 
+    unreadable = 0
     for key in batches(store, prefix, model):
         for entry in read_batch(store, key):
             if isinstance(entry, NotACapture):
-                click.echo(printable(f"{entry.key}, line {entry.number}: not a capture ({entry.reason})"), err=True)
+                click.echo(printable(str(entry)), err=True)
+                unreadable += not entry.number
             else:
+                unreadable = 0
                 yield entry
+        if unreadable >= MOST_UNREADABLE:
+            raise Problem(
+                f"{unreadable} batches in a row cannot be read",
+                where=str(store),
+                mend="Allow reading the objects of the bucket, or the files of the folder.",
+            )
 
 
 def _find(store: CaptureStore, prefix: str, model: str | None, capture_id: str) -> Capture:
@@ -202,7 +227,7 @@ def _find(store: CaptureStore, prefix: str, model: str | None, capture_id: str) 
 
 
 def _print_json(data: Any) -> None:
-    sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.write(to_json(data, indent=2, ascii_only=False) + "\n")
 
 
 captures = click.Group(

@@ -16,18 +16,33 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 
-def statistics(part: Part) -> dict[str, float | int] | None:
-    """Minimum, maximum, mean, standard deviation, and the index of the maximum; None without numbers."""
+LONGEST_SIDE = 65_535
+"""Pixels. PNG files may be larger, but not all that read them take those."""
+
+
+def statistics(part: Part) -> dict[str, float | int | None] | None:
+    """Minimum, maximum, mean, standard deviation, and the index of the maximum; None without numbers.
+
+    They are of the finite values. `not_finite` counts the others (NaN and infinity), where there are any. A mean or a
+    deviation that is too large for a number is None.
+    """
+    import numpy as np
+
     array = part.array()
-    if array is None or array.size == 0:
+    if array is None:
         return None
     values = array.astype("f8")
+    finite = np.isfinite(values)
+    if not finite.any():
+        return None
+    known = values[finite]
+    with np.errstate(over="ignore", invalid="ignore"):
+        numbers = {"min": known.min(), "max": known.max(), "mean": known.mean(), "std": known.std()}
+    others = int(finite.size - known.size)
     return {
-        "min": float(values.min()),
-        "max": float(values.max()),
-        "mean": float(values.mean()),
-        "std": float(values.std()),
-        "argmax": int(values.argmax()),
+        **{name: float(number) if np.isfinite(number) else None for name, number in numbers.items()},
+        "argmax": int(np.where(finite, values, -np.inf).argmax()),
+        **({"not_finite": others} if others else {}),
     }
 
 
@@ -48,7 +63,12 @@ def export(capture: Capture, parts: Sequence[Part], folder: Path, *, bgr: bool =
     for part in parts:
         array = part.array()
         if array is not None:
-            arrays.setdefault(_file_name(f"{part.role}_{part.name}"), array)
+            name = same = _file_name(f"{part.role}_{part.name}")
+            number = 1
+            while name in arrays:
+                number += 1
+                name = f"{same}-{number}"
+            arrays[name] = array
     if arrays:
         yield _write_file(folder / f"{stem}.npz", lambda path: np.savez_compressed(path, **arrays))
     for number, part in enumerate(parts):
@@ -70,7 +90,7 @@ def picture(part: Part) -> npt.NDArray[np.uint8] | None:
     if array.shape[2] not in (1, 3) and array.shape[0] in (1, 3):
         array = array.transpose(1, 2, 0)
     # A list of boxes may have the shape of a picture too, but then it is only a few pixels high.
-    if array.shape[2] not in (1, 3) or min(array.shape[:2]) < 8:
+    if array.shape[2] not in (1, 3) or min(array.shape[:2]) < 8 or max(array.shape[:2]) > LONGEST_SIDE:
         return None
     return cast("npt.NDArray[np.uint8]", array)
 

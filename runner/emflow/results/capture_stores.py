@@ -5,7 +5,9 @@ Agents write batches as `<prefix>/<fleet>/<model>/YYYY/MM/DD/HH/<name>.jsonl`.
 
 from __future__ import annotations
 
+import contextlib
 import heapq
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,10 +15,19 @@ from pathlib import Path
 from typing import Protocol
 
 from emflow.problems import Problem
+from emflow.workflow.source.safe_open import read_regular
 
 HOUR = re.compile(r"\d{4}/\d\d/\d\d/\d\d")
 MAX_DEPTH = 12
 """Levels of folders above the year: those of the prefix, fleet and model."""
+
+
+MOST_BYTES = 1024**3
+"""Bytes of one object; an agent's batches and tensors are far smaller."""
+
+
+class Unreadable(Exception):
+    """An object that is there and cannot be read, while others may be. The message says why."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +45,7 @@ class CaptureStore(Protocol):
         """The content of the folder `prefix`, which ends with a slash."""
 
     def read(self, key: str) -> bytes | None:
-        """An object's bytes; None when it does not exist."""
+        """An object's bytes; None when it does not exist. Raises Unreadable."""
 
     def __str__(self) -> str: ...
 
@@ -52,15 +63,25 @@ class FolderStore:
         self._root = root
 
     def children(self, prefix: str) -> Children:
-        found = list((self._root / prefix).iterdir())
-        files = tuple((path.name, path.stat().st_mtime) for path in found if path.is_file())
-        return Children(tuple(path.name for path in found if path.is_dir()), files)
+        folders, files = [], []
+        with os.scandir(self._root / prefix) as found:
+            for each in found:
+                with contextlib.suppress(OSError):  # it has just been removed, or is a broken link
+                    if each.is_dir():
+                        folders.append(each.name)
+                    elif each.is_file():
+                        files.append((each.name, each.stat().st_mtime))
+        return Children(tuple(folders), tuple(files))
 
     def read(self, key: str) -> bytes | None:
         try:
-            return (self._root / key).read_bytes()
-        except FileNotFoundError:
+            return read_regular(self._root / key, MOST_BYTES)
+        except (FileNotFoundError, NotADirectoryError):
             return None
+        except (OSError, Problem) as error:
+            raise Unreadable(
+                f"cannot be read: {error.what if isinstance(error, Problem) else error.strerror}"
+            ) from None
 
     def __str__(self) -> str:
         return str(self._root)

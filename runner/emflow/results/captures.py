@@ -1,14 +1,12 @@
 """Reads captured data: the lines of a batch as captures, and their tensors as arrays.
 
-The data was written by `emflow-agent` or by Edge Manager's own agent, and may have been damaged since: a line that
-cannot be read becomes a `NotACapture`.
+The data was written by `emflow-agent`, by Edge Manager's own agent, or by anybody who may write to the same place, and
+may have been damaged since. What cannot be read becomes a `NotACapture`; nothing in a line ends the reading of others.
 """
 
 from __future__ import annotations
 
 import base64
-import binascii
-import json
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -16,7 +14,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from emflow.results.capture_stores import CaptureStore
+from emflow.json_text import from_json
+from emflow.results.capture_stores import CaptureStore, Unreadable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,7 +30,8 @@ DTYPES = {
     "FLOAT32": "<f4",
     "FLOAT64": "<f8",
 }
-TENSOR = re.compile(r"Tensor\[(\w+); ([\d, ]+)\]")
+TENSOR = re.compile(r"Tensor\[(\w+); (\d{1,12}(?:, ?\d{1,12}){0,31})\]", re.ASCII)
+"""NumPy's arrays have 32 dimensions at most, in its older versions."""
 ROLES = {
     "deviceFleetInputs": "input",
     "deviceFleetOutputs": "output",
@@ -60,13 +60,13 @@ class Part:
     data: bytes | None
 
     def array(self) -> npt.NDArray[np.generic] | None:
-        """The tensor; None when this is not a tensor, its data is missing, or its size does not match the shape."""
+        """The tensor; None when this is not a tensor, its data is missing or empty, or does not match the shape."""
         import numpy as np
 
         if self.shape is None or self.data is None or self.dtype not in DTYPES:
             return None
         dtype = np.dtype(DTYPES[self.dtype])
-        if len(self.data) != dtype.itemsize * math.prod(self.shape):
+        if not self.data or len(self.data) != dtype.itemsize * math.prod(self.shape):
             return None
         return np.frombuffer(self.data, dtype).reshape(self.shape)
 
@@ -85,30 +85,50 @@ class Capture:
 
     def parts(self, store: CaptureStore) -> tuple[Part, ...]:
         """All tensors and auxiliary data, with their bytes."""
-        entries = ((role, entry) for key, role in ROLES.items() for entry in self.line.get(key) or ())
+        listed = [(role, self.line.get(key)) for key, role in ROLES.items()]
+        entries = [(role, entry) for role, many in listed if isinstance(many, list) for entry in many]
         return tuple(_part(role, entry, self.key, store) for role, entry in entries if isinstance(entry, Mapping))
 
 
 @dataclass(frozen=True)
 class NotACapture:
-    """A line that could not be read, with the reason."""
+    """A line, or a whole batch (then `number` is 0), that could not be read, with the reason."""
 
     key: str
     number: int
     reason: str
 
+    def __str__(self) -> str:
+        return (
+            f"{self.key}, line {self.number}: not a capture ({self.reason})"
+            if self.number
+            else (f"{self.key}: {self.reason}")
+        )
+
 
 def read_batch(store: CaptureStore, key: str) -> Iterator[Capture | NotACapture]:
     """The captures of one batch, newest first; none when the batch has been deleted."""
-    for number, line in reversed(list(enumerate((store.read(key) or b"").splitlines(), 1))):
+    try:
+        lines = (store.read(key) or b"").splitlines()
+    except Unreadable as error:
+        yield NotACapture(key, 0, str(error))
+        return
+    for number, line in reversed(list(enumerate(lines, 1))):
+        if not line.strip():
+            continue
         try:
-            yield _capture(json.loads(line), key)
-        except (ValueError, KeyError, TypeError) as error:
-            yield NotACapture(key, number, f"{type(error).__name__}: {error}")
+            yield _capture(from_json(line), key)
+        except ValueError as error:
+            yield NotACapture(key, number, str(error))
 
 
 def _capture(line: Any, key: str) -> Capture:
-    metadata = line["eventMetadata"]
+    """Raises ValueError for a line that is none."""
+    metadata = line.get("eventMetadata") if isinstance(line, Mapping) else None
+    if not isinstance(metadata, Mapping):
+        raise ValueError("it has no mapping `eventMetadata`")
+    if "eventId" not in metadata:
+        raise ValueError("its `eventMetadata` has no `eventId`")
     # The key is .../<fleet>/<model>/YYYY/MM/DD/HH/<name>. Lines of Edge Manager's own agent lack the model.
     folders = key.split("/")[:-5]
     try:
@@ -137,11 +157,13 @@ def _read_data(entry: Mapping[str, Any], key: str, store: CaptureStore) -> bytes
     if "dataRef" in entry:
         # The object is beside its batch, which may have been copied. A reference to anything else is not followed.
         reference = REFERENCE.search(str(entry["dataRef"]))
-        return store.read(f"{key.rpartition('/')[0]}/{reference[1]}") if reference else None
+        try:
+            return store.read(f"{key.rpartition('/')[0]}/{reference[1]}") if reference else None
+        except Unreadable:
+            return None
     text = str(entry.get("data", ""))
-    if entry.get("encoding", "BASE64") != "BASE64":
-        return text.encode()
     try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
+        # Without an encoding, it is base64. A text may have half a character in it, which no bytes stand for.
+        return text.encode() if entry.get("encoding", "BASE64") != "BASE64" else base64.b64decode(text, validate=True)
+    except ValueError:
         return None
