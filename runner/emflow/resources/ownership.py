@@ -13,12 +13,12 @@ for it.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from emflow.engine.resource import KNOWN_AFTER_APPLY, Change, FieldLabel
+from emflow.json_text import to_json
 from emflow.problems import Problem
 
 WORKFLOW_TAG = "emflow:workflow"
@@ -118,9 +118,18 @@ def tags_as_mapping(tags: Sequence[Mapping[str, Any]]) -> dict[str, str]:
 
 
 def refuse_unowned_change(
-    what: str, ownership: Ownership, tags: Mapping[str, str], changes: Sequence[Change], *, adopted: bool
+    what: str,
+    ownership: Ownership,
+    tags: Mapping[str, str],
+    changes: Sequence[Change],
+    *,
+    adopted: bool,
+    without_tags: str = "",
 ) -> None:
     """Check that a changed resource was made by the workflow, or that the user permitted the change.
+
+    Args:
+        without_tags: what it may mean that the resource has no tags at all.
 
     Raises:
         Problem: a resource that the workflow did not make would be changed without permission.
@@ -131,7 +140,8 @@ def refuse_unowned_change(
         raise Problem(
             f"{what} exists, {NOT_OWNED}, and differs in: {fields}",
             where=ownership.resource,
-            mend=f"Choose another name in the workflow, or let emflow change it: --adopt {ownership.resource}",
+            mend=f"Choose another name in the workflow, or let emflow change it: --adopt {ownership.resource}"
+            + ("" if tags or not without_tags else f". {without_tags}"),
         )
 
 
@@ -159,4 +169,4 @@ def refuse_shared_name(
 
 def digest_of(facts: Any) -> str:
     """The SHA-256 of JSON facts, in hexadecimal, whatever the order of their keys."""
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(to_json(facts, sort_keys=True).encode()).hexdigest()
