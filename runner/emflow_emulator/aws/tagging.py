@@ -7,6 +7,7 @@ https://docs.aws.amazon.com/resourcegroupstagging/latest/APIReference/API_GetRes
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -57,10 +58,8 @@ def _of_kind(arn: str, kinds: Iterable[str]) -> bool:
     """Whether an ARN is of one of these kinds, such as `s3` or `sagemaker:device-fleet`."""
     _, _, service, _, _, resource = arn.split(":", 5)
     kinds = list(kinds)
-    return not kinds or any(
-        kind == service or (kind.startswith(f"{service}:") and resource.startswith(kind.partition(":")[2]))
-        for kind in kinds
-    )
+    of_resource = re.split("[:/]", resource, maxsplit=1)[0]  # of `device-fleet/x` and `components:x:versions:1.0.0`
+    return not kinds or service in kinds or f"{service}:{of_resource}" in kinds
 
 
 def _matches(tags: Mapping[str, str], filters: Iterable[Mapping[str, Any]]) -> bool:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import re
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -13,6 +13,7 @@ from emflow.engine.clients import Clients
 from emflow.engine.errors import is_missing
 from emflow.engine.resource import RunContext
 from emflow.engine.scheduler import read_parallel
+from emflow.json_text import from_json
 from emflow.problems import Problem
 from emflow.resources.aws_calls import none_if_missing, poll
 from emflow.resources.ownership import Ownership
@@ -20,6 +21,8 @@ from emflow.versions import is_version, parse_version, sort_key
 
 PATIENCE = 300.0
 """Seconds until a component version should be DEPLOYABLE; it takes one or two."""
+
+S3 = "s3://"
 
 BECOMING = frozenset({"REQUESTED", "INITIATED"})
 
@@ -51,13 +54,19 @@ def stored_artifacts(clients: Clients, arn: str) -> dict[str, str]:
     """The objects in S3 that a component version refers to: URI → SHA-256 in base64. Empty when there is no version."""
     greengrass = clients("greengrassv2")
     found = none_if_missing(lambda: greengrass.get_component(arn=arn, recipeOutputFormat="JSON")["recipe"])
-    recipe: dict[str, Any] = json.loads(found) if found else {}
-    return {
-        artifact.get("Uri", artifact.get("URI", "")): artifact.get("Digest", "")
-        for manifest in recipe.get("Manifests") or ()
-        for artifact in manifest.get("Artifacts") or ()
-        if str(artifact.get("Uri", artifact.get("URI", ""))).lower().startswith("s3://")
-    }
+    try:
+        recipe = from_json(found or "{}")
+    except ValueError:  # whoever answers is not Greengrass: nothing is known
+        return {}
+    listed = [artifact for manifest in _mappings(recipe, "Manifests") for artifact in _mappings(manifest, "Artifacts")]
+    stored = {str(each.get("Uri", each.get("URI", ""))): str(each.get("Digest") or "") for each in listed}
+    return {uri: digest for uri, digest in stored.items() if uri.lower().startswith(S3)}
+
+
+def _mappings(document: Any, key: str) -> list[Mapping[str, Any]]:
+    """The mappings in a list of a document; none where it is no such document."""
+    many = document.get(key) if isinstance(document, Mapping) else None
+    return [each for each in many if isinstance(each, Mapping)] if isinstance(many, list) else []
 
 
 def list_versions(clients: Clients, name: str) -> list[str]:

@@ -8,7 +8,7 @@ has the digest of today's content.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any, ClassVar
 
@@ -30,6 +30,7 @@ from emflow.engine.resource import (
 from emflow.engine.scheduler import read_parallel
 from emflow.problems import Problem
 from emflow.recipes.components import WorkflowComponent
+from emflow.recipes.reader.recipe import read
 from emflow.resources.aws_calls import none_if_missing
 from emflow.resources.greengrass import component_queries, deployment_records
 from emflow.resources.greengrass.published import (
@@ -43,7 +44,8 @@ from emflow.resources.kind import BuildContext, ResourceKind
 from emflow.resources.orphans import Orphan, Orphans
 from emflow.resources.ownership import DIGEST_TAG, NOT_OWNED, Ownership, digest_of, refuse_shared_name
 from emflow.resources.s3.bucket import COMPONENTS_BUCKET
-from emflow.resources.s3.objects import OBJECTS, stored_bundle
+from emflow.resources.s3.objects import OBJECTS, object_exists, stored_bundle
+from emflow.resources.second_look import is_still_removable, stays
 from emflow.resources.tag_search import PERMISSION, find_owned
 from emflow.versions import sort_key
 from emflow.workflow.model import Workflow
@@ -53,7 +55,7 @@ OLD_COMPONENTS = "orphan/components"
 
 AUTO = "auto"
 LOOK_BACK = 20
-"""How many versions are read, from the newest, to find one with the same content."""
+"""How many versions are read, from the newest, to find one with the same content; all where none of them is owned."""
 
 
 def own_component_id(name: str) -> str:
@@ -80,6 +82,7 @@ class ComponentVersion:
     labels: ClassVar[Mapping[str, FieldLabel]] = {
         "versions": FieldLabel("the list of versions", named_items=True),
         "newest": FieldLabel("the content of the newest version"),
+        "lost": FieldLabel("the list of objects in S3 that its recipe refers to and that are gone", named_items=True),
     }
 
     @property
@@ -114,6 +117,11 @@ class ComponentVersion:
             found |= read_parallel(
                 {version: partial(self._describe, clients, version) for version in there[1:LOOK_BACK]}
             )
+        if not any(each and self.ownership.owns(each["tags"]) for each in found.values()):
+            # Others may have published many since. Whether the name is the workflow's, only all versions say.
+            found |= read_parallel(
+                {version: partial(self._describe, clients, version) for version in there[LOOK_BACK:]}
+            )
         if self.version != AUTO and self.version in there and self.version not in found:
             found[self.version] = self._describe(clients, self.version)
         if not there:
@@ -121,13 +129,44 @@ class ComponentVersion:
         versions = {version: each for version, each in found.items() if each}
         # What the new version is compared with in the plan.
         newest = None if self._recognised(found) else published_content(clients, self._arn(clients, there[0]))
-        return {"versions": versions, "newest": newest}
+        return {"versions": versions, "newest": newest, "lost": self._lost(clients, versions)}
+
+    def _lost(self, clients: Clients, found: Mapping[str, Any]) -> dict[str, bool | None]:
+        """Of the version to deploy: what else than the zip its recipe refers to in S3, unless that is known to exist.
+
+        None where it is not known.
+        """
+        same = max((version for version, each in found.items() if self._matches(each)), key=sort_key, default="")
+        if not same or not self._names_other_objects:
+            return {}
+        stored = component_queries.stored_artifacts(clients, self._arn(clients, same))
+        stored.pop(self.ours.uri, None)
+        looked = read_parallel({uri: partial(object_exists, clients, uri, sha256) for uri, sha256 in stored.items()})
+        return {uri: there for uri, there in looked.items() if not there}
+
+    @cached_property
+    def _names_other_objects(self) -> bool:
+        """Whether the recipe refers to objects in S3 that are not the workflow's: then they may be gone."""
+        recipe = read(self.ours.recipe("0.0.0")).recipe
+        uris = {artifact.uri for manifest in recipe.manifests for artifact in manifest.artifacts} if recipe else set()
+        return any(uri.lower().startswith(component_queries.S3) for uri in uris - {self.ours.uri})
 
     def diff(self, observed: Observed | None, inputs: Inputs) -> Diff:
         _ = self.digest  # a recipe that would not work is refused here, before anything of the workflow is made
         found: dict[str, Any] = observed["versions"] if observed else {}
+        lost: Mapping[str, bool | None] = observed["lost"] if observed else {}
+        if gone := [uri for uri, there in lost.items() if there is False]:
+            raise Problem(
+                f"{self.name} exists, but not what its recipe refers to, {gone[0]}: no device can install it",
+                where=self.id,
+                mend="Restore the object as it was, or change the recipe so that it refers to another one.",
+            )
+        diff = self._compared(found, (observed or {}).get("newest") or NO_CONTENT)
+        unknown = tuple(f"whether {uri} exists is not known: S3 refuses the look" for uri in lost)
+        return replace(diff, notes=(*diff.notes, *unknown))
+
+    def _compared(self, found: dict[str, Any], before: Content) -> Diff:
         newest = max(found, key=sort_key, default="")
-        before = (observed or {}).get("newest") or NO_CONTENT
         if self.version != AUTO:
             return self._explicit(found, newest, before)
         same = [version for version, each in found.items() if self._same(each)]
@@ -168,8 +207,12 @@ class ComponentVersion:
 
     def _recognised(self, found: dict[str, Any]) -> bool:
         """Whether one of these is what is wanted. A recipe that would not work is reported by `diff`, not here."""
+        return any(self._matches(each) for each in found.values())
+
+    def _matches(self, found: dict[str, Any] | None) -> bool:
+        """As `_same`; False for a recipe that would not work."""
         try:
-            return any(self._same(each) for each in found.values())
+            return self._same(found)
         except Problem:
             return False
 
@@ -250,6 +293,8 @@ class RemovableVersions:
         return REMOVABLE
 
     def delete(self, clients: Clients, run: RunContext) -> None:
+        if not is_still_removable(self, clients):
+            return
         for version in self.owned(clients):
             arn = component_queries.component_arn(clients, self.name, version)
             none_if_missing(partial(clients("greengrassv2").delete_component, arn=arn))
@@ -286,6 +331,9 @@ class OldComponents:
         }
 
     def remove(self, clients: Clients, name: str, run: RunContext) -> None:
+        users = deployment_records.users_of(clients, self.ownership, [name])
+        if name in users:
+            raise stays(name, OLD_COMPONENTS, users[name])
         component_queries.delete_owned_versions(clients, name, self.ownership)
 
 

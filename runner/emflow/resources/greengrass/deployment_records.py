@@ -6,7 +6,7 @@ revisions, and is searched for until it is found: by tags, where that is allowed
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,6 +14,7 @@ from typing import Any
 
 from emflow.engine.clients import Clients
 from emflow.engine.scheduler import read_parallel
+from emflow.json_text import from_json
 from emflow.resources.aws_calls import none_if_missing
 from emflow.resources.ownership import LONGEST_VALUE, WORKFLOW_TAG, Ownership
 from emflow.resources.tag_search import find_tagged_if_allowed
@@ -45,7 +46,9 @@ def names_as_tags(names: Iterable[str], tag: str = COMPONENTS_TAG) -> dict[str, 
 
 def names_in_tags(tags: Mapping[str, str], tag: str = COMPONENTS_TAG) -> set[str]:
     """The names that `names_as_tags` put into the tags."""
-    return {name for key, value in tags.items() if key.startswith(tag) for name in value.split()}
+    # Only what `names_as_tags` numbers: another tag may begin in the same way.
+    continued = re.compile(rf"{re.escape(tag)}(:[0-9]+)?")
+    return {name for key, value in tags.items() if continued.fullmatch(key) for name in value.split()}
 
 
 @dataclass(frozen=True)
@@ -65,8 +68,10 @@ class TargetRecords:
 
 def latest_deployment(clients: Clients, target: str) -> dict[str, Any] | None:
     """The target's latest deployment, whole; None when it never had one."""
-    listed = clients("greengrassv2").list_deployments(targetArn=target, historyFilter="LATEST_ONLY")["deployments"]
-    return _deployment_details(clients, listed[0]["deploymentId"]) if listed else None
+    listing = clients("greengrassv2").get_paginator("list_deployments")
+    pages = listing.paginate(targetArn=target, historyFilter="LATEST_ONLY")
+    latest = next((each["deploymentId"] for page in pages for each in page["deployments"]), "")
+    return _deployment_details(clients, latest) if latest else None
 
 
 def records_of(clients: Clients, target: str, ownership: Ownership) -> TargetRecords:
@@ -119,9 +124,19 @@ def users_of_fleet(clients: Clients, ownership: Ownership, fleet: str) -> list[s
 
 
 def _agents_fleet(agent: Mapping[str, Any]) -> str:
-    merge = (agent.get("configurationUpdate") or {}).get("merge") or "{}"
-    configuration = json.loads(merge)
-    return str(configuration.get("DeviceFleetName", "")) if isinstance(configuration, dict) else ""
+    return str(merged_configuration(agent).get("DeviceFleetName", ""))
+
+
+def merged_configuration(component: Mapping[str, Any]) -> dict[str, Any]:
+    """What a component of a deployment merges into its configuration.
+
+    Others write deployments too: of what is no JSON object, nothing is known.
+    """
+    try:
+        merge = from_json((component.get("configurationUpdate") or {}).get("merge") or "{}")
+    except ValueError:
+        return {}
+    return merge if isinstance(merge, dict) else {}
 
 
 def _latest_deployments(clients: Clients) -> list[dict[str, Any]]:

@@ -11,18 +11,26 @@ https://docs.aws.amazon.com/greengrass/v2/developerguide/update-component-config
 
 from __future__ import annotations
 
-import json
+import contextlib
 from collections.abc import Collection, Iterator, Mapping
 from functools import partial
 from typing import Any
 
 from emflow.engine.clients import Clients
 from emflow.engine.scheduler import read_parallel
+from emflow.json_text import from_json
 from emflow.resources.aws_calls import none_if_missing
 from emflow.resources.greengrass import component_queries
-from emflow.resources.greengrass.deployment_records import TARGET_TAG, latest_deployment, names_as_tags, records_of
+from emflow.resources.greengrass.deployment_records import (
+    TARGET_TAG,
+    latest_deployment,
+    merged_configuration,
+    names_as_tags,
+    records_of,
+)
 from emflow.resources.ownership import Ownership
 from emflow.workflow.model import Deployment, Growth, Rollout
+from emflow.workflow.public_components import PUBLIC_COMPONENTS
 from emflow_schema.units import seconds
 
 DEFAULT_POLICIES: Mapping[str, Any] = {
@@ -117,9 +125,12 @@ def comparable(spec: Mapping[str, Any] | None) -> dict[str, Any] | None:
     if spec is None:
         return None
     update = spec.get("configurationUpdate") or {}
+    configuration: Any = update.get("merge") or "{}"
+    with contextlib.suppress(ValueError):  # others write deployments too: what is no JSON is compared as it is
+        configuration = from_json(configuration)
     return {
-        "version": spec["componentVersion"],
-        "configuration": json.loads(update.get("merge") or "{}"),
+        "version": spec.get("componentVersion"),
+        "configuration": configuration,
         "reset": sorted(update.get("reset") or []),
         "runWith": spec.get("runWith") or {},
     }
@@ -128,12 +139,13 @@ def comparable(spec: Mapping[str, Any] | None) -> dict[str, Any] | None:
 def missing_versions(clients: Clients, latest: Mapping[str, Any] | None, put: Collection[str]) -> list[str]:
     """The components of others in a deployment whose version does not exist any more: a revision with them would fail.
 
-    AWS's own components are not looked up, because AWS does not remove versions.
+    AWS's own components are not looked up, because AWS does not remove versions. By their names: those of AWS's samples
+    begin like them, and are somebody's own.
     """
     asked = {
-        name: partial(_version_exists, clients, name, spec["componentVersion"])
+        name: partial(_version_exists, clients, name, spec.get("componentVersion", ""))
         for name, spec in (latest["components"] if latest else {}).items()
-        if name not in put and not name.startswith("aws.")
+        if name not in put and name not in PUBLIC_COMPONENTS
     }
     return sorted(name for name, there in read_parallel(asked).items() if not there)
 
@@ -184,9 +196,9 @@ def revised_configuration(there: Mapping[str, Any], wanted: Mapping[str, Any]) -
         wanted: the component as the workflow has it; what it does not give is to be as if it never was.
     """
     before, now = there.get("configurationUpdate") or {}, wanted.get("configurationUpdate") or {}
-    merge = json.loads(now.get("merge") or "{}")
+    merge = merged_configuration(wanted)
     set_now = set(pointers(merge))
-    earlier = {*(before.get("reset") or ()), *pointers(json.loads(before.get("merge") or "{}"))}
+    earlier = {*(before.get("reset") or ()), *pointers(merged_configuration(there))}
     # A reset of everything is not repeated automatically: it also removes settings that were made on the device itself.
     dropped = {pointer for pointer in earlier if pointer != EVERYTHING and not _within(pointer, set_now)}
     reset = sorted({*(now.get("reset") or ()), *dropped})

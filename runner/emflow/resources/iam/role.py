@@ -8,7 +8,6 @@ How several workflows share a role, and one workflow in several regions, is in `
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -27,6 +26,7 @@ from emflow.engine.resource import (
     RunContext,
 )
 from emflow.engine.scheduler import read_parallel
+from emflow.json_text import to_json
 from emflow.problems import Problem
 from emflow.resources.aws_calls import none_if_missing
 from emflow.resources.iam import policy_documents, shared_role
@@ -43,6 +43,7 @@ from emflow.resources.ownership import (
     owner_in,
     tags_as_list,
 )
+from emflow.resources.second_look import stays
 from emflow_schema.units import seconds
 
 ROLE = "access/role"
@@ -181,7 +182,7 @@ class Role:
         for change in diff.changes:
             match change.field:
                 case "trust":
-                    iam.update_assume_role_policy(RoleName=name, PolicyDocument=json.dumps(change.new))
+                    iam.update_assume_role_policy(RoleName=name, PolicyDocument=to_json(change.new))
                 case "session":
                     iam.update_role(RoleName=name, MaxSessionDuration=change.new)
                 case "tags":
@@ -202,6 +203,9 @@ class Role:
         iam, name = clients("iam"), self.role.find(clients)
         if name is None:
             return
+        # Whose it is, is not asked again: of an earlier version's role, the role alias said it, which is gone by now.
+        if others := role_use(clients, name, self.user).others:
+            raise stays(name, self.id, retention(others).reason)
         for policy in none_if_missing(lambda: shared_role.attached(iam, name)) or ():
             none_if_missing(partial(iam.detach_role_policy, RoleName=name, PolicyArn=policy))
         for policy in none_if_missing(lambda: shared_role.inline(iam, name)) or ():
@@ -211,7 +215,7 @@ class Role:
     def _create(self, iam: Any) -> Outputs:
         made = iam.create_role(
             RoleName=self.role.name,
-            AssumeRolePolicyDocument=json.dumps(policy_documents.with_trusted_services(None)),
+            AssumeRolePolicyDocument=to_json(policy_documents.with_trusted_services(None)),
             MaxSessionDuration=max(self.session_seconds, SHORTEST_SESSION),
             Description=self.description,
             Tags=self.ownership.tag_list(),

@@ -31,6 +31,7 @@ from emflow.resources.ownership import (
     refuse_unowned_change,
     tags_as_list,
 )
+from emflow.resources.second_look import is_still_removable
 from emflow.resources.tag_search import PERMISSION, find_owned, name_in_arn
 
 ROLE_ALIAS = "access/role_alias"
@@ -119,7 +120,8 @@ class RoleAlias:
         return retention(observed["others"]) if self.ownership.owns(observed["tags"]) else Retention.because(NOT_OWNED)
 
     def delete(self, clients: Clients, run: RunContext) -> None:
-        none_if_missing(lambda: clients("iot").delete_role_alias(roleAlias=self.name))
+        if is_still_removable(self, clients):
+            none_if_missing(lambda: clients("iot").delete_role_alias(roleAlias=self.name))
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,9 @@ MODEL = "model/artifact"
 BUNDLE = "application/bundle"
 OBJECTS = "bucket/objects"
 
+ARCHIVES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
+"""Storage classes of objects that have to be restored before they can be downloaded."""
+
 
 @dataclass(frozen=True)
 class StoredObject:
@@ -78,7 +81,7 @@ class StoredObject:
             if http_status(error) == 404:
                 return None
             raise
-        checksum = found.get("ChecksumSHA256")
+        checksum = None if is_archived(found) else found.get("ChecksumSHA256")
         return {
             "sha256": base64.b64decode(checksum).hex() if checksum else None,
             "workflow": (found.get("Metadata") or {}).get(STORED_BY),
@@ -162,8 +165,17 @@ class StoredObjects:
         return (found.get("Metadata") or {}).get(STORED_BY) if found else None
 
 
+def is_archived(head: Mapping[str, Any]) -> bool:
+    """Whether an object cannot be downloaded because S3 has archived it; by the answer to HeadObject.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html: while a copy is restored, Restore says so.
+    """
+    archived = head.get("StorageClass") in ARCHIVES or head.get("ArchiveStatus")
+    return bool(archived) and 'ongoing-request="false"' not in head.get("Restore", "")
+
+
 def object_exists(clients: Clients, uri: str, sha256: str = "") -> bool | None:
-    """Whether an object is in S3; None where the account may not look at it, so that it is not known.
+    """Whether a device can get an object from S3; None where the account may not look at it, so that it is not known.
 
     Args:
         uri: such as `s3://bucket/key`.
@@ -182,6 +194,8 @@ def object_exists(clients: Clients, uri: str, sha256: str = "") -> bool | None:
             case _:
                 raise
     there = found.get("ChecksumSHA256", "")
+    if is_archived(found):
+        return False
     # The checksum of an upload in parts is one of the parts, and ends with their number.
     return not sha256 or not there or "-" in there or there == sha256
 

@@ -47,6 +47,7 @@ from emflow.resources.ownership import (
 )
 from emflow.resources.s3.bucket import OLD_BUCKETS, RESULTS_BUCKET
 from emflow.resources.sagemaker.devices import FLEET, Devices, first_names, unnamed_devices
+from emflow.resources.second_look import is_still_removable
 from emflow.resources.tag_search import PERMISSION, find_owned, name_in_arn
 
 OLD_FLEETS = "orphan/fleets"
@@ -187,15 +188,17 @@ class Fleet:
 
     def delete(self, clients: Clients, run: RunContext) -> None:
         sagemaker = clients("sagemaker")
+        if self.content and not is_still_removable(self, clients):
+            return
         try:
             none_if_missing(lambda: sagemaker.delete_device_fleet(DeviceFleetName=self.name))
         except ClientError as error:
-            left = sagemaker.list_devices(DeviceFleetName=self.name, MaxResults=5)["DeviceSummaries"]
+            pages = sagemaker.get_paginator("list_devices").paginate(DeviceFleetName=self.name)
+            left = [device["DeviceName"] for page in pages for device in page["DeviceSummaries"]]
             if not left:
                 raise
-            names = ", ".join(device["DeviceName"] for device in left)
             raise Problem(
-                f"device fleet {self.name} holds devices that this workflow did not register: {names}",
+                f"device fleet {self.name} holds devices that this workflow did not register: {first_names(left)}",
                 where="sagemaker:DeleteDeviceFleet",
                 mend="Deregister them with whatever registered them, then run it again; or keep the fleet for them.",
             ) from error

@@ -7,7 +7,6 @@ its own, or a changed model would overwrite a file whose digest devices have.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -28,6 +27,7 @@ from emflow.engine.resource import (
     RunContext,
 )
 from emflow.engine.scheduler import read_parallel
+from emflow.json_text import to_json
 from emflow.problems import Problem
 from emflow.resources.greengrass import component_queries
 from emflow.resources.greengrass.component_queries import name_and_version
@@ -194,7 +194,7 @@ class Packaging:
                 OutputConfig={
                     "S3OutputLocation": f"s3://{self.bucket}/models/packaged/{name}",
                     "PresetDeploymentType": PRESET,
-                    "PresetDeploymentConfig": json.dumps(self.preset),
+                    "PresetDeploymentConfig": to_json(self.preset),
                     **({"KmsKeyId": self.kms_key} if self.kms_key else {}),
                 },
                 Tags=self.ownership.tag_list(self.digest),
@@ -218,7 +218,7 @@ class Packaging:
         there = component_queries.list_versions(clients, self.component.name)[:NEWEST_VERSIONS]
         if not there or self.component.version in there:
             return {}
-        own = PackagedVersions(PACKAGE, self.component.name, self.ownership, job=jobs.name_stem(self.base))
+        own = PackagedVersions(PACKAGE, self.component.name, self.ownership, job=self.base)
         ours = own.owned(clients)
         if ours:
             return {version: self.ownership.tags() for version in ours}
@@ -311,13 +311,13 @@ def _is_source(artifact: str, stored: Collection[str]) -> bool:
     return not stored or artifact in stored
 
 
-LATEST_JOBS = 20
-"""Of how many packaging jobs, from the newest, it is looked at what they made."""
-
-
 @dataclass(frozen=True)
 class PackagedVersions(RemovableVersions):
-    """The model component's versions. SageMaker makes them without tags: what the workflow's jobs made counts too."""
+    """The model component's versions. SageMaker makes them without tags: what the workflow's jobs made counts too.
+
+    Args:
+        job: the name of the workflow's jobs, which others continue (`jobs.is_name_of`).
+    """
 
     job: str = ""
 
@@ -341,13 +341,11 @@ class PackagedVersions(RemovableVersions):
 
     def _made(self, clients: Clients) -> list[Mapping[str, str]]:
         """The `component` (ARN) and the `artifact` (S3 URI) of each packaging job of ours that made a component."""
-        sagemaker = clients("sagemaker")
-        listed = sagemaker.list_edge_packaging_jobs(
-            NameContains=self.job, SortBy="CREATION_TIME", SortOrder="Descending", MaxResults=LATEST_JOBS
-        )
+        listing = clients("sagemaker").get_paginator("list_edge_packaging_jobs")
+        pages = listing.paginate(NameContains=jobs.name_stem(self.job), PaginationConfig={"PageSize": 100})
+        names = [str(job["EdgePackagingJobName"]) for page in pages for job in page["EdgePackagingJobSummaries"]]
         reads: dict[str, Callable[[], Mapping[str, str]]] = {
-            job["EdgePackagingJobName"]: partial(self._made_by, clients, job["EdgePackagingJobName"])
-            for job in listed["EdgePackagingJobSummaries"]
+            name: partial(self._made_by, clients, name) for name in names if jobs.is_name_of(name, self.job)
         }
         return [made for made in read_parallel(reads).values() if made]
 
@@ -388,8 +386,7 @@ def _desired(context: BuildContext) -> Iterator[Packaging]:
 def _removable(context: BuildContext) -> Iterator[PackagedVersions]:
     package = context.workflow.cloud.package
     needs = frozenset({ROLE, PERMISSIONS, COMPONENTS_BUCKET})
-    job = jobs.name_stem(package.job)
-    yield PackagedVersions(PACKAGE, package.component.name, context.ownership(PACKAGE), needs, job)
+    yield PackagedVersions(PACKAGE, package.component.name, context.ownership(PACKAGE), needs, package.job)
 
 
 KIND = ResourceKind(desired=_desired, removable=_removable, adoptable=(PACKAGE,))
