@@ -26,7 +26,19 @@ def printable(text: str, *, lines: bool = False) -> str:
 
 
 def _escaped(found: re.Match[str]) -> str:
-    return found[0].encode("unicode_escape").decode()
+    code = ord(found[0])
+    # Python's stand-in for a byte of a file name that is not UTF-8: the byte itself is what a person looks for.
+    byte = code - 0xDC00 if 0xDC80 <= code <= 0xDCFF else None
+    return found[0].encode("unicode_escape").decode() if byte is None else f"\\x{byte:02x}"
+
+
+def is_utf8(text: str) -> bool:
+    """Whether a text from outside can be written as UTF-8: a file name or an argument may have any bytes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 class Problem(Exception):

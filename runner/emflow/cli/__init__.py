@@ -17,7 +17,7 @@ import click
 
 from emflow import __version__
 from emflow.cli.debug_option import debug_option
-from emflow.problems import Problem, UsageProblem, WorkflowProblem
+from emflow.problems import Problem, UsageProblem, WorkflowProblem, printable
 
 COMMANDS = {
     "init": ("emflow.cli.init:init", "Write a commented workflow to start from."),
@@ -122,8 +122,9 @@ def main() -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
-        file = f"{error.filename}: " if error.filename else ""
-        click.echo(f"emflow: {file}{error.strerror or error}", err=True)
+        name = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else error.filename
+        file = f"{name}: " if name else ""
+        click.echo(printable(f"emflow: {file}{error.strerror or error}"), err=True)
         sys.exit(1)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("emflow"):

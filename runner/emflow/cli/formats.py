@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from emflow import __version__
+from emflow.json_text import to_json
 from emflow.problems import Finding, printable
 from emflow.workflow.schema_docs import Explanation, explanations
 
@@ -36,7 +37,7 @@ def sarif(findings: Sequence[Finding]) -> str:
         "columnKind": "unicodeCodePoints",
         "results": [_sarif_result(finding, rule_indices) for finding in findings],
     }
-    return json.dumps({"$schema": SARIF_SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2, ensure_ascii=False)
+    return to_json({"$schema": SARIF_SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2, ascii_only=False)
 
 
 def _information_uri() -> str:
@@ -78,7 +79,8 @@ def _uri(path: str) -> str:
     file = Path(path)
     if file.is_absolute() and file.is_relative_to(Path.cwd()):
         file = file.relative_to(Path.cwd())
-    return file.as_uri() if file.is_absolute() else quote(file.as_posix())
+    # The bytes of the name, which may be no UTF-8: a URI has a way to write any byte.
+    return file.as_uri() if file.is_absolute() else quote(os.fsencode(file.as_posix()))
 
 
 class Format(StrEnum):
@@ -139,7 +141,7 @@ def as_json(report: CheckReport) -> str:
         "files": [{"path": file, "ok": file not in report.wrong} for file in report.files],
         "findings": [asdict(finding) for finding in report.findings],
     }
-    return json.dumps(data, indent=2, ensure_ascii=False)
+    return to_json(data, indent=2, ascii_only=False)
 
 
 def github(report: CheckReport) -> str:

@@ -5,15 +5,20 @@ from __future__ import annotations
 import dataclasses
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import click
 
+from emflow.cli.options import Root
 from emflow.cli.output_files import write_atomically
 from emflow.cli.parameters import Option
 from emflow.cli.prompts import prompting
-from emflow.problems import Problem, UsageProblem, WorkflowProblem
+from emflow.problems import Problem, UsageProblem, WorkflowProblem, is_utf8, printable
 from emflow.recipes.init_template import PROVIDERS, Answers, check_text, workflow_text
+from emflow.workflow.source.root import refuse_missing
+
+if TYPE_CHECKING:
+    from emflow.workflow.load import Checked
 
 QUESTIONS = {
     "name": "Name of the workflow",
@@ -56,6 +61,7 @@ def init(
         Option(min=0, metavar="N", help="How many outputs come before index 0, such as a background class."),
     ] = None,
     topic: Annotated[str | None, Option(metavar="TOPIC", help="The MQTT topic for results.")] = None,
+    root: Root = None,
     yes: Annotated[bool, Option("--yes", "-y", help="Do not ask; use the defaults.")] = False,
     force: Annotated[bool, Option("--force", help="Overwrite an existing file.")] = False,
 ) -> None:
@@ -67,6 +73,7 @@ def init(
         raise UsageProblem(
             f"{provider!r} is not a provider", where="--provider", mend=f"one of: {', '.join(PROVIDERS)}"
         )
+    refuse_missing(root)
     if output.exists() and not force:
         raise UsageProblem(f"{output} exists", where="--output", mend="use another name, or overwrite it with --force")
     options: dict[str, Any] = {
@@ -82,6 +89,9 @@ def init(
         "class_offset": class_offset,
         "topic": topic,
     }
+    for option, value in options.items():
+        if isinstance(value, str) and not is_utf8(value):
+            raise UsageProblem(f"{value} is not UTF-8", where=f"--{option}", mend="a workflow is written in UTF-8")
     answers = dataclasses.replace(DEFAULTS, **{key: value for key, value in options.items() if value is not None})
     questions = [] if yes else [key for key in QUESTIONS if options[key] is None]
     if questions and not (sys.stdin.isatty() and sys.stdout.isatty()):
@@ -91,29 +101,41 @@ def init(
             mend="Give these options, or accept the defaults: emflow init --yes",
         )
     if questions:
-        check_text(workflow_text(answers, output), output)  # an answer cannot correct a wrong option
+        _checked(workflow_text(answers, output), output, root)  # an answer cannot correct a wrong option
         with prompting("nothing was written"):
-            answers = _ask(answers, questions, output)
+            answers = _ask(answers, questions, output, root)
     text = workflow_text(answers, output)
-    checked = check_text(text, output)
+    checked = _checked(text, output, root)
     write_atomically(output, text.encode(), mend="use another file with --output", folder=True)
-    click.echo(f"{output} is written. Next steps:")
-    for key in (checked.workflow.cloud.model.artifact, checked.workflow.edge.model_io.labels):
-        if key and not Path(output.parent, key).is_file():
-            click.echo(f"  put the file {Path(output.parent, key)} there")
-    click.echo(f"  emflow validate {output}")
-    click.echo(f"  emflow up {output}       runs all of it on this machine")
-    click.echo(f"  emflow plan {output}     shows what would change in your AWS account")
+    steps = [f"{output} is written. Next steps:"]
+    named = [key for key in (checked.workflow.cloud.model.artifact, checked.workflow.edge.model_io.labels) if key]
+    missing = [path for path in (Path(output.parent, key) for key in named) if not path.is_file()]
+    steps += [f"  put the file {path} there" for path in missing]
+    file = f"{output} --root {root}" if root else str(output)
+    steps.append(f"  emflow validate {file}")
+    steps.append(f"  emflow up {file}       runs all of it on this machine")
+    steps.append(f"  emflow plan {file}     shows what would change in your AWS account")
+    for step in steps:
+        click.echo(printable(step))
 
 
-def _ask(answers: Answers, keys: list[str], output: Path) -> Answers:
+def _checked(text: str, output: Path, root: Path | None) -> Checked:
+    """Check the workflow. Raises WorkflowProblem with the errors only: the warnings are for a file that is there."""
+    try:
+        return check_text(text, output, root)
+    except WorkflowProblem as problem:
+        errors = [finding for finding in problem.findings if finding.severity == "error"]
+        raise WorkflowProblem(errors) from None
+
+
+def _ask(answers: Answers, keys: list[str], output: Path, root: Path | None) -> Answers:
     """Ask for each of the keys; after an answer that breaks a rule, print the reason and ask again."""
     for key in keys:
         while True:
             answer = click.prompt(QUESTIONS[key], default=getattr(answers, key))
             candidate = dataclasses.replace(answers, **{key: answer.strip()})
             try:
-                check_text(workflow_text(candidate, output), output)
+                check_text(workflow_text(candidate, output), output, root)
             except WorkflowProblem as problem:
                 # A value that is used several times has a finding for each use.
                 finding = next(each for each in problem.findings if each.severity == "error")

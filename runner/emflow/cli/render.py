@@ -10,7 +10,7 @@ import click
 from emflow.cli.options import File, Root, Var, VarFile, check_workflow, print_warnings
 from emflow.cli.output_files import write_render_folder
 from emflow.cli.parameters import Option
-from emflow.problems import UsageProblem
+from emflow.problems import UsageProblem, printable
 from emflow.recipes.render_output import rendered_files
 from emflow.workflow.model import Workflow, convert, plain_values
 from emflow.workflow.redaction import mask_secret_values, masked, without_passwords
@@ -54,7 +54,7 @@ def render(
     data = {name: content.encode() if isinstance(content, str) else content for name, content in files.items()}
     write_render_folder(folder, data, secret, component)
     for name in files:
-        click.echo(folder / name)
+        click.echo(printable(str(folder / name)))
     if secret:
         click.echo(f"emflow: these files contain passwords, keep them secret: {', '.join(sorted(secret))}", err=True)
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from stat import S_ISDIR, S_ISLNK, S_ISREG
 
-from emflow.problems import Problem
+from emflow.problems import Problem, is_utf8
 from emflow.workflow.files_beside import path_beside
 from emflow.workflow.model import Workflow
 from emflow.workflow.rules.files import (
@@ -120,8 +120,12 @@ def _component_files(root: Path, key: str) -> Iterator[Path]:
     """The files of a component's folder, in order; a symbolic link stands for the file that it leads to."""
     inside = root.resolve()
     for path in sorted(root.rglob("*")):
-        if _is_excluded(path.relative_to(root)):
+        name = path.relative_to(root)
+        if _is_excluded(name):
             continue
+        if not is_utf8(str(name)):  # a zip, a recipe and S3 have names in UTF-8 only
+            what = f"{key}: a file name that is not UTF-8"
+            raise Problem(what, where=str(path), mend="rename the file, or remove it from the folder")
         mode = path.lstat().st_mode
         if S_ISLNK(mode):
             target = Path(os.path.realpath(path))  # not resolve(), which raises no OSError for a cycle of links
@@ -175,7 +179,7 @@ def model_archive(workflow: Workflow) -> ModelArchive:
 
 def _inner_name(name: str) -> str:
     name = name[: -len(TFLITE)] + TFLITE
-    return name if len(name.encode()) <= MAX_USTAR_NAME else f"model{TFLITE}"
+    return name if is_utf8(name) and len(name.encode()) <= MAX_USTAR_NAME else f"model{TFLITE}"
 
 
 def _existing(workflow: Workflow, name: str, key: str) -> Path:

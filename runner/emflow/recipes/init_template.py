@@ -11,7 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import get_args, get_type_hints
 
-from emflow.problems import Problem
+from emflow.problems import Problem, is_utf8, printable
 from emflow.recipes.render import render_template
 from emflow.workflow.load import Checked, build
 from emflow.workflow.model import Agent
@@ -54,7 +54,7 @@ def workflow_text(answers: Answers, file: Path) -> str:
     slug = _slug(answers.name)[:40].strip("-") or "workflow"
     values = {
         **asdict(answers),
-        "file": file,
+        "file": printable(str(file)),
         "slug": slug,
         "model_name": _slug(Path(answers.model).name.partition(".")[0] if answers.model else "") or slug,
         "inputs": _inputs(Path(file.parent, answers.model)),
@@ -63,13 +63,13 @@ def workflow_text(answers: Answers, file: Path) -> str:
     return render_template(_template(), values, TEMPLATE)
 
 
-def check_text(text: str, file: Path) -> Checked:
-    """Check the text of a new workflow.
+def check_text(text: str, file: Path, root: Path | None = None) -> Checked:
+    """Check the text of a new workflow. `root`: the folder that may have its files; its own where it is None.
 
     Raises:
         WorkflowProblem: an answer breaks a rule; positions are those in the text.
     """
-    return build(parse(str(file), text.encode()), Overrides(), file.parent)
+    return build(parse(str(file), text.encode()), Overrides(), file.parent, root)
 
 
 def _inputs(path: Path) -> Mapping[str, tuple[int, ...]]:
@@ -88,7 +88,8 @@ def _schema(folder: Path) -> str:
     """The path from a folder to the JSON Schema, for editors; empty when there is none, as on another drive."""
     schema = Path(str(files("emflow_schema").joinpath("workflow.schema.json")))
     try:
-        return Path(os.path.relpath(schema.resolve(), folder.resolve())).as_posix() if schema.is_file() else ""
+        path = Path(os.path.relpath(schema.resolve(), folder.resolve())).as_posix()
+        return path if schema.is_file() and is_utf8(path) else ""
     except (OSError, ValueError):
         return ""
 

@@ -24,7 +24,7 @@ from emflow.workflow.rules.secrets import passwords
 from emflow.workflow.source.document import MAX_FINDINGS, Document
 from emflow.workflow.source.imports import read_with_imports
 from emflow.workflow.source.positions import KeyPath
-from emflow.workflow.source.root import Root, check_named_by_user
+from emflow.workflow.source.root import Root, check_named_by_user, refuse_missing
 from emflow.workflow.variables.overrides import Overrides, read_variable_file
 from emflow.workflow.variables.resolve import resolve_as_far_as_possible
 
@@ -89,8 +89,10 @@ def inspect(
     """As `check`, but errors that leave something to check are in what is returned.
 
     Raises:
+        UsageProblem: `root` is no folder.
         WorkflowProblem: the files are no YAML, or there are `MAX_FINDINGS` errors before the rules are checked.
     """
+    refuse_missing(root)
     _refuse_links_out_of((path, *var_files), root)
     files = tuple(read_variable_file(file) for file in var_files)
     overrides = Overrides(vars, files, os.environ if environ is None else environ)

@@ -9,7 +9,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from emflow.problems import Problem
+from emflow.problems import Problem, UsageProblem
 from emflow.workflow.source.safe_open import SHELL_PIPES
 
 OPTION = "--root"
@@ -45,6 +45,17 @@ class Root:
             where=str(path),
             mend=f"put the file there, or allow a folder that has both with {OPTION} DIR",
         )
+
+
+def refuse_missing(root: Path | None) -> None:
+    """Check that the folder of --root exists.
+
+    Raises:
+        UsageProblem: it does not. Otherwise each file would be reported as outside of it.
+    """
+    if root is not None and not root.is_dir():
+        what = "is not a folder" if root.exists() else "there is no such folder"
+        raise UsageProblem(what, where=f"{OPTION} {root}", mend="give a folder that has the workflow's files in it")
 
 
 def check_named_by_user(path: Path, root: Path | None) -> Path:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from emflow.problems import Finding, UsageProblem, WorkflowProblem
+from emflow.problems import Finding, UsageProblem, WorkflowProblem, is_utf8
 from emflow.workflow.source.document import Document, parse, read
 from emflow.workflow.source.yaml12 import scalar
 from emflow.workflow.suggestions import did_you_mean
@@ -64,6 +64,8 @@ def parse_assignments(texts: Sequence[str]) -> dict[str, str]:
             raise UsageProblem(
                 f"{shown!r} is not NAME=VALUE", where="--var", mend="for example: --var prefix=my-prefix"
             )
+        if not is_utf8(value):
+            raise UsageProblem(f"the value of {name} is not UTF-8", where="--var", mend="give it in UTF-8")
         values[name] = value
     return values
 
@@ -127,6 +129,8 @@ def _convert_text(
     document: Document, values: dict[str, Any], name: str, text: str, default: Any, source: str
 ) -> Sequence[Finding]:
     """Put a text from outside into `values`, converted to the type of the workflow's own value."""
+    if not is_utf8(text):
+        return [document.finding("EM014", ("vars", name), f"{source} is not UTF-8", "give it in UTF-8")]
     try:
         value = text if isinstance(default, str) else _parse_value(text, default)
     except (WorkflowProblem, ValueError):

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from emflow.problems import Finding, WorkflowProblem
+from emflow.problems import Finding, WorkflowProblem, is_utf8
 from emflow.timing import timed
 from emflow.workflow.redaction import remember_secret
 from emflow.workflow.source.document import MAX_FINDINGS, Document
@@ -157,6 +157,8 @@ class _Variables:
         if name not in self._environ:
             mend = did_you_mean(name, self._environ) or f"set it, or write {{{{ env.{name} | default('…') }}}}"
             raise VariableError("EM015", f"the environment variable `{name}` is not set", mend)
+        if not is_utf8(self._environ[name]):
+            raise VariableError("EM015", f"the environment variable `{name}` is not UTF-8", "set it in UTF-8")
         remember_secret(name, self._environ[name])
         return self._environ[name]
 
