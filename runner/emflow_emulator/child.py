@@ -60,8 +60,9 @@ class Child:
                 return answer
             self.stop()
             raise Problem(answer["problem"], where=self.name, mend=answer.get("mend", ""))
+        in_time = not self.running
         self.stop()
-        words = self.last_words()
+        words = self.last_words() if in_time else f"it was not ready within {timeout:.0f} s"
         missing = re.search(r"No module named '([^'.]+)", words)
         mend = f"Install what it needs: {how_to_install('emflow-emulator')}" if missing else ""
         raise Problem(f"did not start: {words}", where=self.name, mend=mend)

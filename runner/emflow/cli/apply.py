@@ -79,7 +79,6 @@ def apply(
         file, var, var_file=var_file, root=root, retry_failed=retry_failed, adopt=adopt, target=target
     )
     yes = yes or plan_input.saved_plan is not None
-    require_terminal("apply", yes=yes)
     console = Console(highlight=False, stderr=as_json)
     output = event_output(console, json_lines=as_json)
     with SignalHandling(lambda why: output.show(Stopping(why)), limit, timeout or "") as signals:
@@ -104,7 +103,7 @@ def _apply(
     wait: bool,
     limit: float | None,
 ) -> ApplyResult:
-    from emflow.cli.planning import print_plan
+    from emflow.cli.planning import is_new_installation, print_plan
     from emflow.engine.apply import apply_plan
     from emflow.engine.events import Warned
     from emflow.problems import UsageProblem
@@ -113,6 +112,7 @@ def _apply(
     from emflow.resources.s3.lock_store import lock_of
 
     workflow, clients, resources, warnings = plan_input.load()
+    require_terminal("apply", yes=yes)  # a mistake in the file comes first: the other one is about this command only
     print_warnings(warnings)
     for warning in warnings:
         output.show(Warned.of(warning))
@@ -121,6 +121,8 @@ def _apply(
             f"--wait waits for {DEPLOYMENT}, which --target leaves out", mend=f"Add --target {DEPLOYMENT}."
         )
     plan = plan_input.make_plan(resources, clients, signals.cancellation)
+    if is_new_installation(plan):
+        print_warnings(warnings, new_installation=True)
     print_plan(console, plan, details=True)
     lock = lock_of(workflow, clients)
     if plan.changes:

@@ -47,11 +47,11 @@ def destroy(
     from emflow.workflow import load
     from emflow.workflow.variables.overrides import parse_assignments
 
-    require_terminal("destroy", yes=yes)
     console = Console(highlight=False)
     output = event_output(console, json_lines=False)
     with SignalHandling(lambda why: output.show(Stopping(why))) as signals:
         workflow = load(file, parse_assignments(var or []), var_file or (), root=root)
+        require_terminal("destroy", yes=yes)
         clients = Clients(workflow.aws)
         resources = removable_resources(workflow, delete_core_devices=delete_core_device)
         removal = plan_removal(resources, clients, delete_data=delete_data, cancellation=signals.cancellation)

@@ -87,10 +87,17 @@ def check_workflow(
     return check(file, parse_assignments(var or []), var_file or (), root=root)
 
 
-def print_warnings(warnings: Iterable[Finding]) -> None:
-    """Print warnings to standard error, in the format of `emflow validate`."""
+def print_warnings(warnings: Iterable[Finding], *, new_installation: bool = False) -> None:
+    """Print warnings to standard error, in the format of `emflow validate`.
+
+    Args:
+        new_installation: print those that are about new installations, instead of all others.
+    """
+    from emflow.workflow.rules.registry import ABOUT_NEW_INSTALLATIONS
+
     for warning in warnings:
-        click.echo(str(warning), err=True)
+        if (warning.code in ABOUT_NEW_INSTALLATIONS) is new_installation:
+            click.echo(str(warning), err=True)
 
 
 def parse_duration(text: str | None, option: str) -> float | None:

@@ -48,6 +48,8 @@ def write_atomically(path: Path, data: bytes, *, mend: str, private: bool = Fals
         _write(path, data, private=private)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         why = getattr(error, "strerror", None) or error
+        if isinstance(error, (FileExistsError, NotADirectoryError)):
+            why = f"{error.filename} is a file, not a folder"
         raise Problem(f"cannot be written: {why}", where=str(path), mend=mend) from error
 
 

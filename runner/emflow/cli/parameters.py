@@ -71,6 +71,7 @@ class Option:
         written = [each for each in self.names if each.startswith("-")] or [f"--{name.replace('_', '-')}"]
         if self.limits is not None:
             kind = (click.IntRange if kind is click.INT else click.FloatRange)(*self.limits)
+            kind.name = "whole number" if isinstance(kind, click.IntRange) else "number"  # in messages
         if isinstance(default, Enum):
             default = default.value
         return click.Option(

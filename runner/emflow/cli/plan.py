@@ -37,7 +37,7 @@ def plan(
     """
     from rich.console import Console
 
-    from emflow.cli.planning import PlanInput, plan_json, print_plan, save_plan
+    from emflow.cli.planning import PlanInput, is_new_installation, plan_json, print_plan, save_plan
     from emflow.cli.signals import SignalHandling
 
     plan_input = PlanInput.from_options(
@@ -47,6 +47,8 @@ def plan(
         loaded = plan_input.load()
         print_warnings(loaded.warnings)
         plan = plan_input.make_plan(loaded.resources, loaded.clients, signals.cancellation)
+        if is_new_installation(plan):
+            print_warnings(loaded.warnings, new_installation=True)
         text = plan_json(plan, loaded, plan_input.request) if out or as_json else ""
     if out:
         save_plan(out, text)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from emflow.cli.output_files import write_atomically
 from emflow.engine.clients import Clients
 from emflow.engine.plan import Plan, make_plan
 from emflow.engine.plan_text import group_of
+from emflow.engine.resource import Action
 from emflow.engine.saved_plan import (
     AccountRegion,
     PlanRequest,
@@ -22,6 +22,7 @@ from emflow.engine.saved_plan import (
     request_from_plan,
 )
 from emflow.engine.scheduler import with_dependencies
+from emflow.json_text import to_json
 from emflow.problems import UsageProblem
 from emflow.workflow.suggestions import did_you_mean
 from emflow.workflow.variables.overrides import parse_assignments
@@ -148,13 +149,20 @@ class PlanInput:
         return plan
 
 
+def is_new_installation(plan: Plan) -> bool:
+    """Whether a plan makes the device fleet: then no device of this workflow has run with it yet."""
+    from emflow.resources.sagemaker.devices import FLEET
+
+    return any(step.resource.id == FLEET and step.diff.action is Action.CREATE for step in plan.steps)
+
+
 def plan_json(plan: Plan, loaded: LoadedWorkflow, request: PlanRequest) -> str:
     """A plan as JSON text, for `--json` and `--out`."""
     clients = loaded.clients
     data = plan_document(
         plan, loaded.workflow, request, AccountRegion(clients.account, clients.region), loaded.warnings
     )
-    return json.dumps(data, indent=2, ensure_ascii=False) + "\n"
+    return to_json(data, indent=2, ascii_only=False) + "\n"
 
 
 def save_plan(path: Path, text: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
@@ -82,9 +81,16 @@ def validate(
 
 
 def _check_recipes(checked: Checked, nucleus: Target | None) -> list[Finding]:
+    """The first findings of the recipes. Warnings do not take the place of errors that come after them."""
     from emflow.recipes.lint.findings import findings
 
-    return list(islice(findings(checked, nucleus), MAX_FINDINGS))
+    found: dict[str, list[Finding]] = {"error": [], "warning": []}
+    for finding in findings(checked, nucleus):
+        if len(found[finding.severity]) < MAX_FINDINGS:
+            found[finding.severity].append(finding)
+        if len(found["error"]) >= MAX_FINDINGS:
+            break
+    return [*found["error"], *found["warning"]]
 
 
 def _expand_patterns(files: list[str]) -> list[str]:

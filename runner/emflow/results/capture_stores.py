@@ -59,7 +59,8 @@ class FolderStore:
 
     def __init__(self, root: Path) -> None:
         if not root.is_dir():
-            raise Problem("there is no such folder", where=str(root), mend="Give a folder, a bucket or a workflow.")
+            what = "is not a folder" if root.exists() else "there is no such folder"
+            raise Problem(what, where=str(root), mend="Give a folder, s3://BUCKET, or a workflow (.yaml).")
         self._root = root
 
     def children(self, prefix: str) -> Children:

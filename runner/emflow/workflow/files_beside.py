@@ -47,6 +47,6 @@ def outside(workflow: Workflow) -> Iterator[Violation]:
         try:
             path_beside(workflow, name)
         except Problem as problem:
-            yield Violation(key_path, f"{problem.where} {problem.what}", problem.mend)
+            yield Violation(key_path, f"{problem.where}: {problem.what}", problem.mend)
         except ValueError:
             continue  # a NUL in the name: the rules that read the file report it

@@ -100,6 +100,10 @@ WARNINGS: Final = frozenset(("EM046", "EM048", "EM049", "EM056", "EM065", "EM068
 NOTES: Final = frozenset(("EM079",))
 """Warnings about this machine and not about the workflow: with --strict, too, they are no reason to exit with 2."""
 
+ABOUT_NEW_INSTALLATIONS: Final = frozenset(("EM081",))
+"""Warnings for whoever makes a new installation. `validate` prints them always, `plan` and `apply` only when they would
+make one, and no other command does."""
+
 Rule = Callable[[Workflow], Iterator[Violation]]
 
 RULES: Final[tuple[tuple[str, Rule], ...]] = (

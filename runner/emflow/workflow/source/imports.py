@@ -96,7 +96,7 @@ class _Reader:
             self._root.check(path)
             exists = path.is_file()
         except Problem as problem:
-            raise refused(f"{path} {problem.what}", problem.mend, "EM078") from None
+            raise refused(f"{path}: {problem.what}", problem.mend, "EM078") from None
         except (OSError, ValueError):  # the name is too long, or has a NUL in it
             exists = False
         if not exists:

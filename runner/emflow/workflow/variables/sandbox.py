@@ -15,7 +15,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from jinja2 import BaseLoader, StrictUndefined, TemplateError, TemplateSyntaxError, Undefined, nodes, pass_context
+from jinja2 import (
+    BaseLoader,
+    StrictUndefined,
+    TemplateError,
+    TemplateNotFound,
+    TemplatesNotFound,
+    TemplateSyntaxError,
+    Undefined,
+    nodes,
+    pass_context,
+)
 from jinja2.filters import FILTERS
 from jinja2.runtime import BlockReference, LoopContext, Macro
 from jinja2.sandbox import ImmutableSandboxedEnvironment, safe_range
@@ -370,6 +380,11 @@ def explain(error: Exception, known: str) -> VariableError:
     match error:
         case VariableError():
             return error
+        case TemplateNotFound():
+            names = error.templates if isinstance(error, TemplatesNotFound) else [error.name]
+            what = f"there is no template {' or '.join(repr(str(name)) for name in names)}"
+            mend = "emflow's own templates can be included and extended, files beside the workflow cannot: put the text"
+            return VariableError("EM012", f"the template fails: {what}", f"{mend} into this file")
         case TemplateSyntaxError():
             return VariableError("EM012", f"the template is wrong: {error.message}", line=error.lineno)
         case TemplateError():
