@@ -116,10 +116,13 @@ def test_init_takes_a_root_for_a_model_elsewhere(emflow, tmp_path: Path, scenes_
     assert emflow("validate", "flows/new.yaml", "--root", ".").code == 0
 
 
-def test_the_example_workflows_have_no_warnings_but_that_of_their_provider(emflow) -> None:
+def test_the_example_workflows_checked_together_do_not_contradict_each_other(emflow) -> None:
     ran = emflow("validate", "--format", "json", *sorted(WORKFLOWS.glob("*.yaml")))
-    found = [each for each in json.loads(ran.out)["findings"] if each["code"] != "EM081"]
-    assert (ran.code, found) == (0, [])
+    found = {(Path(each["path"]).name, each["code"]) for each in json.loads(ran.out)["findings"]}
+    assert ran.code == 0
+    # Their provider is discontinued, and the workshop's model is not in the repository, as its first lines say.
+    provider = {(path.name, "EM081") for path in WORKFLOWS.glob("*.yaml")}
+    assert found == provider | {("imx8mplus-mobilenetv2.yaml", "EM072")}
 
 
 def test_an_error_after_a_hundred_warnings_of_recipes_is_not_left_out(emflow, tmp_path: Path) -> None:

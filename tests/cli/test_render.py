@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-APPLICATION = "aws.sagemaker.edgeManagerClientCameraIntegration"
+APPLICATION = "com.example.Scenes"
 
 
 def files(folder: Path) -> dict[str, bytes]:

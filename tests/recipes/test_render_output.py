@@ -17,7 +17,7 @@ from emflow.recipes.bundle import application_bundle, bundle_key
 from emflow.recipes.render_output import rendered_files
 from emflow.workflow import Workflow
 
-APPLICATION = "aws.sagemaker.edgeManagerClientCameraIntegration"
+APPLICATION = "com.example.Scenes"
 AGENT = "aws.greengrass.SageMakerEdgeManager"
 
 

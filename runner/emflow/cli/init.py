@@ -109,8 +109,8 @@ def init(
     write_atomically(output, text.encode(), mend="use another file with --output", folder=True)
     steps = [f"{output} is written. Next steps:"]
     named = [key for key in (checked.workflow.cloud.model.artifact, checked.workflow.edge.model_io.labels) if key]
-    missing = [path for path in (Path(output.parent, key) for key in named) if not path.is_file()]
-    steps += [f"  put the file {path} there" for path in missing]
+    absent = [path for path in (Path(output.parent, key) for key in named) if not path.is_file()]
+    steps += [f"  put the file {path} there" for path in absent]
     file = f"{output} --root {root}" if root else str(output)
     steps.append(f"  emflow validate {file}")
     steps.append(f"  emflow up {file}       runs all of it on this machine")
