@@ -118,3 +118,14 @@ def test_a_place_that_cannot_be_written_is_reported(emflow, file):  # noqa: F811
     refused = emflow("plan", file, "--out", "nowhere/plan.json")
     assert refused.code == 1
     assert "nowhere/plan.json: cannot be written" in refused.err
+
+
+def test_what_is_about_new_installations_is_printed_while_there_is_none(emflow, file):  # noqa: F811
+    assert "EM081" in emflow("plan", file).err
+    assert "EM081" in emflow("apply", file, "--yes").err
+    for command in (("plan", file), ("apply", file, "--yes"), ("status", file), ("destroy", file)):
+        ran = emflow(*command)
+        assert "EM081" not in ran.err + ran.out, command
+    # For programs it stays what the workflow's rules say.
+    assert [each["code"] for each in as_plan(emflow("plan", file, "--json").out)["warnings"]] == ["EM081"]
+    assert "EM081" in emflow("validate", file).out

@@ -59,12 +59,12 @@ def test_what_a_template_makes_is_refused_once(small: Path, text: str, key: str)
 def test_what_overrides_a_variable_is_refused_at_the_variable(small: Path, tmp_path: Path, source: str) -> None:
     small.write_text(small.read_text().replace("vars:\n", "vars:\n  top: 0.5\n") + COMPONENT % '"{{ vars.top }}"')
     (tmp_path / "values.yaml").write_text("top: .nan\n")
-    given_there: dict[str, Any] = {
+    sources: dict[str, dict[str, Any]] = {
         "--var": {"vars": {"top": ".nan"}},
         "--var-file": {"var_files": [tmp_path / "values.yaml"]},
         "environment": {"environ": {"EMFLOW_VAR_top": ".nan"}},
-    }[source]
-    (finding,) = refused(small, **given_there)
+    }
+    (finding,) = refused(small, **sources[source])
     assert (finding.code, finding.message.split(":")[0]) == ("EM023", "vars.top cannot be nan")
 
 

@@ -203,7 +203,9 @@ def request_from_plan(planned: Mapping[str, Any], overrides: Mapping[str, str]) 
         )
     if extra := sorted(overrides.keys() - secret):
         raise UsageProblem(
-            f"{', '.join(extra)} was set when the plan was made", where="--var", mend="Leave it out, or plan again."
+            f"a plan that is made takes no other value of {', '.join(extra)}",
+            where="--var",
+            mend="Leave it out, or make a new plan with it.",
         )
     return PlanRequest(planned["workflow"]["file"], {**carried, **overrides}, planned["options"])
 

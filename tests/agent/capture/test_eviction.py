@@ -53,12 +53,13 @@ class GatedBucket(CaptureBucket):
         super().store(batch)
 
 
-@pytest.fixture
-def gated(bucket: StoredCaptures, network: S3Proxy, tmp_path: Path) -> Any:
-    """A buffer with a folder for three batches, and its bucket, whose gate is closed."""
+@pytest.fixture(params=[True])
+def gated(bucket: StoredCaptures, network: S3Proxy, tmp_path: Path, request: pytest.FixtureRequest) -> Any:
+    """A buffer with a folder for three batches, or without one, and its bucket, whose gate is closed."""
     gate = GatedBucket(bucket.name)
+    folder = tmp_path / "disk" if request.param else None
     settings = CaptureSettings(
-        fleet="orchard", device="board", bucket=bucket.name, folder=tmp_path / "disk", disk_budget=3 * BATCH,
+        fleet="orchard", device="board", bucket=bucket.name, folder=folder, disk_budget=3 * BATCH,
         batch=1, buffer=9, push_period=0.05,
     )  # fmt: skip
     one = CaptureBuffer(settings, gate, retry_pause=lambda: RetryPause(0.02, 0.1))
@@ -95,6 +96,7 @@ def test_a_batch_that_gives_way_while_it_is_uploaded_is_counted_once(
     assert sum(counts.values()) == len(captures)
 
 
+@pytest.mark.parametrize("gated", [True, False], ids=["with a folder", "without one"], indirect=True)
 def test_a_batch_on_its_way_when_the_agent_ends_has_one_end(
     gated: tuple[CaptureBuffer, GatedBucket], bucket: StoredCaptures
 ) -> None:
@@ -108,6 +110,7 @@ def test_a_batch_on_its_way_when_the_agent_ends_has_one_end(
     until(lambda: bucket.events() == [sent.id], what="the batch in the bucket")
     one._thread.join(30)
     assert sum(one.counts.values()) == 1
+    assert one.status(sent.id) != Status.IN_PROGRESS
 
 
 @settings(max_examples=60, deadline=None)
