@@ -203,7 +203,7 @@ def request_from_plan(planned: Mapping[str, Any], overrides: Mapping[str, str]) 
         )
     if extra := sorted(overrides.keys() - secret):
         raise UsageProblem(
-            f"a plan that is made takes no other value of {', '.join(extra)}",
+            f"{', '.join(extra)} was set when the plan was made, and cannot be set again",
             where="--var",
             mend="Leave it out, or make a new plan with it.",
         )

@@ -203,8 +203,9 @@ class Role:
         iam, name = clients("iam"), self.role.find(clients)
         if name is None:
             return
-        # Whose it is, is not asked again: of an earlier version's role, the role alias said it, which is gone by now.
-        if others := role_use(clients, name, self.user).others:
+        # Whose it is, and what an earlier version left on it, is not asked again: the role alias said it, and is gone.
+        others = [each for each in role_use(clients, name, self.user).others if each != self.user.earlier_inline_name]
+        if others:
             raise stays(name, self.id, retention(others).reason)
         for policy in none_if_missing(lambda: shared_role.attached(iam, name)) or ():
             none_if_missing(partial(iam.detach_role_policy, RoleName=name, PolicyArn=policy))
