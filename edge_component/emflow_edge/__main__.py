@@ -9,13 +9,15 @@ or an unexpected error | maybe | | 2 | the configuration or the command line is 
 the reason in the log |
 
 Temporary problems never end it: it waits for a camera, agent, broker or nucleus that cannot be reached, and for free
-memory in the agent. An invalid new configuration does not end it either: the previous one stays in use.
+memory in the agent. A new configuration that is invalid or does not work does not end it either: the previous one stays
+in use, or comes back; with a work folder (`--work`) also the one that worked in a process before.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import dataclasses
 import json
 import logging
 import os
@@ -34,6 +36,7 @@ from emflow_edge.results.mqtt import mqtt_sink
 from emflow_edge.results.sinks import Destination, GreengrassSink, MessageSink, StdoutSink, destination
 from emflow_edge.settings.config import Settings, settings, unknown_keys
 from emflow_edge.settings.flags import overlay, parse
+from emflow_edge.settings.last_working import LastWorking, WorkingConfiguration
 from emflow_schema import values
 from emflow_schema.errors import ConfigProblem, EdgeProblem
 from emflow_schema.installation import how_to_install
@@ -52,7 +55,7 @@ _M_MMAP_THRESHOLD, _FRAME_BYTES = -3, 1 << 20
 _RELOAD = object()
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 Event = Union[Optional[EdgeProblem], object]
-"""Ends the run: a problem, or None for a normal end. `_RELOAD`: read the configuration again."""
+"""Ends the run: a problem, or None for a normal end. `_RELOAD`: read the configuration again. Settings: they work."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -86,9 +89,9 @@ def run(flags: argparse.Namespace, signals: Signals) -> int:
     nucleus = Nucleus() if in_greengrass else None
     try:
         run = _Run(flags, to, nucleus, signals)
-        wanted = run.read()
+        wanted, refused = run.first()
         logs.configure_logging(sink, wanted.log.format, wanted.log.level)
-        return run.serve(wanted, lambda new: logs.configure_logging(sink, new.log.format, new.log.level))
+        return run.serve(wanted, refused, lambda new: logs.configure_logging(sink, new.log.format, new.log.level))
     except EdgeProblem:
         if nucleus:
             nucleus.report(ERRORED)
@@ -110,7 +113,9 @@ class _Run:
             raise ConfigProblem(f"--thing: {error}") from None
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._unknown: tuple[str, ...] = ()
-        self._last_configuration: Mapping[str, Any] | None = None
+        self._last_working = LastWorking(flags.work)
+        # The configuration that came last, and what it came to: settings, or why it was refused.
+        self._came: tuple[Mapping[str, Any], Settings | str] | None = None
         signals.heard = lambda number: self._events.put(_RELOAD) if number == signal.SIGHUP else _exit(0)
 
     def read(self) -> Settings:
@@ -123,7 +128,37 @@ class _Run:
             return self._settings(_read(self._flags.config))
         return self._settings(self._nucleus.first_configuration() if self._nucleus else {})
 
-    def serve(self, wanted: Settings, logged: Callable[[Settings], object]) -> int:
+    def first(self) -> tuple[Settings, str]:
+        """The settings to begin with, and why they are not the current ones: empty when they are.
+
+        Raises:
+            EdgeProblem: those cannot be read or are invalid, and none are known that worked.
+        """
+        try:
+            return self.read(), ""
+        except ConfigProblem as problem:
+            before = self._before()
+            if before is None:
+                raise
+            log.error(
+                "the configuration is refused: %s; going on with the last one that worked (version %s)",
+                *(problem, before.version),
+            )
+            return before, logs.redact_urls(str(problem))
+
+    def _before(self) -> Settings | None:
+        """The settings of the last configuration that worked; None where there are none, or they are invalid by now."""
+        held = self._last_working.read()
+        if held is None:
+            return None
+        try:
+            before = self._checked(held.configuration)
+        except EdgeProblem as problem:
+            log.warning("the last configuration that worked is not valid any more: %s", problem)
+            return None
+        return before if held.label_lines is None else dataclasses.replace(before, label_lines=held.label_lines)
+
+    def serve(self, wanted: Settings, refused: str, logged: Callable[[Settings], object]) -> int:
         _return_frame_memory()
         # Imported late: OpenCV and gRPC take a quarter of a second, and a wrong configuration is reported without them.
         from emflow_edge.component import Component
@@ -135,14 +170,19 @@ class _Run:
         secrets = NucleusSecrets(nucleus) if nucleus else FileSecrets(self._flags.secrets)
         on_first_result: Callable[[], object] = (lambda: nucleus.report(RUNNING)) if nucleus else (lambda: None)
         component = Component(
-            self._thing, self._make_sink, secrets, self._events.put, self._flags.results, on_first_result
+            self._thing,
+            self._make_sink,
+            secrets,
+            self._events.put,
+            self._flags.results,
+            on_first_result,
+            applied=logged,
+            worked=self._events.put,
         )
 
         def changed(read: Callable[[], Settings]) -> None:
             try:
-                new = read()
-                component.change(new)
-                logged(new)
+                component.change(read())
                 self._warn_about_unknown_keys()
             except Exception as error:
                 why = _reason(error)
@@ -150,13 +190,19 @@ class _Run:
                 component.status.set_configuration_refused(logs.redact_urls(why))
 
         def configuration_changed(config: Mapping[str, Any]) -> None:
-            # After a reconnect, the nucleus sends the same configuration again, also one that was refused.
-            if config != self._last_configuration:
-                self._last_configuration = config
+            # After a reconnect, the nucleus sends the same configuration again, also one that was refused. It counts
+            # only where the files that it names have changed.
+            before = self._came
+            try:
+                self._settings(config)
+            except Exception:
+                log.debug("the configuration is refused", exc_info=True)
+            if self._came != before:
                 changed(lambda: self._settings(config))
 
         self._warn_about_unknown_keys()
-        component.start(wanted)
+        before = None if refused else self._before()
+        component.start(wanted, before if before != wanted else None, refused)
         if nucleus and not self._flags.config:
             # In a thread: a nucleus that hangs must not block the shutdown.
             callbacks = configuration_changed, lambda config: self._check(component, config)
@@ -165,15 +211,30 @@ class _Run:
             ).start()
         while True:
             event = self._events.get()
-            if event is not _RELOAD:
-                break
-            changed(self.read)
-        return self._end(component, event)
+            if isinstance(event, Settings):
+                self._last_working.save(WorkingConfiguration(event.source, event.label_lines))
+            elif event is _RELOAD:
+                changed(self.read)
+            else:
+                return self._end(component, event)
 
     def _settings(self, config: Mapping[str, Any]) -> Settings:
-        read = settings(overlay(config, self._flags), self._flags.assets, self._thing)
+        try:
+            read = self._checked(config)
+        except Exception as error:
+            self._came = config, str(error)
+            raise
+        self._came = config, read
         self._unknown = unknown_keys(config)
         return read
+
+    def _checked(self, config: Mapping[str, Any]) -> Settings:
+        flags, files = self._flags, (self._to.cert, self._to.key, self._to.ca)
+        found = settings(
+            overlay(config, flags), flags.assets, self._thing, [file for file in files if file is not None]
+        )
+        # As it came, for the next process, whose command line may be another one.
+        return dataclasses.replace(found, source=config)
 
     def _warn_about_unknown_keys(self) -> None:
         # Called after the log is configured.
@@ -183,7 +244,7 @@ class _Run:
     def _check(self, component: Component, config: Mapping[str, Any]) -> str:
         """Check a configuration before it is deployed; the problem, or an empty text."""
         try:
-            component.check(settings(overlay(config, self._flags), self._flags.assets, self._thing))
+            component.check(self._checked(config))
         except Exception as error:
             return logs.redact_urls(_reason(error))
         return ""

@@ -2,8 +2,13 @@
 
 Only what changed is replaced: a stream with the same settings loses no frame, one with another rate keeps its camera,
 one with other changes gets a new pipeline. New labels and thresholds are used from the next frame on. For another model
-or agent, the old model is unloaded first, because both may not fit into memory; cameras stay open. When the agent
-refuses the new model, the previous configuration is restored.
+or agent, the old model is unloaded first, because both may not fit into memory; cameras stay open.
+
+Either the new configuration runs whole, or the one before. What can be known to fail is tried before anything is
+replaced. What fails later (the agent refuses the model, has no memory for it, or cannot be reached, though the one
+before can) brings the configuration before back, with all of its parts: each is compared with what it should be, and
+not with what was changed. A camera or a broker that cannot be reached is waited for; that is no fault of a
+configuration.
 """
 
 from __future__ import annotations
@@ -12,25 +17,32 @@ import dataclasses
 import logging
 import threading
 import time
-from typing import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Callable
 
 from emflow_edge.camera.reader import CameraReader
-from emflow_edge.inference.agent_client import AgentClient
+from emflow_edge.inference.agent_client import AgentClient, GaveUp
 from emflow_edge.metrics.counters import Counters
 from emflow_edge.metrics.latencies import StageLatencies
 from emflow_edge.model_adapter import ModelAdapter
-from emflow_edge.model_loader import ModelLoader
+from emflow_edge.model_loader import ModelLoader, is_listening
 from emflow_edge.observability.exposition import MetricsExporter
+from emflow_edge.observability.logs import redact_urls
 from emflow_edge.observability.overlay import jpeg
 from emflow_edge.observability.reporter import Reporter
 from emflow_edge.observability.status import CameraStatusListener, Status
 from emflow_edge.pipeline import InferenceSetup, Pipeline
 from emflow_edge.results.message import Result
 from emflow_edge.results.publisher import Publisher
-from emflow_edge.results.sinks import MessageSink, offline_messages
+from emflow_edge.results.sequence import Sequences
+from emflow_edge.results.sinks import MessageSink, OfflineMessages, offline_messages
 from emflow_edge.settings.config import Settings
 from emflow_schema.edge_config import Stream
-from emflow_schema.errors import EdgeProblem
+from emflow_schema.errors import ConfigProblem, EdgeProblem
+
+if TYPE_CHECKING:
+    from emflow_edge.observability.http import MetricsServer
 
 log = logging.getLogger(__name__)
 
@@ -38,9 +50,23 @@ log = logging.getLogger(__name__)
 _JOIN_SECONDS, _DRAIN_SECONDS = 1.5, 1.5
 _REPLACE_SECONDS = 0.5
 _LOAD_SECONDS = 4.0  # in total, when a load is in progress whose model has to be unloaded
+# Seconds that a new configuration has without memory for its model, of which the one before may have freed some a
+# moment ago, and without its agent, which may be starting, before the one before comes back.
+_MEMORY_SECONDS, _AGENT_SECONDS = 5.0, 10.0
 
 Secrets = Callable[[str], tuple[str, str]]
 """User and password of a secret, by its name; raises EdgeProblem. The second call for a name reads a newer version."""
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What is new in a configuration, made and not started yet; what is None or missing stays as it is."""
+
+    offline: OfflineMessages | None
+    sink: MessageSink | None
+    server: MetricsServer | None
+    pipelines: dict[str, Pipeline]
+    loader: ModelLoader | None
 
 
 class Component:
@@ -53,6 +79,9 @@ class Component:
         on_end: called with the problem that ends the run; None when `limit` is reached.
         limit: end after so many published results; 0 means never.
         on_first_result: called once.
+        applied: called with the settings that are in use from now on, also when those before come back; must not call
+            this object.
+        worked: called with settings when their first result was made, from a thread that must not be kept.
     """
 
     def __init__(
@@ -63,11 +92,14 @@ class Component:
         on_end: Callable[[EdgeProblem | None], object],
         limit: int = 0,
         on_first_result: Callable[[], object] = lambda: None,
+        applied: Callable[[Settings], object] = lambda _: None,
+        worked: Callable[[Settings], object] = lambda _: None,
     ) -> None:
         self.counters, self.timings = Counters(), StageLatencies()
         self.status = Status(self._status_changed)
         self._thing, self._make_sink, self._secrets = thing, make_sink, secrets
         self._on_end, self._limit = on_end, limit
+        self._applied, self._worked = applied, worked
         self._metrics = MetricsExporter(thing, "", self.counters, self.timings, self.status)
         self._reporter = Reporter(self._metrics, self.status, self._announce, self._annotated_jpeg, on_first_result)
         # One change at a time. Pipelines and publisher are replaced under this lock, and used without it.
@@ -75,10 +107,16 @@ class Component:
         self._settings: Settings | None = None
         # The last settings that worked, kept until the current ones are known to work.
         self._before: Settings | None = None
+        # Settings that were given up because the agent could not be used; they are tried again when it is lost.
+        self._postponed: Settings | None = None
+        self._connection_files: object = ()
+        # The last settings that a result was made under.
+        self._proven: Settings | None = None
         self._pipelines: dict[str, Pipeline] = {}
-        self._stops: dict[str, threading.Event] = {}
+        # What each of them reads.
+        self._cameras: dict[str, tuple[object, ...]] = {}
         self._ending: list[Pipeline] = []
-        self._sequences: dict[str, int] = {}
+        self._sequences = Sequences()
         self._publisher: Publisher | None = None
         self._model_loader: ModelLoader | None = None
         self._closed = self._has_result = False
@@ -87,14 +125,26 @@ class Component:
     def settings(self) -> Settings | None:
         return self._settings
 
-    def start(self, settings: Settings) -> None:
+    def start(self, settings: Settings, before: Settings | None = None, refused: str = "") -> None:
         """Run with these settings.
+
+        Args:
+            before: those that worked before, which come back when the new ones fail.
+            refused: why others, which were to be used, are not.
 
         Raises:
             EdgeProblem: the sink cannot be made.
         """
         self._reporter.start()
-        self._change(settings, None)
+        self.status.set_configuration_refused(refused)
+        with self._lock:
+            self._before = before
+            try:
+                self._apply(settings, strict=False)
+            except Exception as error:
+                if before is None:
+                    raise
+                self._go_back(before, error)
 
     def change(self, settings: Settings) -> None:
         """Apply new settings. If they are refused, the current ones stay in use.
@@ -107,10 +157,10 @@ class Component:
                 return
             self.check(settings)
             self.status.set_configuration_refused("")
+            self._postponed = None
             if settings == self._settings:
                 return
-            self._before = self._before or self._settings
-            self._change(settings, self._settings)
+            self._try(settings)
 
     def check(self, settings: Settings) -> None:
         """Check settings against the loaded model, as far as possible.
@@ -126,10 +176,10 @@ class Component:
         self._closed = True
         with self._lock:
             self._reporter.close()
-            for stop in self._stops.values():
-                stop.set()
-            deadline = (begin := time.monotonic()) + _JOIN_SECONDS
             pipelines = [*self._pipelines.values(), *self._ending]
+            for pipeline in pipelines:
+                pipeline.stop()
+            deadline = (begin := time.monotonic()) + _JOIN_SECONDS
             ended = [pipeline.join(max(0.0, deadline - time.monotonic())) for pipeline in pipelines]
             if self._model_loader is not None:
                 self._model_loader.close()
@@ -141,69 +191,140 @@ class Component:
         log.info("ended: %s", self.counters)
         return all(ended)
 
-    def _change(self, new: Settings, old: Settings | None) -> None:
-        with self._lock:
+    def _try(self, settings: Settings) -> None:
+        """Apply settings in place of those that are in use, which stay when that fails."""
+        current, before = self._settings, self._before
+        self._before = before or current
+        try:
+            self._apply(settings, strict=True)
+        except Exception as error:
+            self._before = before
+            if current is not None and self._settings is not current:
+                self._restore(current, error)
+            raise
+
+    def _restore(self, settings: Settings, error: Exception) -> None:
+        """Apply settings again, after parts of others were applied. If that fails too, the run ends."""
+        try:
+            self._apply(dataclasses.replace(settings), strict=False)
+        except Exception as other:
+            log.error("the previous configuration does not work any more: %s", other)
+            self._on_end(error if isinstance(error, EdgeProblem) else EdgeProblem(f"{type(error).__name__}: {error}"))
+
+    def _apply(self, new: Settings, *, strict: bool) -> None:
+        """Make all parts what the settings say.
+
+        Args:
+            strict: whether a metrics port that is not available is a reason to refuse the settings.
+
+        Raises:
+            EdgeProblem: a part cannot be made; nothing has changed.
+            Exception: a part cannot be started; some have changed, and `settings` are the new ones.
+        """
+        with self._lock, ExitStack() as unused:
+            parts = self._made(new, strict)
+            unused.callback(self._discard, parts)
+            old, self._settings = self._settings, new
             self._metrics.version = new.version
-            if old is None or new.publish != old.publish:
-                self._replace_publisher(new)
-            self._settings = new
-            kept, fresh = self._replace_streams(new)
-            self.status.set_streams(tuple(stream.name for stream in new.streams))
-            if self._model_loader is None or not self._model_loader.is_for(new):
-                self._replace_model(new)
-            else:
+            if parts.loader is not None:
+                self._remove_model()
+            self._publish(new, parts)
+            kept = self._replace_streams(new, parts.pipelines)
+            if parts.loader is not None:
+                parts.loader.start()
+                self._model_loader = parts.loader
+            elif self._model_loader is not None:
                 self._model_loader.use_settings(new)
-            for pipeline in fresh:
-                pipeline.start()
-            self._reporter.configure(new.metrics, new.publish)
+            self._reporter.configure(new.metrics, new.publish, parts.server)
+            self._applied(new)
+            unused.pop_all()
             if old is not None:
                 log.info("configuration changed; %d of %d streams kept running", kept, len(new.streams))
 
-    def _replace_publisher(self, settings: Settings) -> None:
-        before = self._publisher
-        if before is not None and before.use_settings(settings.publish):
+    def _discard(self, parts: _Parts) -> None:
+        """Close what was made and is not used."""
+        self._reporter.close_unused(parts.server)
+        if parts.loader is not None and parts.loader is not self._model_loader:
+            parts.loader.close()
+
+    def _made(self, new: Settings, strict: bool) -> _Parts:
+        """Make what these settings need and what does not run yet.
+
+        Raises:
+            EdgeProblem: one of them cannot be made.
+        """
+        with ExitStack() as unused:
+            server = self._server(new, strict)
+            unused.callback(self._reporter.close_unused, server)
+            offline = offline_messages(new.publish, self._thing, new.version)
+            kept = self._publisher is not None and self._publisher.keeps_connection(new.publish, offline)
+            kept = kept and self._connection_files == new.connection_files
+            sink = None if kept else self._make_sink(new)
+            pipelines = {stream.name: self._pipeline(stream) for stream in new.streams if self._is_new(stream, new)}
+            loaded = self._model_loader is not None and self._model_loader.is_for(new)
+            loader = None if loaded else ModelLoader(new, self._model_ready, self._model_refused, self._gives_up)
+            unused.pop_all()
+        return _Parts(offline, sink, server, pipelines, loader)
+
+    def _server(self, new: Settings, strict: bool) -> MetricsServer | None:
+        try:
+            return self._reporter.open_server(new.metrics)
+        except ConfigProblem as problem:
+            if strict and self._settings is not None and self._settings.metrics.port != new.metrics.port:
+                raise
+            # At the start, on the way back, and for a port that was not available before, it is not worth the results.
+            log.error("%s", problem)
+            return None
+
+    def _publish(self, new: Settings, parts: _Parts) -> None:
+        self._connection_files = new.connection_files
+        if self._publisher is not None:
+            self._publisher.use_settings(new.publish, parts.offline, parts.sink)
             return
-        publisher = self._publisher = Publisher(
-            self._make_sink(settings),
-            settings.publish,
+        assert parts.sink is not None  # there was none that could be kept
+        self._publisher = Publisher(
+            parts.sink,
+            new.publish,
             self.counters,
             self.timings,
             self._on_end,
             lambda why: self.status.set_publisher(not why, why),
             self._limit,
-            offline_messages=offline_messages(settings.publish, self._thing, settings.version),
+            offline_messages=parts.offline,
         )
-        if before is not None:
-            # Close the old one first: a broker accepts one client of a name, and results must stay in order.
-            before.close(_DRAIN_SECONDS)
-        publisher.start()
+        self._publisher.start()
 
-    def _replace_streams(self, settings: Settings) -> tuple[int, list[Pipeline]]:
-        """How many streams were kept, and the new pipelines, which have to be started."""
-        wanted = {stream.name: stream for stream in settings.streams}
-        self._end(
-            [
-                name
-                for name, pipeline in self._pipelines.items()
-                if name not in wanted or not _same_camera(pipeline.stream, wanted[name])
-            ]
-        )
-        fresh = []
-        for name, stream in wanted.items():
-            pipeline = self._pipelines.get(name)
-            if pipeline is None:
-                pipeline = self._pipelines[name] = self._pipeline(stream)
-                fresh.append(pipeline)
-            elif pipeline.stream != stream:
-                pipeline.change_rate(stream)
-            pipeline.keep_latest(bool(settings.metrics.port))
-        return len(wanted) - len(fresh), fresh
+    def _is_new(self, stream: Stream, new: Settings) -> bool:
+        return stream.name not in self._pipelines or self._cameras[stream.name] != new.camera(stream)
+
+    def _replace_streams(self, new: Settings, fresh: dict[str, Pipeline]) -> int:
+        """End the streams that are not in the settings as they are, and start new ones; how many were kept."""
+        wanted = {stream.name: stream for stream in new.streams}
+        self._end([name for name in self._pipelines if name not in wanted or name in fresh])
+        for name, pipeline in self._pipelines.items():
+            if pipeline.stream != wanted[name]:
+                pipeline.change_rate(wanted[name])
+        self.status.set_streams(tuple(wanted), replaced=fresh)
+        for name, pipeline in fresh.items():
+            stream = wanted[name]
+            log.info("stream %s: %s, %s", name, stream.shown, stream.pace, extra={"stream": name})
+            self._pipelines[name], self._cameras[name] = pipeline, new.camera(stream)
+            try:
+                pipeline.start()
+            except BaseException:
+                # Of its threads some may have been started.
+                self._end([name])
+                raise
+        for pipeline in self._pipelines.values():
+            pipeline.keep_latest(bool(new.metrics.port))
+        return len(wanted) - len(fresh)
 
     def _pipeline(self, stream: Stream) -> Pipeline:
-        log.info("stream %s: %s, %s", stream.name, stream.shown, stream.pace, extra={"stream": stream.name})
-        stop = self._stops[stream.name] = threading.Event()
+        stop = threading.Event()
         counters = self.counters.for_stream(stream.name)
-        camera = CameraReader(stream, counters, stop, CameraStatusListener(self.status, stream.name), self._secrets)
+        camera = CameraReader(
+            stream, counters, stop, CameraStatusListener(self.status, stream.name, stop), self._secrets
+        )
         return Pipeline(
             stream,
             camera,
@@ -214,29 +335,29 @@ class Component:
             self._model_lost,
             self._on_end,
             stop,
-            sequence=self._sequences.get(stream.name, 0),
+            self._sequences.of(stream.name),
+            self._sequences.run,
         )
 
     def _end(self, names: list[str]) -> None:
         for name in names:
-            self._stops.pop(name).set()
+            self._pipelines[name].stop()
         # A camera that hangs keeps its thread for some more seconds; do not wait for it.
         deadline = time.monotonic() + _REPLACE_SECONDS
         for name in names:
             pipeline = self._pipelines.pop(name)
+            del self._cameras[name]
             if not pipeline.join(max(0.0, deadline - time.monotonic())):
                 self._ending.append(pipeline)
-            self._sequences[name] = pipeline.sequence
         self._ending = [pipeline for pipeline in self._ending if not pipeline.join(0)]
 
-    def _replace_model(self, new: Settings) -> None:
+    def _remove_model(self) -> None:
         for pipeline in self._pipelines.values():
             pipeline.use_setup(None)
         if self._model_loader is not None:
             self._model_loader.close()
+            self._model_loader = None
         self.status.set_agent(False, "the model is being loaded")
-        self._model_loader = ModelLoader(new, self._model_ready, self._model_refused)
-        self._model_loader.start()
 
     def _model_ready(self, agent: AgentClient, adapter: ModelAdapter, settings: Settings) -> None:
         with self._lock:
@@ -248,21 +369,45 @@ class Component:
             for pipeline in self._pipelines.values():
                 pipeline.use_setup(InferenceSetup(agent, adapter, settings))
 
+    def _gives_up(self, seconds: float, no_memory: bool) -> bool:
+        """Whether the configuration before is better than to go on waiting for the agent of the new one."""
+        before, now = self._before, self._settings
+        if self._postponed is not None and now is not None:
+            return seconds >= _AGENT_SECONDS and not is_listening(now.agent_socket)
+        if before is None or now is None or before.model == now.model:
+            return False
+        if before.agent != now.agent:
+            # Where the agent before is gone, as when it gets another socket, it is this one that is starting.
+            return seconds >= _AGENT_SECONDS and is_listening(before.agent_socket)
+        return no_memory and seconds >= _MEMORY_SECONDS
+
     def _model_refused(self, problem: EdgeProblem, settings: Settings) -> None:
         """The agent cannot load the model of these settings, or they do not fit it."""
         with self._lock:
             # Newer settings have replaced these in the meantime, and are tried next.
             if self._closed or self._settings is not settings:
                 return
-            old, self._before = self._before, None
-            if old is None:
+            (old, self._before), (again, self._postponed) = (self._before, None), (self._postponed, None)
+            waited = isinstance(problem, GaveUp)
+            if again is not None and waited:
+                log.warning("%s; trying the configuration again that was given up", problem)
+                self.status.set_configuration_refused("")
+                self._before = settings
+                self._restore(again, problem)
+            elif old is None:
                 self._on_end(problem)
-                return
-            log.error("the new configuration does not work: %s; going back to the previous one", problem)
-            self.status.set_configuration_refused(str(problem))
-            # If the previous one does not work any more either, the run ends.
-            self._settings = dataclasses.replace(old)
-            self._change(self._settings, None)
+            else:
+                self._postponed = settings if waited else None
+                self._go_back(old, problem)
+
+    def _go_back(self, old: Settings, error: Exception) -> None:
+        """Restore settings that worked. If they do not work any more either, the run ends."""
+        log.error(
+            "the new configuration does not work: %s; going back to the previous one (version %s)", error, old.version
+        )
+        self.status.set_configuration_refused(redact_urls(str(error)))
+        self._before = None
+        self._restore(old, error)
 
     def _model_lost(self) -> None:
         self.status.set_agent(False, "the agent is gone, or lost the model")
@@ -278,6 +423,9 @@ class Component:
         publisher = self._publisher
         if publisher is not None:
             publisher.put(result)
+        if result.settings is not None and result.settings is not self._proven and result.settings is self._settings:
+            self._proven = result.settings
+            self._worked(result.settings)
 
     def _announce(self, topic: str, payload: str, retain: bool) -> None:
         publisher = self._publisher
@@ -291,8 +439,3 @@ class Component:
         pipeline = self._pipelines.get(name)
         latest = pipeline.latest if pipeline else None
         return jpeg(latest.frame.image, latest.result.outcome) if latest else None
-
-
-def _same_camera(one: Stream, other: Stream) -> bool:
-    """Whether two settings of a stream differ in nothing but its rate."""
-    return dataclasses.replace(one, every=other.every) == other

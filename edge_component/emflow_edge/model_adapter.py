@@ -66,7 +66,7 @@ def adapt_model(model: ModelSpec, settings: Settings, learned: LearnedProperties
     if wanted is not None and wanted != (model.input.dtype == "uint8"):
         log.warning("quantization is set to %s, but the model takes %s; using the model", wanted, model.input.dtype)
     kind = DetectionDecoder if model_io.task == "detection" else ClassificationDecoder
-    decode = kind(model, facts, model_io, learned)
+    decode = kind(model, facts, model_io, learned, settings.label_lines)
     if not decode.measured and model_io.confidence != "workshop":
         log.warning(
             "neither the agent nor a file in %s gives the scale of the output; confidence is the output byte / 255",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import socket
 import threading
 from typing import Callable
 
@@ -10,6 +13,7 @@ from emflow_edge.model_adapter import ModelAdapter, adapt_model
 from emflow_edge.model_spec import ModelSpec
 from emflow_edge.settings.config import Settings
 from emflow_edge.vision.learned import LearnedProperties
+from emflow_schema.edge_config import ModelIO
 from emflow_schema.errors import EdgeProblem
 from emflow_schema.model_facts import file_identity
 
@@ -20,6 +24,8 @@ class ModelLoader:
     Args:
         ready: called with agent, model adapter and settings, whenever one of them is new.
         refused: called with the problem and the settings, when the model cannot be loaded or they do not fit it.
+        gives_up: whether to go on waiting for the agent is pointless, after so many seconds in which it could not be
+            used, or had no memory (True); `refused` is called then.
     """
 
     def __init__(
@@ -27,13 +33,15 @@ class ModelLoader:
         settings: Settings,
         ready: Callable[[AgentClient, ModelAdapter, Settings], object],
         refused: Callable[[EdgeProblem, Settings], object],
+        gives_up: Callable[[float, bool], bool] = lambda _seconds, _no_memory: False,
     ) -> None:
         self._settings, self._ready, self._refused = settings, ready, refused
         self._known: object = None
         self._learned = LearnedProperties()
         self._stop, self._wanted = threading.Event(), threading.Event()
         self.agent = AgentClient(
-            *(settings.agent_socket, settings.model_name, settings.model_folder, self._stop, settings.agent_users)
+            *(settings.agent_socket, settings.model_name, settings.model_folder, self._stop, settings.agent_users),
+            gives_up,
         )
         self._thread = threading.Thread(target=self._run, name="loading", daemon=True)
 
@@ -42,8 +50,8 @@ class ModelLoader:
         self._thread.start()
 
     def is_for(self, settings: Settings) -> bool:
-        """Whether the settings name the same agent and model."""
-        return _model_identity(settings) == _model_identity(self._settings)
+        """Whether the settings name the same agent and model, whose files are the same too."""
+        return settings.model == self._settings.model
 
     def check(self, settings: Settings) -> None:
         """Check settings against the model, if it is loaded.
@@ -100,19 +108,35 @@ class ModelLoader:
 
     def _learned_of(self, model: ModelSpec, settings: Settings) -> LearnedProperties:
         """What is known about this model: kept over other settings and a restart of the agent, as long as its file is
-        the same."""
+        the same, and what goes into it and what is read from its outputs."""
         if model.content is not None:
-            known: object = (model.input, model.outputs, model.content.digests)
+            file: object = (model.input, model.outputs, model.content.digests)
         else:
-            known = (model, file_identity(settings.model_folder) or self.agent.loads)
+            file = (model, file_identity(settings.model_folder) or self.agent.loads)
+        known = (file, _reading(settings.model_io), len(settings.label_lines or ()))
         if known != self._known:
             self._known, self._learned = known, LearnedProperties()
         return self._learned
 
 
-def _model_identity(settings: Settings) -> tuple[object, ...]:
-    return settings.agent_socket, settings.agent_users, settings.model_name, settings.model_folder
+def is_listening(path: str) -> bool:
+    """Whether a program listens on a Unix socket."""
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(1.0)
+        client.connect(path)
+        return True
+    return False
 
 
 def _same_adapter(one: Settings, other: Settings) -> bool:
-    return (one.model_io, one.quantized) == (other.model_io, other.quantized)
+    return _adapting(one) == _adapting(other)
+
+
+def _adapting(settings: Settings) -> tuple[object, ...]:
+    return settings.model_io, settings.label_lines, settings.quantized
+
+
+def _reading(model_io: ModelIO) -> ModelIO:
+    """What decides which values a model's outputs have, and what they are taken for."""
+    plain = ModelIO()
+    return dataclasses.replace(model_io, labels=plain.labels, top_k=plain.top_k, threshold=plain.threshold)

@@ -23,6 +23,7 @@ from emflow_edge.model_spec import ModelMismatch
 from emflow_edge.outcome import NonFiniteOutput, Outcome
 from emflow_edge.pacing import RequestPacer
 from emflow_edge.results.message import Result
+from emflow_edge.results.sequence import Sequence
 from emflow_edge.settings.config import Settings
 from emflow_schema.edge_config import Stream
 from emflow_schema.errors import EdgeProblem
@@ -62,7 +63,8 @@ class Pipeline:
         lost: called when the agent or its model is lost; the pipeline then waits for `use_setup`.
         finished: called with the problem when this pipeline ends by itself.
         stop: ends it.
-        sequence: number of the first result.
+        sequence: the numbers of this stream's results, shared with other pipelines of its name; without it, its own.
+        run: names this process in the results.
     """
 
     def __init__(
@@ -76,10 +78,11 @@ class Pipeline:
         lost: Callable[[], object],
         finished: Callable[[EdgeProblem], object],
         stop: threading.Event,
-        sequence: int = 0,
+        sequence: Sequence | None = None,
+        run: str = "",
     ) -> None:
         self.stream = stream
-        self.sequence = sequence
+        self._sequence, self._run_id = sequence or Sequence(), run
         self.latest: AnnotatedFrame | None = None
         self._keep_latest = False
         self._thing, self._counters, self._timings = thing, counters, timings.for_stream(stream.name)
@@ -90,6 +93,7 @@ class Pipeline:
         self._log = logging.LoggerAdapter(log, {"stream": stream.name})
         self._failing = self._first_logged = False
         self._setup: InferenceSetup | None = None
+        self._agent: AgentClient | None = None
         self._local = threading.local()
         # Held while taking the next frame. The attributes below are guarded by the condition.
         self._taking = threading.Lock()
@@ -106,9 +110,19 @@ class Pipeline:
         for thread in self._threads:
             thread.start()
 
+    def stop(self) -> None:
+        """End it; `join` waits for that. Frames in progress are finished."""
+        self._stop.set()
+        self.use_setup(None)
+
     def use_setup(self, setup: InferenceSetup | None) -> None:
         """Use this setup from the next frame on; None: wait. Frames in progress finish with the previous one."""
         with self._changed:
+            if setup is not None and setup.agent is not self._agent:
+                # Another model: how long it takes, and whether it fails, has nothing to do with the one before.
+                self._agent, self._pacer = setup.agent, RequestPacer()
+                self._failing = self._first_logged = False
+                self.latest = None
             self._setup = setup
             self._changed.notify_all()
 
@@ -129,14 +143,18 @@ class Pipeline:
         deadline = time.monotonic() + timeout
         with self._changed:
             self._changed.notify_all()
-        for thread in self._threads:
+        for thread in self._started():
             thread.join(max(0.0, deadline - time.monotonic()))
         ended = self._capture_sender.close(max(0.0, deadline - time.monotonic()))
         ended = self._source.join(max(0.0, deadline - time.monotonic())) and ended
-        if ended and not any(thread.is_alive() for thread in self._threads):
+        if ended and not any(thread.is_alive() for thread in self._started()):
             self._counters.add("skipped", self._source.frames.clear())
             return True
         return False
+
+    def _started(self) -> list[threading.Thread]:
+        """Its threads without those that the system could not start."""
+        return [thread for thread in self._threads if thread.ident is not None]
 
     def _run(self) -> None:
         try:
@@ -202,7 +220,8 @@ class Pipeline:
             self._timings.preprocess.add((sent - taken) * 1000)
             prediction = setup.agent.predict(adapter.model, data)
             with self._changed:
-                self._pacer.answered(taken, sent, time.monotonic(), self._taken - turn - 1)
+                if setup.agent is self._agent:
+                    self._pacer.answered(taken, sent, time.monotonic(), self._taken - turn - 1)
             self._timings.predict.add(prediction.milliseconds)
             outcome = adapter.outcome([tensor.byte_data for tensor in prediction.outputs], frame.image)
         except Exception as error:
@@ -231,21 +250,25 @@ class Pipeline:
         if self._failing or not self._first_logged:
             self._failing, self._first_logged = False, True
             self._log.info("stream %s: %s in %.1f ms", self.stream.name, _summary(outcome), prediction.milliseconds)
-        result = Result(
-            stream=self.stream.name,
-            sequence=self.sequence,
-            captured_at=frame.captured_at,
-            captured_monotonic=frame.captured_monotonic,
-            predict_ms=prediction.milliseconds,
-            model_name=setup.adapter.model.name,
-            thing=self._thing,
-            version=setup.settings.version,
-            outcome=outcome,
-        )
-        self.sequence += 1
+
+        def numbered(sequence: int) -> Result:
+            return Result(
+                stream=self.stream.name,
+                sequence=sequence,
+                captured_at=frame.captured_at,
+                captured_monotonic=frame.captured_monotonic,
+                predict_ms=prediction.milliseconds,
+                model_name=setup.adapter.model.name,
+                thing=self._thing,
+                version=setup.settings.version,
+                outcome=outcome,
+                run=self._run_id,
+                settings=setup.settings,
+            )
+
+        result = self._sequence.emit(numbered, self._emit)
         if self._keep_latest:
             self.latest = AnnotatedFrame(frame, result)
-        self._emit(result)
         if self._capture_sender.is_due(setup.settings.capture, frame.arrived_at):
             shot = CapturedPrediction(
                 *(result.model_name, prediction.inputs, prediction.outputs, frame.captured_at),
@@ -266,8 +289,10 @@ class Pipeline:
             if not (isinstance(failure, ModelMismatch) and setup.agent.recheck(setup.adapter.model)):
                 return
         with self._changed:
-            if self._setup is setup:
-                self._setup = None
+            if self._setup is not setup:
+                # It has been replaced in the meantime, or another thread has reported its loss.
+                return
+            self._setup = None
         self._lost()
 
     def _log_failure(self, failure: Exception) -> None:

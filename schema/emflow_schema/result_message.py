@@ -65,7 +65,7 @@ class ResultMessage:
     predict_ms: how long the Predict call took, seen from the component. top: the best classes, best first.
     detections: None where the model only names the whole picture; otherwise best first, and none is an answer too.
     frame_time: with its time zone, written as UTC. frame_age_ms: at publishing.
-    sequence: counts a stream's results from 0, from each start of the component.
+    sequence: counts the results of a stream name from 0, from each start of the component; run: names that start.
     """
 
     index: int
@@ -81,6 +81,7 @@ class ResultMessage:
     sequence: int | None = None
     thing: str | None = None
     version: str | None = None
+    run: str | None = None
 
     def text(self) -> str:
         """As JSON. What is None is left out, but for the label; probabilities and places have four decimals.
@@ -96,6 +97,7 @@ class ResultMessage:
             "frame_time": _time(self.frame_time) if self.frame_time else None,
             "frame_age_ms": self.frame_age_ms,
             "sequence": self.sequence,
+            "run": self.run,
             "thing": self.thing,
             "version": self.version,
         }
@@ -128,6 +130,7 @@ def fields_of(data: Mapping[str, Any]) -> dict[str, Any]:
         "frame_time": datetime.fromisoformat(taken.replace("Z", "+00:00")) if taken else None,
         "frame_age_ms": data.get("frame_age_ms"),
         "sequence": data.get("sequence"),
+        "run": data.get("run"),
         "thing": data.get("thing"),
         "version": data.get("version"),
     }

@@ -22,7 +22,7 @@ from emflow_edge.metrics.counters import Counters
 from emflow_edge.metrics.latencies import StageLatencies
 from emflow_edge.results.mqtt import mqtt_sink
 from emflow_edge.results.publisher import Publisher
-from emflow_edge.results.sinks import Destination
+from emflow_edge.results.sinks import Destination, offline_messages
 from emflow_schema.edge_config import Publish
 from emflow_schema.units import DeviceDuration
 from peers.mosquitto import LateAnswers, Listener, Mosquitto, listening, program
@@ -115,6 +115,30 @@ def test_a_broker_that_is_killed_and_comes_back_gets_the_newest_first(
     assert out.publisher.close(5)
     now = out.adds_up()
     assert (now["published"], now["dropped"]) == (9, 7)
+
+
+@BOTH
+def test_another_status_topic_leaves_nothing_on_the_one_before(start: Start, tmp_path: Path, version: Version) -> None:
+    broker = Mosquitto(start, tmp_path)
+    first, later = (Publish(mqtt=version, status_topic=f"em/status/{name}") for name in ("first", "later"))
+    out = Out(plain(broker.port), first, offline_messages=offline_messages(first, "a-thing", "1.0.0"))
+    out.publisher.announce("em/status/first", '"first"', retain=True)
+    with listening(broker.port, "em/status/#") as told:
+        message = told.next()
+        assert (message.topic, message.payload) == ("em/status/first", b'"first"')
+        out.put(1)
+        sink = mqtt_sink(plain(broker.port), "a-thing", later)
+        assert out.publisher.use_settings(later, offline_messages(later, "a-thing", "2.0.0"), sink)
+        out.publisher.announce("em/status/later", '"later"', retain=True)
+        came = {message.topic: message.payload or b"" for message in (told.next(), told.next())}
+        assert came == {"em/status/first": b"", "em/status/later": b'"later"'}
+    # What is retained is all that somebody gets who comes later.
+    with listening(broker.port, "em/status/#") as after:
+        assert after.next().topic == "em/status/later"
+        out.published(1)
+        assert out.publisher.close(10)
+        farewell = after.next()
+        assert (farewell.topic, json.loads(farewell.payload)["version"]) == ("em/status/later", "2.0.0")
 
 
 @BOTH

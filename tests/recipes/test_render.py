@@ -60,7 +60,7 @@ def test_the_recipe_says_all_that_greengrass_needs(workshop: Workflow) -> None:
                         "RequiresPrivilege": False,
                         "Script": 'export PYTHONPATH="{artifacts:decompressedPath}/emflow-edge"\n'
                         f'exec python3 -u -m emflow_edge -c "{{kernel:rootPath}}/work/{model}" '
-                        '--assets "{artifacts:decompressedPath}/emflow-edge"',
+                        '--assets "{artifacts:decompressedPath}/emflow-edge" --work "{work:path}"',
                     }
                 },
                 "Artifacts": [{"Uri": URI, "Unarchive": "ZIP", "Permission": {"Read": "OWNER", "Execute": "NONE"}}],

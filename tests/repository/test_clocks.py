@@ -36,6 +36,7 @@ ALLOWED = {
     "edge_component/emflow_edge/camera/opencv_camera.py OpencvCamera.grab": FOR_PEOPLE,
     "edge_component/emflow_edge/camera/rtsp_pyav.py RtspPyavCamera.grab": SHARED,
     "edge_component/emflow_edge/observability/status.py Status.result": FOR_PEOPLE,
+    "edge_component/emflow_edge/settings/contents.py _stat": FROM_FILES,
     "edge_component/emflow_edge/timestamps.py utc_now": FOR_PEOPLE,
     "runner/emflow/cli/event_output.py JsonLines.show": FOR_PEOPLE,
     "runner/emflow/engine/errors.py _clocks_apart": SHARED,

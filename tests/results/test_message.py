@@ -24,6 +24,7 @@ WHOLE: dict[str, Any] = {
     "frame_time": "2026-01-02T03:04:05.678Z",
     "frame_age_ms": 45.2,
     "sequence": 41,
+    "run": "5f2b9c01d7e4",
     "thing": "iMX8MPEVK-Core-001",
     "version": "1.0.0",
 }
@@ -46,6 +47,7 @@ def test_a_whole_message_becomes_typed_data() -> None:
         frame_time=datetime(2026, 1, 2, 3, 4, 5, 678000, UTC),
         frame_age_ms=45.2,
         sequence=41,
+        run="5f2b9c01d7e4",
         thing="iMX8MPEVK-Core-001",
         version="1.0.0",
     )

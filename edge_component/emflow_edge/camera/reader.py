@@ -91,7 +91,8 @@ class CameraReader:
 
     def join(self, timeout: float) -> bool:
         """Wait for the thread; whether it has ended. A library may block it for some seconds."""
-        self._thread.join(timeout)
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
         return not self._thread.is_alive()
 
     def _run(self) -> None:

@@ -15,7 +15,7 @@ import pwd
 import stat
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,7 +61,8 @@ _AWAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode
 _ABSENT, _FULL = (0.05, 0.5), (1.0, 30.0)
 # Delays between checks of a model whose outputs do not match: the first at once, then less and less often.
 _DOUBT = (1.0, 30.0)
-_AWAY_WORDS, _FULL_WORDS = "cannot be reached; waiting for it", "has no memory"
+_WAITING = "; waiting for it"
+_AWAY_WORDS, _FULL_WORDS = f"cannot be reached{_WAITING}", "has no memory"
 # What another model under the name is waited for: longer than an agent needs to find that nobody calls it any more.
 _TAKEN_WORDS, _TAKEN_SECONDS = "has another model under this name; waiting for it to go", 60.0
 # Permissions do not change by themselves, as an absent agent comes back: the message says how to mend it.
@@ -74,6 +75,10 @@ _NO_PERMISSION_WORDS = (
 
 class LoadStopped(Exception):
     """The run ended while waiting."""
+
+
+class GaveUp(EdgeProblem):
+    """The agent could not be used for too long."""
 
 
 class AgentGone(Exception):
@@ -108,14 +113,23 @@ class AgentClient:
         folder: the folder with the model, in the agent's file system.
         stop: cancels waiting.
         users: to whom the socket may belong, beside the own user and root; by name or number.
+        gives_up: whether to go on waiting is pointless, after so many seconds in which the agent could not be used, or
+            had no memory (True).
 
     Raises:
         ValueError: one of the users does not exist.
     """
 
     def __init__(
-        self, socket: str, model_name: str, folder: Path, stop: threading.Event, users: Sequence[str] = ()
+        self,
+        socket: str,
+        model_name: str,
+        folder: Path,
+        stop: threading.Event,
+        users: Sequence[str] = (),
+        gives_up: Callable[[float, bool], bool] = lambda _seconds, _no_memory: False,
     ) -> None:
+        self._gives_up = gives_up
         self._socket, self._name, self._folder, self._stop = socket, model_name, folder, stop
         self._users = allowed_users(users)
         # Of the socket that was checked. gRPC connects again by itself, to whatever is at the path then.
@@ -153,7 +167,7 @@ class AgentClient:
             check_folder: whether the folder may hold another model than the loaded one, which is then loaded.
 
         Raises:
-            EdgeProblem: the agent refuses the model, or the model does not take one image.
+            EdgeProblem: the agent refuses the model, or the model does not take one image; GaveUp: `gives_up` says so.
             LoadStopped: `stop` was set.
         """
         # One thread loads; the others wait here.
@@ -301,6 +315,7 @@ class AgentClient:
     def _load_when_there(self) -> ModelSpec:
         absent, full, loads = Backoff(*_ABSENT), Backoff(*_FULL), self.loads
         logged_reason, taken_since = "", math.inf
+        no_memory, since = False, time.monotonic()
         while True:
             model = self._load()
             if isinstance(model, ModelSpec):
@@ -311,7 +326,11 @@ class AgentClient:
             taken_since = min(taken_since, time.monotonic()) if model.startswith(_TAKEN_WORDS) else math.inf
             if time.monotonic() - taken_since > _TAKEN_SECONDS:
                 raise EdgeProblem(f"model {self._name}: the agent {model}")
-            if self._stop.wait((full if model.startswith(_FULL_WORDS) else absent).delay()):
+            if no_memory is not model.startswith(_FULL_WORDS):
+                no_memory, since = not no_memory, time.monotonic()
+            if self._gives_up(time.monotonic() - since, no_memory):
+                raise GaveUp(f"agent at {self._socket} {model.replace(_WAITING, '')}")
+            if self._stop.wait((full if no_memory else absent).delay()):
                 raise LoadStopped
         doubted, self._doubted = self._doubted, None
         if model == doubted:

@@ -46,6 +46,10 @@ class MetricsServer:
     def port(self) -> int:
         return int(self._server.server_address[1])
 
+    @property
+    def address(self) -> str:
+        return f"http://{HOST}:{self.port}"
+
     def close(self) -> None:
         self._server.shutdown()
         self._server.server_close()

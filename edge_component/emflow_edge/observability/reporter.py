@@ -11,6 +11,7 @@ from emflow_edge.observability.exposition import MetricsExporter, json_for_reade
 from emflow_edge.observability.status import Status
 from emflow_edge.timestamps import utc_now
 from emflow_schema import edge_config
+from emflow_schema.errors import ConfigProblem
 
 if TYPE_CHECKING:
     from emflow_edge.observability.http import MetricsServer, PictureProvider
@@ -49,26 +50,44 @@ class Reporter:
     def start(self) -> None:
         self._thread.start()
 
-    def configure(self, reporting: edge_config.Metrics, publish: edge_config.Publish) -> None:
-        """Use these settings from now on. A port that cannot be opened is logged, and stops nothing."""
+    def open_server(self, reporting: edge_config.Metrics) -> MetricsServer | None:
+        """The HTTP server for these settings, for `configure`: the one that runs, or a new one beside it.
+
+        Raises:
+            ConfigProblem: the port cannot be opened.
+        """
+        if not reporting.port or (self._server is not None and reporting.port == self._server.port):
+            return self._server if reporting.port else None
+        # Only now: an HTTP server takes time and memory that most runs need not spend.
+        from emflow_edge.observability.http import HOST, MetricsServer
+
+        try:
+            return MetricsServer(reporting.port, self._metrics, self._picture)
+        except OSError as error:
+            raise ConfigProblem(
+                f"metrics.port: {HOST}:{reporting.port} cannot be listened on: {error.strerror}"
+            ) from error
+
+    def close_unused(self, server: MetricsServer | None) -> None:
+        """Close what `open_server` returned, where it is not used after all."""
+        if server is not None and server is not self._server:
+            server.close()
+
+    def configure(
+        self, reporting: edge_config.Metrics, publish: edge_config.Publish, server: MetricsServer | None
+    ) -> None:
+        """Use these settings from now on, and what `open_server` returned for them."""
         with self._changed:
-            other = reporting.port != self._reporting.port
             self._reporting, self._publish = reporting, publish
             self._status_changed = True
             self._changed.notify()
-        if other and self._server is not None:
-            self._server.close()
-            self._server = None
-        if other and reporting.port:
-            # Only now: an HTTP server takes time and memory that most runs need not spend.
-            from emflow_edge.observability.http import HOST, MetricsServer
-
-            try:
-                self._server = MetricsServer(reporting.port, self._metrics, self._picture)
-            except OSError as error:
-                log.error("metrics.port: %s:%d cannot be listened on: %s", HOST, reporting.port, error.strerror)
-                return
-            log.info("metrics and pictures on http://%s:%d", HOST, reporting.port)
+        before, self._server = self._server, server
+        if server is before:
+            return
+        if before is not None:
+            before.close()
+        if server is not None:
+            log.info("metrics and pictures on %s", server.address)
 
     def status_changed(self) -> None:
         with self._changed:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,10 +57,11 @@ class Status:
                 self._cameras[stream] = (state, reason)
         self._notify()
 
-    def set_streams(self, streams: tuple[str, ...]) -> None:
-        """Set the streams that exist now."""
+    def set_streams(self, streams: tuple[str, ...], replaced: Collection[str] = ()) -> None:
+        """Set the streams that exist now. replaced: those with another camera, of which nothing is known yet."""
         with self._lock:
-            self._cameras = {name: self._cameras.get(name, (STARTING, "")) for name in streams}
+            known = {name: state for name, state in self._cameras.items() if name not in replaced}
+            self._cameras = {name: known.get(name, (STARTING, "")) for name in streams}
             now = time.monotonic()
             self._results = {name: self._results.get(name) or _Results(None, now) for name in streams}
         self._notify()
@@ -153,26 +154,34 @@ def _state(state: str, reason: str = "") -> dict[str, str]:
 
 
 class CameraStatusListener:
-    """Updates the status with the health of a camera (`camera.health.HealthListener`)."""
+    """Updates the status with the health of a camera (`camera.health.HealthListener`).
 
-    def __init__(self, status: Status, stream: str) -> None:
-        self._status, self._stream = status, stream
+    Args:
+        replaced: set when another camera has taken its place; what it says from then on is not of that one.
+    """
+
+    def __init__(self, status: Status, stream: str, replaced: threading.Event | None = None) -> None:
+        self._status, self._stream, self._replaced = status, stream, replaced or threading.Event()
         self._present = False
 
     def present(self, width: int, height: int, fps: float) -> None:  # noqa: ARG002
         self._present = True
-        self._status.set_camera(self._stream, "present")
+        self._set("present")
 
     def absent(self, reason: str) -> None:
         self._present = False
-        self._status.set_camera(self._stream, "absent", reason)
+        self._set("absent", reason)
 
     def frozen(self) -> None:
-        self._status.set_camera(self._stream, "frozen", "the picture does not change")
+        self._set("frozen", "the picture does not change")
 
     def black(self) -> None:
-        self._status.set_camera(self._stream, "black", "the picture is black")
+        self._set("black", "the picture is black")
 
     def clear(self) -> None:
         if self._present:
-            self._status.set_camera(self._stream, "present")
+            self._set("present")
+
+    def _set(self, state: str, reason: str = "") -> None:
+        if not self._replaced.is_set():
+            self._status.set_camera(self._stream, state, reason)

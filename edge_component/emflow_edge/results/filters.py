@@ -14,10 +14,12 @@ from emflow_schema.edge_config import Publish
 
 @dataclass(frozen=True)
 class _Passed:
-    """The last result of a stream that passed: its classes, and when it passed (monotonic seconds)."""
+    """The last result of a stream that passed: its classes, the settings that it is published with, and when it passed
+    (monotonic seconds)."""
 
     sequence: int
     found: Any
+    to: Publish
     arrived_at: float
 
 
@@ -40,10 +42,11 @@ class ResultFilter:
             # When `on_change` is enabled later, the next result counts as a change.
             self._passed.clear()
             return True
+        # With other settings, such as another topic, the next result counts as a change too.
         last, found, now = self._passed.get(result.stream), _found(result), self._clock()
-        if last and last.found == found and not 0 < to.every.seconds <= now - last.arrived_at:
+        if last and (last.found, last.to) == (found, to) and not 0 < to.every.seconds <= now - last.arrived_at:
             return False
-        self._passed[result.stream] = _Passed(result.sequence, found, now)
+        self._passed[result.stream] = _Passed(result.sequence, found, to, now)
         return True
 
     def lost(self, result: Result) -> None:
@@ -53,10 +56,10 @@ class ResultFilter:
             del self._passed[result.stream]
 
 
-def _found(result: Result) -> tuple[str, int | frozenset[int]]:
-    """What is compared: the model, and the detected classes or the best class."""
+def _found(result: Result) -> tuple[str, str, int | frozenset[int]]:
+    """What is compared: version and model, and the detected classes or the best class."""
     outcome = result.outcome
     if outcome.detections is not None:
-        return result.model_name, frozenset(one.index for one in outcome.detections)
+        return result.version, result.model_name, frozenset(one.index for one in outcome.detections)
     # A classifier always returns at least one class.
-    return result.model_name, outcome.top[0].index
+    return result.version, result.model_name, outcome.top[0].index

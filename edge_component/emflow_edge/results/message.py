@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
 from emflow_edge.outcome import ClassScore, Outcome
+from emflow_edge.settings.config import Settings
 from emflow_schema.result_message import ResultMessage
 
 _NOTHING = ClassScore(-1, None, 0.0)
@@ -17,7 +18,8 @@ class Result:
     """The result of one prediction.
 
     captured_at: Unix time of the frame in seconds; captured_monotonic: the same on the monotonic clock; predict_ms:
-    duration of the Predict call, measured here.
+    duration of the Predict call, measured here; run: names the start of this process; settings: those that it was made
+    under.
     """
 
     stream: str
@@ -29,6 +31,8 @@ class Result:
     thing: str
     version: str
     outcome: Outcome
+    run: str = ""
+    settings: Settings | None = field(default=None, repr=False, compare=False)
 
     def age(self, now: float) -> float:
         """Seconds since its frame was captured, at monotonic time `now`."""
@@ -50,6 +54,7 @@ class Result:
             # By the monotonic clock: the other one may be set in between, when the network comes up.
             frame_age_ms=round(self.age(now) * 1000, 1),
             sequence=self.sequence,
+            run=self.run or None,
             thing=self.thing,
             version=self.version,
         ).text()

@@ -36,7 +36,9 @@ _FAILURE, _PERMANENT = 128, {135: "not authorized", 144: "the topic name is inva
 
 def mqtt_sink(to: Destination, client_id: str, publishing: Publish) -> MessageSink:
     """The outlet for a broker, in the version of MQTT that the settings ask for."""
-    # Used later; a missing package is reported now, and not taken for a broker that is unavailable.
+    # Used later; a missing package or a broken certificate is reported now, and not taken for a broker that is
+    # unavailable.
+    _tls(to)
     if publishing.mqtt == "5":
         import awscrt.mqtt5
 

@@ -2,7 +2,8 @@
 
 Several messages are in flight at a time, so that a slow answer of the broker does not limit the rate. The messages of a
 topic stay in order; after an outage, new results are sent first, then the waiting ones, newest first. What a sink will
-never take is not sent again (`suspects`).
+never take is not sent again (`suspects`). Other settings, also those that need another connection, change nothing about
+what waits: each result goes where the settings that it was made under say.
 """
 
 from __future__ import annotations
@@ -52,6 +53,8 @@ _LOSS_SECONDS = 0.1
 _TOO_LARGE = "set modelIO.boxes.most lower, or modelIO.threshold higher"
 # Part of the time for closing that results get, and seconds for the offline message.
 _RESULTS_SHARE, _OFFLINE_SECONDS = 0.6, 0.3
+# Seconds that messages under way get to be answered before another connection is used; then they are sent again.
+_ANSWER_SECONDS = 1.5
 
 
 @dataclass(frozen=True)
@@ -80,11 +83,10 @@ class MessageInFlight:
         return f" (stream {self.item.result.stream})" if isinstance(self.item, QueuedResult) else ""
 
 
-def start_sending(item: QueueItem, to: Publish, now: float, send: Callable[[Message], Future[Any]]) -> MessageInFlight:
+def start_sending(item: QueueItem, now: float, send: Callable[[Message], Future[Any]]) -> MessageInFlight:
     """Begin to send an item.
 
     Args:
-        to: settings with the topic.
         now: monotonic time.
         send: of the sink; its exceptions are not caught.
     """
@@ -93,7 +95,7 @@ def start_sending(item: QueueItem, to: Publish, now: float, send: Callable[[Mess
         result = item.result
         age = result.age(now) * 1000
         names = {"thing": result.thing, "stream": result.stream, "model": result.model_name}
-        message = Message(fill(to.topic, names), result.message(now), to.qos)
+        message = Message(fill(item.to.topic, names), result.message(now), item.to.qos)
     else:
         message = item
     size = len(message.payload.encode())
@@ -125,6 +127,13 @@ class FailureLog:
             self._reported = why
             self._failing(why)
 
+    def forget_topics(self) -> None:
+        """The settings are others: what was rejected with those before says nothing about them."""
+        if self._rejected or self._held:
+            self._rejected.clear()
+            self._held.clear()
+            self.report("")
+
     def delivered(self, topic: str) -> None:
         """A message was delivered to this topic; failures of other topics remain, and those of single messages."""
         self._rejected.pop(topic, None)
@@ -133,15 +142,18 @@ class FailureLog:
         reasons = [*self._rejected.values(), *(why for why, _ in self._held.values())]
         self.report(next(iter(reasons), ""))
 
-    def result_rejected(self, topic: str, why: str, where: str = "", only: str = "") -> None:
+    def result_rejected(self, topic: str, why: str, where: str = "", only: str = "", *, current: bool = True) -> None:
         """A result is not published.
 
         Args:
             where: what follows the reason in the log, such as the stream.
             only: which messages of this topic are meant, where others may well be delivered.
+            current: whether it was made under the current settings; otherwise it is logged only.
         """
         if self._is_new(topic, only) or (not only and topic not in self._rejected):
             log.warning("results cannot be published: %s is rejected: %s%s", topic, why, where)
+        if not current:
+            return
         if only:
             # The first reason stays: each message has another size.
             self._held[topic] = (self._held.get(topic, (why, 0.0))[0], self._clock())
@@ -161,6 +173,14 @@ class FailureLog:
             return False
         self._logged[topic, kind] = now
         return True
+
+
+@dataclass(frozen=True)
+class _Change:
+    """Settings that the thread has yet to take over. sink: None where the connection stays."""
+
+    sink: MessageSink | None
+    offline_messages: OfflineMessages | None
 
 
 class Publisher:
@@ -201,6 +221,7 @@ class Publisher:
         self._answered = self._lost = False
         self._deadline: float | None = None
         self._connection = 0
+        self._change: _Change | None = None
         # Used by the thread only.
         self._open = self._failing = False
         self._in_flight: list[MessageInFlight] = []
@@ -216,13 +237,33 @@ class Publisher:
     def start(self) -> None:
         self._thread.start()
 
-    def use_settings(self, to: Publish) -> bool:
-        """Go on with these settings; whether that can be done over the same connection."""
+    def keeps_connection(self, to: Publish, offline_messages: OfflineMessages | None) -> bool:
+        """Whether these settings can be used over the same connection, whose last will is the one that they have."""
         with self._changed:
-            same = self._queue.to.same_connection(to)
-            if same:
-                self._queue.to = to
-            return same
+            mine = self._change.offline_messages if self._change else self._offline_messages
+            return self._queue.to.same_connection(to) and _will(mine) == _will(offline_messages)
+
+    def use_settings(
+        self, to: Publish, offline_messages: OfflineMessages | None = None, sink: MessageSink | None = None
+    ) -> bool:
+        """Use other settings for what is made from now on. Never blocks.
+
+        What waits stays in the queue, with the topics that it has. With another sink, messages under way get a moment
+        to be answered, and are sent again otherwise.
+
+        Args:
+            sink: where messages are sent; without it, over the connection that there is.
+
+        Returns whether they are used: not where they need a sink (`keeps_connection`), and there is none.
+        """
+        with self._changed:
+            if sink is None and not self.keeps_connection(to, offline_messages):
+                return False
+            # A sink that has not been used yet is not lost to settings that keep it.
+            sink = sink or (self._change.sink if self._change else None)
+            self._change = _Change(sink, offline_messages)
+            self._queue.use(to)
+            return True
 
     def put(self, result: Result) -> None:
         """Queue a result. Never blocks."""
@@ -231,9 +272,9 @@ class Publisher:
     def announce(self, topic: str, payload: str, retain: bool = False) -> None:
         """Queue a status or metrics message; only the newest one of a topic is kept. Never blocks.
 
-        It is sent once; retained messages are sent again after each reconnect.
+        It is sent once; retained messages are sent again after each reconnect, and only the status is retained.
         """
-        self._queue.announce(Message(topic, payload, self._queue.to.qos, retain, lasting=True))
+        self._queue.announce(topic, payload, retain)
 
     def close(self, grace: float) -> bool:
         """Send waiting results for at most `grace` seconds, and end; the rest counts as dropped.
@@ -270,6 +311,8 @@ class Publisher:
             EdgeProblem: the sink has a permanent problem.
         """
         try:
+            if self._change is not None:
+                self._take_over()
             if not self._open:
                 self._connect()
             self._process_answers()
@@ -290,7 +333,7 @@ class Publisher:
 
     @property
     def _nothing_left(self) -> bool:
-        return self._queue.empty and not self._in_flight
+        return self._queue.empty and not self._in_flight and self._change is None
 
     @property
     def _has_room(self) -> bool:
@@ -305,13 +348,50 @@ class Publisher:
         """Whether the next step can be done."""
         to_be_sent = self._has_room and self._queue.has_next
         over = self._queue.done or (self._ending and self._nothing_left)
-        return self._answered or self._lost or to_be_sent or over
+        return self._answered or self._lost or self._change is not None or to_be_sent or over
 
     def _patience(self) -> float | None:
         """Maximum waiting time: until the end, or the timeout of an answer."""
         now = time.monotonic()
         left = min([self._left(), *(flight.begun + self._timeout - now for flight in self._in_flight)])
         return max(0.0, left) if left < math.inf else None
+
+    def _take_over(self) -> None:
+        """Use the settings that are to be used now.
+
+        Raises:
+            EdgeProblem, Exception: see `_process_answers`; the connection before has failed.
+        """
+        change = self._change
+        if change is not None and change.sink is not None and self._open:
+            deadline = time.monotonic() + _ANSWER_SECONDS
+            while self._in_flight and (left := min(self._left(), deadline - time.monotonic())) > 0:
+                with self._changed:
+                    self._changed.wait_for(lambda: self._answered or self._lost, left)
+                self._process_answers()
+        with self._changed:
+            # There may be a newer one by now.
+            change, self._change = self._change, None
+            if change is None:
+                return
+            if change.sink is not None:
+                # What the connection before says from now on means nothing.
+                self._connection += 1
+                self._lost = False
+        self._offline_messages = change.offline_messages
+        if change.sink is not None:
+            self._close_sink()
+            if self._in_flight:
+                self._queue.outage()
+            self._sink, self._open, self._failing = change.sink, False, False
+            self._in_flight, self._broken, self._unacknowledged = [], [], None
+            self._backoff.reset()
+        # Of other topics only what removes a retained message there.
+        topic = self._queue.to.status_topic
+        self._kept = {
+            message.topic: message for message in self._kept.values() if message.topic == topic or not message.payload
+        }
+        self._failures.forget_topics()
 
     def _connect(self) -> None:
         with self._changed:
@@ -341,7 +421,7 @@ class Publisher:
             return False
         if isinstance(item, Message) and item.retain:
             self._kept[item.topic] = item
-        flight = start_sending(item, self._queue.to, self._clock(), self._send)
+        flight = start_sending(item, self._clock(), self._send)
         self._in_flight.append(flight)
         flight.answer.add_done_callback(self._on_answer)
         return True
@@ -391,6 +471,9 @@ class Publisher:
     def _delivered(self, flight: MessageInFlight) -> None:
         if isinstance(flight.item, QueuedResult) and self._queue.published(flight.item):
             self._timings.for_stream(flight.item.result.stream).age.add(flight.age)
+        if isinstance(flight.item, Message) and not flight.item.payload:
+            # It has removed what was retained.
+            self._kept.pop(flight.topic, None)
         if flight.qos:
             self._suspects.delivered(flight.key, flight.topic, flight.size)
         else:
@@ -408,7 +491,8 @@ class Publisher:
             self._queue.refused(flight.item)
             only = "large ones" if large else "those set aside" if isinstance(error, _NotSent) else ""
             where = flight.stream + f"; {_TOO_LARGE}" * large if only else ""
-            self._failures.result_rejected(flight.topic, str(error), where, only)
+            current = flight.item.to.topic == self._queue.to.topic
+            self._failures.result_rejected(flight.topic, str(error), where, only, current=current)
             return
         self._kept.pop(flight.topic, None)
         self._failures.other_rejected(flight.topic, str(error))
@@ -430,9 +514,11 @@ class Publisher:
         self._failing = True
         self._failures.report(words)
         with self._changed:
-            # `close` ends a long wait for one last attempt.
+            # `close` ends a long wait for one last attempt, and so do other settings.
             ending = self._ending
-            self._changed.wait_for(lambda: self._ending != ending, min(self._backoff.delay(), self._left()))
+            self._changed.wait_for(
+                lambda: self._ending != ending or self._change is not None, min(self._backoff.delay(), self._left())
+            )
 
     def _find_cause(self) -> None:
         """Where the other side ended the connection: note the messages that were under way, and set aside those with
@@ -458,6 +544,10 @@ class Publisher:
             # Wait for the answer: after a normal disconnect the broker discards the will.
             with contextlib.suppress(Exception):
                 wait_for([self._sink.send(self._offline_messages.on_end())], _OFFLINE_SECONDS)
+
+
+def _will(offline: OfflineMessages | None) -> Message | None:
+    return offline.will if offline else None
 
 
 class _NotSent(MessageRejected):

@@ -17,10 +17,12 @@ from emflow_schema.edge_config import Publish
 
 @dataclass(frozen=True)
 class QueuedResult:
-    """A result and its number in the order of arrival."""
+    """A result, its number in the order of arrival, and the settings that it is published with: those of the
+    configuration that it was made under."""
 
     number: int
     result: Result
+    to: Publish
 
 
 class ResultBacklog:
@@ -38,9 +40,9 @@ class ResultBacklog:
     def __len__(self) -> int:
         return len(self._backlog) + len(self._fresh)
 
-    def put(self, result: Result) -> list[Result]:
+    def put(self, result: Result, to: Publish) -> list[Result]:
         """Add a result; returns the results that were dropped for it."""
-        self._fresh.append(QueuedResult(self._made, result))
+        self._fresh.append(QueuedResult(self._made, result, to))
         self._made += 1
         return self._shorten()
 
@@ -78,7 +80,7 @@ class PublishQueue:
     """Thread-safe; `changed` is its lock, and is notified when an item is added.
 
     Args:
-        to: publish settings.
+        to: publish settings, of what was made under no others.
         depth: how many results may wait, besides those in flight.
         limit: publish only so many results; 0 for all.
     """
@@ -108,18 +110,33 @@ class PublishQueue:
 
     def put(self, result: Result) -> None:
         with self.changed:
+            to = result.settings.publish if result.settings else self.to
             if self._closed:
                 self._counters.add("dropped")
-            elif self._filter.passes(result, self.to):
-                self._drop(self._waiting.put(result))
+            elif self._filter.passes(result, to):
+                self._drop(self._waiting.put(result, to))
                 self.changed.notify()
             else:
                 self._counters.add("filtered")
 
-    def announce(self, message: Message) -> None:
-        """Queue a message; only the newest one of a topic is kept."""
+    def use(self, to: Publish) -> None:
+        """Use other settings. What is retained on a status topic that is no longer used is removed there."""
         with self.changed:
-            self._announced[message.topic] = message
+            before, self.to = self.to, to
+            if before.status_topic and before.status_topic != to.status_topic:
+                removal = Message(before.status_topic, "", before.qos, retain=True, lasting=True)
+                self._announced[removal.topic] = removal
+            self.changed.notify()
+
+    def announce(self, topic: str, payload: str, retain: bool) -> None:
+        """Queue a message; only the newest one of a topic is kept.
+
+        What would be retained on another topic than that of the status is not sent: its settings have just changed.
+        """
+        with self.changed:
+            if retain and topic != self.to.status_topic:
+                return
+            self._announced[topic] = Message(topic, payload, self.to.qos, retain, lasting=True)
             self.changed.notify()
 
     def announce_again(self, messages: Iterable[Message]) -> None:

@@ -105,6 +105,9 @@ class GreengrassSink:
         self._nucleus.on_lost = lost
 
     def send(self, message: Message) -> Future[Any]:
+        if self._nucleus.is_lite and message.retain and not message.payload:
+            # It retains nothing, so there is nothing to remove; what is sent would be an empty message for everybody.
+            return _done()
         # Payloads are sent to the nucleus in base64: four bytes for three.
         most = (_LITE_MESSAGE - _LITE_AROUND) * 3 // 4 if self._nucleus.is_lite else MOST_BYTES
         refused = too_large(message, most, _LITE if self._nucleus.is_lite else _AWS_IOT, _PACKET)
@@ -132,12 +135,16 @@ class StdoutSink:
             # The reader has closed the pipe, as `head` does; the remaining buffer must not cause an error at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise EdgeProblem("standard output was closed") from None
-        done: Future[Any] = Future()
-        done.set_result(None)
-        return done
+        return _done()
 
     def close(self) -> None:
         """Nothing to do: standard output stays open."""
+
+
+def _done() -> Future[Any]:
+    done: Future[Any] = Future()
+    done.set_result(None)
+    return done
 
 
 def checked_future(

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from emflow_edge.settings.contents import Contents, contents, label_lines, model_content
 from emflow_schema.agent_socket import LONGEST_PATH, allowed_users, default_socket, on_this_device
 from emflow_schema.edge_config import (
     KNOWN,
@@ -26,6 +27,7 @@ from emflow_schema.edge_config import (
 )
 from emflow_schema.errors import ConfigProblem
 from emflow_schema.key import field_of
+from emflow_schema.units import Interval
 from emflow_schema.version import __version__
 
 GREENGRASS_WORK = Path("/greengrass/v2/work")
@@ -36,6 +38,10 @@ class Settings:
     """All that a run needs to know, checked.
 
     model_io.labels is a path on this device, and the topics of the status and the metrics are filled in.
+
+    label_lines: what was in that file when the configuration arrived; None where it could not be read, or was not yet.
+    camera_files, connection_files: the files that cameras and the connection to a broker need, with their content;
+    model_content: what changes with the files of the model; source: the configuration that this was made of.
     """
 
     model_name: str
@@ -50,6 +56,26 @@ class Settings:
     quantized: bool | None = None
     capture: Capture = field(default_factory=Capture)
     version: str = __version__
+    label_lines: tuple[str, ...] | None = None
+    camera_files: Contents = ()
+    connection_files: Contents = ()
+    model_content: str = ""
+    source: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    def camera(self, stream: Stream) -> tuple[object, ...]:
+        """What makes another camera of a stream: all of its settings but the rate, and the content of its files."""
+        files = [content for path, content in self.camera_files if path == stream.ca]
+        return dataclasses.replace(stream, every=Interval("0s")), *files
+
+    @property
+    def agent(self) -> tuple[object, ...]:
+        """What makes another agent."""
+        return self.agent_socket, self.agent_users
+
+    @property
+    def model(self) -> tuple[object, ...]:
+        """What makes another model, or another agent to load it."""
+        return *self.agent, self.model_name, self.model_folder, self.model_content
 
 
 def unknown_keys(config: Mapping[str, Any]) -> tuple[str, ...]:
@@ -57,8 +83,15 @@ def unknown_keys(config: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(sorted(set(config) - KNOWN))
 
 
-def settings(config: Mapping[str, Any], assets: Path | None = None, thing: str = "") -> Settings:
-    """Check a configuration. Paths of labels are relative to `assets`; topics are filled with the name of the thing.
+def settings(
+    config: Mapping[str, Any], assets: Path | None = None, thing: str = "", connection_files: Iterable[Path] = ()
+) -> Settings:
+    """Check a configuration, and read the files that it names.
+
+    Args:
+        assets: paths of labels are relative to it.
+        thing: the name that topics are filled with.
+        connection_files: those that the connection to a broker needs.
 
     Raises:
         ConfigProblem: a value is missing or wrong; the message names its key.
@@ -73,9 +106,10 @@ def settings(config: Mapping[str, Any], assets: Path | None = None, thing: str =
     model_io = found.model_io
     if model_io.labels is not None:
         model_io = dataclasses.replace(model_io, labels=str((assets or Path()) / model_io.labels))
+    folder = model_folder(found.model_component or "")
     return Settings(
         model_name=found.model_name,
-        model_folder=model_folder(found.model_component or ""),
+        model_folder=folder,
         streams=streams,
         model_io=model_io,
         publish=publish.filled(thing, found.model_name),
@@ -87,6 +121,11 @@ def settings(config: Mapping[str, Any], assets: Path | None = None, thing: str =
         capture=found.capture,
         # By hand, nobody gives the version of a component: then it is that of this program.
         version=found.version or __version__,
+        label_lines=label_lines(Path(model_io.labels)) if model_io.labels else None,
+        camera_files=contents(Path(stream.ca) for stream in streams if stream.ca),
+        connection_files=contents(connection_files),
+        model_content=model_content(folder),
+        source=config,
     )
 
 

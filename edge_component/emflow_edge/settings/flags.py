@@ -46,6 +46,12 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     ours.add_argument("--config", type=Path, metavar="FILE", help="configuration as JSON; read again on SIGHUP")
     ours.add_argument("--secrets", type=Path, metavar="FILE", help="cameras' credentials as JSON, mode 0600")
     ours.add_argument("--assets", type=Path, metavar="DIR", help="where the labels of the configuration lie")
+    ours.add_argument(
+        "--work",
+        type=Path,
+        metavar="DIR",
+        help="keep the last configuration that worked there, and start with it when the present one is wrong",
+    )
     ours.add_argument("--every", metavar="TIME", help="time between two inferences, as in 1s, 250ms; 0 is at once")
     ours.add_argument("--labels", type=Path, metavar="FILE", help="one label a line")
     ours.add_argument("--class-offset", metavar="N", help="classes before index 0, such as the background")

@@ -42,6 +42,7 @@ class ClassificationDecoder:
     Args:
         facts: what the model's file says; None where it cannot be read.
         learned: what frames have shown about this model before; without it, nothing yet.
+        label_lines: what is in the file of the labels; without it, it is read.
 
     Raises:
         EdgeProblem: the model's output is no list of classes, or of a type that cannot be decoded.
@@ -49,7 +50,12 @@ class ClassificationDecoder:
     """
 
     def __init__(
-        self, model: ModelSpec, facts: ModelFacts | None, model_io: ModelIO, learned: LearnedProperties | None = None
+        self,
+        model: ModelSpec,
+        facts: ModelFacts | None,
+        model_io: ModelIO,
+        learned: LearnedProperties | None = None,
+        label_lines: tuple[str, ...] | None = None,
     ) -> None:
         output = model.outputs[0]
         values = class_values(output.shape)
@@ -68,7 +74,8 @@ class ClassificationDecoder:
         self._learned = learned or LearnedProperties()
         self._offset, self._threshold = model_io.class_offset, model_io.least_confidence
         self._top = min(model_io.top_k, classes)
-        lines = read_labels(Path(model_io.labels), values, model_io.class_offset) if model_io.labels else ()
+        path = Path(model_io.labels) if model_io.labels else None
+        lines = read_labels(path, values, model_io.class_offset, label_lines) if path else ()
         self._label = Labels(lines, classes)
 
     def __call__(self, outputs: Sequence[bytes], placement: FramePlacement | None = None) -> Outcome:  # noqa: ARG002

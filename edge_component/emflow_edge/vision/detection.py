@@ -82,6 +82,7 @@ class DetectionDecoder:
     Args:
         facts: what the model's file says; None where it cannot be read.
         learned: what frames have shown about this model before; without it, nothing yet.
+        label_lines: what is in the file of the labels; without it, it is read.
 
     Raises:
         EdgeProblem: the outputs are no detector's, or of a type that cannot be decoded.
@@ -89,12 +90,17 @@ class DetectionDecoder:
     """
 
     def __init__(
-        self, model: ModelSpec, facts: ModelFacts | None, model_io: ModelIO, learned: LearnedProperties | None = None
+        self,
+        model: ModelSpec,
+        facts: ModelFacts | None,
+        model_io: ModelIO,
+        learned: LearnedProperties | None = None,
+        label_lines: tuple[str, ...] | None = None,
     ) -> None:
         self._learned = learned or LearnedProperties()
         shape = model.input.shape
         height, width = shape[1:3] if shape[-1] in (1, 3) else shape[2:4]
-        lines = read_lines(Path(model_io.labels)) if model_io.labels else ()
+        lines = (read_lines(Path(model_io.labels)) if label_lines is None else label_lines) if model_io.labels else ()
         labels = max(0, len(lines) + (model_io.class_offset if len(lines) > 1 else 0))
         facts = facts if facts and len(facts.outputs) == len(model.outputs) else None
         self._roles = find_roles(model, facts, model_io.boxes.outputs, model_io.boxes.columns, labels, (width, height))

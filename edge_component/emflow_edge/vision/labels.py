@@ -26,15 +26,16 @@ class Labels:
         return (self._lines[place] or None) if 0 <= place < len(self._lines) else None
 
 
-def read_labels(path: Path, classes: int, class_offset: int) -> tuple[str, ...]:
+def read_labels(path: Path, classes: int, class_offset: int, lines: tuple[str, ...] | None = None) -> tuple[str, ...]:
     """One label a line, for all classes or for those after the offset.
 
-    classes: how many values the output has; a single one stands for two classes.
+    classes: how many values the output has; a single one stands for two classes. lines: what is in the file; without
+    it, it is read.
 
     Raises:
         ConfigProblem: the file is missing, no text, or has another number of labels.
     """
-    labels = read_lines(path)
+    labels = read_lines(path) if lines is None else lines
     wanted = label_counts(classes, class_offset)
     if len(labels) not in wanted:
         raise ConfigProblem(

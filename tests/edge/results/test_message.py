@@ -40,6 +40,11 @@ def test_a_message_has_the_workshops_four_keys_as_text_and_ours_beside_them() ->
     }
 
 
+def test_a_message_names_the_start_of_the_process_that_made_it() -> None:
+    message = json.loads(dataclasses.replace(RESULT, run="5f2b9c01d7e4").message(now=500))
+    assert (message["run"], message["sequence"]) == ("5f2b9c01d7e4", 41)
+
+
 def test_a_message_is_what_its_schema_says() -> None:
     schema = json.loads((resources.files("emflow_schema") / "result.schema.json").read_text())
     jsonschema.Draft202012Validator(schema).validate(json.loads(RESULT.message(now=500.322)))

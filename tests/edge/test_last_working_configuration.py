@@ -1,0 +1,143 @@
+"""A process that is started with a broken configuration: it goes on with the last one that worked, and says so."""
+
+from __future__ import annotations
+
+import json
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from edge.greengrass_core import Core, publishing
+from emflow_edge.settings.last_working import LastWorking, WorkingConfiguration
+from support import Process, until
+
+if TYPE_CHECKING:
+    from edge.conftest import Edge
+
+
+def test_a_configuration_is_kept_for_its_owner_only_and_read_again(tmp_path: Path) -> None:
+    working = WorkingConfiguration({"streams": [{"url": "rtsp://u:secret@camera/1"}]}, ("cat", "dog"))
+    LastWorking(tmp_path).save(working)
+    (file,) = tmp_path.iterdir()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert LastWorking(tmp_path).read() == working
+
+
+def test_the_same_configuration_is_not_written_again(tmp_path: Path) -> None:
+    kept = LastWorking(tmp_path)
+    kept.save(WorkingConfiguration({"version": "1"}))
+    (file,) = tmp_path.iterdir()
+    file.unlink()
+    kept.save(WorkingConfiguration({"version": "1"}))
+    assert not list(tmp_path.iterdir())
+    kept.save(WorkingConfiguration({"version": "2"}))
+    assert LastWorking(tmp_path).read() == WorkingConfiguration({"version": "2"})
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"[]", b"1", b"{}", b'{"configuration": 1}', b"\xff", b'{"configuration": {}, "labels": [1]}'],
+)
+def test_a_file_that_is_damaged_counts_as_none(
+    tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    kept = LastWorking(tmp_path)
+    kept.save(WorkingConfiguration({"version": "secret"}))
+    (file,) = tmp_path.iterdir()
+    file.write_bytes(content)
+    assert LastWorking(tmp_path).read() is None
+    assert f"cannot be read from {file}" in caplog.text
+
+
+def test_a_folder_that_is_not_there_is_logged_and_stops_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    kept = LastWorking(tmp_path / "nothing")
+    assert kept.read() is None
+    kept.save(WorkingConfiguration({"version": "1"}))
+    assert "cannot be kept in" in caplog.text
+    LastWorking(None).save(WorkingConfiguration({"version": "1"}))
+    assert LastWorking(None).read() is None
+
+
+@pytest.fixture
+def core(tmp_path: Path, python: Callable[..., Process]) -> Iterator[Core]:
+    core = Core(tmp_path, python)
+    yield core
+    core.close()
+
+
+@pytest.fixture
+def config(edge: Edge, scenes_model: Path) -> dict[str, Any]:
+    edge.agent()
+    (edge.folder / "labels.txt").write_bytes(scenes_model.with_name("scenes_labels.txt").read_bytes())
+    (edge.folder / "large").mkdir()
+    with (edge.folder / "large" / "model.tflite").open("wb") as file:
+        file.truncate(1 << 42)
+    return {
+        **publishing("em/inference", "em/status"),
+        "modelName": "scenes",
+        "modelComponentName": f"{edge.model}/",
+        "agentSocket": str(edge.socket),
+        "streams": [{"name": "front", "url": edge.camera()[1], "every": "100ms"}],
+        "modelIO": {"labels": "labels.txt"},
+        "publish": {"topic": "em/inference", "statusTopic": "em/status"},
+        "version": "1.0.0",
+    }
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize(
+    ("broken", "reason"),
+    [
+        ({"publish": {"topic": "em/#"}}, "publish.topic: 'em/#'"),
+        ({"streams": []}, "streams: there is none"),
+        ({"modelComponentName": "{folder}/nothing/"}, "model scenes: the agent finds no model at"),
+        ({"modelComponentName": "{folder}/large/"}, "has no memory for model scenes"),
+        ({"modelIO": {"task": "detection"}}, "model scenes: "),
+        ({}, "modelIO.labels: "),
+    ],
+)
+def test_a_process_goes_on_with_the_last_configuration_that_worked(
+    core: Core, config: dict[str, Any], edge: Edge, broken: dict[str, Any], reason: str
+) -> None:
+    arguments = ("--assets", str(edge.folder), "--work", str(edge.folder))
+    labels = (edge.folder / "labels.txt").read_text().splitlines()
+    core.deploy(config)
+    process = core.run(*arguments)
+    core.results(1)
+    until(lambda: list(edge.folder.glob("last-working-*")), what="the configuration to be kept")
+    assert process.end() == 0
+    if not broken:
+        # The file of the labels is another one, with too few of them.
+        (edge.folder / "labels.txt").write_text("one\n")
+    broken = json.loads(json.dumps(broken).replace("{folder}", str(edge.folder)))
+    core.deploy({**config, **broken, "version": "2.0.0"})
+    for _ in range(2):
+        process = core.run(*arguments)
+        results = core.results(2, version="1.0.0", model_name="scenes")
+        assert {one["label"] for one in results} <= {*labels}
+        until(lambda: core.published("em/status")[-1].get("configuration_refused", "").find(reason) >= 0, 30, reason)
+        assert core.published("em/status")[-1]["version"] == "1.0.0"
+        said = process.text()
+        assert "(version 1.0.0)" in said
+        assert reason in said
+        assert process.end() == 0
+    # A good one is taken again.
+    process = core.run(*arguments)
+    core.deploy({**config, "modelIO": {}, "version": "3.0.0"})
+    core.results(2, version="3.0.0")
+    until(lambda: "configuration_refused" not in core.published("em/status")[-1])
+    assert process.end() == 0
+    assert "Traceback" not in process.text()
+
+
+@pytest.mark.e2e
+def test_without_one_that_worked_a_broken_configuration_ends_it(core: Core, config: dict[str, Any], edge: Edge) -> None:
+    core.deploy({**config, "streams": []})
+    process = core.run("--assets", str(edge.folder), "--work", str(edge.folder))
+    assert process.popen.wait(20) == 2
+    assert core.states == ["ERRORED"]
