@@ -100,6 +100,14 @@ def test_an_application_that_no_longer_reports_is_a_warning(judge):
     )
 
 
+def test_a_configuration_that_the_device_refused_is_a_warning(judge):
+    status_message = message(judge.thing, front=("running", 0), slow=("running", 0))
+    status_message["configuration_refused"] = "agent at a.sock has no memory for model net\x1b[31m"
+    (warning,) = judge(status_message).warnings
+    assert warning.startswith("a newer configuration is refused, the one before runs: agent at a.sock has no memory")
+    assert "\x1b" not in warning
+
+
 def test_an_application_that_is_offline_gives_no_results(judge):
     status_message = {
         "thing": judge.thing,

@@ -12,6 +12,7 @@ import logging
 import math
 import os
 import pwd
+import re
 import stat
 import threading
 import time
@@ -61,10 +62,10 @@ _AWAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode
 _ABSENT, _FULL = (0.05, 0.5), (1.0, 30.0)
 # Delays between checks of a model whose outputs do not match: the first at once, then less and less often.
 _DOUBT = (1.0, 30.0)
-_WAITING = "; waiting for it"
-_AWAY_WORDS, _FULL_WORDS = f"cannot be reached{_WAITING}", "has no memory"
+_AWAY_WORDS, _FULL_WORDS = "cannot be reached; waiting for it", "has no memory"
 # What another model under the name is waited for: longer than an agent needs to find that nobody calls it any more.
 _TAKEN_WORDS, _TAKEN_SECONDS = "has another model under this name; waiting for it to go", 60.0
+_WAITING_WORDS = "; waiting for it( to go)?"
 # Permissions do not change by themselves, as an absent agent comes back: the message says how to mend it.
 _NO_PERMISSION_WORDS = (
     "cannot be reached as user {user}: {place}: {why}; run this component and the agent as the same user, or give both "
@@ -329,7 +330,7 @@ class AgentClient:
             if no_memory is not model.startswith(_FULL_WORDS):
                 no_memory, since = not no_memory, time.monotonic()
             if self._gives_up(time.monotonic() - since, no_memory):
-                raise GaveUp(f"agent at {self._socket} {model.replace(_WAITING, '')}")
+                raise GaveUp(f"agent at {self._socket} {re.sub(_WAITING_WORDS, '', model)}")
             if self._stop.wait((full if no_memory else absent).delay()):
                 raise LoadStopped
         doubted, self._doubted = self._doubted, None

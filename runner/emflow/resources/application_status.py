@@ -188,6 +188,8 @@ def _warnings(message: Mapping[str, Any], age: float, workflow: Workflow) -> Ite
     period = workflow.edge.metrics.every.seconds
     if age > INTERVALS * period:
         yield f"the application has not reported for {span(age)}; it reports every {workflow.edge.metrics.every}"
+    if refused := _text(message.get("configuration_refused")):
+        yield f"a newer configuration is refused, the one before runs: {refused}"
     if len(message["streams"]) > MOST_STREAMS:
         yield f"the status has {len(message['streams'])} streams, of which only {MOST_STREAMS} were looked at"
     for name, one in _looked_at(message["streams"], workflow):
