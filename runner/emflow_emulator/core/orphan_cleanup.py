@@ -1,9 +1,8 @@
-"""Kills the processes that a core device leaves when it is killed itself.
+"""Waits for the end of the processes that a core device leaves when it is killed itself.
 
 It is a separate process with its own session, and reads a pipe from the core device. The core device writes `+ID` for
-every process group that it starts, and `-ID` when the group has ended. When the pipe closes for any reason, the groups
-that are still in the list are killed. A parent-death signal would not be enough: it depends on the thread that started
-the process, and the children of a script's shell do not get it.
+the keeper of every step that it starts (`step_keeper`), and `-ID` when that has ended. When the pipe closes for any
+reason, the keepers end all processes of their steps; one that does not end in time is killed.
 
 If its first argument is a folder, it also removes this folder when the program that started the core device has ended
 without removing it; the second argument is a file descriptor (a pidfd) of that program. After the line `keep` it does
@@ -27,19 +26,29 @@ from typing import IO
 
 KEEP = "keep\n"
 
+_PATIENCE = 10.0
+"""Seconds in which the keepers end their processes, which they kill at once."""
+
 
 def main(orders: IO[str], args: Sequence[str]) -> None:
-    groups: set[int] = set()
+    keepers: dict[int, int] = {}
     folder = Path(args[0]) if args else None
     for order in orders:
         if order == KEEP:
             folder = None
             continue
-        sign, group = order[0], int(order[1:])
-        (groups.add if sign == "+" else groups.discard)(group)
-    for group in groups:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(group, signal.SIGKILL)
+        sign, keeper = order[0], int(order[1:])
+        if sign == "+":
+            with contextlib.suppress(ProcessLookupError):
+                # At once, and not at the end: by then, another process may have the number.
+                keepers[keeper] = os.pidfd_open(keeper)
+        elif keeper in keepers:
+            os.close(keepers.pop(keeper))
+    deadline = time.monotonic() + _PATIENCE
+    for process in keepers.values():
+        if not ended(process, max(0.0, deadline - time.monotonic())):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                signal.pidfd_send_signal(process, signal.SIGKILL)
     if folder:
         if len(args) > 1:
             ended(int(args[1]), None)

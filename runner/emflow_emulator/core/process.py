@@ -1,12 +1,12 @@
-"""Lifecycle steps as processes: each is a shell in its own process group, which is always ended completely."""
+"""Lifecycle steps as processes: each is a shell below a keeper of its own, and is always ended completely."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import select
-import signal
 import stat
 import subprocess
 import sys
@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO
 
-from emflow_emulator.core import orphan_cleanup
+from emflow_emulator.core import orphan_cleanup, step_keeper
 
 Sink = Callable[[str, str], None]
 """Takes `stdout` or `stderr`, and a line without its line break."""
@@ -30,13 +30,12 @@ _LONGEST_LINE = 64 * 1024
 _LAST_LINES = 0.3
 """Seconds to wait for the last output after the end of a script."""
 
-# The script waits for one line before it begins, so that the cleanup process knows its group before it does anything.
-# If the core device is killed before that, the script reads an end of file and does not begin.
-_LAUNCHER = 'read -r _ || exit 125; exec sh -c "$0" </dev/null'
+_KEEPER_KILLED = -9
+"""The code of a script whose keeper ended before it."""
 
 
 class OrphanCleanup:
-    """The process that kills the component processes when this one is killed; one for each core device.
+    """The process that waits for the end of all component processes when this one was killed; one for each core device.
 
     Args:
         removes: a folder that is also removed when the parent of this process has ended. While the parent runs, only
@@ -58,14 +57,14 @@ class OrphanCleanup:
         )
         self._lock = threading.Lock()
 
-    def watch(self, group: int) -> None:
-        self._order(f"+{group}\n")
+    def watch(self, keeper: int) -> None:
+        self._order(f"+{keeper}\n")
 
-    def forget(self, group: int) -> None:
-        self._order(f"-{group}\n")
+    def forget(self, keeper: int) -> None:
+        self._order(f"-{keeper}\n")
 
     def close(self) -> None:
-        """End the cleanup process; it kills the groups that are still in its list."""
+        """End the cleanup process; it waits for the keepers that are still in its list."""
         if self._parent is not None:
             if not orphan_cleanup.ended(self._parent, 0):
                 self._order(orphan_cleanup.KEEP)
@@ -99,7 +98,7 @@ def _watched_parent() -> int | None:
 
 
 class Process:
-    """A running script, from its start until its whole process group has ended.
+    """A running script, from its start until all processes that it started have ended, however they detached.
 
     Args:
         script: for `sh -c`.
@@ -107,6 +106,10 @@ class Process:
         cwd: the working directory.
         sink: called from a thread for every line of output, in order for each of the two streams.
         on_exit: called from a thread when the script has ended and its last lines have been passed to `sink`.
+
+    Raises:
+        OSError: it cannot be started.
+        ValueError: the script or the environment has the character NUL.
     """
 
     def __init__(
@@ -119,31 +122,41 @@ class Process:
         orphan_cleanup: OrphanCleanup,
         on_exit: Callable[[], object] = lambda: None,
     ) -> None:
+        order = _order_to_start(script, env)
         self._orphan_cleanup = orphan_cleanup
         self._on_exit = on_exit
         self._ended = threading.Event()
-        self._process = subprocess.Popen(
-            ["sh", "-c", _LAUNCHER, script],
-            env=dict(env),
-            cwd=cwd,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-        )
+        self._all_gone = threading.Event()
         self.code: int | None = None
-        self.group = self._process.pid
-        orphan_cleanup.watch(self.group)
+        readable, writable = os.pipe()
+        self._report = os.fdopen(readable, "rb")
+        try:
+            self._keeper = subprocess.Popen(
+                [sys.executable, "-I", "-S", step_keeper.__file__, str(writable)],
+                cwd=cwd,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                pass_fds=(writable,),
+                start_new_session=True,
+            )
+        except BaseException:
+            self._report.close()
+            raise
+        finally:
+            os.close(writable)
+        orphan_cleanup.watch(self._keeper.pid)
+        self._tell_keeper(order)
+        started = self._report.readline()
         self._pumps = [
             threading.Thread(target=_pump, args=(pipe, name, sink), name="Copier", daemon=True)
-            for pipe, name in ((self._process.stdout, "stdout"), (self._process.stderr, "stderr"))
+            for pipe, name in ((self._keeper.stdout, "stdout"), (self._keeper.stderr, "stderr"))
         ]
         for thread in (*self._pumps, threading.Thread(target=self._watch, name="Exec", daemon=True)):
             thread.start()
-        assert self._process.stdin
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.write(b"\n")
-            self._process.stdin.close()
+        if not started[:1].isdigit():
+            self._all_gone.wait()
+            raise OSError(errno.ENOEXEC, started[1:].decode().strip() or "its keeper ended")
 
     def wait(self, timeout: float | None = None) -> int | None:
         """The script's exit code; None when it does not end in time."""
@@ -151,49 +164,43 @@ class Process:
         return self.code
 
     def end(self, grace: float = _GRACE) -> None:
-        """Send SIGTERM to the group, and after `grace` seconds SIGKILL to the processes that still run."""
-        for number, patience in ((signal.SIGTERM, grace), (signal.SIGKILL, 5.0)):
-            if not self._any_left():
+        """Send SIGTERM to all its processes, and after `grace` seconds SIGKILL to those that still run."""
+        for order, patience in ((step_keeper.TERM, grace), (step_keeper.KILL, 5.0)):
+            if self._all_gone.is_set():
                 break
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.group, number)
-            self._ended.wait(patience)
-            deadline = time.monotonic() + patience
-            while self._any_left() and time.monotonic() < deadline:
-                time.sleep(0.01)
-        self._orphan_cleanup.forget(self.group)
+            self._tell_keeper(order)
+            self._all_gone.wait(patience)
+
+    def _tell_keeper(self, order: bytes) -> None:
+        assert self._keeper.stdin
+        with contextlib.suppress(BrokenPipeError, ValueError):  # it has ended, and so has all that it kept
+            self._keeper.stdin.write(order)
+            self._keeper.stdin.flush()
 
     def _watch(self) -> None:
-        code = self._process.wait()
+        with self._report:
+            code = self._report.readline()
         # A background child of the script may keep the pipes open, so the wait has a limit.
         deadline = time.monotonic() + _LAST_LINES
         for pump in self._pumps:
             pump.join(max(0.0, deadline - time.monotonic()))
-        self.code = code
+        self.code = int(code) if code else _KEEPER_KILLED
         self._ended.set()
         self._on_exit()
-
-    def _any_left(self) -> bool:
-        if not self._ended.is_set():
-            return True
-        try:
-            os.killpg(self.group, 0)
-        except ProcessLookupError:
-            return False
-        return _living(self.group)
+        self._keeper.wait()
+        self._orphan_cleanup.forget(self._keeper.pid)
+        self._all_gone.set()
+        assert self._keeper.stdin
+        with contextlib.suppress(BrokenPipeError):
+            self._keeper.stdin.close()
 
 
-def _living(group: int) -> bool:
-    """Whether the group has a process that is not a zombie; a zombie may stay until its new parent reaps it."""
-    for file in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            # The name in brackets may contain any character, so count from its end: state, parent, group.
-            state, _, of = file.read_text().rpartition(")")[2].split()[:3]
-        except (OSError, ValueError):
-            continue
-        if int(of) == group and state != "Z":
-            return True
-    return False
+def _order_to_start(script: str, env: Mapping[str, str]) -> bytes:
+    parts = [script, *(f"{name}={value}" for name, value in env.items())]
+    if any("\0" in part for part in parts):
+        raise ValueError("embedded null byte")
+    order = b"\0".join(os.fsencode(part) for part in parts)
+    return len(order).to_bytes(4, "big") + order
 
 
 def _pump(pipe: IO[bytes] | None, name: str, sink: Sink) -> None:

@@ -124,27 +124,90 @@ def test_ending_what_has_ended_is_no_error(run: Callable[..., Process]) -> None:
     process.end()
 
 
+FORK = "import os, time; os.fork() and os._exit(0); os.setsid(); os.fork() and os._exit(0)"
+DETACHED = {
+    "session": "setsid sh -c 'echo $$ >> pids; exec sleep 600' &",
+    "session whose parent ended": "(setsid sh -c 'echo $$ >> pids; exec sleep 600' &)",
+    "no hang-up": "(nohup sh -c 'echo $$ >> pids; exec sleep 600' >/dev/null 2>&1 &)",
+    "empty environment": "(env -i setsid sh -c 'echo $$ >> pids; exec sleep 600' &)",
+    "daemon": f"""python3 -c '{FORK}; open("pids", "a").write(f"{{os.getpid()}}\\n"); time.sleep(600)'""",
+    "empty environment in the root": (
+        '(cd / && env -i setsid sh -c \'echo $$ >> "$1"; exec sleep 600\' sh "$OLDPWD/pids" &)'
+    ),
+    "no ear for a term": "setsid sh -c 'trap \"\" TERM HUP; echo $$ >> pids; while :; do sleep 600; done' &",
+    "chain of sessions": (
+        "setsid sh -c 'echo $$ >> pids; setsid sh -c \"echo \\$\\$ >> pids; exec sleep 600\" & wait' &"
+    ),
+}
+"""Ways in which what a script starts can leave its process group."""
+
+
+@pytest.mark.parametrize("leaving", [False, True], ids=["the script runs", "the script has ended"])
+@pytest.mark.parametrize("way", DETACHED)
+def test_what_detached_is_ended_with_its_script(
+    run: Callable[..., Process], tmp_path: Path, way: str, leaving: bool
+) -> None:
+    process = run(f"{DETACHED[way]}\n{'' if leaving else 'exec sleep 600'}")
+    started = pids(tmp_path, 2 if way == "chain of sessions" else 1)
+    if leaving:
+        until(lambda: process.code == 0)
+    assert all(map(alive, started))
+    process.end(grace=0.3)
+
+    until(lambda: not any(map(alive, started)))
+
+
+def test_ending_one_script_leaves_what_another_started(run: Callable[..., Process], tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("one", "other")]
+    for folder in folders:
+        folder.mkdir()
+    one, other = (run(f"cd {folder}; {DETACHED['empty environment']}\nexec sleep 600") for folder in folders)
+    (first,), (second,) = (pids(folder, 1) for folder in folders)
+    one.end(grace=0.3)
+
+    assert not alive(first)
+    assert alive(second)
+    other.end(grace=0.3)
+    assert not alive(second)
+
+
+def test_a_script_that_cannot_be_started_is_an_error(run: Callable[..., Process]) -> None:
+    with pytest.raises(ValueError, match="null byte"):
+        run("echo a\0b")
+    with pytest.raises(OSError, match="too long"):
+        run("true " + "x" * 3_000_000)
+
+
+def pids(folder: Path, count: int) -> list[int]:
+    """The process ids that what a script started has written, once all of them are there."""
+    file = folder / "pids"
+    until(lambda: file.exists() and file.read_text().count("\n") == count)
+    return [int(text) for text in file.read_text().split()]
+
+
 OWNER = """
 import sys, time
 from pathlib import Path
 from emflow_emulator.core.process import OrphanCleanup, Process
 orphan_cleanup = OrphanCleanup()
-process = Process("(sleep 60 & echo $! >> pids); echo $$ >> pids; sleep 60; true", env={"PATH": "/usr/bin:/bin"},
+process = Process(sys.argv[2], env={"PATH": "/usr/bin:/bin"},
                   cwd=Path(sys.argv[1]), sink=print, orphan_cleanup=orphan_cleanup)
-time.sleep(60)
+time.sleep(600)
 """
+TREE = "(sleep 600 & echo $! >> pids; wait) & echo $! >> pids; sleep 600; true"
 
 
-def test_a_sigkill_of_the_owner_leaves_nothing(tmp_path: Path) -> None:
-    owner = subprocess.Popen([sys.executable, "-c", OWNER, str(tmp_path)])
-    pids = tmp_path / "pids"
-    until(lambda: pids.exists() and len(pids.read_text().split()) == 2)
-    children = [int(pid) for pid in pids.read_text().split()]
-    assert all(alive(child) for child in children)
-
-    owner.kill()
-    owner.wait()
-    until(lambda: not any(alive(child) for child in children), timeout=5)
+@pytest.mark.parametrize("way", ["tree", *DETACHED])
+def test_a_sigkill_of_the_owner_leaves_nothing(tmp_path: Path, way: str) -> None:
+    script = TREE if way == "tree" else f"{DETACHED[way]}\nexec sleep 600"
+    owner = subprocess.Popen([sys.executable, "-c", OWNER, str(tmp_path), script])
+    try:
+        children = pids(tmp_path, 2 if way in ("tree", "chain of sessions") else 1)
+        assert all(map(alive, children))
+    finally:
+        owner.kill()
+        owner.wait()
+    until(lambda: not any(map(alive, children)))
 
 
 def test_a_line_without_an_end_is_reported_in_pieces(run: Callable[..., Process], said: list[tuple[str, str]]) -> None:
