@@ -8,6 +8,9 @@ Where Greengrass (semver4j in its nucleus) differs from node-semver in strict mo
 
 - `==1.2.3` means `=1.2.3`. The nucleus itself writes it for the components that a deployment names.
 - A comma between comparators counts as a blank: `>=1.0.0, <2.0.0`.
+
+Build metadata does not count in ranges, as SemVer says: `1.0.0+a` and `1.0.0+b` are the same to `>=1.0.0` and to
+`=1.0.0`. But both can be component versions, and a deployment names one of them: `==1.0.0+a` is that one only.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
 
 _NUMBERS = r"(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*)){2}"
 _PLAIN_VERSION = re.compile(_NUMBERS)
+_BUILD = re.compile(r"={0,2} *(?P<version>[^\s<>=~^|,*+]+\+[0-9A-Za-z.-]+)")
 _PLAIN_REQUIREMENT = re.compile(rf"(?:[<>]=?|=)?{_NUMBERS}(?: (?:[<>]=?|=)?{_NUMBERS})*")
 
 
@@ -53,11 +57,15 @@ def sort_key(text: str) -> tuple[bool, Any]:
 def satisfies(version: str, requirement: str) -> bool:
     """Whether a version fits a requirement such as `>=1.0.0 <2.0.0`, `~1.2`, `^1.0.0`, `=1.0.0 || =2.0.0` or `*`.
 
-    A pre-release fits only where the requirement names a pre-release of the same version.
+    A pre-release fits only where the requirement names a pre-release of the same version, and a build only where it
+    names no other one.
 
     Raises:
         ValueError: the version or the requirement cannot be read.
     """
+    build = _BUILD.fullmatch(requirement.strip())
+    if build and is_version(build["version"]):
+        return str(parse_version(version)) == build["version"]
     return bool(_range(requirement).test(str(parse_version(version))))
 
 
