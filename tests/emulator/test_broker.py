@@ -313,6 +313,23 @@ def test_a_session_that_persists_gets_what_was_published_while_it_was_away(broke
         assert not board.session_present
 
 
+@pytest.mark.parametrize(
+    "filters", [(b"em/#", b"em/+"), (b"em/state", b"em/#"), (b"em/state", b"em/state"), (b"+/state", b"em/+")]
+)
+def test_two_filters_of_a_client_that_match_bring_each_message_once(
+    broker: Broker, connect: Any, filters: tuple[bytes, bytes]
+) -> None:
+    """Also a retained message, when both are subscribed with one packet."""
+    sender = connect()
+    publish(sender, "em/state", b"kept", mqtt.QoS.AT_LEAST_ONCE, retain=True)
+    with Raw(broker, b"board") as board:
+        assert board.subscribe(*filters) == b"\1\1"
+        for payload in (b"live", b"end"):
+            publish(sender, "em/state", payload, mqtt.QoS.AT_LEAST_ONCE)
+        got = [board.read() for _ in range(3)]
+    assert [(each[0], each[14:]) for each in got] == [(0x33, b"kept"), (0x32, b"live"), (0x32, b"end")]
+
+
 def test_retained_messages_come_only_with_a_subscription_to_them(broker: Broker, connect: Any) -> None:
     sender = connect()
     publish(sender, "em/state", b"on", mqtt.QoS.AT_LEAST_ONCE, retain=True)

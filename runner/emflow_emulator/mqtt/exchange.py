@@ -160,19 +160,23 @@ class Exchange:
         return bytes(codes)
 
     def send_retained(self, session: Session, filters: Iterable[tuple[str, int]]) -> None:
-        """Send the retained messages of filters that were just subscribed; of a filter that was refused, none."""
-        for topic_filter, _ in filters:
-            granted = session.filters.get(topic_filter)
-            for each in self.retained.all() if granted is not None else ():
-                if fits(topic_filter, each.message.topic):
-                    self._deliver(session, replace(each.message, qos=min(each.message.qos, granted or 0)))
+        """Send the retained messages of filters that were just subscribed, each once; of a refused filter, none."""
+        granted = {each: session.filters[each] for each, _ in filters if each in session.filters}
+        for kept in self.retained.all() if granted else ():
+            fitting = [qos for topic_filter, qos in granted.items() if fits(topic_filter, kept.message.topic)]
+            if fitting:
+                self._deliver(session, replace(kept.message, qos=min(kept.message.qos, max(fitting))))
 
     def unsubscribe(self, session: Session, filters: Iterable[str]) -> None:
         for topic_filter in filters:
             session.filters.pop(topic_filter, None)
 
     def publish(self, message: Message) -> None:
-        """Pass a message on to all who subscribed to its topic, once to each."""
+        """Pass a message on to all who subscribed to its topic, once to each.
+
+        Also to a client with several filters that match: with the highest QoS of those (MQTT 3.1.1, section 3.3.5,
+        which lets a broker send a copy for each filter, too).
+        """
         if message.retain:
             self.retained.keep(message)
         for session in list(self._sessions.values()):

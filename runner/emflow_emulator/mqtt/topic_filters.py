@@ -19,3 +19,16 @@ def fits(topic_filter: str, topic: str) -> bool:
         wanted.pop()
         levels = levels[: len(wanted)]
     return len(wanted) == len(levels) and all(want in ("+", have) for want, have in zip(wanted, levels, strict=True))
+
+
+def covers(wide: str, narrow: str) -> bool:
+    """Whether every topic that matches one filter matches the other one, too."""
+    if narrow.startswith("$") and wide[0] in "+#":
+        return False
+    wanted, levels = wide.split("/"), narrow.split("/")
+    if wanted[-1] == "#":
+        wanted.pop()
+        levels = levels[: len(wanted)]
+    return len(wanted) == len(levels) and all(
+        want == have or (want == "+" and have != "#") for want, have in zip(wanted, levels, strict=True)
+    )

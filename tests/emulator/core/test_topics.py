@@ -14,6 +14,8 @@ from emflow_emulator.broker import Broker
 from emflow_emulator.core.logs import DeviceLog
 from emflow_emulator.core.mqtt_bridge import Bridge, Publication
 from emflow_emulator.core.topics import SubscribeRefused, check, fits
+from emflow_emulator.mqtt.packets import Message
+from emflow_emulator.mqtt.topic_filters import covers
 from emulator.core.pieces import TIMEOUT, lines
 from support import until
 
@@ -79,6 +81,43 @@ def test_many_listeners_of_one_filter_hear_each_message_once_until_they_leave(br
     assert heard[1].get(timeout=TIMEOUT) == ("cmd/b", b"2")
     assert heard[0].empty()
     assert heard[1].empty()
+    bridge.stop()
+
+
+FILTERS = ["a/b", "a/+", "+/b", "a/#", "#", "a/b/#", "b/#", "+"]
+
+
+@pytest.mark.parametrize("wide", FILTERS)
+@pytest.mark.parametrize("narrow", FILTERS)
+def test_a_filter_covers_another_if_all_topics_of_that_are_its_own(wide: str, narrow: str) -> None:
+    topics = ["a", "b", "a/b", "a/x", "x/b", "a/b/c", "b/x/y", "x", "x/y/z", ""]
+    own = all(fits(wide, topic) for topic in topics if fits(narrow, topic))
+    assert covers(wide, narrow) is own
+
+
+@pytest.mark.parametrize("order", [("a/#", "a/b"), ("a/b", "a/#"), ("a/+", "+/b"), ("a/b", "a/b")])
+@pytest.mark.parametrize("qos", [(0, 1), (1, 0), (1, 1)])
+def test_filters_that_both_match_bring_each_message_once_to_each_listener(
+    broker: Broker, log: Path, order: tuple[str, str], qos: tuple[int, int]
+) -> None:
+    broker.publish(Message("a/b", b"kept", 1, retain=True))
+    bridge = bridge_to(broker.port, log)
+    until(lambda: any("Successfully connected" in line for line in lines(log)))
+    heard: list[Heard] = [queue.Queue(), queue.Queue()]
+    ends = [
+        bridge.subscribe(each, quality, lambda *message, to=to: to.put(message))
+        for each, quality, to in zip(order, qos, heard, strict=True)
+    ]
+    for payload in (b"1", b"2", b"end"):
+        bridge.publish(Publication("a/b", payload, 1, False))
+    for each in heard:
+        got = list(iter(lambda each=each: each.get(timeout=TIMEOUT)[1], b"end"))
+        assert got in ([b"kept", b"1", b"2"], [b"1", b"2"])
+    assert heard[0].empty()
+    assert heard[1].empty()
+    ends[0]()
+    bridge.publish(Publication("a/b", b"3", 1, False))
+    assert heard[1].get(timeout=TIMEOUT) == ("a/b", b"3")
     bridge.stop()
 
 
