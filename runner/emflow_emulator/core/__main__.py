@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import sys
 import tempfile
@@ -11,6 +12,7 @@ from pathlib import Path
 from emflow.problems import Problem, UsageProblem
 from emflow_emulator import child
 from emflow_emulator.access import Access
+from emflow_emulator.core.nuclei import NUCLEI
 from emflow_emulator.core.nucleus import Nucleus
 
 
@@ -34,7 +36,17 @@ def main() -> int:
         metavar="DIR",
         help="a temporary folder to remove when the parent process was killed",
     )
+    parser.add_argument("--nucleus", choices=sorted(NUCLEI), default="classic", help="the nucleus that it behaves as")
+    parser.add_argument(
+        "--deployment-seconds",
+        type=float,
+        metavar="N",
+        help="seconds in which a deployment has to end, for a nucleus with such a limit; default: that of the nucleus",
+    )
     options = parser.parse_args()
+    nucleus = NUCLEI[options.nucleus]
+    if options.deployment_seconds is not None and nucleus.deployment_seconds is not None:
+        nucleus = dataclasses.replace(nucleus, deployment_seconds=options.deployment_seconds)
     # On a board, only the owner may write into what the nucleus and its components make, and the agent demands it.
     os.umask(os.umask(0o077) | 0o022)
     # Signal handlers are set before anything is started, so that a signal during the start stops all parts.
@@ -50,6 +62,7 @@ def main() -> int:
             role_alias=options.role_alias,
             removes=options.remove and _temporary(options.remove),
             architecture=options.architecture,
+            nucleus=nucleus,
         )
         arn = device.start()
     except Problem as problem:

@@ -7,7 +7,9 @@ read and execute a file is what the recipe's `Permission` says, whatever the mod
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
+import json
 import os
 import shutil
 import zipfile
@@ -26,27 +28,122 @@ Download = Callable[[str, str, Path], None]
 _DOWNLOADING = "ARTIFACT_DOWNLOAD_ERROR"
 
 
+class Staged:
+    """The artifacts of a component version in a folder of their own, complete, until they are put where recipes look.
+
+    The folders that they replace are kept until `finish`, so that a failed deployment can take them back.
+    """
+
+    def __init__(self, recipe: Recipe, layout: Layout) -> None:
+        self._recipe = recipe
+        self._layout = layout
+        name, version = recipe.name, recipe.version
+        self.artifacts = layout.staged / "artifacts" / name / version
+        self.unarchived = layout.staged / "artifacts-unarchived" / name / version
+        replaced = layout.replaced / name / version
+        self._moves = (
+            (self.artifacts, layout.artifacts(name, version), replaced / "artifacts"),
+            (self.unarchived, layout.unarchived(name, version), replaced / "artifacts-unarchived"),
+        )
+        self._before: str | None = None
+        self._put = False
+        for _, target, _ in self._moves:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        for folder in (self.artifacts, self.unarchived):
+            folder.mkdir(parents=True)
+
+    def put(self) -> None:
+        """Put them in place. No component may run from the folders that are replaced.
+
+        Raises:
+            OSError: the folders cannot be moved.
+        """
+        record = self._layout.artifact_record(self._recipe.name, self._recipe.version)
+        self._before = record.read_text() if record.exists() else None
+        record.unlink(missing_ok=True)  # written at the end: what is found without one is not complete
+        self._put = True
+        for staged, target, replaced in self._moves:
+            if target.exists():
+                replaced.parent.mkdir(parents=True, exist_ok=True)
+                target.rename(replaced)
+            staged.rename(target)
+        record.parent.mkdir(parents=True, exist_ok=True)
+        record.write_text(_record(self._recipe))
+
+    def undo(self) -> None:
+        """Take back what was in place before `put`; does nothing if that was not called."""
+        if not self._put:
+            return
+        record = self._layout.artifact_record(self._recipe.name, self._recipe.version)
+        record.unlink(missing_ok=True)
+        for staged, target, replaced in self._moves:
+            if not staged.exists():  # it was moved
+                shutil.rmtree(target, ignore_errors=True)
+            if replaced.exists():
+                replaced.rename(target)
+        if self._before is not None:
+            record.write_text(self._before)
+        self._put = False
+
+
 def fetch(recipe: Recipe, layout: Layout, download: Download) -> None:
-    """Download all artifacts of a component version; a file that exists with the right digest is not loaded again.
+    """Download all artifacts of a component version, and put them in place; what is there and right stays untouched.
 
     Raises:
         DeploymentFailure: an artifact does not exist, has changed, or cannot be unpacked.
     """
+    staged = stage(recipe, layout, download)
+    if staged:
+        staged.put()
+    finish(layout)
+
+
+def stage(recipe: Recipe, layout: Layout, download: Download) -> Staged | None:
+    """Download and unpack all artifacts of a component version, beside what is in place.
+
+    None when they are in place already: then nothing of that is touched, except for a file whose bytes are no longer
+    those of the artifact. What a component has made or changed beside its files is its own.
+
+    Raises:
+        DeploymentFailure: an artifact does not exist, has changed, or cannot be unpacked.
+    """
+    record = layout.artifact_record(recipe.name, recipe.version)
     folder = layout.artifacts(recipe.name, recipe.version)
-    folder.mkdir(parents=True, exist_ok=True)
-    layout.unarchived(recipe.name, recipe.version).mkdir(parents=True, exist_ok=True)
-    for artifact in recipe.artifacts:
-        file = folder / artifact.name
-        if not file.exists() or digest(file) != artifact.digest:
-            _load(recipe, artifact, file, download)
-        mode = _mode(artifact)
-        file.chmod(mode)
-        if artifact.unarchive:
-            unpacked = layout.unarchived(recipe.name, recipe.version) / Path(artifact.name).stem
-            _unpack(recipe, artifact, file, unpacked)
-            for path in unpacked.rglob("*"):
-                if not path.is_symlink():  # one that a component made; its target is not to be changed
-                    path.chmod(0o755 if path.is_dir() else mode)
+    if record.exists() and record.read_text() == _record(recipe):
+        for artifact in recipe.artifacts:
+            if not _is_right(artifact, folder / artifact.name):
+                _load(recipe, artifact, folder / artifact.name, download)
+        return None
+    staged = Staged(recipe, layout)
+    try:
+        for artifact in recipe.artifacts:
+            file = staged.artifacts / artifact.name
+            if _is_right(artifact, folder / artifact.name):
+                shutil.copyfile(folder / artifact.name, file)
+                file.chmod(_mode(artifact))
+            else:
+                _load(recipe, artifact, file, download)
+            if artifact.unarchive:
+                _unpack(recipe, artifact, file, staged.unarchived / Path(artifact.name).stem)
+    except BaseException:
+        finish(layout)
+        raise
+    return staged
+
+
+def finish(layout: Layout) -> None:
+    """Remove what a deployment has staged and not used, and what it has replaced."""
+    for folder in (layout.staged, layout.replaced):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _record(recipe: Recipe) -> str:
+    """What the folders of a component version were made from."""
+    return json.dumps([dataclasses.asdict(artifact) for artifact in recipe.artifacts])
+
+
+def _is_right(artifact: Artifact, file: Path) -> bool:
+    return file.is_file() and digest(file) == artifact.digest
 
 
 def digest(file: Path) -> str:
@@ -75,6 +172,7 @@ def remove_all_but(keep: Iterable[Recipe], layout: Layout) -> list[str]:
     for version in sorted(layout.artifact_store.glob("*/*")):
         name = version.parent.name
         if (name, version.name) not in kept:
+            layout.artifact_record(name, version.name).unlink(missing_ok=True)
             shutil.rmtree(version)
             shutil.rmtree(layout.unarchived(name, version.name), ignore_errors=True)
             removed.append(f"{name}-v{version.name}")
@@ -107,13 +205,13 @@ def _load(recipe: Recipe, artifact: Artifact, file: Path, download: Download) ->
                 _DOWNLOADING,
                 "ARTIFACT_CHECKSUM_MISMATCH",
             )
+        part.chmod(_mode(artifact))
         part.replace(file)
     finally:
         part.unlink(missing_ok=True)
 
 
 def _unpack(recipe: Recipe, artifact: Artifact, file: Path, target: Path) -> None:
-    """Unpack a zip; what is there with the right size stays, because a component may be running from it."""
     target.mkdir(parents=True, exist_ok=True)
     try:
         with zipfile.ZipFile(file) as archive:
@@ -122,11 +220,10 @@ def _unpack(recipe: Recipe, artifact: Artifact, file: Path, target: Path) -> Non
                 if ".." in Path(member.filename).parts:
                     # extract() would write it into the folder under another name; a board refuses the whole zip.
                     raise ValueError(f"Entry is outside of the target dir: {member.filename}")
-                there = target / member.filename.lstrip("/")
-                if member.is_dir() or not there.is_file() or there.stat().st_size != member.file_size:
-                    archive.extract(member, target)
+                archive.extract(member, target)
+        for path in target.rglob("*"):
+            path.chmod(0o755 if path.is_dir() else _mode(artifact))
     except Exception as error:  # zipfile does not convert the exceptions of its decompressors
-        shutil.rmtree(target, ignore_errors=True)
         raise DeploymentFailure(
             f"Failed to unarchive '{artifact.uri}' of component {recipe.name}-{recipe.version}: {error}",
             "IO_ERROR",

@@ -42,10 +42,11 @@ _GROUPS_EVERY = 5.0
 
 @dataclass(frozen=True)
 class DesiredComponent:
-    """A component in a deployment."""
+    """A component in a deployment. `configured`: it has a configurationUpdate, if only one that changes nothing."""
 
     version: str
     update: Update
+    configured: bool = False
 
 
 @dataclass(frozen=True)
@@ -273,7 +274,7 @@ def _desired_component(name: str, spec: Mapping[str, Any]) -> DesiredComponent:
         raise DeploymentFailure(
             f"The configuration to merge for {name} is not a JSON object", "DEPLOYMENT_DOCUMENT_NOT_VALID"
         )
-    return DesiredComponent(spec["componentVersion"], Update(tuple(update.get("reset") or ()), merge))
+    return DesiredComponent(spec["componentVersion"], Update(tuple(update.get("reset") or ()), merge), bool(update))
 
 
 def _cloud_code(error: ClientError | BotoCoreError) -> str:

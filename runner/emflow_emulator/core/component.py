@@ -15,6 +15,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Any, Protocol
 
+from emflow_emulator.core.nuclei import NucleusModel
 from emflow_emulator.core.output_tail import OutputTail
 from emflow_emulator.core.plan import Plan
 from emflow_emulator.core.process import Process, Sink
@@ -45,6 +46,9 @@ READY = frozenset({State.RUNNING, State.STOPPING, State.FINISHED})
 
 class Host(Protocol):
     """The functions of the device that a component needs."""
+
+    @property
+    def nucleus(self) -> NucleusModel: ...
 
     def launch(self, plan: Plan, step: Step, sink: Sink, on_exit: Callable[[], object]) -> Process: ...
 
@@ -119,6 +123,7 @@ class Component:
         """Run its uninstall step, after it was stopped because a deployment removes it for good."""
         self._run_and_log_failure("uninstall")
         self._end_processes()
+        self.installed = False
 
     def ask_to_stop(self) -> None:
         self._set(stopping=True)
@@ -128,6 +133,12 @@ class Component:
         if self.state in (State.STARTING, State.RUNNING):
             self._host.log(self.plan, "INFO", "dependency", "Dependency error. Service will be restarted")
             self._set(restarting=True)
+
+    def stop_with_dependency(self) -> None:
+        """A HARD dependency to which it is bound ended: end for good, if it has begun."""
+        if self.state in (State.STARTING, State.RUNNING):
+            self._host.log(self.plan, "INFO", "dependency", "A dependency ended. Service will be stopped")
+            self.ask_to_stop()
 
     def recheck(self) -> None:
         """A dependency changed its state: check again whether all dependencies are ready."""
@@ -181,6 +192,8 @@ class Component:
     def _start(self) -> None:
         """Start the component; returns when it has finished."""
         self._wait_until(self._dependencies_ready)
+        if self._host.nucleus.binds and not self.plan.steps.keys() & {"startup", "run"}:
+            self._wait_until(lambda: False)  # there is no process whose end could be seen
         with self._event:
             self._restarting, self._complaint = False, ""
         self._become(State.STARTING)
@@ -217,6 +230,8 @@ class Component:
             self._end_processes()
             self._become(State.BROKEN, why, (code,) if code else ())
             return
+        if not self.installed:
+            self._end_processes()  # the next attempt must not run beside what is left of this one
         self._become(State.ERRORED, why, (code,) if code else ())
         self._run_and_log_failure("recover")
         if self.installed:

@@ -2,12 +2,17 @@
 
 Each component has two layers. `defaults` come from its recipes, `updates` from deployments and from the component
 itself. An update stays until it is reset: deployments without this value and new recipe versions do not change it. New
-defaults of a recipe version apply to all values without an update. A component's own update of a value is accepted only
-if it is not older than the last change of the value.
+defaults of a recipe version apply to all values without an update.
+
+Of two updates of a value, the one with the later timestamp counts, whichever comes first. The timestamp of a deployment
+is that of its creation: a component's own update after that stays, also when the deployment is carried out later, or
+once more. A component's update with an earlier timestamp than the value has is refused. What was accepted is not lost
+when a deployment is rolled back either.
 """
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import re
 import threading
@@ -50,38 +55,53 @@ class Configuration:
         """The configuration that the component gets: defaults with the updates merged in."""
         return merged(self.defaults, self.updates)
 
-    def deployed(self, defaults: Mapping[str, Any], update: Update) -> Configuration:
-        """The configuration after a deployment: reset, then the recipe's defaults, then the merge."""
+    def deployed(
+        self, defaults: Mapping[str, Any], update: Update, timestamp: float | None = None, *, floats: bool = True
+    ) -> Configuration:
+        """The configuration after a deployment: reset, then the recipe's defaults, then the merge.
+
+        Args:
+            timestamp: when the deployment was created; updates that are newer stay. None: now.
+            floats: all numbers become floats, as in the classic nucleus.
+        """
+        number = with_floats if floats else copy.deepcopy
+        timestamp = time.time() if timestamp is None else timestamp
         old_defaults, old_updates = self.defaults, self.updates
         for pointer in update.reset:
             keys = pointer_keys(pointer)
             old_defaults, old_updates = without(old_defaults, keys), without(old_updates, keys)
-        after = Configuration(
-            merged(old_defaults, with_floats(defaults)), merged(old_updates, with_floats(update.merge)), self.times
-        )
-        return after._set_since(self, time.time())
+        updates = merged(old_updates, number(update.merge))
+        for path in self._updated_after(timestamp):
+            updates = merged(updates, _tree(path, find(self.updates, path)))
+        after = Configuration(merged(old_defaults, number(defaults)), updates, self.times)
+        confirmed = [path for path in leaves(update.merge) if self.times.get(_time_key(path), 0.0) <= timestamp]
+        return after._set_since(self, timestamp, confirmed)
 
-    def updated(self, keys: Sequence[str], values: Mapping[str, Any], timestamp: float) -> Configuration:
+    def _updated_after(self, timestamp: float) -> list[list[str]]:
+        return [path for path in leaves(self.updates) if self.times.get(_time_key(path), 0.0) > timestamp]
+
+    def updated(
+        self, keys: Sequence[str], values: Mapping[str, Any], timestamp: float, *, floats: bool = True
+    ) -> Configuration:
         """The configuration after the component itself has merged values into the map at `keys`.
 
         Raises:
             Stale: `timestamp` is older than one of the values that would be replaced.
             ValueError: the value at `keys` is not a map.
         """
-        update: Tree = with_floats(values)
-        for at in range(len(keys), 0, -1):
-            update = {keys[at - 1]: update}
+        update = _tree(keys, with_floats(values) if floats else values)
         for path in _values_that_are_not_maps(self.values, keys):
             raise ValueError(f"{'/'.join(path)} is not a container")
         after = replace(self, updates=merged(self.updates, update))
         touched = [*changes(self.values, after.values), *leaves(update)]
         if any(self.times.get(_time_key(path), 0.0) > timestamp for path in touched):
             raise Stale("Proposed timestamp is older than the config's latest modified timestamp")
-        return after._set_since(self, timestamp)
+        return after._set_since(self, timestamp, touched)
 
-    def _set_since(self, before: Configuration, timestamp: float) -> Configuration:
+    def _set_since(self, before: Configuration, timestamp: float, confirmed: Iterable[Sequence[str]]) -> Configuration:
+        """With the time of all values that are different, and of those that were set to what they were."""
         times = dict(self.times)
-        for path in changes(before.values, self.values):
+        for path in (*changes(before.values, self.values), *confirmed):
             times[_time_key(path)] = timestamp
         return replace(self, times=times)
 
@@ -103,6 +123,14 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[list[str
 def leaves(tree: Mapping[str, Any]) -> Iterator[list[str]]:
     """Key paths of all values that are not maps."""
     return changes({}, tree)
+
+
+def _tree(path: Sequence[str], value: Any) -> Tree:
+    """The value at this key path in a tree of its own."""
+    for key in reversed(path):
+        value = {key: value}
+    tree: Tree = value
+    return tree
 
 
 def _values_that_are_not_maps(tree: Any, keys: Sequence[str]) -> Iterator[Sequence[str]]:
@@ -174,19 +202,35 @@ def find(tree: Any, keys: Iterable[str]) -> Any:
     return tree
 
 
+@dataclass(frozen=True)
+class _Accepted:
+    """A component's update of its own configuration."""
+
+    component: str
+    keys: Sequence[str]
+    values: Mapping[str, Any]
+    timestamp: float
+
+
 class ConfigurationStore:
     """The configuration of every component of the device, stored in a file, so that it survives restarts.
 
     Args:
         changed: called with a component's name, its old and its new values when they differ; not called for new and
             removed components.
+        floats: all numbers that components set become floats, as in the classic nucleus.
     """
 
-    def __init__(self, path: Path, changed: Callable[[str, Tree, Tree], object] = lambda *_: None) -> None:
+    def __init__(
+        self, path: Path, changed: Callable[[str, Tree, Tree], object] = lambda *_: None, *, floats: bool = True
+    ) -> None:
         self._path = path
         self._changed = changed
+        self._floats = floats
         self._lock = threading.Lock()
         self._components: dict[str, Configuration] = {}
+        self._accepted: list[_Accepted] = []
+        """The components' own updates since the last deployment, oldest first."""
         if path.exists():
             saved = from_json(path.read_text())
             self._components = {name: Configuration(**layers) for name, layers in saved.items()}
@@ -205,9 +249,43 @@ class ConfigurationStore:
         Raises:
             OSError: they cannot be stored; then nothing is changed.
         """
+        self.deploy(lambda _: components)
+
+    def deploy(
+        self, make: Callable[[Mapping[str, Configuration]], Mapping[str, Configuration]]
+    ) -> dict[str, Configuration]:
+        """Replace the configurations of all components by those that `make` makes from them; returns the previous ones.
+
+        Nothing changes in between, so `make` sees every update that a component was able to make.
+
+        Raises:
+            OSError: they cannot be stored; then nothing is changed.
+        """
         with self._lock:
+            components = make(self._components)
             before = self._keep(components)
+            self._accepted.clear()
         self._notify(before, components)
+        return before
+
+    def restore(self, before: Mapping[str, Configuration]) -> None:
+        """Return to the configurations from before a deployment, with what components themselves have updated since.
+
+        Raises:
+            OSError: they cannot be stored; then nothing is changed.
+        """
+
+        def make(_: Mapping[str, Configuration]) -> Mapping[str, Configuration]:
+            restored = dict(before)
+            for each in self._accepted:
+                # One that is older than what the deployment replaced, or for another structure, has no place there.
+                with contextlib.suppress(KeyError, Stale, ValueError):
+                    restored[each.component] = restored[each.component].updated(
+                        each.keys, each.values, each.timestamp, floats=self._floats
+                    )
+            return restored
+
+        self.deploy(make)
 
     def update(self, component: str, keys: Sequence[str], values: Mapping[str, Any], timestamp: float) -> None:
         """A component merges values into its own configuration.
@@ -218,8 +296,10 @@ class ConfigurationStore:
             Stale, ValueError: as in `Configuration.updated`.
         """
         with self._lock:
-            fresh = {component: self._components[component].updated(keys, values, timestamp)}
+            updated = self._components[component].updated(keys, values, timestamp, floats=self._floats)
+            fresh = {component: updated}
             before = self._keep(self._components | fresh)
+            self._accepted.append(_Accepted(component, keys, values, timestamp))
         self._notify(before, fresh)
 
     def _keep(self, components: Mapping[str, Configuration]) -> dict[str, Configuration]:

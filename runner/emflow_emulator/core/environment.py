@@ -13,9 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from emflow_emulator.access import without_aws
-
-GGC_VERSION = "2.12.6"
-"""The nucleus version that this device reports."""
+from emflow_emulator.core.nuclei import CLASSIC, NucleusModel
 
 
 @dataclass(frozen=True)
@@ -36,6 +34,7 @@ class DeviceIdentity:
     root_ca: Path
     python: Path | None = None
     """The folder with the device's `python3`; None: the first one on the path."""
+    nucleus: NucleusModel = CLASSIC
 
 
 _OF_PYTHON = ("PYTHON", "VIRTUAL_ENV", "CONDA_", "__PYVENV")
@@ -91,14 +90,15 @@ def environment(
         "AWS_IOT_THING_NAME": device.thing,
         "AWS_REGION": device.region,
         "AWS_DEFAULT_REGION": device.region,
-        "GGC_VERSION": GGC_VERSION,
+        "GGC_VERSION": device.nucleus.version,
         "GG_ROOT_CA_PATH": str(device.root_ca),
-        "AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH": str(device.socket),
         "AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH_FOR_COMPONENT": str(device.socket),
         "SVCUID": token,
         # boto3 in a component uses the embedded AWS with the device's credentials, without any profile.
         "AWS_ENDPOINT_URL": device.endpoint_url,
     }
+    if device.nucleus.legacy_socket_variable:
+        result["AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH"] = str(device.socket)
     if credentials:
         result["AWS_CONTAINER_CREDENTIALS_FULL_URI"] = credentials.uri
         result["AWS_CONTAINER_AUTHORIZATION_TOKEN"] = token

@@ -46,6 +46,20 @@ class Layout:
     def unarchived(self, component: str, version: str) -> Path:
         return self.root / "packages" / "artifacts-unarchived" / component / version
 
+    def artifact_record(self, component: str, version: str) -> Path:
+        """What the artifacts in place were made from."""
+        return self.root / "packages" / "artifact-records" / component / f"{version}.json"
+
+    @property
+    def staged(self) -> Path:
+        """Artifacts that a deployment has prepared and not put in place yet."""
+        return self.root / "packages" / "staged"
+
+    @property
+    def replaced(self) -> Path:
+        """Artifacts whose place others took, until the deployment has succeeded."""
+        return self.root / "packages" / "replaced"
+
     @property
     def configuration(self) -> Path:
         return self.root / "config" / "configuration.json"

@@ -20,11 +20,10 @@ from awscrt.exceptions import AwsCrtError
 
 from emflow_emulator.access import BrokerUser
 from emflow_emulator.core.logs import DeviceLog
+from emflow_emulator.core.nuclei import CLASSIC
 from emflow_emulator.core.topics import Inbox, OnMessage
 from emflow_emulator.mqtt.packets import LARGEST_PAYLOAD, LONGEST_TOPIC, MOST_SLASHES
 
-_LARGEST_SPOOL = 2_621_440
-"""Maximum size of the spool in bytes; the nucleus's default."""
 _NOT_IN_TOPICS = re.compile(
     "[\\0-\\x1f\\x7f-\\x9f\\ud800-\\udfff\\ufdd0-\\ufdef"
     + "".join(f"{chr(plane + 0xFFFE)}{chr(plane + 0xFFFF)}" for plane in range(0, 0x110000, 0x10000))
@@ -72,10 +71,20 @@ class Bridge:
     Args:
         user: the broker's user.
         client_id: the thing's name, as on a real core device.
+        largest_spool: bytes of the messages that the broker has not acknowledged; the default of the classic nucleus.
     """
 
-    def __init__(self, host: str, port: int, user: BrokerUser, client_id: str, log: DeviceLog) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        user: BrokerUser,
+        client_id: str,
+        log: DeviceLog,
+        largest_spool: int = CLASSIC.largest_spool,
+    ) -> None:
         self._log = log
+        self._largest_spool = largest_spool
         self._spool: deque[Publication] = deque()
         self._spooled = 0
         self._work = threading.Condition()
@@ -122,7 +131,7 @@ class Bridge:
         with self._work:
             if not self._online and not publication.qos:
                 raise PublishRefused("Device is offline. Dropping QoS 0 message.")
-            if self._spooled + publication.size > _LARGEST_SPOOL:
+            if self._spooled + publication.size > self._largest_spool:
                 raise PublishRefused("Message spool is full. Message could not be added.")
             self._spool.append(publication)
             self._spooled += publication.size

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from emflow_emulator.core.ipc.server import IpcServer
 from emflow_emulator.core.layout import Layout
 from emflow_emulator.core.logs import DeviceLog
 from emflow_emulator.core.mqtt_bridge import Bridge, Publication
+from emflow_emulator.core.nuclei import CLASSIC, NucleusModel
 from emflow_emulator.core.process import OrphanCleanup
 from emflow_emulator.core.recipe import device_platform
 from emflow_emulator.core.secrets import Secret, Secrets
@@ -47,6 +48,7 @@ class Nucleus:
         role_alias: the role alias for the device's credentials; None: the first one of the account.
         removes: a folder to remove when the parent process was killed.
         architecture: the one that the device says it has; empty for that of this machine.
+        nucleus: the nucleus that it behaves as.
     """
 
     def __init__(
@@ -61,8 +63,10 @@ class Nucleus:
         role_alias: str | None = None,
         removes: Path | None = None,
         architecture: str = "",
+        nucleus: NucleusModel = CLASSIC,
     ) -> None:
         self.thing = thing
+        self._nucleus = nucleus
         self.layout = Layout(root.resolve())
         self._mqtt = mqtt
         self._broker = access.broker
@@ -70,12 +74,16 @@ class Nucleus:
         self._region = region
         self._link = CloudLink(thing, endpoint_url, access.key, region, role_alias)
         self._stopping = threading.Event()
+        self._given_up = threading.Event()
+        """Set when the device stops, or when the cloud does not want the current deployment any more."""
         self._progress: Progress | None = None
         self._deployer: Deployer | None = None
-        self._platform = device_platform(architecture)
+        self._platform = device_platform(architecture, nucleus)
         self._log = DeviceLog(self.layout.greengrass_log)
-        self._operations = Operations(self)
-        self._store = ConfigurationStore(self.layout.configuration, self._operations.settings.changed)
+        self._operations = Operations(self, nucleus)
+        self._store = ConfigurationStore(
+            self.layout.configuration, self._operations.settings.changed, floats=nucleus.floats
+        )
         self._secrets = Secrets(self._link.secrets_manager)
 
     def start(self) -> str:
@@ -98,6 +106,7 @@ class Nucleus:
     def stop(self) -> None:
         """Stop all components, dependents before their dependencies, then all other parts."""
         self._stopping.set()
+        self._given_up.set()
         self._undo.close()
 
     def _start_parts(self, orphan_cleanup: OrphanCleanup, undo: ExitStack) -> None:
@@ -107,14 +116,26 @@ class Nucleus:
         reporter = Reporter(self._report, self._link.report, self._log)
         self._changed = reporter.changed
         device = DeviceIdentity(
-            self.thing, self._region, self._link.endpoint_url, self.layout.socket, self.layout.root_ca, self._python
+            self.thing,
+            self._region,
+            self._link.endpoint_url,
+            self.layout.socket,
+            self.layout.root_ca,
+            self._python,
+            self._nucleus,
         )
         self._supervisor = Supervisor(self.layout, device, Credentials(tokens.uri), orphan_cleanup, self._changed)
-        ipc = IpcServer(self.layout.socket, self._supervisor.owner_of, self._operations, self._log)
+        ipc = IpcServer(
+            self.layout.socket,
+            self._supervisor.owner_of,
+            self._operations,
+            self._log,
+            self._nucleus.longest_ipc_message,
+        )
         ipc.start()
         undo.callback(ipc.stop)
         tokens.start()
-        self._bridge = Bridge(*self._mqtt, self._broker, self.thing, self._log)
+        self._bridge = Bridge(*self._mqtt, self._broker, self.thing, self._log, self._nucleus.largest_spool)
         undo.callback(self._bridge.stop)
         self._bridge.start()
         undo.callback(reporter.stop)
@@ -134,7 +155,7 @@ class Nucleus:
         self._store.update(component, keys, values, timestamp)
 
     def publish(self, topic: str, payload: bytes, qos: int, retain: bool) -> None:
-        self._bridge.publish(Publication(topic, payload, qos, retain))
+        self._bridge.publish(Publication(topic, payload, qos, retain and self._nucleus.retains))
 
     def subscribe(self, topic_filter: str, qos: int, on_message: Callable[[str, bytes], None]) -> Callable[[], None]:
         return self._bridge.subscribe(topic_filter, qos, on_message)
@@ -173,6 +194,7 @@ class Nucleus:
             policy=self._operations.lifecycle,
             log=self._log,
             on_progress=self._on_progress,
+            nucleus=self._nucleus,
         )
         seen: set[str] = set()
         lost = False
@@ -200,7 +222,30 @@ class Nucleus:
                 Progress(deployment_id, "FAILED", str(failure), tuple(failure.stack), tuple(failure.types))
             )
             return
-        deployer.deploy(deployment, self._stopping)
+        with self._watched(deployment_id) as given_up:
+            deployer.deploy(deployment, self._stopping, given_up)
+
+    @contextmanager
+    def _watched(self, deployment_id: str) -> Iterator[threading.Event]:
+        """Watch whether the cloud still wants a deployment: it may be cancelled, or be replaced by a newer one."""
+        self._given_up = given_up = threading.Event()
+        over = threading.Event()
+
+        def watch() -> None:
+            while not over.wait(_POLL) and not given_up.is_set():
+                with suppress(Exception):  # it is asked again, and this thread must not end
+                    if dict(self._link.deployments()).get(deployment_id, "CANCELED") == "CANCELED":
+                        given_up.set()
+
+        watcher = threading.Thread(target=watch, name="deployment-watch", daemon=True)
+        watcher.start()
+        if self._stopping.is_set():
+            given_up.set()
+        try:
+            yield given_up
+        finally:
+            over.set()
+            watcher.join()
 
     def _on_progress(self, progress: Progress) -> None:
         self._progress = progress
@@ -208,7 +253,7 @@ class Nucleus:
 
     def _report(self) -> dict[str, Any]:
         sources = self._deployer.sources if self._deployer else {}
-        return report(self._supervisor.components, self._progress, self._platform, sources)
+        return report(self._supervisor.components, self._progress, self._platform, sources, self._nucleus)
 
     def _credentials(self) -> Mapping[str, Any]:
         try:

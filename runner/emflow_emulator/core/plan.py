@@ -7,15 +7,18 @@ one stays in the text, as in the real nucleus: a shell's own `${NAME}` and `{a,b
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from emflow.json_text import to_json
+from emflow.recipes.reader.recipe import Artifact
 from emflow.recipes.reader.structure import GENERIC, NUCLEUS
 from emflow_emulator.core.configuration import Configuration, find, pointer_keys
 from emflow_emulator.core.layout import Layout
+from emflow_emulator.core.nuclei import CLASSIC, NucleusModel
 from emflow_emulator.core.recipe import Recipe, Step
 from emflow_emulator.core.token_exchange import TOKEN_EXCHANGE
 
@@ -34,7 +37,7 @@ class ComponentValues:
 def interpolate(
     text: str, me: ComponentValues, dependencies: Mapping[str, ComponentValues], layout: Layout, thing: str
 ) -> str:
-    """Fill in the variables of one script.
+    """Fill in the variables of one script, as the classic nucleus does: what is no variable stays as it is.
 
     Args:
         me: the component of the script.
@@ -47,6 +50,36 @@ def interpolate(
         return variable[0] if answer is None else answer
 
     return _VARIABLE.sub(value, text)
+
+
+def interpolate_until_braces(text: str, me: ComponentValues, layout: Layout, thing: str) -> tuple[str, bool]:
+    """Fill in the variables of one script, as the lite nucleus does: it ends at braces that are no variable.
+
+    Returns:
+        The script, and whether it is complete.
+    """
+    result, done = "", 0
+    while (brace := text.find("{", done)) >= 0:
+        result += text[done:brace]
+        variable = _VARIABLE.match(text, brace)
+        value = None
+        if variable and not variable["component"] and not _is_in_a_list(variable, me.configuration):
+            value = _value(variable["namespace"], variable["key"], me, layout, thing)
+        if variable is None or value is None:
+            return result, False
+        result, done = result + value, variable.end()
+    return result + text[done:], True
+
+
+def _is_in_a_list(variable: re.Match[str], configuration: Mapping[str, Any]) -> bool:
+    """Whether a variable is for an element of a list, or for something in one."""
+    if variable["namespace"] != "configuration":
+        return False
+    keys = pointer_keys(variable["key"])
+    try:
+        return any(isinstance(find(configuration, keys[:at]), list) for at in range(len(keys)))
+    except KeyError:
+        return False
 
 
 def _value(namespace: str, key: str, about: ComponentValues, layout: Layout, thing: str) -> str | None:
@@ -85,6 +118,7 @@ class Plan:
     IPC.
 
     `steps` have their variables filled in. `builtin`: a part of the device itself, which runs while it is deployed.
+    `configured`: the last deployment with a configurationUpdate, where the nucleus restarts the component for that.
     """
 
     name: str
@@ -95,10 +129,13 @@ class Plan:
     soft: frozenset[str] = frozenset()
     steps: Mapping[str, Step] = field(default_factory=dict)
     setenv: Mapping[str, str] = field(default_factory=dict)
+    artifacts: tuple[Artifact, ...] = ()
+    configured: str = ""
 
     def installs_like(self, other: Plan) -> bool:
         """Whether the install step of the other plan need not be repeated for this one."""
-        return self.version == other.version and self.steps.get("install") == other.steps.get("install")
+        mine, others = ((each.version, each.artifacts, each.steps.get("install")) for each in (self, other))
+        return mine == others
 
 
 def plans(
@@ -107,6 +144,7 @@ def plans(
     roots: Collection[str],
     layout: Layout,
     thing: str,
+    nucleus: NucleusModel = CLASSIC,
 ) -> dict[str, Plan]:
     """The plans of all components, by name.
 
@@ -116,23 +154,43 @@ def plans(
     subjects = {
         name: ComponentValues(name, recipe.version, configurations[name].values) for name, recipe in recipes.items()
     }
-    return {name: _plan(recipe, subjects, name in roots, layout, thing) for name, recipe in recipes.items()}
+    return {name: _plan(recipe, subjects, name in roots, layout, thing, nucleus) for name, recipe in recipes.items()}
 
 
-def _plan(recipe: Recipe, subjects: Mapping[str, ComponentValues], root: bool, layout: Layout, thing: str) -> Plan:
+def _plan(
+    recipe: Recipe,
+    subjects: Mapping[str, ComponentValues],
+    root: bool,
+    layout: Layout,
+    thing: str,
+    nucleus: NucleusModel,
+) -> Plan:
     me = subjects[recipe.name]
-    dependencies = {name: subjects[name] for name in recipe.dependencies}
+    dependencies = {name: subjects[name] for name in recipe.dependencies if name in subjects}
 
     def filled(text: str) -> str:
+        if nucleus.braces_end_scripts:
+            return interpolate_until_braces(text, me, layout, thing)[0]
         return interpolate(text, me, dependencies, layout, thing)
 
+    def filled_step(step: Step) -> Step:
+        variables = (*recipe.setenv.values(), *step.setenv.values())
+        # The lite nucleus writes the variables into the script, before everything else.
+        if nucleus.braces_end_scripts and not all(
+            interpolate_until_braces(each, me, layout, thing)[1] for each in variables
+        ):
+            return dataclasses.replace(step.filled(filled), script="")
+        return step.filled(filled)
+
+    part_of_device = recipe.kind not in (GENERIC, NUCLEUS) or recipe.name == TOKEN_EXCHANGE
     return Plan(
         name=recipe.name,
         version=recipe.version,
-        builtin=recipe.kind not in (GENERIC, NUCLEUS) or recipe.name == TOKEN_EXCHANGE,
+        builtin=nucleus.builtins and part_of_device,
         root=root,
         hard=frozenset(name for name, dependency in recipe.dependencies.items() if dependency.hard),
         soft=frozenset(name for name, dependency in recipe.dependencies.items() if not dependency.hard),
-        steps={name: step.filled(filled) for name, step in recipe.steps.items()},
+        steps={name: filled_step(step) for name, step in recipe.steps.items()},
         setenv={name: filled(value) for name, value in recipe.setenv.items()},
+        artifacts=recipe.artifacts,
     )

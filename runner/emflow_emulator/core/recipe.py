@@ -15,11 +15,14 @@ from typing import Any
 from emflow.recipes.reader import lifecycles
 from emflow.recipes.reader.keys import TOP, documented_keys
 from emflow.recipes.reader.lifecycles import seconds
+from emflow.recipes.reader.platforms import is_pattern
 from emflow.recipes.reader.recipe import Artifact, Dependency, read
+from emflow.recipes.reader.recipe import Recipe as WholeRecipe
 from emflow.recipes.reader.structure import GENERIC
 from emflow.recipes.reader.variables import has_variable
 from emflow_emulator.architecture import of_this_machine
 from emflow_emulator.core.failure import DeploymentFailure
+from emflow_emulator.core.nuclei import CLASSIC, NucleusModel
 
 TIMEOUTS = {
     "bootstrap": 120.0,
@@ -93,8 +96,8 @@ class Recipe:
     setenv: Mapping[str, str] = field(default_factory=dict)
 
 
-def device_platform(architecture: str = "") -> dict[str, str]:
-    """The device's platform attributes, as the classic nucleus has them.
+def device_platform(architecture: str = "", nucleus: NucleusModel = CLASSIC) -> dict[str, str]:
+    """The device's platform attributes, as the nucleus has them.
 
     Args:
         architecture: the one that the device says it has; empty for that of this machine.
@@ -102,18 +105,18 @@ def device_platform(architecture: str = "") -> dict[str, str]:
     return {
         "os": host.system().lower(),
         "architecture": architecture or of_this_machine(),
-        "runtime": "aws_nucleus_classic",
+        "runtime": nucleus.runtime,
     }
 
 
 _PARSING = ("COMPONENT_PACKAGE_LOADING_ERROR", "RECIPE_PARSE_ERROR")
 
 
-def parse(text: str | bytes, platform: Mapping[str, str]) -> Recipe:
+def parse(text: str | bytes, platform: Mapping[str, str], nucleus: NucleusModel = CLASSIC) -> Recipe:
     """Read a recipe, JSON or YAML, and pick the first manifest for `platform`.
 
     Raises:
-        DeploymentFailure: it is not a recipe, or has no manifest for this platform.
+        DeploymentFailure: it is not a recipe, has no manifest for this platform, or no step that the nucleus runs.
     """
     reading = read(text)
     recipe = reading.recipe
@@ -123,7 +126,14 @@ def parse(text: str | bytes, platform: Mapping[str, str]) -> Recipe:
         whose = f" of {name}" if isinstance(name, str) else ""
         wrong = "; ".join(map(str, reading.errors))
         raise DeploymentFailure(f"Failed to parse recipe{whose}: {wrong}", *_PARSING)
-    manifest = recipe.manifest_for(platform)
+    found = {name for each in recipe.manifests for name in each.lifecycle.steps}
+    if nucleus.needed_steps and not found & set(nucleus.needed_steps):
+        raise DeploymentFailure(
+            f"Component {recipe.name} version {recipe.version}: Lifecycle with no phase. The {nucleus.name} nucleus "
+            f"needs one of: {', '.join(nucleus.needed_steps)}",
+            *_PARSING,
+        )
+    manifest = _usable(recipe, nucleus).manifest_for(platform)
     if manifest is None:
         has = ", ".join(f"{key}={value}" for key, value in platform.items())
         wanted = "; ".join(str(dict(each.platform)) for each in recipe.manifests)
@@ -133,6 +143,7 @@ def parse(text: str | bytes, platform: Mapping[str, str]) -> Recipe:
             "NO_AVAILABLE_COMPONENT_VERSION",
             "COMPONENT_VERSION_REQUIREMENTS_NOT_MET",
         )
+    steps = {name: step for name, step in manifest.lifecycle.steps.items() if name in nucleus.steps}
     return Recipe(
         name=recipe.name,
         version=recipe.version,
@@ -140,12 +151,24 @@ def parse(text: str | bytes, platform: Mapping[str, str]) -> Recipe:
         dependencies=recipe.dependencies,
         defaults=recipe.defaults,
         artifacts=manifest.artifacts,
-        steps={name: _step(step) for name, step in manifest.lifecycle.steps.items()},
+        steps={name: _step(step, nucleus) for name, step in steps.items()},
         setenv=manifest.lifecycle.setenv,
     )
 
 
-def _step(step: lifecycles.Step) -> Step:
+def _usable(recipe: WholeRecipe, nucleus: NucleusModel) -> WholeRecipe:
+    """The recipe without the manifests that the nucleus ignores."""
+    if nucleus.any_runtime:
+        return recipe
+    manifests = (
+        each
+        for each in recipe.manifests
+        if {"os", "runtime"} <= each.platform.keys() and not any(map(is_pattern, each.platform.values()))
+    )
+    return dataclasses.replace(recipe, manifests=tuple(manifests))
+
+
+def _step(step: lifecycles.Step, nucleus: NucleusModel) -> Step:
     late = has_variable(step.timeout)
     return Step(
         name=step.name,
@@ -153,7 +176,7 @@ def _step(step: lifecycles.Step) -> Step:
         script=step.script,
         timeout=_seconds(step.timeout) if step.timeout and not late else TIMEOUTS.get(step.name),
         setenv=step.setenv,
-        skip_if=step.skip_if,
+        skip_if=step.skip_if if nucleus.skips else "",
         privileged=step.privileged == "true",
         on_rollback=step.on_rollback,
         timeout_text=step.timeout if late else "",

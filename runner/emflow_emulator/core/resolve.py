@@ -8,12 +8,13 @@ deployment does not upgrade other components.
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Protocol
 
 from emflow_emulator.architecture import ARCHITECTURES
 from emflow_emulator.core import recipe as recipes
 from emflow_emulator.core.failure import DeploymentFailure
+from emflow_emulator.core.nuclei import CLASSIC, NucleusModel
 from emflow_emulator.core.recipe import Recipe
 
 _ROUNDS = 1000
@@ -35,12 +36,15 @@ def resolve(
     active: Mapping[str, str],
     platform: Mapping[str, str],
     catalogue: Catalogue,
+    nucleus: NucleusModel = CLASSIC,
+    met: Collection[str] = (),
 ) -> dict[str, Recipe]:
     """All component versions to run, by name.
 
     Args:
         roots: the components in deployments: component → source of the requirement → version requirement.
         active: the running versions.
+        met: dependencies that the nucleus meets by itself.
 
     Raises:
         DeploymentFailure: no version of a component meets the requirements and is for this platform.
@@ -52,7 +56,7 @@ def resolve(
         if not waiting:
             return _reachable(roots, resolved)
         name = waiting.popleft()
-        recipe = _choose(name, requirements[name], active.get(name), platform, catalogue)
+        recipe = _choose(name, requirements[name], active.get(name), platform, catalogue, nucleus)
         before = resolved.get(name)
         if before and before.version == recipe.version:
             continue
@@ -60,6 +64,8 @@ def resolve(
             requirements[dependency].pop(name, None)
         resolved[name] = recipe
         for dependency, wanted in recipe.dependencies.items():
+            if dependency in met:
+                continue
             requirements[dependency][name] = wanted.requirement
             waiting.append(dependency)
     raise DeploymentFailure(
@@ -68,12 +74,17 @@ def resolve(
 
 
 def _choose(
-    name: str, requirements: Mapping[str, str], active: str | None, platform: Mapping[str, str], catalogue: Catalogue
+    name: str,
+    requirements: Mapping[str, str],
+    active: str | None,
+    platform: Mapping[str, str],
+    catalogue: Catalogue,
+    nucleus: NucleusModel,
 ) -> Recipe:
     for version in (active, None) if active else (None,):
         text = catalogue.candidate(name, requirements, platform, version)
         if text is not None:
-            return recipes.parse(text, platform)
+            return recipes.parse(text, platform, nucleus)
     wanted = ", ".join(f"{who}={what}" for who, what in requirements.items())
     device = ", ".join(f"{key}={value}" for key, value in platform.items())
     raise DeploymentFailure(
@@ -102,5 +113,5 @@ def _reachable(roots: Mapping[str, Mapping[str, str]], resolved: Mapping[str, Re
         name = waiting.pop()
         if name not in result:
             result[name] = resolved[name]
-            waiting.extend(resolved[name].dependencies)
+            waiting.extend(resolved[name].dependencies.keys() & resolved.keys())
     return result

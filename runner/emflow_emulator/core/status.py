@@ -14,8 +14,8 @@ from typing import Any
 
 from emflow_emulator.core.cloud_client import CloudLost, CloudRefused
 from emflow_emulator.core.component import Component, State
-from emflow_emulator.core.environment import GGC_VERSION
 from emflow_emulator.core.logs import DeviceLog
+from emflow_emulator.core.nuclei import CLASSIC, NucleusModel
 
 _AGAIN = 1.0
 """Seconds until a failed report is sent again."""
@@ -37,6 +37,7 @@ def report(
     progress: Progress | None,
     platform: Mapping[str, str],
     sources: Mapping[str, str] = MappingProxyType({}),
+    nucleus: NucleusModel = CLASSIC,
 ) -> dict[str, Any]:
     """The report in the form that the embedded AWS expects.
 
@@ -57,7 +58,8 @@ def report(
     ]
     ill = any(each["lifecycleState"] in (State.BROKEN, State.ERRORED) for each in states)
     return {
-        "coreVersion": GGC_VERSION,
+        "coreVersion": nucleus.version,
+        "runtime": nucleus.runtime,
         "platform": platform["os"],
         "architecture": platform["architecture"],
         "status": "UNHEALTHY" if ill else "HEALTHY",

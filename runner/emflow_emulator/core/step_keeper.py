@@ -156,9 +156,9 @@ def _descendants(root: int) -> dict[int, int]:
     found: dict[int, int] = {}
     waiting = [root]
     while waiting:
-        for pid, group in children.get(waiting.pop(), ()):
-            found[pid] = group
-            waiting.append(pid)
+        for child, its_group in children.get(waiting.pop(), ()):
+            found[child] = its_group
+            waiting.append(child)
     return found
 
 

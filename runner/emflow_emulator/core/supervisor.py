@@ -18,6 +18,7 @@ from emflow_emulator.core.environment import Credentials, DeviceIdentity, enviro
 from emflow_emulator.core.failure import DeploymentFailure, broken
 from emflow_emulator.core.layout import Layout
 from emflow_emulator.core.logs import Log
+from emflow_emulator.core.nuclei import NucleusModel
 from emflow_emulator.core.plan import Plan
 from emflow_emulator.core.process import OrphanCleanup, Process, Sink
 from emflow_emulator.core.recipe import Step
@@ -98,7 +99,12 @@ class Supervisor:
         return next((name for name, own in tokens.items() if secrets.compare_digest(own.encode(), presented)), None)
 
     def apply(
-        self, plans: Mapping[str, Plan], given_up: threading.Event | None = None, *, rollback: bool = False
+        self,
+        plans: Mapping[str, Plan],
+        given_up: threading.Event | None = None,
+        *,
+        rollback: bool = False,
+        put_artifacts: Callable[[], object] = lambda: None,
     ) -> None:
         """Run exactly these components: stop removed and changed ones, start new and changed ones.
 
@@ -109,9 +115,11 @@ class Supervisor:
         Args:
             given_up: set when the device stops: then no further bootstrap step is run.
             rollback: a deployment failed, and these are the components from before it.
+            put_artifacts: called when all components are stopped whose artifacts change, and before they start again.
 
         Raises:
             BootstrapFailure: a bootstrap step failed; no component is running then.
+            OSError: the artifacts cannot be put in place; the components that change are not running then.
         """
         given_up = given_up or threading.Event()
         order = start_order(plans)
@@ -123,8 +131,10 @@ class Supervisor:
             if name in old and (old[name].plan != plan or old[name].state == State.BROKEN)
         }
         again = with_dependents(changed | (plans.keys() - old.keys()), plans)
+        stopped = {name for name, component in old.items() if component.stopped}
+        again |= stopped & plans.keys()
         # After a bootstrap step, or one that failed, the nucleus has restarted: everything is installed again.
-        restarted = bool(bootstraps) or any(component.stopped for component in old.values())
+        restarted = bool(bootstraps) or (bool(old) and stopped == old.keys())
         if restarted:
             again = set(plans)
         for name in reversed(start_order(self.plans)):
@@ -132,6 +142,7 @@ class Supervisor:
                 old[name].stop()
             if name not in plans:
                 old[name].uninstall()
+        put_artifacts()
         for name in plans:
             remember_secret("token", self._tokens.setdefault(name, secrets.token_urlsafe(24)))
         for plan in bootstraps:
@@ -161,12 +172,18 @@ class Supervisor:
         self._components = kept
         self._on_change()
 
+    @property
+    def nucleus(self) -> NucleusModel:
+        return self._device.nucleus
+
     def wait_until_settled(self, given_up: threading.Event) -> bool:
         """Wait until every component runs or has finished; False when `given_up` is set.
 
         Raises:
-            DeploymentFailure: a component is BROKEN.
+            DeploymentFailure: a component is BROKEN, or one took longer than the nucleus waits.
         """
+        limit = self.nucleus.deployment_seconds
+        deadline = None if limit is None else time.monotonic() + limit
         while not given_up.is_set():
             for component in self.components:
                 if component.state == State.BROKEN:
@@ -174,6 +191,17 @@ class Supervisor:
             waits = [_unsettled_for(component) for component in self.components]
             if not any(waits):
                 return True
+            if deadline is not None and time.monotonic() > deadline:
+                waiting = ", ".join(
+                    f"{component.plan.name} is {component.state}"
+                    for component in self.components
+                    if _unsettled_for(component)
+                )
+                raise DeploymentFailure(
+                    f"The deployment did not end within {limit:g} s: {waiting}. On the {self.nucleus.name} nucleus, a "
+                    "component that only installs, and what has a HARD dependency on it, never gets further; "
+                    "`run: exit 0` makes it finish"
+                )
             with self._changed:
                 self._changed.wait(min(each for each in waits if each))
         return False
@@ -188,7 +216,8 @@ class Supervisor:
     def launch(self, plan: Plan, step: Step, sink: Sink, on_exit: Callable[[], object]) -> Process:
         work = self._layout.work(plan.name)
         work.mkdir(parents=True, exist_ok=True)
-        credentials = self._credentials if TOKEN_EXCHANGE in self._components else None
+        having_it = self._components if self.nucleus.builtins else plan.hard | plan.soft
+        credentials = self._credentials if TOKEN_EXCHANGE in having_it else None
         # As the nucleus does, for the one step that is run when the component is no longer deployed.
         version = {"GREENGRASS_COMPONENT_VERSION": plan.version} if step.name == "uninstall" else {}
         env = environment(
@@ -198,7 +227,12 @@ class Supervisor:
 
     def ready(self, name: str) -> bool:
         component = self._components.get(name)
-        return component is None or component.state in READY
+        return component is None or component.state in self._ready_states
+
+    @property
+    def _ready_states(self) -> Collection[State]:
+        """The states of a HARD dependency in which its dependents may run: those in which systemd has it as active."""
+        return (State.RUNNING,) if self.nucleus.binds else READY
 
     def finds(self, program: str) -> bool:
         return shutil.which(program, path=search_path(os.environ, self._device.python)) is not None
@@ -208,10 +242,12 @@ class Supervisor:
         log.write(level, thread, plan.name, text, **context)
 
     def changed(self, component: Component) -> None:
-        gone = component.state not in READY
+        gone = component.state not in self._ready_states
         for other in self.components:
             if component.plan.name in other.plan.hard:
-                if gone:
+                if gone and self.nucleus.binds:
+                    other.stop_with_dependency()
+                elif gone:
                     other.restart()
                 other.recheck()
         with self._changed:

@@ -136,7 +136,7 @@ def make_device(cloud: Cloud, root: Path, brisk: None) -> Iterator[Callable[...,
             "mqtt": ("127.0.0.1", cloud.mqtt_port),
             "access": cloud.access,
         }
-        device = Nucleus(**where, **options)
+        device = Nucleus(**where | options)
         device.arn = device.start()  # type: ignore[attr-defined]
         started.append(device)
         return device

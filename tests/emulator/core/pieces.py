@@ -18,15 +18,17 @@ TIMEOUT = 10
 
 
 def recipe(name: str, version: str = "1.0.0", **more: Any) -> dict[str, Any]:
-    """A recipe; `lifecycle`, `artifacts`, `dependencies`, `defaults` and `platform` fill it."""
-    dependencies = more.get("dependencies", {})
+    """A recipe; `lifecycle`, `artifacts`, `dependencies` (HARD), `soft`, `defaults` and `platform` fill it."""
+    kinds = {"HARD": more.get("dependencies", {}), "SOFT": more.get("soft", {})}
     return {
         "RecipeFormatVersion": "2020-01-25",
         "ComponentName": name,
         "ComponentVersion": version,
         "ComponentConfiguration": {"DefaultConfiguration": more.get("defaults", {})},
         "ComponentDependencies": {
-            other: {"VersionRequirement": wanted, "DependencyType": "HARD"} for other, wanted in dependencies.items()
+            other: {"VersionRequirement": wanted, "DependencyType": kind}
+            for kind, dependencies in kinds.items()
+            for other, wanted in dependencies.items()
         },
         "Manifests": [
             {

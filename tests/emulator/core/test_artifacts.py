@@ -7,6 +7,7 @@ import hashlib
 import io
 import os
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -168,18 +169,63 @@ def test_another_permission_of_the_same_file_is_set_without_a_download(tmp_path:
     assert (layout.artifacts("app", "1.0.0") / "program").stat().st_mode & 0o111 == 0o110
 
 
-def test_what_a_component_wrote_beside_its_files_survives_the_next_deployment(tmp_path: Path) -> None:
-    data, layout = zipped({"a": "a"}), Layout(tmp_path)
-    artifacts.fetch(recipe(data), layout, Bucket(bucket=data))
-    own = layout.unarchived("app", "1.0.0") / "app" / "cache"
-    own.write_text("own")
-    program = tmp_path / "program"
-    program.touch(0o755)
-    own.with_name("link").symlink_to(program)
-    artifacts.fetch(recipe(data), layout, Bucket(bucket=data))
+def tree(folder: Path) -> dict[str, tuple[int, int, int, bytes]]:
+    """Each file and folder: inode, mode, time of its last change, content."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        about = path.lstat()
+        content = path.read_bytes() if path.is_file() and not path.is_symlink() else b""
+        found[str(path.relative_to(folder))] = (about.st_ino, about.st_mode, about.st_mtime_ns, content)
+    return found
 
-    assert own.read_text() == "own"
-    assert program.stat().st_mode & 0o777 == 0o755
+
+def test_nothing_of_an_unchanged_component_is_touched(tmp_path: Path) -> None:
+    data, layout = zipped({"a": "as it came", "b": "b", "run.sh": "echo"}), Layout(tmp_path)
+    artifacts.fetch(recipe(data), layout, Bucket(bucket=data))
+    folder = layout.unarchived("app", "1.0.0") / "app"
+    (folder / "venv" / "bin").mkdir(parents=True)
+    program = folder / "venv" / "bin" / "program"
+    program.write_text("#!/bin/sh")
+    program.chmod(0o755)
+    (folder / "link").symlink_to(program)
+    (folder / "b").unlink()
+    (folder / "a").write_text("the component's own")
+    before = tree(tmp_path)
+    assert artifacts.stage(recipe(data), layout, Bucket(bucket=data)) is None
+    artifacts.finish(layout)
+
+    assert tree(tmp_path) == before
+
+
+def test_what_changed_is_unpacked_beside_it_and_takes_its_place_at_once(tmp_path: Path) -> None:
+    old, new, layout = zipped({"a": "old", "gone": "x"}), zipped({"a": "new"}), Layout(tmp_path)
+    artifacts.fetch(recipe(old), layout, Bucket(bucket=old))
+    folder = layout.unarchived("app", "1.0.0") / "app"
+    (folder / "own").write_text("own")
+    before = tree(folder)
+    staged = artifacts.stage(recipe(new), layout, Bucket(bucket=new))
+    assert staged
+    assert tree(folder) == before
+    staged.put()
+    assert {path.name: path.read_text() for path in folder.iterdir()} == {"a": "new"}
+    staged.undo()
+    assert tree(folder) == before
+    assert artifacts.stage(recipe(old), layout, Bucket()) is None
+
+
+def test_a_deployment_that_failed_half_way_leaves_no_half_of_a_version(tmp_path: Path) -> None:
+    good, layout = zipped({"a": "a"}), Layout(tmp_path)
+    first = recipe(good).artifacts[0]
+    missing = Artifact("s3://nothing/x.zip", True, digest(b"x"), "SHA-256")
+    both = Recipe("app", "1.0.0", artifacts=(first, missing))
+    with pytest.raises(KeyError):
+        artifacts.fetch(both, layout, Bucket(bucket=good))
+
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    x = zipped({"x": "x"})
+    whole = Recipe("app", "1.0.0", artifacts=(first, replace(missing, digest=digest(x))))
+    artifacts.fetch(whole, layout, Bucket(bucket=good, nothing=x))
+    assert sorted(path.name for path in layout.unarchived("app", "1.0.0").iterdir()) == ["app", "x"]
 
 
 def test_versions_that_are_no_longer_deployed_are_removed(tmp_path: Path) -> None:

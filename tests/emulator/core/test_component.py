@@ -92,6 +92,24 @@ def test_a_step_that_takes_too_long_is_an_error(world: World, step: str) -> None
     assert component.details == f"{step} did not end within 0.1 s"
 
 
+LOOK_BACK = (
+    "for pid in $(cat pids 2>/dev/null); do kill -0 $pid 2>/dev/null && echo $pid >> beside; done; echo $$ >> pids"
+)
+
+
+@pytest.mark.parametrize(
+    "how", ["exec sleep 600", "setsid sleep 600 & echo $! >> pids; wait", "sleep 600 & echo $! >> pids; exit 1"]
+)
+def test_an_attempt_to_install_never_runs_beside_an_earlier_one(world: World, how: str) -> None:
+    install = Step("install", "install.script", f"{LOOK_BACK}; {how}", timeout=1.0)
+    world.apply(plan("slow", install=install))
+    until(lambda: world.state("slow") == State.BROKEN)
+
+    assert world.wrote("slow", "pids")
+    assert world.wrote("slow", "beside") == []
+    assert not any(map(alive, world.wrote("slow", "pids")))
+
+
 def test_a_shutdown_that_takes_too_long_is_cut_off_and_an_error(world: World) -> None:
     slow = Step("shutdown", "shutdown", "exec sleep 600", timeout=0.2)
     world.apply(plan("app", run="sleep 0.2", shutdown=slow, recover="echo recover >> log"))

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from emflow_emulator.core.configuration import (
     Configuration,
@@ -14,8 +17,10 @@ from emflow_emulator.core.configuration import (
     Update,
     changes,
     find,
+    leaves,
     merged,
     pointer_keys,
+    with_floats,
 )
 
 DEFAULTS = {"topic": "em/inference", "model": {"name": "a", "top": "3"}, "list": ["x"]}
@@ -157,3 +162,75 @@ def test_what_a_component_set_is_kept_over_a_restart_with_its_time(tmp_path: Pat
 )
 def test_what_is_different(old: dict[str, object], new: dict[str, object], paths: list[list[str]]) -> None:
     assert list(changes(old, new)) == paths
+
+
+def test_of_two_updates_the_later_one_counts_whichever_comes_first() -> None:
+    first = Configuration().deployed(DEFAULTS, Update(), 100.0)
+    own = first.updated([], {"topic": "own", "model": {"more": "own"}}, 200.0)
+    for created, topic in ((150.0, "own"), (250.0, "deployed")):
+        after = own.deployed(DEFAULTS, Update(merge={"topic": "deployed"}), created)
+        assert after.values["topic"] == topic
+        assert after.values["model"]["more"] == "own"
+    assert own.deployed(DEFAULTS, Update(reset=[""]), 150.0).values["topic"] == "own"
+    assert own.deployed(DEFAULTS, Update(reset=[""]), 250.0).values == with_floats(DEFAULTS)
+    with pytest.raises(Stale):
+        own.deployed(DEFAULTS, Update(merge={"topic": "deployed"}), 250.0).updated([], {"topic": "late"}, 240.0)
+
+
+def test_a_value_that_was_confirmed_counts_as_set_then() -> None:
+    first = Configuration().deployed(DEFAULTS, Update(merge={"topic": "same"}), 100.0)
+    own = first.updated([], {"topic": "same"}, 200.0)
+    assert own.deployed(DEFAULTS, Update(merge={"topic": "older"}), 150.0).values["topic"] == "same"
+    deployed = first.deployed(DEFAULTS, Update(merge={"topic": "same"}), 200.0)
+    with pytest.raises(Stale):
+        deployed.updated([], {"topic": "older"}, 150.0)
+
+
+def test_a_newer_value_stays_where_a_deployment_has_another_structure() -> None:
+    own = Configuration().deployed({}, Update(merge={"a": {"b": "x"}}), 100.0).updated(["a"], {"b": "own"}, 200.0)
+    assert own.deployed({}, Update(merge={"a": "text"}), 150.0).values == {"a": {"b": "own"}}
+    assert own.deployed({}, Update(merge={"a": "text"}), 250.0).values == {"a": "text"}
+
+
+def test_an_update_during_a_deployment_is_in_what_a_rollback_returns_to(tmp_path: Path) -> None:
+    store = ConfigurationStore(tmp_path / "configuration.json")
+    store.replace({"app": Configuration().deployed({"k": "old"}, Update(), 100.0)})
+    store.update("app", [], {"before": "x"}, 110.0)
+    new = Update(merge={"k": "new"})
+    before = store.deploy(lambda current: {"app": current["app"].deployed({}, new, 200.0), "more": Configuration()})
+    store.update("app", [], {"since": "y"}, 210.0)
+    store.update("more", [], {"lost": "with its component"}, 210.0)
+    store.restore(before)
+
+    assert {name: each.values for name, each in store.all().items()} == {
+        "app": {"k": "old", "before": "x", "since": "y"}
+    }
+
+
+texts = st.text("uvw", max_size=1)
+trees = st.fixed_dictionaries(
+    {}, optional={"a": texts, "b": texts, "deep": st.dictionaries(st.sampled_from("xy"), texts, max_size=2)}
+)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["component", "merge", "reset"]), st.integers(1, 9), trees), max_size=10))
+def test_no_update_that_was_accepted_gives_way_to_an_earlier_one(steps: list[tuple[str, int, dict[str, Any]]]) -> None:
+    """Deployments and components' own updates, in any order of their timestamps."""
+    configuration, latest = Configuration(), dict[tuple[str, ...], tuple[int, str]]()
+    for kind, timestamp, tree in steps:
+        own = {tuple(path): (timestamp, find(tree, path)) for path in leaves(tree)}
+        if kind == "component":
+            try:
+                configuration = configuration.updated([], tree, timestamp)
+            except Stale:
+                assert any(latest.get(path, (0, ""))[0] > timestamp for path in own)
+                continue
+            latest |= own
+        else:
+            update = Update([""] if kind == "reset" else [], tree)
+            configuration = configuration.deployed({}, update, timestamp)
+            newer = {path: each for path, each in latest.items() if each[0] > timestamp}
+            latest = (own if kind == "reset" else latest | own) | newer
+        assert {tuple(path): find(configuration.values, path) for path in leaves(configuration.values)} == {
+            path: value for path, (_, value) in latest.items()
+        }

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from emflow_emulator.core.environment import GGC_VERSION, Credentials, DeviceIdentity, environment, search_path
+from emflow_emulator.core.environment import Credentials, DeviceIdentity, environment, search_path
+from emflow_emulator.core.nuclei import CLASSIC
 
 DEVICE = DeviceIdentity("board", "eu-west-1", "http://127.0.0.1:4566", Path("/r/ipc.socket"), Path("/r/rootCA.pem"))
 HOST = {
@@ -28,7 +29,7 @@ def test_everything_documented_is_there() -> None:
         "AWS_IOT_THING_NAME": "board",
         "AWS_REGION": "eu-west-1",
         "AWS_DEFAULT_REGION": "eu-west-1",
-        "GGC_VERSION": GGC_VERSION,
+        "GGC_VERSION": CLASSIC.version,
         "GG_ROOT_CA_PATH": "/r/rootCA.pem",
         "AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH_FOR_COMPONENT": "/r/ipc.socket",
         "SVCUID": "token",

@@ -71,6 +71,38 @@ def test_nobody_is_waited_for_who_does_not_listen_does_not_answer_or_leaves(
     outcome.result(10)
 
 
+def always_deferring(ipc: IpcTestServer) -> Events:
+    """A component that wants to be asked again in an hour, each time that it is asked; its events."""
+    client, events = ipc.client("app"), Events()
+
+    def defer(event: Any) -> None:
+        events(event)
+        client.defer_component_update_async(
+            deployment_id=event.pre_update_event.deployment_id, recheck_after_ms=3_600_000
+        )
+
+    client.subscribe_to_component_updates(on_stream_event=defer)
+    return events
+
+
+def test_a_component_that_always_defers_delays_a_deployment_for_its_limit_only(
+    ipc: IpcTestServer, pool: ThreadPoolExecutor
+) -> None:
+    events = always_deferring(ipc)
+    outcome = asked(ipc, pool, 1.0)
+    events.next()
+    outcome.result(30)
+    assert events.none
+
+
+def test_a_deferral_ends_with_its_deployment(ipc: IpcTestServer, pool: ThreadPoolExecutor) -> None:
+    events, given_up = always_deferring(ipc), threading.Event()
+    outcome = pool.submit(ipc.device.operations.lifecycle.wait_until_safe, "deployment-1", 3600, given_up)
+    events.next()
+    given_up.set()
+    outcome.result(30)
+
+
 @pytest.mark.parametrize(
     ("subscribed", "request_", "reason"),
     [

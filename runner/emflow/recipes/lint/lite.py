@@ -109,17 +109,18 @@ def _document(workflow: Workflow) -> Iterator[Violation]:
         update = each.get("configurationUpdate", {})
         if "merge" in update:
             update["merge"] = from_json(update["merge"])
-    count = _objects(components)
+    count = count_objects(components)
     if count > MAX_OBJECTS:
         what = f"the deployment has {count} keys and values, and the lite nucleus takes {MAX_OBJECTS} at most"
         mend = "use fewer streams on a device, or the classic nucleus"
         yield Violation(("edge", "streams"), what, mend)
 
 
-def _objects(value: Any) -> int:
+def count_objects(value: Any) -> int:
+    """The objects of a deployment document, as the lite nucleus counts."""
     if isinstance(value, dict):
-        return 1 + sum(1 + _objects(inner) for inner in value.values())
-    return 1 + (sum(map(_objects, value)) if isinstance(value, list) else 0)
+        return 1 + sum(1 + count_objects(inner) for inner in value.values())
+    return 1 + (sum(map(count_objects, value)) if isinstance(value, list) else 0)
 
 
 def _deployed(workflow: Workflow) -> Iterator[Violation]:

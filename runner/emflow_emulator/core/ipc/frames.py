@@ -45,6 +45,10 @@ class BadFrame(Exception):
     """The bytes are not an event-stream message."""
 
 
+class TooLong(Exception):
+    """A message is longer than the nucleus reads."""
+
+
 @dataclass(frozen=True)
 class Message:
     """One message. Stream 0 is the connection itself; every operation has its own stream."""
@@ -71,20 +75,29 @@ def encode(message: Message) -> bytes:
 
 
 class Decoder:
-    """Collects received bytes and returns complete messages."""
+    """Collects received bytes and returns complete messages.
 
-    def __init__(self) -> None:
+    Args:
+        longest: bytes that a message may have; None: no limit but that of the format.
+    """
+
+    def __init__(self, longest: int | None = None) -> None:
         self._buffer = EventStreamBuffer()
+        self._longest = longest
 
     def feed(self, data: bytes) -> Iterator[Message]:
         """The messages that are complete with `data`.
 
         Raises:
             BadFrame: a checksum or a length is wrong, or a header is missing.
+            TooLong: a message is longer than it may be.
         """
         self._buffer.add_data(data)
         try:
             for event in self._buffer:
+                size: int = event.prelude.total_length  # type: ignore[attr-defined]  # the stubs say int
+                if self._longest is not None and size > self._longest:
+                    raise TooLong(f"{size} bytes, and {self._longest} are allowed")
                 headers: dict[str, Any] = dict(event.headers)  # type: ignore[call-overload]  # the stubs say int
                 yield Message(
                     kind=Kind(headers.pop(":message-type")),

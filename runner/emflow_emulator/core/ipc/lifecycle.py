@@ -6,6 +6,7 @@ https://docs.aws.amazon.com/greengrass/v2/developerguide/ipc-component-lifecycle
 from __future__ import annotations
 
 import threading
+import time
 from typing import Protocol
 
 from emflow_emulator.core.ipc.errors import Document, IpcError, invalid, optional_text
@@ -23,8 +24,9 @@ class LifecycleHost(Protocol):
 class Lifecycle:
     """The operations, and the device's requests to components whether they can be updated now."""
 
-    def __init__(self, device: LifecycleHost) -> None:
+    def __init__(self, device: LifecycleHost, unknown_state: str = "InvalidArgumentsError") -> None:
         self._device = device
+        self._unknown_state = unknown_state
         self._listeners: Subscriptions[None] = Subscriptions()
         self._deferrals: PendingReplies[float] = PendingReplies()
         self.handlers = {"UpdateState": self._update_state, "DeferComponentUpdate": self._defer}
@@ -33,20 +35,26 @@ class Lifecycle:
     def wait_until_safe(
         self, deployment: str, timeout: float, given_up: threading.Event, *, restarting: bool = False
     ) -> None:
-        """Return when no subscribed component defers the update.
+        """Return when no subscribed component defers the update, after `timeout` seconds at most.
 
-        All are asked again after the longest delay that a component requested. A component that does not answer within
-        `timeout` seconds does not delay the update. `restarting`: the nucleus will restart, and so all components.
+        All are asked again after the longest delay that a component requested. A component that does not answer, or
+        that defers for longer than `timeout`, does not delay the update any more. `restarting`: the nucleus will
+        restart, and so all components.
+        https://docs.aws.amazon.com/greengrass/v2/APIReference/API_DeploymentComponentUpdatePolicy.html
         """
+        deadline = time.monotonic() + timeout
         while not given_up.is_set():
             for stream, _ in self._listeners.all():
                 self._deferrals.ask(stream.component, deployment)
                 event = {"deploymentId": deployment, "isGgcRestarting": restarting}
                 stream.send("ComponentUpdatePolicyEvents", {"preUpdateEvent": event})
-            longest = max(self._deferrals.wait(deployment, timeout, given_up).values(), default=0.0)
-            if longest <= 0:
+            replies = self._deferrals.wait(deployment, deadline - time.monotonic(), given_up)
+            longest, rest = max(replies.values(), default=0.0), deadline - time.monotonic()
+            if longest <= 0 or rest <= 0:
                 return
-            given_up.wait(longest)
+            given_up.wait(min(longest, rest))
+            if longest >= rest:
+                return
 
     def updated(self, deployment: str) -> None:
         """The deployment has succeeded or failed."""
@@ -56,7 +64,7 @@ class Lifecycle:
     def _update_state(self, component: str, request: Document) -> Document:
         state = request.get("state")
         if state not in ("RUNNING", "ERRORED"):
-            raise invalid(f"state {state!r} is neither RUNNING nor ERRORED")
+            raise IpcError(self._unknown_state, f"state {state!r} is neither RUNNING nor ERRORED")
         self._device.reported(component, state)
         return {}
 

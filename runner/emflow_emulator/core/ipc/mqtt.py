@@ -31,17 +31,24 @@ class MqttHost(Protocol):
 
 
 class Mqtt:
-    def __init__(self, device: MqttHost) -> None:
+    """The operations.
+
+    Args:
+        highest_qos: that a component may ask for when it publishes.
+    """
+
+    def __init__(self, device: MqttHost, highest_qos: int = 1) -> None:
         self._device = device
+        self._highest_qos = highest_qos
         self.handlers = {"PublishToIoTCore": self._publish}
         self.streams = {"SubscribeToIoTCore": self._subscribe}
 
     def _publish(self, component: str, request: Document) -> Document:
-        topic, qos = text(request, "topicName"), _qos(request)
+        topic, qos = text(request, "topicName"), _qos(request, self._highest_qos)
         self._authorize(component, "PublishToIoTCore", topic)
         payload = decoded(request.get("payload"), "payload")
         try:
-            self._device.publish(topic, payload, qos, bool(request.get("retain", False)))
+            self._device.publish(topic, payload, min(qos, 1), bool(request.get("retain", False)))
         except PublishRefused as error:
             raise IpcError("ServiceError", f"Publish to topic {topic} failed with error {error}") from error
         return {}
@@ -78,8 +85,8 @@ def decoded(value: Any, key: str) -> bytes:
         raise invalid(f"{key} is not base64") from error
 
 
-def _qos(request: Mapping[str, Any]) -> int:
+def _qos(request: Mapping[str, Any], highest: int = 1) -> int:
     qos = str(request.get("qos", "1"))
-    if qos not in ("0", "1"):
+    if qos not in ("0", "1", "2") or int(qos) > highest:
         raise invalid(f"qos {qos!r} is neither 0 nor 1")
     return int(qos)

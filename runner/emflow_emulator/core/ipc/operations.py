@@ -11,6 +11,7 @@ from typing import Protocol
 from emflow_emulator.core.ipc import components, lifecycle, local_topics, mqtt, secret_values, settings
 from emflow_emulator.core.ipc.errors import Document, IpcError
 from emflow_emulator.core.ipc.streams import Stream
+from emflow_emulator.core.nuclei import CLASSIC, NucleusModel
 
 Handler = Callable[[str, Document], Document]
 StreamHandler = Callable[[str, Document, Stream], Document]
@@ -34,11 +35,12 @@ class Operations:
     `settings` and `lifecycle` also send the device's requests to components.
     """
 
-    def __init__(self, device: IpcHost) -> None:
+    def __init__(self, device: IpcHost, nucleus: NucleusModel = CLASSIC) -> None:
+        self._only = nucleus.operations
         self.settings = settings.Settings(device)
-        self.lifecycle = lifecycle.Lifecycle(device)
+        self.lifecycle = lifecycle.Lifecycle(device, nucleus.unknown_state)
         local, component_queries = local_topics.LocalTopics(device), components.Components(device)
-        broker, secrets = mqtt.Mqtt(device), secret_values.SecretValues(device)
+        broker, secrets = mqtt.Mqtt(device, nucleus.highest_qos), secret_values.SecretValues(device)
         self._handlers: dict[str, Handler] = {
             **self.settings.handlers,
             **self.lifecycle.handlers,
@@ -72,6 +74,8 @@ class Operations:
         Raises:
             IpcError: the error to answer with.
         """
+        if self._only is not None and operation not in self._only:
+            raise IpcError("ServiceError", "")
         if operation in self._streams:
             return self._streams[operation](component, request, stream)
         handler = self._handlers.get(operation)

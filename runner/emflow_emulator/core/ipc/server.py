@@ -11,7 +11,7 @@ from typing import Any
 
 from emflow.problems import Problem
 from emflow_emulator.core.ipc.conversation import Conversation, protocol_error
-from emflow_emulator.core.ipc.frames import BadFrame, Decoder, Message, encode
+from emflow_emulator.core.ipc.frames import BadFrame, Decoder, Message, TooLong, encode
 from emflow_emulator.core.ipc.operations import Operations
 from emflow_emulator.core.logs import DeviceLog
 
@@ -27,12 +27,19 @@ class IpcServer:
     Args:
         socket: the path of the socket; an old socket there is removed.
         owner_of: the component with a token, None when there is none.
+        longest: bytes that a message may have; the connection of a longer one is closed. None: no limit.
     """
 
     def __init__(
-        self, socket: Path, owner_of: Callable[[str], str | None], operations: Operations, log: DeviceLog
+        self,
+        socket: Path,
+        owner_of: Callable[[str], str | None],
+        operations: Operations,
+        log: DeviceLog,
+        longest: int | None = None,
     ) -> None:
         self._socket = socket
+        self._longest = longest
         self._owner_of = owner_of
         self._operations = operations
         self._log = log
@@ -98,12 +105,19 @@ class IpcServer:
                 with contextlib.suppress(RuntimeError):  # the loop is closed: the device has stopped
                     self._loop.call_soon_threadsafe(self._write, writer, message)
 
-        decoder, conversation = Decoder(), Conversation(self._owner_of, self._operations, send, self._refused)
+        decoder, conversation = (
+            Decoder(self._longest),
+            Conversation(self._owner_of, self._operations, send, self._refused),
+        )
         try:
             while conversation.open and (data := await reader.read(65536)):
                 try:
                     for message in decoder.feed(data):
                         conversation.take(message)
+                except TooLong as error:
+                    self._refused("A component sent too long a message; its connection is closed", error=error)
+                    writer.transport.abort()
+                    return
                 except BadFrame as error:
                     send(protocol_error(str(error)))
                     break
