@@ -80,10 +80,14 @@ class Stack:
         camera: `scenes`, `workflow`, or the path of a picture to show.
         job_seconds: how long the embedded SageMaker's jobs take.
         architecture: the one that the core device says it has; empty for that of this machine.
+        nucleus: the nucleus that the core device behaves as, `classic` or `lite`.
     """
 
-    def __init__(self, *, camera: str = SCENES, job_seconds: float = 1.0, architecture: str = "") -> None:
+    def __init__(
+        self, *, camera: str = SCENES, job_seconds: float = 1.0, architecture: str = "", nucleus: str = "classic"
+    ) -> None:
         self.architecture = architecture
+        self.nucleus = nucleus
         self._camera = camera
         self._job_seconds = job_seconds
         self._children: list[Child] = []
@@ -193,7 +197,7 @@ class Stack:
             *("--thing", thing, "--root", str(root), "--endpoint-url", cloud.endpoint_url, "--mqtt", mqtt),
             *("--access", str(self._access_file)),
             *("--region", workflow.aws.region, "--role-alias", role.from_alias or role.alias),
-            *("--architecture", self.architecture, "--remove", str(self.folder)),
+            *("--architecture", self.architecture, "--nucleus", self.nucleus, "--remove", str(self.folder)),
         )
         core.ready()
         login = camera.login if camera else None

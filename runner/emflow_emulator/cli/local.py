@@ -14,7 +14,7 @@ import click
 from emflow.cli.parameters import Option
 from emflow.problems import UsageProblem
 from emflow_emulator import architecture as architectures
-from emflow_emulator.cli.architecture_option import Architecture
+from emflow_emulator.cli.device_options import Architecture, Nucleus, NucleusName, device_note
 
 
 def local(
@@ -28,6 +28,7 @@ def local(
         list[str] | None, Option(metavar="THING", help="Also run a virtual core device with this thing name.")
     ] = None,
     architecture: Architecture = "",
+    nucleus: Nucleus = NucleusName.CLASSIC,
     job_seconds: Annotated[
         float, Option(min=0, metavar="N", help="Duration of compilation and packaging jobs, in seconds.")
     ] = 1.0,
@@ -74,7 +75,15 @@ def local(
             access_file = folder / "access.json"
             access.write(access_file)
             services = ("--endpoint-url", aws.endpoint_url, "--mqtt", f"{broker.host}:{broker.port}")
-            common = (*services, "--access", str(access_file), "--architecture", architecture)
+            common = (
+                *services,
+                "--access",
+                str(access_file),
+                "--architecture",
+                architecture,
+                "--nucleus",
+                nucleus.value,
+            )
             children = []
             for number, thing in enumerate(core):
                 root = folder / f"core-{number}"
@@ -84,7 +93,7 @@ def local(
                 children.append((child, thing, root))
             for child, thing, root in children:
                 child.ready()
-                click.echo(f"core device   {thing}  {root}{architectures.note(architecture)}")
+                click.echo(f"core device   {thing}  {root}{device_note(architecture, nucleus)}")
         click.echo(f"credentials   {shell_file}")
         click.echo("")
         for line in shell_lines:

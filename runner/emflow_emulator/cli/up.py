@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from emflow.cli.options import Root, Var, VarFile, load_workflow
 from emflow.cli.parameters import Argument, Option
-from emflow_emulator.cli.architecture_option import Architecture
+from emflow_emulator.cli.device_options import Architecture, Nucleus, NucleusName
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -41,6 +41,7 @@ def up(
         ),
     ] = "scenes",
     architecture: Architecture = "",
+    nucleus: Nucleus = NucleusName.CLASSIC,
     as_json: Annotated[
         bool,
         Option("--json", help="Print results as JSON lines on standard output, all else on standard error."),
@@ -68,7 +69,7 @@ def up(
     workflow = load_workflow(path, var, var_file, root)
     # With --json, standard output has only JSON; all text for people goes to standard error.
     console = Console(stderr=as_json, highlight=False, soft_wrap=True)
-    stack = Stack(camera=camera, architecture=architecture)
+    stack = Stack(camera=camera, architecture=architecture, nucleus=nucleus.value)
     shutdown = Shutdown(console, stack)
     on_end(shutdown.on_signal)
     with stack:
@@ -78,7 +79,7 @@ def up(
 
 def _run(console: Console, path: Path, workflow: Workflow, stack: Stack, results: int, as_json: bool) -> None:
     from emflow.workflow.topic_grants import results as result_topics
-    from emflow_emulator import architecture as architectures
+    from emflow_emulator.cli.device_options import NucleusName, device_note
     from emflow_emulator.highlights import Follower
     from emflow_emulator.stack import on_this_machine, use_embedded_credentials
 
@@ -94,7 +95,10 @@ def _run(console: Console, path: Path, workflow: Workflow, stack: Stack, results
         console.print(f"  camera        {camera.url}  ({shows})")
     thing = _thing(workflow)
     core = stack.start_core(thing, cloud, workflow, camera)
-    console.print(f"  core device   {core.thing}  {core.root}{architectures.note(stack.architecture)}\n", markup=False)
+    console.print(
+        f"  core device   {core.thing}  {core.root}{device_note(stack.architecture, NucleusName(stack.nucleus))}\n",
+        markup=False,
+    )
     workflow = on_this_machine(workflow, camera, core)
     topics = result_topics(workflow, core.thing)
     with (
