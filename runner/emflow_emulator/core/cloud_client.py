@@ -127,6 +127,18 @@ class CloudLink:
             raise Problem(f"cannot create thing {self.thing!r}: {error}") from error
         return self._arn
 
+    def targets(self) -> set[str]:
+        """What deployments for this thing may be for now, such as `thing/NAME` and `thinggroup/NAME`.
+
+        Raises:
+            CloudLost: the cloud does not answer.
+        """
+        self._targets = ()
+        try:
+            return {arn.rsplit(":", 1)[-1] for arn in self._targets_now()}
+        except (ClientError, BotoCoreError) as error:
+            raise CloudLost(str(error)) from error
+
     def deployments(self) -> list[tuple[str, str]]:
         """Id and status of the latest deployment to the thing and to each of its groups, oldest first.
 

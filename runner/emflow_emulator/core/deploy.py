@@ -8,6 +8,7 @@ it fails, the device returns to the previous components, unless the deployment s
 from __future__ import annotations
 
 import dataclasses
+import json
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -118,12 +119,23 @@ class Deployer:
         self._log = log
         self._on_progress = on_progress
         self._roots: dict[str, Mapping[str, str]] = {}
+        """Of each target, such as `thing/NAME`: the components that its last deployment names, with their versions.
+
+        They are stored: a device that starts again carries out the deployments of its targets one after the other, and
+        the first of them must not remove what the others have configured.
+        """
+        if layout.roots.exists():
+            self._roots = json.loads(layout.roots.read_text())
         self._sources: dict[str, str] = {}
 
     @property
     def sources(self) -> Mapping[str, str]:
         """For each component, the id of the deployment that last installed or changed it."""
         return dict(self._sources)
+
+    def keep_targets(self, targets: Collection[str]) -> None:
+        """Forget what the deployments of other targets name: the thing has left those groups."""
+        self._roots = {target: pins for target, pins in self._roots.items() if target in targets}
 
     def deploy(
         self, deployment: DeploymentDocument, stopping: threading.Event, given_up: threading.Event | None = None
@@ -161,7 +173,7 @@ class Deployer:
             self._failed(deployment, failure, details)
             return
         self._note_sources(deployment, before, after, broken)
-        self._roots[deployment.requirement_source] = _pins(deployment)
+        self._remember_roots(deployment)
         self._clean(prepared)
         self._finished(deployment, Progress(deployment.id, "SUCCEEDED"), "SUCCESSFUL")
 
@@ -313,7 +325,7 @@ class Deployer:
         """Returns the result in the nucleus's words."""
         wanted = deployment.rollback or isinstance(failure, BootstrapFailure)
         if not wanted or not self._nucleus.rolls_back:
-            self._roots[deployment.requirement_source] = _pins(deployment)
+            self._remember_roots(deployment)
             artifacts.finish(self._layout)
             return _NOT_ROLLED_BACK
         self._say("Rolling back to the previous deployment", level="WARN", DeploymentId=deployment.id)
@@ -331,6 +343,15 @@ class Deployer:
             self._say("Rolling back failed", level="ERROR", DeploymentId=deployment.id, reason=failure_of(error))
             return "FAILED_UNABLE_TO_ROLLBACK"
         return "FAILED_ROLLBACK_COMPLETE"
+
+    def _remember_roots(self, deployment: DeploymentDocument) -> None:
+        self._roots[deployment.requirement_source] = _pins(deployment)
+        try:
+            fresh = self._layout.roots.with_suffix(".new")
+            fresh.write_text(json.dumps(self._roots))
+            fresh.replace(self._layout.roots)
+        except OSError as error:
+            self._say("The deployed components could not be stored", level="WARN", error=error)
 
     def _note_sources(
         self, deployment: DeploymentDocument, before: Components, after: Components, broken: Collection[str]

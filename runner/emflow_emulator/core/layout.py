@@ -65,6 +65,11 @@ class Layout:
         return self.root / "config" / "configuration.json"
 
     @property
+    def roots(self) -> Path:
+        """The components that the deployments of each target name."""
+        return self.root / "config" / "roots.json"
+
+    @property
     def python(self) -> Path:
         """The virtual environment in which components run."""
         return self.root / "python"

@@ -214,6 +214,7 @@ class Nucleus:
     def _take(self, deployment_id: str, deployer: Deployer) -> None:
         try:
             deployment = self._link.deployment(deployment_id)
+            deployer.keep_targets(self._link.targets())
         except CloudLost:
             raise
         except Exception as error:

@@ -226,6 +226,28 @@ def test_a_device_that_starts_again_does_not_take_back_what_a_component_updated(
     assert second.configuration(talking.name) == {"key": "own"}
 
 
+def test_a_device_of_several_targets_that_starts_again_loses_no_update(
+    cloud: Cloud, make_device: Callable[..., Any]
+) -> None:
+    device = make_device(thing="two-targets")
+    group = cloud.iot.create_thing_group(thingGroupName="first-target")["thingGroupArn"]
+    cloud.iot.add_thing_to_thing_group(thingGroupName="first-target", thingName=device.thing)
+    cloud.component("of-the-group", lifecycle={"run": FOREVER})
+    cloud.outcome(device.thing, cloud.deploy(group, **{"of-the-group": "1.0.0"}))
+    talking = Talking(cloud, device)
+    cloud.outcome(device.thing, cloud.deploy(device.arn, **{talking.name: "1.0.0"}))
+    until(lambda: talking.log)
+    talking.update(key="own")
+    device.stop()
+    second = make_device(thing="two-targets")
+    until(lambda: len([line for line in talking.log if line.startswith("up ")]) == 2)
+
+    assert second.configuration(talking.name) == {"key": "own"}
+    cloud.iot.remove_thing_from_thing_group(thingGroupName="first-target", thingName=device.thing)
+    cloud.outcome(device.thing, cloud.deploy(device.arn, **{talking.name: merging(key="next")}))
+    until(lambda: cloud.installed(device.thing).keys() == {talking.name})
+
+
 def test_a_cancel_ends_a_deferral(cloud: Cloud, device: Any, talking: Talking) -> None:
     talking.defer(3_600_000)
     deployment = cloud.deploy(device.arn, **{talking.name: merging(key="deployed")})
