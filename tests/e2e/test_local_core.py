@@ -50,6 +50,21 @@ def test_a_device_of_another_architecture_takes_recipes_for_it(
     until(lambda: greengrass.list_installed_components(coreDeviceThingName=THING)["installedComponents"])
 
 
+def test_a_device_as_the_lite_nucleus_takes_recipes_for_it(
+    python: Callable[..., Process], scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    args = ("--port", "0", "--mqtt-port", "0", "--core", THING, "--nucleus", "lite")
+    local = python("emflow", "local", *args, env={**os.environ, "TMPDIR": str(scratch)})
+    told = local.says("Ctrl-C ends it")
+    assert "  (as the lite nucleus)" in told
+    let_in(monkeypatch, exported(told))
+    component("lite-only", runtime="aws_nucleus_lite", run="exec sleep 600")
+    deploy("lite-only")
+    greengrass = boto3.client("greengrassv2")
+    until(lambda: greengrass.list_installed_components(coreDeviceThingName=THING)["installedComponents"])
+    assert greengrass.get_core_device(coreDeviceThingName=THING)["runtime"] == "aws_nucleus_lite"
+
+
 @pytest.fixture
 def local(python: Callable[..., Process], scratch: Path, monkeypatch: pytest.MonkeyPatch) -> Process:
     """An `emflow local` with one core device; this process's boto3 and everything it starts go there."""
@@ -67,9 +82,9 @@ def emflow(*args: str, code: int = 0) -> str:
     return done.stdout + done.stderr
 
 
-def component(name: str, architecture: str = "*", **lifecycle: str) -> None:
+def component(name: str, architecture: str = "*", runtime: str = "*", **lifecycle: str) -> None:
     """A component version that can be deployed."""
-    platform = {"os": "linux", "architecture": architecture, "runtime": "*"}
+    platform = {"os": "linux", "architecture": architecture, "runtime": runtime}
     greengrass = boto3.client("greengrassv2")
     recipe = {
         "RecipeFormatVersion": "2020-01-25",
