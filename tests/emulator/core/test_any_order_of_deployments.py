@@ -220,7 +220,7 @@ def test_any_order_of_deployments_kills_and_updates(cloud: Cloud, brisk: None) -
             cloud.component(name, version, artifacts=artifacts, lifecycle={"install": INSTALL, "run": RUN})
     cloud.component("any-bad", lifecycle={"run": "exit 1"})
     run_state_machine_as_test(
-        lambda: Machine(cloud),
+        lambda: Machine(cloud),  # type: ignore[arg-type]  # what makes one is enough
         settings=settings(
             max_examples=3,
             stateful_step_count=12,
