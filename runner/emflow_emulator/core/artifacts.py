@@ -101,15 +101,18 @@ def fetch(recipe: Recipe, layout: Layout, download: Download) -> None:
 def stage(recipe: Recipe, layout: Layout, download: Download) -> Staged | None:
     """Download and unpack all artifacts of a component version, beside what is in place.
 
-    None when they are in place already: then nothing of that is touched, except for a file whose bytes are no longer
-    those of the artifact. What a component has made or changed beside its files is its own.
+    None when they are in place already: then nothing of that is touched, except for an artifact whose bytes are no
+    longer right. What a component has made or changed among its unpacked files is its own, if it has not removed all
+    of them.
 
     Raises:
         DeploymentFailure: an artifact does not exist, has changed, or cannot be unpacked.
     """
     record = layout.artifact_record(recipe.name, recipe.version)
-    folder = layout.artifacts(recipe.name, recipe.version)
-    if record.exists() and record.read_text() == _record(recipe):
+    folder, unarchived = layout.artifacts(recipe.name, recipe.version), layout.unarchived(recipe.name, recipe.version)
+    unpacked = [unarchived / Path(artifact.name).stem for artifact in recipe.artifacts if artifact.unarchive]
+    is_the_same = record.exists() and record.read_text() == _record(recipe)
+    if is_the_same and folder.is_dir() and all(each.is_dir() for each in unpacked):
         for artifact in recipe.artifacts:
             if not _is_right(artifact, folder / artifact.name):
                 _load(recipe, artifact, folder / artifact.name, download)

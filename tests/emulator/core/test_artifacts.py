@@ -6,6 +6,7 @@ import base64
 import hashlib
 import io
 import os
+import shutil
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -195,6 +196,16 @@ def test_nothing_of_an_unchanged_component_is_touched(tmp_path: Path) -> None:
     artifacts.finish(layout)
 
     assert tree(tmp_path) == before
+
+
+def test_a_folder_that_is_gone_is_unpacked_again(tmp_path: Path) -> None:
+    data, layout, bucket = zipped({"a": "a"}), Layout(tmp_path), Bucket(bucket=zipped({"a": "a"}))
+    artifacts.fetch(recipe(data), layout, bucket)
+    shutil.rmtree(layout.unarchived("app", "1.0.0") / "app")
+    artifacts.fetch(recipe(data), layout, bucket)
+
+    assert (layout.unarchived("app", "1.0.0") / "app" / "a").read_text() == "a"
+    assert len(bucket.asked) == 1
 
 
 def test_what_changed_is_unpacked_beside_it_and_takes_its_place_at_once(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emflow_emulator.core.configuration import (
@@ -213,21 +213,24 @@ trees = st.fixed_dictionaries(
 )
 
 
+@settings(max_examples=300, derandomize=True, database=None, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(["component", "merge", "reset"]), st.integers(1, 9), trees), max_size=10))
 def test_no_update_that_was_accepted_gives_way_to_an_earlier_one(steps: list[tuple[str, int, dict[str, Any]]]) -> None:
     """Deployments and components' own updates, in any order of their timestamps."""
     configuration, latest = Configuration(), dict[tuple[str, ...], tuple[int, str]]()
+    last_reset = 0
     for kind, timestamp, tree in steps:
         own = {tuple(path): (timestamp, find(tree, path)) for path in leaves(tree)}
         if kind == "component":
             try:
                 configuration = configuration.updated([], tree, timestamp)
             except Stale:
-                assert any(latest.get(path, (0, ""))[0] > timestamp for path in own)
+                assert last_reset > timestamp or any(latest.get(path, (0, ""))[0] > timestamp for path in own)
                 continue
             latest |= own
         else:
             update = Update([""] if kind == "reset" else [], tree)
+            last_reset = max(last_reset, timestamp) if kind == "reset" else last_reset
             configuration = configuration.deployed({}, update, timestamp)
             newer = {path: each for path, each in latest.items() if each[0] > timestamp}
             latest = (own if kind == "reset" else latest | own) | newer
