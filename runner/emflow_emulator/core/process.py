@@ -188,6 +188,8 @@ class Process:
         self._ended.set()
         self._on_exit()
         self._keeper.wait()
+        for pump in self._pumps:  # no process is left that could write
+            pump.join(_GRACE)
         self._orphan_cleanup.forget(self._keeper.pid)
         self._all_gone.set()
         assert self._keeper.stdin

@@ -86,7 +86,7 @@ def test_waiting_ends_when_time_is_up(run: Callable[..., Process]) -> None:
 
 
 def test_ending_reaches_the_whole_group(run: Callable[..., Process], said: list[tuple[str, str]]) -> None:
-    process = run('sleep 60 & echo $!; (sleep 60 & echo $!); trap "echo bye; exit 0" TERM; wait')
+    process = run('trap "echo bye; exit 0" TERM; sleep 60 & echo $!; (sleep 60 & echo $!); wait')
     until(lambda: len(said) == 2)
     children = [int(text) for _, text in said]
     process.end()
