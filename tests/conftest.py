@@ -23,13 +23,18 @@ os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 # A shell ignores SIGINT for what it starts in the background, and every program that a test starts would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 IN_CI = os.environ.get("CI") == "true"
-LONG = 900
+LONG = 1800
 """Seconds that a test may take that starts programs."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if item.get_closest_marker("timeout") is None and any(map(item.get_closest_marker, ("e2e", "peer"))):
+        starts_programs = any(map(item.get_closest_marker, ("e2e", "peer")))
+        if item.get_closest_marker("alone") and not starts_programs:
+            raise pytest.UsageError(
+                f"{item.nodeid} is marked `alone`, but neither `e2e` nor `peer`: `make test` runs it"
+            )
+        if item.get_closest_marker("timeout") is None and starts_programs:
             item.add_marker(pytest.mark.timeout(LONG))
 
 

@@ -1,4 +1,4 @@
-"""Waiting for a condition, and programs under test."""
+"""Waiting for a condition, free ports, and programs under test."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import platform
 import re
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,13 +18,42 @@ from typing import Any
 import pytest
 
 
-def until(condition: Callable[..., object], timeout: float = 20.0, what: str = "") -> None:
+PATIENCE = 60.0
+"""Seconds for what comes in a moment on a quiet machine: only a test that fails has to wait for so long."""
+LONG_START = 300.0
+"""Seconds for the first results of a whole `emflow up`, which starts five programs."""
+
+
+def until(condition: Callable[..., object], timeout: float = PATIENCE, what: str = "") -> None:
     """Wait until a condition holds; fail with what was waited for when it does not come."""
+    if not holds(condition, timeout):
+        pytest.fail(f"waited {timeout:.0f} s in vain for: {what or condition}")
+
+
+def holds(condition: Callable[..., object], timeout: float = PATIENCE) -> bool:
+    """Wait until a condition holds; whether it does."""
     deadline = time.monotonic() + timeout
     while not condition():
         if time.monotonic() > deadline:
-            pytest.fail(f"waited {timeout:.0f} s in vain for: {what or condition}")
+            return False
         time.sleep(0.02)
+    return True
+
+
+_reserved: list[socket.socket] = []
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 on which nothing listens, and that a server which is started with it can have.
+
+    It stays bound, so that the system gives it to nobody who asks for any port: tests run side by side. Servers set
+    SO_REUSEADDR, as is done here; then a port that is bound, and not listened on, is free for them.
+    """
+    _reserved.append(socket.socket())
+    _reserved[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    _reserved[-1].bind(("127.0.0.1", 0))
+    port: int = _reserved[-1].getsockname()[1]
+    return port
 
 
 def zip_strict(*many: Sequence[Any]) -> list[tuple[Any, ...]]:
@@ -98,7 +128,7 @@ class Process:
     def text(self) -> str:
         return self.output.read_text(errors="replace")
 
-    def says(self, words: str, timeout: float = 30.0) -> str:
+    def says(self, words: str, timeout: float = PATIENCE) -> str:
         """Wait until its output has the words; return all output so far."""
         deadline = time.monotonic() + timeout
         while words not in self.text():
@@ -109,11 +139,15 @@ class Process:
             time.sleep(0.02)
         return self.text()
 
-    def end(self, number: int = signal.SIGTERM, timeout: float = 30.0) -> int:
+    def ended(self, timeout: float = PATIENCE) -> int:
+        """Wait until it has ended by itself; return the exit code."""
+        return self.popen.wait(timeout)
+
+    def end(self, number: int = signal.SIGTERM, timeout: float = PATIENCE) -> int:
         """Send a signal, wait, return the exit code."""
         if self.popen.poll() is None:
             self.popen.send_signal(number)
-        return self.popen.wait(timeout)
+        return self.ended(timeout)
 
 
 # tgkill(2), for which C libraries have a function since glibc 2.30 only.
