@@ -108,6 +108,7 @@ MISTAKES: list[tuple[str, str, str, str]] = [
     ("RequiresPrivilege: false", "requiresPrivilege: false", f"{RUN}.requiresPrivilege", "in another case"),
     ("RequiresPrivilege: false", 'RequiresPrivilege: "perhaps"', f"{RUN}.RequiresPrivilege", "neither true nor false"),
     ("{configuration:/topic}", "{configuration:/topics}", f"{RUN}.Setenv.TOPIC", "did you mean topic"),
+    ("{configuration:/topic}", "{configuration:/TO_PIC}", f"{RUN}.Setenv.TOPIC", "did you mean topic"),
     ("{configuration:/topic}", "{configuration:topic}", f"{RUN}.Setenv.TOPIC", "no JSON pointer"),
     ("{configuration:/topic}", "{configuration:/count}", f"{RUN}.Setenv.TOPIC", "turns 5 into 5.0"),
     ("{configuration:/deep/key}", "{configuration:/deep/list/1}", f"{RUN}.Script", "is in no configuration"),

@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from emflow.recipes.reader.finding import RecipeFinding
-from emflow.recipes.reader.keys import closest
 from emflow.workflow.source.positions import KeyPath
+from emflow.workflow.suggestions import nearest
 
 
 def key_findings(
@@ -23,8 +23,8 @@ def key_findings(
         if key in known:
             continue
         if key.lower() not in right:
-            near = closest(key.lower(), right)
-            mend = f"did you mean {right[near]}?" if near else f"known here: {', '.join(known)}"
+            near = nearest(key, known)
+            mend = f"did you mean {near}?" if near else f"known here: {', '.join(known)}"
             yield RecipeFinding((*place, key), "is an unknown key, and has no effect", mend, severity="warning")
         elif lite:
             mend = f"write {right[key.lower()]}, which both nuclei read"

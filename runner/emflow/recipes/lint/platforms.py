@@ -9,9 +9,10 @@ from typing import Any
 
 from emflow.problems import Severity
 from emflow.recipes.reader.finding import RecipeFinding
-from emflow.recipes.reader.keys import PLATFORM, closest, documented_keys
+from emflow.recipes.reader.keys import PLATFORM, documented_keys
 from emflow.recipes.reader.platforms import ALL, fits, is_pattern
 from emflow.workflow.source.positions import KeyPath
+from emflow.workflow.suggestions import nearest
 
 CLASSIC, LITE = "aws_nucleus_classic", "aws_nucleus_lite"
 """The values of `runtime` for the classic (Java) and the lite nucleus."""
@@ -53,7 +54,7 @@ def platform(found: Any, place: KeyPath) -> Iterator[RecipeFinding]:
     for key, value in found.items():
         name = right.get(key.lower())
         if name is None:
-            near = closest(key.lower(), right)
+            near = nearest(key, ATTRIBUTES)
             if near:  # others may be attributes that a device's own configuration adds
                 yield RecipeFinding((*place, key), "is an unknown attribute", f"did you mean {near}?")
             continue
@@ -67,7 +68,7 @@ def platform(found: Any, place: KeyPath) -> Iterator[RecipeFinding]:
                 what = "is a regular expression, which the lite nucleus lacks"
                 yield RecipeFinding((*place, key), what, mend, nucleus="lite")
         elif values and isinstance(value, str) and value not in (*values, *ALL):
-            near = closest(value, values)
+            near = nearest(value, values)
             mend = f"did you mean {near}?" if near else f"one of: {', '.join(values)}, *"
             # Devices may say of themselves that they are something else, but never that they have another nucleus.
             severity: Severity = "error" if near or name == "runtime" else "warning"

@@ -9,10 +9,10 @@ from typing import Any
 
 from emflow.problems import Severity
 from emflow.recipes.reader.finding import RecipeFinding
-from emflow.recipes.reader.keys import closest
 from emflow.recipes.reader.lifecycles import seconds
 from emflow.recipes.reader.variables import NAMESPACES, WORDS
 from emflow.workflow.source.positions import KeyPath
+from emflow.workflow.suggestions import nearest
 
 MAX_LITE_SCRIPT = 10_000
 """Bytes of a script on the lite nucleus (modules/recipe-runner/src/runner.c)."""
@@ -113,7 +113,7 @@ def _variable(found: re.Match[str], place: KeyPath, around: Surroundings) -> Ite
     component, namespace, key = found["component"], found["namespace"], found["key"]
     written = found[0].removeprefix("$")
     if namespace not in NAMESPACES:
-        near = "" if found["shell"] else closest(namespace.lower(), NAMESPACES)
+        near = "" if found["shell"] else nearest(namespace, NAMESPACES)
         if near:  # anything else is the shell's, or another program's
             yield RecipeFinding(place, f"{written} is no recipe variable", f"did you mean {{{near}:{key}}}?")
         return
@@ -138,7 +138,7 @@ def _configured(
         value = value_at(configuration, pointer)
     except KeyError as error:
         holder, key = error.args
-        near = closest(key, list(holder)) if isinstance(holder, dict) else ""
+        near = nearest(key, list(holder)) if isinstance(holder, dict) else ""
         mend = f"did you mean {near}?" if near else "add it to DefaultConfiguration"
         yield RecipeFinding(place, f"{written} is in no configuration", mend)
         return
@@ -161,7 +161,7 @@ def _files(text: str, place: KeyPath, around: Surroundings) -> Iterator[RecipeFi
             what = f"nothing is unpacked to {{artifacts:decompressedPath}}/{folder}"
             yield RecipeFinding(place, what, mend, severity=severity)
         elif file and archives[folder] and not _holds(archives[folder], file):
-            near = closest(file, sorted(archives[folder]))
+            near = nearest(file, sorted(archives[folder]))
             mend = f"did you mean {near}?" if near else "put it into the folder of artifacts"
             yield RecipeFinding(place, f"there is no {file} in {folder}.zip", mend, severity=severity)
     for found in _PLAIN.finditer(text):

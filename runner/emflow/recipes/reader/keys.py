@@ -5,7 +5,6 @@ The classic nucleus and the cloud accept keys in any case; the lite nucleus acce
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
@@ -35,11 +34,6 @@ PERMISSION = ("Read", "Execute")
 STEPS = ("bootstrap", "install", "startup", "run", "shutdown", "recover", "uninstall")
 LIFECYCLE = (*STEPS, "Setenv")
 STEP = ("Script", "RequiresPrivilege", "Setenv", "Timeout", "Skipif", "BootstrapOnRollback")
-
-
-def closest(name: str, known: Collection[str]) -> str:
-    """The known name that is most similar; empty where none is."""
-    return next(iter(difflib.get_close_matches(name, known, 1, 0.6)), "")
 
 
 def documented_keys(found: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:

@@ -19,7 +19,6 @@ from emflow.recipes.reader.keys import (
     PERMISSION,
     PLATFORM,
     TOP,
-    closest,
     documented_keys,
     list_of,
     repeated_keys,
@@ -29,6 +28,7 @@ from emflow.recipes.reader.platforms import is_pattern
 from emflow.recipes.reader.variables import without_quotes
 from emflow.versions import check_requirement, is_version
 from emflow.workflow.source.positions import KeyPath
+from emflow.workflow.suggestions import nearest
 
 FORMAT = "2020-01-25"
 GENERIC = "aws.greengrass.generic"
@@ -103,7 +103,7 @@ def _version(version: Any) -> Iterator[RecipeFinding]:
 def _type(given: Any) -> Iterator[RecipeFinding]:
     place: KeyPath = ("ComponentType",)
     if given is not None and given not in TYPES and not without_quotes(given):
-        near = closest(given, TYPES) if isinstance(given, str) else ""
+        near = nearest(given, TYPES) if isinstance(given, str) else ""
         mend = f"did you mean {near}?" if near else f"leave it out: the usual one is {GENERIC}"
         yield RecipeFinding(place, f"{shown(given)} is no type of component", mend)
 
