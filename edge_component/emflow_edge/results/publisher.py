@@ -45,6 +45,8 @@ MAX_IN_FLIGHT = 32
 """Messages that may be sent without an answer."""
 
 _TIMEOUT = 10.0
+# Seconds between two attempts to publish: the first, and the longest.
+_RETRIES = (0.2, 5.0)
 # Seconds after which a connection counts as good, so that the next attempts after it begin with short delays again; and
 # seconds within which one that breaks may break because of the last message.
 _GOOD_SECONDS, _CAUSE_SECONDS = 30.0, 1.0
@@ -231,7 +233,7 @@ class Publisher:
         self._opened_at = 0.0
         self._kept: dict[str, Message] = {}
         self._failures = FailureLog(failing)
-        self._backoff = Backoff(0.2, 5.0)
+        self._backoff = Backoff(*_RETRIES)
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
 
     def start(self) -> None:

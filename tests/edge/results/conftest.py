@@ -13,6 +13,12 @@ from emflow_edge.results.publisher import Publisher
 from emflow_schema.edge_config import Publish
 
 
+@pytest.fixture(autouse=True)
+def soon_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A publisher that tries again after a moment: most tests here wait for that several times."""
+    monkeypatch.setattr("emflow_edge.results.publisher._RETRIES", (0.02, 0.2))
+
+
 @pytest.fixture
 def other() -> ScriptedSink:
     return ScriptedSink()
