@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import time
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from edge.camera.odd_streams import interleaved, packets
 from edge.camera.recorded_health import RunningCamera
 from edge.camera.scripted_camera import SDP, ScriptedCamera, answered, sequence, tidy
 from emflow_edge.camera import frame_selection, reader
+from emflow_edge.camera.frame import Frame
 from emflow_schema.units import DeviceDuration
 from support import until
 
@@ -35,20 +37,36 @@ def playing(camera: ScriptedCamera, burst: int = 1, **odd: Any) -> str:
     return f"rtsp://127.0.0.1:{camera.port}/live"
 
 
-@pytest.mark.parametrize("stamps", ["twice as fast", "half as fast", "constant", "backwards", "jumping"])
-def test_results_come_whatever_the_clock_of_the_camera_says(
-    scripted: Start, caplog: pytest.LogCaptureFixture, stamps: str
-) -> None:
-    with RunningCamera(playing(scripted(), stamps=stamps)) as source:
-        for _ in range(30):
-            source.next(timeout=6)
-        if stamps != "jumping":
-            until(lambda: "do not keep pace with time" in caplog.text)
-        frame = source.next()
-        assert abs(time.time() - frame.captured_at) < 0.5
-        assert 0 <= time.monotonic() - frame.captured_monotonic < 0.5
-    assert source.heard.told == ["present 320 x 240"]
-    assert caplog.text.count("do not keep pace with time") <= 1
+def is_fresh(frame: Frame) -> bool:
+    """Whether its times are those of its arrival, a moment ago; on a busy machine, not every frame comes at once."""
+    ages = time.time() - frame.captured_at, time.monotonic() - frame.captured_monotonic
+    assert ages[1] >= 0
+    return abs(ages[0]) < 0.5 and ages[1] < 0.5
+
+
+def test_results_come_whatever_the_clock_of_the_camera_says(scripted: Start, caplog: pytest.LogCaptureFixture) -> None:
+    oddities = ("twice as fast", "half as fast", "constant", "backwards", "jumping")
+    with contextlib.ExitStack() as stack:
+        # All at once: each needs seconds until its clock is known to be wrong.
+        cameras = {stamps: scripted() for stamps in oddities}
+        sources = {
+            stamps: stack.enter_context(RunningCamera(playing(camera, stamps=stamps)))
+            for stamps, camera in cameras.items()
+        }
+
+        def noticed(stamps: str) -> int:
+            lines = [line for line in caplog.messages if f":{cameras[stamps].port}/" in line]
+            return sum("do not keep pace with time" in line for line in lines)
+
+        for stamps, source in sources.items():
+            until(lambda source=source: source.counters.snapshot()["captured"] > 30, what=f"frames: {stamps}")
+            if stamps != "jumping":
+                until(lambda stamps=stamps: noticed(stamps), what=f"a notice: {stamps}")
+            what = f"a frame with the time of its arrival: {stamps}"
+            until(lambda source=source: is_fresh(source.next()), what=what)
+    for stamps, source in sources.items():
+        assert source.heard.told == ["present 320 x 240"], stamps
+        assert noticed(stamps) <= 1, stamps
 
 
 def test_a_camera_that_sends_in_bursts_is_read_and_said_so_once(
@@ -56,15 +74,15 @@ def test_a_camera_that_sends_in_bursts_is_read_and_said_so_once(
 ) -> None:
     with RunningCamera(playing(scripted(), burst=15)) as source:
         for _ in range(3):
-            frame = source.next(timeout=8)
-            assert 0 <= time.monotonic() - frame.captured_monotonic < 0.5
+            until(lambda: is_fresh(source.next()), what="one of the newest frames of a burst")
     assert caplog.text.count("sends its frames in bursts") == 1
 
 
 @pytest.mark.parametrize("oddity", ["start codes", "CSeq", "marks"])
 def test_another_way_is_taken_at_once_and_said_once(
-    scripted: Start, caplog: pytest.LogCaptureFixture, oddity: str
+    scripted: Start, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, oddity: str
 ) -> None:
+    monkeypatch.setattr(reader, "_WITHOUT_PICTURE", 60.0)
     camera = scripted()
     if oddity == "CSeq":
         camera.answer = lambda head: tidy(head).replace(f"CSeq: {sequence(head)}".encode(), b"CSeq: 0")
@@ -73,11 +91,11 @@ def test_another_way_is_taken_at_once_and_said_once(
         "CSeq": {},
         "marks": {"marks": "every packet"},
     }
-    with RunningCamera(playing(camera, **odd[oddity])) as source:
+    with RunningCamera(playing(camera, **odd[oddity]), open_timeout=DeviceDuration("60s")) as source:
         begin = time.monotonic()
         for _ in range(10):
-            source.next(timeout=4)
-        assert time.monotonic() - begin < 4
+            source.next()
+        assert time.monotonic() - begin < 20
     said = {
         "start codes": "sends start codes in its RTP packets; the units between them are read",
         "CSeq": "answers with wrong numbers (CSeq); its answers are taken in their order",
