@@ -37,7 +37,8 @@ device-test:
 	$(foreach version,$(PYTHONS),tools/device_tests.sh $(version) &&) true
 
 e2e: $(VENV)/.test
-	$(VENV)/bin/python -m pytest -n0 -m "e2e or peer"
+	$(VENV)/bin/python -m pytest -n2 -m "(e2e or peer) and not alone"
+	$(VENV)/bin/python -m pytest -n0 -m alone
 
 lint: $(VENV)/.lint
 	$(VENV)/bin/ruff format --check .

@@ -17,7 +17,6 @@ from typing import Any
 
 import pytest
 
-
 PATIENCE = 60.0
 """Seconds for what comes in a moment on a quiet machine: only a test that fails has to wait for so long."""
 LONG_START = 300.0

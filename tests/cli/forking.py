@@ -64,7 +64,7 @@ class Forking:
     def close(self) -> None:
         self._answers.close()
         self._socket.close()
-        self._popen.wait(10)
+        self._popen.wait(60)
 
 
 def _text(file: IO[bytes]) -> str:

@@ -27,9 +27,12 @@ from jsonschema import Draft202012Validator
 from emflow_emulator.aws import EmbeddedAws
 from emflow_schema import load
 from resources.conftest import client, embedded, endpoint, file, report  # noqa: F401 fixtures
-from support import until
+from support import PATIENCE, until
 
 pytestmark = pytest.mark.e2e
+
+SLOW_SECONDS = 120
+"""How long a job takes in a slow AWS: nothing here waits for its end."""
 
 
 @pytest.fixture
@@ -51,7 +54,7 @@ def terminal(file):  # noqa: F811
         os.close(follower)
         shown = b""
         answered = False
-        while select.select([leader], [], [], 30)[0]:
+        while select.select([leader], [], [], PATIENCE)[0]:
             try:
                 shown += os.read(leader, 4096)
             except OSError:  # Linux's way of saying that nobody writes any more
@@ -60,7 +63,7 @@ def terminal(file):  # noqa: F811
                 os.write(leader, answer.encode())
                 answered = True
         os.close(leader)
-        return process.wait(10), shown.decode()
+        return process.wait(PATIENCE), shown.decode()
 
     yield run
     for process in processes:
@@ -71,7 +74,7 @@ def terminal(file):  # noqa: F811
 
 @dataclass(frozen=True)
 class Slow:
-    """A workflow in an AWS whose jobs take half a minute."""
+    """A workflow in an AWS whose jobs take minutes."""
 
     file: Path
     job: str
@@ -80,7 +83,7 @@ class Slow:
 
 @pytest.fixture(scope="module")
 def slow_aws():
-    with EmbeddedAws(port=0, job_seconds=30) as aws:
+    with EmbeddedAws(port=0, job_seconds=SLOW_SECONDS) as aws:
         yield aws
 
 
@@ -124,7 +127,7 @@ def test_a_job_that_does_not_end_well_ends_the_apply_with_its_word(start, emflow
     process = start(sys.executable, "-m", "emflow", "apply", str(slow.file), "--yes")
     process.says("… model/compilation  INPROGRESS")
     slow.sagemaker.stop_compilation_job(CompilationJobName=slow.job)
-    assert process.popen.wait(30) == 1
+    assert process.ended() == 1
     shown = process.text()
     assert "✗ model/compilation" in shown
     assert "· model/package  not tried, because of model/compilation" in shown
@@ -143,7 +146,7 @@ def test_waiting_for_the_device_shows_why_it_failed(emflow, file, client, report
         return greengrass.list_deployments(targetArn=target)["deployments"]
 
     def device():
-        until(latest, 30)
+        until(latest)
         report(thing, latest()[0]["deploymentId"], "FAILED", reason="no space left", errorStack=["DISK"])
 
     reporting = threading.Thread(target=device)
@@ -272,7 +275,7 @@ def test_an_interrupted_apply_ends_soon_says_what_is_in_flight_and_the_next_goes
     process.says("… model/compilation  INPROGRESS")
     began = time.monotonic()
     assert process.end(number) == code
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < SLOW_SECONDS / 2
     shown = process.text()
     assert "nothing new is started; a second one ends the run at once" in shown
     assert "! in flight: model/compilation" in shown
@@ -287,10 +290,10 @@ def test_an_interrupted_apply_ends_soon_says_what_is_in_flight_and_the_next_goes
 
 def test_a_time_limit_ends_it_as_ctrl_c_does(emflow, slow):
     began = time.monotonic()
-    ended = emflow("apply", slow.file, "--yes", "--timeout", "5s", "--json")
-    assert 5 <= time.monotonic() - began < 15
+    ended = emflow("apply", slow.file, "--yes", "--timeout", "10s", "--json")
+    assert 10 <= time.monotonic() - began < SLOW_SECONDS / 2
     assert ended.code == 1
-    assert "not done within 5s" in ended.err
+    assert "not done within 10s" in ended.err
     events = lines_of(ended.out)
     assert "stopping" in [event["event"] for event in events]
     assert events[-1]["result"] == "stopped"
@@ -309,12 +312,12 @@ def test_an_endpoint_that_never_answers_does_not_hold_up_an_interrupt(start, fil
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
         process = start(sys.executable, "-m", "emflow", command, str(file), *(["--yes"] if command == "apply" else []))
-        silent.settimeout(30)
+        silent.settimeout(PATIENCE)
         connection, _ = silent.accept()  # somebody asks, and gets no answer
         with connection:
             began = time.monotonic()
             assert process.end(signal.SIGINT) == 130
-            assert time.monotonic() - began < 5
+            assert time.monotonic() - began < 30  # the connection's own limit is a minute
     assert process.text().splitlines()[-2:] == ["emflow: interrupted by Ctrl-C", "  Nothing was changed."]
 
 
@@ -344,7 +347,7 @@ def test_a_second_ctrl_c_ends_at_once_what_the_first_waits_for(start):
     process.popen.send_signal(signal.SIGINT)
     process.says("heard: interrupted by Ctrl-C")
     assert process.popen.poll() is None
-    assert process.end(signal.SIGINT, timeout=5) == 130
+    assert process.end(signal.SIGINT) == 130
 
 
 def test_an_interrupt_at_the_question_changes_nothing(terminal, file, emflow):  # noqa: F811
@@ -355,11 +358,11 @@ def test_an_interrupt_at_the_question_changes_nothing(terminal, file, emflow):  
 
 
 def test_a_terminal_shows_a_tree_with_clocks_and_states(terminal, slow):
-    code, shown = terminal("apply", slow.file, "--timeout", "6s", answer="y\n")
+    code, shown = terminal("apply", slow.file, "--timeout", "15s", answer="y\n")
     assert code == 1
     shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown)
-    assert re.search(r"\+ compilation +[1-9] s +(STARTING|INPROGRESS)", shown)
-    assert re.search(r"\d of 13 +[1-9] s", shown)
+    assert re.search(r"\+ compilation +[1-9]\d? s +(STARTING|INPROGRESS)", shown)
+    assert re.search(r"\d of 13 +[1-9]\d? s", shown)
 
 
 def test_an_interrupted_apply_goes_on_where_it_was(start, emflow, file):  # noqa: F811
@@ -367,7 +370,5 @@ def test_an_interrupted_apply_goes_on_where_it_was(start, emflow, file):  # noqa
     process.says("✓ access/role ")
     assert process.end(signal.SIGINT) in {0, 130}  # it may just have been done
     assert "Traceback" not in process.text()
-    began = time.monotonic()
     assert emflow("apply", file, "--yes").code == 0
-    assert time.monotonic() - began < 60
     assert emflow("plan", file, "--detailed-exitcode").code == 0

@@ -152,7 +152,7 @@ def test_on_a_terminal_it_asks_and_asks_again_when_the_answer_breaks_a_rule(tmp_
     answer("Labels", "")
     answer("MQTT topic", "hall/1")
     until("emflow plan workflow.yaml")
-    assert process.wait(30) == 0
+    assert process.wait(60) == 0
     os.close(terminal)
     workflow = load(tmp_path / "workflow.yaml")
     assert (workflow.metadata.name, workflow.edge.publish.topic) == ("hall", "hall/1")
@@ -191,7 +191,7 @@ def on_a_terminal(folder: Path, *args: str, answer: bytes = b"") -> tuple[int, s
     else:
         process.kill()
         pytest.fail(f"it did not end; it showed: {shown.decode()}")
-    code = process.wait(30)  # before the terminal is closed, which would be a signal of its own
+    code = process.wait(60)  # before the terminal is closed, which would be a signal of its own
     os.close(leader)
     return code, shown.decode()
 

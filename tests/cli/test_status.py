@@ -20,6 +20,7 @@ from emflow_emulator.mqtt.packets import Message
 from emflow_schema import load
 from emulator.aws.pieces import signed
 from resources.conftest import client, embedded, endpoint, file  # noqa: F401 fixtures
+from support import PATIENCE
 
 pytestmark = pytest.mark.e2e
 
@@ -54,7 +55,7 @@ def device(file, client, embedded, endpoint):  # noqa: F811
             },
         }
         request = signed(f"{endpoint}/_emflow/cores/{thing}", body, embedded.credentials)
-        urllib.request.urlopen(request, timeout=5).close()
+        urllib.request.urlopen(request, timeout=PATIENCE).close()
         return thing
 
     return says
@@ -173,7 +174,7 @@ def test_watching_ends_when_whoever_reads_it_has_gone(file, endpoint):  # noqa: 
         assert watching.stderr
         assert "not deployed" in watching.stdout.readline()
         watching.stdout.close()  # as `head -1` does; there is no news that could not be written
-        assert watching.wait(30) == 1
+        assert watching.wait(PATIENCE) == 1
         assert watching.stderr.read() == ""
 
 

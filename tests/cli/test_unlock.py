@@ -148,7 +148,7 @@ def test_the_lock_that_a_second_ctrl_c_leaves_keeps_nobody_out(emflow, file, buc
         assert f"(process {process.popen.pid}) has held the lock since 20" in refused.err
         process.popen.send_signal(signal.SIGINT)
         process.says("heard: interrupted by Ctrl-C")
-        assert process.end(signal.SIGINT, timeout=5) == 130
+        assert process.end(signal.SIGINT) == 130
     finally:
         process.popen.kill()
         process.popen.wait()

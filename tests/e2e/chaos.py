@@ -9,9 +9,7 @@ import os
 import queue
 import random
 import signal
-import socket
 import sys
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,7 +20,7 @@ from emflow_emulator.child import Child
 from emflow_emulator.core.ipc.server import IpcServer
 from emflow_emulator.core.logs import DeviceLog
 from emulator.core.ipc_device import Device
-from support import Process, until
+from support import PATIENCE, Process, free_port, holds
 
 
 class Part(Protocol):
@@ -33,12 +31,6 @@ class Part(Protocol):
     def take_away(self, how: random.Random) -> None: ...
 
     def give_back(self) -> None: ...
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class Camera:
@@ -100,7 +92,7 @@ class Agent:
         self._frozen = number == signal.SIGSTOP
         self.process.popen.send_signal(number)
         if not self._frozen:
-            self.process.popen.wait(30)
+            self.process.ended()
 
 
 class EmbeddedBroker:
@@ -211,12 +203,13 @@ def segments_of(pid: int) -> int:
     return sum(int(line.split()[maker]) == pid for line in lines[1:])
 
 
-def settled(pid: int, wanted: Callable[[Footprint], bool], timeout: float) -> Footprint:
+def settled(pid: int, wanted: Callable[[Footprint], bool], timeout: float = PATIENCE) -> Footprint:
     """The footprint once it is as wanted, or as it is when time is up: threads and sockets take a moment to end."""
-    deadline = time.monotonic() + timeout
-    while not wanted(found := Footprint(pid)) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    return found
+    found: list[Footprint] = []
 
+    def is_as_wanted() -> bool:
+        found[:] = [Footprint(pid)]
+        return wanted(found[0])
 
-__all__ = ["Agent", "Camera", "EmbeddedBroker", "Footprint", "Nucleus", "Part", "segments_of", "settled", "until"]
+    holds(is_as_wanted, timeout)
+    return found[0]

@@ -43,18 +43,18 @@ def test_without_a_path_both_components_meet_in_the_agents_work_folder(
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     ports = ["--port", "0", "--mqtt-port", "0"]
     local = python("emflow", "local", *ports, "--core", THING, env={**kept, "TMPDIR": str(scratch)})
-    let_in = exported(local.says("Ctrl-C ends it", 60))
+    let_in = exported(local.says("Ctrl-C ends it"))
 
     apply = [sys.executable, "-m", "emflow", "apply", str(workflow), "--yes", "--wait"]
     done = subprocess.run(apply, env={**kept, **let_in}, capture_output=True, text=True, check=False)
 
     assert done.returncode == 0, done.stdout + done.stderr
-    until(lambda: list(scratch.rglob("agent.sock")), 60, "the socket")
+    until(lambda: list(scratch.rglob("agent.sock")), what="the socket")
     (socket,) = scratch.rglob("agent.sock")
     assert socket.parent.name == AGENT_COMPONENT
     assert not stat.S_IMODE(socket.parent.stat().st_mode) & 0o022
     logs = socket.parents[2] / "logs"
-    until(lambda: "agent: model " in _all(logs), 60, f"the model's load\n{_all(logs)}")
+    until(lambda: "agent: model " in _all(logs), what=f"the model's load\n{_all(logs)}")
 
 
 def _all(logs: Path) -> str:

@@ -22,9 +22,9 @@ import pytest
 from e2e.chaos import Agent, Camera, EmbeddedBroker, Footprint, Nucleus, Part, segments_of, settled
 from emflow.results.message import Result
 from emflow.results.subscriber import ResultSubscriber
-from support import Process, until
+from support import PATIENCE, Process, until
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.alone]
 
 SECONDS = float(os.environ.get("EMFLOW_CHAOS_SECONDS") or (600 if os.environ.get("CI") == "true" else 60))
 SEED = int(os.environ.get("EMFLOW_CHAOS_SEED") or random.SystemRandom().randrange(1 << 32))
@@ -102,7 +102,7 @@ def world(tmp_path: Path, scenes_model: Path, start: Callable[..., Process]) -> 
     nucleus.stop()
 
 
-def flows(world: World, seconds: float = 20.0) -> None:
+def flows(world: World, seconds: float = PATIENCE) -> None:
     """New results come from both components, on frames that are taken from now on."""
     begin = datetime.now(UTC)
 
@@ -153,7 +153,7 @@ def test_whatever_is_taken_away_results_flow_when_it_is_back_and_nothing_leaks(w
         def small(now: Footprint, early: Footprint = early) -> bool:
             return now.threads <= early.threads + BREATH and now.files <= early.files + BREATH
 
-        late = settled(process.popen.pid, small, timeout=20)
+        late = settled(process.popen.pid, small, timeout=PATIENCE)
         print(f"{early}\n{late}")
         assert late.threads <= early.threads + BREATH
         assert late.files <= early.files + BREATH, "\n".join(["before:", *early.open, "after:", *late.open])

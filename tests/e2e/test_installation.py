@@ -220,7 +220,7 @@ def test_a_board_tells_what_a_film_shows(
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / scenes_model.name).write_bytes(scenes_model.read_bytes())
     agent = start(str(board.bin / "emflow-agent"), "--socket", str(tmp_path / "a.sock"), cwd=tmp_path)
-    agent.says("Server listening on", timeout=60)
+    agent.says("Server listening on")
     labels = str(scenes_model.with_name("scenes_labels.txt"))
     flags = shlex.split(
         f"-s {film.as_uri()} -c {tmp_path}/model/ -m scenes --agent-socket {tmp_path}/a.sock --results 2"

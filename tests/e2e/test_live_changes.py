@@ -24,7 +24,7 @@ from emflow.results.message import Result
 from emflow.results.subscriber import ResultSubscriber
 from emflow_emulator.camera import scenes
 from emflow_schema.agent_socket import CORE_SOCKET
-from support import Process, broker_user, exported, let_in, until
+from support import PATIENCE, Process, broker_user, exported, let_in, until
 
 pytestmark = pytest.mark.e2e
 
@@ -104,7 +104,7 @@ def component(scratch: Path, module: bytes = b"emflow_edge") -> int:
 
 def gap(watcher: ResultSubscriber) -> float:
     """Seconds between the frames of two results."""
-    one, other = (watcher.next(30) for _ in range(2))
+    one, other = (watcher.next(PATIENCE) for _ in range(2))
     assert isinstance(one, Result)
     assert isinstance(other, Result)
     assert one.frame_time
@@ -117,8 +117,8 @@ def test_pace_threshold_and_capture_change_without_a_restart_and_a_topic_with_on
 ) -> None:
     apply(file)
     with watch(TOPIC, "em/other/front") as watcher:
-        watcher.next(60)
-        assert 0.8 < gap(watcher) < 1.6
+        watcher.next(PATIENCE)
+        until(lambda: 0.8 < gap(watcher) < 1.6, what="a result a second")
         before = component(scratch)
         # The open agent's own settings, on their way through AWS's component.
         assert stat.S_IMODE((scratch / "agent.sock").stat().st_mode) == 0o600
@@ -128,7 +128,7 @@ def test_pace_threshold_and_capture_change_without_a_restart_and_a_topic_with_on
         change(file, "enabled: false\n    every: 10s ", "enabled: true\n    every: 50 frames ")
         told = apply(file)
         assert "application/component" not in told
-        until(lambda: gap(watcher) < 0.5, 20, "results of every fifth frame")
+        until(lambda: gap(watcher) < 0.5, what="results of every fifth frame")
         assert component(scratch) == before
 
         change(file, "em/live/{thing}/{stream}", "em/other/{stream}")
@@ -150,7 +150,7 @@ def test_status_knows_that_results_have_stopped_though_everything_runs(
         return done.returncode, json.loads(done.stdout)["devices"][0]
 
     with watch(TOPIC) as watcher:
-        watcher.next(60)
+        watcher.next(PATIENCE)
     until(lambda: status()[0] == 0)
     _, device = status()
     assert device["application"]["status"] == "running"

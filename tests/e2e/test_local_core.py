@@ -112,7 +112,7 @@ def test_ended_in_the_middle_of_a_deployment_it_leaves_nothing_behind(
     until(lambda: sum("sleep 600" in line for line in belonging_to(scratch)) >= 3, what="scripts of the components")
     local.end(number)
 
-    until(lambda: not belonging_to(scratch) and not list(scratch.iterdir()), 30, "the end of processes and folders")
+    until(lambda: not belonging_to(scratch) and not list(scratch.iterdir()), what="the end of processes and folders")
 
 
 def test_a_core_device_that_is_deleted_and_still_runs_takes_the_next_deployment(local: Process) -> None:

@@ -65,7 +65,7 @@ def emflow(wheels: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) ->
 def run(emflow: Path, folder: Path, *args: str | Path) -> subprocess.CompletedProcess[str]:
     environment = {"PATH": os.environ["PATH"], "HOME": str(folder)}
     return subprocess.run(
-        [emflow, *args], cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=60
+        [emflow, *args], cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=300
     )
 
 

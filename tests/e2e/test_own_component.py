@@ -14,7 +14,7 @@ import pytest
 
 from conftest import ROOT
 from emflow.results.subscriber import ResultSubscriber
-from support import broker_user, exported
+from support import LONG_START, PATIENCE, broker_user, exported
 
 pytestmark = pytest.mark.e2e
 
@@ -37,11 +37,11 @@ def test_the_examples_heartbeat_beats_beside_the_results(tmp_path: Path) -> None
             rest = threading.Thread(target=lambda: told.extend(up.stderr or ()), daemon=True)
             rest.start()
             with ResultSubscriber("127.0.0.1", port, "em/heartbeat", **user) as watcher:
-                beats = [json.loads(watcher.next(60).payload) for _ in range(3)]
+                beats = [json.loads(watcher.next(PATIENCE).payload) for _ in range(3)]
             assert json.loads(up.stdout.readline())["stream"] == "front"
         finally:
             up.terminate()
-            up.communicate(timeout=60)
+            up.communicate(timeout=PATIENCE)
     assert {beat["thing"] for beat in beats} == {"iMX8MPEVK-Core-001"}
     first = beats[0]["beat"]
     assert [beat["beat"] for beat in beats] == [first, first + 1, first + 2]
@@ -52,7 +52,7 @@ def test_when_a_component_fails_up_gives_the_reason_once_and_names_no_removed_lo
     program = tmp_path / "workflows" / "components" / "heartbeat" / "artifacts" / "heartbeat.py"
     program.write_text('raise SystemExit("no beat without a sensor")\n')
     command = [sys.executable, "-m", "emflow", "up", str(tmp_path / "workflows" / "own-component.yaml")]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=LONG_START)
 
     assert ended.returncode == 1
     assert "✗ deployment/rollout  failed" in ended.stdout

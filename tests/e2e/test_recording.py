@@ -23,7 +23,7 @@ def test_it_is_made_again_from_real_runs(tmp_path: Path) -> None:
     output = tmp_path / "recording.md"
     script = str(ROOT / "tools" / "make_recording.py")
     done = subprocess.run(
-        [sys.executable, script, "--output", str(output)], capture_output=True, text=True, timeout=200
+        [sys.executable, script, "--output", str(output)], capture_output=True, text=True, timeout=600
     )
     assert done.returncode == 0, done.stderr + done.stdout
     text = output.read_text()

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from e2e.test_up import DEMO, nothing_left, scratch, start_up, told
+from e2e.test_up import DEMO, GONE, nothing_left, scratch, start_up, told
+from support import LONG_START, until
 
 __all__ = ["scratch"]
 
@@ -27,8 +28,8 @@ def test_a_camera_with_a_password_is_seen_by_the_component_that_may_read_its_sec
     workflow = tmp_path / "demo.yaml"
     workflow.write_text(text.replace(open_, f'every: 1s\n      credentials: {{secret: "{ARN}"}}', 1))
     up = start_up(scratch, str(workflow), "--json", "--results", "3")
-    output, _ = up.communicate(timeout=180)
+    output, _ = up.communicate(timeout=LONG_START)
     assert up.returncode == 0, told(scratch)
     assert len([json.loads(line)["label"] for line in output.splitlines()]) == 3
     assert "username" not in output + told(scratch)
-    assert nothing_left(scratch)
+    until(lambda: nothing_left(scratch), what=GONE)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from support import Process, until
+from support import PATIENCE, Process, free_port, until
 
 if TYPE_CHECKING:
     from emflow_emulator.child import Child
@@ -63,7 +62,7 @@ class Edge:
         flags = [text for flag, value in given.items() if flag not in args for text in (flag, value)]
         return self._python("emflow_edge", *flags, *args, **options)
 
-    def results(self, process: Process, number: int, timeout: float = 30.0) -> list[dict[str, Any]]:
+    def results(self, process: Process, number: int, timeout: float = PATIENCE) -> list[dict[str, Any]]:
         """Wait until an edge component has written so many results to standard output; all that it has."""
         until(lambda: len(written(process)) >= number, timeout, f"{number} results")
         return written(process)
@@ -85,6 +84,4 @@ def edge(tmp_path: Path, scenes_model: Path, python: Callable[..., Process]) -> 
 @pytest.fixture
 def absent_port() -> int:
     """A port that nothing listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
+    return free_port()

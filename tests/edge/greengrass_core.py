@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 from emflow_emulator.core.ipc.server import IpcServer
 from emulator.core.ipc_device import IpcTestServer, access
-from support import Process, until
+from support import PATIENCE, Process, until
 
 COMPONENT = "aws.sagemaker.edgeManagerClientCameraIntegration"
 THING = "iMX8MPEVK-Core-001"
@@ -32,6 +33,17 @@ class Core(IpcTestServer):
     def start(self) -> None:
         self._server = IpcServer(self._folder / "ipc.socket", self._owner, self.device.operations, self._log)
         self._server.start()
+
+    def hang_up(self, times: int) -> None:
+        """In the place of the nucleus, which is stopped: take so many connections, and close each at once."""
+        path = self._folder / "ipc.socket"
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(path))
+            listener.listen()
+            listener.settimeout(PATIENCE)
+            for _ in range(times):
+                listener.accept()[0].close()
+        path.unlink()
 
     def deploy(self, config: Mapping[str, Any]) -> None:
         """Give the component this configuration, whether it likes it or not."""
@@ -62,7 +74,7 @@ class Core(IpcTestServer):
             new = self.published()[begin:]
             return [one for one in new if all(one.get(key) == value for key, value in wanted.items())]
 
-        until(lambda: len(found()) >= number, 30, f"{number} results with {wanted}, not {self.published()[-1:]}")
+        until(lambda: len(found()) >= number, what=f"{number} results with {wanted}, not {self.published()[-1:]}")
         return found()
 
     @property

@@ -38,7 +38,7 @@ class Keeping(ScriptedAgent):
         self.open.set()
 
     def CaptureData(self, request: m.CaptureDataRequest, context: grpc.ServicerContext) -> m.CaptureDataResponse:  # noqa: N802
-        self.open.wait(20)
+        self.open.wait(60)
         self.captures.append(request)
         return m.CaptureDataResponse()
 

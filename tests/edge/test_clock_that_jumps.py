@@ -29,7 +29,7 @@ def test_a_clock_that_is_set_by_two_days_does_not_show_as_the_age_of_a_frame(edg
     _, url = edge.camera()
     component = edge.run(url, "--every", "50ms", "--results", "40", env={**os.environ, "PYTHONPATH": str(site)})
     messages = edge.results(component, 40)
-    assert component.popen.wait(10) == 0
+    assert component.ended() == 0
     days = {message["frame_time"][:10] for message in messages}
     assert len(days) > 1
-    assert all(0 <= message["frame_age_ms"] < 2000 for message in messages)
+    assert all(0 <= message["frame_age_ms"] < 60_000 for message in messages)

@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import socket
+import statistics
 import time
 from collections.abc import Callable
 from datetime import datetime
@@ -17,16 +18,17 @@ import pytest
 from emflow_emulator.camera import scenes
 from emflow_proto import messages as m
 from emflow_proto.service import AgentStub
-from support import Process, signal_another_thread, until
+from support import PATIENCE, Process, signal_another_thread, until
 
 if TYPE_CHECKING:
     from edge.conftest import Edge
 
 pytestmark = pytest.mark.e2e
-DWELL = 1.0
+DWELL = 2.0
 SCENES = ("--dwell", str(DWELL))
 NEW_SCENE = 0.25  # seconds after a change in which the scene before may still be seen
-NEXT_SCENE = 0.1  # before one in which a camera on a busy machine may draw the next scene already
+NEXT_SCENE = 0.5  # before one in which a camera on a busy machine may draw the next scene already
+GREENGRASS_WAITS = 15  # seconds for a component to end, before it is killed
 
 
 def labels(scenes_model: Path) -> tuple[str, ...]:
@@ -46,18 +48,18 @@ def right_and_wrong(messages: list[dict[str, Any]]) -> tuple[int, int]:
 
 def loaded(edge: "Edge") -> list[str]:
     with grpc.insecure_channel(f"unix://{edge.socket}") as channel:
-        return [model.name for model in AgentStub(channel).ListModels(m.ListModelsRequest(), timeout=5).models]
+        return [model.name for model in AgentStub(channel).ListModels(m.ListModelsRequest(), timeout=PATIENCE).models]
 
 
 def load(edge: "Edge", name: str) -> None:
     with grpc.insecure_channel(f"unix://{edge.socket}") as channel:
-        AgentStub(channel).LoadModel(m.LoadModelRequest(url=str(edge.model), name=name), timeout=30)
+        AgentStub(channel).LoadModel(m.LoadModelRequest(url=str(edge.model), name=name), timeout=PATIENCE)
 
 
 def ends_cleanly(process: Process, number: int = signal.SIGTERM) -> None:
     begin = time.monotonic()
     assert process.end(number) == 0
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < GREENGRASS_WAITS
     assert "Traceback" not in process.text()
 
 
@@ -66,14 +68,14 @@ def test_results_name_what_the_camera_showed_when_the_frame_was_taken(edge: "Edg
     _, url = edge.camera(*SCENES)
     component = edge.run(url, "--every", "100ms", "--results", "30", "--thing", "board", *labels(scenes_model))
     messages = edge.results(component, 30)
-    assert component.popen.wait(10) == 0
+    assert component.ended() == 0
     right, wrong = right_and_wrong(messages)
     assert right > 10
     assert wrong == 0
     assert [message["sequence"] for message in messages] == list(range(30))
     assert {message["thing"] for message in messages} == {"board"}
     assert {message["model_name"] for message in messages} == {"scenes"}
-    assert all(message["frame_age_ms"] < 1000 for message in messages)
+    assert statistics.median(message["frame_age_ms"] for message in messages) < 1000
     assert "30 published" in component.text()
 
 
@@ -85,7 +87,7 @@ def test_one_result_a_second_by_default(edge: "Edge") -> None:
         for message in edge.results(edge.run(url, "--results", "4"), 4)
     ]
     # From the second on these are the camera's key frames, of which it has one a second, or fewer on a busy machine.
-    assert times[3] - times[0] == pytest.approx(3, abs=1)
+    assert 2 < times[3] - times[0] < 10
 
 
 # As the ONNX net was trained: ImageNet's mean and deviation, in pixels; it has no background class.
@@ -126,7 +128,7 @@ def test_a_camera_and_an_agent_that_come_late_are_waited_for(
     edge.agent()
     right, wrong = right_and_wrong(edge.results(component, 15))
     assert (right > 3, wrong) == (True, 0)
-    assert component.popen.wait(10) == 0
+    assert component.ended() == 0
     said = component.text()
     assert "secret" not in said
     # One line a change, however many tries it took.
@@ -187,7 +189,7 @@ def test_a_model_that_somebody_unloaded_is_loaded_again(edge: "Edge") -> None:
     component = edge.run(url, "--every", "50ms")
     edge.results(component, 3)
     with grpc.insecure_channel(f"unix://{edge.socket}") as channel:
-        AgentStub(channel).UnLoadModel(m.UnLoadModelRequest(name="scenes"), timeout=5)
+        AgentStub(channel).UnLoadModel(m.UnLoadModelRequest(name="scenes"), timeout=PATIENCE)
     component.says("has lost the model")
     edge.results(component, len(edge.results(component, 3)) + 5)
     ends_cleanly(component)
@@ -196,12 +198,12 @@ def test_a_model_that_somebody_unloaded_is_loaded_again(edge: "Edge") -> None:
 def test_what_it_loaded_it_unloads_and_what_was_loaded_it_leaves(edge: "Edge") -> None:
     edge.agent()
     _, url = edge.camera()
-    assert edge.run(url, "--results", "1").popen.wait(20) == 0
+    assert edge.run(url, "--results", "1").ended() == 0
     assert loaded(edge) == []
     load(edge, "scenes")
     component = edge.run(url, "--results", "1")
     component.says("was already loaded")
-    assert component.popen.wait(20) == 0
+    assert component.ended() == 0
     assert loaded(edge) == ["scenes"]
 
 
@@ -221,7 +223,7 @@ def test_it_ends_cleanly_whichever_of_its_threads_the_kernel_gives_the_signal_to
     component = edge.run(edge.camera()[1])
     edge.results(component, 1)
     signal_another_thread(component.popen.pid, signal.SIGTERM)
-    assert component.popen.wait(5) == 0
+    assert component.ended(GREENGRASS_WAITS) == 0
 
 
 def test_it_ends_cleanly_while_it_waits_for_everything(edge: "Edge", absent_port: int) -> None:
@@ -265,5 +267,5 @@ def test_quantization_is_only_compared(edge: "Edge") -> None:
     edge.agent()
     _, url = edge.camera()
     component = edge.run(url, "-q", "False", "--results", "1")
-    assert component.popen.wait(20) == 0
+    assert component.ended() == 0
     assert component.text().count("quantization is set to False, but the model takes uint8; using the model") == 1

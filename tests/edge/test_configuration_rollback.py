@@ -113,7 +113,7 @@ def test_a_model_that_is_being_loaded_when_the_component_ends_is_not_left_behind
 
     def slow(request: m.LoadModelRequest, context: grpc.ServicerContext) -> m.LoadModelResponse:
         answer = load(request, context)
-        assert go_on.wait(10)
+        assert go_on.wait(60)
         return answer
 
     agent.LoadModel = slow  # type: ignore[method-assign]
@@ -134,7 +134,7 @@ def test_a_model_that_is_reported_while_the_component_ends_does_not_delay_it(
 
     def report_late(*args: Any) -> None:
         reported.set()
-        assert ending.wait(10)
+        assert ending.wait(60)
         report(*args)
 
     def close_reporter_while_locked() -> None:
@@ -145,5 +145,5 @@ def test_a_model_that_is_reported_while_the_component_ends_does_not_delay_it(
     monkeypatch.setattr(component._reporter, "close", close_reporter_while_locked)
     monkeypatch.setattr("emflow_edge.component._LOAD_SECONDS", 10.0)
     with served(agent, tmp_path / "a.sock"):
-        assert reported.wait(10)
+        assert reported.wait(60)
         assert component.close()

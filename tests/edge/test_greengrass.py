@@ -3,7 +3,6 @@
 import json
 import signal
 import socket
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,13 +14,14 @@ from edge.greengrass_core import THING, Core, publishing
 from edge.http_camera import camera
 from emflow_emulator.core.secrets import Secret
 from emulator.core.ipc_device import access
-from support import Process, signal_another_thread, until
+from support import PATIENCE, Process, signal_another_thread, until
 
 if TYPE_CHECKING:
     from edge.conftest import Edge
 
 pytestmark = pytest.mark.e2e
 ARN = "arn:aws:secretsmanager:us-east-1:123456789012:secret:camera-AbCdEf"
+LOST = "lost the connection to the Greengrass nucleus"
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def test_what_ends_it_is_reported_as_errored_and_by_the_exit_code(
     config = deployed(edge, edge.camera()[1]) | {"modelIO": {}, "modelComponentName": f"{edge.model}/"}
     core.deploy(config | change)
     process = core.run()
-    assert process.popen.wait(20) == code
+    assert process.ended() == code
     assert core.states == ["ERRORED"]
     assert "Traceback" not in process.text()
 
@@ -135,7 +135,7 @@ def test_a_nucleus_that_is_back_gets_the_state_and_is_asked_for_changes(
     process = core.run(*labelled)
     core.results(2)
     core.stop()
-    process.says("lost the connection to the Greengrass nucleus")
+    process.says(LOST)
     core.device.states.clear()
     core.deploy(config | {"version": "2.0.0"})
     core.start()
@@ -147,27 +147,28 @@ def test_a_nucleus_that_is_back_gets_the_state_and_is_asked_for_changes(
     assert "Traceback" not in process.text()
 
 
+@pytest.mark.alone
 def test_reconnecting_to_the_nucleus_leaks_no_descriptor_and_no_thread(
     edge: "Edge", core: Core, labelled: tuple[str, ...]
 ) -> None:
     edge.agent()
     core.deploy(deployed(edge, edge.camera()[1]))
     process = core.run(*labelled)
-    # By the tenth everything runs that will, and nothing any more that is there for the start only.
-    core.results(10)
-    first = Footprint(process.popen.pid)
-    for number in range(4):
+    core.results(2)
+    for round_ in range(6):
         core.stop()
-        until(lambda number=number: process.text().count("lost the connection to the Greengrass nucleus") > number)
-        # Long enough for several attempts, each after a longer pause than the one before.
-        time.sleep(1.5)
+        until(lambda round_=round_: process.text().count(LOST) > round_)
+        core.hang_up(3)
         core.start()
-        core.results(1)
+        core.results(5)
+        if round_ == 1:
+            # By now everything runs that will, and nothing any more that is there for the start only.
+            first = Footprint(process.popen.pid)
 
     def as_before(now: Footprint) -> bool:
         return len(now.open) <= len(first.open) and now.threads <= first.threads
 
-    late = settled(process.popen.pid, as_before, timeout=10)
+    late = settled(process.popen.pid, as_before, timeout=PATIENCE)
     assert as_before(late), [*first.open, f"{first.threads} threads", "then", *late.open, f"{late.threads} threads"]
     assert process.end() == 0
 
@@ -202,7 +203,8 @@ def test_a_signal_to_any_thread_ends_it_at_once_while_a_nucleus_hangs(core: Core
         hanging, _ = listener.accept()
         with hanging:
             signal_another_thread(process.popen.pid, signal.SIGTERM)
-            assert process.popen.wait(3) == 0
+            # Without the signal, it would wait for the nucleus for ten seconds.
+            assert process.ended(8) == 0
     assert "Traceback" not in process.text()
 
 
@@ -256,7 +258,7 @@ def test_without_greengrass_a_camera_password_comes_from_a_private_file(
 
 def test_a_nucleus_that_does_not_let_it_in_ends_it_with_one_line(core: Core, tmp_path: Path) -> None:
     process = core.run(token="nobody's")
-    assert process.popen.wait(20) == 1
+    assert process.ended() == 1
     assert (
         f"emflow-edge: cannot connect to the Greengrass nucleus at {tmp_path}/ipc.socket: Connection access denied"
         in process.text()
@@ -267,6 +269,6 @@ def test_a_nucleus_that_does_not_let_it_in_ends_it_with_one_line(core: Core, tmp
 def test_a_configuration_without_streams_ends_it_with_one_line(core: Core) -> None:
     core.deploy({"modelName": "scenes", "modelComponentName": "model"})
     process = core.run()
-    assert process.popen.wait(20) == 2
+    assert process.ended() == 2
     assert process.text().strip() == "emflow-edge: streams: there is none; give at least one, or rtspStreamURL, or -s"
     assert core.states == ["ERRORED"]

@@ -1,11 +1,10 @@
 import math
 import threading
-import time
+from types import SimpleNamespace
 
 import pytest
 
 from emflow_edge.latest_slot import LatestSlot, SlotClosed
-from support import until
 
 
 def test_the_newest_item_wins_and_the_one_it_replaced_is_reported() -> None:
@@ -40,20 +39,23 @@ def test_what_lies_in_a_closed_slot_can_still_be_taken_once() -> None:
         slot.take(timeout=10)
 
 
-def test_the_time_of_the_next_request_is_estimated_from_how_busy_the_taker_was() -> None:
+def test_the_time_of_the_next_request_is_estimated_from_how_busy_the_taker_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("emflow_edge.latest_slot.time", SimpleNamespace(monotonic=lambda: now[0]))
     slot: LatestSlot[int] = LatestSlot()
     assert slot.expected_next_take() == math.inf
     for _ in range(2):
         slot.put(1)
         slot.take()
-        time.sleep(0.05)
+        now[0] += 0.05
     with pytest.raises(TimeoutError):
         slot.take(timeout=0)
     assert slot.expected_next_take() == 0.0
     slot.put(1)
     slot.take()
-    assert 0.03 < slot.expected_next_take() - time.monotonic() < 1.0
-    until(lambda: slot.expected_next_take() <= time.monotonic(), what="the time that it was busy last")
+    assert slot.expected_next_take() == pytest.approx(now[0] + 0.05)
+    now[0] += 1
+    assert slot.expected_next_take() == now[0]
 
 
 def test_what_nobody_took_can_be_taken_back() -> None:

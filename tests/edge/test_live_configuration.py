@@ -107,7 +107,7 @@ def test_labels_and_topic_change_while_it_runs(
     (edge.folder / "labels.txt").write_bytes(scenes_model.with_name("scenes_labels.txt").read_bytes())
     changed = {**config, "modelIO": {"labels": "labels.txt", "topK": "1"}, "publish": {"topic": "em/other"}}
     core.deploy({**changed, "version": "1.0.1"})
-    until(lambda: [one for one in core.published("em/other") if one["label"]], 20, "labelled results on em/other")
+    until(lambda: [one for one in core.published("em/other") if one["label"]], what="labelled results on em/other")
     last = core.published("em/other")[-1]
     assert (last["version"], len(last["top"])) == ("1.0.1", 1)
     for stream in ("front", "back"):

@@ -154,7 +154,7 @@ def test_a_model_that_is_loading_at_the_end_is_unloaded_afterwards(
 
     def slow(request: m.LoadModelRequest, context: grpc.ServicerContext) -> m.LoadModelResponse:
         answer = load(request, context)
-        assert go_on.wait(10)
+        assert go_on.wait(60)
         return answer
 
     agent.LoadModel = slow  # type: ignore[method-assign]

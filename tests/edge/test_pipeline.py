@@ -1,7 +1,6 @@
 """One stream's loop, with frames and an agent's answers that the test chooses, over real gRPC."""
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -21,7 +20,7 @@ from emflow_edge.settings.config import Settings
 from emflow_schema.edge_config import Stream
 from emflow_schema.errors import EdgeProblem
 from emflow_schema.units import Interval
-from support import until
+from support import PATIENCE, until
 
 
 class Run:
@@ -66,7 +65,7 @@ class Run:
 
     def end(self) -> None:
         self.stop.set()
-        assert self.pipeline.join(10)
+        assert self.pipeline.join(PATIENCE)
         self.agent.close()
 
 
@@ -111,13 +110,13 @@ def test_a_frame_is_sent_while_the_agent_works_on_the_one_before_and_never_a_thi
 
     def answer(_: int) -> tuple[float, ...]:
         working.release()
-        assert go_on.acquire(timeout=10)
+        assert go_on.acquire(timeout=PATIENCE)
         return NUMBERS
 
     one = run(answer)
     for _ in range(2):
         one.source.put()
-        assert working.acquire(timeout=10)
+        assert working.acquire(timeout=PATIENCE)
     one.source.put()
     one.source.put()
     assert not working.acquire(timeout=0.3)
@@ -134,7 +133,7 @@ def test_results_leave_in_the_order_of_their_frames_whichever_answer_comes_first
 
     def answer(brightness: int) -> tuple[float, ...]:
         if brightness == 1:
-            assert second.wait(10)
+            assert second.wait(PATIENCE)
         else:
             second.set()
         return answers[brightness]
@@ -150,18 +149,23 @@ def test_results_leave_in_the_order_of_their_frames_whichever_answer_comes_first
 
 def test_the_newest_frame_wins_and_every_frame_is_counted_once(run: Callable[..., Run]) -> None:
     seen: list[int] = []
+    go_on = threading.Semaphore(0)
 
     def answer(brightness: int) -> tuple[float, ...]:
         seen.append(brightness)
-        time.sleep(0.02)
+        assert go_on.acquire(timeout=PATIENCE)
         return NUMBERS
 
     one = run(answer)
     for number in range(200):
         one.source.put(number)
-        time.sleep(0.002)
+        if number % 10 == 0:  # the agent is ten times slower than the camera
+            until(lambda number=number: len(seen) > number // 10, what="the next frame at the agent")
+            go_on.release()
     one.stop.set()
-    assert one.pipeline.join(10)
+    for _ in range(200):
+        go_on.release()
+    assert one.pipeline.join(PATIENCE)
     assert one.handled() == one.now("captured") == 200
     assert one.now("skipped") > 100
     assert len(set(seen)) == len(seen)
@@ -201,7 +205,7 @@ def test_a_model_that_is_gone_is_reported_and_other_work_is_waited_for(run: Call
     until(lambda: one.now("inferred") == 1)
     one.answering.loaded.clear()
     one.source.put()
-    assert one.lost.wait(10)
+    assert one.lost.wait(PATIENCE)
     assert one.now("failed") == 1
     one.pipeline.use_setup(one.work())
     one.source.put()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support import Process
+from support import PATIENCE, Process
 
 if TYPE_CHECKING:
     from edge.conftest import Edge
@@ -25,7 +25,7 @@ def test_without_a_package_it_says_what_to_install(edge: "Edge", package: str, m
     hides.mkdir()
     (hides / f"{package}.py").write_text(f"raise ImportError('no {package} on this device')")
     component = edge.run("rtsp://127.0.0.1/1", *more, env={**os.environ, "PYTHONPATH": str(hides)})
-    assert component.popen.wait(20) == 1
+    assert component.ended() == 1
     assert (
         component.text()
         .splitlines()[-1]
@@ -38,7 +38,7 @@ def test_a_model_that_is_not_there_ends_it_with_one_line(edge: "Edge") -> None:
     edge.agent()
     _, url = edge.camera()
     component = edge.run(url, "-c", f"{edge.folder}/nothing/")
-    assert component.popen.wait(20) == 1
+    assert component.ended() == 1
     (line,) = [line for line in component.text().splitlines() if line.startswith("emflow-edge: ")]
     assert line.startswith(f"emflow-edge: model scenes: the agent finds no model at {edge.folder}/nothing")
     assert "Traceback" not in component.text()
@@ -50,7 +50,7 @@ def test_labels_that_do_not_fit_the_model_end_it_with_one_line(edge: "Edge", tmp
     few = tmp_path / "few.txt"
     few.write_text("cat\n")
     component = edge.run(url, "--labels", str(few))
-    assert component.popen.wait(20) == 2
+    assert component.ended() == 2
     assert f"emflow-edge: modelIO.labels: {few} has 1 lines, but the model has" in component.text()
     assert "Traceback" not in component.text()
 
@@ -68,7 +68,7 @@ def test_a_wrong_start_is_one_line_and_code_two(
     python: Callable[..., Process], arguments: list[str], message: str
 ) -> None:
     component = python("emflow_edge", *arguments)
-    assert component.popen.wait(20) == 2
+    assert component.ended() == 2
     assert component.text() == f"emflow-edge: {message}\n"
 
 
@@ -78,5 +78,7 @@ def test_it_goes_with_its_exit_code_though_whoever_read_what_it_said_has_gone() 
     goes = "import sys; from emflow_edge.__main__ import _exit; sys.stdout.write('said'); _exit(3)"
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     with os.fdopen(writer, "wb") as output:
-        ended = subprocess.run([sys.executable, "-c", goes], stdout=output, env=environment, timeout=20, check=False)
+        ended = subprocess.run(
+            [sys.executable, "-c", goes], stdout=output, env=environment, timeout=PATIENCE, check=False
+        )
     assert ended.returncode == 3

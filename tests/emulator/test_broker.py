@@ -19,7 +19,7 @@ from emflow_emulator.mqtt.exchange import MOST_SUBSCRIPTIONS, MOST_WAITING
 from emflow_emulator.mqtt.packets import LARGEST_PAYLOAD, Message
 from support import until
 
-TIMEOUT = 10
+TIMEOUT = 30
 QOS = [mqtt.QoS.AT_MOST_ONCE, mqtt.QoS.AT_LEAST_ONCE]
 
 

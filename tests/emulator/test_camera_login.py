@@ -13,6 +13,7 @@ import pytest
 from emflow.problems import Problem
 from emflow_emulator.camera.rtsp_messages import Login, RtspRequest, read_login
 from emflow_emulator.child import Child
+from support import PATIENCE
 
 USER, PASSWORD = "user", "pass word/:@"
 
@@ -35,7 +36,7 @@ def url(tmp_path: Path, login_file: Path) -> Iterator[str]:
 
 
 def frame(url: str, transport: str = "tcp") -> Any:
-    with av.open(url, options={"rtsp_transport": transport}, timeout=10) as container:
+    with av.open(url, options={"rtsp_transport": transport}, timeout=PATIENCE) as container:
         return next(container.decode(video=0))
 
 

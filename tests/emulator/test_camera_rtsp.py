@@ -9,7 +9,7 @@ import socket
 import statistics
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from emflow_emulator.camera import rtsp_server
 from emflow_emulator.camera.__main__ import Scenes, showing
 from emflow_emulator.camera.encoder import Encoder, Picture, nal_units
 from emflow_emulator.camera.rtsp_messages import BadRequest, Datagrams, Interleaved, choose_transport, parse_request
+from support import PATIENCE, until
 
 pytestmark = pytest.mark.e2e
 
@@ -39,7 +40,7 @@ def running(picture: Picture | None = None) -> Iterator[str]:
     thread.start()
 
     def wait(what: Any) -> Any:
-        return asyncio.run_coroutine_threadsafe(what, loop).result(10)
+        return asyncio.run_coroutine_threadsafe(what, loop).result(PATIENCE)
 
     show = showing(picture or Scenes(2.0, 320, 240), RATE, "front", 0)
     try:
@@ -61,7 +62,7 @@ class Client:
         self.url = url
         host, port = url.removeprefix("rtsp://").split("/")[0].split(":")
         self.socket = socket.socket()
-        self.socket.settimeout(10)
+        self.socket.settimeout(PATIENCE)
         if receive_buffer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.socket.connect((host, int(port)))
@@ -174,7 +175,10 @@ def test_garbage_is_answered_with_400_and_the_camera_lives_on(garbage: bytes) ->
             assert client.ask("OPTIONS")[0] == 200
 
 
-def test_each_client_starts_at_a_key_frame_with_parameter_sets_and_time() -> None:
+def test_each_client_starts_at_a_key_frame_with_parameter_sets_and_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Without a client that joins, there would be no other key frame for four minutes.
+    options = camera_stream._x264_options
+    monkeypatch.setattr(camera_stream, "_x264_options", lambda rate: options(240 * rate))
     with running() as url, Client(url) as first, Client(url) as second:
         for client in (first, second):
             asked = time.time()
@@ -191,10 +195,10 @@ def test_each_client_starts_at_a_key_frame_with_parameter_sets_and_time() -> Non
                 kinds += [nal[0] & 0x1F for nal in nal_units(rtp.payload)]
                 if rtp.payload[0] & 0x1F == 28:  # a fragment
                     kinds.append(rtp.payload[1] & 0x1F)
-            assert time.time() - asked < 0.5
             assert {7, 8} <= set(kinds)
             assert 1 not in kinds
-            assert abs(taken_at(rtp, report) - time.time()) < 0.1
+            # A busy machine may be late with a frame, but its time is that for which it was planned.
+            assert asked - 2 < taken_at(rtp, report) < time.time() + 0.1
 
 
 def taken_at(rtp: Rtp, report: bytes) -> float:
@@ -204,7 +208,8 @@ def taken_at(rtp: Rtp, report: bytes) -> float:
     return seconds - NTP_TO_UNIX + fraction / 2**32 + since / 90_000
 
 
-def test_frames_come_at_a_steady_rate_and_every_second_one_is_a_key_frame() -> None:
+@pytest.mark.alone
+def test_frames_come_at_a_steady_rate_and_one_of_25_is_a_key_frame() -> None:
     with running() as url, Client(url) as client:
         client.play()
         arrivals, timestamps, sequences, keys = [], [], [], []
@@ -217,24 +222,26 @@ def test_frames_come_at_a_steady_rate_and_every_second_one_is_a_key_frame() -> N
                 arrivals.append(time.monotonic())
                 timestamps.append(rtp.timestamp)
             if any(nal[0] & 0x1F == 7 for nal in nal_units(rtp.payload)):
-                keys.append(rtp.timestamp)
+                keys.append(len(arrivals))
             if len(arrivals) == 3 * RATE:
                 break
     steps = {(after - before) % 2**16 for before, after in itertools.pairwise(sequences)}
     assert steps == {1}
     ticks = {(after - before) % 2**32 for before, after in itertools.pairwise(timestamps)}
     assert all(step % (90_000 // RATE) == 0 for step in ticks)
-    # What arrived and what the stamps say drift apart by no more than one late frame.
-    elapsed = ((timestamps[-1] - timestamps[0]) % 2**32) / 90_000
-    assert arrivals[-1] - arrivals[0] == pytest.approx(elapsed, abs=0.1)
-    assert len(keys) >= 2
-    assert max((after - before) % 2**32 for before, after in itertools.pairwise(keys)) <= 1.5 * 90_000
+    # What arrived and what the stamps say do not drift apart. A busy machine may be late with many frames, but not all.
+    stamps = [((stamp - timestamps[0]) % 2**32) / 90_000 for stamp in timestamps]
+    late = [arrived - stamp for arrived, stamp in zip(arrivals, stamps, strict=True)]
+    assert min(late[-RATE:]) == pytest.approx(min(late[:RATE]), abs=0.1)
+    keys = sorted(set(keys))
+    assert len(keys) >= 3
+    assert max(after - before for before, after in itertools.pairwise(keys)) <= RATE
 
 
 def test_over_udp_packets_come_from_the_ports_that_setup_named() -> None:
     with running() as url, Client(url) as client, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as rtp:
         rtp.bind(("127.0.0.1", 0))
-        rtp.settimeout(5)
+        rtp.settimeout(PATIENCE)
         port = rtp.getsockname()[1]
         transport = client.play(f"RTP/AVP;unicast;client_port={port}-{port ^ 1}")
         served = int(transport.split("server_port=")[1].split("-")[0])
@@ -251,14 +258,7 @@ def test_a_udp_client_that_says_nothing_for_long_is_let_go(monkeypatch: pytest.M
         client.play("RTP/AVP;unicast;client_port=9-10")
         began = time.monotonic()
         assert client._file.read() == b""
-        assert 0.3 < time.monotonic() - began < 5
-
-
-def wait_for(condition: Callable[[], Any], timeout: float = 10.0) -> None:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
+        assert 0.3 < time.monotonic() - began < 30
 
 
 class Noise:
@@ -282,7 +282,7 @@ def test_a_client_that_does_not_read_is_skipped_and_gets_a_key_frame_when_it_doe
     monkeypatch.setattr(camera_stream, "_KILOBITS_BUFFERED", 20_000)
     with running(Noise()) as url, Client(url, receive_buffer=4096) as client:
         client.play()
-        wait_for(lambda: "reads too slowly" in caplog.text)
+        until(lambda: "reads too slowly" in caplog.text)
         sequence = None
         for channel, packet in client.packets():
             if channel:
@@ -314,17 +314,23 @@ class Clock:
         return (now * 1000 - shown) % (1 << cls.BITS)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("transport", ["tcp", "udp"])
 def test_a_frame_is_decoded_soon_after_it_was_drawn(transport: str) -> None:
     with (
         running(Clock()) as url,
-        av.open(url, options={"rtsp_transport": transport, "flags": "low_delay"}, timeout=10) as container,
+        av.open(url, options={"rtsp_transport": transport, "flags": "low_delay"}, timeout=PATIENCE) as container,
     ):
         container.streams.video[0].thread_type = "NONE"
-        frames = itertools.islice(container.decode(video=0), 70)
-        ages = [Clock.age(frame.to_ndarray(format="rgb24"), time.time()) for frame in frames]
-    # The first frames waited while the player was opening.
-    assert statistics.median(ages[-25:]) < 100
+        # The first frames waited while the player was opening; on a busy machine, others wait too.
+        ages: list[float] = []
+        deadline = time.monotonic() + PATIENCE
+        for frame in container.decode(video=0):
+            ages.append(Clock.age(frame.to_ndarray(format="rgb24"), time.time()))
+            if statistics.median(ages[-RATE:]) < 100 and len(ages) > 2 * RATE:
+                return
+            assert time.monotonic() < deadline, ages[-RATE:]
+    pytest.fail("the camera has no more frames")
 
 
 def test_a_new_encoder_needs_no_second_frame_for_its_first() -> None:

@@ -18,6 +18,7 @@ from emflow.workflow.model import OpenAgent, Role, Secret, Stream, Workflow
 from emflow_emulator.child import Child
 from emflow_emulator.stack import FROM_WORKFLOW, SCENES, Camera, Cloud, Core, Stack, on_this_machine
 from emflow_schema.units import Interval
+from support import PATIENCE
 
 pytestmark = pytest.mark.e2e
 
@@ -62,7 +63,7 @@ def test_what_only_the_board_has_is_left_out_on_this_machine(workflow: Workflow)
 
 
 def width(url: str) -> int:
-    with av.open(url, options={"rtsp_transport": "tcp"}, timeout=10) as container:
+    with av.open(url, options={"rtsp_transport": "tcp"}, timeout=PATIENCE) as container:
         frame = next(container.decode(video=0))
         assert isinstance(frame, av.VideoFrame)
         return frame.width

@@ -54,7 +54,7 @@ def test_the_second_time_nothing_is_done():
 
 
 def test_what_is_ready_is_applied_at_the_same_time():
-    meeting = threading.Barrier(8, timeout=5)
+    meeting = threading.Barrier(8, timeout=60)
     things = [thing(f"t{number}", on_apply=lambda run: meeting.wait()) for number in range(8)]
     _, applied = run(World(), *things)
     assert applied.summary().startswith("Applied: 8 created in ")
@@ -94,7 +94,7 @@ def test_what_was_under_way_when_something_failed_is_finished():
         raise Problem("it broke")
 
     def slow(run):
-        assert failed.wait(5)
+        assert failed.wait(60)
         run.pause(0.05)  # would end with an exception if the run were being stopped
 
     run(world, thing("slow", on_apply=slow), thing("broken", on_apply=fail), thing("next", "slow"))

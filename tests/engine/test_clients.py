@@ -47,7 +47,7 @@ def test_an_endpoint_that_is_not_there_is_reported_within_seconds(monkeypatch, s
         started = time.monotonic()
         with pytest.raises(Problem) as refused:
             make_plan([thing(f"t{number}") for number in range(12)], calling(clients))
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 20
     assert refused.value.where == "sts:GetCallerIdentity"
     assert "cannot reach http://127.0.0.1:" in refused.value.what
     assert "emflow local" in refused.value.mend

@@ -56,7 +56,7 @@ def test_of_many_at_the_same_moment_one_gets_it():
 
     def ask():
         lock = Lock(shelf)
-        start.wait(5)
+        start.wait(60)
         try:
             outcomes.append((lock.acquire(), lock))
         except Problem as problem:

@@ -38,7 +38,7 @@ def test_planning_only_observes():
 
 
 def test_everything_is_observed_at_the_same_time():
-    meeting = threading.Barrier(8, timeout=5)
+    meeting = threading.Barrier(8, timeout=60)
 
     class Meeting(World):
         def note(self, what):

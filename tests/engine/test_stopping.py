@@ -101,7 +101,7 @@ def test_planning_does_not_wait_for_an_answer_that_never_comes():
     began = time.monotonic()
     with pytest.raises(Interrupted, match=r"interrupted by Ctrl-C") as stopped:
         make_plan([thing("a"), thing("b")], Silent(), cancellation)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
     assert "Nothing was changed." in str(stopped.value)
     answered.set()
 

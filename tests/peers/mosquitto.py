@@ -1,4 +1,4 @@
-"""Mosquitto as a broker that comes and goes, a listener in MQTT 5, and a proxy that makes answers late."""
+"""Mosquitto as a broker that comes and goes, a listener in MQTT 5, and a proxy that holds answers back."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import shutil
 import signal
 import socket
 import threading
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,9 +16,9 @@ from typing import Any
 from awscrt import io, mqtt5
 
 from certificates import Certificates
-from support import Process
+from support import Process, free_port
 
-TIMEOUT = 10.0
+TIMEOUT = 60.0
 
 
 def program() -> str | None:
@@ -43,8 +42,7 @@ class Mosquitto:
         certificates: Certificates | None = None,
         rules: tuple[str, ...] = (),
     ) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port: int = probe.getsockname()[1]
+        self.port = free_port()
         self._start, self._config = start, folder / f"mosquitto-{self.port}.conf"
         lines = [f"listener {self.port} 127.0.0.1", "allow_anonymous true", "user root"]
         if certificates:
@@ -102,7 +100,7 @@ class Listener:
 
     def close(self) -> None:
         self._client.stop()
-        self._stopped.wait(TIMEOUT)
+        assert self._stopped.wait(TIMEOUT)
 
 
 @contextlib.contextmanager
@@ -113,40 +111,54 @@ def listening(port: int, topic_filter: str, certificates: Certificates | None = 
 
 
 class LateAnswers:
-    """A proxy on loopback before a port, through which everything that the other side says comes late.
+    """A proxy on loopback before a port; what the other side says waits while it is held.
 
     Args:
-        seconds: how late; what is said meanwhile is not held up further.
         here: the proxy's own port; 0 picks a free one.
     """
 
-    def __init__(self, port: int, seconds: float, here: int = 0) -> None:
-        self._port, self._late = port, seconds
+    def __init__(self, port: int, here: int = 0) -> None:
+        self._port = port
+        self._passes = threading.Event()
+        self._passes.set()
         self._listener = socket.create_server(("127.0.0.1", here))
         self.port: int = self._listener.getsockname()[1]
         self._open: list[socket.socket] = []
         threading.Thread(target=self._accept, daemon=True).start()
 
+    def hold(self) -> None:
+        """From now on, no answer passes."""
+        self._passes.clear()
+
+    def release(self) -> None:
+        """All answers pass: those that wait, and those to come."""
+        self._passes.set()
+
     def close(self) -> None:
         self._listener.close()
+        self.release()
         for one in self._open:
             with contextlib.suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
             one.close()
 
     def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
+        while True:
+            try:
                 client, _ = self._listener.accept()
+            except OSError:
+                return
+            try:
                 server = socket.create_connection(("127.0.0.1", self._port))
-                self._open += [client, server]
-                said: queue.SimpleQueue[tuple[float, bytes]] = queue.SimpleQueue()
-                for job in (
-                    lambda client=client, server=server: self._at_once(client, server),
-                    lambda server=server, said=said: self._hear(server, said),
-                    lambda client=client, said=said: self._tell(said, client),
-                ):
-                    threading.Thread(target=job, daemon=True).start()
+            except OSError:
+                client.close()  # the other side has gone, and may come back
+                continue
+            self._open += [client, server]
+            for job in (
+                lambda client=client, server=server: self._at_once(client, server),
+                lambda client=client, server=server: self._when_released(server, client),
+            ):
+                threading.Thread(target=job, daemon=True).start()
 
     def _at_once(self, client: socket.socket, server: socket.socket) -> None:
         with contextlib.suppress(OSError):
@@ -154,15 +166,9 @@ class LateAnswers:
                 server.sendall(data)
             server.shutdown(socket.SHUT_WR)
 
-    def _hear(self, server: socket.socket, said: queue.SimpleQueue[tuple[float, bytes]]) -> None:
+    def _when_released(self, server: socket.socket, client: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while data := server.recv(65536):
-                said.put((time.monotonic() + self._late, data))
-        said.put((0.0, b""))
-
-    def _tell(self, said: queue.SimpleQueue[tuple[float, bytes]], client: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while (one := said.get())[1]:
-                time.sleep(max(0.0, one[0] - time.monotonic()))
-                client.sendall(one[1])
+                self._passes.wait()
+                client.sendall(data)
             client.shutdown(socket.SHUT_WR)

@@ -8,7 +8,6 @@ import json
 import os
 import queue
 import shutil
-import socket
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -19,7 +18,7 @@ import boto3
 import pytest
 
 from conftest import ROOT
-from support import Process, exported, until
+from support import LONG_START, Process, exported, free_port, until
 
 pytestmark = pytest.mark.peer
 
@@ -104,7 +103,7 @@ def visit(scratch: Path, chromium: str, start: Callable[..., Process]) -> Iterat
         asked.update(places)
         url = f"http://127.0.0.1:{server.server_address[1]}/"
         browser = start(chromium, *FLAGS, f"--user-data-dir={scratch}/profile", url)
-        until(lambda: not told.empty(), 90, f"the page's word\n{browser.text()}")
+        until(lambda: not told.empty(), LONG_START, f"the page's word\n{browser.text()}")
         return dict(told.get())
 
     yield visit
@@ -165,7 +164,7 @@ def test_a_page_neither_commands_nor_reads_an_emflow_local(
     broker = f"http://{found(said, 'MQTT broker')}/"
     read = visit(endpoint=endpoint, broker=broker, page="", **runs(f"id > {ran}"))
     deployed_by_hand(endpoint, key, f"id > {by_hand}")
-    until(by_hand.exists, 60, "the command of whom it knows")
+    until(by_hand.exists, what="the command of whom it knows")
 
     assert (read, ran.exists()) == ({}, False)
 
@@ -173,8 +172,7 @@ def test_a_page_neither_commands_nor_reads_an_emflow_local(
 def test_a_page_neither_commands_nor_reads_an_emflow_up(
     visit: Callable[..., dict[str, str]], python: Callable[..., Process], scratch: Path, scenes_model: Path
 ) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        page = probe.getsockname()[1]
+    page = free_port()
     workflow = scratch / "demo.yaml"
     shutil.copytree(scenes_model.parent, scratch / "models")
     text = DEMO.read_text()
@@ -182,7 +180,7 @@ def test_a_page_neither_commands_nor_reads_an_emflow_up(
     workflow.write_text(text.replace("port: 0  ", f"port: {page}  "))
     environment = {**os.environ, "TMPDIR": str(scratch), "PYTHONUNBUFFERED": "1"}
     up = python("emflow", "up", str(workflow), env=environment)
-    up.says("✓", 120)
+    up.says("✓", LONG_START)
     ran = scratch / "ran"
 
     said = up.text()
@@ -190,6 +188,6 @@ def test_a_page_neither_commands_nor_reads_an_emflow_up(
     read = visit(**places, page=f"http://127.0.0.1:{page}", **runs(f"id > {ran}"))
     # Whatever the page asked for has its turn within a few results, of which there is one a second.
     results = up.text().count("✓")
-    until(lambda: ran.exists() or up.text().count("✓") >= results + 8, 60, f"more results\n{up.text()}")
+    until(lambda: ran.exists() or up.text().count("✓") >= results + 8, LONG_START, f"more results\n{up.text()}")
 
     assert (read, ran.exists()) == ({}, False)

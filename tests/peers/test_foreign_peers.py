@@ -12,7 +12,7 @@ import pytest
 from emflow.results.message import Result
 from emflow.results.subscriber import ResultSubscriber
 from emflow_emulator.camera import scenes
-from support import Process
+from support import PATIENCE, Process
 
 pytestmark = pytest.mark.peer
 
@@ -45,6 +45,6 @@ def test_a_gstreamer_camera_is_seen_and_the_result_reaches_mosquitto(
             *("--labels", str(scenes_model.with_name("scenes_labels.txt")), "--thing", "a-thing"),
         )
         for sequence in range(2):
-            result = watcher.next(30.0)
+            result = watcher.next(PATIENCE)
             assert isinstance(result, Result)
             assert (result.label, result.sequence, result.thing) == ("yellow star", sequence, "a-thing")

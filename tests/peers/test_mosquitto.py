@@ -7,9 +7,7 @@ import os
 import random
 import re
 import signal
-import socket
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -26,7 +24,7 @@ from emflow_edge.results.sinks import Destination, offline_messages
 from emflow_schema.edge_config import Publish
 from emflow_schema.units import DeviceDuration
 from peers.mosquitto import LateAnswers, Listener, Mosquitto, listening, program
-from support import Process, until
+from support import PATIENCE, Process, free_port, until
 
 pytestmark = pytest.mark.peer
 
@@ -47,9 +45,7 @@ def installed() -> None:
 
 @pytest.fixture
 def absent_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
+    return free_port()
 
 
 class Out:
@@ -112,7 +108,7 @@ def test_a_broker_that_is_killed_and_comes_back_gets_the_newest_first(
     with listening(broker.port, "em/#"):
         out.published(8)
     out.put(1)
-    assert out.publisher.close(5)
+    assert out.publisher.close(PATIENCE)
     now = out.adds_up()
     assert (now["published"], now["dropped"]) == (9, 7)
 
@@ -148,12 +144,12 @@ def test_what_was_kept_arrives_newest_first(start: Start, tmp_path: Path, absent
     until(lambda: out.troubles, what="it to notice that nobody is there")
     out.put(10)
     with listening(broker.port, "em/#") as listener:
-        way = LateAnswers(broker.port, 0.0, absent_port)
+        way = LateAnswers(broker.port, absent_port)
         assert sequences(listener, 4) == [9, 8, 7, 6]
         out.published(4)
         out.put(1)
         assert sequences(listener, 1) == [10]
-    assert out.publisher.close(5)
+    assert out.publisher.close(PATIENCE)
     way.close()
     assert out.adds_up()["dropped"] == 6
 
@@ -161,19 +157,23 @@ def test_what_was_kept_arrives_newest_first(start: Start, tmp_path: Path, absent
 @BOTH
 def test_a_broker_that_answers_late_gets_everything_in_order(start: Start, tmp_path: Path, version: Version) -> None:
     broker = Mosquitto(start, tmp_path)
-    late = LateAnswers(broker.port, 0.1)
+    late = LateAnswers(broker.port)
     out = Out(plain(late.port), Publish(mqtt=version), depth=5)
     with listening(broker.port, "em/#") as listener:
         out.put(1)
         out.published(1)
-        # One after the other, ten a second would get through, and the others be dropped.
-        for _ in range(100):
-            out.put(1)
-            time.sleep(0.02)
-        assert out.publisher.close(10)
+        assert sequences(listener, 1) == [0]
+        for number in range(1, 101, 5):
+            # All arrive before the broker's answer to any of them.
+            late.hold()
+            out.put(5)
+            assert sequences(listener, 5) == list(range(number, number + 5))
+            assert out.counters.snapshot()["published"] == number
+            late.release()
+            out.published(number + 5)
+        assert out.publisher.close(PATIENCE)
         now = out.adds_up()
         assert (now["published"], now["dropped"]) == (101, 0)
-        assert sequences(listener, 101) == list(range(101))
     late.close()
 
 
@@ -195,7 +195,7 @@ def test_over_tls_a_client_with_a_certificate_is_let_in_and_one_without_is_not(
         out = Out(known, publishing)
         out.put(3)
         assert sequences(listener, 3) == [0, 1, 2]
-        assert out.publisher.close(5)
+        assert out.publisher.close(PATIENCE)
     assert out.adds_up()["published"] == 3
     assert kept_out.adds_up()["dropped"] == 1
 
@@ -221,7 +221,7 @@ def test_in_mqtt_5_a_result_is_json_that_expires(start: Start, tmp_path: Path) -
     with listening(broker.port, "em/#") as listener:
         out.put(1)
         arrived = listener.next()
-    assert out.publisher.close(5)
+    assert out.publisher.close(PATIENCE)
     assert (arrived.content_type, arrived.message_expiry_interval_sec) == ("application/json", 90)
 
 
@@ -232,7 +232,7 @@ def test_in_mqtt_5_a_topic_that_is_refused_is_counted_and_the_others_go_on(start
         out.put(1, stream="side")
         out.put(1, stream="front")
         assert listener.next().topic == "em/front"
-    assert out.publisher.close(5)
+    assert out.publisher.close(PATIENCE)
     now = out.adds_up()
     assert (now["published"], now["dropped"]) == (1, 1)
     assert any("authorized" in trouble.lower() for trouble in out.troubles), out.troubles
@@ -244,22 +244,27 @@ def test_whatever_becomes_of_the_broker_every_result_is_counted_once(
 ) -> None:
     chance = random.Random(4)
     broker = Mosquitto(start, tmp_path)
-    late = LateAnswers(broker.port, 0.02)
-    out = Out(plain(late.port), Publish(mqtt=version, threshold=0.5), depth=10)
+    way = LateAnswers(broker.port)
+    out = Out(plain(way.port), Publish(mqtt=version, threshold=0.5), depth=10)
     for _ in range(3):
-        for _ in range(60):
-            out.put(1, confidence=chance.choice([0.4, 0.6, 0.8]))
-            time.sleep(0.005)
+        for _ in range(6):
+            before = out.counters.snapshot()["published"]
+            for _ in range(10):
+                out.put(1, confidence=chance.choice([0.4, 0.6, 0.8]))
+            out.published(before + 1)
+        way.hold()  # some are on their way, and not answered, when the broker goes
+        out.put(5, confidence=0.8)
         broker.kill()
+        way.release()
         for _ in range(40):
             out.put(1, confidence=chance.choice([0.4, 0.6, 0.8]))
         broker.run()
         before = out.counters.snapshot()["published"]
         out.published(before + 1)
-    out.publisher.close(5)
+    out.publisher.close(PATIENCE)
     now = out.adds_up()
     assert min(now["published"], now["dropped"], now["filtered"]) > 0, now
-    late.close()
+    way.close()
 
 
 @pytest.fixture

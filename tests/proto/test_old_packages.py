@@ -76,15 +76,15 @@ from emflow_proto.shared_memory import SharedBuffer
 socket, folder = sys.argv[1:]
 with grpc.insecure_channel("unix:" + socket) as channel:
     agent = AgentStub(channel)
-    loaded = agent.LoadModel(m.LoadModelRequest(url=folder, name="scenes"), timeout=20).model
+    loaded = agent.LoadModel(m.LoadModelRequest(url=folder, name="scenes"), timeout=60).model
     assert agent.DescribeModel(m.DescribeModelRequest(name="scenes")).model == loaded
     assert list(agent.ListModels(m.ListModelsRequest()).models) == [loaded]
     size = math.prod(loaded.input_tensor_metadatas[0].shape)
     sent = m.Tensor(tensor_metadata=m.TensorMetadata(data_type=m.DataType.FLOAT32), byte_data=bytes(size))
-    (given,) = agent.Predict(m.PredictRequest(name="scenes", tensors=[sent]), timeout=20).tensors
+    (given,) = agent.Predict(m.PredictRequest(name="scenes", tensors=[sent]), timeout=60).tensors
     buffer = SharedBuffer(size)
     shared = m.PredictRequest(name="scenes", tensors=[m.Tensor(shared_memory_handle=buffer.handle)])
-    assert list(agent.Predict(shared, timeout=20).tensors) == [given]
+    assert list(agent.Predict(shared, timeout=60).tensors) == [given]
     try:
         agent.Predict(m.PredictRequest(name="scenes", tensors=[m.Tensor(byte_data=b"x")]))
     except grpc.RpcError as refusal:
@@ -148,7 +148,7 @@ def test_every_call_is_served_with_the_oldest_and_the_newest_packages(
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=120,
     )
     assert done.returncode == 0, done.stderr + agent.text()
     assert done.stdout.count(str(ours)) == 2

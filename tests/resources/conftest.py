@@ -167,7 +167,7 @@ def report(embedded: EmbeddedAws, endpoint: str) -> Callable[..., None]:
             "deployment": {"deploymentId": deployment, "coreDeviceExecutionStatus": status, **details},
         }
         request = signed(f"{endpoint}/_emflow/cores/{thing}", body, embedded.credentials)
-        urllib.request.urlopen(request, timeout=5).close()
+        urllib.request.urlopen(request, timeout=60).close()
 
     return post
 

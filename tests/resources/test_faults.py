@@ -34,6 +34,7 @@ from emflow_emulator.aws import REGION, EmbeddedAws
 from resources.conftest import TEXT
 from resources.faults import Faults, Killed, Point
 from resources.state import Facts, difference, names, since
+from support import PATIENCE
 
 pytestmark = pytest.mark.e2e
 
@@ -244,11 +245,11 @@ def test_a_second_apply_reports_the_first_and_changes_nothing(world, undisturbed
     def cancellation(point: Point) -> None:
         if point == ("sagemaker:CreateCompilationJob", 1):
             arrived.set()
-            assert go_on.wait(20)
+            assert go_on.wait(PATIENCE)
 
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(world.apply_while_it_lives, case, Faults(before=cancellation))
-        assert arrived.wait(20)
+        assert arrived.wait(PATIENCE)
         second = Faults()
         try:
             with pytest.raises(
@@ -257,7 +258,7 @@ def test_a_second_apply_reports_the_first_and_changes_nothing(world, undisturbed
                 world.apply_beside(case, second)
         finally:
             go_on.set()
-        first.result(20)
+        first.result(PATIENCE)
     assert "emflow unlock" in refused.value.mend
     assert {name for name, _ in second.done} == {"s3:PutObject"}  # it asked for the lock, and did not get it
     assert difference(world.left(case), undisturbed.left) == {}
@@ -292,4 +293,4 @@ class Once:
             self._calls += 1
             first = self._calls <= 2 and point == ("s3:PutObject", 1)
         if first:
-            self._barrier.wait(20)
+            self._barrier.wait(PATIENCE)

@@ -22,6 +22,7 @@ from emflow_agent.models.store import ModelStore
 from emflow_proto import health
 from emflow_proto import messages as m
 from emflow_proto.descriptors import Compiled
+from support import PATIENCE
 
 AGENT = "AWS.SageMaker.Edge.Agent"
 
@@ -42,7 +43,7 @@ def check(channel: grpc.Channel, service: str) -> int:
         request_serializer=health.HealthCheckRequest.SerializeToString,
         response_deserializer=health.HealthCheckResponse.FromString,
     )
-    return call(health.HealthCheckRequest(service=service), timeout=10).status
+    return call(health.HealthCheckRequest(service=service), timeout=PATIENCE).status
 
 
 def watch(channel: grpc.Channel, service: str) -> Iterator[int]:
@@ -51,7 +52,7 @@ def watch(channel: grpc.Channel, service: str) -> Iterator[int]:
         request_serializer=health.HealthCheckRequest.SerializeToString,
         response_deserializer=health.HealthCheckResponse.FromString,
     )
-    return (answer.status for answer in call(health.HealthCheckRequest(service=service), timeout=10))
+    return (answer.status for answer in call(health.HealthCheckRequest(service=service), timeout=PATIENCE))
 
 
 @pytest.mark.parametrize("service", ["", AGENT])
@@ -104,7 +105,7 @@ def reflect(channel: grpc.Channel, version: str, questions: Iterator[dict[str, s
         request_serializer=request.SerializeToString,
         response_deserializer=response.FromString,
     )
-    return call((request(host="a", **question) for question in questions), timeout=20)
+    return call((request(host="a", **question) for question in questions), timeout=PATIENCE)
 
 
 def ask(channel: grpc.Channel, version: str, **question: str) -> Any:

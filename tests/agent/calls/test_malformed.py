@@ -17,7 +17,7 @@ from emflow_proto import health
 from emflow_proto import messages as m
 from emflow_proto.limits import MAX_PARTS
 from emflow_proto.service import AgentStub
-from support import Process, until
+from support import PATIENCE, Process, until
 
 Start = Callable[..., Process]
 Refusal = Callable[[Callable[..., object]], tuple[grpc.StatusCode, str]]
@@ -38,10 +38,10 @@ class RawClient:
     def send(self, method: str, content: bytes) -> object:
         """Make the call; raises its refusal."""
         if method in REFLECTION:
-            return list(self._channel.stream_stream(method, None, None)(iter([content]), timeout=30))
+            return list(self._channel.stream_stream(method, None, None)(iter([content]), timeout=PATIENCE))
         if method == WATCH:
-            return list(self._channel.unary_stream(method, None, None)(content, timeout=30))
-        return self._channel.unary_unary(method, None, None)(content, timeout=30)
+            return list(self._channel.unary_stream(method, None, None)(content, timeout=PATIENCE))
+        return self._channel.unary_unary(method, None, None)(content, timeout=PATIENCE)
 
     def is_refused(self, method: str, content: bytes) -> grpc.StatusCode:
         with pytest.raises(grpc.RpcError) as caught:

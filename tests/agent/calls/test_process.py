@@ -21,11 +21,13 @@ import pytest
 from emflow_proto import messages as m
 from emflow_proto.service import AgentStub
 from emflow_schema.agent_socket import AGENT_COMPONENT, CORE_SOCKET, default_socket
-from support import Process, until
+from support import PATIENCE, Process, until
 
 pytestmark = pytest.mark.e2e
 
 Start = Callable[..., Process]
+GRACE = 30
+"""Seconds for the end of an agent, which gives calls five, while a runtime would compile for a minute."""
 PROTO = Path(__file__).parents[3] / "proto" / "emflow_proto"
 
 
@@ -44,7 +46,7 @@ def agent(python: Start, address: Path) -> Process:
 
 def ends_with(process: Process, code: int) -> str:
     """Wait until a program that cannot go on has ended; what it said last."""
-    assert process.popen.wait(20) == code, process.text()
+    assert process.ended() == code, process.text()
     assert "Traceback" not in process.text()
     return process.text().strip().splitlines()[-1]
 
@@ -83,13 +85,13 @@ def test_a_signal_ends_it_and_its_socket_while_clients_go_on_calling(
         def call_until_refused() -> grpc.StatusCode:
             while True:
                 try:
-                    answered.append(len(stub.Predict(request, timeout=20).tensors))
+                    answered.append(len(stub.Predict(request, timeout=PATIENCE).tensors))
                 except grpc.RpcError as refusal:
                     return refusal.code()
 
         ends = [clients.submit(call_until_refused) for _ in range(4)]
         until(lambda: len(answered) > 8, what="predictions")
-        assert agent.end(number, timeout=10) == 0
+        assert agent.end(number, timeout=GRACE) == 0
         # A call that no worker had begun is cancelled, one that comes later finds nobody.
         assert {end.result() for end in ends} <= {grpc.StatusCode.CANCELLED, grpc.StatusCode.UNAVAILABLE}
     assert not address.exists()
@@ -97,7 +99,7 @@ def test_a_signal_ends_it_and_its_socket_while_clients_go_on_calling(
 
 
 def test_a_signal_ends_it_when_nobody_ever_called(agent: Process, address: Path) -> None:
-    assert agent.end(timeout=10) == 0
+    assert agent.end(timeout=GRACE) == 0
     assert not address.exists()
 
 
@@ -135,7 +137,7 @@ def test_a_load_that_outlives_the_grace_does_not_hold_it_up(
         until(lambda: compiling.exists() and compiling.read_text().endswith(" "), what="a load under way")
         compiler = int(compiling.read_text())
         assert (compiler == agent.popen.pid) == bool(options)
-        assert agent.end(timeout=20) == 0
+        assert agent.end(timeout=GRACE) == 0
         assert call.code() in (grpc.StatusCode.CANCELLED, grpc.StatusCode.UNAVAILABLE)
     assert not address.exists()
     assert agent.text().strip().endswith("stopped")
@@ -176,7 +178,7 @@ def test_a_socket_that_is_served_is_never_taken(agent: Process, python: Start, a
         last = ends_with(python("emflow_agent", "--socket", str(address), *more), 1)
         assert last == f"emflow-agent: {address} is already served by another process"
     with grpc.insecure_channel(f"unix:{address}") as channel:
-        AgentStub(channel).ListModels(m.ListModelsRequest(), timeout=5)
+        AgentStub(channel).ListModels(m.ListModelsRequest(), timeout=PATIENCE)
 
 
 def test_a_file_that_is_no_socket_is_never_taken(python: Start, address: Path) -> None:

@@ -49,7 +49,7 @@ def test_asked_to_end_it_uploads_what_waits(
 ) -> None:
     process, ids = run(BucketName=bucket.name)
     assert not bucket.keys()
-    assert process.end(timeout=20) == 0
+    assert process.end() == 0
     assert bucket.events() == ids
     assert "captured data: 4 stored" in process.text()
 
@@ -61,12 +61,12 @@ def test_asked_to_end_without_a_network_it_keeps_what_waits_for_the_next_run(
     network.down()
     settings = {"BucketName": bucket.name, "CaptureDataDiskPath": str(disk)}
     process, first = run(**settings)
-    assert process.end(timeout=20) == 0
+    assert process.end() == 0
     assert ids_on(disk) == first
     network.up()
     process, second = run(**settings)
     until(lambda: not files_in(disk))
-    assert process.end(timeout=20) == 0
+    assert process.end() == 0
     assert sorted(bucket.events()) == sorted(first + second)
 
 
@@ -75,7 +75,7 @@ def test_an_s3_that_hangs_does_not_hold_up_the_end(
 ) -> None:
     network.delay = 120.0
     process, ids = run(BucketName=bucket.name, CaptureDataDiskPath=str(tmp_path / "disk"))
-    assert process.end(timeout=15) == 0
+    assert process.end() == 0  # S3 would answer after two minutes
     assert ids_on(tmp_path / "disk") == ids
 
 
@@ -97,7 +97,7 @@ def test_a_folder_that_another_agent_captures_to_is_refused_in_one_line(
     settings = {"CaptureDataDestination": "Disk", "CaptureDataDiskPath": str(disk), "CaptureDataBatchSize": "4"}
     first, ids = run(**settings)
     second = python("emflow_agent", "--socket", str(tmp_path / "b.sock"), "--config", config)
-    assert second.popen.wait(20) == 1
+    assert second.ended() == 1
     assert second.text().strip().splitlines()[-1] == (
         f"emflow-agent: captured data in {disk}/sme-capture/{FLEET} is used by another agent; "
         "each agent needs its own CaptureDataDiskPath"

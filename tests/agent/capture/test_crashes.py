@@ -55,7 +55,7 @@ def test_killed_while_it_writes_and_uploads_all_that_was_stored_arrives_once(
     network.delay = 0.0
     left = ids_on(disk)
     capturing(bucket=bucket.name, folder=disk, to_cloud=False, upload=True)
-    until(lambda: not files_in(disk), 60, "an empty folder")
+    until(lambda: not files_in(disk), what="an empty folder")
     arrived = Counter(bucket.events())
     assert stored <= set(arrived)
     assert set(left) <= set(arrived)

@@ -254,7 +254,7 @@ def test_a_disk_that_is_slow_for_a_while_makes_no_batch_smaller(
     write, go_on = spool.Spool.write, threading.Event()
 
     def slow_write(folder: spool.Spool, batch: Batch) -> object:
-        assert go_on.wait(10)
+        assert go_on.wait(60)
         return write(folder, batch)
 
     monkeypatch.setattr(spool.Spool, "write", slow_write)

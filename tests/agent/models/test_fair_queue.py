@@ -241,7 +241,7 @@ def test_turns_that_a_call_takes_itself_and_work_for_others_follow_upon_each_oth
 def test_closing_ends_the_thread_that_works_when_its_work_is_done() -> None:
     turns, closed, go = FairQueue("ending", max_waiting=8), threading.Event(), threading.Event()
     with turns.slot(Call("holder")):
-        runs = brought(turns, lambda: go.wait(20))
+        runs = brought(turns, lambda: go.wait(60))
     waits = brought(turns, lambda: "never")
     (thread,) = working(turns)
     turns.close(closed.set)
@@ -268,7 +268,7 @@ def test_closing_while_a_turn_is_passed_on_leaves_nobody_waiting() -> None:
     with turns.slot(Call("holder")):
         done = brought(turns, lambda: "made")
     assert done.result(20) == "made"
-    assert closed.wait(20)
+    assert closed.wait(60)
     until(lambda: working(turns) == [], what="the end of the thread that works")
 
 
@@ -296,7 +296,7 @@ def test_work_that_is_done_has_its_answer_even_if_what_closing_does_then_fails()
         raise MemoryError
 
     with turns.slot(Call("holder")):
-        runs = brought(turns, lambda: go.wait(20))
+        runs = brought(turns, lambda: go.wait(60))
     turns.close(fails)
     go.set()
     assert runs.result(20) is True

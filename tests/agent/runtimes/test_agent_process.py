@@ -97,6 +97,6 @@ def test_a_setting_that_names_nothing_ends_the_start(
 ) -> None:
     told = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
     process = python("emflow_agent", "--socket", str(tmp_path / "a.sock"), *told)
-    assert process.popen.wait(30) == 2
+    assert process.ended() == 2
     assert reason in process.text()
     assert "Traceback" not in process.text()

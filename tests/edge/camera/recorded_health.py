@@ -10,6 +10,7 @@ from emflow_edge.camera.reader import CameraReader, Credentials
 from emflow_edge.metrics.counters import Counters
 from emflow_schema.edge_config import Stream
 from emflow_schema.units import Interval
+from support import PATIENCE
 
 
 class RecordedHealth:
@@ -48,9 +49,9 @@ class RunningCamera(CameraReader):
 
     def __exit__(self, *_: object) -> None:
         self.stop.set()
-        assert self.join(10)
+        assert self.join(PATIENCE)
 
-    def next(self, timeout: float = 20) -> Frame:
+    def next(self, timeout: float = PATIENCE) -> Frame:
         frame = self.frames.take(timeout)
         self.cadence.mark_taken(frame.arrived_at, frame.number)
         return frame

@@ -28,7 +28,7 @@ from emflow_edge.rtsp.sdp import VideoTrack
 from emflow_schema.edge_config import Stream
 from emflow_schema.stream_url import split
 from emflow_schema.units import DeviceDuration
-from support import until
+from support import PATIENCE, until
 
 Start = Callable[..., ScriptedCamera]
 DIGITS = "9" * 5000
@@ -67,8 +67,8 @@ def test_values_that_cannot_be_are_read_over(scripted: Start, method: str, heade
         lambda head: answered(head, headers=headers, body=body) if head.startswith(method) else tidy(head)
     )
     camera.video = b"$\0" + len(PACKET).to_bytes(2, "big") + PACKET
-    session = RtspSession(split(f"rtsp://127.0.0.1:{camera.port}/"), False, ("", ""), None, 5.0, threading.Event())
-    assert [one.sequence for one, _ in session.receive(5)] == [1]
+    session = RtspSession(split(f"rtsp://127.0.0.1:{camera.port}/"), False, ("", ""), None, 30.0, threading.Event())
+    assert [one.sequence for one, _ in session.receive(30)] == [1]
     session.close()
 
 
@@ -86,7 +86,7 @@ def test_a_message_that_comes_byte_by_byte_is_understood() -> None:
 def test_a_challenge_without_sense_is_read_in_no_time() -> None:
     begin = time.monotonic()
     assert best_challenge(["Digest " + "a" * 60_000]) is None
-    assert time.monotonic() - begin < 2
+    assert time.monotonic() - begin < 20  # by a pattern that looks back, it would be minutes
 
 
 def test_a_reason_is_cut_short_and_moves_no_cursor() -> None:
@@ -104,7 +104,7 @@ def test_a_camera_with_another_reason_each_time_does_not_fill_the_log(
     source.start()
     until(lambda: len(told.reasons) > 10)
     stop.set()
-    assert source.join(5)
+    assert source.join(PATIENCE)
     assert caplog.text.count("retrying until it can be reached") <= 8
 
 
@@ -121,7 +121,7 @@ def test_what_nobody_foresaw_costs_the_camera_and_not_the_run(monkeypatch: pytes
     until(lambda: told.reasons)
     assert not source.join(0.1)
     stop.set()
-    assert source.join(5)
+    assert source.join(PATIENCE)
     assert told.reasons == ["cannot be read (unexpected error: MemoryError; see the log at level debug)"]
     assert not failed
 
@@ -141,15 +141,18 @@ def test_a_jpeg_that_says_to_be_enormous_is_left_out_and_reported(scripted: Star
     data[at + 5 : at + 9] = side.to_bytes(2, "big") * 2
     part = b"--f\r\nContent-Length: %d\r\n\r\n" % len(data) + bytes(data) + b"\r\n"
     head = b"HTTP/1.0 200 OK\r\nContent-Type: multipart/x-mixed-replace;boundary=f\r\n\r\n"
-    camera = scripted(lambda _: head + part * 20)
+    camera = scripted(lambda _: head)
+    camera.endless = part
     stream = Stream("front", f"http://127.0.0.1:{camera.port}/", read_timeout=DeviceDuration("0.1s"))
     capture = registry.open_camera(stream, ("", ""), threading.Event())
-    capture.grab()
-    assert capture.decode(alone=True) == []
-    time.sleep(0.25)
-    capture.grab()
+
+    def decode_all() -> None:
+        while True:
+            capture.grab()
+            assert capture.decode(alone=True) == []
+
     with pytest.raises(CameraLost, match="cannot be decoded"):
-        capture.decode(alone=True)
+        decode_all()
     capture.close()
 
 
@@ -168,11 +171,11 @@ def test_those_who_want_the_same_of_opencv_do_not_wait_for_each_other() -> None:
         ]
         for thread in threads:
             thread.start()
-        assert both.wait(5)
+        assert both.wait(PATIENCE)
         assert os.environ[opencv_camera.OPTIONS] == "one"
         assert not different.wait(0.1)
     for thread in threads:
-        thread.join(5)
+        thread.join(PATIENCE)
     assert different.is_set()
     assert os.environ.get(opencv_camera.OPTIONS) == before
 
@@ -194,6 +197,6 @@ def test_a_camera_all_of_whose_pictures_have_holes_is_reported(monkeypatch: pyte
     source.start()
     until(lambda: told.reasons)
     stop.set()
-    assert source.join(5)
+    assert source.join(PATIENCE)
     assert told.reasons == ["loses packets: no picture could be decoded for 10 s"]
     assert counters.snapshot()["captured"] == counters.snapshot()["skipped"] > 200

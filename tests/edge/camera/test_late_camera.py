@@ -18,11 +18,13 @@ from emflow_edge.camera.reader import CameraReader
 from emflow_edge.metrics.counters import Counters
 from emflow_emulator.camera import scenes
 from emflow_schema.edge_config import Stream
+from support import PATIENCE
 
 if TYPE_CHECKING:
     from edge.conftest import Edge
 
 SWALLOWED = 0.4
+DWELL = 2
 
 
 def downstream(stream: IO[bytes], client: socket.socket) -> None:
@@ -70,7 +72,7 @@ def join(client: socket.socket, port: int) -> None:
 
 @pytest.fixture
 def late_url(edge: "Edge") -> Iterator[str]:
-    _, url = edge.camera("--dwell", "1", "--size", "320x240")
+    _, url = edge.camera("--dwell", str(DWELL), "--size", "320x240")
     port = int(url.split(":")[2].split("/")[0])
     with socket.create_server(("127.0.0.1", 0)) as listener:
         threading.Thread(target=serve, args=(listener, port), daemon=True).start()
@@ -81,15 +83,19 @@ def late_url(edge: "Edge") -> Iterator[str]:
 def test_its_frames_come_and_none_of_them_is_from_before_it_was_opened(late_url: str) -> None:
     stop, counters = threading.Event(), Counters()
     camera = CameraReader(Stream("late", late_url), counters, stop)
+    compared = 0
     camera.start()
     try:
         for _ in range(15):
-            frame = camera.frames.take(30)
-            if 0.25 < frame.captured_at % 1 < 0.9:  # else another scene may be seen
-                shown = scenes.moving(scenes.shown_at(frame.captured_at, 1), frame.captured_at, 320, 240, 1)[..., ::-1]
+            frame = camera.frames.take(PATIENCE)
+            at = frame.captured_at
+            if 0.25 < at % DWELL < DWELL - 0.5:  # else another scene may be seen
+                shown = scenes.moving(scenes.shown_at(at, DWELL), at, 320, 240, DWELL)[..., ::-1]
                 assert np.abs(shown.astype(int) - frame.image).mean() < 25
+                compared += 1
     finally:
         stop.set()
-        camera.join(10)
+        camera.join(PATIENCE)
+    assert compared > 3
     # Those that had waited while the stream was looked at.
     assert counters.snapshot()["skipped"] > 5

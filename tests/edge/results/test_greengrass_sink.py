@@ -168,8 +168,8 @@ def test_a_message_on_which_the_nucleus_hangs_up_twice_is_set_aside(
     out.put(result(0))
     out.put(large(200, 1))
     out.put(result(2))
-    until(lambda: counters.snapshot()["published"] == 2, 30, "the results that the nucleus takes")
-    until(lambda: counters.snapshot()["dropped"] == 1, 30, "the other to be set aside")
+    until(lambda: counters.snapshot()["published"] == 2, what="the results that the nucleus takes")
+    until(lambda: counters.snapshot()["dropped"] == 1, what="the other to be set aside")
     assert between.hung_up == 2
     assert out.close(5)
     nucleus.close()

@@ -48,7 +48,7 @@ def test_a_broker_that_hangs_holds_nobody_up_and_the_oldest_results_go(
     begin = time.monotonic()
     for number in range(MAX_IN_FLIGHT, 1000):
         out.put(result(number))
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < 20
     other.answer()
     assert out.close(grace=10)
     assert other.sequences() == [*range(MAX_IN_FLIGHT), 997, 998, 999]
@@ -176,7 +176,7 @@ def test_what_still_waits_at_the_end_is_counted_as_dropped(
     until(lambda: other.tries, what="a try")
     begin = time.monotonic()
     assert out.close(grace=0.3)
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < 20
     out.put(result(5))
     assert counted(counters) == (0, 6, 0)
 

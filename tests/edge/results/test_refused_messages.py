@@ -69,7 +69,7 @@ def test_a_message_with_which_the_connection_broke_twice_is_set_aside(start: Sta
     out, broker = start(lambda _, payload: b'"sequence": 7,' in payload)
     for number in range(20):
         out.put(result(number))
-    until(lambda: sum(counted(counters)) == 20, 30, "all results")
+    until(lambda: sum(counted(counters)) == 20, what="all results")
     assert counted(counters) == (19, 1, 0)
     assert sorted(set(sequences(broker))) == [number for number in range(20) if number != 7]
     assert broker.broken == 2
@@ -80,7 +80,7 @@ def test_a_size_that_a_broker_does_not_take_breaks_few_connections(start: Start,
     for number in range(0, 60, 2):
         out.put(result(number))
         out.put(large(100, number + 1))
-    until(lambda: sum(counted(counters)) == 60, 60, "all results")
+    until(lambda: sum(counted(counters)) == 60, what="all results")
     assert counted(counters) == (30, 30, 0)
     assert sorted(set(sequences(broker))) == list(range(0, 60, 2))
     # Two for each of two messages, and two more where the first broke it before a small one was delivered.
@@ -95,8 +95,8 @@ def test_a_topic_that_is_not_allowed_breaks_few_connections(start: Start, counte
         out.put(result(number, stream="side"))
         if not qos:
             # What is not acknowledged is lost with its connection.
-            until(lambda: sum(counted(counters)) == 2 * number + 2, 60, "the results so far")  # noqa: B023
-    until(lambda: sum(counted(counters)) == 60, 60, "all results")
+            until(lambda: sum(counted(counters)) == 2 * number + 2, what="the results so far")  # noqa: B023
+    until(lambda: sum(counted(counters)) == 60, what="all results")
     if qos:
         assert counted(counters) == (30, 30, 0)
         assert sorted(set(sequences(broker, "em/front"))) == list(range(30))
@@ -110,7 +110,7 @@ def test_a_status_that_is_not_allowed_holds_up_no_result(
     for number in range(10):
         out.announce("em/status", json.dumps({"number": number}), retain=True)
         out.put(result(number))
-    until(lambda: counted(counters)[0] == 10, 30, "the results")
+    until(lambda: counted(counters)[0] == 10, what="the results")
     assert broker.broken <= 4
     said = [record.getMessage() for record in caplog.records]
     assert len([one for one in said if one.startswith("status or metrics cannot be published: em/status")]) == 1
@@ -128,7 +128,7 @@ def test_what_is_refused_again_and_again_is_set_aside_where_others_are_taken(
         out.put(result(0))
         return counted(counters)[1] == 5
 
-    until(all_set_aside, 60, "the refused ones to be set aside")
+    until(all_set_aside, what="the refused ones to be set aside")
     assert out.close(5)
     assert {message.topic for message in other.taken} == {"em/front"}
 

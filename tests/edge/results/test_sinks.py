@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 from emflow_edge.results.mqtt import Mqtt5Sink, Mqtt311Sink
 from emflow_edge.results.sinks import Destination, Message, StdoutSink, destination
 from emflow_schema.errors import EdgeProblem
+from support import PATIENCE
 
 
 @pytest.fixture
@@ -44,12 +45,12 @@ def subscribed(broker: Broker, topic: str) -> Iterator["queue.Queue[bytes]"]:
     client = mqtt.Client(io.ClientBootstrap.get_or_create_static_default())
     user = {"username": broker.user.name, "password": broker.user.password}
     connection = mqtt.Connection(client, "127.0.0.1", broker.port, str(uuid.uuid4()), clean_session=True, **user)
-    connection.connect().result(10)
+    connection.connect().result(PATIENCE)
     arrived: queue.Queue[bytes] = queue.Queue()
     done, _ = connection.subscribe(topic, mqtt.QoS.AT_LEAST_ONCE, lambda topic, payload, **_: arrived.put(payload))
-    done.result(10)
+    done.result(PATIENCE)
     yield arrived
-    connection.disconnect().result(10)
+    connection.disconnect().result(PATIENCE)
 
 
 def outlet_to(port: int, user: BrokerUser) -> Mqtt311Sink:
@@ -67,8 +68,8 @@ def test_messages_reach_whoever_listens_on_the_topic_in_order(broker: Broker, qo
             for number in range(20)
         ]
         for answer in sent:
-            answer.result(10)
-        got = [json.loads(arrived.get(timeout=10)) for _ in range(20)]
+            answer.result(PATIENCE)
+        got = [json.loads(arrived.get(timeout=PATIENCE)) for _ in range(20)]
     outlet.close()
     assert got == [{"sequence": number, "label": "Zürich"} for number in range(20)]
 
@@ -81,7 +82,7 @@ def test_a_broker_that_is_not_there_is_an_error_and_its_return_is_not(absent_por
     outlet.close()
     with Broker(port=absent_port, user=user):
         outlet.open(lambda: None, None)
-        outlet.send(Message("em/inference", "{}")).result(10)
+        outlet.send(Message("em/inference", "{}")).result(PATIENCE)
         outlet.close()
 
 
@@ -90,12 +91,12 @@ def test_a_broker_that_goes_away_is_reported_and_it_can_be_opened_again(broker: 
     outlet = outlet_to(broker.port, broker.user)
     outlet.open(lost.set, None)
     broker.stop()
-    assert lost.wait(10)
+    assert lost.wait(PATIENCE)
     outlet.close()
     with Broker(port=broker.port, user=broker.user), subscribed(broker, "em/inference") as arrived:
         outlet.open(lambda: None, None)
-        outlet.send(Message("em/inference", "again")).result(10)
-        assert arrived.get(timeout=10) == b"again"
+        outlet.send(Message("em/inference", "again")).result(PATIENCE)
+        assert arrived.get(timeout=PATIENCE) == b"again"
         outlet.close()
 
 
@@ -140,7 +141,7 @@ def test_the_protocol_is_named_while_tls_is_negotiated(certificates: Certificate
     context.set_alpn_protocols(["http/1.1", "x-amzn-mqtt-ca"])
     named: list[str | None] = []
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.settimeout(10)
+        listener.settimeout(PATIENCE)
 
         def serve() -> None:
             taken, _ = listener.accept()
@@ -154,7 +155,7 @@ def test_the_protocol_is_named_while_tls_is_negotiated(certificates: Certificate
         outlet = kind(to, "thing")
         with pytest.raises((AwsCrtError, ConnectionError, TimeoutError, FutureTimeoutError)):
             outlet.open(lambda: None, None)
-        server.join(10)
+        server.join(PATIENCE)
         outlet.close()
     assert named == ["x-amzn-mqtt-ca"]
 
@@ -177,6 +178,6 @@ def test_the_component_publishes_to_a_broker_without_greengrass(
     _, url = edge.camera()
     with subscribed(broker, "my/results") as arrived:
         component = edge.run(url, "--publish", f"mqtt://127.0.0.1:{broker.port}", "--topic", "my/results")
-        assert json.loads(arrived.get(timeout=20))["sequence"] == 0
+        assert json.loads(arrived.get(timeout=PATIENCE))["sequence"] == 0
         assert component.end() == 0
     assert "Traceback" not in component.text()

@@ -13,6 +13,7 @@ from emflow.problems import Problem
 from emflow_emulator.access import Access
 from emflow_emulator.aws import EmbeddedAws
 from emflow_emulator.child import Child
+from support import PATIENCE
 
 CLOUD = "emflow_emulator.cloud"
 
@@ -31,7 +32,7 @@ def test_it_prints_both_addresses_and_ends_on_request(tmp_path: Path) -> None:
         assert (ready["region"], ready["account"]) == ("us-east-1", "123456789012")
         with urllib.request.urlopen(f"{ready['endpoint_url']}/_emflow/health") as response:
             assert json.load(response)["services"]["s3"] == "running"
-        socket.create_connection((ready["mqtt_host"], ready["mqtt_port"]), timeout=5).close()
+        socket.create_connection((ready["mqtt_host"], ready["mqtt_port"]), timeout=PATIENCE).close()
     finally:
         child.stop()
     assert not child.running

@@ -18,7 +18,7 @@ from emflow_emulator.broker import Broker
 from emflow_emulator.mqtt.packets import LARGEST_PAYLOAD
 from support import until
 
-TIMEOUT = 10
+TIMEOUT = 30
 
 
 @pytest.fixture(scope="module")

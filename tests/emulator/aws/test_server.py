@@ -135,7 +135,7 @@ def test_the_workshops_managed_policies_can_be_attached(iam: Any, role: str, pol
 
 
 def test_one_connection_carries_many_requests(aws: EmbeddedAws) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", aws.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", aws.port, timeout=20)
     connection.connect()
     mine = connection.sock.getsockname()
     for _ in range(3):
@@ -191,14 +191,14 @@ def test_stopping_frees_the_port_and_ends_every_thread() -> None:
         socket.create_connection(("127.0.0.1", port), timeout=1)
     left = set(threading.enumerate()) - before
     for thread in left:
-        thread.join(5)
+        thread.join(60)
     assert not [thread for thread in left if thread.is_alive()]
     embedded.stop()
 
 
 def answer_to(aws: EmbeddedAws, sent: bytes) -> bytes:
     """All that comes back to bytes, until the other side closes the connection."""
-    with socket.create_connection(("127.0.0.1", aws.port), timeout=5) as connection:
+    with socket.create_connection(("127.0.0.1", aws.port), timeout=20) as connection:
         connection.sendall(sent)
         answer = b""
         while data := connection.recv(65536):
@@ -265,7 +265,7 @@ def test_a_body_whose_end_is_in_doubt_is_refused(aws: EmbeddedAws, framing: str)
 def test_an_object_whose_client_left_before_its_end_is_not_kept(aws: EmbeddedAws, s3: Any, bucket: str) -> None:
     unsigned = {"X-Amz-Content-SHA256": "UNSIGNED-PAYLOAD"}
     request = signed(f"{aws.endpoint_url}/{bucket}/half", b"", aws.credentials, "s3", "PUT", unsigned)
-    with socket.create_connection(("127.0.0.1", aws.port), timeout=5) as connection:
+    with socket.create_connection(("127.0.0.1", aws.port), timeout=20) as connection:
         connection.sendall(head_of(request, **{"Content-Length": "10"}) + b"half")
         connection.shutdown(socket.SHUT_WR)
         assert connection.recv(65536).startswith(b"HTTP/1.1 400 ")
@@ -280,7 +280,7 @@ def test_who_says_nothing_is_not_waited_for_for_ever(aws: EmbeddedAws, monkeypat
 
 def accepted(aws: EmbeddedAws, stack: contextlib.ExitStack) -> socket.socket:
     """A connection with a request that was accepted, kept open."""
-    connection = stack.enter_context(socket.create_connection(("127.0.0.1", aws.port), timeout=5))
+    connection = stack.enter_context(socket.create_connection(("127.0.0.1", aws.port), timeout=20))
     connection.sendall(head_of(signed(f"{aws.endpoint_url}/things", None, aws.credentials, "iot", "GET")))
     assert answer_on(connection).startswith(b"HTTP/1.1 200 ")
     return connection
@@ -310,8 +310,8 @@ def test_connections_without_an_accepted_request_are_closed_for_new_ones(monkeyp
     monkeypatch.setattr(connections, "AT_ONCE", 3)
     health = b"GET /_emflow/health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
     with EmbeddedAws(port=0) as aws, contextlib.ExitStack() as stack:
-        silent = stack.enter_context(socket.create_connection(("127.0.0.1", aws.port), timeout=5))
-        asking = stack.enter_context(socket.create_connection(("127.0.0.1", aws.port), timeout=5))
+        silent = stack.enter_context(socket.create_connection(("127.0.0.1", aws.port), timeout=20))
+        asking = stack.enter_context(socket.create_connection(("127.0.0.1", aws.port), timeout=20))
         asking.sendall(health)
         assert answer_on(asking).startswith(b"HTTP/1.1 200 ")
         kept = accepted(aws, stack)
@@ -387,7 +387,7 @@ def test_bodies_that_are_read_at_the_same_time_are_limited_together(
 
     until(lambda: not refused(20))  # what went before is over
     request = signed(f"{aws.endpoint_url}/{bucket}/slow", b"a" * 950, aws.credentials, "s3", "PUT")
-    with socket.create_connection(("127.0.0.1", aws.port), timeout=5) as slow:
+    with socket.create_connection(("127.0.0.1", aws.port), timeout=20) as slow:
         slow.sendall(head_of(request, **{"Content-Length": "950"}) + b"a")
         assert aws._server
         until(lambda: aws._server.connections._reading >= 950)  # type: ignore[union-attr]
@@ -399,7 +399,7 @@ def test_bodies_that_are_read_at_the_same_time_are_limited_together(
 
 @pytest.mark.parametrize("length", ["-1", "abc", "1.5", "+1", "²"])
 def test_a_length_that_is_none_is_refused_at_once(aws: EmbeddedAws, length: str) -> None:
-    with socket.create_connection(("127.0.0.1", aws.port), timeout=5) as connection:
+    with socket.create_connection(("127.0.0.1", aws.port), timeout=20) as connection:
         head = f"POST /_emflow/cores/x HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {length}\r\n\r\n"
         connection.sendall(head.encode())
         answer = b""
@@ -421,7 +421,7 @@ def test_a_request_that_is_nested_too_deeply_is_refused(aws: EmbeddedAws, path: 
     method = "GET" if service == "greengrass" else "POST"
     request = signed(f"{aws.endpoint_url}{path}", b"[" * 100_000, aws.credentials, service, method, headers)
     with pytest.raises(urllib.error.HTTPError) as refused:
-        urllib.request.urlopen(request, timeout=10)
+        urllib.request.urlopen(request, timeout=20)
 
     assert refused.value.code == 400
     assert b"nested too deeply" in refused.value.read()
@@ -436,7 +436,7 @@ def test_asking_where_a_thing_is_may_ask_the_front_door_again() -> None:
         def knows(self, thing: str) -> bool:
             request = threading.Thread(target=regions, args=("us-east-1",), daemon=True)
             request.start()
-            request.join(5)
+            request.join(60)
             assert not request.is_alive()
             return True
 
@@ -455,7 +455,7 @@ def test_an_answer_without_content_has_no_body(
     name = fresh("core")
     iot.create_thing(thingName=name)
     report = {"coreVersion": "2", "platform": "linux", "architecture": "amd64", "status": "HEALTHY"}
-    connection = http.client.HTTPConnection(aws.host, aws.port, timeout=10)
+    connection = http.client.HTTPConnection(aws.host, aws.port, timeout=20)
     for method, path, body, service in (
         ("POST", f"/_emflow/cores/{name}", report, "emflow"),
         ("DELETE", f"/greengrass/v2/coreDevices/{name}", None, "greengrass"),

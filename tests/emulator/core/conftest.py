@@ -104,6 +104,12 @@ def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def about_to_fail(brisk: None, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """To be called before a script is started that fails: what a busy machine has not ended soon counts as started."""
+    return lambda: monkeypatch.setattr(supervisor, "_SETTLED", 5.0)
+
+
+@pytest.fixture
 def world(tmp_path: Path, brisk: None) -> Iterator[World]:
     world = World(tmp_path)
     yield world

@@ -21,7 +21,7 @@ from emflow_emulator.core.mqtt_bridge import PublishRefused
 from emflow_emulator.core.secrets import NoSecret, Secret
 from emflow_emulator.core.topics import SubscribeRefused, check, fits
 
-TIMEOUT = 10
+TIMEOUT = 30
 
 
 def access(service: str, operations: list[str], resources: list[str]) -> dict[str, Any]:

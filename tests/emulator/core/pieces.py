@@ -14,7 +14,7 @@ from emflow_emulator.core.plan import Plan
 from emflow_emulator.core.recipe import TIMEOUTS, Step
 
 LINUX = {"os": "linux", "architecture": "amd64", "runtime": "aws_nucleus_classic"}
-TIMEOUT = 10
+TIMEOUT = 60
 
 
 def recipe(name: str, version: str = "1.0.0", **more: Any) -> dict[str, Any]:

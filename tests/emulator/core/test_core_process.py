@@ -112,7 +112,7 @@ def test_a_kill_leaves_nothing_running(cloud: Cloud, start: Callable[..., Child]
     pids = with_a_tree_of_processes(cloud, child, root)
     os.kill(child.pid, signal.SIGKILL)
 
-    until(lambda: not [pid for pid in pids if alive(pid)], timeout=5)
+    until(lambda: not [pid for pid in pids if alive(pid)])
 
 
 PARENT = """
@@ -164,7 +164,7 @@ def test_it_ends_when_its_parent_is_killed(root: Path, parent: Callable[..., Any
     process, core = parent()
     process.kill()
 
-    until(lambda: not alive(core), timeout=10)
+    until(lambda: not alive(core))
     assert not (root / "ipc.socket").exists()
 
 
@@ -173,8 +173,8 @@ def test_the_folder_goes_when_the_parent_is_killed(temporary: Path, parent: Call
     assert (temporary / "core/config").is_dir()
     process.kill()
 
-    until(lambda: not temporary.exists(), timeout=10)
-    until(lambda: not alive(core), timeout=10)
+    until(lambda: not temporary.exists())
+    until(lambda: not alive(core))
 
 
 def test_the_folder_of_a_killed_device_stays_until_its_parent_ends(temporary: Path, parent: Callable[..., Any]) -> None:
@@ -184,7 +184,7 @@ def test_the_folder_of_a_killed_device_stays_until_its_parent_ends(temporary: Pa
     assert (temporary / "core/config").is_dir()
     process.kill()
 
-    until(lambda: not temporary.exists(), timeout=10)
+    until(lambda: not temporary.exists())
 
 
 def test_the_folder_is_the_parents_when_it_ends_the_device(start: Callable[..., Child], temporary: Path) -> None:
@@ -234,4 +234,4 @@ def test_a_broker_that_is_not_there_is_waited_for(cloud: Cloud, start: Callable[
     begun = time.monotonic()
     child.stop()
 
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 15  # after 20 it would be killed

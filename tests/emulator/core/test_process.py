@@ -58,12 +58,12 @@ def run(orphan_cleanup: OrphanCleanup, said: list[tuple[str, str]], tmp_path: Pa
 def test_it_runs_in_a_shell_with_its_environment_and_folder(
     run: Callable[..., Process], said: list[tuple[str, str]], tmp_path: Path
 ) -> None:
-    assert run('echo "$GREETING"; pwd; echo oops >&2; exit 3').wait(10) == 3
+    assert run('echo "$GREETING"; pwd; echo oops >&2; exit 3').wait(60) == 3
     assert sorted(said) == [("stderr", "oops"), ("stdout", str(tmp_path)), ("stdout", "hello")]
 
 
 def test_it_reads_nothing(run: Callable[..., Process]) -> None:
-    assert run("cat").wait(10) == 0
+    assert run("cat").wait(60) == 0
 
 
 def test_its_end_is_reported_when_its_last_lines_are_out(
@@ -77,7 +77,7 @@ def test_its_end_is_reported_when_its_last_lines_are_out(
         told.set()
 
     run("seq 1000", on_exit=on_exit)
-    assert told.wait(10)
+    assert told.wait(60)
     assert seen == [1000]
 
 
@@ -103,14 +103,14 @@ def test_what_does_not_listen_to_a_term_is_killed(run: Callable[..., Process], s
     process.end(grace=0.3)
 
     assert process.wait(0) == -signal.SIGKILL
-    assert 0.3 <= time.monotonic() - begun < 3
+    assert 0.3 <= time.monotonic() - begun < 20
 
 
 def test_what_a_script_left_in_the_background_is_ended_too(
     run: Callable[..., Process], said: list[tuple[str, str]]
 ) -> None:
     process = run("sleep 60 & echo $!")
-    assert process.wait(10) == 0
+    assert process.wait(60) == 0
     (child,) = [int(text) for _, text in said]
     assert alive(child)
     process.end()
@@ -119,7 +119,7 @@ def test_what_a_script_left_in_the_background_is_ended_too(
 
 def test_ending_what_has_ended_is_no_error(run: Callable[..., Process]) -> None:
     process = run("true")
-    process.wait(10)
+    process.wait(60)
     process.end()
     process.end()
 
@@ -211,7 +211,7 @@ def test_a_sigkill_of_the_owner_leaves_nothing(tmp_path: Path, way: str) -> None
 
 
 def test_a_line_without_an_end_is_reported_in_pieces(run: Callable[..., Process], said: list[tuple[str, str]]) -> None:
-    assert run("head -c 300001 /dev/zero | tr '\\0' x; printf 'é'; echo; echo next").wait(10) == 0
+    assert run("head -c 300001 /dev/zero | tr '\\0' x; printf 'é'; echo; echo next").wait(60) == 0
 
     texts = [text for _, text in said]
     assert texts[-1] == "next"

@@ -119,7 +119,7 @@ def test_who_says_nothing_is_not_waited_for_for_ever(role: Role, monkeypatch: py
     service.start()
     try:
         at = urlsplit(service.uri)
-        with socket.create_connection((at.hostname, at.port), timeout=5) as connection:
+        with socket.create_connection((at.hostname, at.port), timeout=20) as connection:
             connection.sendall(b"GET / HTTP/1.1\r\n")
             assert connection.recv(1) == b""
     finally:
