@@ -17,6 +17,7 @@ from emflow_emulator.aws.protocol import Answer
 
 if TYPE_CHECKING:
     from flask import Flask
+    from moto.iam.models import IAMBackend
 
 SERVICES = ("iam", "iot", "kms", "s3", "secretsmanager", "sts")
 """The services of moto, by their name in the credential scope of a signature."""
@@ -59,8 +60,9 @@ class MotoBackend:
             if not self._apps:
                 from moto.core.config import default_user_config
 
-                # 70 ms, once, so that the workshop's managed policies can be attached.
+                # So that the workshop's managed policies can be attached.
                 default_user_config["iam"] = {"load_aws_managed_policies": True}
+                _read_managed_policies_once()
                 _count_loopback_as_secure()
             if service not in self._apps:
                 from moto.moto_server.werkzeug_app import create_backend_app
@@ -77,6 +79,47 @@ def _not_there(service: str, environ: dict[str, Any], error: Exception) -> Answe
     protocol = PROTOCOLS[service]
     code = _NOT_THERE.get(protocol, "UnknownOperationException")
     return refusal(protocol, 501, code, f"the embedded AWS does not have {what} of {service}{why}")
+
+
+def _read_managed_policies_once() -> None:
+    """Make the 1,600 policies that AWS manages once, and let each of moto's IAM backends have copies of them.
+
+    There is a backend for each account and partition, and six of them are made at the first request, and again by every
+    `reset`: 0.27 s of CPU time, where reading the same policies six times took 0.86.
+    """
+    from moto.iam.models import IAMBackend
+
+    read = IAMBackend._init_aws_policies
+    if read.__module__ == __name__:  # an earlier EmbeddedAws of this process has done this
+        return
+    originals: list[Any] = []
+    lock = threading.Lock()
+
+    def copies(backend: IAMBackend) -> list[Any]:
+        with lock:
+            if not originals:
+                originals.extend(read(backend))
+        return [_copy_of_policy(policy, backend) for policy in originals]
+
+    IAMBackend._init_aws_policies = copies  # type: ignore[method-assign]
+
+
+def _copy_of_policy(policy: Any, backend: IAMBackend) -> Any:
+    """A policy for this backend, which may be attached and tagged without an effect on others."""
+    made = _shallow_copy(policy)
+    made.account_id, made.partition = backend.account_id, backend.partition
+    made.tags = dict(policy.tags)
+    made.versions = [_shallow_copy(version) for version in policy.versions]
+    for version in made.versions:
+        version.policy_arn = made.arn
+    return made
+
+
+def _shallow_copy(original: Any) -> Any:
+    """As of copy.copy, in a tenth of the time, and not in the list that moto keeps of all its objects."""
+    made = object.__new__(type(original))
+    vars(made).update(vars(original))
+    return made
 
 
 def _count_loopback_as_secure() -> None:
