@@ -106,7 +106,7 @@ def run(request: pytest.FixtureRequest) -> Iterator[Run]:
         yield Run(process.pid, scratch, lets_in)
     finally:
         process.terminate()
-        process.wait(PATIENCE)
+        process.wait(LONG_START)
         shutil.rmtree(scratch, ignore_errors=True)
 
 

@@ -101,7 +101,7 @@ def _read_managed_policies_once() -> None:
                 originals.extend(read(backend))
         return [_copy_of_policy(policy, backend) for policy in originals]
 
-    IAMBackend._init_aws_policies = copies  # type: ignore[method-assign]
+    IAMBackend._init_aws_policies = copies  # type: ignore[assignment]
 
 
 def _copy_of_policy(policy: Any, backend: IAMBackend) -> Any:
