@@ -16,7 +16,9 @@ ALLOWED = {
     "e2e/test_chaos.py": PACE,  # how long something is gone is what is tried at random
     "edge/camera/scripted_camera.py": PACE,  # a camera that sends something over and over
     "edge/camera/test_odd_cameras.py": PACE,  # a camera's frames
+    "edge/camera/test_relay.py": PACE,  # a camera's frames
     "edge/camera/test_reader_with_emulator.py": PACE,  # a slow decoder
+    "edge/test_device_states.py": PACE,  # how long something runs or hangs is what is tried at random
     "engine/test_answer_limits.py": PACE,  # an answer that comes byte by byte
     "support.py": "asks again and again whether a condition holds",
 }
