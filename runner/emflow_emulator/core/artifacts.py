@@ -9,13 +9,13 @@ from __future__ import annotations
 import base64
 import dataclasses
 import hashlib
-import json
 import os
 import shutil
 import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from emflow.json_text import to_json
 from emflow.recipes.reader.recipe import Artifact
 from emflow.unpacking import check_zip
 from emflow_emulator.core.failure import DeploymentFailure
@@ -142,7 +142,7 @@ def finish(layout: Layout) -> None:
 
 def _record(recipe: Recipe) -> str:
     """What the folders of a component version were made from."""
-    return json.dumps([dataclasses.asdict(artifact) for artifact in recipe.artifacts])
+    return to_json([dataclasses.asdict(artifact) for artifact in recipe.artifacts])
 
 
 def _is_right(artifact: Artifact, file: Path) -> bool:

@@ -8,12 +8,12 @@ it fails, the device returns to the previous components, unless the deployment s
 from __future__ import annotations
 
 import dataclasses
-import json
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from emflow.json_text import from_json, to_json
 from emflow.recipes.lint.dependencies import OF_LITE
 from emflow.recipes.lint.lite import count_objects
 from emflow_emulator.core import artifacts, bootstrap, plan
@@ -125,7 +125,7 @@ class Deployer:
         the first of them must not remove what the others have configured.
         """
         if layout.roots.exists():
-            self._roots = json.loads(layout.roots.read_text())
+            self._roots = from_json(layout.roots.read_text())
         self._sources: dict[str, str] = {}
 
     @property
@@ -348,7 +348,7 @@ class Deployer:
         self._roots[deployment.requirement_source] = _pins(deployment)
         try:
             fresh = self._layout.roots.with_suffix(".new")
-            fresh.write_text(json.dumps(self._roots))
+            fresh.write_text(to_json(self._roots))
             fresh.replace(self._layout.roots)
         except OSError as error:
             self._say("The deployed components could not be stored", level="WARN", error=error)
