@@ -31,6 +31,7 @@ from packaging.utils import canonicalize_name
 
 from emflow.json_text import from_json, to_json
 from emflow.problems import Problem
+from emflow.user_cache import cache_folder
 from emflow_emulator.core.layout import Layout
 from emflow_schema.installation import how_to_install
 
@@ -129,7 +130,7 @@ def _stored(distributions: Iterable[Distribution], layout: Layout) -> Path:
     records = [(each.name, each.version, _record(each)) for each in ordered]
     key = hashlib.sha256(repr((sys.version, sys.platform, records)).encode()).hexdigest()[:24]
     with contextlib.suppress(OSError):
-        cache = _cache()
+        cache = cache_folder("board-packages")
         folder = _intact(cache, key, ordered)
         _remove_unused(cache, folder)
         os.utime(folder)
@@ -137,28 +138,6 @@ def _stored(distributions: Iterable[Distribution], layout: Layout) -> Path:
     packages = layout.root / "board-packages"
     packages.mkdir(mode=0o755, exist_ok=True)
     return _intact(packages, key, ordered)
-
-
-def _cache() -> Path:
-    """The folder of emflow in the user's cache.
-
-    Raises:
-        OSError: there is no home folder, the folder cannot be made, or others may write into it.
-    """
-    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    if not base.is_absolute():
-        home = Path(os.path.expanduser("~"))  # noqa: PTH111 Path.home raises RuntimeError where there is none
-        if not home.is_absolute():
-            raise FileNotFoundError("there is no home folder")
-        base = home / ".cache"
-    cache = base / "emflow" / "board-packages"
-    for folder in (*reversed(base.parents), base, cache.parent, cache):  # with this mode whatever the umask is
-        if not folder.is_dir():
-            folder.mkdir(mode=0o700, exist_ok=True)
-    status = cache.stat()
-    if status.st_uid != os.geteuid() or status.st_mode & 0o022:
-        raise PermissionError(f"others may write into {cache}")
-    return cache
 
 
 def _intact(parent: Path, name: str, distributions: Iterable[Distribution]) -> Path:
