@@ -227,6 +227,27 @@ def test_what_only_the_java_nucleus_knows_may_stand_where_only_it_looks() -> Non
     assert len(told(yaml.safe_dump(recipe), asked)) == 3  # no runtime, shutdown, Skipif
 
 
+@pytest.mark.parametrize(
+    ("first", "findings"),
+    [
+        ({"os": "linux", "runtime": "aws_nucleus_lite"}, 0),
+        ({"os": "linux", "runtime": "aws_nucleus_lite", "architecture": "amd64"}, 2),
+        ({"os": "linux", "runtime": "aws_nucleus_lite", "board": "a"}, 2),
+        ({"runtime": "aws_nucleus_lite"}, 3),
+    ],
+)
+def test_a_manifest_for_both_behind_one_for_every_lite_device_is_the_java_nucleuss(
+    first: dict[str, str], findings: int
+) -> None:
+    recipe = yaml.safe_load(GOOD)
+    manifest = recipe["Manifests"][0]
+    steps = {**manifest["Lifecycle"], "shutdown": {"Script": "kill 1", "Skipif": "onpath x"}}
+    both = {**manifest, "Platform": {"os": "linux", "runtime": "*"}, "Lifecycle": steps}
+    recipe["Manifests"] = [{**manifest, "Platform": first}, both]
+    asked = dataclasses.replace(KNOWN, nucleus=Target.ANY)
+    assert len(told(yaml.safe_dump(recipe), asked)) == findings
+
+
 def test_a_windows_manifest_is_the_java_nucleuss_anyway() -> None:
     recipe = yaml.safe_load(GOOD)
     windows = {**recipe["Manifests"][0], "Platform": {"os": "windows"}, "Lifecycle": {"shutdown": "stop.bat"}}

@@ -21,7 +21,15 @@ from emflow.recipes.lint.dependencies import dependencies
 from emflow.recipes.lint.execution import execution
 from emflow.recipes.lint.keys import key_findings
 from emflow.recipes.lint.lifecycle import lifecycle, steps_for_lite
-from emflow.recipes.lint.platforms import CLASSIC, LITE, Audience, audience, platform, reachable
+from emflow.recipes.lint.platforms import (
+    CLASSIC,
+    LITE,
+    Audience,
+    audience,
+    is_for_every_lite_device,
+    platform,
+    reachable,
+)
 from emflow.recipes.lint.variables import Surroundings
 from emflow.recipes.reader.finding import Nucleus, RecipeFinding
 from emflow.recipes.reader.keys import CONFIGURATION, MANIFEST, TOP, documented_keys, list_of, map_of
@@ -58,7 +66,7 @@ def _recipe(found: Mapping[str, Any], read: Recipe | None, known: RecipeContext)
     recipe = documented_keys(found, TOP)
     manifests = [each if isinstance(each, dict) else {} for each in list_of(recipe, "Manifests")]
     asked = known.nucleus in (Target.LITE, Target.ANY)
-    looks = [_lite_looks(documented_keys(each, MANIFEST).get("Platform"), asked=asked) for each in manifests]
+    looks = list(_lite_looks([documented_keys(each, MANIFEST).get("Platform") for each in manifests], asked=asked))
     lite = any(looks)
     yield from key_findings(found, TOP, (), lite=lite)
     yield from _identity(recipe, known)
@@ -109,10 +117,17 @@ def _recipe(found: Mapping[str, Any], read: Recipe | None, known: RecipeContext)
         yield from _size_for_lite(read)
 
 
-def _lite_looks(wanted: Any, *, asked: bool) -> bool:
-    """Whether the lite nucleus uses a manifest. It skips one without `runtime`, so nothing else is reported of that."""
-    who = audience(wanted)
-    return who is Audience.BOTH or (who is Audience.UNSAID and asked)
+def _lite_looks(platforms: Sequence[Any], *, asked: bool) -> Iterator[bool]:
+    """Whether the lite nucleus uses each manifest.
+
+    It skips one without `runtime`, so nothing else is reported of that, and takes the first that matches: one for both
+    nuclei that follows one for all lite devices is for the classic nucleus.
+    """
+    taken = False
+    for wanted in platforms:
+        who = audience(wanted)
+        yield (who is Audience.BOTH and not taken) or (who is Audience.UNSAID and asked)
+        taken = taken or is_for_every_lite_device(wanted)
 
 
 def _identity(recipe: Mapping[str, Any], known: RecipeContext) -> Iterator[RecipeFinding]:

@@ -47,6 +47,17 @@ def audience(platform: Any) -> Audience:
     return Audience.BOTH if wanted.get("runtime") else Audience.UNSAID
 
 
+def is_for_every_lite_device(platform: Any) -> bool:
+    """Whether each device with the lite nucleus takes a manifest with this Platform, so that it tries no later one."""
+    wanted = platform if isinstance(platform, dict) else {}  # in the case that it reads
+    return (
+        wanted.keys() <= set(PLATFORM)
+        and wanted.get("os") in ("linux", *ALL)
+        and wanted.get("runtime") in (LITE, *ALL)
+        and wanted.get("architecture", "*") in ALL
+    )
+
+
 def platform(found: Any, place: KeyPath) -> Iterator[RecipeFinding]:
     """What is wrong with one manifest's Platform."""
     who, found = audience(found), found if isinstance(found, dict) else {}
