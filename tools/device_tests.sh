@@ -15,4 +15,4 @@ python=$scratch/venv/bin/python
 "$python" -m pip install --quiet './edge_component[edge,agent,onnx,signing,test]'
 "$python" -c 'import sys; print("Python", sys.version)'
 PYTHONPATH=tests PYTHONDONTWRITEBYTECODE=1 "$python" -m pytest -p without_host -p no:cacheprovider -n auto \
-    -m "not e2e and not peer" tests/agent tests/edge tests/proto tests/schema "$@"
+    -m "not e2e and not peer" tests/agent tests/edge tests/proto tests/runtime tests/schema "$@"

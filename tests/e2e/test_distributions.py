@@ -22,6 +22,7 @@ PACKAGES = {
     "emflow-device": (
         "edge_component/emflow_agent",
         "edge_component/emflow_edge",
+        "edge_component/emflow_runtime",
         "proto/emflow_proto",
         "schema/emflow_schema",
     ),
@@ -135,7 +136,7 @@ def test_a_source_distribution_builds_where_nothing_lies_beside_it(dist: Path, t
 
 
 def test_the_packages_come_from_the_wheels(installed: Path, tmp_path: Path) -> None:
-    packages = "emflow, emflow_emulator, emflow_schema, emflow_edge, emflow_agent, emflow_proto"
+    packages = "emflow, emflow_emulator, emflow_schema, emflow_edge, emflow_agent, emflow_runtime, emflow_proto"
     code = f"import {packages}; print(*(m.__file__ for m in ({packages})), sep='\\n')"
     done = run(installed, tmp_path, "-c", code)
     assert done.returncode == 0, done.stderr

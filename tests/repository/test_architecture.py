@@ -21,6 +21,7 @@ PACKAGES = {
     "emflow_proto": ROOT / "proto",
     "emflow_edge": ROOT / "edge_component",
     "emflow_agent": ROOT / "edge_component",
+    "emflow_runtime": ROOT / "edge_component",
 }
 NAMES = re.findall(rf"(?<![\w./-])(?:{'|'.join(PACKAGES)})(?:\.\w+)+", TEXT)
 FOLDERS = "runner|schema|proto|edge_component|tests|tools|docs|workflows|benchmarks|.ci"
