@@ -154,10 +154,12 @@ def _make(bundle: Path, board: Mapping[str, Any], target: Path, descriptor: int)
 def _run_pip(bundle: Path, board: Mapping[str, Any], partial: Path, descriptor: int) -> None:
     temporary = partial / ".tmp"  # on the same disk: pip moves from there, and /tmp may be small and in memory
     temporary.mkdir()
+    # The lock was made for this Python; its resolver takes no notice of upper bounds, as of a backport (`<3.11`) that
+    # another package asks for everywhere. What does not work is found by importing it.
     command = [
         *(sys.executable, "-I", str(next(iter(bundle.glob("pip-*.whl"))) / "pip"), "install", "--quiet"),
         *("--isolated", "--no-index", "--find-links", str(bundle / "wheels"), "--only-binary", ":all:"),
-        *("--require-hashes", "--no-deps", "--no-compile", "--no-cache-dir", "--no-input"),
+        *("--require-hashes", "--no-deps", "--ignore-requires-python", "--no-compile", "--no-cache-dir", "--no-input"),
         *("--disable-pip-version-check", "--no-warn-script-location", "--root-user-action", "ignore"),
         *("--target", str(partial), "--requirement", str(bundle / "requirements.txt")),
     ]

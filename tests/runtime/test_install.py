@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -23,6 +24,7 @@ from conftest import IN_CI
 from emflow_runtime.folder import COMPLETE, PARTIAL, hold
 from runtime.conftest import PACKAGES, PYTHON, Bundle
 from support import until
+from wheel_files import make_wheel, sha256
 
 OLDER = "0" * 64
 NOBODY = 65534
@@ -71,6 +73,17 @@ def test_pips_own_settings_and_those_of_python_have_no_effect(bundle: Bundle, tm
     (tmp_path / "zipfile.py").write_text("raise SystemExit('of somebody else')\n")
     done = bundle.install(env=hostile)
     assert (done.returncode, done.stderr) == (0, "")
+    assert imports(bundle.folder)
+
+
+def test_a_package_that_says_it_is_for_older_pythons_is_proved_by_importing_it(bundle: Bundle) -> None:
+    """As a backport is, which another package asks for on every Python. The lock has decided."""
+    name, files = "alpha", PACKAGES["alpha"]
+    wheel = make_wheel(bundle.root / "wheels", name, "1.0", files, python="<3.9")
+    requirements = bundle.root / "requirements.txt"
+    changed = re.sub("(?<=alpha==1.0 --hash=sha256:).*", sha256(wheel), requirements.read_text())
+    requirements.write_text(changed)
+    assert bundle.install().returncode == 0
     assert imports(bundle.folder)
 
 
