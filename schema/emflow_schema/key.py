@@ -33,6 +33,7 @@ class Key:
         above: a number has to be greater than this.
         shortest, longest: characters of a text, or items of a list or a mapping.
         host_file: whether a text is the path of a file or folder beside the workflow, which the host reads.
+        short: of a section, the key that a text in the section's place stands for; it has a list of choices.
 
     In the component's configuration:
         wire: its name; the field's own in camelCase where there is none.
@@ -62,6 +63,7 @@ class Key:
     shortest: Optional[int] = None
     longest: Optional[int] = None
     host_file: bool = False
+    short: str = ""
     wire: str = ""
     sent: Literal["special", "always", "never"] = "special"
     secret: bool = False

@@ -13,7 +13,7 @@ from emflow.json_text import to_json
 from emflow.workflow.model import Workflow
 from emflow_schema.configuration import Channels, written
 from emflow_schema.edge_config import EdgeConfiguration
-from emflow_schema.key import Field, Key, Shape, fields
+from emflow_schema.key import Field, Key, Shape, field_of, fields
 from emflow_schema.units import Duration, Interval
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
@@ -129,6 +129,8 @@ class _OfWorkflow(_Writer):
 
     def _of(self, shape: Shape) -> dict[str, Any]:
         key = shape.key
+        if shape.section and key.short:
+            return self._section_or_text(shape.section, key.short)
         if shape.section:
             return self.section(shape.section)
         if shape.choices:
@@ -146,6 +148,13 @@ class _OfWorkflow(_Writer):
         kind = _NAMES.get(shape.kind, "string")
         pattern = {"pattern": f"^(?:{shape.pattern}|{TEMPLATE})$"} if shape.pattern else {}
         return {"type": kind, **_limits(kind, key), **pattern, **_message(key)}
+
+    def _section_or_text(self, kind: type, short: str) -> dict[str, Any]:
+        """A section, or one of the choices of its key `short`. Keywords of the one say nothing about the other."""
+        choices = field_of(kind, short).shape.choices
+        pattern = {"pattern": f"^(?:{'|'.join(choices)}|{TEMPLATE})$"}
+        text = {**pattern, "patternErrorMessage": f"One of: {', '.join(choices)}; or a mapping."}
+        return {**self.section(kind), "type": ["object", "string"], **text}
 
 
 class _OfConfiguration(_Writer):

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from emflow.workflow.model import Workflow
+from emflow.workflow.model import Workflow, long_forms
 from emflow.workflow.source.positions import KeyPath, format_path
 from emflow_schema.key import Shape, fields
 
@@ -28,7 +28,7 @@ def partial_workflow(values: Mapping[str, Any], wrong: Collection[KeyPath]) -> W
         wrong: key paths of values that are not to be used, whatever their shape.
     """
     above = {key_path[:length] for key_path in wrong for length in range(len(key_path) + 1)}
-    made = _section(values, Workflow, (), above, set(wrong))
+    made = _section(long_forms(values), Workflow, (), above, set(wrong))
     for name in ("folder", "root"):  # no keys of the file
         object.__setattr__(made, name, values.get(name, ""))
     workflow: Workflow = made

@@ -38,9 +38,10 @@ from emflow.workflow.model.cloud import (
 from emflow.workflow.model.edge import Component, Edge
 from emflow.workflow.model.shared import DEVICE_NAME, THREE_NUMBERS, ComponentName
 from emflow_schema.agent_config import Agent, Capture, OpenAgent
+from emflow_schema.board import Board
 from emflow_schema.configuration import Channels
 from emflow_schema.edge_config import Boxes, Log, Metrics, ModelIO, Publish, Secret, Stream
-from emflow_schema.key import Key
+from emflow_schema.key import Key, field_of
 
 __all__ = [
     "AGENT_COMPONENT",
@@ -48,6 +49,7 @@ __all__ = [
     "Abort",
     "Agent",
     "Aws",
+    "Board",
     "Boxes",
     "Bucket",
     "Buckets",
@@ -81,6 +83,7 @@ __all__ = [
     "Update",
     "Workflow",
     "convert",
+    "long_forms",
     "plain_values",
 ]
 
@@ -300,7 +303,16 @@ def convert(values: Mapping[str, Any]) -> Workflow:
     Raises:
         msgspec.ValidationError: the shape is not right; the JSON Schema tells it better.
     """
-    return msgspec.convert(values, Workflow, dec_hook=lambda kind, value: kind(value))
+    return msgspec.convert(long_forms(values), Workflow, dec_hook=lambda kind, value: kind(value))
+
+
+def long_forms(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Values with a mapping in place of each text that stands for one: `board: imx8mplus`."""
+    edge = values.get("edge")
+    if not isinstance(edge, Mapping) or not isinstance(edge.get("board"), str):
+        return values
+    short = field_of(Edge, "board").shape.key.short
+    return {**values, "edge": {**edge, "board": {short: edge["board"]}}}
 
 
 def plain_values(workflow: Workflow) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Annotated
 from emflow.workflow.model.shared import THREE_NUMBERS, ComponentName
 from emflow_schema.agent_config import Agent, Capture
 from emflow_schema.agent_socket import CORE_SOCKET
+from emflow_schema.board import Board
 from emflow_schema.edge_config import Log, Metrics, ModelIO, Publish, Stream
 from emflow_schema.key import Key
 
@@ -65,6 +66,16 @@ class Edge:
             ({"name": "aws.sagemaker.edgeManagerClientCameraIntegration", "version": "auto"},),
         ),
     ] = Component()
+    board: Annotated[
+        Board | None,
+        Key(
+            "Board",
+            "What the devices are: the name of a preset, or a mapping. `emflow lock` resolves the Python packages for "
+            "it.",
+            ("imx8mplus", {"preset": "imx8mplus", "python": "3.10", "glibc": "2.35"}),
+            short="preset",
+        ),
+    ] = None
     agent: Annotated[
         Agent,
         Key(

@@ -105,6 +105,13 @@ def disk(workflow: Workflow) -> Iterator[Violation]:
         )
 
 
+def board(workflow: Workflow) -> Iterator[Violation]:
+    """What is said about the board fits together."""
+    if workflow.edge.board is not None:
+        for fault in workflow.edge.board.faults():
+            yield Violation(("edge", "board", fault.key), fault.message, fault.mend)
+
+
 def _twice(given: Iterable[tuple[KeyPath, str]]) -> Iterator[Violation]:
     seen: set[str] = set()
     for place, name in given:

@@ -92,6 +92,7 @@ CODES: Final = {
     "EM078": "the files that a workflow names are in its folder, or in that of --root",
     "EM079": "what does nothing on the virtual device of `emflow up`",
     "EM081": "AWS discontinued the provider",
+    "EM082": "what is said about the board fits together",
 }
 
 WARNINGS: Final = frozenset(("EM046", "EM048", "EM049", "EM056", "EM065", "EM068", "EM072", "EM077", "EM079", "EM081"))
@@ -150,6 +151,7 @@ RULES: Final[tuple[tuple[str, Rule], ...]] = (
     ("EM075", files.labels_of_classes),
     ("EM078", files_beside.outside),
     ("EM081", components.discontinued),
+    ("EM082", consistency.board),
 )
 
 
