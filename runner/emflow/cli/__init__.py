@@ -24,6 +24,10 @@ COMMANDS = {
     "validate": ("emflow.cli.validate:validate", "Check workflow files: YAML, keys, types, rules, model."),
     "schema": ("emflow.cli.schema:schema", "Print the workflow's JSON Schema, or explain one of its keys."),
     "render": ("emflow.cli.render:render", "Write recipe, bundle, deployment and configurations to a folder."),
+    "lock": (
+        "emflow.cli.lock:lock",
+        "Choose the board's Python packages, with hashes, or check that they are current.",
+    ),
     "plan": ("emflow.cli.plan:plan", "Show what would change in AWS."),
     "apply": ("emflow.cli.apply:apply", "Make AWS match the workflow, and deploy."),
     "status": ("emflow.cli.status:status", "Show device health, deployment, components and jobs."),
