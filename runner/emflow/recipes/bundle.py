@@ -19,6 +19,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from stat import S_ISDIR, S_ISLNK, S_ISREG
+from typing import Protocol
 
 from emflow.problems import Problem, is_utf8
 from emflow.workflow.files_beside import path_beside
@@ -54,6 +55,16 @@ _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 """The earliest time that a zip can hold."""
 
 
+class StoredZip(Protocol):
+    """The zip of a component, wherever its bytes are. `sha256` in hexadecimal."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def sha256(self) -> str: ...
+
+
 @dataclass(frozen=True)
 class Bundle:
     """The zip of a component. `sha256` in hexadecimal."""
@@ -78,7 +89,7 @@ def application_bundle(workflow: Workflow) -> Bundle:
     Raises:
         Problem: the labels file is missing or unusable, or a package is not installed.
     """
-    files = [file for package in PACKAGES for file in _package_files(package)]
+    files = [file for package in PACKAGES for file in package_files(package)]
     if workflow.edge.model_io.labels is not None:
         path = _existing(workflow, workflow.edge.model_io.labels, "edge.model_io.labels")
         check_labels(path)
@@ -152,7 +163,7 @@ def names_in(bundle: Bundle) -> frozenset[str]:
         return frozenset(archive.namelist())
 
 
-def bundle_key(component: str, bundle: Bundle) -> str:
+def bundle_key(component: str, bundle: StoredZip) -> str:
     """The zip's S3 key. It contains the hash: an object that a component version refers to is never overwritten."""
     return f"artifacts/{component}/{bundle.sha256}/{bundle.name}"
 
@@ -196,7 +207,7 @@ def _path(workflow: Workflow, name: str, key: str) -> Path:
         raise Problem(f"{key}: {problem.what}", where=problem.where, mend=problem.mend) from None
 
 
-def _package_files(package: str) -> Iterator[tuple[str, bytes]]:
+def package_files(package: str) -> Iterator[tuple[str, bytes]]:
     """Name and content of every file of an installed package, without caches and hidden files."""
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
@@ -219,11 +230,16 @@ def _zip(files: list[tuple[str, bytes]], executable: Collection[str] = ()) -> by
     target = io.BytesIO()
     with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
         for name, content in sorted(files):
-            info = zipfile.ZipInfo(name, _ZIP_EPOCH)
-            info.create_system = 3  # Unix, on every system: the permissions below are those of Unix
-            info.external_attr = (0o100755 if name in executable else 0o100644) << 16
-            archive.writestr(info, content)
+            archive.writestr(zip_entry(name, executable=name in executable), content)
     return target.getvalue()
+
+
+def zip_entry(name: str, *, executable: bool = False) -> zipfile.ZipInfo:
+    """A file's entry in a zip, with nothing in it that differs between machines."""
+    info = zipfile.ZipInfo(name, _ZIP_EPOCH)
+    info.create_system = 3  # Unix, on every system: the permissions below are those of Unix
+    info.external_attr = (0o100755 if executable else 0o100644) << 16
+    return info
 
 
 def _tar_gz(name: str, content: bytes) -> bytes:

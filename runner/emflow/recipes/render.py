@@ -35,6 +35,7 @@ from emflow.workflow.variables.limits import Budget
 from emflow.workflow.variables.sandbox import Language, Sandbox, explain
 
 TEMPLATE = "application.recipe.yaml.j2"
+RUNTIME_TEMPLATE = "runtime.recipe.yaml.j2"
 MAX_TEMPLATE_BYTES = 128 * 1024
 """Far more than a recipe may have. Compiling a template of this size takes seconds."""
 
@@ -204,7 +205,7 @@ def render_application(
     component = workflow.edge.component
     dependencies = _hard_dependencies(application_dependencies(workflow))
     topics = granted(workflow)
-    text, where = _built_in(), TEMPLATE
+    text, where = _built_in(TEMPLATE), TEMPLATE
     if component.recipe is not None:
         text, where = _template(workflow, component.recipe, "edge.component.recipe")
     values = {
@@ -286,9 +287,14 @@ def _values(workflow: Workflow, component: Any, version: str, artifact: Artifact
     }
 
 
+def runtime_template() -> tuple[str, str]:
+    """The template of the Runtime component, and its name."""
+    return _built_in(RUNTIME_TEMPLATE), RUNTIME_TEMPLATE
+
+
 @cache
-def _built_in() -> str:
-    return files("emflow.recipes").joinpath("templates", TEMPLATE).read_text(encoding="utf-8")
+def _built_in(template: str) -> str:
+    return files("emflow.recipes").joinpath("templates", template).read_text(encoding="utf-8")
 
 
 def _template(workflow: Workflow, name: str, key: str) -> tuple[str, str]:
