@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import compileall
 import hashlib
 import importlib.util
 import zipfile
@@ -52,6 +53,16 @@ def pip_wheel(folder: Path) -> Path:
         for path in sorted(root.rglob("*")):
             if path.is_file() and path.suffix != ".pyc":
                 archive.writestr(zipfile.ZipInfo(f"pip/{path.relative_to(root)}"), path.read_bytes())
+    return target
+
+
+def unpacked_pip(folder: Path) -> Path:
+    """The same as a folder with compiled modules, which starts in a fraction of the time."""
+    wheel = pip_wheel(folder)
+    target = folder / "unpacked" / wheel.name
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(target)
+    compileall.compile_dir(target, quiet=2)
     return target
 
 

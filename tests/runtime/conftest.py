@@ -17,7 +17,7 @@ import pytest
 
 import emflow_runtime
 from emflow_runtime.installation import MACHINES, glibc
-from wheel_files import make_wheel, pip_wheel, sha256
+from wheel_files import make_wheel, pip_wheel, sha256, unpacked_pip
 
 PYTHON = "{}.{}".format(*sys.version_info[:2])
 HERE = {"python": PYTHON, "architecture": MACHINES[platform.machine().lower()], "glibc": glibc() or "2.17"}
@@ -37,7 +37,7 @@ class Bundle:
         (self.root / "wheels").mkdir(parents=True)
         self.work.mkdir(exist_ok=True)
         shutil.copytree(Path(emflow_runtime.__file__).parent, self.root / "emflow_runtime")
-        shutil.copy(pip, self.root)
+        (self.root / pip.name).symlink_to(pip)
         wheels = [make_wheel(self.root / "wheels", name, "1.0", files) for name, files in contents.items()]
         lines = [f"{wheel.name.split('-')[0]}==1.0 --hash=sha256:{sha256(wheel)}\n" for wheel in wheels]
         (self.root / "requirements.txt").write_text("".join(lines))
@@ -105,7 +105,14 @@ class Program:
 
 @pytest.fixture(scope="session")
 def pip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return pip_wheel(tmp_path_factory.mktemp("pip"))
+    """pip, unpacked: it starts sooner."""
+    return unpacked_pip(tmp_path_factory.mktemp("pip"))
+
+
+@pytest.fixture(scope="session")
+def whole_pip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """pip as a component has it: a wheel, which is run from its file."""
+    return pip_wheel(tmp_path_factory.mktemp("whole-pip"))
 
 
 @pytest.fixture
@@ -125,7 +132,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory, pip: Path) -> Bundle:
 @pytest.fixture
 def copy(tmp_path: Path, installed: Bundle) -> Bundle:
     """A copy of it, to be changed."""
-    shutil.copytree(installed.root, tmp_path / "bundle")
+    shutil.copytree(installed.root, tmp_path / "bundle", symlinks=True)
     shutil.copytree(installed.work, tmp_path / "work")
     made: Bundle = object.__new__(Bundle)
     vars(made).update(vars(installed), root=tmp_path / "bundle", work=tmp_path / "work", board=dict(installed.board))

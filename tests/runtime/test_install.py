@@ -40,7 +40,8 @@ def imports(folder: Path) -> bool:
     return done.returncode == 0 and data.stat().st_size == len(PACKAGES["beta"]["beta_data/big.bin"])
 
 
-def test_the_packages_can_be_imported_once_the_folder_is_complete(bundle: Bundle) -> None:
+def test_the_packages_can_be_imported_once_the_folder_is_complete(tmp_path: Path, whole_pip: Path) -> None:
+    bundle = Bundle(tmp_path, whole_pip, PACKAGES)
     done = bundle.install()
     assert (done.returncode, done.stderr) == (0, "")
     assert "emflow: the packages are complete" in done.stdout
@@ -190,13 +191,14 @@ def _become_nobody() -> None:
     os.setuid(NOBODY)
 
 
-def test_it_runs_as_a_user_without_rights_and_without_a_home(bundle: Bundle, pip: Path) -> None:
+def test_it_runs_as_a_user_without_rights_and_without_a_home(whole_pip: Path) -> None:
     if os.geteuid():
         pytest.skip("only root can become another user")
     with tempfile.TemporaryDirectory(prefix="emflow-tests-", dir="/tmp") as name:
         folder = Path(name)
         folder.chmod(0o755)
-        bundle = Bundle(folder, pip, PACKAGES)
+        bundle = Bundle(folder, folder / whole_pip.name, PACKAGES)
+        shutil.copy(whole_pip, folder)
         bundle.python = _of_another_user(folder)
         said = subprocess.run([bundle.python, "-c", PRINT_VERSION], capture_output=True, text=True, check=True)
         bundle.write_board(python=said.stdout.strip())
@@ -364,11 +366,12 @@ def test_versions_are_compared_by_their_numbers(found: str, requirement: str, fi
 
 
 @pytest.mark.e2e
-def test_killed_at_any_moment_it_is_complete_or_starts_over(bundle: Bundle) -> None:
+def test_killed_at_any_moment_it_is_complete_or_starts_over(tmp_path: Path, whole_pip: Path) -> None:
     """Property: where `complete` exists, the packages can be imported; and in the end it always does."""
     import random
     import time
 
+    bundle = Bundle(tmp_path, whole_pip, PACKAGES)
     started = time.monotonic()
     assert bundle.install().returncode == 0
     took = time.monotonic() - started
