@@ -49,6 +49,7 @@ def test_the_demo_shows_every_key() -> None:
         ("edge", "streams", "credentials", "secret"),
         ("edge", "streams", "pipeline"),
         ("edge", "streams", "ca"),
+        ("edge", "board"),
         ("aws", "profile"),
         ("cloud", "role", "from_alias"),
         ("cloud", "fleet", "devices_file"),
@@ -59,6 +60,7 @@ def test_the_demo_shows_every_key() -> None:
     hidden = {key for key in keys(emflow_schema.load("workflow")) if key not in shown}
     elsewhere = {key for key in hidden if key[0] == "components"}  # workflows/own-component.yaml
     shortened = {("cloud", "deployment", "rollout"), ("cloud", "deployment", "settings")}
+    elsewhere |= {key for key in hidden if key[:2] == ("edge", "board") and len(key) > 2}  # docs/board.md
     assert {key for key in hidden - elsewhere if key[:3] not in shortened} == commented
     text = (WORKFLOWS / "demo.yaml").read_text()
     for key in (
@@ -73,6 +75,7 @@ def test_the_demo_shows_every_key() -> None:
         "credentials",
         "pipeline",
         "ca",
+        "board",
         "imports",
     ):
         assert f"# {key}:" in text

@@ -26,7 +26,7 @@ COMMANDS = {
     "render": ("emflow.cli.render:render", "Write recipe, bundle, deployment and configurations to a folder."),
     "lock": (
         "emflow.cli.lock:lock",
-        "Choose the board's Python packages, with hashes, or check that they are current.",
+        "Choose the board's Python packages, and write them with hashes.",
     ),
     "plan": ("emflow.cli.plan:plan", "Show what would change in AWS."),
     "apply": ("emflow.cli.apply:apply", "Make AWS match the workflow, and deploy."),

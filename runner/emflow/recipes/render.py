@@ -205,7 +205,7 @@ def render_application(
     component = workflow.edge.component
     dependencies = _hard_dependencies(application_dependencies(workflow))
     topics = granted(workflow)
-    text, where = _built_in(TEMPLATE), TEMPLATE
+    text, where = _built_in(), TEMPLATE
     if component.recipe is not None:
         text, where = _template(workflow, component.recipe, "edge.component.recipe")
     values = {
@@ -293,7 +293,7 @@ def runtime_template() -> tuple[str, str]:
 
 
 @cache
-def _built_in(template: str) -> str:
+def _built_in(template: str = TEMPLATE) -> str:
     return files("emflow.recipes").joinpath("templates", template).read_text(encoding="utf-8")
 
 
