@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 
 from emflow.engine.destroy import plan_removal, remove
 from emflow.problems import Problem
-from emflow.recipes.bundle import _zip
+from emflow.recipes.bundle import reproducible_zip
 from emflow.resources import removable_resources
 from emflow.resources.greengrass.published import wanted_content
 from emflow.workflow import load
@@ -115,7 +115,7 @@ def test_destroy_removes_every_version_even_when_the_recipe_is_broken(rollout, w
 
 @pytest.mark.parametrize("flag", [1, 8], ids=["encrypted", "unknown method"])
 def test_a_published_zip_that_cannot_be_read_costs_the_comparison_only(flag):
-    data = bytearray(_zip([("a.txt", b"text of two words")]))
+    data = bytearray(reproducible_zip([("a.txt", b"text of two words")]))
     head = data.rindex(b"PK\x01\x02")
     for at in (0, head):
         at += (6 if at == 0 else 8) if flag == 1 else (8 if at == 0 else 10)
@@ -124,7 +124,9 @@ def test_a_published_zip_that_cannot_be_read_costs_the_comparison_only(flag):
 
 
 def test_files_that_may_be_secrets_are_shown_by_their_digest():
-    data = _zip([("a.txt", b"two words"), ("k.pem", b"two words"), ("b", b"-----BEGIN KEY"), ("token", b"oneword\n")])
+    data = reproducible_zip(
+        [("a.txt", b"two words"), ("k.pem", b"two words"), ("b", b"-----BEGIN KEY"), ("token", b"oneword\n")]
+    )
     files = wanted_content("{}", data).files
     assert files
     assert [name for name, text in files.items() if not text.startswith("sha256:")] == ["a.txt"]

@@ -45,7 +45,7 @@ class Argument:
 
 
 class Option:
-    """An option; a list may be given again, a bool is a flag.
+    """An option; a list may be given again, a bool is a flag. Required when the parameter has no default.
 
     Args:
         names: as they are written; `--` and the parameter's name where there is none.
@@ -74,16 +74,21 @@ class Option:
             kind.name = "whole number" if isinstance(kind, click.IntRange) else "number"  # in messages
         if isinstance(default, Enum):
             default = default.value
+        if default is _MISSING:
+            # A default, even None, would be taken for a value that was given.
+            given: dict[str, Any] = {"required": True}
+        else:
+            # What no value and an empty text mean is in the help. 0 equals False, but is shown.
+            shown = default is not None and default is not False and default != ""
+            given = {"default": None if many else default, "show_default": shown}
         return click.Option(
             [*written, name],
             type=None if kind is click.BOOL else kind,
             is_flag=kind is click.BOOL,
             multiple=many,
-            default=None if many else default,
-            # What no value and an empty text mean is in the help. 0 equals False, but is shown.
-            show_default=default is not None and default is not False and default != "",
             metavar=self.metavar,
             help=self.help,
+            **given,
         )
 
 

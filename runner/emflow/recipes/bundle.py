@@ -94,7 +94,7 @@ def application_bundle(workflow: Workflow) -> Bundle:
         path = _existing(workflow, workflow.edge.model_io.labels, "edge.model_io.labels")
         check_labels(path)
         files.append((LABELS, read_regular(path, MOST_LABEL_BYTES)))
-    data = _zip(files)
+    data = reproducible_zip(files)
     return Bundle(BUNDLE, data, hashlib.sha256(data).hexdigest())
 
 
@@ -123,7 +123,7 @@ def folder_bundle(workflow: Workflow, folder: str, key: str) -> Bundle:
         raise Problem(f"{key}: cannot be read: {error.strerror}", where=error.filename or str(root)) from error
     if not files:
         raise Problem(f"{key}: the folder is empty", where=str(root), mend="put the component's files into it")
-    data = _zip(files, executable)
+    data = reproducible_zip(files, executable)
     return Bundle(ARTIFACTS, data, hashlib.sha256(data).hexdigest())
 
 
@@ -226,7 +226,8 @@ def _is_excluded(path: Path) -> bool:
     return path.suffix == ".pyc" or any(part == "__pycache__" or part.startswith(".") for part in path.parts)
 
 
-def _zip(files: list[tuple[str, bytes]], executable: Collection[str] = ()) -> bytes:
+def reproducible_zip(files: list[tuple[str, bytes]], executable: Collection[str] = ()) -> bytes:
+    """A zip of files, whose bytes depend on nothing but their names and content, and which of them are executable."""
     target = io.BytesIO()
     with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
         for name, content in sorted(files):
