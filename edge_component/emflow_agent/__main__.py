@@ -8,13 +8,19 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from emflow_agent.line_limit import LineLimit
 from emflow_agent.settings.command_line import parser
 from emflow_schema.installation import how_to_install
 
+if TYPE_CHECKING:
+    from emflow_agent.models.integrity import TrustedKeys
+
 END_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 GRACE = 5.0  # seconds that calls under way get when the agent is settings to end
+
+CLOCK_PERIOD = 3600.0  # seconds after which the newest time that was seen is stored again, for a power cut
 
 log = logging.getLogger("emflow_agent")
 
@@ -69,6 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     service = AgentService(store, captures, refused)
     remove_orphaned_folders()
     try:
+        if settings.trust.signature_required:
+            settings.trust.state.prepare()
         with serving(
             service,
             settings.socket,
@@ -88,15 +96,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 answer_proposals(lambda configuration: fault_in(configuration, arguments))
             notify("READY=1")
             with metrics.log_periodically(store, captures, settings.memory_limit, settings.metrics_period):
-                signal.sigwait(END_SIGNALS)
+                while signal.sigtimedwait(END_SIGNALS, CLOCK_PERIOD) is None:
+                    _note_time(settings.trust)
             notify("STOPPING=1")
     except CannotStart as problem:
         return _fail(str(problem), 1)
+    _note_time(settings.trust)
     captures.close(GRACE)
     # Not by returning: the interpreter would wait for calls that are still running after the grace period.
     logging.shutdown()
     sys.stdout.flush()
     os._exit(0)
+
+
+def _note_time(trust: TrustedKeys) -> None:
+    from emflow_agent.errors import CannotLoad
+
+    try:
+        if trust.signature_required:
+            trust.state.note_time()
+    except CannotLoad as problem:
+        log.warning("the time is not remembered: %s", problem)
 
 
 def _missing_runtimes() -> Iterator[str]:

@@ -155,8 +155,9 @@ class OpenAgent:
             Annotated[
                 str,
                 Key(
-                    pattern=r"/[^,\u0000]{1,255}",
-                    message="An absolute path without a comma, such as /etc/emflow/models.pem.",
+                    pattern=r"/[^,\u0000]{1,255}|[^,\u0000]*-----BEGIN [^,\u0000]+",
+                    message="An absolute path without a comma, such as /etc/emflow/models.pem, or a key in PEM format, "
+                    "with comments without one.",
                     device_pattern=ANYTHING,
                 ),
             ],
@@ -164,11 +165,25 @@ class OpenAgent:
         ],
         Key(
             "Trusted keys",
-            "PEM files on the device: packages of models have to be signed with one of these keys (TrustKeys).",
+            "Packages of models have to be signed with one of these keys (TrustKeys): each a PEM file on the device, "
+            "or the text of one; `valid-from:`, `valid-until:` and `revoked:` above a key limit it in time.",
             (["/etc/emflow/models.pem"],),
             agent="TrustKeys",
         ),
     ] = ()
+    trust_state: Annotated[
+        Optional[str],
+        Key(
+            "State of trust",
+            "Folder on the device where the agent keeps the floors of models and the newest time that it has seen "
+            "(TrustState); without it, the work folder of its component.",
+            ("/var/lib/emflow",),
+            pattern=FILE,
+            message="An absolute path, such as /var/lib/emflow.",
+            device_pattern="/.*",
+            agent="TrustState",
+        ),
+    ] = None
     require_signature: Annotated[
         bool,
         Key(

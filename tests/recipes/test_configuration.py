@@ -9,8 +9,6 @@ from typing import Any
 
 import pytest
 import yaml
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from emflow.recipes.configuration import agent_settings, application_configuration
 from emflow.workflow import Workflow, load
@@ -20,6 +18,7 @@ from emflow_edge.settings.config import Settings, settings, unknown_keys
 from emflow_schema.configuration import Channels
 from emflow_schema.edge_config import Boxes, Capture, Log, Metrics, ModelIO, Publish, Secret, Stream
 from emflow_schema.units import DeviceDuration, Interval
+from signed_packages import new_key, public_pem
 
 WORKFLOWS = Path(__file__).parents[2] / "workflows"
 SECRET = "arn:aws:secretsmanager:us-east-1:123456789012:secret:camera-AbCdEf"
@@ -185,8 +184,8 @@ def test_every_setting_of_publishing_and_watching_arrives(with_edge) -> None:
 
 
 def test_the_agents_own_settings_arrive_by_the_names_that_it_has(with_edge, tmp_path: Path) -> None:
-    key = Ed25519PrivateKey.generate().public_key()
-    (tmp_path / "key.pem").write_bytes(key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    (tmp_path / "key.pem").write_text(public_pem(new_key()))
+    as_text = f"# of 2027\nvalid-until: 2027-06-30\n{public_pem(new_key())}"
     made = agent_settings(
         with_edge(
             agent={
@@ -204,7 +203,8 @@ def test_the_agents_own_settings_arrive_by_the_names_that_it_has(with_edge, tmp_
                     "memory_limit": "1.5 GiB",
                     "queue_size": 7,
                     "trial": False,
-                    "trust_keys": [str(tmp_path / "key.pem")],
+                    "trust_keys": [str(tmp_path / "key.pem"), as_text],
+                    "trust_state": "/var/lib/emflow",
                     "require_signature": True,
                     "socket_mode": "0600",
                     "socket_group": "video",
@@ -227,6 +227,7 @@ def test_the_agents_own_settings_arrive_by_the_names_that_it_has(with_edge, tmp_
     assert (found.memory_limit, found.queue_size, found.probe) == (3 << 29, 7, False)
     assert (found.socket_mode, found.socket_group, found.capture.disk_budget) == (0o600, "video", 2 << 30)
     assert found.metrics_period == 0
+    assert [str(key.valid_until or "") for key in found.trust.keys] == ["", "2027-06-30 23:59:59+00:00"]
     assert [note for note in found.notes if "is not a setting" in note] == []
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import grpc
 
 from emflow_agent.calls.refused_calls import RefusedCalls
-from emflow_agent.calls.service import log_loaded, with_grpc_status
+from emflow_agent.calls.service import log_loaded, wanted_version, with_grpc_status
 from emflow_agent.errors import ModelNotFound, TooManyCalls
 from emflow_agent.models.caller import GrpcCaller
 from emflow_agent.models.store import LoadedModel, ModelStore, ModelUse
@@ -87,7 +87,7 @@ class ModelsService:
         if not self._calls.acquire(blocking=False):
             raise TooManyCalls(f"there are {MAX_USES} uses of models already")
         try:
-            use = self._store.use(request.name, request.url, end, GrpcCaller(context))
+            use = self._store.use(request.name, request.url, end, GrpcCaller(context), wanted_version(context))
         except BaseException:
             self._calls.release()
             raise
@@ -114,14 +114,14 @@ def _log_unloaded(model: LoadedModel | None) -> None:
 
 def model_message(model: LoadedModel) -> Any:
     """A loaded model as the service describes it."""
-    content = model.content
+    manifest = model.content.manifest
     return models.Model(
         name=model.name,
         url=model.url,
         handle=model.handle,
-        files=[models.File(name=name, sha256=digest) for name, digest in sorted(content.files.items())],
-        package_name=content.package_name,
-        package_version=content.package_version,
+        files=[models.File(name=name, sha256=digest) for name, digest in sorted(model.content.files.items())],
+        package_name=manifest.name if manifest else "",
+        package_version=manifest.version if manifest else "",
         inputs=_tensors(model.inputs),
         outputs=_tensors(model.outputs),
         uses=model.uses,

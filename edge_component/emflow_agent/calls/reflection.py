@@ -8,7 +8,7 @@ from typing import Any
 
 import grpc
 
-from emflow_proto import handlers, health
+from emflow_proto import handlers, health, trust
 from emflow_proto import messages as m
 from emflow_proto.descriptors import Compiled
 
@@ -48,10 +48,10 @@ def add_reflection_to_server(
     """Add the reflection service (v1 and v1alpha) to `server`. A request that is no message is INVALID_ARGUMENT.
 
     Args:
-        more: files of services beside the agent's interface and health.
+        more: files of services beside the agent's interface, trust and health.
     """
     versions = [Compiled(name) for name in VERSIONS]
-    index = ReflectionIndex([m.COMPILED, health.COMPILED, *more, *versions])
+    index = ReflectionIndex([m.COMPILED, trust.COMPILED, health.COMPILED, *more, *versions])
     streams = threading.BoundedSemaphore(MAX_STREAMS)
     for version in versions:
         request, response = version.message("ServerReflectionRequest"), version.message("ServerReflectionResponse")

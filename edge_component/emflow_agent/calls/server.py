@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import quote
 
 import grpc
@@ -27,11 +27,12 @@ from emflow_agent.calls.reflection import add_reflection_to_server
 from emflow_agent.calls.refused_calls import RefusedCalls
 from emflow_agent.errors import CannotStart
 from emflow_proto import messages as m
-from emflow_proto import models
+from emflow_proto import models, trust
 from emflow_proto.health import add_health_to_server
 from emflow_proto.limits import MAX_MESSAGE_BYTES
 from emflow_proto.models import add_models_to_server
 from emflow_proto.service import AgentServicer, add_agent_to_server
+from emflow_proto.trust import TrustServicer, add_trust_to_server
 from emflow_schema.agent_socket import LONGEST_PATH, UnsafeSocket, allowed_users, check_folders, own_folder
 
 log = logging.getLogger(__name__)
@@ -58,9 +59,13 @@ OPTIONS: tuple[tuple[str, Any], ...] = (
 )
 
 
+class Servicer(AgentServicer, TrustServicer, Protocol):
+    """What answers the calls of clients."""
+
+
 @contextmanager
 def serving(
-    servicer: AgentServicer,
+    servicer: Servicer,
     path: Path,
     clean_stale_socket: bool,
     grace: float,
@@ -78,7 +83,7 @@ def serving(
         queue_size: calls of one model that may wait; there are threads for at least two full queues.
         users: who may own the folders of the socket, beside the own user and root; by name or number.
         refused: logs requests that are no messages; ends with the server.
-        models_service: the agent's own service; without it, only AWS's interface is served.
+        models_service: uses of models; without it, clients find no such service, as with AWS's agent.
 
     Raises:
         CannotStart: the socket cannot be created, or exists already.
@@ -89,9 +94,10 @@ def serving(
     server = grpc.server(workers, options=OPTIONS, maximum_concurrent_rpcs=max_calls)
     refused = refused or RefusedCalls()
     add_agent_to_server(server, servicer, refused.malformed)
+    add_trust_to_server(server, servicer, refused.malformed)
     if models_service is not None:
         add_models_to_server(server, models_service, refused.malformed)
-    health = HealthServicer((m.SERVICE, models.SERVICE) if models_service else (m.SERVICE,))
+    health = HealthServicer((m.SERVICE, trust.SERVICE, *([models.SERVICE] if models_service else [])))
     add_health_to_server(server, health, refused.malformed)
     add_reflection_to_server(server, refused.malformed, [models.COMPILED] if models_service else [])
     address = path.absolute()

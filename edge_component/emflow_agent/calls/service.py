@@ -36,6 +36,7 @@ from emflow_agent.errors import (
 from emflow_agent.models.caller import GrpcCaller
 from emflow_agent.models.store import LoadedModel, ModelStore
 from emflow_proto import messages as m
+from emflow_proto import trust
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +60,9 @@ CODES = {
 
 # A status message is sent as a percent-encoded HTTP/2 header, up to twelve bytes a character; clients accept 8 KiB.
 MAX_TEXT_LENGTH = 600
+
+VERSION_KEY = "emflow-model-version"
+"""The metadata of LoadModel and Use in which a client may name the version that the signed package has to be of."""
 
 Call = TypeVar("Call", bound=Callable[..., Any])
 
@@ -89,7 +93,7 @@ def with_grpc_status(call: Call, name: str = "") -> Call:
 
 
 class AgentService:
-    """The agent service; agent.proto describes the calls and their codes.
+    """The agent service; agent.proto and trust.proto describe the calls and their codes.
 
     Args:
         captures: without it, CaptureData is refused.
@@ -116,7 +120,8 @@ class AgentService:
 
     @with_grpc_status
     def LoadModel(self, request: m.LoadModelRequest, context: grpc.ServicerContext) -> m.LoadModelResponse:
-        model = self._store.load(request.name, request.url, GrpcCaller(context), request.handle)
+        version = wanted_version(context)
+        model = self._store.load(request.name, request.url, GrpcCaller(context), request.handle, version)
         log_loaded(model)
         return m.LoadModelResponse(model=model_metadata(model))
 
@@ -147,6 +152,15 @@ class AgentService:
         self, request: m.GetCaptureDataStatusRequest, context: grpc.ServicerContext
     ) -> m.GetCaptureDataStatusResponse:
         return m.GetCaptureDataStatusResponse(status=self._captures.status(request.capture_id))
+
+    @with_grpc_status
+    def ConfirmModel(self, request: Any, context: grpc.ServicerContext) -> Any:
+        return trust.ConfirmModelResponse(floor=self._store.confirm(request.name, request.handle))
+
+
+def wanted_version(context: grpc.ServicerContext) -> str:
+    """The version that a client names in the metadata of a call that loads a model; empty where it names none."""
+    return next((str(value) for name, value in context.invocation_metadata() if name == VERSION_KEY), "")
 
 
 def log_loaded(model: LoadedModel) -> None:

@@ -16,6 +16,7 @@ from emflow_agent.errors import CannotLoad, ModelNotFound
 _NOTHING_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
 
 _MOST_ENTRIES = 10_000
+_MOST_LEVELS = 32
 
 MAX_FILE_BYTES = (1 << 31) - 1
 """Neither a FlatBuffer (TensorFlow Lite) nor a protobuf message (ONNX) can be larger:
@@ -59,6 +60,28 @@ class ModelFolder:
         except OSError as error:
             raise CannotLoad(f"it cannot be read: {error.strerror}") from None
         return sorted(names)
+
+    def all_names(self) -> list[str]:
+        """Its files and links, with those in subfolders, sorted. Links to folders are not followed.
+
+        Raises:
+            CannotLoad: it cannot be read, has too many entries, or folders that are nested too deeply.
+        """
+        names: list[str] = []
+        try:
+            _collect_names(self._descriptor, "", names)
+        except OSError as error:
+            raise CannotLoad(f"it cannot be read: {error.strerror}") from None
+        return sorted(names)
+
+    def digest(self, name: str) -> str:
+        """SHA-256 of a file, in hexadecimal; raises the same as `read`."""
+        digest = hashlib.sha256()
+        with self._opened(name) as file, os.fdopen(os.dup(file), "rb") as stream:
+            while chunk := stream.read(CHUNK):
+                digest.update(chunk)
+                self.check_wanted()
+        return digest.hexdigest()
 
     def size(self, name: str) -> int:
         """Size of a file in bytes; raises the same as `read`."""
@@ -112,6 +135,24 @@ class ModelFolder:
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
+
+
+def _collect_names(folder: int, path: str, names: list[str]) -> None:
+    """Add the files and links in an open folder; its path ends in a slash or is empty. Raises: OSError, CannotLoad."""
+    if path.count("/") > _MOST_LEVELS:
+        raise CannotLoad(f"its folders are nested more than {_MOST_LEVELS} deep")
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if len(names) >= _MOST_ENTRIES:
+                raise CannotLoad(f"it has more than {_MOST_ENTRIES} entries")
+            if not entry.is_dir(follow_symlinks=False):
+                names.append(path + entry.name)
+                continue
+            below = os.open(entry.name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+            try:
+                _collect_names(below, f"{path}{entry.name}/", names)
+            finally:
+                os.close(below)
 
 
 @contextmanager

@@ -1,168 +1,94 @@
-"""Verifies a model folder: signature of the manifest by a trusted key, and the digest of every file that is loaded.
+"""Decides whether a model folder may be loaded, and gives out its files, verified.
 
-Two kinds of manifest are supported: our own (`emflow-package.json`, docs/model-packages.md), signed with Ed25519, and
-the one of an edge packaging job of the embedded AWS (`manifest.json` beside `manifest.sig`), signed with ECDSA P-256
-and SHA-256. Signatures are of exactly the bytes of the manifest, in base64. A folder without a manifest is loaded as it
-is, unless trusted keys are configured. The package `cryptography` is imported only when it is needed.
+Two kinds of packages are known: those of `emflow package`, in the format of OpenSSF model signing
+(`emflow_schema.signed_package`), and those of an edge packaging job of the embedded AWS (`job_package`). With trusted
+keys, anything else is refused. Without keys, a folder that is not signed is loaded as it is, and the digests of a
+signed one tell damage.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
-import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import logging
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, Union
 
 from emflow_agent.errors import BadOption, CannotLoad
-from emflow_agent.models.folder import ModelFolder, relative_parts, sha256
+from emflow_agent.models import job_package
+from emflow_agent.models.folder import ModelFolder, sha256
+from emflow_agent.models.job_package import JobManifest
+from emflow_agent.models.trust_state import TrustState
 from emflow_schema.installation import how_to_install
+from emflow_schema.model_manifest import MANIFEST, ModelManifest, written
+from emflow_schema.model_signature import SIGNATURE
+from emflow_schema.signed_package import ED25519_FILES, BadPackage, SignedPackage, check_times, open_package
+from emflow_schema.trusted_keys import MAX_KEYS_BYTES, TrustedKey, read_keys
 
-# Signatures of model packages: the keys that are trusted, and what a signature is worth with and without them.
-#
-# Ours are Ed25519, of exactly the manifest's bytes, in base64. A packaging job's are ECDSA over P-256 with SHA-256.
-# `cryptography` (extra `signing`) is imported when it is needed, so that an agent without keys works without it.
+log = logging.getLogger(__name__)
+
+PackageManifest = Union[ModelManifest, JobManifest]
+"""What a package of either kind says of its model: `name` and `version` at least."""
 
 
-def install_signing() -> str:
-    """For messages: how to install `cryptography`."""
-    return f"install it (extra signing): {how_to_install('emflow-device', 'signing')}"
-
-
+@dataclass(frozen=True)
 class TrustedKeys:
-    """The public keys whose signatures are accepted.
+    """The public keys whose signatures are accepted, and what the agent remembers about times and versions.
 
-    Args:
-        keys: public keys; with at least one, packages without a signature by one of them are refused.
+    keys: with at least one, packages without a signature by one of them are refused.
     """
 
-    def __init__(self, keys: Sequence[Any] = ()) -> None:
-        self._keys = tuple(keys)
+    keys: Sequence[TrustedKey] = ()
+    state: TrustState = field(default_factory=TrustState)
 
     @property
     def signature_required(self) -> bool:
-        return bool(self._keys)
-
-    def check(self, manifest: bytes, signature: bytes, certificate: bytes = b"") -> str:
-        """Verify the signature of a manifest; returns what was verified, for the log.
-
-        Without trusted keys, a signature with its own certificate can only show that the files are not damaged.
-
-        Raises:
-            CannotLoad: the signature is not valid.
-        """
-        try:
-            signature_bytes = base64.b64decode(signature.strip(), validate=True)
-        except (binascii.Error, ValueError):
-            raise CannotLoad("the signature is not base64") from None
-        if self._keys:
-            if not any(_verifies(key, signature_bytes, manifest) for key in self._keys):
-                raise CannotLoad("the manifest is not signed by a key that this agent trusts")
-            return "signed by a trusted key"
-        if not certificate:
-            return "digests match the manifest; its signature was not checked: no trusted key is configured"
-        try:
-            certificate_pem = _public_key(certificate)
-        except ImportError:
-            return "digests match the manifest; its signature was not checked: cryptography is not installed"
-        except ValueError as error:
-            raise CannotLoad(f"the package's certificate cannot be read: {error}") from None
-        if not _verifies(certificate_pem, signature_bytes, manifest):
-            raise CannotLoad("the manifest is not signed by the certificate beside it")
-        return "signed by the certificate beside it, which is not a trusted key"
+        return bool(self.keys)
 
 
-def read_trusted_keys(setting: str, files: Sequence[Path], required: bool = False) -> TrustedKeys:
-    """Read public keys, or certificates with them, from PEM files.
+def read_trusted_keys(
+    setting: str, given: Sequence[str], required: bool = False, state: TrustState | None = None
+) -> TrustedKeys:
+    """Read public keys, or certificates with them.
+
+    Args:
+        setting: its name, for messages.
+        given: each the path of a file, or keys as text (`emflow_schema.trusted_keys`).
+        required: whether it is a mistake to give none.
 
     Raises:
         BadOption: a file cannot be read or holds no key; or signatures are required and no key is given.
     """
-    if required and not files:
+    if required and not given:
         raise BadOption(f"{setting}: signatures are required, but no trusted key is given")
-    return TrustedKeys([_read_key(setting, file) for file in files])
+    return TrustedKeys([key for each in given for key in _read_keys(setting, each)], state or TrustState())
 
 
-def _read_key(setting: str, file: Path) -> Any:
+def _read_keys(setting: str, given: str) -> list[TrustedKey]:
+    as_text = "-----BEGIN" in given
+    place = setting if as_text else f"{setting}: {given!r}"
     try:
-        return _public_key(file.read_bytes())
+        return read_keys(given if as_text else _read_file(setting, Path(given)))
     except ImportError as error:
-        raise BadOption(f"{setting}: {error}; signatures need cryptography; {install_signing()}") from None
+        needs = (
+            f"signatures need cryptography; install it (extra signing): {how_to_install('emflow-device', 'signing')}"
+        )
+        raise BadOption(f"{setting}: {error}; {needs}") from None
+    except ValueError as error:
+        raise BadOption(f"{place}: {error}") from None
+
+
+def _read_file(setting: str, file: Path) -> str:
+    try:
+        with file.open("rb") as stream:
+            return stream.read(MAX_KEYS_BYTES + 1).decode("utf-8", "replace")
     except OSError as error:
         beside = "" if file.is_absolute() else f" in {Path.cwd()}"
         raise BadOption(f"{setting}: {str(file)!r} cannot be read{beside}: {error.strerror}") from None
-    except ValueError as error:
-        raise BadOption(f"{setting}: {str(file)!r}: {error}") from None
-
-
-def _public_key(pem: bytes) -> Any:
-    """Raises: ImportError, ValueError."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives.asymmetric import ec, ed25519
-    from cryptography.hazmat.primitives.serialization import load_pem_public_key
-
-    if b"PRIVATE KEY" in pem:
-        raise ValueError("it is a private key; a device must have the public key only")
-    try:
-        certified = b"BEGIN CERTIFICATE" in pem
-        key = x509.load_pem_x509_certificate(pem).public_key() if certified else load_pem_public_key(pem)
-    except Exception:
-        raise ValueError("it is not a public key or certificate in PEM format") from None
-    if not isinstance(key, (ed25519.Ed25519PublicKey, ec.EllipticCurvePublicKey)):
-        raise ValueError("the key is neither Ed25519 nor an elliptic curve key")
-    return key
-
-
-def _verifies(key: Any, signature: bytes, content: bytes) -> bool:
-    from cryptography.exceptions import InvalidSignature
-    from cryptography.hazmat.primitives import hashes
-    from cryptography.hazmat.primitives.asymmetric import ec, ed25519
-
-    try:
-        if isinstance(key, ed25519.Ed25519PublicKey):
-            key.verify(signature, content)
-        else:
-            key.verify(signature, content, ec.ECDSA(hashes.SHA256()))
-    except InvalidSignature:
-        return False
-    return True
-
-
-MANIFEST, SIGNATURE = "emflow-package.json", "emflow-package.sig"
-JOB_MANIFEST, JOB_SIGNATURE, JOB_CERTIFICATE = "manifest.json", "manifest.sig", "certificate.pem"
-
-SCHEMA_VERSION = 1
-
-MAX_MANIFEST_BYTES = 1 << 20
-MAX_SIGNATURE_BYTES = 1 << 14
-MAX_FILES = 1000
-
-_DIGEST = re.compile(r"[0-9a-f]{64}")
-
-
-@dataclass(frozen=True)
-class ManifestEntry:
-    """A file in a manifest; manifests of packaging jobs have no sizes."""
-
-    sha256: str
-    size: int | None = None
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """The files of a model, by their path in the folder, and its identification."""
-
-    files: Mapping[str, ManifestEntry]
-    model: str = ""
-    version: str = ""
-    target: str = ""
 
 
 class VerifiedFile(NamedTuple):
-    """A file that is what the manifest says, if there is one; `sha256` in hexadecimal."""
+    """A file that is what was signed, if anything was; `sha256` in hexadecimal."""
 
     content: bytes
     sha256: str
@@ -170,147 +96,97 @@ class VerifiedFile(NamedTuple):
 
 @dataclass(frozen=True)
 class VerifiedPackage:
-    """A folder whose manifest and signature were verified."""
+    """A folder whose signature was verified.
 
-    manifest: Manifest | None
+    digests: SHA-256 of the signed files, those about the package left out; None for a folder without a signature.
+    manifest: of the package; without trusted keys, nothing shows who wrote it.
+    remark: what was verified, for the log.
+    """
+
     remark: str
+    digests: Mapping[str, str] | None = None
+    manifest: PackageManifest | None = None
 
     def __str__(self) -> str:
-        details = self.manifest
-        return f"{details.model} {details.version}, {self.remark}" if details else self.remark
+        return self.remark
 
     def names(self, folder: ModelFolder) -> list[str]:
-        """The files that may be loaded; a file that the manifest does not list is not part of the package."""
-        return sorted(self.manifest.files) if self.manifest else folder.names()
-
-    def size(self, folder: ModelFolder, name: str) -> int:
-        entry = self.manifest.files[name] if self.manifest else None
-        return entry.size if entry and entry.size is not None else folder.size(name)
+        """The files that may be loaded; a file that is not signed is not part of the package."""
+        return folder.names() if self.digests is None else sorted(self.digests)
 
     def read(self, folder: ModelFolder, name: str, most: int) -> VerifiedFile:
         """The verified content of a file. It is read once, so it cannot change after the check.
 
         Raises:
-            CannotLoad: it differs from the manifest; or see ModelFolder.read.
+            CannotLoad: it differs from what was signed; or see ModelFolder.read.
         """
         content = folder.read(name, most)
         digest = sha256(content, folder.check_wanted)
-        entry = self.manifest.files[name] if self.manifest else None
-        if entry and entry.size is not None and len(content) != entry.size:
-            raise CannotLoad(f"{name!r} has {len(content)} bytes; the manifest says {entry.size}")
-        if entry and digest != entry.sha256:
-            raise CannotLoad(f"{name!r} differs from the manifest (SHA-256)")
+        if self.digests is not None and self.digests[name] != digest:
+            raise CannotLoad(f"{name!r} differs from what was signed (SHA-256)")
         return VerifiedFile(content, digest)
 
+    def check_others(self, folder: ModelFolder, read: Collection[str]) -> None:
+        """Check the signed files that were not read.
 
-def verify_package(folder: ModelFolder, trust: TrustedKeys) -> VerifiedPackage:
-    """Read the manifest of a folder and verify its signature.
+        Raises:
+            CannotLoad: one differs from what was signed; or see ModelFolder.read.
+        """
+        for name, digest in (self.digests or {}).items():
+            if name not in read and folder.digest(name) != digest:
+                raise CannotLoad(f"{name!r} differs from what was signed (SHA-256)")
+
+
+def verify_package(folder: ModelFolder, trust: TrustedKeys, model: str = "", version: str = "") -> VerifiedPackage:
+    """Verify the signature of a folder, and with trusted keys also that it may be loaded now, as this model.
+
+    Args:
+        model: the name that it is loaded as. version: that it has to have; empty for any.
 
     Raises:
-        CannotLoad: the manifest is damaged, the signature is not by a trusted key, or a required one is missing.
+        CannotLoad: one of these is not so; the text says which.
     """
     names = folder.names()
-    if MANIFEST in names:
-        return _verify_manifest(folder, trust, read_manifest, MANIFEST, SIGNATURE if SIGNATURE in names else "")
-    if SIGNATURE in names:
-        raise CannotLoad(f"{SIGNATURE} exists but {MANIFEST} does not; the package is incomplete")
-    if JOB_MANIFEST in names and JOB_SIGNATURE in names:
-        certificate = JOB_CERTIFICATE if JOB_CERTIFICATE in names else ""
-        return _verify_manifest(folder, trust, read_job_manifest, JOB_MANIFEST, JOB_SIGNATURE, certificate)
+    if SIGNATURE in names or not set(names).isdisjoint(ED25519_FILES):
+        try:
+            return _verify_signed(open_package(folder, trust.keys), trust, model, version)
+        except BadPackage as problem:
+            raise CannotLoad(str(problem)) from None
+    if job_package.is_job_package(names):
+        job = job_package.open_job_package(folder, trust.keys)
+        if job.key:
+            _check_times(None, job.key, trust.state)
+        return VerifiedPackage(f"{job.manifest}, {job.remark}", job.manifest.files, job.manifest)
     if trust.signature_required:
-        raise CannotLoad(f"the package is not signed (no {MANIFEST}); this agent loads signed packages only")
-    return VerifiedPackage(None, "not signed")
+        raise CannotLoad(f"the package is not signed (no {SIGNATURE}); this agent loads signed packages only")
+    return VerifiedPackage("not signed")
 
 
-def _verify_manifest(
-    folder: ModelFolder,
-    trust: TrustedKeys,
-    read: Callable[[bytes], Manifest],
-    manifest: str,
-    signature: str,
-    certificate: str = "",
-) -> VerifiedPackage:
-    content = folder.read(manifest, MAX_MANIFEST_BYTES)
-    if signature:
-        signature_bytes = folder.read(signature, MAX_SIGNATURE_BYTES)
-        certificate_pem = folder.read(certificate, MAX_SIGNATURE_BYTES) if certificate else b""
-        remark = trust.check(content, signature_bytes, certificate_pem)
-    elif trust.signature_required:
-        raise CannotLoad(f"{manifest} is not signed (no {SIGNATURE}); this agent loads signed packages only")
+def _verify_signed(package: SignedPackage, trust: TrustedKeys, model: str, version: str) -> VerifiedPackage:
+    """Raises: BadPackage, CannotLoad."""
+    manifest, digests = package.manifest, package.statement.files
+    what = str(manifest) if manifest else f"without {MANIFEST}"
+    if package.key is None:
+        remark = f"{what}; its signature was not checked: no trusted key is configured"
     else:
-        remark = "digests match the manifest, which is not signed"
-    return VerifiedPackage(read(content), remark)
+        package.check_model(model, version)
+        assert manifest is not None  # check_model requires it
+        _check_times(manifest, package.key, trust.state)
+        trust.state.check_floor(manifest)
+        remark = f"{what}, signed by {package.key}"
+    return VerifiedPackage(remark, {name: digests[name] for name in package.model_files}, manifest)
 
 
-def read_manifest(content: bytes) -> Manifest:
-    """Parse our own manifest.
-
-    Raises:
-        CannotLoad: it is not a valid manifest.
-    """
-    document = _json_object(content, MANIFEST)
-    version = document.get("schemaVersion")
-    if version != SCHEMA_VERSION:
-        raise CannotLoad(f"{MANIFEST}: schemaVersion is {version!r}; this agent supports {SCHEMA_VERSION}")
-    files, model = document.get("files"), document.get("model", {})
-    if not isinstance(model, dict) or not isinstance(files, dict):
-        raise CannotLoad(f"{MANIFEST}: model and files must be objects")
-    entries = {}
-    for name, entry in files.items():
-        if not isinstance(entry, dict):
-            raise CannotLoad(f"{MANIFEST}: {name!r} must have sha256 and size")
-        size = entry.get("size")
-        if not isinstance(size, int) or isinstance(size, bool) or size < 0:
-            raise CannotLoad(f"{MANIFEST}: size of {name!r} is {size!r}, not a number of bytes")
-        entries[name] = ManifestEntry(_digest(MANIFEST, name, entry.get("sha256")), size)
-    details = [model.get("name", ""), model.get("version", ""), document.get("target", "")]
-    if not all(isinstance(fact, str) for fact in details):
-        raise CannotLoad(f"{MANIFEST}: name, version and target must be text")
-    return Manifest(_check_names(MANIFEST, entries), *details)
-
-
-def read_job_manifest(content: bytes) -> Manifest:
-    """Parse the manifest of an edge packaging job of the embedded AWS.
-
-    Raises:
-        CannotLoad: it is not a valid manifest.
-    """
-    document = _json_object(content, JOB_MANIFEST)
-    files = document.get("files")
-    if document.get("algorithm") != "SHA-256" or not isinstance(files, dict):
-        raise CannotLoad(f"{JOB_MANIFEST} is not a manifest with SHA-256 digests of files")
-    entries = {name: ManifestEntry(_digest(JOB_MANIFEST, name, digest)) for name, digest in files.items()}
-    model, version = str(document.get("model_name", "")), str(document.get("model_version", ""))
-    return Manifest(_check_names(JOB_MANIFEST, entries), model, version)
-
-
-def _json_object(content: bytes, file_name: str) -> dict[str, Any]:
+def _check_times(manifest: ModelManifest | None, key: TrustedKey, state: TrustState) -> None:
+    """Raises: CannotLoad."""
+    clock = state.clock()
     try:
-        document = json.loads(content, object_pairs_hook=_without_duplicate_keys)
-    except (ValueError, RecursionError) as error:
-        raise CannotLoad(f"{file_name} is damaged: {error}") from None
-    if not isinstance(document, dict):
-        raise CannotLoad(f"{file_name} is not a JSON object")
-    return document
-
-
-def _without_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Refuse duplicate keys: readers of JSON disagree about which one counts."""
-    unique = dict(pairs)
-    if len(unique) != len(pairs):
-        raise ValueError("a key is given twice")
-    return unique
-
-
-def _digest(file_name: str, name: str, document: object) -> str:
-    if not isinstance(document, str) or not _DIGEST.fullmatch(document):
-        raise CannotLoad(f"{file_name}: sha256 of {name!r} is not a SHA-256 digest in hexadecimal")
-    return document
-
-
-def _check_names(file_name: str, files: Mapping[str, ManifestEntry]) -> Mapping[str, ManifestEntry]:
-    if not 0 < len(files) <= MAX_FILES:
-        raise CannotLoad(f"{file_name} lists {len(files)} files; it must be 1 to {MAX_FILES}")
-    for name in files:
-        relative_parts(name)
-    return files
+        warning = check_times(manifest, key, clock.now, clock.is_right)
+    except BadPackage as problem:
+        raise CannotLoad(str(problem)) from None
+    if warning:
+        log.warning("%s; the newest time that was seen is %s", warning, written(clock.newest))
+    try:
+        state.note_time()
+    except CannotLoad as problem:  # a full disk does not keep a good model from running
+        log.warning("the time is not remembered: %s", problem)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from emflow_agent.errors import CannotLoad, InferenceFailed, NotEnoughMemory
 from emflow_agent.models.folder import MAX_FILE_BYTES, CheckWanted, ModelFolder, open_model_folder, still_wanted
-from emflow_agent.models.integrity import TrustedKeys, VerifiedPackage, verify_package
+from emflow_agent.models.integrity import PackageManifest, TrustedKeys, VerifiedPackage, verify_package
 from emflow_agent.models.probe import ProbeCrashed, run_probe
 from emflow_agent.runtimes import (
     Placement,
@@ -27,16 +27,16 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ModelContent:
-    """What a model is, wherever its folder is: models with the same files give the same answers.
+    """What a model is, wherever its folder is: models with the same files give the same answers. One that was packaged
+    as another version is another model, also with the same files.
 
     Args:
         files: SHA-256 of each file, in hexadecimal, by its name within the folder.
-        package_name, package_version: by the manifest of its package; empty without one.
+        manifest: what its package says of it, also where nothing shows who made the package; None without one.
     """
 
     files: Mapping[str, str]
-    package_name: str = ""
-    package_version: str = ""
+    manifest: PackageManifest | None = None
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class LoadedFiles:
     """A loaded model that has run once.
 
     Args:
-        content: the digests of the files that were read.
+        content: the digests of the files that were read, and the manifest.
         file_bytes: size of the files that were read.
         peak_bytes: peak memory of the probe; None without one.
         probe_seconds, open_seconds, warm_up_seconds: how long each step took.
@@ -72,6 +72,8 @@ def load_folder(
     check_files: Callable[[int], None] = lambda _: None,
     check_peak: Callable[[int], None] = lambda _: None,
     check_wanted: CheckWanted = still_wanted,
+    name: str = "",
+    version: str = "",
 ) -> LoadedFiles:
     """Load the model in the folder `url` and run it once.
 
@@ -83,6 +85,8 @@ def load_folder(
         check_wanted: called while files are read and handed to the probe; may raise CallerGone. Not after that: an
             accelerator may compile the model for minutes, and a client whose deadline is shorter tries again until it
             is loaded.
+        name: what the model is loaded as; a signed package has to be of this model.
+        version: which version the signed package has to be of; empty for any.
 
     Raises:
         ModelNotFound: nothing exists at `url`.
@@ -90,16 +94,17 @@ def load_folder(
         NotEnoughMemory: it does not fit.
         CallerGone: `check_wanted` raised it.
     """
-    with _opened_package(url, options, trust, check_wanted) as opened:
-        sizes = {name: opened.package.size(opened.folder, name) for name in opened.names}
+    with _opened_package(url, options, trust, check_wanted, name, version) as opened:
+        sizes = opened.sizes()
         check_files(sum(sizes.values()))
         _check_sizes(sizes)
-        read = {name: opened.package.read(opened.folder, name, size) for name, size in sizes.items()}
-    for name, (content, digest) in read.items():
-        log.info("%s/%s: %d bytes, sha256 %s", url, name, len(content), digest)
-    files = {name: content for name, (content, _) in read.items()}
+        read = {file: opened.package.read(opened.folder, file, size) for file, size in sizes.items()}
+        opened.package.check_others(opened.folder, read.keys())
+    for file, (content, digest) in read.items():
+        log.info("%s/%s: %d bytes, sha256 %s", url, file, len(content), digest)
+    files = {file: content for file, (content, _) in read.items()}
     log.info("%s: %s", url, opened.package)
-    model_content = _content(opened.package, {name: digest for name, (_, digest) in read.items()})
+    model_content = ModelContent({file: digest for file, (_, digest) in read.items()}, opened.package.manifest)
     try:
         return _probe_and_open(opened.runtime, files, model_content, options, probe, check_peak, check_wanted)
     except MemoryError:
@@ -110,18 +115,25 @@ def load_folder(
 
 
 def folder_content(
-    url: str, options: RuntimeOptions, trust: TrustedKeys | None = None, check_wanted: CheckWanted = still_wanted
+    url: str,
+    options: RuntimeOptions,
+    trust: TrustedKeys | None = None,
+    check_wanted: CheckWanted = still_wanted,
+    name: str = "",
+    version: str = "",
 ) -> ModelContent:
-    """What `load_folder` would load from a folder, without loading it. Keeps one file at a time in memory.
+    """What `load_folder` would load from a folder, without loading it; it is refused as there. Keeps one file at a time
+    in memory.
 
     Raises:
         ModelNotFound, CannotLoad, NotEnoughMemory, CallerGone: see `load_folder`.
     """
-    with _opened_package(url, options, trust, check_wanted) as opened:
-        sizes = {name: opened.package.size(opened.folder, name) for name in opened.names}
+    with _opened_package(url, options, trust, check_wanted, name, version) as opened:
+        sizes = opened.sizes()
         _check_sizes(sizes)
-        digests = {name: opened.package.read(opened.folder, name, size).sha256 for name, size in sizes.items()}
-    return _content(opened.package, digests)
+        digests = {file: opened.package.read(opened.folder, file, size).sha256 for file, size in sizes.items()}
+        opened.package.check_others(opened.folder, digests.keys())
+    return ModelContent(digests, opened.package.manifest)
 
 
 @dataclass(frozen=True)
@@ -133,26 +145,25 @@ class _OpenedPackage:
     runtime: Runtime
     names: Sequence[str]
 
+    def sizes(self) -> dict[str, int]:
+        """Of the files, in bytes."""
+        return {file: self.folder.size(file) for file in self.names}
+
 
 @contextmanager
 def _opened_package(
-    url: str, options: RuntimeOptions, trust: TrustedKeys | None, check_wanted: CheckWanted
+    url: str, options: RuntimeOptions, trust: TrustedKeys | None, check_wanted: CheckWanted, name: str, version: str
 ) -> Iterator[_OpenedPackage]:
     """The package in a folder, whose files can be read inside the `with`. Raises: see `load_folder`."""
     with open_model_folder(url, check_wanted) as folder:
         try:
-            package = verify_package(folder, trust or TrustedKeys())
+            package = verify_package(folder, trust or TrustedKeys(), name, version)
             runtime, names = choose_runtime(package.names(folder), options.runtime)
             yield _OpenedPackage(folder, package, runtime, names)
         except MemoryError:
             raise NotEnoughMemory(f"there is not enough memory to read {url!r}") from None
         except CannotLoad as problem:
             raise CannotLoad(f"{url!r} cannot be loaded: {problem}") from None
-
-
-def _content(package: VerifiedPackage, digests: Mapping[str, str]) -> ModelContent:
-    manifest = package.manifest
-    return ModelContent(digests, manifest.model, manifest.version) if manifest else ModelContent(digests)
 
 
 def _check_sizes(sizes: Mapping[str, int]) -> None:

@@ -29,6 +29,7 @@ from emflow_agent.runtimes import RuntimeModel, RuntimeOptions
 from emflow_agent.tensors.shared_memory import attached_segment
 from emflow_agent.tensors.spec import input_array, inputs_in_order, open_data
 from emflow_proto import messages as m
+from emflow_schema.model_manifest import ModelManifest
 
 if TYPE_CHECKING:
     from emflow_agent.tensors.spec import Array
@@ -172,11 +173,14 @@ class ModelStore:
         # when a driver hangs.
         self._loading = FairQueue("a load to end", MAX_WAITING_LOADS)
 
-    def load(self, name: str, url: str, caller: Caller = LOCAL_CALLER, handle: int = 0) -> LoadedModel:
+    def load(
+        self, name: str, url: str, caller: Caller = LOCAL_CALLER, handle: int = 0, version: str = ""
+    ) -> LoadedModel:
         """Load the model in the folder `url` and warm it up.
 
         Args:
             handle: chosen by the client; 0 to have one given. Without a name, the model's name is made of it.
+            version: which version a signed package has to be of; empty for any.
 
         Raises:
             BadRequest: the name is invalid.
@@ -194,17 +198,20 @@ class ModelStore:
                 raise AlreadyLoaded(f"model {name!r} is already loaded from {loaded.url}{self._since(loaded, caller)}")
             if handle and (other := self._with_handle(handle)):
                 raise AlreadyLoaded(f"handle {handle} is that of model {other.name!r}")
-            model = self._load(name, url, caller, handle, by_load_model=True)
+            model = self._load(name, url, caller, handle, version, by_load_model=True)
         if self._tunes_process:
             freeze_garbage_collector()
         return model
 
-    def use(self, name: str, url: str, on_end: Callable[[], object], caller: Caller = LOCAL_CALLER) -> ModelUse:
+    def use(
+        self, name: str, url: str, on_end: Callable[[], object], caller: Caller = LOCAL_CALLER, version: str = ""
+    ) -> ModelUse:
         """Use the model in the folder `url`: load it, unless a model of this name has the folder's content. It stays
         loaded until `release` is called for each use of it.
 
         Args:
             on_end: called, in any thread, when the use has ended: released, or its model unloaded.
+            version: which version a signed package has to be of; empty for any.
 
         Raises:
             ModelInUse: another model has this name, and others use it.
@@ -214,10 +221,10 @@ class ModelStore:
         with self._loading.slot(caller):
             while True:
                 loaded = self._models.get(name)
-                if loaded is not None and not self._is_content_of(loaded, url, caller):
+                if loaded is not None and not self._is_content_of(loaded, url, caller, version):
                     self._make_way(loaded, url)
                     loaded = None
-                model = loaded or self._load(name, url, caller, 0, by_load_model=False)
+                model = loaded or self._load(name, url, caller, 0, version, by_load_model=False)
                 use = ModelUse(model, loaded is None, on_end)
                 with self._lock:
                     if self._models.get(name) is model:  # nobody has unloaded it in between
@@ -270,13 +277,29 @@ class ModelStore:
         return model
 
     def is_content_of(self, model: LoadedModel, url: str, caller: Caller = LOCAL_CALLER) -> bool:
-        """Whether the folder `url` holds the files that a model was loaded from.
+        """Whether the folder `url` holds what a model was loaded from: the same files, and the same manifest.
 
         Raises:
             ModelNotFound, CannotLoad, NotEnoughMemory, TooManyCalls, CallerGone: see `load`.
         """
         with self._loading.slot(caller):
             return self._is_content_of(model, url, caller)
+
+    def confirm(self, name: str, handle: int = 0) -> str:
+        """A loaded model works on this device: the floor of its signed package counts from now on.
+
+        Returns:
+            The floor of this model, the lowest version that is loaded from now on; empty for none.
+
+        Raises:
+            ModelNotFound: it is not loaded.
+            CannotLoad: the floor cannot be stored.
+        """
+        manifest = self.get(name, handle).content.manifest
+        # Without keys, nothing shows who wrote the manifest. Packages of an edge packaging job have no floor.
+        if not self._trust.signature_required or not isinstance(manifest, ModelManifest):
+            return ""
+        return self._trust.state.confirm(manifest)
 
     def get(self, name: str, handle: int = 0) -> LoadedModel:
         """
@@ -292,12 +315,16 @@ class ModelStore:
         """The loaded models, in the order in which they were loaded."""
         return list(self._models.values())
 
-    def _load(self, name: str, url: str, caller: Caller, handle: int, by_load_model: bool) -> LoadedModel:
+    def _load(
+        self, name: str, url: str, caller: Caller, handle: int, version: str, *, by_load_model: bool
+    ) -> LoadedModel:
         """With the slot of `_loading`."""
         room = MemoryCheck(self._memory_limit)
         opened = load_folder(
             *(url, self._options, self._trust, self._probe, room.check_files, room.check_peak),
             check_wanted=lambda: check_not_gone(caller),
+            name=name,
+            version=version,
         )
         freed = release_unused_memory if self._tunes_process else lambda: None
         given = handle or self._free_handle()
@@ -306,10 +333,12 @@ class ModelStore:
             self._models[name] = model
         return model
 
-    def _is_content_of(self, model: LoadedModel, url: str, caller: Caller) -> bool:
+    def _is_content_of(self, model: LoadedModel, url: str, caller: Caller, version: str = "") -> bool:
         """With the slot of `_loading`: what reads files takes its turn with what loads them."""
-        content = folder_content(url, self._options, self._trust, lambda: check_not_gone(caller))
-        return content.files == model.content.files
+        content = folder_content(
+            *(url, self._options, self._trust, lambda: check_not_gone(caller)), name=model.name, version=version
+        )
+        return content == model.content
 
     def _since(self, model: LoadedModel, caller: Caller) -> str:
         """What has become of the folder of a loaded model, for messages; empty where it holds the same."""

@@ -16,6 +16,7 @@ from typing import Any
 from emflow_agent.capture.settings import CaptureSettings
 from emflow_agent.errors import BadOption
 from emflow_agent.models.integrity import TrustedKeys, read_trusted_keys
+from emflow_agent.models.trust_state import TrustState, default_folder
 from emflow_agent.runtimes import check_options
 from emflow_agent.runtimes.options import RuntimeOptions, read_providers
 from emflow_agent.settings.names import COMPONENT_NAMES, FILE_NAMES, WITHOUT_MEANING, default_threads
@@ -36,7 +37,7 @@ class Settings:
     queue_size: how many calls of one model may wait.
     metrics_period: seconds between two metrics reports in the log; 0 for none.
     probe: whether a model is first run in a separate process (setting `Trial`).
-    trust: keys that packages must be signed with.
+    trust: keys that packages must be signed with, and where their floors are stored.
     runtime: options for running models.
     capture: configuration of captured data.
     region: AWS region of the bucket; empty for that of the environment.
@@ -136,7 +137,8 @@ def _capture(device: Device, capture: Capture, own: OpenAgent) -> CaptureSetting
 
 def _trust(own: OpenAgent) -> TrustedKeys:
     try:
-        return read_trusted_keys("TrustKeys", [Path(key) for key in own.trust_keys], own.require_signature)
+        folder = Path(own.trust_state) if own.trust_state else default_folder()
+        return read_trusted_keys("TrustKeys", own.trust_keys, own.require_signature, TrustState(folder))
     except BadOption as problem:
         raise BadSetting(str(problem)) from None
 

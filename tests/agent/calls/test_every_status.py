@@ -15,15 +15,15 @@ from typing import Any, cast
 
 import grpc
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from emflow_agent.calls.server import serving
 from emflow_agent.calls.service import AgentService
 from emflow_agent.capture.buffer import CaptureBuffer
 from emflow_agent.capture.settings import CaptureSettings
 from emflow_agent.errors import InferenceFailed
-from emflow_agent.models.integrity import TrustedKeys
+from emflow_agent.models.integrity import read_trusted_keys
 from emflow_agent.models.store import ModelStore
+from signed_packages import new_key, public_pem
 
 PROTO = Path(__file__).parents[3] / "proto" / "emflow_proto" / "agent.proto"
 SIZE = 224 * 224 * 3
@@ -124,7 +124,7 @@ def not_enough_memory(world: World) -> None:
 
 
 def unsigned(world: World) -> None:
-    trust = TrustedKeys([Ed25519PrivateKey.generate().public_key()])
+    trust = read_trusted_keys("TrustKeys", [public_pem(new_key())])
     world.load("b", agent=world.client(ModelStore(threads=1, trust=trust)))
 
 

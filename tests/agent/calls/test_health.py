@@ -118,6 +118,7 @@ def test_reflection_lists_the_services_and_hands_out_their_files(channel: grpc.C
     listed = ask(channel, version, list_services="*").list_services_response.service
     assert {each.name for each in listed} == {
         AGENT,
+        "emflow.agent.ModelTrust",
         "grpc.health.v1.Health",
         "grpc.reflection.v1.ServerReflection",
         "grpc.reflection.v1alpha.ServerReflection",

@@ -10,9 +10,9 @@ from pathlib import Path
 import grpc
 import pytest
 
-from emflow_agent import signing
 from emflow_proto import messages as m
 from emflow_proto.service import AgentStub
+from signed_packages import new_key, public_pem, sign_folder
 from support import Process
 
 Start = Callable[..., AbstractContextManager[tuple[AgentStub, Process]]]
@@ -67,19 +67,22 @@ def test_trusted_keys_decide_what_is_loaded(
     tmp_path: Path,
     refused: Callable[[Callable[[], object]], tuple[grpc.StatusCode, str]],
 ) -> None:
-    key = tmp_path / "k.pem"
-    signing.keygen(key)
-    signing.sign(neo, key, "dense", "1.0")
-    with agent(TrustKeys=str(tmp_path / "k.pub.pem"), RequireSignature="true") as (stub, process):
+    key, state = new_key(), tmp_path / "state"
+    sign_folder(neo, key, "dense", "1.0.0")
+    (tmp_path / "k.pub.pem").write_text(public_pem(key))
+    settings = {"TrustKeys": str(tmp_path / "k.pub.pem"), "RequireSignature": "true", "TrustState": str(state)}
+    with agent(**settings) as (stub, process):
         load(stub, neo, "dense")
-        process.says("dense 1.0, signed by a trusted key")
+        process.says("dense 1.0.0, signed by key ")
         code, text = refused(lambda: load(stub, folder))
         assert code == grpc.StatusCode.FAILED_PRECONDITION
         assert "the package is not signed" in text
         shutil.copy(neo / "compiled.meta", neo / "compiled.params")
-        code, text = refused(lambda: load(stub, neo, "again"))
+        stub.UnLoadModel(m.UnLoadModelRequest(name="dense"))
+        code, text = refused(lambda: load(stub, neo, "dense"))
         assert code == grpc.StatusCode.FAILED_PRECONDITION
-        assert "'compiled.params' has 2 bytes; the manifest says" in text
+        assert "'compiled.params' differs from what was signed" in text
+    assert (state / "model-trust.json").exists()
 
 
 @pytest.mark.parametrize(
