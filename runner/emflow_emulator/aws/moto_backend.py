@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from emflow.json_text import from_json, to_json
+from emflow_emulator.aws import moto_kms
 from emflow_emulator.aws.gateway.refusals import PROTOCOLS, refusal
 from emflow_emulator.aws.protocol import Answer
 
@@ -64,6 +65,7 @@ class MotoBackend:
                 default_user_config["iam"] = {"load_aws_managed_policies": True}
                 _read_managed_policies_once()
                 _count_loopback_as_secure()
+                moto_kms.sign_digests()
             if service not in self._apps:
                 from moto.moto_server.werkzeug_app import create_backend_app
 
