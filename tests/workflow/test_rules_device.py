@@ -45,6 +45,11 @@ def change(path: Path, *changes: tuple[str, str]) -> Path:
         ("EM064", "publish: {threshold: §.nan}", "no number to calculate with"),
         ("EM066", "agent: {model_deployments: §true}", "kept in the agent's database"),
         ("EM066", "agent: {open: {require_signature: §true}}", "there is no key"),
+        (
+            "EM066",
+            r'agent: {open: {trust_keys: [§"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"]}}',
+            "it is a private key; a device must have the public key only",
+        ),
         ("EM066", "agent: {open: {delegate_options: §{a: b}}}", "no delegate to have them"),
         ("EM066", "agent: {open: {delegate: xnnpack, accelerator_required: §true}}", "none is named"),
         ("EM066", "agent: {open: {providers: [A, B, §A x=1]}}", "A is here twice"),

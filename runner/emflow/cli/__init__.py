@@ -33,6 +33,8 @@ COMMANDS = {
     "status": ("emflow.cli.status:status", "Show device health, deployment, components and jobs."),
     "captures": ("emflow.cli.captures:captures", "List, show and export captured tensors."),
     "destroy": ("emflow.cli.destroy:destroy", "Remove what the workflow made."),
+    "package": ("emflow.cli.package:package", "Sign a model for devices that trust the key."),
+    "verify": ("emflow.cli.verify:verify", "Verify a signed package of a model."),
     "unlock": ("emflow.cli.unlock:unlock", "Remove the lock left by a run that has ended."),
 }
 EMULATOR_COMMANDS = ("up", "local")

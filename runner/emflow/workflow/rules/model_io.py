@@ -17,6 +17,7 @@ from emflow_schema.result_message import (
     MOST_BYTES_LITE,
     most_detections,
 )
+from emflow_schema.trusted_keys import read_keys
 
 MODEL_IO: KeyPath = ("edge", "model_io")
 AGENT: KeyPath = ("edge", "agent")
@@ -55,6 +56,10 @@ def agent(workflow: Workflow) -> Iterator[Violation]:
     if own.require_signature and not own.trust_keys:
         message = "signatures are required, and there is no key that could have made them"
         yield Violation((*place, "require_signature"), message, "add trust_keys: [/path/on/the/device.pem]")
+    for index, key in enumerate(own.trust_keys):
+        if fault := _fault_of_key(key):
+            mend = "docs/signing.md shows keys; the public half of one: openssl pkey -in key.pem -pubout"
+            yield Violation((*place, "trust_keys", index), fault, mend)
     if own.delegate_options and own.delegate is None:
         yield Violation((*place, "delegate_options"), "options, and no delegate to have them", "add delegate: …")
     if own.accelerator_required and own.delegate in (None, "none", "xnnpack") and not own.providers:
@@ -64,3 +69,16 @@ def agent(workflow: Workflow) -> Iterator[Violation]:
     for index, name in enumerate(names):
         if name in names[:index]:
             yield Violation((*place, "providers", index), f"{name} is here twice", "keep one of them")
+
+
+def _fault_of_key(key: str) -> str:
+    """What is wrong with a key that stands in the workflow; empty for the path of one, and where nothing is."""
+    if "-----BEGIN" not in key:
+        return ""
+    try:
+        read_keys(key)
+    except ValueError as error:
+        return str(error)
+    except ImportError:  # without cryptography; the agent says it then
+        return ""
+    return ""
