@@ -108,6 +108,8 @@ def test_the_same_input_gives_the_same_bytes_but_for_the_signature(model: Path, 
     parts = [{name: content for name, content in made.files.items() if name != SIGNATURE} for made in (first, second)]
     assert parts[0] == parts[1]
     assert list(first.files) == list(second.files)
+    assert first.digest == second.digest
+    assert sign_package(model, ModelManifest("scenes", "1.2.1"), signer).digest != first.digest
 
 
 def test_a_folder_can_be_signed_where_it_is_and_again(emflow, model: Path, key: Path, public: Path) -> None:
@@ -224,6 +226,14 @@ def has_a_name_with_a_newline(folder: Path) -> None:
     (folder / "a\nb").write_text("")
 
 
+def has_a_private_key(folder: Path) -> None:
+    (folder / "about" / "k.txt").write_bytes(b"# release\n" + private_pem(new_key()))
+
+
+def is_too_deep(folder: Path) -> None:
+    folder.joinpath(*("d" for _ in range(40))).mkdir(parents=True)
+
+
 def is_gone(folder: Path) -> None:
     shutil.rmtree(folder)
 
@@ -235,6 +245,8 @@ def is_gone(folder: Path) -> None:
         (has_a_pipe, "pipe: is not a file, but a device, a pipe or a socket"),
         (has_no_model, "there is no model"),
         (has_a_name_with_a_newline, r"'a\nb' is no path of a file in a package"),
+        (has_a_private_key, "'about/k.txt' holds a private key"),
+        (is_too_deep, "is more than 32 folders deep"),
         (is_gone, "cannot be read: No such file or directory"),
     ],
 )
@@ -255,6 +267,18 @@ def test_a_folder_with_something_in_it_is_not_written_to(emflow, model: Path, ke
     ran = emflow("package", model, *ABOUT, "--key", key, "--out", out)
     assert (ran.code, [path.name for path in out.iterdir()]) == (1, ["mine"])
     assert f"{out}: exists already" in ran.err
+
+
+@pytest.mark.parametrize("name", ["scenes.zip", "about/out"])
+def test_a_package_is_not_written_into_the_model_that_it_is_made_of(
+    emflow, model: Path, key: Path, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "link").symlink_to(model)
+    for out in (model / name, tmp_path / "link" / name):
+        ran = emflow("package", model, *ABOUT, "--key", key, "--out", out)
+        assert ran.code == 1
+        assert f"{out}: is in the model's folder" in ran.err
+        assert not out.exists()
 
 
 def changed(path: Path) -> None:

@@ -66,7 +66,7 @@ def package(
     in the format of OpenSSF model signing. The same input gives the same bytes, but for the signature itself.
     """
     from emflow.cli.output_files import write_atomically
-    from emflow.signing.package import ZIP, sign_package, write_package
+    from emflow.signing.package import ZIP, check_place, sign_package, write_package
     from emflow.signing.signers import open_signer
 
     try:
@@ -81,6 +81,7 @@ def package(
         manifest = ModelManifest(name, version, begin, end, floor or "", lowers_floor or "")
     except BadManifest as error:
         raise UsageProblem(f"the package {error}") from None
+    check_place(source, out)
     signer = open_signer(key, region, profile)
     made = sign_package(source, manifest, signer)
     if out.suffix.lower() == ZIP:

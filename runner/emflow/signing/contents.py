@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -15,12 +16,15 @@ from emflow_schema.model_files import NEO_LIBRARY, is_archive, is_left_by_macos,
 from emflow_schema.model_manifest import MANIFEST
 from emflow_schema.model_signature import MAX_FILES, SIGNATURE, BadSignature, check_path
 from emflow_schema.signed_package import ED25519_FILES
+from emflow_schema.trusted_keys import MAX_KEYS_BYTES
 
 MOST_BYTES = 2 * 1024**3
 """Of all files together: Greengrass takes no larger component."""
 
 MOST_LEVELS = 32
 """Folders below each other, as on a device."""
+
+_PRIVATE_KEY = re.compile(rb"-----BEGIN [A-Z0-9 ]*PRIVATE KEY")
 
 MADE_HERE = (MANIFEST, SIGNATURE, *ED25519_FILES)
 """What a package has beside the model: replaced when a folder is signed anew."""
@@ -56,11 +60,14 @@ def _check(files: dict[str, bytes], source: Path) -> None:
         raise Problem("there is no model", where=str(source), mend=mend)
     if len(files) > MAX_FILES - 1:
         raise Problem(f"has {len(files)} files; a package has at most {MAX_FILES}", where=str(source))
-    for name in files:
+    for name, content in files.items():
         try:
             check_path(name)
         except BadSignature as problem:
             raise Problem(str(problem), where=str(source), mend="rename the file") from None
+        if len(content) <= MAX_KEYS_BYTES and _PRIVATE_KEY.search(content):
+            mend = "move it out of the folder: a package goes to every device"
+            raise Problem(f"{name!r} holds a private key", where=str(source), mend=mend)
 
 
 def _in_folder(root: Path) -> Iterator[tuple[str, bytes]]:

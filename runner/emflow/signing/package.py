@@ -42,10 +42,15 @@ ZIP = ".zip"
 
 @dataclass(frozen=True)
 class Package:
-    """A signed package. files: content by path, manifest and signature included."""
+    """A signed package. files: content by path, manifest and signature included.
+
+    digest: SHA-256 in hexadecimal of what was signed and of the key that did: the same for the same input, where the
+    bytes of the signature differ each time.
+    """
 
     files: Mapping[str, bytes]
     manifest: ModelManifest
+    digest: str
 
     def zipped(self) -> bytes:
         """The package as a zip."""
@@ -65,7 +70,17 @@ def sign_package(source: Path, manifest: ModelManifest, signer: Signer) -> Packa
     payload = Statement(digests(files), IGNORED, manifest.name).encoded()
     signature = signer.sign(pre_authentication_encoding(payload))
     bundle = Bundle(payload, signature, signer.public.fingerprint)
-    return Package({**files, SIGNATURE: bundle.encoded()}, manifest)
+    digest = sha256(payload + signer.public.fingerprint.encode()).hexdigest()
+    return Package({**files, SIGNATURE: bundle.encoded()}, manifest, digest)
+
+
+def check_place(source: Path, out: Path) -> None:
+    """
+    Raises:
+        Problem: the package would become a part of the model's folder, and of the next package.
+    """
+    if source.is_dir() and source.resolve() in out.resolve().parents:
+        raise Problem("is in the model's folder", where=str(out), mend="give an --out elsewhere, or the folder itself")
 
 
 def write_package(package: Package, source: Path, out: Path) -> None:
