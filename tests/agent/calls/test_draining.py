@@ -19,13 +19,9 @@ from emflow_proto.service import AgentStub
 from support import until
 
 
-def _workers() -> set[threading.Thread]:
-    return {thread for thread in threading.enumerate() if thread.name.startswith("call_")}
-
-
 @pytest.mark.parametrize("in_time", [True, False])
 def test_calls_under_way_get_their_answer_within_the_grace(tmp_path: Path, folder: Path, in_time: bool) -> None:
-    store, others = ModelStore(threads=1), _workers()
+    store = ModelStore(threads=1)
     left, leave = threading.Event(), threading.Event()
     address = tmp_path / "a.sock"
 
@@ -40,10 +36,10 @@ def test_calls_under_way_get_their_answer_within_the_grace(tmp_path: Path, folde
         stub = AgentStub(channel)
         stub.LoadModel(m.LoadModelRequest(url=str(folder), name="scenes"), wait_for_ready=True, timeout=20)
         request = m.PredictRequest(name="scenes", tensors=[m.Tensor(byte_data=bytes(150528))])
-        # As long as somebody else has the model's turn, a prediction waits, each in a worker of its own.
+        # As long as somebody else has the model's turn, a prediction waits.
         with store.get("scenes").queue.slot(LocalCaller()):
             calls = [stub.Predict.future(request) for _ in range(3)]
-            until(lambda: len(_workers() - others) >= 3, what="three calls under way")
+            until(lambda: store.get("scenes").queue.waiting == 3, what="three calls under way")
             leave.set()
             if in_time:
                 until(lambda: not address.exists(), what="a closed door")
