@@ -307,7 +307,8 @@ def test_what_was_altered_is_refused(emflow, model: Path, key: Path, public: Pat
 def test_what_is_refused_for_other_reasons(emflow, model: Path, key: Path, public: Path, tmp_path: Path) -> None:
     (tmp_path / "other.pub.pem").write_text(public_pem(new_key()))
     assert "is not signed (no model.sig)" in emflow("verify", model, "--key", public).err
-    assert emflow("package", model, *ABOUT, "--key", key, "--out", model, "--not-after", "2026-01-01").code == 0
+    ran = emflow("package", model, *ABOUT, "--key", key, "--out", model, "--not-after", "2026-01-01")
+    assert (ran.code, ran.err) == (0, "emflow: no device loads it: it expired at 2026-01-01T23:59:59Z\n")
     assert "the package scenes 1.2.0 expired at 2026-01-01T23:59:59Z" in emflow("verify", model, "--key", public).err
     assert emflow("package", model, *ABOUT, "--key", key, "--out", model).code == 0
     assert "which is not trusted" in emflow("verify", model, "--key", tmp_path / "other.pub.pem").err

@@ -41,6 +41,7 @@ ALLOWED = {
     "edge_component/emflow_edge/settings/contents.py _stat": FROM_FILES,
     "edge_component/emflow_edge/timestamps.py utc_now": FOR_PEOPLE,
     "runner/emflow/cli/event_output.py JsonLines.show": FOR_PEOPLE,
+    "runner/emflow/cli/package.py package": SHARED,
     "runner/emflow/cli/verify.py verify": SHARED,
     "runner/emflow/engine/errors.py _clocks_apart": SHARED,
     "runner/emflow/engine/lock.py LockRecord.of_this_process": FOR_PEOPLE,

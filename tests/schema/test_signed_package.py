@@ -150,6 +150,22 @@ def test_a_bundle_has_one_form_only(change: Callable[[dict[str, Any]], object], 
     assert reason in refusal({**whole, SIGNATURE: altered(whole[SIGNATURE], change)})
 
 
+@pytest.mark.parametrize("spaces", [0, 1, 2])
+def test_bits_that_base64_does_not_use_have_to_be_zero(spaces: int) -> None:
+    """Decoders pass over them, so that several texts would be the same signature."""
+    files = {**FILES, MANIFEST: manifest()}
+    payload = statement(files).encoded() + b" " * spaces
+    bundle = json.loads(signed(KEY, payload))
+    assert verified({**files, SIGNATURE: json.dumps(bundle).encode()}).key == KEYS[0]
+    text, unused = bundle["dsseEnvelope"]["payload"], -len(payload) % 3
+    if unused:
+        last = len(text) - unused - 1
+        other = text[:last] + chr(ord(text[last]) + 1) + text[last + 1 :]
+        assert base64.b64decode(other, validate=True) == payload
+        bundle["dsseEnvelope"]["payload"] = other
+        assert "payload is not base64" in refusal({**files, SIGNATURE: json.dumps(bundle).encode()})
+
+
 def resources(document: dict[str, Any]) -> Any:
     return document["predicate"]["resources"]
 

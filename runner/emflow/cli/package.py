@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +10,7 @@ import click
 
 from emflow.cli.parameters import Argument, Option
 from emflow.problems import UsageProblem
-from emflow_schema.model_manifest import BadManifest, ModelManifest, parse_time
+from emflow_schema.model_manifest import BadManifest, ModelManifest, parse_time, written
 
 
 def package(
@@ -89,3 +90,5 @@ def package(
     else:
         write_package(made, source, out)
     click.echo(f"{out}: {manifest}, {len(made.files)} files, signed by {signer.public}")
+    if end and end < datetime.now(UTC):
+        click.echo(f"emflow: no device loads it: it expired at {written(end)}", err=True)
