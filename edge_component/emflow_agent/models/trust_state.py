@@ -232,4 +232,8 @@ def default_folder(environ: Mapping[str, str] = os.environ) -> Path:
         return Path.cwd()
     if environ.get("XDG_STATE_HOME"):
         return Path(environ["XDG_STATE_HOME"]) / "emflow"
-    return Path("/var/lib/emflow") if os.geteuid() == 0 else Path.home() / ".local" / "state" / "emflow"
+    try:
+        home = Path.home() if os.geteuid() else None
+    except (RuntimeError, KeyError):  # a user without one, as containers have; KeyError before Python 3.10
+        home = None
+    return home / ".local" / "state" / "emflow" if home else Path("/var/lib/emflow")

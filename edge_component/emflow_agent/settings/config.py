@@ -137,7 +137,8 @@ def _capture(device: Device, capture: Capture, own: OpenAgent) -> CaptureSetting
 
 def _trust(own: OpenAgent) -> TrustedKeys:
     try:
-        folder = Path(own.trust_state) if own.trust_state else default_folder()
+        # Without keys nothing is stored, and no folder has to be found.
+        folder = Path(own.trust_state) if own.trust_state else default_folder() if own.trust_keys else None
         return read_trusted_keys("TrustKeys", own.trust_keys, own.require_signature, TrustState(folder))
     except BadOption as problem:
         raise BadSetting(str(problem)) from None

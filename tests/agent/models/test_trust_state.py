@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
@@ -20,6 +21,7 @@ from emflow_agent.models.loading import load_folder
 from emflow_agent.models.store import ModelStore
 from emflow_agent.models.trust_state import EARLIEST, STATE, TrustState, default_folder
 from emflow_agent.runtimes import RuntimeOptions
+from emflow_agent.settings.config import Layer, read
 from emflow_proto import messages as m
 from emflow_proto.service import AgentStub
 from emflow_proto.trust import confirm_model
@@ -219,3 +221,20 @@ def test_the_state_is_where_systemd_greengrass_or_the_user_keeps_it(
     assert default_folder({"XDG_STATE_HOME": "/s", **ipc}) == tmp_path
     assert default_folder({"XDG_STATE_HOME": "/s"}) == Path("/s/emflow")
     assert default_folder({}).name == "emflow"
+
+
+def test_a_user_without_a_home_and_a_folder_that_is_gone_matter_only_with_keys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 54321)
+    monkeypatch.setattr(os, "getuid", lambda: 54321)
+    for name in ("HOME", "XDG_STATE_HOME", "STATE_DIRECTORY"):
+        monkeypatch.delenv(name, raising=False)
+    assert default_folder({}) == Path("/var/lib/emflow")
+    monkeypatch.setenv("AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH_FOR_COMPONENT", "/ipc.socket")
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    layer = {"UnixSocketName": "/tmp/a.sock"}
+    assert not read([Layer("here", layer)]).trust.keys

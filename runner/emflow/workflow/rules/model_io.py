@@ -17,7 +17,6 @@ from emflow_schema.result_message import (
     MOST_BYTES_LITE,
     most_detections,
 )
-from emflow_schema.trusted_keys import read_keys
 
 MODEL_IO: KeyPath = ("edge", "model_io")
 AGENT: KeyPath = ("edge", "agent")
@@ -75,6 +74,8 @@ def _fault_of_key(key: str) -> str:
     """What is wrong with a key that stands in the workflow; empty for the path of one, and where nothing is."""
     if "-----BEGIN" not in key:
         return ""
+    from emflow_schema.trusted_keys import read_keys  # few workflows have keys
+
     try:
         read_keys(key)
     except ValueError as error:
