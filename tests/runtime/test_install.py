@@ -234,14 +234,33 @@ def test_an_installation_that_was_killed_starts_over(bundle: Bundle, moment: str
     assert not partial.exists()
 
 
+def _children(pid: int) -> list[int]:
+    found = []
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            if int(file.read_text().rpartition(")")[2].split()[1]) == pid:
+                found.append(int(file.parent.name))
+    return found
+
+
 def test_one_whose_pip_still_runs_is_waited_for(bundle: Bundle) -> None:
-    """The nucleus may be killed alone: pip then goes on, and writes where the next installation would begin."""
+    """The install step may be killed alone: pip then goes on, and writes where the next installation would begin."""
+    killed = subprocess.Popen(bundle.command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     partial = bundle.folder.with_name(bundle.folder.name + PARTIAL)
-    process = subprocess.Popen(bundle.command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    until(lambda: (partial / ".tmp").exists(), timeout=60)
-    process.kill()
-    process.communicate(timeout=60)
-    assert bundle.install().returncode == 0
+    until(lambda: (partial / ".tmp").exists() and _children(killed.pid), timeout=60)
+    (pip,) = _children(killed.pid)
+    os.kill(pip, signal.SIGSTOP)
+    try:
+        killed.kill()
+        killed.communicate(timeout=60)
+        waits = subprocess.Popen(bundle.command, stdout=subprocess.PIPE, text=True)
+        assert waits.stdout is not None
+        assert waits.stdout.readline() == "emflow: waiting for an earlier installation to end\n"
+        assert partial.exists()
+    finally:
+        os.kill(pip, signal.SIGCONT)
+    waits.communicate(timeout=100)
+    assert waits.returncode == 0
     assert imports(bundle.folder)
     assert not partial.exists()
 

@@ -238,7 +238,7 @@ def _failure(board: BoardFigures, output: str) -> Problem:
         mend = "Check the network and the proxy, name another index (UV_DEFAULT_INDEX), or give a folder with --wheels."
         return Problem("the package index cannot be reached", where=where, mend=mend)
     hints = " ".join(_HINT.findall(text))
-    there = list(_WHEELS.finditer(hints))
+    there = list(_WHEELS.finditer(" ".join(text.split())))  # some versions of uv break its lines
     if there:
         tags = "; ".join(f"{each['name']} {each['version']} for {_shown(each)}" for each in there)
         names = ", ".join(dict.fromkeys(each["name"] for each in there))
