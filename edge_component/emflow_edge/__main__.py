@@ -30,7 +30,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Callable, Optional, Union
 
 from emflow_edge.credentials import FileSecrets, NucleusSecrets
-from emflow_edge.ipc import ERRORED, RUNNING, SOCKET_VARIABLE, Nucleus
+from emflow_edge.ipc import CLASSIC_VARIABLE, ERRORED, RUNNING, SOCKET_VARIABLE, Nucleus
 from emflow_edge.observability import logs
 from emflow_edge.results.mqtt import mqtt_sink
 from emflow_edge.results.sinks import Destination, GreengrassSink, MessageSink, StdoutSink, destination
@@ -113,7 +113,8 @@ class _Run:
             raise ConfigProblem(f"--thing: {error}") from None
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._unknown: tuple[str, ...] = ()
-        self._last_working = LastWorking(flags.work)
+        # The classic nucleus takes a deployment back whose component does not start: it has to see the failure.
+        self._last_working = LastWorking(None if os.environ.get(CLASSIC_VARIABLE) else flags.work)
         # The configuration that came last, and what it came to: settings, or why it was refused.
         self._came: tuple[Mapping[str, Any], Settings | str] | None = None
         signals.heard = lambda number: self._events.put(_RELOAD) if number == signal.SIGHUP else _exit(0)

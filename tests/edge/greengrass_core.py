@@ -54,9 +54,10 @@ class Core(IpcTestServer):
         validate = self.device.operations.settings.validate
         return validate("deployment-1", {COMPONENT: dict(config)}, 10, threading.Event()).get(COMPONENT, "")
 
-    def run(self, *arguments: str, token: str = COMPONENT) -> Process:
+    def run(self, *arguments: str, token: str = COMPONENT, **variables: str) -> Process:
         environment = {
             **os.environ,
+            **variables,
             "AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH_FOR_COMPONENT": str(self._folder / "ipc.socket"),
             "SVCUID": token,
             "AWS_IOT_THING_NAME": THING,

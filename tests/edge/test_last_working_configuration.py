@@ -136,6 +136,21 @@ def test_a_process_goes_on_with_the_last_configuration_that_worked(
 
 
 @pytest.mark.e2e
+def test_under_the_classic_nucleus_a_broken_configuration_fails_the_deployment(
+    core: Core, config: dict[str, Any], edge: Edge
+) -> None:
+    classic = {"AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH": "/set/by/the/classic/nucleus"}
+    core.deploy(config)
+    process = core.run("--assets", str(edge.folder), "--work", str(edge.folder), **classic)
+    core.results(2)
+    assert process.end() == 0
+    core.deploy({**config, "streams": []})
+    process = core.run("--assets", str(edge.folder), "--work", str(edge.folder), **classic)
+    assert process.popen.wait(60) == 2
+    assert core.states[-1] == "ERRORED"
+
+
+@pytest.mark.e2e
 def test_without_one_that_worked_a_broken_configuration_ends_it(core: Core, config: dict[str, Any], edge: Edge) -> None:
     core.deploy({**config, "streams": []})
     process = core.run("--assets", str(edge.folder), "--work", str(edge.folder))
