@@ -50,8 +50,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--work",
         type=Path,
         metavar="DIR",
-        help="keep the last configuration that worked there, and start with it when the present one is wrong; not under "
-        "the classic nucleus, which goes back by itself",
+        help="keep the last configuration that worked there, and start with it when the present one is wrong (not "
+        "under the classic nucleus, which goes back itself)",
     )
     ours.add_argument("--every", metavar="TIME", help="time between two inferences, as in 1s, 250ms; 0 is at once")
     ours.add_argument("--labels", type=Path, metavar="FILE", help="one label a line")
