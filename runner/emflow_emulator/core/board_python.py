@@ -54,8 +54,11 @@ exec "$(dirname "$0")/python3" -P -m pip "$@"
 """-P: a program named pip does not search the current folder for modules."""
 
 
-def make(layout: Layout) -> Path:
+def make(layout: Layout, in_use: contextlib.ExitStack) -> Path:
     """Make the device's Python; returns the folder with `python3`.
+
+    Args:
+        in_use: keeps the packages in the cache until it is closed; no other device removes them before.
 
     Raises:
         Problem: a package is not installed, or a folder cannot be made.
@@ -65,9 +68,9 @@ def make(layout: Layout) -> Path:
     try:
         own = {name: each for name, each in agent.items() if name not in components}
         pip = _closure(("pip",), optional=True)
-        _environment(layout, _stored((components | pip).values(), layout))
+        _environment(layout, _stored((components | pip).values(), layout, in_use))
         layout.agent_packages.unlink(missing_ok=True)
-        layout.agent_packages.symlink_to(_stored(own.values(), layout))
+        layout.agent_packages.symlink_to(_stored(own.values(), layout, in_use))
         for package in AGENT_CODE:
             shutil.copytree(_folder_of(package), layout.agent / package, dirs_exist_ok=True)
     except OSError as error:
@@ -124,7 +127,7 @@ def _closure(requirements: Iterable[str], *, optional: bool = False) -> dict[str
     return found
 
 
-def _stored(distributions: Iterable[Distribution], layout: Layout) -> Path:
+def _stored(distributions: Iterable[Distribution], layout: Layout, in_use: contextlib.ExitStack) -> Path:
     """A folder with the files of these distributions: in the user's cache, or in the device's folder."""
     ordered = sorted(distributions, key=lambda each: each.name)
     records = [(each.name, each.version, _record(each)) for each in ordered]
@@ -132,12 +135,24 @@ def _stored(distributions: Iterable[Distribution], layout: Layout) -> Path:
     with contextlib.suppress(OSError):
         cache = cache_folder("board-packages")
         folder = _intact(cache, key, ordered)
-        _remove_unused(cache, folder)
+        while not _keep(folder, in_use):  # removed at this moment, because others were used later
+            folder = _intact(cache, key, ordered)
         os.utime(folder)
+        _remove_unused(cache)
         return folder
     packages = layout.root / "board-packages"
     packages.mkdir(mode=0o755, exist_ok=True)
     return _intact(packages, key, ordered)
+
+
+def _keep(folder: Path, in_use: contextlib.ExitStack) -> bool:
+    """Keep a folder until `in_use` is closed; False when it has gone."""
+    with contextlib.suppress(FileNotFoundError):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        in_use.callback(os.close, descriptor)
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        return os.path.lexists(folder) and os.path.samestat(os.fstat(descriptor), folder.stat())
+    return False
 
 
 def _intact(parent: Path, name: str, distributions: Iterable[Distribution]) -> Path:
@@ -239,8 +254,15 @@ def _folder_of(package: str) -> Path:
     return Path(spec.submodule_search_locations[0])
 
 
-def _remove_unused(cache: Path, but: Path) -> None:
+def _remove_unused(cache: Path) -> None:
+    """Remove what was not used for the longest, but for what a running device keeps."""
     with contextlib.suppress(OSError):  # of another device that removes the same
-        others = sorted((each for each in cache.iterdir() if each != but), key=lambda each: each.stat().st_mtime)
-        for folder in others[: -(_MOST - 1)]:
-            shutil.rmtree(folder, ignore_errors=True)
+        for folder in sorted(cache.iterdir(), key=lambda each: each.stat().st_mtime)[:-_MOST]:
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+            except BlockingIOError:
+                continue
+            finally:
+                os.close(descriptor)

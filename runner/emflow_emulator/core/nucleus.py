@@ -96,7 +96,7 @@ class Nucleus:
             orphan_cleanup = OrphanCleanup(self._removes)
             undo.callback(orphan_cleanup.close)
             self.layout.make()
-            self._python = board_python.make(self.layout)
+            self._python = board_python.make(self.layout, undo)
             arn = self._link.make_thing()
             shutil.copyfile(str(get_cert_path(True)), self.layout.root_ca)
             self._start_parts(orphan_cleanup, undo)

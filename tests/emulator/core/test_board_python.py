@@ -10,6 +10,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from importlib.metadata import Distribution, distribution
 from pathlib import Path
 
@@ -47,6 +48,12 @@ def device(folder: Path, name: str = "core") -> Layout:
     return layout
 
 
+def make(layout: Layout) -> Path:
+    """Make the Python of a device that ends at once."""
+    with ExitStack() as in_use:
+        return board_python.make(layout, in_use)
+
+
 def run(layout: Layout, code: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run code with the device's Python, without any network and configuration."""
     command = (
@@ -61,7 +68,7 @@ def _can_unshare() -> bool:
 
 def test_it_imports_what_a_board_has_and_nothing_else(tmp_path: Path, cache: Path) -> None:
     layout = device(tmp_path)
-    assert board_python.make(layout) == layout.python / "bin"
+    assert make(layout) == layout.python / "bin"
 
     assert run(layout, IMPORTS).stderr == ""
     for name in ("boto3", "moto", "emflow", "emflow_edge", "emflow_schema", "ai_edge_litert", "pytest"):
@@ -71,7 +78,7 @@ def test_it_imports_what_a_board_has_and_nothing_else(tmp_path: Path, cache: Pat
 
 def test_the_agent_has_packages_that_components_do_not_see(tmp_path: Path, cache: Path) -> None:
     layout = device(tmp_path)
-    board_python.make(layout)
+    make(layout)
     agent = {"PYTHONPATH": f"{layout.agent}:{layout.agent_packages}"}
     done = run(
         layout, "import boto3, ai_edge_litert, emflow_agent, emflow_proto; print(emflow_agent.__file__)", **agent
@@ -82,10 +89,10 @@ def test_the_agent_has_packages_that_components_do_not_see(tmp_path: Path, cache
 
 def test_a_second_device_uses_the_same_packages(tmp_path: Path, cache: Path, one_package: str) -> None:
     first = device(tmp_path)
-    board_python.make(first)
+    make(first)
     kept = {folder.name: folder.stat().st_ino for folder in cache.iterdir()}
     assert run(first, one_package).returncode == 0  # which compiles the modules
-    board_python.make(device(tmp_path, "second"))
+    make(device(tmp_path, "second"))
 
     assert {folder.name: folder.stat().st_ino for folder in cache.iterdir()} == kept
 
@@ -129,11 +136,11 @@ def _remove_the_list(cache: Path) -> None:
 def test_packages_that_were_changed_are_copied_again(
     tmp_path: Path, cache: Path, one_package: str, change: Callable[[Path], None]
 ) -> None:
-    board_python.make(device(tmp_path))
+    make(device(tmp_path))
     names = {each.name for each in cache.iterdir()}
     change(cache)
     second = device(tmp_path, "second")
-    board_python.make(second)
+    make(second)
 
     assert run(second, one_package).stdout.startswith(str(cache))
     assert run(second, "import added").returncode == 1
@@ -141,7 +148,7 @@ def test_packages_that_were_changed_are_copied_again(
 
 
 def test_no_file_is_one_of_emflows_own_installation(tmp_path: Path, cache: Path, one_package: str) -> None:
-    board_python.make(device(tmp_path))
+    make(device(tmp_path))
     own = Path(str(distribution("protobuf").locate_file("google/protobuf/message.py")))
     before = own.read_bytes()
     copied = next(cache.glob("*/google/protobuf/message.py"))
@@ -168,7 +175,7 @@ def test_without_a_home_folder_the_packages_are_in_the_devices_folder(
     else:
         monkeypatch.setenv("HOME", home)
     layout = device(tmp_path)
-    board_python.make(layout)
+    make(layout)
 
     assert run(layout, one_package).stdout.startswith(str(layout.root / "board-packages"))
     assert not (tmp_path / "relative").exists()
@@ -180,7 +187,7 @@ def test_nothing_that_is_made_may_be_written_by_others_whatever_the_umask_is(
     before = os.umask(0)
     try:
         layout = device(tmp_path)
-        board_python.make(layout)
+        make(layout)
     finally:
         os.umask(before)
 
@@ -193,7 +200,7 @@ def test_nothing_that_is_made_may_be_written_by_others_whatever_the_umask_is(
 def test_devices_that_start_at_the_same_time_share_one_folder(tmp_path: Path, cache: Path) -> None:
     layouts = [device(tmp_path, str(number)) for number in range(4)]
     with ThreadPoolExecutor() as pool:
-        list(pool.map(board_python.make, layouts))
+        list(pool.map(make, layouts))
 
     assert not list(cache.glob("new-*"))
     assert len(list(cache.iterdir())) == 2
@@ -216,7 +223,7 @@ def test_packages_on_another_file_system_are_copied(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(elsewhere))
     layout = device(tmp_path)
-    board_python.make(layout)
+    make(layout)
 
     assert run(layout, one_package).stdout.startswith(str(elsewhere))
 
@@ -232,7 +239,7 @@ def test_without_a_cache_of_ones_own_the_packages_are_in_the_devices_folder(
         cache.mkdir()
         cache.chmod(0o777)
     layout = device(tmp_path)
-    board_python.make(layout)
+    make(layout)
 
     assert run(layout, one_package).returncode == 0
     assert list((layout.root / "board-packages").iterdir())
@@ -248,7 +255,7 @@ def test_what_a_component_installs_stays_in_its_device(tmp_path: Path, cache: Pa
         archive.writestr("extra-1.0.dist-info/RECORD", "extra.py,,\n")
     first, second = device(tmp_path), device(tmp_path, "second")
     for layout in (first, second):
-        board_python.make(layout)
+        make(layout)
     pip = [str(first.python / "bin" / "pip3"), "install", "--no-index", "--no-deps", str(wheel)]
     done = subprocess.run(pip, capture_output=True, text=True, check=False, env={"PATH": os.environ["PATH"]})
 
@@ -265,17 +272,35 @@ def test_the_packages_that_were_not_used_for_the_longest_are_removed(
         (cache / f"old-{age}").mkdir()
         when = (cache / f"old-{age}").stat().st_mtime - age * 60
         os.utime(cache / f"old-{age}", (when, when))
-    board_python.make(device(tmp_path))
+    make(device(tmp_path))
 
     assert len(list(cache.iterdir())) == 8
     assert {each.name for each in cache.glob("old-*")} == {f"old-{age}" for age in range(6)}
+
+
+def test_the_packages_of_a_running_device_are_never_removed(
+    tmp_path: Path, cache: Path, one_package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running, other = device(tmp_path, "running"), device(tmp_path, "other")
+    with ExitStack() as in_use:
+        board_python.make(running, in_use)
+        before = set(cache.iterdir())
+        for folder in before:
+            os.utime(folder, (1, 1))
+        monkeypatch.setattr(board_python, "_MOST", 1)
+        monkeypatch.setattr(board_python, "COMPONENTS", ("packaging",))
+        make(other)
+        assert set(cache.iterdir()) > before
+        assert run(running, one_package).returncode == 0
+    make(other)
+    assert not before <= set(cache.iterdir())
 
 
 def test_a_package_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(board_python, "COMPONENTS", ("no-such-package>=1",))
 
     with pytest.raises(Problem, match="components need no-such-package, which is not installed") as caught:
-        board_python.make(device(tmp_path))
+        make(device(tmp_path))
     assert "pip install" in caught.value.mend
 
 
@@ -290,4 +315,4 @@ def test_a_package_without_a_list_of_files_is_named(tmp_path: Path, monkeypatch:
 
     monkeypatch.setattr(board_python, "distribution", found)
     with pytest.raises(Problem, match=r"numpy \S+ was installed without a list of its files"):
-        board_python.make(device(tmp_path))
+        make(device(tmp_path))
