@@ -39,7 +39,7 @@ def write_complete(folder: Path, facts: dict[str, Any]) -> None:
     """
     temporary = folder / f".{COMPLETE}"
     with temporary.open("w", encoding="utf-8") as file:
-        json.dump(facts, file, indent=1, sort_keys=True)
+        json.dump(facts, file, indent=1, sort_keys=True, allow_nan=False)
         file.flush()
         os.fsync(file.fileno())
     temporary.rename(folder / COMPLETE)

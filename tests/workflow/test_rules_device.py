@@ -41,8 +41,8 @@ def change(path: Path, *changes: tuple[str, str]) -> Path:
         ("EM064", "model_io: {resize: crop, margin: §1}", "crop leaves no margins"),
         ("EM064", "model_io: {task: detection, boxes: {outputs: §[boxes]}}", "boxes and scores at least"),
         ("EM064", "model_io: {task: detection, boxes: {outputs: §[boxes, scores, boxes]}}", "is here twice"),
-        ("EM064", "model_io: {mean: §.nan}", "no number to calculate with"),
-        ("EM064", "publish: {threshold: §.nan}", "no number to calculate with"),
+        ("EM023", "model_io: {mean: §.nan}", "edge.model_io.mean cannot be .nan"),
+        ("EM023", "publish: {threshold: §.nan}", "edge.publish.threshold cannot be .nan"),
         ("EM066", "agent: {model_deployments: §true}", "kept in the agent's database"),
         ("EM066", "agent: {open: {require_signature: §true}}", "there is no key"),
         (

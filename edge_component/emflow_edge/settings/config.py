@@ -74,8 +74,8 @@ class Settings:
 
     @property
     def model(self) -> tuple[object, ...]:
-        """What makes another model, or another agent to load it."""
-        return *self.agent, self.model_name, self.model_folder, self.model_content
+        """What makes another model, or another agent to load it. Its files are compared with what is loaded."""
+        return *self.agent, self.model_name, self.model_folder
 
 
 def unknown_keys(config: Mapping[str, Any]) -> tuple[str, ...]:

@@ -10,7 +10,6 @@ https://packaging.python.org/en/latest/specifications/pylock-toml/
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,6 +20,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from emflow.board.figures import MACHINES, BoardFigures
+from emflow.json_text import to_json
 from emflow.problems import Problem
 from emflow.workflow.model import Workflow
 from emflow.workflow.source.safe_open import read_text
@@ -97,7 +97,7 @@ class Lock:
             "requirements": list(self.requirements) if self.packages == "image" else [],
             "wheels": sorted([each.wheel.name, each.wheel.sha256] for each in self.locked),
         }
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(to_json(content, sort_keys=True).encode()).hexdigest()
 
     @property
     def wheels(self) -> tuple[Wheel, ...]:
@@ -234,7 +234,7 @@ def _package_lines(package: LockedPackage) -> Iterator[str]:
 
 def _toml(text: str) -> str:
     """A basic string of TOML; JSON's escapes are among those of TOML."""
-    return json.dumps(text)
+    return to_json(text)
 
 
 def _parsed(found: Mapping[str, Any]) -> Lock:

@@ -7,7 +7,6 @@ provides is not in it. The same lock gives the same bytes.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -17,6 +16,7 @@ from typing import Any
 
 from emflow.board.lock import Lock
 from emflow.board.requirements import MODULES, name_of
+from emflow.json_text import to_json
 from emflow.problems import Problem
 from emflow.recipes.bundle import MAX_ARTIFACT_BYTES, bundle_key, package_files, zip_entry
 from emflow.recipes.lint.context import RecipeContext
@@ -160,7 +160,7 @@ def _board_json(lock: Lock, installed: int) -> str:
         "requirements": list(lock.requirements),
         "wheels": sorted(each.wheel.name for each in lock.locked),
     }
-    return json.dumps(board, indent=1, sort_keys=True) + "\n"
+    return to_json(board, indent=1, sort_keys=True) + "\n"
 
 
 def _requirements(lock: Lock) -> str:

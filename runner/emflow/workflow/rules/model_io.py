@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 from emflow.workflow.model import Workflow
 from emflow.workflow.rules.violation import Violation
-from emflow.workflow.rules.walk import walk
 from emflow.workflow.source.positions import KeyPath
-from emflow_schema.configuration import Channels
 from emflow_schema.result_message import (
     BYTES_A_DETECTION,
     BYTES_A_RESULT,
@@ -27,12 +24,6 @@ def model_io(workflow: Workflow) -> Iterator[Violation]:
     for place, section in ((MODEL_IO, given), ((*MODEL_IO, "boxes"), given.boxes)):
         for fault in section.faults():
             yield Violation((*place, fault.key), fault.message, fault.mend)
-    for where, value, _ in walk(workflow.edge, ("edge",)):
-        # YAML's `.nan` and `.inf` are numbers to the schema.
-        numbers = value if isinstance(value, Channels) else (value,)
-        wrong = next((one for one in numbers if isinstance(one, float) and not math.isfinite(one)), None)
-        if wrong is not None:
-            yield Violation(where, f"{wrong} is no number to calculate with", "write it out")
 
 
 def result_size(workflow: Workflow) -> Iterator[Violation]:
