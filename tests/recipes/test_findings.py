@@ -167,7 +167,7 @@ def test_a_template_in_place_of_the_built_in_one_is_checked_too(folder: Path) ->
     path = folder / "demo.yaml"
     path.write_text(
         path.read_text().replace(
-            "  component:\n    name: aws.", "  component:\n    recipe: mine.yaml.j2\n    name: aws."
+            "    name: com.example.Scenes\n", "    recipe: mine.yaml.j2\n    name: com.example.Scenes\n"
         )
     )
     faults = told(folder, "demo.yaml")

@@ -307,7 +307,7 @@ def test_a_failed_component_version_is_refused_until_a_retry_is_requested(workfl
     component = ComponentVersion(ours, Ownership("w", "application/component"))
     tags = {"emflow:workflow": "w", "emflow:digest": component.digest}
     broken = {"state": "FAILED", "message": "bad recipe", "tags": tags}
-    observed = {"versions": {"1.0.0": broken}}
+    observed = {"versions": {"1.0.0": broken}, "lost": {}}
     with pytest.raises(Problem, match=r"1\.0\.0 FAILED: bad recipe"):
         component.diff(observed, Inputs({}))
     again = ComponentVersion(ours, component.ownership, retry_failed=True)

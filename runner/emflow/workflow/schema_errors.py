@@ -88,7 +88,9 @@ def findings(document: Document, values: Mapping[str, Any]) -> list[tuple[KeyPat
         found += islice(_findings_of(document, schema, error), MAX_FINDINGS)
         if len(found) >= MAX_FINDINGS:
             break
-    return [*found, *islice(_not_finite(document, values), MAX_FINDINGS)]
+    reported = {key_path for key_path, _ in found}
+    more = (each for each in _not_finite(document, values) if each[0] not in reported)
+    return [*found, *islice(more, MAX_FINDINGS)]
 
 
 def _not_finite(document: Document, values: Mapping[str, Any]) -> Iterator[tuple[KeyPath, Finding]]:
