@@ -47,11 +47,17 @@ _LEAST_SIZE = -0.5
 
 @dataclass(frozen=True)
 class _Candidates:
-    """boxes: float32 [n, 4]; scores: float32 [n], or [n, classes] of a raw detector, whose `classes` are None."""
+    """boxes: float32 [n, 4]; scores: float32 [n], or [n, classes] of a raw detector, whose `classes` are None.
+
+    grid: float32 [n, 3], as of `_yolox_grid`, where boxes are relative to it.
+
+    Scores are finite. Boxes and classes may be anything in rows whose score does not reach the threshold.
+    """
 
     boxes: Floats
     scores: Floats
     classes: Floats | None = None
+    grid: Floats | None = None
 
 
 def non_max_suppression(
@@ -133,7 +139,7 @@ class DetectionDecoder:
 
         Raises:
             ModelMismatch: the agent sent another number of values than an output has, or of outputs.
-            NonFiniteOutput: some of them are not finite.
+            NonFiniteOutput: a score, or the class or box of a row whose score reaches the threshold, is not finite.
         """
         if len(outputs) != len(self._values):
             raise ModelMismatch(f"the agent sent {len(outputs)} outputs of {len(self._values)}")
@@ -141,10 +147,12 @@ class DetectionDecoder:
         found = {role: self._values[place].read(outputs[place]) for role, place in self._roles.places.items()}
         candidates = self._of_rows(found, self._rows) if self._rows else self._of_outputs(found)
         rows, classes, scores = self._one_class_each(candidates)
-        good = np.flatnonzero(reaches(scores, self._threshold) & (scores > 0) & (classes >= self._offset))
+        good = np.flatnonzero(classes >= self._offset)
         good = good[np.argsort(-scores[good], kind="stable")]
         rows, classes, scores = rows[good], classes[good], scores[good]
-        corners = self._corners(candidates.boxes[rows])
+        # Of the other rows, which are nearly all of a raw detector's, the boxes mean nothing.
+        boxes = self._finite("rows" if self._rows else "boxes", candidates.boxes[rows])
+        corners = self._corners(boxes if candidates.grid is None else _off_grid(boxes, candidates.grid[rows]))
         # Before some are chosen: what is not in the frame, such as in margins, takes no other's place.
         seen = placement.overlaps_frame(corners)
         corners, classes, scores = corners[seen], classes[seen], scores[seen]
@@ -165,7 +173,7 @@ class DetectionDecoder:
         # What lies after the count is not there.
         told = self._finite("count", found["count"].ravel()[:1]).tolist() if "count" in found else []
         valid = max(0, min(int(told[0]), count)) if told else count
-        boxes = self._finite("boxes", boxes[:valid])
+        boxes = boxes[:valid]
         if self._raw:
             if found["scores"].size != count * self._classes:
                 raise ModelMismatch(f"the agent sent {found['scores'].size} scores for {count} boxes")
@@ -174,8 +182,9 @@ class DetectionDecoder:
         classes, scores = found["classes"].ravel(), found["scores"].ravel()
         if not len(classes) == len(scores) == count:
             raise ModelMismatch(f"the agent sent {count} boxes, {len(classes)} classes and {len(scores)} scores")
-        classes, scores = self._finite("classes", classes[:valid]), self._finite("scores", scores[:valid])
-        if not self._roles.certain and not self._classes_first(classes, scores, bool(told)):
+        classes, scores = classes[:valid], self._finite("scores", scores[:valid])
+        # Where either may be the scores, both have to be finite.
+        if not self._roles.certain and not self._classes_first(self._finite("classes", classes), scores, bool(told)):
             classes, scores = scores, classes
         return _Candidates(boxes, scores, classes)
 
@@ -185,28 +194,30 @@ class DetectionDecoder:
         table = table.T if layout.across else table
         at = {column: layout.place(column) for column in layout.columns}
         if "scores" in at:
-            table = self._finite("rows", table)
             boxes = table[:, at["box"] : at["box"] + 4]
-            scores = table[:, at["scores"] : at["scores"] + layout.classes]
+            end = at["scores"] + layout.classes
             if "objectness" in at:
                 # Both before they are multiplied: either may be the one that shows that they are raw.
-                both = self._active(table[:, at["objectness"] : at["scores"] + layout.classes])
-                return _Candidates(self._off_grid(boxes), both[:, :1] * both[:, 1:])
-            return _Candidates(boxes, self._active(scores))
+                both = self._active(self._finite("rows", table[:, at["objectness"] : end]))
+                return _Candidates(boxes, both[:, :1] * both[:, 1:], grid=self._grid_of(boxes))
+            return _Candidates(boxes, self._active(self._finite("rows", table[:, at["scores"] : end])))
         if "class" in at:
-            classes = self._finite("rows", table[:, at["class"]])
+            classes = table[:, at["class"]]
         elif "classes" in found:
-            classes = self._finite("classes", found["classes"].ravel())
+            classes = found["classes"].ravel()
         else:
             classes = np.zeros(len(table), np.float32)
         if len(classes) != len(table):
             raise ModelMismatch(f"the agent sent {len(table)} boxes and {len(classes)} classes")
         # Rows without a thing have a negative image or class; what else they hold means nothing.
-        there = classes >= 0
+        there = ~_negative(classes)
         if "image" in at:
-            there &= self._finite("rows", table[:, at["image"]]) >= 0
-        table = self._finite("rows", table[there])
-        return _Candidates(table[:, at["box"] : at["box"] + 4], table[:, at["score"]], classes[there])
+            there &= ~_negative(table[:, at["image"]])
+        table, classes = table[there], classes[there]
+        scores = self._finite("rows", table[:, at["score"]])
+        if "image" in at:
+            self._finite("rows", table[self._reach(scores), at["image"]])
+        return _Candidates(table[:, at["box"] : at["box"] + 4], scores, classes)
 
     def _finite(self, role: str, values: Floats) -> Floats:
         """The values of the output with this role, or what of them means something.
@@ -216,16 +227,23 @@ class DetectionDecoder:
         """
         return self._values[self._roles.places[role]].finite(values)
 
+    def _reach(self, scores: Floats) -> npt.NDArray[np.bool_]:
+        """Which scores reach the threshold; 0 is that of nothing."""
+        reached: npt.NDArray[np.bool_] = reaches(scores, self._threshold) & (scores > 0)
+        return reached
+
     def _one_class_each(self, candidates: _Candidates) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Floats]:
-        """The row of the box, the class, and the score of each candidate."""
+        """The row of the box, the class, and the score of each candidate whose score reaches the threshold."""
         if candidates.classes is None:
-            every = candidates.scores
             # Not all boxes times all classes: those without any score are most of them.
-            rows, numbers = np.nonzero(reaches(every, self._threshold) & (every > 0))
-            return rows, numbers, every[rows, numbers]
+            rows, numbers = np.nonzero(self._reach(candidates.scores))
+            return rows, numbers, candidates.scores[rows, numbers]
+        rows = np.flatnonzero(self._reach(candidates.scores))
+        role = "classes" if "classes" in self._roles.places else "rows"
+        classes = self._finite(role, candidates.classes[rows])
         # What is no class's number becomes one that has no label, alike on all processors.
-        classes = np.rint(np.clip(candidates.classes, -_MOST_CLASSES, _MOST_CLASSES)).astype(np.int64)
-        return np.arange(len(candidates.scores)), classes, candidates.scores
+        numbers = np.rint(np.clip(classes, -_MOST_CLASSES, _MOST_CLASSES)).astype(np.int64)
+        return rows, numbers, candidates.scores[rows]
 
     def _classes_first(self, first: Floats, second: Floats, counted: bool) -> bool:
         """Whether the first of two outputs holds the classes, by these values and all before.
@@ -253,18 +271,15 @@ class DetectionDecoder:
             return sigmoid(scores)
         return scores
 
-    def _off_grid(self, boxes: Floats) -> Floats:
-        """Boxes that are relative to the cells of YOLOX's grids as centres and sizes in pixels."""
+    def _grid_of(self, boxes: Floats) -> Floats | None:
+        """The cells of YOLOX's grids, one for each of all rows, where boxes are relative to them."""
         if self._grid is None or len(self._grid) != len(boxes):
-            return boxes
-        if not self._learned.on_grid and bool((boxes[:, 2:] < _LEAST_SIZE).any()):
-            self._learned.on_grid = True
+            return None
         if not self._learned.on_grid:
-            return boxes
-        cells, strides = self._grid[:, :2], self._grid[:, 2:]
-        with np.errstate(over="ignore"):
-            sizes = np.minimum(np.exp(boxes[:, 2:]) * strides, np.float32(1e6))
-        return np.concatenate([(boxes[:, :2] + cells) * strides, sizes], axis=1)
+            sizes = boxes[:, 2:]
+            if bool((sizes[np.isfinite(sizes)] < _LEAST_SIZE).any()):
+                self._learned.on_grid = True
+        return self._grid if self._learned.on_grid else None
 
     def _corners(self, boxes: Floats) -> Floats:
         """left, top, right, bottom in fractions of the model's picture.
@@ -300,6 +315,12 @@ def _check(model: ModelSpec, places: Mapping[str, int]) -> int:
     raise EdgeProblem(f"model {model.name}: boxes {boxes} and scores {scores} do not go together")
 
 
+def _negative(values: Floats) -> npt.NDArray[np.bool_]:
+    """Which values are negative numbers; an infinite one is no number that a model writes for a row without a thing."""
+    with np.errstate(invalid="ignore"):
+        return np.isfinite(values) & (values < 0)
+
+
 def _whole(values: Floats) -> bool:
     return bool((values == np.rint(values)).all())
 
@@ -327,6 +348,14 @@ def _yolox_grid(width: int, height: int) -> Floats:
         rows, columns = np.mgrid[: height // stride, : width // stride]
         parts.append(np.stack([columns.ravel(), rows.ravel(), np.full(rows.size, stride)], axis=1))
     return np.concatenate(parts).astype(np.float32)
+
+
+def _off_grid(boxes: Floats, cells: Floats) -> Floats:
+    """Boxes that are relative to cells of YOLOX's grids, float32 [n, 3], as centres and sizes in pixels."""
+    strides = cells[:, 2:]
+    with np.errstate(over="ignore"):
+        sizes = np.minimum(np.exp(boxes[:, 2:]) * strides, np.float32(1e6))
+    return np.concatenate([(boxes[:, :2] + cells[:, :2]) * strides, sizes], axis=1)
 
 
 def _named(lines: tuple[str, ...], classes: int | None, offset: int) -> Labels:

@@ -17,7 +17,9 @@ from emflow_edge.outcome import NonFiniteOutput, Outcome
 from emflow_edge.results.message import Result
 from emflow_edge.vision.classification import ClassificationDecoder
 from emflow_edge.vision.detection import DetectionDecoder
+from emflow_edge.vision.learned import within_one
 from emflow_edge.vision.preprocess import place_frame
+from emflow_edge.vision.values import sigmoid, softmax
 from emflow_schema.edge_config import Boxes, ModelIO
 
 FLOATS = st.one_of(
@@ -57,6 +59,21 @@ def check(outcome: Outcome) -> None:
         assert 0 <= thing.box.y <= 1
 
 
+def finite(*values: np.ndarray) -> bool:
+    return all(bool(np.isfinite(one).all()) for one in values)
+
+
+def reach(scores: np.ndarray, threshold: float) -> np.ndarray:
+    return (scores >= np.float32(threshold)) & (scores > 0)
+
+
+def activated(scores: np.ndarray, activation: str) -> np.ndarray:
+    """Confidences of the first frame of a model whose file says nothing."""
+    if activation == "softmax":
+        return softmax(scores)
+    return sigmoid(scores) if activation == "sigmoid" or (activation == "auto" and not within_one(scores)) else scores
+
+
 @given(tensor(1, 4), st.sampled_from(["auto", "none", "softmax", "sigmoid"]))
 def test_any_classes_are_a_message_or_refused(values: np.ndarray, activation: Any) -> None:
     spec = ModelSpec("net", PICTURE, (TensorSpec(b"classes", "float32", values.shape),))
@@ -86,8 +103,10 @@ def test_any_things_are_a_message_or_refused(
     )
     data = [one.tobytes() for _, one in outputs]
     counted = int(min(max(count[0], 0), 5)) if np.isfinite(count[0]) else 0
-    meant = (boxes[:, :counted], classes[:, :counted], scores[:, :counted], count)
-    if all(np.isfinite(one).all() for one in meant):
+    reached = reach(scores[0, :counted], least)
+    numbers, corners = classes[0, :counted][reached], boxes[0, :counted][reached]
+    # The number of no class: what its box is does not matter.
+    if finite(count, scores[:, :counted], numbers) and finite(corners[np.rint(numbers) >= 0]):
         outcome = decode(data, placement)
         check(outcome)
         assert len(outcome.detections or ()) <= most
@@ -104,10 +123,13 @@ def test_any_raw_detections_are_a_message_or_refused(
     for order in ("yxyx", "cxcywh"):
         settings = ModelIO(task="detection", threshold=0.1, activation=activation, boxes=Boxes(order=order))
         decode, data = DetectionDecoder(model(*outputs), None, settings), [one.tobytes() for _, one in outputs]
-        if all(np.isfinite(one).all() for _, one in outputs):
+        if not finite(scores):
+            with pytest.raises(NonFiniteOutput, match="output 'scores'"):
+                decode(data, placement)
+        elif finite(boxes[0][reach(activated(scores[0], activation), 0.1).any(axis=1)]):
             check(decode(data, placement))
         else:
-            with pytest.raises(NonFiniteOutput, match=r"output '(boxes|scores)'"):
+            with pytest.raises(NonFiniteOutput, match="output 'boxes'"):
                 decode(data, placement)
 
 
@@ -115,9 +137,16 @@ def test_any_raw_detections_are_a_message_or_refused(
 def test_any_rows_are_a_message_or_refused(table: np.ndarray, placement: Any, columns: Any) -> None:
     settings = ModelIO(task="detection", threshold=0.1, boxes=Boxes(columns=columns))
     decode = DetectionDecoder(model((b"rows", table)), None, settings)
-    # Of a row whose class is negative, nothing else matters.
-    meant = table[0][~(table[0, :, 5] < 0)] if "class" in columns else table
-    if np.isfinite(meant).all() and np.isfinite(table[0, :, 5]).all():
+    rows = table[0]
+    if "class" in columns:
+        # Of a row whose class is negative, nothing else matters.
+        rows = rows[~(np.isfinite(rows[:, 5]) & (rows[:, 5] < 0))]
+        scores, things = rows[:, 4], rows[reach(rows[:, 4], 0.1)]
+    else:
+        scores = rows[:, 4:]
+        confidences = activated(np.nan_to_num(scores), "auto")
+        things = rows[reach(confidences[:, 0] * confidences[:, 1], 0.1)]
+    if finite(scores, things):
         check(decode([table.tobytes()], placement))
     else:
         with pytest.raises(NonFiniteOutput, match="output 'rows'"):
