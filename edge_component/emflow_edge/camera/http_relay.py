@@ -53,7 +53,7 @@ class HttpRelay:
 
     def _serve(self, client: BufferedSocket) -> None:
         request = _taken(client)
-        path = None if request is None else self._relay.behind(request.first[1])
+        path = None if request is None else self._relay.accept(client, request.first[1])
         if request is None or path is None:
             return
         if request.first[0] != "GET":
@@ -64,7 +64,8 @@ class HttpRelay:
         asked = HttpRequest(place, self._credentials, self._stream.ca or "", timeout, self._relay.closed, self._notice)
         try:
             answer = asked.answer()
-        except CameraLost:
+        except CameraLost as lost:
+            self._relay.report(client, lost)
             self._send(client, response("HTTP/1.0", "502", "Bad Gateway", []))
             raise
         with contextlib.closing(answer.wire) as camera:

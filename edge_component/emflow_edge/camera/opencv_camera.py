@@ -192,7 +192,7 @@ class OpencvCamera:
             result, error = done.get(timeout=timeout)
         except queue.Empty:
             self._hangs = True
-            raise CameraLost(f"hangs: it could not {what} within {timeout:g} s") from None
+            raise self._lost(f"hangs: it could not {what} within {timeout:g} s") from None
         if error is not None:
             raise CameraLost(f"sends data that OpenCV cannot process ({error.err or 'no reason given'})") from error
         return result  # type: ignore[no-any-return]

@@ -17,6 +17,7 @@ import threading
 from typing import Callable
 from urllib.parse import urlsplit
 
+from emflow_edge.connections import Connections
 from emflow_edge.rtsp.buffered_socket import BufferedSocket
 from emflow_edge.rtsp.errors import CameraLost
 
@@ -25,8 +26,11 @@ log = logging.getLogger(__name__)
 HOST = "127.0.0.1"
 # Seconds in which a client has to name the path.
 FIRST_REQUEST = 10.0
-# Connections at a time: a program has one, and opens the next before it closes one that failed.
-_MOST = 8
+# Connections at a time that have named the path, and others. A program has one, and opens the next before it closes one
+# that failed; of the others there may be so many between its connection and its first request.
+_MOST = 32
+# Seconds after which a connection is awaited again, where the system had no room for one.
+_AGAIN = 0.1
 
 
 class Relay:
@@ -42,21 +46,40 @@ class Relay:
 
     def __init__(self, scheme: str, serve: Callable[[BufferedSocket], None]) -> None:
         self.problem: CameraLost | None = None
-        """Why the newest connection ended, where the camera is the reason."""
+        """Why the newest connection that named the path ended, or will, where the camera is the reason."""
         self.closed = threading.Event()
         self.path = f"/{secrets.token_urlsafe(24)}"
         self._serve = serve
-        self._places = threading.BoundedSemaphore(_MOST)
+        self._connections = Connections(_MOST)
+        self._lock = threading.Lock()
+        self._newest: BufferedSocket | None = None
         try:
             self._listener = socket.create_server((HOST, 0))
         except OSError as error:
             raise CameraLost(f"cannot be opened: no port on {HOST} ({error.strerror})") from error
         self.url = f"{scheme}://{HOST}:{self._listener.getsockname()[1]}{self.path}"
-        self._thread = threading.Thread(target=self._accept, name="relay", daemon=True)
+        self._thread = threading.Thread(target=self._listen, name="relay", daemon=True)
         self._thread.start()
 
-    def behind(self, target: str) -> str | None:
-        """What follows the path in the target of a request; None where the path is another."""
+    def accept(self, client: BufferedSocket, target: str) -> str | None:
+        """What follows the path in the target of a client's first request; None where the path is another.
+
+        Who does not know the path leaves no trace: only from now on the connection is the program's.
+        """
+        rest = self._behind(target)
+        if rest is None or not self._connections.accept(client.connection):
+            return None
+        with self._lock:
+            self._newest, self.problem = client, None
+        return rest
+
+    def report(self, client: BufferedSocket, problem: CameraLost) -> None:
+        """Keep why a client gets no video; to be called before it is answered, which is when the reason is read."""
+        with self._lock:
+            if client is self._newest and not self.closed.is_set():
+                self.problem = problem
+
+    def _behind(self, target: str) -> str | None:
         try:
             parts = urlsplit(target)
         except ValueError:
@@ -76,30 +99,29 @@ class Relay:
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
 
-    def _accept(self) -> None:
+    def _listen(self) -> None:
         while not self.closed.is_set():
             try:
                 client, _ = self._listener.accept()
             except OSError:
-                return
-            if not self._places.acquire(blocking=False):
-                client.close()
+                # Closed, or there are too many files open in this process, which passes.
+                self.closed.wait(_AGAIN)
                 continue
+            self._connections.add(client)
             threading.Thread(target=self._run, args=(client,), name="relay-connection", daemon=True).start()
 
-    def _run(self, client: socket.socket) -> None:
-        self.problem = None
+    def _run(self, connection: socket.socket) -> None:
+        client = BufferedSocket(connection, self.closed)
         try:
-            client.setblocking(False)
-            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._serve(BufferedSocket(client, self.closed))
+            connection.setblocking(False)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._serve(client)
         except CameraLost as lost:
-            if not self.closed.is_set():
-                self.problem = lost
+            self.report(client, lost)
         except Exception as error:
             # An unexpected error of one connection must not end the others. Not its message, which may hold a password.
             log.debug("relay", exc_info=error)
-            self.problem = CameraLost(f"cannot be read (unexpected error: {type(error).__name__})")
+            self.report(client, CameraLost(f"cannot be read (unexpected error: {type(error).__name__})"))
         finally:
-            self._places.release()
-            client.close()
+            self._connections.remove(connection)
+            connection.close()

@@ -92,7 +92,7 @@ class RtspRelay:
     def _serve(self, client: BufferedSocket) -> None:
         requests = RtspReader(client.buffer)
         first = _first_request(client, requests)
-        if first is None or self._relay.behind(first.first[1]) is None:
+        if first is None or self._relay.accept(client, first.first[1]) is None:
             return
         described = self._held.pop() if self._held else self._described(self._relay.closed)
         session = _Session(client, requests, described, self._relay, self._stream.open_timeout.seconds)
@@ -226,7 +226,7 @@ class _Session:
             # The program would follow it. Only DESCRIBE is redirected by cameras, and that is followed before.
             raise CameraLost(f"redirects {method}, which is not followed")
         if head.status != 200 and method in ("SETUP", "PLAY"):
-            self._relay.problem = refusal(method, head)
+            self._relay.report(self._client, refusal(method, head))
         if method == "TEARDOWN":
             camera.session = ""
         elif method == "SETUP" and head.status == 200:

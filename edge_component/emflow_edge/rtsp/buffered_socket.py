@@ -122,6 +122,11 @@ class BufferedSocket:
             wire._start_tls(context, host, deadline)
         return wire
 
+    @property
+    def connection(self) -> socket.socket:
+        """What it reads from and writes to."""
+        return self._socket
+
     def _start_tls(self, context: ssl.SSLContext, host: str, deadline: float) -> None:
         try:
             secure = context.wrap_socket(self._socket, server_hostname=host, do_handshake_on_connect=False)

@@ -1,19 +1,25 @@
-"""Cameras whose every answer the test writes, and a certificate for one."""
+"""Cameras whose every answer the test writes, relays before them, and a certificate for one."""
 
 from __future__ import annotations
 
 import datetime
 import ipaddress
 import ssl
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from edge.camera.relays import USER, stream_of
 from edge.camera.scripted_camera import ScriptedCamera, tidy
+from emflow_edge.camera.http_relay import HttpRelay
+from emflow_edge.camera.rtsp_relay import RtspRelay
+from emflow_schema.edge_config import Stream
 
 
 @pytest.fixture
@@ -29,6 +35,35 @@ def scripted() -> Iterator[Callable[..., ScriptedCamera]]:
     yield start
     for camera in cameras:
         camera.close()
+
+
+@pytest.fixture
+def relayed() -> Iterator[Callable[..., RtspRelay]]:
+    relays: list[RtspRelay] = []
+
+    def start(camera: ScriptedCamera, **settings: Any) -> RtspRelay:
+        relays.append(RtspRelay(stream_of(camera, **settings), USER, threading.Event(), lambda _: None))
+        return relays[-1]
+
+    yield start
+    for relay in relays:
+        relay.close()
+
+
+@pytest.fixture
+def http_relayed() -> Iterator[Callable[..., HttpRelay]]:
+    relays: list[HttpRelay] = []
+
+    def start(camera: ScriptedCamera) -> HttpRelay:
+        stream = Stream(
+            "front", f"http://127.0.0.1:{camera.port}/mjpeg?fps=5", pipeline="souphttpsrc location={url} ! x"
+        )
+        relays.append(HttpRelay(stream, USER, lambda _: None))
+        return relays[-1]
+
+    yield start
+    for relay in relays:
+        relay.close()
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import itertools
 import re
@@ -11,14 +10,14 @@ import ssl
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from edge.camera.odd_streams import interleaved, packets
 from edge.camera.recorded_health import RunningCamera
+from edge.camera.relays import ASKED_BASIC, USER, asked_of, fetched, guarded, http_guarded, stream_of
 from edge.camera.scripted_camera import SDP, ScriptedCamera, answered, sequence, tidy
 from emflow_edge.camera import gstreamer, registry
 from emflow_edge.camera.http_relay import HttpRelay
@@ -30,9 +29,6 @@ from emflow_schema.stream_url import split
 from support import until
 
 Start = Callable[..., ScriptedCamera]
-USER = ("admin", "s3cret/@:word")
-BASIC = "Basic " + base64.b64encode(":".join(USER).encode()).decode()
-ASKED_BASIC = 'WWW-Authenticate: Basic realm="x"\r\n'
 ASKED_DIGEST = 'WWW-Authenticate: Digest realm="x", nonce="n", qop="auth"\r\n'
 # Whatever shows that user or password came, in any form that a program sends.
 SECRETS = re.compile(r"authorization|admin|s3cret|word", re.IGNORECASE)
@@ -49,33 +45,6 @@ def play(client: socket.socket) -> None:
                 time.sleep(0.05)
 
     threading.Thread(target=send, daemon=True).start()
-
-
-def guarded(asked: str = ASKED_BASIC, answer: Callable[[str], bytes | None] = tidy) -> Callable[[str], bytes | None]:
-    """A camera that wants user and password for all but OPTIONS."""
-
-    def with_password(head: str) -> bytes | None:
-        given = BASIC in head if "Basic" in asked else 'Authorization: Digest username="admin"' in head
-        return answer(head) if given or head.startswith("OPTIONS") else answered(head, "401 Unauthorized", asked)
-
-    return with_password
-
-
-def stream_of(camera: ScriptedCamera, **settings: Any) -> Stream:
-    return Stream("front", f"rtsp://127.0.0.1:{camera.port}/live?channel=1", **settings)
-
-
-@pytest.fixture
-def relayed() -> Iterator[Callable[..., RtspRelay]]:
-    relays: list[RtspRelay] = []
-
-    def start(camera: ScriptedCamera, **settings: Any) -> RtspRelay:
-        relays.append(RtspRelay(stream_of(camera, **settings), USER, threading.Event(), lambda _: None))
-        return relays[-1]
-
-    yield start
-    for relay in relays:
-        relay.close()
 
 
 @pytest.mark.parametrize("asked", [ASKED_BASIC, ASKED_DIGEST], ids=["basic", "digest"])
@@ -137,16 +106,6 @@ def test_no_program_is_given_user_or_password(scripted: Start, relayed: Callable
     assert re.fullmatch(r"rtsp://127\.0\.0\.1:\d+/[\w-]{32}", relay.url)
 
 
-def asked_of(relay: RtspRelay, *requests: str) -> str:
-    """What the relay answers until it ends the connection, or for a second."""
-    place = split(relay.url)
-    with socket.create_connection((place.host, place.port), timeout=10) as client:
-        for number, request in enumerate(requests, 1):
-            client.sendall(f"{request} RTSP/1.0\r\nCSeq: {number}\r\n\r\n".encode())
-        client.shutdown(socket.SHUT_WR)
-        return b"".join(iter(lambda: client.recv(65536), b"")).decode()
-
-
 @pytest.mark.parametrize("path", ["", "/", "/live?channel=1", "/{}x", "/{}/../", "/x{}", "*"])
 def test_who_does_not_know_the_path_gets_no_answer(
     scripted: Start, relayed: Callable[..., RtspRelay], path: str
@@ -175,22 +134,6 @@ def test_only_loopback_is_listened_on_and_only_while_the_camera_is_open(
     relay.close()
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection((place.host, place.port), timeout=5).close()
-
-
-def test_connections_that_say_nothing_do_not_keep_the_program_away(
-    scripted: Start, relayed: Callable[..., RtspRelay], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("emflow_edge.camera.rtsp_relay.FIRST_REQUEST", 0.2)
-    relay = relayed(scripted(guarded()))
-    place = split(relay.url)
-    silent = [socket.create_connection((place.host, place.port), timeout=10) for _ in range(20)]
-    try:
-        assert [one.recv(1) for one in silent] == [b""] * 20
-        monkeypatch.setattr("emflow_edge.camera.rtsp_relay.FIRST_REQUEST", 60.0)
-        assert asked_of(relay, f"DESCRIBE {relay.url}").startswith("RTSP/1.0 200 OK")
-    finally:
-        for one in silent:
-            one.close()
 
 
 def test_our_own_client_reads_a_camera_through_the_relay(scripted: Start, relayed: Callable[..., RtspRelay]) -> None:
@@ -310,35 +253,6 @@ def test_addresses_in_a_description_are_the_relays(session: str, track: str, who
     assert b"a=rtpmap:96 H264/90000\r\n" in text
 
 
-@pytest.fixture
-def http_relayed() -> Iterator[Callable[..., HttpRelay]]:
-    relays: list[HttpRelay] = []
-
-    def start(camera: ScriptedCamera) -> HttpRelay:
-        stream = Stream(
-            "front", f"http://127.0.0.1:{camera.port}/mjpeg?fps=5", pipeline="souphttpsrc location={url} ! x"
-        )
-        relays.append(HttpRelay(stream, USER, lambda _: None))
-        return relays[-1]
-
-    yield start
-    for relay in relays:
-        relay.close()
-
-
-def fetched(url: str) -> tuple[int, bytes]:
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with opener.open(url, timeout=10) as answer:
-            return answer.status, answer.read()
-    except urllib.error.HTTPError as error:
-        return error.code, b""
-
-
-def http_guarded(head: str, then: bytes) -> bytes:
-    return then if BASIC in head else b"HTTP/1.0 401 No\r\nWWW-Authenticate: Basic\r\n\r\n"
-
-
 def test_an_http_camera_is_read_through_a_relay_by_a_pipeline(
     scripted: Start, http_relayed: Callable[..., HttpRelay]
 ) -> None:
@@ -361,7 +275,6 @@ def test_an_http_redirect_is_followed_by_the_relay_without_the_password(
     assert fetched(relay.url) == (502, b"")
     assert len(other.heads) == 1
     assert not any(SECRETS.search(head) for head in other.heads)
-    until(lambda: relay.problem is not None)
     assert isinstance(relay.problem, CameraRefused)
 
 
