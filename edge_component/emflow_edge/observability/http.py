@@ -11,6 +11,7 @@ import time
 from typing import Any, Callable, Optional
 from urllib.parse import unquote, urlsplit
 
+from emflow_edge.connections import Connections
 from emflow_edge.observability.exposition import PROMETHEUS, MetricsExporter
 from emflow_schema.json_text import json_text_with_nulls
 
@@ -22,7 +23,7 @@ PictureProvider = Callable[[str], Optional[bytes]]
 HOST = "127.0.0.1"
 # Seconds for a whole request and its answer, however the client divides them; each connection keeps a thread.
 _TIMEOUT = 10.0
-# Maximum number of connections; further ones are closed.
+# Connections whose request was accepted, and others, at a time; of more, the oldest have to go.
 _AT_ONCE = 16
 
 
@@ -58,20 +59,19 @@ class MetricsServer:
 
 class _Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
-    request_queue_size = _AT_ONCE  # the default, 5, makes whoever comes with some others wait for a second
+    request_queue_size = 128  # the default, 5, makes whoever comes with some others wait for a second
 
     def __init__(self, address: tuple[str, int], handler: type[_Handler]) -> None:
-        self._free = threading.BoundedSemaphore(_AT_ONCE)
+        self.connections = Connections(_AT_ONCE)
         super().__init__(address, handler)
 
-    def verify_request(self, *_: object) -> bool:
-        return self._free.acquire(blocking=False)
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self.connections.add(request)
+        super().process_request(request, client_address)
 
-    def process_request_thread(self, *request: Any) -> None:
-        try:
-            super().process_request_thread(*request)
-        finally:
-            self._free.release()
+    def shutdown_request(self, request: Any) -> None:
+        self.connections.remove(request)
+        super().shutdown_request(request)
 
     def handle_error(self, *_: object) -> None:
         log.debug("http", exc_info=True)
@@ -97,6 +97,7 @@ class _UntilDeadline(io.RawIOBase):
 class _Handler(http.server.BaseHTTPRequestHandler):
     server_version, sys_version = "emflow-edge", ""
     timeout = _TIMEOUT
+    server: _Server
     metrics: MetricsExporter
     picture: PictureProvider
 
@@ -113,7 +114,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.send_error(403, "this is for 127.0.0.1 only")
         elif self.command != "GET":
             self.send_error(405, "there is nothing but GET")
-        else:
+        elif self.server.connections.accept(self.connection):
             return True
         self.close_connection = True
         return False

@@ -9,7 +9,7 @@ import struct
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import pytest
 
@@ -108,22 +108,41 @@ def test_those_who_leave_in_the_middle_leave_no_traceback(
     assert "Traceback" not in capfd.readouterr().err
 
 
-def test_those_who_say_nothing_are_not_waited_for_in_any_number(page: MetricsServer) -> None:
+@pytest.mark.parametrize("said", [b"", b"GET /metrics HTTP/1.0\r\nX: "], ids=["nothing", "half a request"])
+def test_those_who_ask_for_nothing_keep_away_nobody_in_any_number(
+    page: MetricsServer, monkeypatch: pytest.MonkeyPatch, said: bytes
+) -> None:
+    monkeypatch.setattr(http._Handler, "timeout", 600.0)
     before = threading.active_count()
     with ExitStack() as held:
-        for _ in range(20):
-            held.enter_context(socket.create_connection((HOST, page.port), 10))
-        with socket.create_connection((HOST, page.port), 10) as one:
-            assert one.recv(1) == b""
-        assert threading.active_count() <= before + 16
-    until(lambda: status_or_none(page) == 200)
+        silent = [held.enter_context(socket.create_connection((HOST, page.port), 30)) for _ in range(40)]
+        for one in silent:
+            with suppress(OSError):
+                one.sendall(said)
+        for _ in range(3):
+            assert status(page, "/metrics", HOST) == 200
+        until(lambda: threading.active_count() <= before + 16)
 
 
-def status_or_none(page: MetricsServer) -> int | None:
-    try:
-        return status(page, "/metrics", HOST)
-    except (OSError, IndexError):
-        return None
+def test_who_reads_an_answer_is_not_ended_by_those_who_ask_for_nothing(page: MetricsServer) -> None:
+    with ExitStack() as held, socket.create_connection((HOST, page.port), 30) as reader:
+        reader.sendall(b"GET /streams/front.jpg HTTP/1.0\r\n\r\n")
+        answer = reader.recv(100)
+        silent = [held.enter_context(socket.create_connection((HOST, page.port), 30)) for _ in range(40)]
+        # So many came after it that it had to go.
+        assert silent[0].recv(1) == b""
+        while more := reader.recv(1 << 20):
+            answer += more
+    assert len(answer.partition(b"\r\n\r\n")[2]) == 1 << 22
+
+
+def test_who_does_not_read_the_answers_keeps_away_nobody(page: MetricsServer) -> None:
+    with ExitStack() as held:
+        for _ in range(40):
+            one = held.enter_context(socket.create_connection((HOST, page.port), 30))
+            one.sendall(b"GET /streams/front.jpg HTTP/1.0\r\n\r\n")
+            assert one.recv(1)
+        assert status(page, "/metrics", HOST) == 200
 
 
 def test_who_sends_a_request_byte_by_byte_is_not_waited_for_longer(monkeypatch: pytest.MonkeyPatch) -> None:
