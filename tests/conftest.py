@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from botocore.loaders import Loader
+from hypothesis import settings
 
 from support import Process
 
@@ -22,6 +23,9 @@ ROOT = Path(__file__).parents[1]
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 # A shell ignores SIGINT for what it starts in the background, and every program that a test starts would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+# Without it, an example that takes 200 ms fails, and on a busy machine any of them may take so long.
+settings.register_profile("busy", settings(), deadline=None)
+settings.load_profile("busy")
 IN_CI = os.environ.get("CI") == "true"
 LONG = 1800
 """Seconds that a test may take that starts programs."""
