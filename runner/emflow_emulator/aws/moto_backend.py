@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from emflow.json_text import from_json, to_json
-from emflow_emulator.aws import moto_kms
+from emflow_emulator.aws import moto_iot, moto_kms
 from emflow_emulator.aws.gateway.refusals import PROTOCOLS, refusal
 from emflow_emulator.aws.protocol import Answer
 
@@ -66,6 +66,7 @@ class MotoBackend:
                 _read_managed_policies_once()
                 _count_loopback_as_secure()
                 moto_kms.sign_digests()
+                moto_iot.list_child_groups()
             if service not in self._apps:
                 from moto.moto_server.werkzeug_app import create_backend_app
 

@@ -66,16 +66,27 @@ def test_a_core_is_as_it_reports(greengrass: Any, thing: str, send: Callable[...
     ]
 
 
-def test_cores_are_listed_by_thing_group(
+def test_a_thing_group_lists_the_cores_on_which_its_deployment_has_succeeded(
     greengrass: Any, iot: Any, thing: str, send: Callable[..., int], fresh: Callable[[str], str]
 ) -> None:
     name, group = thing.rpartition("/")[2], fresh("group")
     group_arn = iot.create_thing_group(thingGroupName=group)["thingGroupArn"]
-    send(name, report())
-    assert greengrass.list_core_devices(thingGroupArn=group_arn)["coreDevices"] == []
+    parent_arn = iot.create_thing_group(thingGroupName=fresh("group"))["thingGroupArn"]
     iot.add_thing_to_thing_group(thingGroupName=group, thingName=name)
-    (core,) = greengrass.list_core_devices(thingGroupArn=group_arn)["coreDevices"]
-    assert core["coreDeviceThingName"] == name
+    made = greengrass.create_deployment(targetArn=group_arn, components=NUCLEUS)["deploymentId"]
+
+    def listed(target: str) -> list[str]:
+        return [each["coreDeviceThingName"] for each in greengrass.list_core_devices(thingGroupArn=target)["coreDevices"]]
+
+    for state in ("IN_PROGRESS", "FAILED"):
+        send(name, report(deployment={"deploymentId": made, "coreDeviceExecutionStatus": state}))
+        assert listed(group_arn) == []
+    send(name, report(deployment={"deploymentId": made, "coreDeviceExecutionStatus": "SUCCEEDED"}))
+    assert listed(group_arn) == [name]
+    iot.remove_thing_from_thing_group(thingGroupName=group, thingName=name)
+    send(name, report(deployment={"deploymentId": made, "coreDeviceExecutionStatus": "FAILED"}))
+    assert listed(group_arn) == [name]
+    assert listed(parent_arn) == []
 
 
 def test_installed_components_are_those_of_the_last_report(

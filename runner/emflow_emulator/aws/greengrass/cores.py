@@ -31,6 +31,7 @@ EXECUTION_STATES = (
     "REJECTED",
     "SUCCEEDED",
 )
+SUCCEEDED = ("SUCCEEDED", "COMPLETED")
 
 
 @dataclass(frozen=True)
@@ -166,6 +167,8 @@ class Core:
     seen: datetime
     installed: dict[str, InstalledComponent] = field(default_factory=dict)
     effective: dict[str, EffectiveDeployment] = field(default_factory=dict)
+    succeeded_targets: set[str] = field(default_factory=set)
+    """The ARNs of those things and groups of which a deployment has succeeded here."""
     tags: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -239,6 +242,8 @@ class Cores:
             core.effective[reported.id] = EffectiveDeployment(deployment, reported, now, now)
         elif known.reported != reported:
             known.reported, known.modified = reported, now
+        if reported.status in SUCCEEDED:
+            core.succeeded_targets.add(deployment.target)
         self._deployments.reported(deployment, reported.status)
 
     def _install(
@@ -265,12 +270,14 @@ class Cores:
         return {**core.summary, "coreVersion": core.report.core_version, "tags": core.tags}
 
     def _list(self, params: Params) -> dict[str, Any]:
+        """As documented, a group filters by what has succeeded on a device; who is a member now says nothing:
+        https://docs.aws.amazon.com/greengrass/v2/APIReference/API_ListCoreDevices.html.
+        """
         group = params.get("thingGroupArn")
-        members = None if group is None else self._members(group.rpartition("/")[2])
         found = [
             core.summary
-            for thing, core in sorted(self._all.items())
-            if (members is None or thing in members)
+            for _, core in sorted(self._all.items())
+            if (group is None or group in core.succeeded_targets)
             and params.get("status") in (None, core.report.status)
             and params.get("runtime") in (None, core.summary["runtime"])
         ]
@@ -328,9 +335,12 @@ class Cores:
         }
 
     def _members(self, group: str) -> set[str]:
+        """The things that a job for a group reaches: those of its child groups too."""
         try:
             pages: Iterable[dict[str, Any]] = (
-                self._clients("iot").get_paginator("list_things_in_thing_group").paginate(thingGroupName=group)
+                self._clients("iot")
+                .get_paginator("list_things_in_thing_group")
+                .paginate(thingGroupName=group, recursive=True)
             )
             return {thing for each in pages for thing in each["things"]}
         except ClientError:
