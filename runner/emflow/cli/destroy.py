@@ -24,7 +24,8 @@ def destroy(
         bool,
         Option(
             "--delete-core-device",
-            help="Also remove the target's core devices from Greengrass. Stop Greengrass on them first.",
+            help="Also remove the target's core devices (of a thing group: its members) from Greengrass. "
+            "Stop Greengrass on them first.",
         ),
     ] = False,
 ) -> None:

@@ -10,27 +10,24 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any, TypeVar
-
-from botocore.exceptions import ClientError
 
 from emflow.engine.cancellation import Cancellation, Cancelled, Interrupted
 from emflow.engine.clients import Clients
-from emflow.engine.errors import is_missing
-from emflow.engine.scheduler import read_parallel, run_parallel
+from emflow.engine.scheduler import run_parallel
 from emflow.problems import Problem
 from emflow.resources.greengrass.deployment_records import latest_deployment
-from emflow.resources.greengrass.rollout import FAILED_STATES, PAGE
+from emflow.resources.greengrass.rollout import FAILED_STATES
+from emflow.resources.greengrass.thing_group import group_cores
 from emflow.resources.status_queries import (
     UNKNOWN,
     DeviceStatus,
     JobStatus,
     LastResults,
+    as_device,
     last_results,
     newest,
     newest_jobs,
-    platform,
     read_device,
     results_of_application,
     with_details,
@@ -146,43 +143,13 @@ def _latest_deployment(latest: Mapping[str, Any] | None) -> LatestDeployment | N
 
 
 def _healths(workflow: Workflow, clients: Clients) -> list[DeviceStatus]:
-    """Every device of the target, those of child groups too, with its health; a page of them a call."""
+    """Every device of the target, those of child groups too, with its health."""
     target = workflow.cloud.deployment.target
     if target.thing:
         return [read_device(clients, target.thing)]
-    group = target.thing_group or ""
-    found: dict[str, Any] = read_parallel(
-        {"members": partial(_members, clients, group), "cores": partial(_cores, clients, target.arn_suffix)}
-    )
-    cores: dict[str, DeviceStatus] = found["cores"]
-    return [cores.get(thing, DeviceStatus(thing, UNKNOWN, detailed=False)) for thing in found["members"]]
+    cores = group_cores(clients, target.thing_group or "")
+    return [_health(thing, core) for thing, core in cores.items()]
 
 
-def _members(clients: Clients, group: str) -> list[str]:
-    pages = (
-        clients("iot")
-        .get_paginator("list_things_in_thing_group")
-        .paginate(thingGroupName=group, recursive=True, PaginationConfig={"PageSize": PAGE})
-    )
-    try:
-        return list(dict.fromkeys(thing for page in pages for thing in page["things"]))
-    except ClientError as error:
-        if is_missing(error):
-            return []
-        raise
-
-
-def _cores(clients: Clients, target: str) -> dict[str, DeviceStatus]:
-    listing = clients("greengrassv2").get_paginator("list_core_devices")
-    return {
-        core["coreDeviceThingName"]: DeviceStatus(
-            thing=core["coreDeviceThingName"],
-            health=core["status"],
-            heard=core.get("lastStatusUpdateTimestamp"),
-            platform=platform(core),
-            runtime=core.get("runtime") or "",
-            detailed=False,
-        )
-        for page in listing.paginate(thingGroupArn=clients.arn("iot", target))
-        for core in page["coreDevices"]
-    }
+def _health(thing: str, core: Mapping[str, Any] | None) -> DeviceStatus:
+    return as_device(core) if core else DeviceStatus(thing, UNKNOWN, detailed=False)

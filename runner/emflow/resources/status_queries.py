@@ -20,6 +20,7 @@ from emflow.engine.clients import Clients
 from emflow.engine.errors import error_code, http_status, is_missing
 from emflow.engine.scheduler import read_parallel
 from emflow.resources.application_status import ApplicationStatus, read_application
+from emflow.resources.aws_calls import none_if_missing
 from emflow.resources.greengrass.rollout import SUCCEEDED
 from emflow.resources.ownership import WORKFLOW_TAG, Ownership, tags_as_mapping
 from emflow.resources.sagemaker.jobs import is_name_of, name_stem
@@ -97,25 +98,22 @@ class DeviceStatus:
 
 def read_device(clients: Clients, thing: str) -> DeviceStatus:
     """One device, without its deployment and components."""
-    try:
-        core = clients("greengrassv2").get_core_device(coreDeviceThingName=thing)
-    except ClientError as error:
-        if is_missing(error):
-            return DeviceStatus(thing, UNKNOWN, detailed=False)
-        raise
+    get = clients("greengrassv2").get_core_device
+    core = none_if_missing(lambda: get(coreDeviceThingName=thing))
+    return as_device(core) if core else DeviceStatus(thing, UNKNOWN, detailed=False)
+
+
+def as_device(core: Mapping[str, Any]) -> DeviceStatus:
+    """A core device as GetCoreDevice or ListCoreDevices describes it; the latter says no `core_version`."""
     return DeviceStatus(
-        thing=thing,
+        thing=core["coreDeviceThingName"],
         health=core["status"],
         heard=core.get("lastStatusUpdateTimestamp"),
         core_version=core.get("coreVersion") or "",
-        platform=platform(core),
+        platform=" ".join(filter(None, (core.get("platform"), core.get("architecture")))),
         runtime=core.get("runtime") or "",
         detailed=False,
     )
-
-
-def platform(core: Mapping[str, Any]) -> str:
-    return " ".join(filter(None, (core.get("platform"), core.get("architecture"))))
 
 
 def with_details(workflow: Workflow, clients: Clients, device: DeviceStatus, latest: str) -> DeviceStatus:

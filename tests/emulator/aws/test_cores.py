@@ -76,7 +76,9 @@ def test_a_thing_group_lists_the_cores_on_which_its_deployment_has_succeeded(
     made = greengrass.create_deployment(targetArn=group_arn, components=NUCLEUS)["deploymentId"]
 
     def listed(target: str) -> list[str]:
-        return [each["coreDeviceThingName"] for each in greengrass.list_core_devices(thingGroupArn=target)["coreDevices"]]
+        return [
+            each["coreDeviceThingName"] for each in greengrass.list_core_devices(thingGroupArn=target)["coreDevices"]
+        ]
 
     for state in ("IN_PROGRESS", "FAILED"):
         send(name, report(deployment={"deploymentId": made, "coreDeviceExecutionStatus": state}))

@@ -1,4 +1,4 @@
-"""The kind `core devices`: the target's core devices as Greengrass lists them; only removed, and only on request.
+"""The kind `core devices`: the core devices that the target has at this moment; only removed, and only on request.
 
 Their IoT things, certificates and the software on them stay. A device that still runs reports again, and is then listed
 again: https://docs.aws.amazon.com/greengrass/v2/APIReference/API_DeleteCoreDevice.html.
@@ -14,6 +14,7 @@ from typing import ClassVar
 from emflow.engine.clients import Clients
 from emflow.engine.resource import REMOVABLE, FieldLabel, Observed, Retention, RunContext
 from emflow.resources.aws_calls import none_if_missing
+from emflow.resources.greengrass.thing_group import group_cores
 from emflow.resources.kind import BuildContext, ResourceKind
 from emflow.workflow.model import Target
 
@@ -41,6 +42,7 @@ class CoreDevices:
         return REMOVABLE
 
     def delete(self, clients: Clients, run: RunContext) -> None:
+        # A second look: what has left the group since the plan is no device of it any more.
         greengrass, found = clients("greengrassv2"), self.observe(clients)
         for thing in found["cores"] if found else ():
             none_if_missing(partial(greengrass.delete_core_device, coreDeviceThingName=thing))
@@ -51,13 +53,8 @@ class CoreDevices:
         return [thing] if thing and none_if_missing(get) else []
 
     def _of_group(self, clients: Clients) -> list[str]:
-        """The group's core devices, a page of them a call."""
-        listing = clients("greengrassv2").get_paginator("list_core_devices")
-        pages = listing.paginate(thingGroupArn=clients.arn("iot", self.target.arn_suffix))
-        return (
-            none_if_missing(lambda: [each["coreDeviceThingName"] for page in pages for each in page["coreDevices"]])
-            or []
-        )
+        cores = group_cores(clients, self.target.thing_group or "")
+        return [thing for thing, core in cores.items() if core]
 
 
 def _removable(context: BuildContext) -> Iterator[CoreDevices]:

@@ -23,6 +23,7 @@ from emflow.problems import Problem
 from emflow.resources.aws_calls import none_if_missing
 from emflow.resources.greengrass.deployment import DEPLOYMENT
 from emflow.resources.greengrass.deployment_records import latest_deployment
+from emflow.resources.greengrass.thing_group import group_members
 from emflow.workflow.model import Workflow
 
 SUCCEEDED = frozenset({"SUCCEEDED", "COMPLETED"})
@@ -46,9 +47,6 @@ https://docs.aws.amazon.com/iot/latest/apireference/API_JobProcessDetails.html."
 
 MAX_REASONS = 20
 """Devices that failed whose reasons are read."""
-
-PAGE = 250
-"""Members of a thing group in one answer; AWS's maximum."""
 
 
 def wait_for_deployment(
@@ -131,7 +129,7 @@ class _Watch:
         if not job:
             what = f"Greengrass names no IoT job for deployment {identity}, so its devices cannot be counted"
             raise Problem(what, where=DEPLOYMENT, mend="See emflow status.")
-        members = _count_members(self._clients, self._target.thing_group or "")
+        members = len(group_members(self._clients, self._target.thing_group or ""))
         if not members:
             raise Problem(
                 f"no core device is in {self._target.arn_suffix}, so no device takes the deployment",
@@ -168,13 +166,6 @@ class _Watch:
                 where=DEPLOYMENT,
                 mend="Check that the device runs and is connected; see greengrass.log on it.",
             )
-
-
-def _count_members(clients: Clients, group: str) -> int:
-    """How many things a job for a thing group reaches: those of its child groups too."""
-    pages = clients("iot").get_paginator("list_things_in_thing_group")
-    listed = pages.paginate(thingGroupName=group, recursive=True, PaginationConfig={"PageSize": PAGE})
-    return len({thing for page in listed for thing in page["things"]})
 
 
 def _execution(clients: Clients, thing: str, deployment: str) -> Mapping[str, Any]:
