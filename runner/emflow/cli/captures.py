@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sized
+from collections.abc import Sized
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,14 +14,12 @@ import click
 from emflow.cli.options import Json, Root, Var, VarFile, load_workflow
 from emflow.cli.parameters import Argument, Option, command
 from emflow.json_text import to_json
-from emflow.problems import printable
+from emflow.problems import Problem, UsageProblem, printable
 
 if TYPE_CHECKING:
+    from emflow.cli.capture_reader import CaptureReader
     from emflow.results.capture_stores import CaptureStore
     from emflow.results.captures import Capture, Part
-
-MOST_UNREADABLE = 20
-"""Batches in a row that cannot be read before the rest is not tried."""
 
 Source = Annotated[str, Argument(metavar="SOURCE", help="A workflow, a folder, or s3://BUCKET[/PREFIX].")]
 Model = Annotated[str | None, Option("--model", metavar="NAME", help="Only captures of this model.")]
@@ -37,18 +35,26 @@ def list_captures(
     as_json: Json = False,
 ) -> None:
     """List captures, newest first. Columns: inference time (UTC), fleet, model, device, id."""
+    from emflow.cli.capture_reader import CaptureReader
+
     store, prefix = _open_store(source, var, var_file, root)
-    captures = _captures(store, prefix, model)
-    found = [describe(capture) for capture in islice(captures, limit)]
-    if as_json:
+    reader = CaptureReader(store, prefix, model)
+    found: list[dict[str, Any]] = []
+    problem = None
+    try:
+        for capture in islice(reader.captures(), limit):
+            found.append(describe(capture))  # noqa: PERF401 what was read before a problem stays
+    except Problem as error:
+        problem = error
+    if as_json and (found or not problem):
         _print_json(found)
-    else:
+    if not as_json:
         for each in found:
             line = "  ".join(each[key] or "-" for key in ("time", "fleet", "model", "device", "id"))
             click.echo(printable(line))
-    if not found and not as_json:
+    if not found and not problem and not as_json:
         click.echo(printable(f"no captures in {store}"), err=True)
-    _tell_of_older(captures, found)
+    _end(reader, found, problem)
 
 
 def show(
@@ -61,8 +67,10 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show one capture. Its tensors are listed with type, shape, and smallest, largest and mean value."""
+    from emflow.cli.capture_reader import CaptureReader
+
     store, prefix = _open_store(source, var, var_file, root)
-    capture = _find(store, prefix, model, capture_id)
+    capture = CaptureReader(store, prefix, model).find(capture_id)
     parts = [_describe_part(part) for part in capture.parts(store)]
     details = {**describe(capture), "key": capture.key, "parts": parts}
     if as_json:
@@ -94,33 +102,47 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write captures as .npz files for NumPy. Inputs that are pictures (uint8) also as .png files."""
+    from emflow.cli.capture_reader import CaptureReader
     from emflow.results.capture_export import export as write
 
     store, prefix = _open_store(source, var, var_file, root)
-    captures = _captures(store, prefix, model)
-    selected = (_find(store, prefix, model, each) for each in capture_id) if capture_id else islice(captures, limit)
+    reader = CaptureReader(store, prefix, model)
+    selected = map(reader.find, capture_id) if capture_id else islice(reader.captures(), limit)
     files, exported = [], []
-    for capture in selected:
-        exported.append(capture.id)
-        parts = capture.parts(store)
-        for part in parts:
-            if part.data is None:
-                click.echo(printable(f"{capture.id}: {part.role} {part.name} is not there any more"), err=True)
-        for path in write(capture, parts, folder, bgr=bgr):
-            files.append(str(path))
-            if not as_json:
-                click.echo(printable(str(path)))
-    if as_json:
+    problem = None
+    try:
+        for capture in selected:
+            parts = capture.parts(store)
+            for part in parts:
+                if part.data is None:
+                    click.echo(printable(f"{capture.id}: {part.role} {part.name} is not there any more"), err=True)
+            for path in write(capture, parts, folder, bgr=bgr):
+                files.append(str(path))
+                if not as_json:
+                    click.echo(printable(str(path)))
+            exported.append(capture.id)
+    except Problem as error:
+        problem = error
+    if as_json and (exported or files or not problem):
         _print_json(files)
-    if not files:
+    if not files and not problem:
         click.echo(printable(f"nothing to export in {store}"), err=True)
-    if not capture_id:
-        _tell_of_older(captures, exported)
+    _end(reader, [] if capture_id else exported, problem)
 
 
-def _tell_of_older(captures: Iterator[Capture], taken: Sized) -> None:
-    """Say that there is more than --limit lets through: what was not looked at must not seem not to exist."""
-    if taken and next(captures, None) is not None:
+def _end(reader: CaptureReader, taken: Sized, problem: Problem | None) -> None:
+    """Say why there is not more than was printed: what was not looked at must not seem not to exist.
+
+    Raises:
+        Problem: `problem`, unless it is only that the rest, after `taken`, was not tried.
+    """
+    from emflow.cli.capture_reader import RestNotTried
+
+    if isinstance(problem, RestNotTried) and taken:
+        click.echo(str(problem), err=True)
+    elif problem:
+        raise problem
+    elif taken and reader.has_older():
         click.echo(f"there are older captures than these {len(taken)}: --limit N takes more", err=True)
 
 
@@ -174,7 +196,6 @@ def _open_store(source: str, var: Any, var_file: Any, root: Path | None) -> tupl
         workflow = load_workflow(path, var, var_file, root)
         prefix = f"{workflow.edge.capture.prefix.strip('/')}/{workflow.cloud.fleet.name}/"
         return _bucket(workflow.aws, workflow.cloud.buckets.inference_results.name), prefix
-    from emflow.problems import UsageProblem
     from emflow.workflow.model import Aws
 
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
@@ -192,38 +213,6 @@ def _bucket(aws: Any, name: str) -> CaptureStore:
     from emflow.resources.s3.captures import CaptureBucket
 
     return CaptureBucket(Clients(aws)("s3"), name)
-
-
-def _captures(store: CaptureStore, prefix: str, model: str | None) -> Iterator[Capture]:
-    from emflow.problems import Problem
-    from emflow.results.capture_stores import batches
-    from emflow.results.captures import NotACapture, read_batch
-
-    unreadable = 0
-    for key in batches(store, prefix, model):
-        for entry in read_batch(store, key):
-            if isinstance(entry, NotACapture):
-                click.echo(printable(str(entry)), err=True)
-                unreadable += not entry.number
-            else:
-                unreadable = 0
-                yield entry
-        if unreadable >= MOST_UNREADABLE:
-            raise Problem(
-                f"{unreadable} batches in a row cannot be read",
-                where=str(store),
-                mend="Allow reading the objects of the bucket, or the files of the folder.",
-            )
-
-
-def _find(store: CaptureStore, prefix: str, model: str | None, capture_id: str) -> Capture:
-    from emflow.problems import Problem
-
-    wanted = capture_id.replace("-", "").lower()
-    for capture in _captures(store, prefix, model):
-        if capture_id == "latest" or capture.id.replace("-", "").lower() == wanted:
-            return capture
-    raise Problem(f"no capture {capture_id} in {store}", mend="List them: emflow captures list.")
 
 
 def _print_json(data: Any) -> None:

@@ -98,6 +98,10 @@ class NotACapture:
     number: int
     reason: str
 
+    @property
+    def is_batch(self) -> bool:
+        return self.number == 0
+
     def __str__(self) -> str:
         return (
             f"{self.key}, line {self.number}: not a capture ({self.reason})"
