@@ -120,20 +120,77 @@ def test_nothing_is_removed_of_a_bucket_that_is_used_since_the_plan(rollout, wor
     assert {each["Key"] for each in client("s3").list_objects_v2(Bucket=bucket)["Contents"]} == before | {"notes.txt"}
 
 
-def test_orphans_that_others_use_since_the_plan_stay_in_an_apply_too(rollout, workflow, client):
-    rollout.apply(workflow)
-    old = workflow.edge.component.name
-    renamed = within(workflow, "edge.component", name=f"{old}-new")
-    clients = rollout.own(workflow)
-    plan = rollout.plan(renamed)
-    assert "orphan/components" in [step.resource.id for step in plan.changes]
-    deploy(client, workflow, old)
-    orphans = next(step for step in plan.steps if step.resource.id == "orphan/components")
+def renamed(workflow):
+    """The workflow with other names for all that an apply removes as an orphan and that others can use."""
+    tail = workflow.metadata.name
+    now = within(workflow, "edge.component", name=f"{workflow.edge.component.name}-new")
+    now = within(now, "cloud.fleet", name=f"second-fleet-{tail}")
+    return within(now, "cloud.role", name=f"second-role-{tail}", alias=f"second-alias-{tail}")
 
-    with pytest.raises(Problem, match="changed since the plan"):
+
+ORPHANS: dict[str, tuple[Callable[..., None], str]] = {
+    "orphan/components": CASES["application/component"],
+    "orphan/fleets": CASES["fleet/fleet"],
+    "orphan/role_aliases": CASES["access/role_alias"],
+    "orphan/roles": CASES["access/role"],
+    "orphan/buckets": CASES["bucket/components"],
+}
+CHANGING = ("Delete", "Deregister", "Detach", "Remove")
+
+
+def removing_calls(rollout):
+    return [call for call in rollout.calls if call.partition(":")[2].startswith(CHANGING)]
+
+
+def test_every_kind_of_orphan_is_tried(workflow):
+    kinds = {each.id for each in removable_resources(workflow) if each.id.startswith("orphan/")}
+    # From an earlier target, only what nobody else deploys there is removed, whenever it is looked at.
+    assert kinds == {*ORPHANS, "orphan/targets"}
+
+
+@pytest.mark.parametrize("kind", [kind for kind in ORPHANS if kind != "orphan/buckets"])  # apply removes no data
+def test_orphans_that_others_use_since_the_plan_stay_in_an_apply_too(rollout, workflow, client, kind):
+    interfere, said = ORPHANS[kind]
+    rollout.apply(workflow)
+    clients = rollout.own(workflow)
+    plan = rollout.plan(renamed(workflow))
+    assert kind in [step.resource.id for step in plan.changes]
+    interfere(client, workflow)
+    orphans = next(step for step in plan.steps if step.resource.id == kind)
+    rollout.calls.clear()
+
+    with pytest.raises(Problem, match="changed since the plan") as stopped:
         orphans.resource.apply(clients, orphans.diff, Inputs(), Run())
-    arn = f"arn:aws:greengrass:us-east-1:123456789012:components:{old}"
-    assert client("greengrassv2").list_component_versions(arn=arn)["componentVersions"]
+    assert said in stopped.value.what
+    assert removing_calls(rollout) == []
+
+
+@pytest.mark.parametrize("kind", list(ORPHANS))
+def test_orphans_that_others_use_since_the_plan_of_destroy_stay_and_say_why(rollout, workflow, client, kind):
+    interfere, said = ORPHANS[kind]
+    rollout.apply(workflow)
+    clients = rollout.own(workflow)
+    now = within(renamed(workflow), "cloud.buckets.components", name=f"second-components-{workflow.metadata.name}")
+    removal = plan_removal(removable_resources(now), clients, delete_data=True)
+    (orphans,) = [each for each in removal.to_remove if each.id == kind]
+    interfere(client, workflow)
+    rollout.calls.clear()
+    with pytest.raises(Problem, match="changed since the plan") as stopped:
+        orphans.delete(clients, Run())
+    assert said in stopped.value.what
+    assert removing_calls(rollout) == []
+
+
+def test_of_a_fleet_that_others_used_before_the_plan_our_devices_still_leave(rollout, workflow, client):
+    rollout.apply(workflow)
+    clients, old = rollout.own(workflow), workflow.cloud.fleet.name
+    register_device(client, workflow)
+    now = renamed(workflow)
+    step = next(step for step in rollout.plan(now).steps if step.resource.id == "orphan/fleets")
+    assert [(change.field, change.old) for change in step.diff.changes] == [(f"devices of {old}", "1 devices")]
+    step.resource.apply(clients, step.diff, Inputs(), Run())
+    left = client("sagemaker").list_devices(DeviceFleetName=old)["DeviceSummaries"]
+    assert [device["DeviceName"] for device in left] == [f"late-{workflow.metadata.name}"]
 
 
 def test_without_anybody_else_all_goes_as_planned(rollout, workflow, client):

@@ -16,7 +16,7 @@ from emflow.engine.errors import AWS_ERRORS, to_problem
 from emflow.engine.events import Done, Emit, Failed, Left, Skipped, Started, ignore_events
 from emflow.engine.lock import Lock
 from emflow.engine.plan import raise_problems
-from emflow.engine.resource import DETAILS, Observed, Removable
+from emflow.engine.resource import DETAILS, Observed, Removable, RemovableAsPlanned
 from emflow.engine.scheduler import Graph, in_dependency_order, removal_graph, run_parallel
 from emflow.problems import Problem
 
@@ -92,7 +92,7 @@ def plan_removal(
         if not retention.kept and resource.id in needed_by:
             reason, in_use = f"{needed_by[resource.id]} stays, and needs it", True
         elif not retention.kept:
-            to_remove.append(resource)
+            to_remove.append(resource.as_planned(found) if isinstance(resource, RemovableAsPlanned) else resource)
             continue
         if reason:
             to_keep.append((resource, reason))

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from emflow.engine.clients import Clients
@@ -236,3 +236,11 @@ class Removable(Observable, Protocol):
 
     def delete(self, clients: Clients, run: RunContext) -> None:
         """Remove it. Nothing to do is success."""
+
+
+@runtime_checkable
+class RemovableAsPlanned(Removable, Protocol):
+    """One that stands for several things, of which it removes those that the plan has shown."""
+
+    def as_planned(self, observed: Observed) -> Removable:
+        """The same for a plan that was made from `observed`. Pure."""

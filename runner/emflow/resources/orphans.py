@@ -9,7 +9,7 @@ by `destroy --delete-data` only.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Protocol
 
 from botocore.exceptions import ClientError, ConnectTimeoutError, EndpointConnectionError
@@ -62,12 +62,21 @@ class OrphanFinder(Protocol):
         """The orphans by name."""
 
     def remove(self, clients: Clients, name: str, run: RunContext) -> None:
-        """Remove one of them. Nothing to do is success."""
+        """Remove one of them. Nothing to do is success.
+
+        Raises:
+            Problem: it has to stay, because others use it by now; nothing of it was removed.
+        """
 
 
 @dataclass(frozen=True)
 class Orphans:
-    """All orphans of one kind, as one resource. `data`: they hold data, so `apply` never removes them."""
+    """All orphans of one kind, as one resource.
+
+    Args:
+        data: they hold data, so `apply` never removes them.
+        planned: the names of those that a plan of `destroy` removes; None before there is one.
+    """
 
     id: str
     name: str
@@ -75,6 +84,7 @@ class Orphans:
     needs: frozenset[str] = field(default_factory=frozenset)
     releases: frozenset[str] = field(default_factory=frozenset)
     data: bool = False
+    planned: tuple[str, ...] | None = None
 
     labels: ClassVar[Mapping[str, FieldLabel]] = {
         "found": FieldLabel("the list of what earlier forms of the workflow left", named_items=True),
@@ -126,12 +136,20 @@ class Orphans:
         reason = reasons or str(observed["unseen"])
         return Retention.because(reason) if reason else NOT_MENTIONED
 
+    def as_planned(self, observed: Observed) -> Orphans:
+        return replace(self, planned=_removable_names(observed["found"]))
+
     def delete(self, clients: Clients, run: RunContext) -> None:
-        for name, orphan in self.finder.find(clients).items():
-            if not orphan.retention.kept:
-                self._remove(clients, name, run)
+        # Not what is found by now: one that others have begun to use since is not skipped, but refused by its finder.
+        names = _removable_names(self.finder.find(clients)) if self.planned is None else self.planned
+        for name in names:
+            self._remove(clients, name, run)
 
     def _remove(self, clients: Clients, name: str, run: RunContext) -> None:
         run.pause(0)
         run.waiting("removing", name)
         self.finder.remove(clients, name, run)
+
+
+def _removable_names(found: Mapping[str, Orphan]) -> tuple[str, ...]:
+    return tuple(name for name, orphan in found.items() if not orphan.retention.kept)

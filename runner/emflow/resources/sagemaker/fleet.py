@@ -51,6 +51,8 @@ from emflow.resources.second_look import is_still_removable
 from emflow.resources.tag_search import PERMISSION, find_owned, name_in_arn
 
 OLD_FLEETS = "orphan/fleets"
+DEVICES_OF = "devices of "
+"""Begins the name of an orphan that is not an earlier fleet, but only the workflow's devices in it."""
 
 
 @dataclass(frozen=True)
@@ -216,31 +218,34 @@ class OldFleets:
         arns = find_owned(clients, "sagemaker", self.current.ownership, [FLEET])
         names = {name_in_arn(arn) for arn in arns} - {self.current.name}
         found = read_parallel({name: partial(self._orphan, clients, name) for name in sorted(names)})
-        return {name: orphan for name, orphan in found.items() if orphan}
+        return dict(orphan for orphan in found.values() if orphan)
 
     def remove(self, clients: Clients, name: str, run: RunContext) -> None:
-        fleet, content = self._at(name)
-        content.devices.delete(clients, run)
-        if not content.others(clients):
+        fleet, devices = self._at(name.removeprefix(DEVICES_OF))
+        if name.startswith(DEVICES_OF):
+            devices.delete(clients, run)
+        # Look before the first change: a fleet that stays keeps our devices too.
+        elif is_still_removable(fleet, clients):
+            devices.delete(clients, run)
             fleet.delete(clients, run)
 
-    def _at(self, name: str) -> tuple[Fleet, FleetContent]:
-        content = replace(self.content, devices=replace(self.content.devices, fleet=name, named=()))
-        return replace(self.current, name=name, content=None), content
+    def _at(self, name: str) -> tuple[Fleet, Devices]:
+        devices = replace(self.content.devices, fleet=name, named=())
+        return replace(self.current, name=name, content=replace(self.content, devices=devices)), devices
 
-    def _orphan(self, clients: Clients, name: str) -> Orphan | None:
-        fleet, content = self._at(name)
+    def _orphan(self, clients: Clients, name: str) -> tuple[str, Orphan] | None:
+        """What is to be removed of a fleet, under the name that `remove` takes."""
+        fleet, devices = self._at(name)
         found = fleet.observe(clients)
         if not found or not fleet.ownership.owns(found["tags"]):
             return None
-        own = sum(device["ours"] for device in content.devices.registered(clients).values())
-        others = content.others(clients)
-        if not others:
-            return Orphan(f"the fleet, and {own} devices in it")
-        reason = "; ".join(others)
+        own = sum(device["ours"] for device in devices.registered(clients).values())
+        if not found["others"]:
+            return name, Orphan(f"the fleet, and {own} devices in it")
+        reason = "; ".join(found["others"])
         if own:
-            return Orphan(f"{own} devices", (f"fleet {name} stays: {reason}",))
-        return Orphan("the fleet", retention=Retention.because(reason))
+            return f"{DEVICES_OF}{name}", Orphan(f"{own} devices", (f"fleet {name} stays: {reason}",))
+        return name, Orphan("the fleet", retention=Retention.because(reason))
 
 
 def _fleet(context: BuildContext, content: FleetContent | None) -> Fleet:
