@@ -114,16 +114,20 @@ def test_only_core_devices_that_are_members_now_are_deleted(group, rollout, clie
         get(coreDeviceThingName=silent)
 
 
-def test_a_device_that_leaves_the_group_after_the_plan_is_not_deleted(group, rollout, client, report):
+def test_devices_that_leave_or_join_the_group_after_the_plan_are_not_deleted(group, rollout, client, report):
     grouped, (left, stays), identity = group(2)
-    for member in (left, stays):
+    joined, iot = f"{stays}-late", client("iot")
+    for member in (left, stays, joined):
         report(member, identity, "SUCCEEDED")
     clients = rollout.own(grouped)
     removal = plan_removal([CoreDevices(grouped.cloud.deployment.target)], clients)
     leave(client, grouped, left)
+    iot.create_thing(thingName=joined)
+    iot.add_thing_to_thing_group(thingGroupName=grouped.cloud.deployment.target.thing_group, thingName=joined)
     remove(removal, clients)
     get = client("greengrassv2").get_core_device
-    assert get(coreDeviceThingName=left)["coreDeviceThingName"] == left
+    for thing in (left, joined):
+        assert get(coreDeviceThingName=thing)["coreDeviceThingName"] == thing
     assert gone(get, coreDeviceThingName=stays)
 
 

@@ -7,7 +7,7 @@ again: https://docs.aws.amazon.com/greengrass/v2/APIReference/API_DeleteCoreDevi
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import ClassVar
 
@@ -21,9 +21,14 @@ from emflow.workflow.model import Target
 
 @dataclass(frozen=True)
 class CoreDevices:
-    """The core device that a workflow deploys to, or all of a thing group."""
+    """The core device that a workflow deploys to, or all of a thing group.
+
+    Args:
+        planned: the things that a plan of `destroy` has found; None before there is one.
+    """
 
     target: Target
+    planned: frozenset[str] | None = None
 
     id: ClassVar[str] = "device/core"
     needs: ClassVar[frozenset[str]] = frozenset()
@@ -41,11 +46,17 @@ class CoreDevices:
     def retention(self, observed: Observed, *, delete_data: bool) -> Retention:
         return REMOVABLE
 
+    def as_planned(self, observed: Observed) -> CoreDevices:
+        return replace(self, planned=frozenset(observed["cores"]))
+
     def delete(self, clients: Clients, run: RunContext) -> None:
-        # A second look: what has left the group since the plan is no device of it any more.
+        # A second look: what has left the group since the plan is no device of it any more, and what has joined it was
+        # not agreed to.
         greengrass, found = clients("greengrassv2"), self.observe(clients)
         for thing in found["cores"] if found else ():
-            none_if_missing(partial(greengrass.delete_core_device, coreDeviceThingName=thing))
+            if self.planned is None or thing in self.planned:
+                run.pause(0)
+                none_if_missing(partial(greengrass.delete_core_device, coreDeviceThingName=thing))
 
     def _of_thing(self, clients: Clients) -> list[str]:
         thing = self.target.thing
