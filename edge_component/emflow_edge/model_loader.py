@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import socket
 import threading
 from typing import Callable
@@ -16,6 +17,8 @@ from emflow_edge.vision.learned import LearnedProperties
 from emflow_schema.edge_config import ModelIO
 from emflow_schema.errors import EdgeProblem
 from emflow_schema.model_facts import file_identity
+
+log = logging.getLogger(__name__)
 
 
 class ModelLoader:
@@ -103,6 +106,12 @@ class ModelLoader:
                 return
             except EdgeProblem as problem:
                 self._refused(problem, settings)
+                continue
+            except Exception as error:
+                # Whatever an agent's answer brings about, it is the model that does not work.
+                log.debug("unexpected error", exc_info=True)
+                why = f"model {settings.model_name}: unexpected error: {type(error).__name__}: {error}"
+                self._refused(EdgeProblem(why), settings)
                 continue
             self._ready(self.agent, adapter, settings)
 

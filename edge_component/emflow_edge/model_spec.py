@@ -15,6 +15,7 @@ from emflow_schema.model_facts import TensorFacts
 
 ON_THE_WIRE = {"int8": "uint8", "bool": "uint8"}
 """Types that AWS's interface does not have, and what they are in it."""
+_TYPES = frozenset(name.lower() for name in m.DataType.__members__)
 
 
 class ModelMismatch(Exception):
@@ -144,7 +145,7 @@ def model_from_details(name: str, model: Any) -> ModelSpec:
 
 
 def _facts(tensor: Any) -> TensorFacts:
-    if tensor.type not in ON_THE_WIRE and tensor.type.upper() not in m.DataType.__members__:
+    if tensor.type not in ON_THE_WIRE and tensor.type not in _TYPES:
         raise EdgeProblem(f"the agent reports a tensor of unknown type {tensor.type!r}")
     if not math.isfinite(tensor.scale) or tensor.scale < 0:
         raise EdgeProblem(f"the agent reports a tensor with a scale of {tensor.scale}")

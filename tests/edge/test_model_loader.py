@@ -146,6 +146,19 @@ def test_a_tensor_of_an_unknown_type_is_reported(kept: Kept, agent: ScriptedAgen
     assert str(kept.refused[0]) == "the agent reports a tensor of unknown type 99"
 
 
+def test_an_unexpected_error_while_a_model_is_loaded_is_a_refusal(
+    kept: Kept, agent: ScriptedAgent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise TypeError("data type 'x' not understood")
+
+    monkeypatch.setattr("emflow_edge.inference.agent_client.AgentClient._checked_input", fail)
+    with served(agent, tmp_path / "a.sock"):
+        until(lambda: kept.refused)
+    assert str(kept.refused[0]) == "model net: unexpected error: TypeError: data type 'x' not understood"
+    assert kept.loading._thread.is_alive()
+
+
 @pytest.mark.parametrize("late", [False, True])
 def test_a_model_that_is_loading_at_the_end_is_unloaded_afterwards(
     kept: Kept, agent: ScriptedAgent, tmp_path: Path, late: bool

@@ -131,6 +131,7 @@ def test_a_description_that_cannot_be_a_model_s_is_refused(
     ("tensor", "words"),
     [
         ({"type": "complex64", "shape": [1, 4, 4, 3]}, "the agent reports a tensor of unknown type 'complex64'"),
+        ({"type": "UINT8", "shape": [1, 4, 4, 3]}, "the agent reports a tensor of unknown type 'UINT8'"),
         (
             {"type": "int8", "shape": [1, 4, 4, 3], "scale": float("nan")},
             "the agent reports a tensor with a scale of nan",
@@ -138,7 +139,7 @@ def test_a_description_that_cannot_be_a_model_s_is_refused(
         ({"type": "float32", "shape": [1, 100_000, 100_000, 3]}, "takes 120000000000 bytes, more than the"),
         ({"type": "float32", "shape": [1] * 33}, "the agent describes more than"),
     ],
-    ids=["another type", "no scale", "a large input", "many dimensions"],
+    ids=["another type", "capitals", "no scale", "a large input", "many dimensions"],
 )
 def test_a_use_of_what_can_be_no_model_is_refused(tmp_path: Path, tensor: dict[str, Any], words: str) -> None:
     output = models.Tensor(name=b"classes", type="float32", shape=[1, 3])
