@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import stat
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +26,20 @@ def test_a_configuration_is_kept_for_its_owner_only_and_read_again(tmp_path: Pat
     (file,) = tmp_path.iterdir()
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert LastWorking(tmp_path).read() == working
+
+
+def test_a_new_process_removes_what_was_not_written_to_its_end(tmp_path: Path) -> None:
+    writes_and_is_killed = (
+        "import os, sys; from pathlib import Path; from emflow_edge.settings import last_working as l;"
+        "l.os.fsync = lambda _: os._exit(9);"
+        "l.LastWorking(Path(sys.argv[1])).save(l.WorkingConfiguration({'url': 'rtsp://u:secret@camera/1'}))"
+    )
+    for _ in range(2):
+        assert subprocess.run([sys.executable, "-c", writes_and_is_killed, str(tmp_path)], check=False).returncode == 9
+    assert "secret" in "".join(path.read_text() for path in tmp_path.iterdir())
+    (tmp_path / "of-another-program.json").write_text("{}")
+    assert LastWorking(tmp_path).read() is None
+    assert [path.name for path in tmp_path.iterdir()] == ["of-another-program.json"]
 
 
 def test_the_same_configuration_is_not_written_again(tmp_path: Path) -> None:

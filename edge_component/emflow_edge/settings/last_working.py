@@ -44,6 +44,7 @@ class LastWorking:
         """What was saved; None where there is nothing that can be read."""
         if self._path is None:
             return None
+        self._remove_unfinished(self._path)
         try:
             held = json.loads(self._path.read_text(encoding="utf-8"))
             configuration, lines = held["configuration"], held.get("labels")
@@ -60,6 +61,14 @@ class LastWorking:
             return None
         self._held = WorkingConfiguration(configuration, None if lines is None else tuple(lines))
         return self._held
+
+    def _remove_unfinished(self, path: Path) -> None:
+        """Remove what a process that was killed while it wrote has left: it may hold a password."""
+        try:
+            for copy in path.parent.glob(f".{path.name}.*"):
+                copy.unlink()
+        except OSError as error:
+            log.warning("a file that was not written to its end cannot be removed: %s", error)
 
     def save(self, working: WorkingConfiguration) -> None:
         """Save this one, unless it is there already. A file that cannot be written is logged, and stops nothing."""
