@@ -192,13 +192,13 @@ class _Run:
 
         def configuration_changed(config: Mapping[str, Any]) -> None:
             # After a reconnect, the nucleus sends the same configuration again, also one that was refused. It counts
-            # only where the files that it names have changed.
+            # only where the files that it names have changed, or where it was given up for want of an agent or memory.
             before = self._came
             try:
                 self._settings(config)
             except Exception:
                 log.debug("the configuration is refused", exc_info=True)
-            if self._came != before:
+            if self._came != before or (self._came is not None and component.has_given_up(self._came[1])):
                 changed(lambda: self._settings(config))
 
         self._warn_about_unknown_keys()

@@ -54,6 +54,8 @@ _LOAD_SECONDS = 4.0  # in total, when a load is in progress whose model has to b
 # moment ago, and without its agent, which may be starting, before the one before comes back.
 _MEMORY_SECONDS, _AGENT_SECONDS = 5.0, 10.0
 
+_TRY_AGAIN = "when that is mended, deploy the configuration again, or restart this component"
+
 Secrets = Callable[[str], tuple[str, str]]
 """User and password of a secret, by its name; raises EdgeProblem. The second call for a name reads a newer version."""
 
@@ -124,6 +126,10 @@ class Component:
     @property
     def settings(self) -> Settings | None:
         return self._settings
+
+    def has_given_up(self, settings: object) -> bool:
+        """Whether these are settings that could work now: the agent could not be used when they were tried."""
+        return self._postponed is not None and self._postponed == settings
 
     def start(self, settings: Settings, before: Settings | None = None, refused: str = "") -> None:
         """Run with these settings.
@@ -398,7 +404,7 @@ class Component:
                 self._on_end(problem)
             else:
                 self._postponed = settings if waited else None
-                self._go_back(old, problem)
+                self._go_back(old, EdgeProblem(f"{problem}; {_TRY_AGAIN}") if waited else problem)
 
     def _go_back(self, old: Settings, error: Exception) -> None:
         """Restore settings that worked. If they do not work any more either, the run ends."""

@@ -86,6 +86,24 @@ def test_what_was_refused_is_not_tried_again_when_the_nucleus_comes_back(core: C
     ends_cleanly(process)
 
 
+def test_what_was_given_up_for_want_of_an_agent_is_tried_when_it_comes_again(
+    core: Core, config: dict[str, Any], edge: "Edge"
+) -> None:
+    core.deploy(config)
+    process = core.run()
+    core.results(1)
+    core.deploy({**config, "agentSocket": str(edge.folder / "b.sock"), "version": "2.0.0"})
+    text = process.says("going back to the previous one (version 1.0.0)", 60)
+    assert "cannot be reached; when that is mended, deploy the configuration again, or restart this component" in text
+    core.results(1, version="1.0.0")
+    edge.agent("--socket", str(edge.folder / "b.sock"))
+    core.stop()
+    process.says("lost the connection to the Greengrass nucleus")
+    core.start()
+    core.results(1, version="2.0.0")
+    ends_cleanly(process)
+
+
 def test_a_rate_changes_without_the_camera_being_opened_again(core: Core, config: dict[str, Any]) -> None:
     slow = {**config, "streams": [{**config["streams"][0], "every": "1h"}]}
     core.deploy(slow)
