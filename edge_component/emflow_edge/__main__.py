@@ -10,7 +10,8 @@ the reason in the log |
 
 Temporary problems never end it: it waits for a camera, agent, broker or nucleus that cannot be reached, and for free
 memory in the agent. A new configuration that is invalid or does not work does not end it either: the previous one stays
-in use, or comes back; with a work folder (`--work`) also the one that worked in a process before.
+in use, or comes back; with a work folder (`--work`) also the one that worked in a process before. One whose model is
+gone does not come back: exit code 1.
 """
 
 from __future__ import annotations
@@ -157,7 +158,8 @@ class _Run:
         except EdgeProblem as problem:
             log.warning("the last configuration that worked is not valid any more: %s", problem)
             return None
-        return before if held.label_lines is None else dataclasses.replace(before, label_lines=held.label_lines)
+        lines = before.label_lines if held.label_lines is None else held.label_lines
+        return dataclasses.replace(before, label_lines=lines, accepted_with=held.model)
 
     def serve(self, wanted: Settings, refused: str, logged: Callable[[Settings], object]) -> int:
         _return_frame_memory()
@@ -213,7 +215,7 @@ class _Run:
         while True:
             event = self._events.get()
             if isinstance(event, Settings):
-                self._last_working.save(WorkingConfiguration(event.source, event.label_lines))
+                self._last_working.save(WorkingConfiguration(event.source, event.label_lines, event.accepted_with))
             elif event is _RELOAD:
                 changed(self.read)
             else:

@@ -9,6 +9,10 @@ replaced. What fails later (the agent refuses the model, has no memory for it, o
 before can) brings the configuration before back, with all of its parts: each is compared with what it should be, and
 not with what was changed. A camera or a broker that cannot be reached is waited for; that is no fault of a
 configuration.
+
+Settings run only with the model that they were accepted with, by the content of its files. Where that one is gone, as
+when a deployment has put another into its folder, they do not run any more: their results would name a version that the
+model is not of.
 """
 
 from __future__ import annotations
@@ -27,6 +31,7 @@ from emflow_edge.metrics.counters import Counters
 from emflow_edge.metrics.latencies import StageLatencies
 from emflow_edge.model_adapter import ModelAdapter
 from emflow_edge.model_loader import ModelLoader, is_listening
+from emflow_edge.model_spec import ModelSpec
 from emflow_edge.observability.exposition import MetricsExporter
 from emflow_edge.observability.logs import redact_urls
 from emflow_edge.observability.overlay import jpeg
@@ -83,7 +88,8 @@ class Component:
         on_first_result: called once.
         applied: called with the settings that are in use from now on, also when those before come back; must not call
             this object.
-        worked: called with settings when their first result was made, from a thread that must not be kept.
+        worked: called with settings, and in them the model that they were accepted with, when their first result was
+            made; from a thread that must not be kept.
     """
 
     def __init__(
@@ -109,6 +115,8 @@ class Component:
         self._settings: Settings | None = None
         # The last settings that worked, kept until the current ones are known to work.
         self._before: Settings | None = None
+        # The last settings that the model was found to fit, and the files of that model.
+        self._accepted: tuple[Settings | None, str] = None, ""
         # Settings that were given up because the agent could not be used; they are tried again when it is lost.
         self._postponed: Settings | None = None
         self._connection_files: object = ()
@@ -200,13 +208,14 @@ class Component:
     def _try(self, settings: Settings) -> None:
         """Apply settings in place of those that are in use, which stay when that fails."""
         current, before = self._settings, self._before
-        self._before = before or current
+        old = self._with_its_model(current) if current is not None else None
+        self._before = before or old
         try:
             self._apply(settings, strict=True)
         except Exception as error:
             self._before = before
-            if current is not None and self._settings is not current:
-                self._restore(current, error)
+            if old is not None and self._settings is not current:
+                self._restore(old, error)
             raise
 
     def _restore(self, settings: Settings, error: Exception) -> None:
@@ -369,11 +378,32 @@ class Component:
         with self._lock:
             if self._closed or self._model_loader is None or self._model_loader.agent is not agent:
                 return
+            gone = self._model_is_gone(settings, agent, adapter.model)
+            if gone is not None:
+                self._model_refused(gone, settings)
+                return
             self.status.set_agent(True)
             if self._settings is settings:
                 self._before = None
+                self._accepted = settings, agent.files_of(adapter.model)
             for pipeline in self._pipelines.values():
                 pipeline.use_setup(InferenceSetup(agent, adapter, settings))
+
+    def _with_its_model(self, settings: Settings) -> Settings:
+        """Settings that name the model that they were accepted with, if they were."""
+        accepted, files = self._accepted
+        return dataclasses.replace(settings, accepted_with=files) if settings is accepted else settings
+
+    def _model_is_gone(self, settings: Settings, agent: AgentClient, loaded: ModelSpec) -> EdgeProblem | None:
+        """What is wrong where these settings were accepted with another model than the loaded one."""
+        if self._with_its_model(settings).accepted_with in ("", agent.files_of(loaded)):
+            return None
+        for pipeline in self._pipelines.values():
+            pipeline.use_setup(None)
+        return EdgeProblem(
+            f"model {settings.model_name}: {settings.model_folder} has another one now than version {settings.version} "
+            "ran with, which does not run with it; deploy a configuration for it, or the model before"
+        )
 
     def _gives_up(self, seconds: float, no_memory: bool) -> bool:
         """Whether the configuration before is better than to go on waiting for the agent of the new one."""
@@ -393,12 +423,15 @@ class Component:
             # Newer settings have replaced these in the meantime, and are tried next.
             if self._closed or self._settings is not settings:
                 return
+            agent = self._model_loader.agent if self._model_loader is not None else None
+            if agent is not None and agent.loaded_model is not None:
+                problem = self._model_is_gone(settings, agent, agent.loaded_model) or problem
             (old, self._before), (again, self._postponed) = (self._before, None), (self._postponed, None)
             waited = isinstance(problem, GaveUp)
             if again is not None and waited:
                 log.warning("%s; trying the configuration again that was given up", problem)
                 self.status.set_configuration_refused("")
-                self._before = settings
+                self._before = self._with_its_model(settings)
                 self._restore(again, problem)
             elif old is None:
                 self._on_end(problem)
@@ -431,7 +464,7 @@ class Component:
             publisher.put(result)
         if result.settings is not None and result.settings is not self._proven and result.settings is self._settings:
             self._proven = result.settings
-            self._worked(result.settings)
+            self._worked(self._with_its_model(result.settings))
 
     def _announce(self, topic: str, payload: str, retain: bool) -> None:
         publisher = self._publisher

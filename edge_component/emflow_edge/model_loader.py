@@ -63,7 +63,9 @@ class ModelLoader:
             EdgeProblem: they do not fit.
         """
         model = self.agent.loaded_model
-        if model is not None and self.is_for(settings) and not _same_adapter(settings, self._settings):
+        # Settings that come with another model in the same folder are for that one.
+        same = self.is_for(settings) and settings.model_content == self._settings.model_content
+        if model is not None and same and not _same_adapter(settings, self._settings):
             adapt_model(model, settings)
 
     def use_settings(self, settings: Settings) -> None:

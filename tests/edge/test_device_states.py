@@ -82,6 +82,21 @@ class Running:
         self.process = self._device.start(sys.executable, "-c", COMPONENT, "--config", str(self.file))
         self._read, self._numbers, self._published = 0, {}, 0
 
+    def refuse(self) -> None:
+        """Give the running process a configuration that it refuses at once."""
+        assert self.process is not None
+        process, refusals = self.process, self.process.text().count("is refused: streams")
+        self.file.write_text(json.dumps({**json.loads(self.file.read_text()), "streams": []}))
+        process.popen.send_signal(signal.SIGHUP)
+        until(lambda: process.text().count("is refused: streams") > refusals, PATIENCE, "the refusal")
+
+    def ends_because_its_model_is_gone(self) -> None:
+        assert self.process is not None
+        assert self.process.popen.wait(PATIENCE) == 1, self.process.text()
+        self.new_results()
+        text, self.process = self.process.text(), None
+        assert f"has another one now than version {self.version} ran with" in text, text
+
     def kill(self) -> None:
         assert self.process is not None
         self.process.end(signal.SIGKILL)
@@ -238,6 +253,22 @@ class Device:
         component.start()
         return True
 
+    def step_a_new_model_with_a_refused_configuration_and_an_agent_that_restarts(self) -> bool:
+        component = self.one()
+        if component.process is None:
+            return False
+        ending = [each for each in self.running() if each.model == component.model]
+        self.put_another(component.model)
+        for each in ending:
+            each.refuse()
+        self.step_kill_the_agent()
+        for each in ending:
+            each.ends_because_its_model_is_gone()
+        self.configure_users_of(component.model)
+        for each in ending:
+            each.start()
+        return True
+
     def step_choose_the_other_model(self) -> bool:
         component = self.one()
         component.model = MODELS[1 - MODELS.index(component.model)]
@@ -277,8 +308,14 @@ class Device:
 
     def update(self, name: str) -> None:
         """Another version of a model in its folder, with the configuration of those who use it: a deployment."""
+        self.put_another(name)
+        self.configure_users_of(name)
+
+    def put_another(self, name: str) -> None:
         self.numbers[name] = self.random.choice([one for one in range(len(FACTORS)) if one != self.numbers[name]])
         write_model(self.folder / name, self.numbers[name])
+
+    def configure_users_of(self, name: str) -> None:
         for component in self.components:
             if component.model == name:
                 component.configure()

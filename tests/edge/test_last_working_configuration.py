@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def test_a_configuration_is_kept_for_its_owner_only_and_read_again(tmp_path: Path) -> None:
-    working = WorkingConfiguration({"streams": [{"url": "rtsp://u:secret@camera/1"}]}, ("cat", "dog"))
+    working = WorkingConfiguration({"streams": [{"url": "rtsp://u:secret@camera/1"}]}, ("cat", "dog"), "a b")
     LastWorking(tmp_path).save(working)
     (file,) = tmp_path.iterdir()
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
@@ -55,7 +55,19 @@ def test_the_same_configuration_is_not_written_again(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"{", b"[]", b"1", b"{}", b'{"configuration": 1}', b"\xff", b'{"configuration": {}, "labels": [1]}'],
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"1",
+        b"{}",
+        b"\xff",
+        b'{"configuration": {}}',
+        b'{"configuration": 1, "labels": null, "model": ""}',
+        b'{"configuration": {}, "labels": [1], "model": ""}',
+        b'{"configuration": {}, "labels": 0, "model": ""}',
+        b'{"configuration": {}, "labels": null, "model": 1}',
+    ],
 )
 def test_a_file_that_is_damaged_counts_as_none(
     tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture

@@ -387,6 +387,27 @@ def test_another_model_under_the_same_path_is_loaded(running: Running, agent: Sc
     assert agent.calls[before:] == ["load net", "unload net", "load net"]
 
 
+def test_settings_do_not_run_with_a_model_that_came_into_the_folder_later(
+    running: Running, agent: ScriptedAgent
+) -> None:
+    model = running.folder / "model" / "model.tflite"
+    model.write_bytes(b"one")
+    running.change(version="2.0.0")
+    running.see()
+    running.quiet()
+    before = len(running.component.accepted)
+    model.write_bytes(b"two")
+    agent.loaded.clear()
+
+    def ended() -> bool:
+        running.sources["front"].put()
+        return bool(running.ended)
+
+    until(ended)
+    assert "has another one now than version 2.0.0 ran with" in str(running.ended[0])
+    assert not running.component.accepted[before:]
+
+
 def test_other_files_of_the_connection_open_another(running: Running) -> None:
     certificate = running.folder / "cert.pem"
     for content, made in (("one", 1), ("one", 0), ("two", 1)):

@@ -8,6 +8,7 @@ loaded here and the folder has not changed since.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
 import os
@@ -191,6 +192,17 @@ class AgentClient:
     def loaded_model(self) -> ModelSpec | None:
         """The model, if it is loaded; None while waiting for it."""
         return self._model
+
+    def files_of(self, model: ModelSpec) -> str:
+        """What tells the files of a loaded model from all others, also in another process.
+
+        The digests of its files; with AWS's agent, what changes when anything in its folder does. Empty where that
+        cannot be known.
+        """
+        if model.content is not None:
+            return " ".join(sorted(model.content.digests))
+        folder = self._loaded_content
+        return hashlib.sha256(repr(folder).encode("utf-8", "surrogateescape")).hexdigest() if folder else ""
 
     def predict(self, model: ModelSpec, data: bytes) -> Prediction:
         """Run the model once. data: the bytes of its input tensor.

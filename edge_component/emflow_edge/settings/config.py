@@ -42,6 +42,8 @@ class Settings:
     label_lines: what was in that file when the configuration arrived; None where it could not be read, or was not yet.
     camera_files, connection_files: the files that cameras and the connection to a broker need, with their content;
     model_content: what changes with the files of the model; source: the configuration that this was made of.
+    accepted_with: the files of the model that these settings were accepted with, as `AgentClient.files_of` has them:
+    they run with no other. Empty for those that are new, which are tried with the model that is in the folder.
     """
 
     model_name: str
@@ -61,6 +63,7 @@ class Settings:
     connection_files: Contents = ()
     model_content: str = ""
     source: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    accepted_with: str = field(default="", compare=False)
 
     def camera(self, stream: Stream) -> tuple[object, ...]:
         """What makes another camera of a stream: all of its settings but the rate, and the content of its files."""

@@ -23,10 +23,14 @@ _FILE = "last-working-configuration.json"
 
 @dataclass(frozen=True)
 class WorkingConfiguration:
-    """configuration: as it came from the deployment; label_lines: what its file of labels held, None without one."""
+    """configuration: as it came from the deployment; label_lines: what its file of labels held, None without one.
+
+    model: the files of the model that it worked with, as `Settings.accepted_with`; empty where they cannot be known.
+    """
 
     configuration: Mapping[str, Any]
     label_lines: tuple[str, ...] | None = None
+    model: str = ""
 
 
 class LastWorking:
@@ -47,9 +51,9 @@ class LastWorking:
         self._remove_unfinished(self._path)
         try:
             held = json.loads(self._path.read_text(encoding="utf-8"))
-            configuration, lines = held["configuration"], held.get("labels")
-            labels_are_texts = lines is None or all(isinstance(line, str) for line in lines)
-            if not isinstance(configuration, dict) or not labels_are_texts:
+            configuration, lines, model = held["configuration"], held.get("labels"), held["model"]
+            texts = [model] if lines is None else [model, *lines]
+            if not isinstance(configuration, dict) or not all(isinstance(text, str) for text in texts):
                 raise ValueError("it has another form")
         except FileNotFoundError:
             return None
@@ -59,7 +63,7 @@ class LastWorking:
                 "the last configuration that worked cannot be read from %s: %s", self._path, type(error).__name__
             )
             return None
-        self._held = WorkingConfiguration(configuration, None if lines is None else tuple(lines))
+        self._held = WorkingConfiguration(configuration, None if lines is None else tuple(lines), model)
         return self._held
 
     def _remove_unfinished(self, path: Path) -> None:
@@ -75,7 +79,12 @@ class LastWorking:
         if self._path is None or working == self._held:
             return
         try:
-            _write(self._path, {"configuration": working.configuration, "labels": working.label_lines})
+            content = {
+                "configuration": working.configuration,
+                "labels": working.label_lines,
+                "model": working.model,
+            }
+            _write(self._path, content)
         except (OSError, ValueError, TypeError, RecursionError) as error:
             log.warning("the configuration, which works, cannot be kept in %s: %s", self._path, error)
             return
