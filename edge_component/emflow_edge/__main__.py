@@ -37,7 +37,7 @@ from emflow_edge.results.mqtt import mqtt_sink
 from emflow_edge.results.sinks import Destination, GreengrassSink, MessageSink, StdoutSink, destination
 from emflow_edge.settings.config import Settings, settings, unknown_keys
 from emflow_edge.settings.flags import overlay, parse
-from emflow_edge.settings.last_working import LastWorking, WorkingConfiguration
+from emflow_edge.settings.last_working import LastWorking, WorkingConfiguration, digest
 from emflow_schema import values
 from emflow_schema.errors import ConfigProblem, EdgeProblem
 from emflow_schema.installation import how_to_install
@@ -53,10 +53,11 @@ log = logging.getLogger("emflow_edge")
 _SHUTDOWN_SECONDS = 4.5
 # malloc.h of glibc; other C libraries have no mallopt, or ignore it.
 _M_MMAP_THRESHOLD, _FRAME_BYTES = -3, 1 << 20
-_RELOAD = object()
+_RELOAD, _ARRIVED = object(), object()
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 Event = Union[Optional[EdgeProblem], object]
-"""Ends the run: a problem, or None for a normal end. `_RELOAD`: read the configuration again. Settings: they work."""
+"""Ends the run: a problem, or None for a normal end. `_RELOAD`: read the configuration again.
+`_ARRIVED`: another one came. Settings: they work."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -114,10 +115,11 @@ class _Run:
             raise ConfigProblem(f"--thing: {error}") from None
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._unknown: tuple[str, ...] = ()
-        # The classic nucleus takes a deployment back whose component does not start: it has to see the failure.
-        self._last_working = LastWorking(None if os.environ.get(CLASSIC_VARIABLE) else flags.work)
+        self._last_working = LastWorking(flags.work)
         # The configuration that came last, and what it came to: settings, or why it was refused.
         self._came: tuple[Mapping[str, Any], Settings | str] | None = None
+        # The digest of the current configuration, if it arrived while a component ran: its deployment is over.
+        self._arrived = ""
         signals.heard = lambda number: self._events.put(_RELOAD) if number == signal.SIGHUP else _exit(0)
 
     def read(self) -> Settings:
@@ -149,9 +151,16 @@ class _Run:
             return before, logs.redact_urls(str(problem))
 
     def _before(self) -> Settings | None:
-        """The settings of the last configuration that worked; None where there are none, or they are invalid by now."""
+        """The settings of the last configuration that worked, for a process that starts; None where there are none, or
+        they are invalid by now, or the classic nucleus has to see that the current one does not work."""
         held = self._last_working.read()
         if held is None:
+            return None
+        if self._came is not None and held.arrived == digest(self._came[0]):
+            self._arrived = held.arrived
+        elif os.environ.get(CLASSIC_VARIABLE):
+            # It takes a deployment back whose component does not start. One that has changed a running component is
+            # over, and would be taken back by nobody.
             return None
         try:
             before = self._checked(held.configuration)
@@ -184,6 +193,7 @@ class _Run:
         )
 
         def changed(read: Callable[[], Settings]) -> None:
+            before = self._came
             try:
                 component.change(read())
                 self._warn_about_unknown_keys()
@@ -191,6 +201,8 @@ class _Run:
                 why = _reason(error)
                 log.error("the new configuration is refused: %s; the previous one stays in use", why)
                 component.status.set_configuration_refused(logs.redact_urls(why))
+            if self._came is not before:
+                self._events.put(_ARRIVED)
 
         def configuration_changed(config: Mapping[str, Any]) -> None:
             # After a reconnect, the nucleus sends the same configuration again, also one that was refused. It counts
@@ -215,7 +227,12 @@ class _Run:
         while True:
             event = self._events.get()
             if isinstance(event, Settings):
-                self._last_working.save(WorkingConfiguration(event.source, event.label_lines, event.accepted_with))
+                working = WorkingConfiguration(event.source, event.label_lines, event.accepted_with, self._arrived)
+                self._last_working.save(working)
+            elif event is _ARRIVED and self._came is not None:
+                self._arrived = digest(self._came[0])
+                if (held := self._last_working.held) is not None:
+                    self._last_working.save(dataclasses.replace(held, arrived=self._arrived))
             elif event is _RELOAD:
                 changed(self.read)
             else:

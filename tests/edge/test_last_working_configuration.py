@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import stat
 import subprocess
 import sys
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def test_a_configuration_is_kept_for_its_owner_only_and_read_again(tmp_path: Path) -> None:
-    working = WorkingConfiguration({"streams": [{"url": "rtsp://u:secret@camera/1"}]}, ("cat", "dog"), "a b")
+    working = WorkingConfiguration({"streams": [{"url": "rtsp://u:secret@camera/1"}]}, ("cat", "dog"), "a b", "c")
     LastWorking(tmp_path).save(working)
     (file,) = tmp_path.iterdir()
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
@@ -63,10 +64,11 @@ def test_the_same_configuration_is_not_written_again(tmp_path: Path) -> None:
         b"{}",
         b"\xff",
         b'{"configuration": {}}',
-        b'{"configuration": 1, "labels": null, "model": ""}',
-        b'{"configuration": {}, "labels": [1], "model": ""}',
-        b'{"configuration": {}, "labels": 0, "model": ""}',
-        b'{"configuration": {}, "labels": null, "model": 1}',
+        b'{"configuration": 1, "labels": null, "model": "", "arrived": ""}',
+        b'{"configuration": {}, "labels": [1], "model": "", "arrived": ""}',
+        b'{"configuration": {}, "labels": 0, "model": "", "arrived": ""}',
+        b'{"configuration": {}, "labels": null, "model": 1, "arrived": ""}',
+        b'{"configuration": {}, "labels": null, "model": "", "arrived": null}',
     ],
 )
 def test_a_file_that_is_damaged_counts_as_none(
@@ -175,6 +177,44 @@ def test_under_the_classic_nucleus_a_broken_configuration_fails_the_deployment(
     core.deploy({**config, "streams": []})
     process = core.run("--assets", str(edge.folder), "--work", str(edge.folder), **classic)
     assert process.popen.wait(60) == 2
+    assert core.states[-1] == "ERRORED"
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize(
+    ("broken", "words"),
+    [
+        ({"modelComponentName": "{folder}/nothing/"}, "going back to the previous one (version 1.0.0)"),
+        ({"streams": []}, "the previous one stays in use"),
+    ],
+    ids=["refused by the agent", "refused at once"],
+)
+def test_classic_a_live_change_that_was_given_up_is_given_up_at_the_next_start_too(
+    core: Core, config: dict[str, Any], edge: Edge, broken: dict[str, Any], words: str
+) -> None:
+    classic = {"AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH": "/set/by/the/classic/nucleus"}
+    arguments = ("--assets", str(edge.folder), "--work", str(edge.folder))
+    given_up = {**config, **json.loads(json.dumps(broken).replace("{folder}", str(edge.folder))), "version": "2.0.0"}
+    core.deploy(config)
+    process = core.run(*arguments, **classic)
+    core.results(1)
+    # The deployment has succeeded when this is found out.
+    core.deploy(given_up)
+    process.says(words, 60)
+    core.results(2, version="1.0.0")
+    (kept,) = edge.folder.glob("last-working-*")
+    until(lambda: json.loads(kept.read_text())["arrived"])
+    process.end(signal.SIGKILL)
+    for _ in range(2):
+        process = core.run(*arguments, **classic)
+        core.results(2, version="1.0.0")
+        until(lambda: core.published("em/status")[-1].get("configuration_refused"))
+        assert process.end() == 0
+        assert "Traceback" not in process.text()
+    # Another one starts the process, and has to fail.
+    core.deploy({**config, "streams": [], "version": "3.0.0"})
+    process = core.run(*arguments, **classic)
+    assert process.popen.wait(120) == 2
     assert core.states[-1] == "ERRORED"
 
 

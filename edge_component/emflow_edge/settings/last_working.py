@@ -7,6 +7,7 @@ the lite nucleus neither validates nor goes back: there, a wrong configuration w
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import logging
 import os
@@ -26,11 +27,13 @@ class WorkingConfiguration:
     """configuration: as it came from the deployment; label_lines: what its file of labels held, None without one.
 
     model: the files of the model that it worked with, as `Settings.accepted_with`; empty where they cannot be known.
+    arrived: the digest of the last configuration that arrived while the component ran; empty without one.
     """
 
     configuration: Mapping[str, Any]
     label_lines: tuple[str, ...] | None = None
     model: str = ""
+    arrived: str = ""
 
 
 class LastWorking:
@@ -44,6 +47,11 @@ class LastWorking:
         self._path = folder / _FILE if folder is not None else None
         self._held: WorkingConfiguration | None = None
 
+    @property
+    def held(self) -> WorkingConfiguration | None:
+        """What was read or saved last."""
+        return self._held
+
     def read(self) -> WorkingConfiguration | None:
         """What was saved; None where there is nothing that can be read."""
         if self._path is None:
@@ -51,8 +59,10 @@ class LastWorking:
         self._remove_unfinished(self._path)
         try:
             held = json.loads(self._path.read_text(encoding="utf-8"))
-            configuration, lines, model = held["configuration"], held.get("labels"), held["model"]
-            texts = [model] if lines is None else [model, *lines]
+            configuration, lines, model, arrived = (
+                held[key] for key in ("configuration", "labels", "model", "arrived")
+            )
+            texts = [model, arrived, *(() if lines is None else lines)]
             if not isinstance(configuration, dict) or not all(isinstance(text, str) for text in texts):
                 raise ValueError("it has another form")
         except FileNotFoundError:
@@ -63,7 +73,7 @@ class LastWorking:
                 "the last configuration that worked cannot be read from %s: %s", self._path, type(error).__name__
             )
             return None
-        self._held = WorkingConfiguration(configuration, None if lines is None else tuple(lines), model)
+        self._held = WorkingConfiguration(configuration, None if lines is None else tuple(lines), model, arrived)
         return self._held
 
     def _remove_unfinished(self, path: Path) -> None:
@@ -83,12 +93,18 @@ class LastWorking:
                 "configuration": working.configuration,
                 "labels": working.label_lines,
                 "model": working.model,
+                "arrived": working.arrived,
             }
             _write(self._path, content)
         except (OSError, ValueError, TypeError, RecursionError) as error:
             log.warning("the configuration, which works, cannot be kept in %s: %s", self._path, error)
             return
         self._held = working
+
+
+def digest(configuration: Mapping[str, Any]) -> str:
+    """What tells a configuration from others, without its passwords."""
+    return hashlib.sha256(json.dumps(configuration, sort_keys=True).encode()).hexdigest()
 
 
 def _write(path: Path, content: Mapping[str, Any]) -> None:
