@@ -109,5 +109,9 @@ def _configured_facts(model: ModelSpec, settings: Settings) -> ModelFacts | None
             f"is no model file in {settings.model_folder} that does; set modelIO.byteType (edge.model_io.byte_type in "
             "a workflow), or use emflow's agent"
         )
-    facts = [TensorFacts(kind if one.dtype == "uint8" else one.dtype, shape=one.shape) for one in tensors]
+    of_input, _, of_outputs = kind.partition(",")
+    kinds = of_input, *(of_outputs or of_input for _ in model.outputs)
+    facts = [
+        TensorFacts(kind if one.dtype == "uint8" else one.dtype, shape=one.shape) for one, kind in zip(tensors, kinds)
+    ]
     return ModelFacts((facts[0],), tuple(facts[1:]), confidences=False)

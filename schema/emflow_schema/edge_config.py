@@ -373,12 +373,12 @@ class ModelIO:
         ),
     ] = "probability"
     byte_type: Annotated[
-        Literal["", "uint8", "int8"],
+        Literal["", "uint8", "int8", "uint8,int8", "int8,uint8"],
         Key(
             "Type of the model's bytes",
             "For a model with 8-bit inputs or outputs whose type nothing else tells: an agent that has AWS's interface "
-            "only, and no `.tflite` or `.onnx` file in the model's folder. Empty: as the workflow's file says; "
-            "where that does not tell it either, such a model is refused.",
+            "only, and no `.tflite` or `.onnx` file in the model's folder. `uint8,int8`: uint8 input, int8 outputs. "
+            "Empty: as the workflow's file says; where that does not tell it either, such a model is refused.",
             ("int8",),
         ),
     ] = ""

@@ -21,6 +21,7 @@ from emflow_agent.models.store import ModelStore
 from emflow_agent.runtimes import RuntimeOptions
 from emflow_edge.inference.agent_client import AgentClient
 from emflow_edge.model_adapter import ModelAdapter, adapt_model
+from emflow_edge.model_spec import ModelSpec, TensorSpec
 from emflow_edge.settings.config import Settings
 from emflow_schema.edge_config import ModelIO, Stream
 from emflow_schema.errors import EdgeProblem
@@ -105,6 +106,18 @@ def test_the_configuration_tells_the_type_where_nothing_else_does(
     client, adapter = connect(folder, service=False, byte_type="int8")
     wanted = expected(folder)
     assert [best(client, adapter, picture) for picture in PICTURES[:200]] == wanted[:200]
+
+
+@pytest.mark.parametrize("byte_type", ["uint8", "int8", "uint8,int8", "int8,uint8"])
+def test_input_and_outputs_may_be_bytes_of_different_types(tmp_path: Path, byte_type: str) -> None:
+    of_input, of_output = byte_type.split(",")[0], byte_type.split(",")[-1]
+    model = ModelSpec("net", TensorSpec(b"x", "uint8", (1, 2, 2, 3)), (TensorSpec(b"y", "uint8", (1, 3)),))
+    io = ModelIO(byte_type=byte_type)  # type: ignore[arg-type]
+    adapter = adapt_model(model, Settings("net", tmp_path, (Stream("front", "rtsp://camera/1"),), io))
+    black = np.zeros((2, 2, 3), np.uint8)
+    assert adapter.preprocess(black) == np.full(12, -128 if of_input == "int8" else 0, of_input).tobytes()
+    # The largest value is the first of these bytes as int8, and the second as uint8.
+    assert adapter.outcome([bytes([127, 128, 0])], black).top[0].index == (0 if of_output == "int8" else 1)
 
 
 def test_a_model_of_bytes_whose_sign_nothing_tells_is_refused(

@@ -17,6 +17,7 @@ from emflow_agent.settings.config import Layer
 from emflow_edge.settings.config import Settings, settings, unknown_keys
 from emflow_schema.configuration import Channels
 from emflow_schema.edge_config import Boxes, Capture, Log, Metrics, ModelIO, Publish, Secret, Stream
+from emflow_schema.model_facts import ModelFacts, TensorFacts
 from emflow_schema.units import DeviceDuration, Interval
 from signed_packages import new_key, public_pem
 
@@ -149,6 +150,28 @@ def test_every_setting_of_the_model_arrives(with_edge) -> None:
 @pytest.mark.parametrize(("given", "sent"), [("", "uint8"), ("int8", "int8")])
 def test_the_type_of_bytes_is_that_of_the_model_file_unless_the_workflow_says_it(with_edge, given, sent) -> None:
     assert read(with_edge(model_io={"byte_type": given})).model_io.byte_type == sent
+
+
+@pytest.mark.parametrize(
+    ("takes", "gives", "sent"),
+    [
+        (("uint8",), ("int8",), "uint8,int8"),
+        (("int8",), ("uint8", "uint8"), "int8,uint8"),
+        (("int8",), ("float32", "int8"), "int8"),
+        (("uint8",), ("float32",), "uint8"),
+        (("float32",), ("int8",), "int8"),
+        (("float32",), ("float32",), ""),
+        (("uint8",), ("int8", "uint8"), ""),
+    ],
+)
+def test_bytes_of_input_and_outputs_have_the_types_of_the_model_file(
+    with_edge, monkeypatch: pytest.MonkeyPatch, takes: tuple[str, ...], gives: tuple[str, ...], sent: str
+) -> None:
+    facts = ModelFacts(tuple(map(TensorFacts, takes)), tuple(map(TensorFacts, gives)), confidences=False)
+    monkeypatch.setattr("emflow.recipes.configuration.model_in_file", lambda *_: facts)
+    workflow = with_edge()
+    workflow.cloud.model.input_types.clear()
+    assert read(workflow).model_io.byte_type == sent
 
 
 def test_a_threshold_that_is_not_given_is_the_tasks(with_edge) -> None:

@@ -35,6 +35,21 @@ WORKSHOP = (
 )
 """The settings of Edge Manager's agent that the workshop makes, in its order; these are always there."""
 
+ByteType = Literal["", "uint8", "int8", "uint8,int8", "int8,uint8"]
+_UINT8, _INT8, _NEITHER = frozenset({"uint8"}), frozenset({"int8"}), frozenset[str]()
+_BYTES = _UINT8 | _INT8
+# By the 8-bit types of the inputs and of the outputs.
+_BYTE_TYPES: dict[tuple[frozenset[str], frozenset[str]], ByteType] = {
+    (_UINT8, _UINT8): "uint8",
+    (_UINT8, _NEITHER): "uint8",
+    (_NEITHER, _UINT8): "uint8",
+    (_INT8, _INT8): "int8",
+    (_INT8, _NEITHER): "int8",
+    (_NEITHER, _INT8): "int8",
+    (_UINT8, _INT8): "uint8,int8",
+    (_INT8, _UINT8): "int8,uint8",
+}
+
 
 def agent_settings(workflow: Workflow) -> dict[str, str]:
     """The settings of the agent: the workshop's, then those that are special."""
@@ -70,7 +85,7 @@ def application_configuration(workflow: Workflow, version: str) -> dict[str, Any
     return {**to_configuration(configuration), "captureData": str(edge.capture.enabled)}
 
 
-def byte_type(workflow: Workflow) -> Literal["", "uint8", "int8"]:
+def byte_type(workflow: Workflow) -> ByteType:
     """The type of the model's bytes, for agents that cannot tell it; empty where it has none, or nothing says which.
 
     It is the workflow's own word, or what the model file says: a compiled model has the types of its source.
@@ -78,11 +93,10 @@ def byte_type(workflow: Workflow) -> Literal["", "uint8", "int8"]:
     if workflow.edge.model_io.byte_type:
         return workflow.edge.model_io.byte_type
     facts = model_in_file(workflow)
-    stored = [tensor.dtype for tensor in (*facts.inputs, *facts.outputs)] if isinstance(facts, ModelFacts) else []
-    found = {*stored, *workflow.cloud.model.input_types.values()} & {"uint8", "int8"}
-    if len(found) != 1:
-        return ""
-    return "int8" if "int8" in found else "uint8"
+    stored = facts if isinstance(facts, ModelFacts) else ModelFacts((), (), confidences=False)
+    taken = {*(tensor.dtype for tensor in stored.inputs), *workflow.cloud.model.input_types.values()}
+    given = {tensor.dtype for tensor in stored.outputs}
+    return _BYTE_TYPES.get((frozenset(taken & _BYTES), frozenset(given & _BYTES)), "")
 
 
 def _of_agent(capture: Capture, agent: Agent) -> dict[str, str]:
