@@ -30,7 +30,8 @@ def list_child_groups() -> None:
         listed, token = page(things, {"group": group, "recursive": recursive, **asked}, default=MOST)
         return ActionResult({"things": listed, "nextToken": token})
 
-    IoTResponse.list_things_in_thing_group = list_things_in_thing_group  # type: ignore[method-assign]
+    answers: Any = IoTResponse
+    answers.list_things_in_thing_group = list_things_in_thing_group
 
 
 def _things(backend: Any, group: str, *, recursive: bool) -> list[str]:
