@@ -11,6 +11,7 @@ be wrong, and what is limited in time is loaded with a warning then.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import logging
 import os
@@ -39,8 +40,19 @@ STATE = "model-trust.json"
 MAX_STATE_BYTES = 1 << 20
 FORMAT = 1
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""Why a folder cannot be made on a disk that takes nothing, where another folder would not help either."""
+
 EARLIEST = datetime(2026, 1, 1, tzinfo=timezone.utc)
 """Before this software was made; a clock that is older is wrong, whatever was seen."""
+
+
+class NotStored(CannotLoad):
+    """The state cannot be written."""
+
+
+class DamagedState(CannotLoad):
+    """The state is not what this agent writes."""
 
 
 @dataclass(frozen=True)
@@ -77,13 +89,16 @@ class TrustState:
         self._in_memory = Remembered()
 
     def prepare(self) -> None:
-        """Make the folder, and note the time.
+        """Make the folder, and note the time. A disk that takes nothing is a warning, and a damaged file too: models
+        that nobody confirms need no write, and packages are refused until the damaged file is removed.
 
         Raises:
-            CannotStart: it cannot be made, read or written.
+            CannotStart: the folder cannot be used, or the file cannot be read.
         """
         try:
             self.note_time()
+        except (NotStored, DamagedState) as problem:
+            log.warning("TrustState: %s", problem)
         except CannotLoad as problem:
             raise CannotStart(f"TrustState: {problem}") from None
 
@@ -98,11 +113,13 @@ class TrustState:
         """Remember the time, if it is the newest so far.
 
         Raises:
-            CannotLoad: the state cannot be read or written.
+            CannotLoad: the state cannot be read.
+            NotStored: it cannot be written.
         """
         now = datetime.now(timezone.utc).replace(microsecond=0)
         with self._changing() as state:
-            self._write(replace(state, newest=max(state.newest, now)))
+            if now > state.newest:
+                self._write(replace(state, newest=now))
 
     def check_floor(self, manifest: ModelManifest) -> None:
         """
@@ -152,7 +169,8 @@ class TrustState:
                 self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
                 descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             except OSError as error:
-                raise CannotLoad(f"the folder {self._folder} cannot be used: {error.strerror}") from None
+                kind = NotStored if error.errno in _FULL else CannotLoad
+                raise kind(f"the folder {self._folder} cannot be used: {error.strerror}") from None
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
                 yield self._read()
@@ -174,7 +192,7 @@ class TrustState:
             return _parsed(content)
         except ValueError as error:
             # It is written whole or not at all, so this is not what a power cut leaves behind.
-            raise CannotLoad(
+            raise DamagedState(
                 f"{file} is damaged: {error}; remove it, and the floors of this device's models are gone with it"
             ) from None
 
@@ -186,7 +204,7 @@ class TrustState:
         try:
             _replace(self._folder / STATE, json_text(document, indent=2, ascii_only=True).encode() + b"\n")
         except OSError as error:
-            raise CannotLoad(f"{self._folder / STATE} cannot be written: {error.strerror}") from None
+            raise NotStored(f"{self._folder / STATE} cannot be written: {error.strerror}") from None
 
 
 def _parsed(content: bytes) -> Remembered:

@@ -184,18 +184,31 @@ def test_two_agents_with_one_folder_lose_none_of_their_floors(tmp_path: Path) ->
         b" " * (2 << 20),
     ],
 )
-def test_a_damaged_state_refuses_with_the_way_out(folder: Path, tmp_path: Path, content: bytes) -> None:
+def test_a_damaged_state_refuses_with_the_way_out(
+    folder: Path, tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / STATE).write_bytes(content)
     with pytest.raises(CannotLoad, match=f"{STATE} is damaged: .*; remove it, and the floors of this device's models"):
         load(folder, TrustState(tmp_path))
-    with pytest.raises(CannotStart, match="TrustState: "):
-        TrustState(tmp_path).prepare()
+    TrustState(tmp_path).prepare()  # the agent starts: once the file is removed, packages are loaded again
+    assert f"TrustState: {tmp_path / STATE} is damaged: " in caplog.text
+    assert (tmp_path / STATE).read_bytes() == content
 
 
 def test_a_place_where_nothing_can_be_kept_is_said_at_start(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(CannotStart, match=r"TrustState: the folder .*file cannot be used: "):
         TrustState(tmp_path / "file").prepare()
+
+
+def test_nothing_is_written_as_long_as_the_newest_time_does_not_grow(tmp_path: Path) -> None:
+    """So a full disk, or one that is read only, is no matter at all then."""
+    (tmp_path / STATE).write_text('{"format": 1, "newestTime": "2999-01-01T00:00:00Z", "floors": {}}')
+    before = (tmp_path / STATE).stat()
+    TrustState(tmp_path).note_time()
+    TrustState(tmp_path).prepare()
+    after = (tmp_path / STATE).stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
 def test_a_full_disk_keeps_no_good_model_from_running(

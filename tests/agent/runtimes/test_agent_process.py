@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -83,6 +84,53 @@ def test_trusted_keys_decide_what_is_loaded(
         assert code == grpc.StatusCode.FAILED_PRECONDITION
         assert "'compiled.params' differs from what was signed" in text
     assert (state / "model-trust.json").exists()
+
+
+@pytest.fixture
+def full_disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder on a disk of its own, on which there is no space left."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)]
+    done = subprocess.run(mount, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"no small disk can be made: {done.stderr}")
+    try:
+        (disk / "state").mkdir()
+        with pytest.raises(OSError, match="No space left"), (disk / "filler").open("wb", buffering=0) as filler:
+            while True:
+                filler.write(bytes(4096))
+        yield disk
+    finally:
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+@pytest.mark.parametrize("content", ["", "{"])
+def test_a_full_disk_or_a_damaged_state_does_not_keep_it_from_starting(
+    agent: Start,
+    folder: Path,
+    full_disk: Path,
+    tmp_path: Path,
+    content: str,
+    refused: Callable[[Callable[[], object]], tuple[grpc.StatusCode, str]],
+) -> None:
+    key, state = new_key(), full_disk / "state"
+    sign_folder(folder, key)
+    (tmp_path / "k.pub.pem").write_text(public_pem(key))
+    if content:
+        state = tmp_path / "damaged"
+        state.mkdir()
+        (state / "model-trust.json").write_text(content)
+    with agent(TrustKeys=str(tmp_path / "k.pub.pem"), TrustState=str(state)) as (stub, process):
+        if content:
+            process.says(f"TrustState: {state}/model-trust.json is damaged: ")
+            code, text = refused(lambda: load(stub, folder))
+            assert code == grpc.StatusCode.FAILED_PRECONDITION
+            assert "remove it, and the floors of this device's models are gone with it" in text
+            (state / "model-trust.json").unlink()
+        else:
+            process.says(f"TrustState: {state}/model-trust.json cannot be written: No space left on device")
+        load(stub, folder)
 
 
 @pytest.mark.parametrize(
