@@ -31,6 +31,14 @@ def read_complete(folder: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
+def time_of_completion(folder: Path) -> float | None:
+    """When a folder became complete, in seconds since 1970; None as long as it is not."""
+    try:
+        return (folder / COMPLETE).stat().st_mtime
+    except OSError:
+        return None
+
+
 def write_complete(folder: Path, facts: dict[str, Any]) -> None:
     """Write `complete`, on the disk and not only in memory: power may fail at any time.
 

@@ -30,6 +30,9 @@ def image_version(distribution: str, module: str) -> str | None:
 
     Returns:
         None when it cannot be imported; empty when it does not say its version.
+
+    Raises:
+        subprocess.TimeoutExpired: its import takes too long.
     """
     top = module.partition(".")[0]
     done = subprocess.run(
@@ -38,6 +41,7 @@ def image_version(distribution: str, module: str) -> str | None:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
+        errors="replace",
         timeout=_PATIENCE,
     )
     if done.returncode:
@@ -97,7 +101,11 @@ def missing(
         found: is filled in: the version of each distribution that is there.
     """
     for name in sorted({*provides, *requirements}):
-        version = image_version(name, modules.get(name, name.replace("-", "_")))
+        try:
+            version = image_version(name, modules.get(name, name.replace("-", "_")))
+        except subprocess.TimeoutExpired:
+            yield f"the import of the image's {name} did not end within {_PATIENCE:g} s"
+            continue
         if version is None:
             yield f"the image has no {name}, which cannot be imported"
             continue

@@ -69,12 +69,20 @@ def _install(bundle: Path, board: Mapping[str, Any], work: Path) -> None:
         if folders.read_complete(target):
             say(f"the packages are there: {target}")
         else:
-            _make(bundle, board, target, descriptor)
-            folders.write_complete(target, {**board, "image": of_image})
+            try:
+                _make(bundle, board, target, descriptor)
+                folders.write_complete(target, {**board, "image": of_image})
+            except BaseException:
+                folders.remove_unused(target)  # a full disk would stay full
+                raise
             say(f"the packages are complete: {target}")
         for other in folders.others(work, board["digest"]):
-            why = folders.remove_unused(other)
-            say(f"{other.name}, of an earlier version, is {f'still there: {why}' if why else 'removed'}")
+            _remove(other)
+
+
+def _remove(other: Path) -> None:
+    why = folders.remove_unused(other)
+    say(f"{other.name}, of an earlier version, is {f'still there: {why}' if why else 'removed'}")
 
 
 def check_machine(board: Mapping[str, Any]) -> None:
@@ -132,8 +140,8 @@ def _make(bundle: Path, board: Mapping[str, Any], target: Path, descriptor: int)
     for left in (partial, target):  # of an installation that was killed
         if left.exists():
             shutil.rmtree(left)
-    free = shutil.disk_usage(target.parent).free
-    if free < board["bytes"]:
+    _make_room(target, board["bytes"])
+    if shutil.disk_usage(target.parent).free < board["bytes"]:
         raise Refused(_no_space(target.parent, board))
     say(f"installing {len(board['wheels'])} packages, {board['bytes'] // 1_000_000} MB, into {target}")
     started = time.monotonic()
@@ -149,6 +157,22 @@ def _make(bundle: Path, board: Mapping[str, Any], target: Path, descriptor: int)
         shutil.rmtree(partial, ignore_errors=True)
         raise
     say(f"installed in {time.monotonic() - started:.0f} s")
+
+
+def _make_room(target: Path, needed: int) -> None:
+    """Remove what no program can use; where `needed` bytes are not free then, also versions that no program uses,
+    the oldest first. The newest one stays: Greengrass goes back to it when this deployment fails."""
+    complete = []
+    for other in folders.others(target.parent, target.name):
+        made = folders.time_of_completion(other)
+        if made is None:
+            _remove(other)
+        else:
+            complete.append((made, other))
+    for _, other in sorted(complete)[:-1]:
+        if shutil.disk_usage(target.parent).free >= needed:
+            return
+        _remove(other)
 
 
 def _run_pip(bundle: Path, board: Mapping[str, Any], partial: Path, descriptor: int) -> None:

@@ -159,21 +159,75 @@ def test_a_file_that_the_disk_does_not_take_is_told_with_bytes_and_leaves_nothin
     assert told.endswith(" are free; make room there, and deploy again")
 
 
-def test_a_disk_that_is_full_in_the_middle_is_told_with_bytes_and_leaves_nothing(bundle: Bundle) -> None:
-    """The bundle says that it needs less than it does, so that the disk is full while pip writes."""
-    bundle.write_board(bytes=1000)
-    mount = f'mount -t tmpfs -o size=400k tmpfs {bundle.work} && exec "$@"'
-    command = ["unshare", "-rm", "sh", "-c", mount, "sh"]
+def _on_small_disk(bundle: Bundle, size: str, before: str = "") -> subprocess.CompletedProcess[str]:
+    """Install into a disk of this size. Before that, shell commands run in the work folder; after it, a line `left:`
+    on standard output names what lies there."""
+    mount = f"mount -t tmpfs -o size={size} tmpfs {bundle.work} && cd {bundle.work} &&"
+    command = ["unshare", "-rm", "sh", "-c", f'{mount} "$@"', "sh"]
     probe = subprocess.run([*command, "true"], capture_output=True, text=True, check=False)
     if probe.returncode:
         (pytest.fail if IN_CI and not os.geteuid() else pytest.skip)(f"no small disk can be made: {probe.stderr}")
-    done = subprocess.run(
-        [*command, *bundle.command], capture_output=True, text=True, timeout=100, check=False, env={**os.environ}
-    )
+    command[4] = f'set -e; {mount} {{ {before or "true"}; }}; set +e; "$@"; code=$?; echo left: *; exit $code'
+    return subprocess.run([*command, *bundle.command], capture_output=True, text=True, timeout=100, check=False)
+
+
+def test_a_disk_that_is_full_in_the_middle_is_told_with_bytes_and_leaves_nothing(bundle: Bundle) -> None:
+    """The bundle says that it needs less than it does, so that the disk is full while pip writes."""
+    bundle.write_board(bytes=1000)
+    done = _on_small_disk(bundle, "400k")
     assert done.returncode == 1, done.stdout + done.stderr
     (line,) = done.stderr.splitlines()
     assert "not enough disk space for the packages" in line
     assert "1000 bytes are needed, 40" in line  # of 409,600, when what was half there is gone
+
+
+def _version_lines(name: str, day: int | None) -> str:
+    """Shell commands that make a version of 700,000 bytes, complete since a day; None: not complete."""
+    lines = f"mkdir {name}; head -c 700000 /dev/zero > {name}/big"
+    return lines if day is None else f"{lines}; echo {{}} > {name}/{COMPLETE}; touch -d 2026-01-0{day} {name}/{COMPLETE}"
+
+
+PARTLY, OLDEST, HELD, NEWEST = "d" * 64 + PARTIAL, "c" * 64, "b" * 64, "a" * 64
+FULL = "; ".join(
+    [
+        *(_version_lines(PARTLY, None), _version_lines(OLDEST, 1), _version_lines(HELD, 2), _version_lines(NEWEST, 3)),
+        f"exec 9< {HELD}/{COMPLETE}; flock -s 9",
+    ]
+)
+
+
+@pytest.mark.parametrize(
+    ("needed", "installed", "left"),
+    [
+        (1_300_000, True, {HELD}),  # what was not complete was enough
+        (2_000_000, True, {HELD}),
+        (3_000_000, False, {HELD, NEWEST}),
+    ],
+)
+def test_room_is_made_of_what_nobody_uses_before_space_is_short(
+    bundle: Bundle, needed: int, installed: bool, left: set[str]
+) -> None:
+    bundle.write_board(bytes=needed)
+    done = _on_small_disk(bundle, "3500k", FULL)
+    assert (done.returncode == 0) is installed, done.stdout + done.stderr
+    (listed,) = [line for line in done.stdout.splitlines() if line.startswith("left: ")]
+    assert set(listed.split()[1:]) == left | ({bundle.folder.name} if installed else set())
+    removed_first = done.stdout.partition("installing")[0]
+    assert f"{PARTLY}, of an earlier version, is removed" in removed_first
+    assert (f"{OLDEST}, of an earlier version, is removed" in removed_first) is (needed > 1_300_000)
+    assert f"{NEWEST}, of an earlier version, is removed" not in removed_first
+    assert "Traceback" not in done.stderr
+
+
+def test_a_folder_that_cannot_be_marked_as_complete_is_removed(bundle: Bundle) -> None:
+    """What the board's file says is written at the end, and is longer than a file may be here."""
+    bundle.write_board(provides={}, note="x" * 900_000)
+    told = bundle.refusal(preexec_fn=_limited_at_the_end)  # nothing is left
+    assert "not enough disk space for the packages in WORK" in told
+
+
+def _limited_at_the_end() -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (800_000, 800_000))
 
 
 def _of_another_user(folder: Path) -> str:
@@ -339,6 +393,15 @@ def test_what_the_image_provides_is_checked_by_version(bundle: Bundle) -> None:
         f"{have}, and edge.board.provides says 1.0.0; correct edge.board of the workflow, run `emflow lock`, and apply "
         "again, or change the image"
     )
+
+
+def test_a_package_of_the_image_whose_import_hangs_is_one_sentence(bundle: Bundle) -> None:
+    file = bundle.root / "emflow_runtime" / "image_packages.py"
+    patience = "_PATIENCE = 120.0"
+    assert patience in file.read_text()
+    file.write_text(file.read_text().replace(patience, "_PATIENCE = 0.001"))  # no program starts so quickly
+    bundle.write_board(packages="both", provides={"pytest": version("pytest")})
+    assert bundle.refusal().startswith("emflow: the import of the image's pytest did not end within 0.001 s; correct")
 
 
 def test_with_the_images_packages_alone_nothing_is_installed_and_all_is_checked(tmp_path: Path, pip: Path) -> None:
