@@ -155,6 +155,23 @@ def _with_dates(key: TrustedKey, dates: dict[str, datetime]) -> TrustedKey:
     return replace(key, valid_from=begin, valid_until=end, revoked=dates.get("revoked"))
 
 
+def key_of(signature: bytes, content: bytes, keys: Iterable[TrustedKey]) -> TrustedKey | None:
+    """The key that made a signature; None where none of these did.
+
+    A key may be there several times: in two files, or alone and in a certificate. Then each limit of its time counts,
+    in whatever order they are, so that a revocation has an effect wherever it stands.
+    """
+    same = [key for key in keys if key.verifies(signature, content)]
+    if not same:
+        return None
+    return replace(
+        same[0],
+        valid_from=max(filter(None, (key.valid_from for key in same)), default=None),
+        valid_until=min(filter(None, (key.valid_until for key in same)), default=None),
+        revoked=min(filter(None, (key.revoked for key in same)), default=None),
+    )
+
+
 def signing_key(bundle: Bundle, keys: Sequence[TrustedKey]) -> TrustedKey:
     """The key that made a signature. Whether it counts now is not checked here.
 
@@ -166,11 +183,12 @@ def signing_key(bundle: Bundle, keys: Sequence[TrustedKey]) -> TrustedKey:
         raise BadSignature(
             f"it is signed by key {bundle.key_hint[:16]}, which is not trusted; trusted: {_listed(keys)}"
         )
-    for key in named:
-        if key.verifies(bundle.signature, bundle.signed):
-            if key.revoked:
-                raise BadSignature(f"it is signed by {key}, which was revoked on {written(key.revoked)}")
-            return key
+    if key_of(bundle.signature, bundle.signed, named):
+        key = key_of(bundle.signature, bundle.signed, keys)
+        assert key is not None  # one of those that are named
+        if key.revoked:
+            raise BadSignature(f"it is signed by {key}, which was revoked on {written(key.revoked)}")
+        return key
     if bundle.key_hint:
         raise BadSignature(f"the signature does not verify: {named[0]} did not sign this")
     raise BadSignature(f"it is not signed by a trusted key; trusted: {_listed(keys)}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import itertools
 import json
 import random
 from collections.abc import Callable, Sequence
@@ -112,6 +113,22 @@ def test_unknown_revoked_and_absent_keys_each_have_their_line() -> None:
     forged = {**whole, SIGNATURE: signed(new_key(), statement(whole).encoded(), hint=KEYS[0].fingerprint)}
     assert f"the signature does not verify: key {own} did not sign this" in refusal(forged)
     assert verified(whole, [*other, *KEYS]).key == KEYS[0]
+
+
+@pytest.mark.parametrize("hint", [None, ""])
+def test_of_a_key_that_is_there_several_times_each_limit_counts(hint: str | None) -> None:
+    """In whatever order: a revocation that is added below, or in another file, has its effect."""
+    files = {**FILES, MANIFEST: manifest()}
+    whole = {**files, SIGNATURE: signed(KEY, statement(files).encoded(), hint=hint)}
+    limits = ("", "valid-from: 2026-02-01\n", "valid-until: 2027-01-01T00:00:00Z\n", "valid-until: 2029-01-01\n")
+    entries = [read_keys(limit + public_pem(KEY))[0] for limit in limits]
+    revoked = read_keys("revoked: 2026-05-01\n" + public_pem(KEY))
+    for order in itertools.permutations(entries):
+        key = verified(whole, order).key
+        assert key is not None
+        assert (key.valid_from, key.valid_until) == (entries[1].valid_from, entries[2].valid_until)
+        for place in range(len(order) + 1):
+            assert "which was revoked on 2026-05-01" in refusal(whole, [*order[:place], *revoked, *order[place:]])
 
 
 def test_a_bundle_that_does_not_name_its_key_is_tried_with_each() -> None:

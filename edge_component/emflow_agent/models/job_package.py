@@ -16,7 +16,7 @@ from emflow_agent.errors import CannotLoad
 from emflow_agent.models.folder import ModelFolder, relative_parts
 from emflow_schema.model_manifest import read_json
 from emflow_schema.model_signature import MAX_FILES
-from emflow_schema.trusted_keys import TrustedKey, read_keys
+from emflow_schema.trusted_keys import TrustedKey, key_of, read_keys
 
 MANIFEST, SIGNATURE, CERTIFICATE = "manifest.json", "manifest.sig", "certificate.pem"
 
@@ -68,7 +68,7 @@ def open_job_package(folder: ModelFolder, keys: Sequence[TrustedKey]) -> JobPack
     except (binascii.Error, ValueError):
         raise CannotLoad(f"{SIGNATURE} is not base64") from None
     if keys:
-        made_it = next((key for key in keys if key.verifies(signature, content)), None)
+        made_it = key_of(signature, content, keys)
         if made_it is None:
             raise CannotLoad(f"{MANIFEST} is not signed by a key that this agent trusts")
         if made_it.revoked:

@@ -337,6 +337,8 @@ def test_a_package_of_the_embedded_aws_by_a_revoked_or_expired_key_is_refused(fo
         (folder / name).write_bytes(content)
     certificate = signed.certificate.decode()
     load(folder, trusting(certificate), "whatever-the-client-calls-it")
-    assert "which was revoked" in refusal(folder, trusting(f"revoked: 2026-05-01\n{certificate}"))
+    revoked = f"revoked: 2026-05-01\n{certificate}"
+    for keys in (revoked, certificate + revoked, revoked + certificate):
+        assert "which was revoked" in refusal(folder, trusting(keys))
     (folder / "manifest.sig").write_bytes(b"no base64")
     assert "manifest.sig is not base64" in refusal(folder, trusting(certificate))
