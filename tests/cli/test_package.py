@@ -6,9 +6,13 @@ import base64
 import contextlib
 import json
 import os
+import resource
 import shutil
+import signal
 import stat
 import struct
+import subprocess
+import sys
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -116,15 +120,45 @@ def test_a_folder_can_be_signed_where_it_is_and_again(emflow, model: Path, key: 
     (model / "emflow-package.json").write_text("{}")
     (model / "emflow-package.sig").write_text("AAAA")
     ran = emflow("package", model, *ABOUT, "--key", key, "--out", model)
-    assert ran.code == 0
-    assert "sign it anew" in emflow("verify", model, "--key", public).err  # what was there stays there
-    for name in ("emflow-package.json", "emflow-package.sig"):
-        (model / name).unlink()
+    assert (ran.code, ran.err) == (0, "")
+    assert sorted(path.name for path in model.iterdir()) == ["about", MANIFEST, SIGNATURE, "scenes.tflite"]
     assert emflow("verify", model, "--key", public).code == 0
     ran = emflow("package", model, "--name", "scenes", "--version", "1.3.0", "--key", key, "--out", model)
     assert ran.code == 0
     assert "scenes 1.3.0" in emflow("verify", model, "--key", public, "--version", "1.3.0").out
     assert sorted(path.name for path in model.iterdir()) == ["about", MANIFEST, SIGNATURE, "scenes.tflite"]
+
+
+def no_large_files() -> None:
+    """The limit of a process on the size of its files, as a full disk: `OSError` for a write that goes beyond."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))
+
+
+def test_a_write_that_fails_leaves_nothing_in_the_models_folder(model: Path, key: Path) -> None:
+    """What is left there would be signed with the next package."""
+    command = [sys.executable, "-m", "emflow", "package", model, *ABOUT, "--key", key, "--out", model]
+    before = sorted(path.relative_to(model) for path in model.rglob("*"))
+    done = subprocess.run(
+        list(map(str, command)), preexec_fn=no_large_files, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 1
+    assert "cannot be written: File too large" in done.stderr
+    after = {path.relative_to(model) for path in model.rglob("*")}
+    assert sorted(after - {Path(MANIFEST)}) == before  # the manifest is shorter than the limit
+
+
+def test_a_package_that_devices_would_refuse_is_no_success(emflow, model: Path, key: Path, tmp_path: Path) -> None:
+    """A bundle may have a million bytes: the paths of these files alone have more."""
+    for number in range(900):
+        deep = model / f"{number:03}" / ("a" * 200) / ("b" * 200) / ("c" * 200) / ("d" * 200)
+        deep.mkdir(parents=True)
+        (deep / "e").write_text("")
+    for out in (model, tmp_path / "out", tmp_path / "out.zip"):
+        ran = emflow("package", model, *ABOUT, "--key", key, "--out", out)
+        assert (ran.code, ran.out) == (1, ""), out
+        assert SIGNATURE in ran.err
+        assert "Traceback" not in ran.err
 
 
 def test_signing_anew_leaves_out_what_signed_before(
@@ -418,4 +452,17 @@ def test_a_folder_that_was_signed_without_a_manifest_verifies_with_a_warning(
     assert ran.code == 0
     assert "a model without a name, 2 files" in ran.out
     assert f"no device loads it: it has no signed {MANIFEST}" in ran.err
-    assert emflow("verify", model, "--key", public, "--name", "scenes").code == 1
+    for wanted in (("--name", "scenes"), ("--version", "1.2.0"), ("--version", "9.9.9")):
+        ran = emflow("verify", model, "--key", public, *wanted)
+        assert (ran.code, ran.out) == (1, "")
+        assert f"it has no signed {MANIFEST}, which says what model it is" in ran.err
+
+
+@pytest.mark.parametrize("option", ["--name", "--version"])
+def test_an_empty_option_does_not_turn_the_comparison_off(
+    emflow, model: Path, key: Path, public: Path, option: str
+) -> None:
+    assert emflow("package", model, *ABOUT, "--key", key, "--out", model).code == 0
+    ran = emflow("verify", model, "--key", public, option, "")
+    assert (ran.code, ran.out) == (2, "")
+    assert f"{option} is empty" in ran.err

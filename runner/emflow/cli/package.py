@@ -67,7 +67,7 @@ def package(
     in the format of OpenSSF model signing. The same input gives the same bytes, but for the signature itself.
     """
     from emflow.cli.output_files import write_atomically
-    from emflow.signing.package import ZIP, check_place, sign_package, write_package
+    from emflow.signing.package import ZIP, check_place, sign_package, verify_package, write_package
     from emflow.signing.signers import open_signer
 
     try:
@@ -89,6 +89,7 @@ def package(
         write_atomically(out, made.zipped(), mend="give another --out", folder=True)
     else:
         write_package(made, source, out)
+    verify_package(out, [signer.public])  # what lies there now, as a device will see it
     click.echo(f"{out}: {manifest}, {len(made.files)} files, signed by {signer.public}")
     if end and end < datetime.now(UTC):
         click.echo(f"emflow: no device loads it: it expired at {written(end)}", err=True)

@@ -9,7 +9,7 @@ from typing import Annotated
 import click
 
 from emflow.cli.parameters import Argument, Option
-from emflow.problems import Problem, printable
+from emflow.problems import Problem, UsageProblem, printable
 
 
 def verify(
@@ -30,11 +30,14 @@ def verify(
     from emflow_schema.model_manifest import MANIFEST, written
     from emflow_schema.signed_package import BadPackage, check_times
 
+    for option, given in (("--name", name), ("--version", version)):
+        if given == "":  # a variable that is not set must not turn the comparison off
+            raise UsageProblem(f"{option} is empty; give what the package has to be of, or leave {option} out")
     verified = verify_package(package, read_public_keys(key))
     manifest = verified.manifest
     try:
         check_times(manifest, verified.key, datetime.now(UTC))
-        if name or (version and manifest):
+        if name or version:
             verified.check_model(name or (manifest.name if manifest else ""), version or "")
     except BadPackage as problem:
         raise Problem(str(problem), where=str(package)) from None

@@ -6,6 +6,7 @@ The same input gives the same bytes, but for the signature itself: ECDSA takes a
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import tempfile
 import zipfile
@@ -31,7 +32,7 @@ from emflow_schema.model_signature import (
     check_path,
     pre_authentication_encoding,
 )
-from emflow_schema.signed_package import BadPackage, SignedPackage, verify_files
+from emflow_schema.signed_package import ED25519_FILES, BadPackage, SignedPackage, verify_files
 from emflow_schema.trusted_keys import MAX_KEYS_BYTES, TrustedKey, read_keys
 
 IGNORED = (SIGNATURE, ".git", ".gitattributes", ".github", ".gitignore")
@@ -84,7 +85,8 @@ def check_place(source: Path, out: Path) -> None:
 
 
 def write_package(package: Package, source: Path, out: Path) -> None:
-    """Write a package as a folder. Into the model's own folder only manifest and signature are written.
+    """Write a package as a folder. Into the model's own folder only manifest and signature are written, and those of a
+    package that was signed with Ed25519 are removed from it: devices refuse a folder that has them.
 
     Raises:
         Problem: the folder has something in it, or cannot be written.
@@ -93,6 +95,9 @@ def write_package(package: Package, source: Path, out: Path) -> None:
         if out.is_dir() and source.is_dir() and out.samefile(source):
             for name in (MANIFEST, SIGNATURE):
                 _write_whole(out / name, package.files[name])
+            for name in ED25519_FILES:
+                if (out / name).is_symlink() or not (out / name).is_dir():
+                    (out / name).unlink(missing_ok=True)
             return
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise Problem("exists already", where=str(out), mend="remove it, or give another --out")
@@ -102,10 +107,17 @@ def write_package(package: Package, source: Path, out: Path) -> None:
 
 
 def _write_whole(file: Path, content: bytes) -> None:
-    with tempfile.NamedTemporaryFile(dir=file.parent, prefix=f".{file.name}-", delete=False) as temporary:
-        temporary.write(content)
-    Path(temporary.name).chmod(0o644)
-    Path(temporary.name).replace(file)
+    """All or nothing, and nothing else: what is left in a model's folder would be signed with the next package."""
+    descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}-")
+    temporary = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(content)
+        temporary.chmod(0o644)
+        temporary.replace(file)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def _write_folder(files: Mapping[str, bytes], out: Path) -> None:
