@@ -30,6 +30,9 @@ from emflow_schema.trusted_keys import TrustedKey, signing_key
 ED25519_FILES = ("emflow-package.json", "emflow-package.sig")
 """Manifest and signature of packages as emflow signed them before, with Ed25519."""
 
+MAX_PACKAGE_BYTES = 2 * 1024**3
+"""Of all files together, manifest and signature left out: Greengrass takes no larger component."""
+
 _MOST_NAMES = 3
 """Files that a message names."""
 

@@ -78,9 +78,15 @@ class ModelFolder:
         """SHA-256 of a file, in hexadecimal; raises the same as `read`."""
         digest = hashlib.sha256()
         with self._opened(name) as file, os.fdopen(os.dup(file), "rb") as stream:
+            left = os.fstat(file).st_size
             while chunk := stream.read(CHUNK):
+                left -= len(chunk)
+                if left < 0:  # a file that grows would never end
+                    break
                 digest.update(chunk)
                 self.check_wanted()
+        if left:
+            raise CannotLoad(f"{name!r} changed while it was read")
         return digest.hexdigest()
 
     def size(self, name: str) -> int:

@@ -16,13 +16,20 @@ from typing import NamedTuple, Union
 
 from emflow_agent.errors import BadOption, CannotLoad
 from emflow_agent.models import job_package
-from emflow_agent.models.folder import ModelFolder, sha256
+from emflow_agent.models.folder import MAX_FILE_BYTES, ModelFolder, sha256
 from emflow_agent.models.job_package import JobManifest
 from emflow_agent.models.trust_state import TrustState
 from emflow_schema.installation import how_to_install
 from emflow_schema.model_manifest import MANIFEST, ModelManifest, written
 from emflow_schema.model_signature import SIGNATURE
-from emflow_schema.signed_package import ED25519_FILES, BadPackage, SignedPackage, check_times, open_package
+from emflow_schema.signed_package import (
+    ED25519_FILES,
+    MAX_PACKAGE_BYTES,
+    BadPackage,
+    SignedPackage,
+    check_times,
+    open_package,
+)
 from emflow_schema.trusted_keys import MAX_KEYS_BYTES, TrustedKey, read_keys
 
 log = logging.getLogger(__name__)
@@ -125,6 +132,22 @@ class VerifiedPackage:
         if self.digests is not None and self.digests[name] != digest:
             raise CannotLoad(f"{name!r} differs from what was signed (SHA-256)")
         return VerifiedFile(content, digest)
+
+    def check_sizes(self, folder: ModelFolder) -> None:
+        """Check the sizes of all signed files, of which none is read: whoever may write to the folder can make them as
+        large as he likes, and their digests are made while no other model can be loaded.
+
+        Raises:
+            CannotLoad: a file, or all of them together, is larger than in any package; or see ModelFolder.read.
+        """
+        total = 0
+        for name in self.digests or {}:
+            size = folder.size(name)
+            total += size
+            if size > MAX_FILE_BYTES:
+                raise CannotLoad(f"{name!r} has {size} bytes; a file of a package has at most {MAX_FILE_BYTES}")
+        if total > MAX_PACKAGE_BYTES:
+            raise CannotLoad(f"its signed files have {total} bytes; a package has at most {MAX_PACKAGE_BYTES}")
 
     def check_others(self, folder: ModelFolder, read: Collection[str]) -> None:
         """Check the signed files that were not read.

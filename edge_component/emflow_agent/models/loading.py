@@ -98,6 +98,7 @@ def load_folder(
         sizes = opened.sizes()
         check_files(sum(sizes.values()))
         _check_sizes(sizes)
+        opened.package.check_sizes(opened.folder)
         read = {file: opened.package.read(opened.folder, file, size) for file, size in sizes.items()}
         opened.package.check_others(opened.folder, read.keys())
     for file, (content, digest) in read.items():
@@ -131,6 +132,7 @@ def folder_content(
     with _opened_package(url, options, trust, check_wanted, name, version) as opened:
         sizes = opened.sizes()
         _check_sizes(sizes)
+        opened.package.check_sizes(opened.folder)
         digests = {file: opened.package.read(opened.folder, file, size).sha256 for file, size in sizes.items()}
         opened.package.check_others(opened.folder, digests.keys())
     return ModelContent(digests, opened.package.manifest)

@@ -15,11 +15,8 @@ from emflow.workflow.source.safe_open import open_regular, read_regular
 from emflow_schema.model_files import NEO_LIBRARY, is_archive, is_left_by_macos, is_onnx, is_tflite
 from emflow_schema.model_manifest import MANIFEST
 from emflow_schema.model_signature import MAX_FILES, SIGNATURE, BadSignature, check_path
-from emflow_schema.signed_package import ED25519_FILES
+from emflow_schema.signed_package import ED25519_FILES, MAX_PACKAGE_BYTES
 from emflow_schema.trusted_keys import MAX_KEYS_BYTES
-
-MOST_BYTES = 2 * 1024**3
-"""Of all files together: Greengrass takes no larger component."""
 
 MOST_LEVELS = 32
 """Folders below each other, as on a device."""
@@ -47,7 +44,7 @@ def read_contents(source: Path) -> dict[str, bytes]:
         elif is_archive(source.name):
             files = dict(_in_archive(source))
         else:
-            files = {source.name: read_regular(source, MOST_BYTES)}
+            files = {source.name: read_regular(source, MAX_PACKAGE_BYTES)}
     except OSError as error:
         raise Problem(f"cannot be read: {error.strerror or error}", where=str(error.filename or source)) from None
     _check(files, source)
@@ -83,10 +80,11 @@ def _in_folder(root: Path) -> Iterator[tuple[str, bytes]]:
             )
         if not S_ISREG(mode):
             raise Problem("is not a file, but a device, a pipe or a socket", where=str(path), mend="remove it")
-        content = read_regular(path, MOST_BYTES)
+        content = read_regular(path, MAX_PACKAGE_BYTES)
         size += len(content)
-        if size > MOST_BYTES:
-            raise Problem(f"has more than {MOST_BYTES / 1e9:.1f} GB", where=str(root), mend="remove what is not needed")
+        if size > MAX_PACKAGE_BYTES:
+            what = f"has more than {MAX_PACKAGE_BYTES / 1e9:.1f} GB"
+            raise Problem(what, where=str(root), mend="remove what is not needed")
         yield name, content
 
 
@@ -116,8 +114,8 @@ def _of_version_control(name: str) -> bool:
 def _in_archive(path: Path) -> Iterator[tuple[str, bytes]]:
     seen: set[str] = set()
     try:
-        with open_regular(path, MOST_BYTES) as file:
-            for member, content in files_in_tar_gz(file, MOST_BYTES):
+        with open_regular(path, MAX_PACKAGE_BYTES) as file:
+            for member, content in files_in_tar_gz(file, MAX_PACKAGE_BYTES):
                 name = member.name.removeprefix("./")
                 if name in MADE_HERE or is_left_by_macos(name) or _of_version_control(name):
                     continue

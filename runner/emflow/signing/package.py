@@ -18,7 +18,7 @@ from stat import S_ISREG
 
 from emflow.problems import Problem
 from emflow.recipes.bundle import reproducible_zip
-from emflow.signing.contents import MOST_BYTES, digests, read_contents, walk
+from emflow.signing.contents import digests, read_contents, walk
 from emflow.signing.signers import Signer
 from emflow.unpacking import TooLarge, check_zip
 from emflow.workflow.source.safe_open import read_regular
@@ -32,7 +32,7 @@ from emflow_schema.model_signature import (
     check_path,
     pre_authentication_encoding,
 )
-from emflow_schema.signed_package import ED25519_FILES, BadPackage, SignedPackage, verify_files
+from emflow_schema.signed_package import ED25519_FILES, MAX_PACKAGE_BYTES, BadPackage, SignedPackage, verify_files
 from emflow_schema.trusted_keys import MAX_KEYS_BYTES, TrustedKey, read_keys
 
 IGNORED = (SIGNATURE, ".git", ".gitattributes", ".github", ".gitignore")
@@ -172,7 +172,7 @@ class _FilesInFolder:
         return read_regular(path, max_bytes)
 
     def digest(self, name: str) -> str:
-        return sha256(self.read(name, MOST_BYTES)).hexdigest()
+        return sha256(self.read(name, MAX_PACKAGE_BYTES)).hexdigest()
 
 
 class _FilesInZip:
@@ -183,7 +183,7 @@ class _FilesInZip:
     """
 
     def __init__(self, path: Path) -> None:
-        data = read_regular(path, MOST_BYTES + (64 << 20))
+        data = read_regular(path, MAX_PACKAGE_BYTES + (64 << 20))
         try:
             with zipfile.ZipFile(io.BytesIO(data)) as archive:
                 check_zip(archive, len(data))
