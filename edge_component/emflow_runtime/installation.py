@@ -35,6 +35,13 @@ _IMPORTS = (
     "from emflow_runtime.import_check import main\n"
     "main(sys.argv[2], sys.argv[3], sys.argv[4:])\n"
 )
+_PIP = (
+    "import runpy, sys, sysconfig; sysconfig._PIP_USE_SYSCONFIG = True\n"
+    "sys.path.insert(0, sys.argv.pop(1))\n"
+    "runpy.run_module('pip', run_name='__main__', alter_sys=True)\n"
+)
+"""Runs pip from its wheel. On Python 3.9, and where a distribution asks for it, pip would import distutils, which Debian
+has in a package of its own: https://packages.debian.org/bullseye/python3-distutils, https://github.com/pypa/pip/issues/10647."""
 _POLL = 0.5
 
 
@@ -181,7 +188,7 @@ def _run_pip(bundle: Path, board: Mapping[str, Any], partial: Path, descriptor: 
     # The lock was made for this Python; its resolver takes no notice of upper bounds, as of a backport (`<3.11`) that
     # another package asks for everywhere. What does not work is found by importing it.
     command = [
-        *(sys.executable, "-I", str(next(iter(bundle.glob("pip-*.whl"))) / "pip"), "install", "--quiet"),
+        *(sys.executable, "-I", "-c", _PIP, str(next(iter(bundle.glob("pip-*.whl")))), "install", "--quiet"),
         *("--isolated", "--no-index", "--find-links", str(bundle / "wheels"), "--only-binary", ":all:"),
         *("--require-hashes", "--no-deps", "--ignore-requires-python", "--no-compile", "--no-cache-dir", "--no-input"),
         *("--disable-pip-version-check", "--no-warn-script-location", "--root-user-action", "ignore"),

@@ -88,6 +88,22 @@ def test_a_package_that_says_it_is_for_older_pythons_is_proved_by_importing_it(b
     assert imports(bundle.folder)
 
 
+def test_a_python_without_distutils_is_enough(tmp_path: Path, whole_pip: Path) -> None:
+    """Debian has distutils in a package of its own; pip takes it on Python 3.9, and on others where it is told to."""
+    python = tmp_path / "python"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(python)], check=True, timeout=100)
+    (site,) = python.glob("lib/python*/site-packages")
+    code = "import sys, sysconfig; sysconfig._PIP_USE_SYSCONFIG = False; sys.modules['distutils'] = None\n"
+    (site / "sitecustomize.py").write_text(code)
+    bundle = Bundle(tmp_path, whole_pip, PACKAGES)
+    bundle.python = str(python / "bin" / "python")
+    blocked = subprocess.run([bundle.python, "-I", "-c", "import distutils"], capture_output=True, check=False)
+    assert b"ModuleNotFoundError" in blocked.stderr
+    done = bundle.install()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert imports(bundle.folder)
+
+
 def test_a_wheel_that_was_changed_is_refused(bundle: Bundle) -> None:
     wheel = next((bundle.root / "wheels").glob("alpha-*.whl"))
     wheel.write_bytes(wheel.read_bytes().replace(b"VALUE = 1", b"VALUE = 7"))
