@@ -307,6 +307,19 @@ def test_the_lock_of_a_private_index_has_no_password_and_can_be_fetched(
     assert len(fetch(read_lock(file), tmp_path)) == 12
 
 
+def test_a_folder_of_wheels_that_was_locked_with_once_can_be_left(
+    workflow: Callable[..., Path], private_index: str, index: Path
+) -> None:
+    path = workflow()
+    file = path.parent / "pylock.imx8mplus.toml"
+    assert invoke("lock", path, "--wheels", index).exit_code == 0
+    assert "path = " in file.read_text()
+    done = invoke("lock", path)
+    assert done.exit_code == 0, done.output
+    assert "path = " not in file.read_text()
+    assert f'url = "{private_index}/files/numpy-1.26.4-' in file.read_text()
+
+
 def test_uvs_own_settings_count_before_those_of_pip() -> None:
     both = {"PIP_INDEX_URL": "https://pip.example.com", "UV_INDEX_URL": "https://uv.example.com"}
     assert "UV_DEFAULT_INDEX" not in resolver._environment(both)

@@ -119,6 +119,29 @@ def test_another_mirror_is_no_difference_and_the_address_stays() -> None:
 
 
 @pytest.mark.parametrize(
+    ("before", "now", "kept"),
+    [
+        ({"url": "https://a.example.com/n.whl"}, {"url": "https://b.example.com/n.whl"}, True),
+        ({"url": "https://a.example.com/n.whl"}, {"path": "wheels/n.whl"}, False),
+        ({"path": "wheels/n.whl"}, {"path": "../other/n.whl"}, True),
+        ({"path": "../other/n.whl"}, {"path": "wheels/n.whl"}, True),
+        ({"path": "gone/n.whl"}, {"path": "wheels/n.whl"}, False),
+        ({"path": "wheels/n.whl"}, {"url": "https://a.example.com/n.whl"}, True),
+        ({"path": "gone/n.whl"}, {"url": "https://a.example.com/n.whl"}, False),
+        ({"path": "../other/n.whl"}, {"url": "https://a.example.com/n.whl"}, False),
+    ],
+)
+def test_an_address_stays_as_long_as_it_leads_to_the_file_for_everyone(
+    tmp_path: Path, before: dict[str, str], now: dict[str, str], kept: bool
+) -> None:
+    for folder in ("lock/wheels", "other"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "n.whl").write_bytes(b"")
+    old, new = (replace(LOCK, locked=(package("numpy", "1.26.4", "a", **place),)) for place in (before, now))
+    assert keep_addresses(new, old, tmp_path / "lock") == (old if kept else new)
+
+
+@pytest.mark.parametrize(
     ("url", "kept"),
     [
         ("https://user:secret@host:8443/a/b.whl#sha256=1", "https://host:8443/a/b.whl"),

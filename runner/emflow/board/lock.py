@@ -190,12 +190,26 @@ def made_for(board: BoardFigures, requirements: Iterable[str]) -> Lock:
     return Lock(**figures, requirements=tuple(requirements), provides=dict(board.provides))
 
 
-def keep_addresses(lock: Lock, before: Lock) -> Lock:
-    """A lock with the addresses that the one before has for the same files: another mirror is no change."""
+def keep_addresses(lock: Lock, before: Lock, beside: Path = Path()) -> Lock:
+    """A lock with the addresses that the one before has for the same files: another mirror is no change.
+
+    A path is kept as long as a file is there. One that leaves the lock's folder is that of somebody's machine, so it
+    gives way to an address of the index; and an address gives way to a path, which was asked for.
+
+    Args:
+        beside: the folder of the lock file.
+    """
     known = {each.sha256: each for each in before.wheels}
 
     def kept(package: LockedPackage) -> LockedPackage:
-        return replace(package, wheel=known.get(package.wheel.sha256, package.wheel))
+        new = package.wheel
+        old = known.get(new.sha256, new)
+        if old.path:
+            travels = not old.path.startswith(("/", "../"))
+            keeps = (beside / old.path).is_file() and (travels or bool(new.path))
+        else:
+            keeps = bool(new.url)
+        return replace(package, wheel=old if keeps else new)
 
     installer = kept(lock.installer) if lock.installer else None
     return replace(lock, locked=tuple(map(kept, lock.locked)), installer=installer)

@@ -58,7 +58,7 @@ def lock(
     before = _before(path, needed=check)
     after = _resolved(board, path.parent, None if upgrade else before, wheels)
     if before is not None:
-        after = keep_addresses(after, before)
+        after = keep_addresses(after, before, path.parent)
     changes = list(differences(before, after)) if before else []
     if check:
         if changes:
