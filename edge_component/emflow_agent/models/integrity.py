@@ -190,6 +190,7 @@ def _verify_signed(package: SignedPackage, trust: TrustedKeys, model: str, versi
     manifest, digests = package.manifest, package.statement.files
     what = str(manifest) if manifest else f"without {MANIFEST}"
     if package.key is None:
+        check_version(manifest, version)
         remark = f"{what}; its signature was not checked: no trusted key is configured"
     else:
         package.check_model(model, version)
@@ -198,6 +199,19 @@ def _verify_signed(package: SignedPackage, trust: TrustedKeys, model: str, versi
         trust.state.check_floor(manifest)
         remark = f"{what}, signed by {package.key}"
     return VerifiedPackage(remark, {name: digests[name] for name in package.model_files}, manifest)
+
+
+def check_version(manifest: PackageManifest | None, version: str) -> None:
+    """Compare the version that a client wants with that of a signed package; nothing else says which one it is.
+
+    Args:
+        version: empty for any.
+
+    Raises:
+        CannotLoad: the package is of another version.
+    """
+    if version and isinstance(manifest, ModelManifest) and manifest.version != version:
+        raise CannotLoad(f"it is version {manifest.version} of {manifest.name}, not {version[:50]!r}")
 
 
 def _check_times(manifest: ModelManifest | None, key: TrustedKey, state: TrustState) -> None:

@@ -18,11 +18,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from emflow_agent.errors import AlreadyLoaded, BadRequest, ModelInUse, ModelNotFound, Refused
+from emflow_agent.errors import AlreadyLoaded, BadRequest, CannotLoad, ModelInUse, ModelNotFound, Refused
 from emflow_agent.models.call_stats import CallStats
 from emflow_agent.models.caller import Caller, LocalCaller, check_not_gone
 from emflow_agent.models.fair_queue import FairQueue
-from emflow_agent.models.integrity import TrustedKeys
+from emflow_agent.models.integrity import TrustedKeys, check_version
 from emflow_agent.models.loading import ModelContent, folder_content, load_folder
 from emflow_agent.models.memory import MemoryCheck, freeze_garbage_collector, release_unused_memory
 from emflow_agent.runtimes import RuntimeModel, RuntimeOptions
@@ -186,7 +186,8 @@ class ModelStore:
             BadRequest: the name is invalid.
             AlreadyLoaded: a model with this name or handle is loaded.
             ModelNotFound: there is nothing at `url`.
-            CannotLoad: it is not exactly one model that runs on this device.
+            CannotLoad: it is not exactly one model that runs on this device, or of another version, also where it is
+                loaded.
             NotEnoughMemory: it does not fit.
             TooManyCalls: too many loads are waiting.
             CallerGone: the caller was gone before its load began, or while the files were read.
@@ -195,6 +196,11 @@ class ModelStore:
         with self._loading.slot(caller):
             loaded = self._models.get(name)
             if loaded is not None:
+                try:
+                    check_version(loaded.content.manifest, version)
+                except CannotLoad as problem:
+                    what = f"model {name!r} is already loaded from {loaded.url}, and {problem}"
+                    raise CannotLoad(f"{what}; unload it, then load it again") from None
                 raise AlreadyLoaded(f"model {name!r} is already loaded from {loaded.url}{self._since(loaded, caller)}")
             if handle and (other := self._with_handle(handle)):
                 raise AlreadyLoaded(f"handle {handle} is that of model {other.name!r}")

@@ -308,6 +308,37 @@ def test_clients_get_a_failed_precondition_and_may_name_the_version(
         stub.LoadModel(request, metadata=(("emflow-model-version", "1.3.0"),))
 
 
+@pytest.mark.parametrize("keys", [True, False], ids=["with keys", "without keys"])
+def test_another_version_than_the_wanted_one_is_refused_also_where_it_is_loaded(
+    package: Path,
+    trust: TrustedKeys,
+    tmp_path: Path,
+    refused: Callable[[Callable[[], object]], Any],
+    keys: bool,
+) -> None:
+    socket, wanted = tmp_path / "a.sock", (("emflow-model-version", "1.3.0"),)
+    service = AgentService(ModelStore(trust=trust if keys else None))
+    with (
+        serving(service, socket, clean_stale_socket=False, grace=5.0),
+        grpc.insecure_channel(f"unix:{socket}") as channel,
+    ):
+        stub = AgentStub(channel)
+        request = m.LoadModelRequest(url=str(package), name="scenes")
+        code, text = refused(lambda: stub.LoadModel(request, metadata=wanted))
+        assert (code, "it is version 1.2.0 of scenes, not '1.3.0'" in text) == (
+            grpc.StatusCode.FAILED_PRECONDITION,
+            True,
+        )
+        stub.LoadModel(request, metadata=(("emflow-model-version", "1.2.0"),))
+        code, text = refused(lambda: stub.LoadModel(request, metadata=wanted))
+        assert code == grpc.StatusCode.FAILED_PRECONDITION
+        assert "is already loaded from" in text
+        assert "it is version 1.2.0 of scenes, not '1.3.0'; unload it" in text
+        for metadata in ((("emflow-model-version", "1.2.0"),), ()):
+            code, _ = refused(lambda metadata=metadata: stub.LoadModel(request, metadata=metadata))
+            assert code == grpc.StatusCode.ALREADY_EXISTS
+
+
 def test_a_package_of_the_embedded_aws_is_checked_against_what_lies_in_it(folder: Path, tmp_path: Path) -> None:
     from emflow_emulator.aws.sagemaker.packaging import Signer
 
