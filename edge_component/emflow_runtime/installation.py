@@ -40,8 +40,9 @@ _PIP = (
     "sys.path.insert(0, sys.argv.pop(1))\n"
     "runpy.run_module('pip', run_name='__main__', alter_sys=True)\n"
 )
-"""Runs pip from its wheel. On Python 3.9, and where a distribution asks for it, pip would import distutils, which Debian
-has in a package of its own: https://packages.debian.org/bullseye/python3-distutils, https://github.com/pypa/pip/issues/10647."""
+"""Runs pip from its wheel. On Python 3.9, and where a distribution asks for it, pip would import distutils, for which
+Debian has a package of its own: https://packages.debian.org/bullseye/python3-distutils.
+https://github.com/pypa/pip/issues/10647"""
 _POLL = 0.5
 
 
