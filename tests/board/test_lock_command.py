@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import json
 import os
 import re
 import shutil
@@ -18,8 +19,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from emflow.board import resolver
+from emflow.board.lock import read_lock
 from emflow.cli import app
 from emflow.problems import Problem
+from emflow.recipes.runtime_component import _board_json
 from wheel_files import make_wheel
 
 USER, PASSWORD = "reader", "s3cr3t-of-the-index"
@@ -74,6 +77,22 @@ def test_for_the_imx8mplus_every_wheel_is_one_of_that_board(lock: Any) -> None:
     assert len(files) == len(versions) + 1
     assert [name for name in files if "x86_64" in name or ("cp" in name and "cp311" not in name)] == []
     assert tomllib.loads(text)["tool"]["emflow"]["installer"]["version"] == "26.3"
+
+
+@pytest.mark.parametrize("of_image", [False, True])
+def test_captures_to_the_cloud_bring_boto3_unless_the_image_has_it(
+    workflow: Callable[..., Path], index: Path, of_image: bool
+) -> None:
+    path = workflow("{preset: imx8mplus, provides: {boto3: 1.42.0}}" if of_image else "imx8mplus")
+    assert invoke("lock", path, "--wheels", index).exit_code == (1 if of_image else 0)  # nothing needs boto3 yet
+    path.write_text(path.read_text().replace("capture:\n    enabled: false", "capture:\n    enabled: true"))
+    if not of_image:
+        problem = refused("lock", path, "--check", "--wheels", index)
+        assert "the device needs boto3>=1.26, which the lock was not made for" in problem.what
+    assert invoke("lock", path, "--wheels", index).exit_code == 0
+    lock = read_lock(path.parent / "pylock.imx8mplus.toml")
+    assert ("boto3" in {each.name for each in lock.locked}) is not of_image
+    assert json.loads(_board_json(lock, 0))["modules"]["boto3"] == "boto3"
 
 
 def test_a_second_lock_is_the_same_to_the_byte(lock: Any) -> None:
@@ -293,7 +312,6 @@ def private_index(index: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]
 def test_the_lock_of_a_private_index_has_no_password_and_can_be_fetched(
     workflow: Callable[..., Path], private_index: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from emflow.board.lock import read_lock
     from emflow.board.wheels import fetch
 
     path = workflow()

@@ -17,7 +17,7 @@ INSTALLER = re.compile(
     r"\b(?:pip3? (?:install|download)|uv (?:add|pip install|tool (?:install|run))|uvx|pipx (?:install|run))\b(.*)"
 )
 NAME = r"(?<![\w./@:-])emflow(?:[-_](?:device|runner|emulator|edge|agent|schema|proto))?"
-EXTRAS = r"\[(?:edge|agent|onnx|signing|local|device|test|lint)[\w, -]*\]"
+EXTRAS = r"\[(?:edge|agent|onnx|signing|upload|local|device|test|lint)[\w, -]*\]"
 # A name is all right with the version that no public index takes, or with where it is: `name @ git+https://…`.
 RIGHT = r"(?!=={_*version|\s*@\s)"
 BARE = re.compile(rf"{NAME}(?:\[[\w, -]*\])?(?![\w./\[-]|'s){RIGHT}")

@@ -200,7 +200,9 @@ def test_a_disk_that_is_full_in_the_middle_is_told_with_bytes_and_leaves_nothing
 def _version_lines(name: str, day: int | None) -> str:
     """Shell commands that make a version of 700,000 bytes, complete since a day; None: not complete."""
     lines = f"mkdir {name}; head -c 700000 /dev/zero > {name}/big"
-    return lines if day is None else f"{lines}; echo {{}} > {name}/{COMPLETE}; touch -d 2026-01-0{day} {name}/{COMPLETE}"
+    return (
+        lines if day is None else f"{lines}; echo {{}} > {name}/{COMPLETE}; touch -d 2026-01-0{day} {name}/{COMPLETE}"
+    )
 
 
 PARTLY, OLDEST, HELD, NEWEST = "d" * 64 + PARTIAL, "c" * 64, "b" * 64, "a" * 64

@@ -10,11 +10,13 @@ from packaging.utils import canonicalize_name
 
 from emflow.board.figures import MACHINES, BoardFigures
 from emflow.problems import Problem
+from emflow.workflow.model import Workflow
 from emflow_schema.installation import how_to_install
+from emflow_schema.model_files import is_onnx
 
 DEVICE = "emflow-device"
 EXTRAS = ("agent", "edge", "signing")
-"""Those of emflow-device that every board gets."""
+"""Those of emflow-device that every board gets; `extras_of` has those that depend on the workflow."""
 
 LITERT, TFLITE_RUNTIME = "ai-edge-litert", "tflite-runtime"
 
@@ -23,6 +25,7 @@ MODULES = {
     TFLITE_RUNTIME: "tflite_runtime.interpreter",
     "av": "av",
     "awsiotsdk": "awsiot.greengrasscoreipc.clientv2",
+    "boto3": "boto3",
     "cryptography": "cryptography.hazmat.primitives.asymmetric.ec",
     "grpcio": "grpc",
     "numpy": "numpy",
@@ -31,6 +34,14 @@ MODULES = {
     "protobuf": "google.protobuf.message",
 }
 """What our code imports of each distribution: the install step proves that it can be imported."""
+
+
+def extras_of(workflow: Workflow) -> tuple[str, ...]:
+    """The extras of emflow-device that the device of a workflow needs."""
+    model, edge = workflow.cloud.model, workflow.edge
+    onnx = is_onnx(model.artifact) or edge.agent.open.runtime == "onnx"
+    uploads = edge.capture.enabled and edge.capture.destination == "cloud"
+    return (*EXTRAS, *(["onnx"] if onnx else []), *(["upload"] if uploads else []))
 
 
 def device_requirements(board: BoardFigures, extras: Iterable[str] = EXTRAS) -> tuple[str, ...]:

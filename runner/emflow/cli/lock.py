@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +18,7 @@ from emflow.board.lock import (
     made_for,
     read_lock,
 )
-from emflow.board.requirements import device_requirements
+from emflow.board.requirements import device_requirements, extras_of
 from emflow.cli.options import File, Root, Var, VarFile, check_workflow, print_warnings
 from emflow.cli.output_files import write_atomically
 from emflow.cli.parameters import Option
@@ -56,7 +57,8 @@ def lock(
     board = board_of(checked.workflow)
     path = lock_path(checked.workflow, board)
     before = _before(path, needed=check)
-    after = _resolved(board, path.parent, None if upgrade else before, wheels)
+    requirements = device_requirements(board, extras_of(checked.workflow))
+    after = _resolved(board, requirements, path.parent, None if upgrade else before, wheels)
     if before is not None:
         after = keep_addresses(after, before, path.parent)
     changes = list(differences(before, after)) if before else []
@@ -77,8 +79,9 @@ def _before(path: Path, *, needed: bool) -> Lock | None:
     return read_lock(path)
 
 
-def _resolved(board: BoardFigures, beside: Path, keep: Lock | None, wheels: Path | None) -> Lock:
-    requirements = device_requirements(board)
+def _resolved(
+    board: BoardFigures, requirements: Sequence[str], beside: Path, keep: Lock | None, wheels: Path | None
+) -> Lock:
     wanted = made_for(board, requirements)
     if board.packages == "image":
         return wanted
