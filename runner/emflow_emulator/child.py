@@ -26,6 +26,9 @@ from emflow_emulator.access import without_aws
 from emflow_schema.installation import how_to_install
 from emflow_schema.signals import on_end
 
+_LAST_MOMENTS = 10.0
+"""Seconds in which a child ends that has closed its output: that comes before its exit code can be had."""
+
 
 class Child:
     """A child process, as its parent uses it. Its environment has no AWS settings of this process."""
@@ -52,7 +55,7 @@ class Child:
         Raises:
             Problem: the child ended, or wrote no line within `timeout` seconds.
         """
-        line = _read_line(self._process.stdout, timeout)
+        line, closed = _read_line(self._process.stdout, timeout)
         if line:
             answer: dict[str, Any] = from_json(line)
             if "problem" not in answer:
@@ -60,9 +63,12 @@ class Child:
                 return answer
             self.stop()
             raise Problem(answer["problem"], where=self.name, mend=answer.get("mend", ""))
-        in_time = not self.running
+        words = f"it was not ready within {timeout:.0f} s"
+        if closed:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(_LAST_MOMENTS)
+            words = "it closed its output and was not ready" if self.running else self.last_words()
         self.stop()
-        words = self.last_words() if in_time else f"it was not ready within {timeout:.0f} s"
         missing = re.search(r"No module named '([^'.]+)", words)
         mend = f"Install what it needs: {how_to_install('emflow-emulator')}" if missing else ""
         raise Problem(f"did not start: {words}", where=self.name, mend=mend)
@@ -98,19 +104,21 @@ class Child:
                     pipe.close()
 
 
-def _read_line(pipe: IO[bytes] | None, timeout: float) -> bytes:
-    """One line from a pipe; only the bytes read so far when the pipe closes or the time is over."""
+def _read_line(pipe: IO[bytes] | None, timeout: float) -> tuple[bytes, bool]:
+    """One line from a pipe, empty when there is no whole one in time; and whether the pipe was closed before."""
     assert pipe is not None
     deadline = time.monotonic() + timeout
     data = b""
     with selectors.DefaultSelector() as selector:
         selector.register(pipe, selectors.EVENT_READ)
-        while not data.endswith(b"\n") and selector.select(max(0.0, deadline - time.monotonic())):
+        while not data.endswith(b"\n"):
+            if not selector.select(max(0.0, deadline - time.monotonic())):
+                return b"", False
             chunk = os.read(pipe.fileno(), 1)
             if not chunk:
-                break
+                return b"", True
             data += chunk
-    return data if data.endswith(b"\n") else b""
+    return data, False
 
 
 def announce(**facts: Any) -> None:
