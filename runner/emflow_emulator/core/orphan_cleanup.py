@@ -1,8 +1,8 @@
 """Waits for the end of the processes that a core device leaves when it is killed itself.
 
 It is a separate process with its own session, and reads a pipe from the core device. The core device writes `+ID` for
-the keeper of every step that it starts (`step_keeper`), and `-ID` when that has ended. When the pipe closes for any
-reason, the keepers end all processes of their steps; one that does not end in time is killed.
+the guard of every step that it starts (`step_keeper`), and `-ID` when that has ended. When the pipe closes for any
+reason, the keepers end all processes of their steps; where that takes too long, the guard gets the order to do it.
 
 If its first argument is a folder, it also removes this folder when the program that started the core device has ended
 without removing it; the second argument is a file descriptor (a pidfd) of that program. After the line `keep` it does
@@ -31,24 +31,24 @@ _PATIENCE = 10.0
 
 
 def main(orders: IO[str], args: Sequence[str]) -> None:
-    keepers: dict[int, int] = {}
+    guards: dict[int, int] = {}
     folder = Path(args[0]) if args else None
     for order in orders:
         if order == KEEP:
             folder = None
             continue
-        sign, keeper = order[0], int(order[1:])
+        sign, guard = order[0], int(order[1:])
         if sign == "+":
             with contextlib.suppress(ProcessLookupError):
                 # At once, and not at the end: by then, another process may have the number.
-                keepers[keeper] = os.pidfd_open(keeper)
-        elif keeper in keepers:
-            os.close(keepers.pop(keeper))
+                guards[guard] = os.pidfd_open(guard)
+        elif guard in guards:
+            os.close(guards.pop(guard))
     deadline = time.monotonic() + _PATIENCE
-    for process in keepers.values():
+    for process in guards.values():
         if not ended(process, max(0.0, deadline - time.monotonic())):
             with contextlib.suppress(ProcessLookupError, PermissionError):
-                signal.pidfd_send_signal(process, signal.SIGKILL)
+                signal.pidfd_send_signal(process, signal.SIGUSR1)
     if folder:
         if len(args) > 1:
             ended(int(args[1]), None)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
+import itertools
 import os
 import select
+import signal
 import stat
 import subprocess
 import sys
@@ -29,6 +31,9 @@ _LONGEST_LINE = 64 * 1024
 
 _LAST_LINES = 0.3
 """Seconds to wait for the last output after the end of a script."""
+
+_KILL_PATIENCE = 5.0
+"""Seconds in which processes end that are killed."""
 
 _KEEPER_KILLED = -9
 """The code of a script whose keeper ended before it."""
@@ -131,7 +136,7 @@ class Process:
         readable, writable = os.pipe()
         self._report = os.fdopen(readable, "rb")
         try:
-            self._keeper = subprocess.Popen(
+            self._guard = subprocess.Popen(
                 [sys.executable, "-I", "-S", step_keeper.__file__, str(writable)],
                 cwd=cwd,
                 stdin=subprocess.PIPE,
@@ -145,16 +150,17 @@ class Process:
             raise
         finally:
             os.close(writable)
-        orphan_cleanup.watch(self._keeper.pid)
+        orphan_cleanup.watch(self._guard.pid)
         self._tell_keeper(order)
         started = self._report.readline()
         self._pumps = [
             threading.Thread(target=_pump, args=(pipe, name, sink), name="Copier", daemon=True)
-            for pipe, name in ((self._keeper.stdout, "stdout"), (self._keeper.stderr, "stderr"))
+            for pipe, name in ((self._guard.stdout, "stdout"), (self._guard.stderr, "stderr"))
         ]
-        for thread in (*self._pumps, threading.Thread(target=self._watch, name="Exec", daemon=True)):
+        watch = threading.Thread(target=self._watch, args=(started, sink), name="Exec", daemon=True)
+        for thread in (*self._pumps, watch):
             thread.start()
-        if not started[:1].isdigit():
+        if not started or started.startswith(b"!"):
             self._all_gone.wait()
             raise OSError(errno.ENOEXEC, started[1:].decode().strip() or "its keeper ended")
 
@@ -165,36 +171,52 @@ class Process:
 
     def end(self, grace: float = _GRACE) -> None:
         """Send SIGTERM to all its processes, and after `grace` seconds SIGKILL to those that still run."""
-        for order, patience in ((step_keeper.TERM, grace), (step_keeper.KILL, 5.0)):
+        for order, patience in ((step_keeper.TERM, grace), (step_keeper.KILL, _KILL_PATIENCE)):
             if self._all_gone.is_set():
-                break
+                return
             self._tell_keeper(order)
             self._all_gone.wait(patience)
+        if not self._all_gone.is_set():  # the script has stopped its keeper
+            self._guard.send_signal(signal.SIGUSR1)
+            self._all_gone.wait(_KILL_PATIENCE)
 
     def _tell_keeper(self, order: bytes) -> None:
-        assert self._keeper.stdin
+        assert self._guard.stdin
         with contextlib.suppress(BrokenPipeError, ValueError):  # it has ended, and so has all that it kept
-            self._keeper.stdin.write(order)
-            self._keeper.stdin.flush()
+            self._guard.stdin.write(order)
+            self._guard.stdin.flush()
 
-    def _watch(self) -> None:
+    def _watch(self, started: bytes, sink: Sink) -> None:
+        """Read the report of the keeper and its guard until both have ended."""
+        left = ""
         with self._report:
-            code = self._report.readline()
+            # The script may have killed its keeper before that could report its start.
+            for line in itertools.chain([started] if started.startswith(b"-") else [], self._report):
+                if line.startswith(b"?"):
+                    left = line[1:].decode(errors="replace").strip()
+                elif self.code is None:
+                    self._script_ended(int(line))
+        if self.code is None:
+            self._script_ended(_KEEPER_KILLED)
+        self._guard.wait()
+        for pump in self._pumps:  # no process is left that could write, except for those that could not be ended
+            pump.join(_LAST_LINES if left else _GRACE)
+        if left:
+            sink("stderr", f"Processes could not be ended, as they are another user's: {left}")
+        self._orphan_cleanup.forget(self._guard.pid)
+        self._all_gone.set()
+        assert self._guard.stdin
+        with contextlib.suppress(BrokenPipeError):
+            self._guard.stdin.close()
+
+    def _script_ended(self, code: int) -> None:
         # A background child of the script may keep the pipes open, so the wait has a limit.
         deadline = time.monotonic() + _LAST_LINES
         for pump in self._pumps:
             pump.join(max(0.0, deadline - time.monotonic()))
-        self.code = int(code) if code else _KEEPER_KILLED
+        self.code = code
         self._ended.set()
         self._on_exit()
-        self._keeper.wait()
-        for pump in self._pumps:  # no process is left that could write
-            pump.join(_GRACE)
-        self._orphan_cleanup.forget(self._keeper.pid)
-        self._all_gone.set()
-        assert self._keeper.stdin
-        with contextlib.suppress(BrokenPipeError):
-            self._keeper.stdin.close()
 
 
 def _order_to_start(script: str, env: Mapping[str, str]) -> bytes:

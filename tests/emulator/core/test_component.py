@@ -254,3 +254,17 @@ def test_what_nobody_thought_of_is_an_error_of_the_component(world: World, step:
     assert reason in component.details
     world.apply(plan("odd", run=FOREVER))
     world.settle()
+
+
+def test_a_component_whose_script_kills_its_keeper_never_runs_twice(world: World) -> None:
+    beside = "for pid in $(cat pids); do kill -0 $pid 2>/dev/null && echo $pid >> beside; done"
+    detached = '(env -i setsid sh -c \'echo $$ >> "$1"; exec sleep 600\' sh "$PWD/pids" &)'
+    kill = "until [ -s pids ]; do sleep 0.02; done; [ $(wc -l < log) -gt 1 ] || kill -9 $PPID"
+    world.apply(plan("app", run=f"touch pids; {beside}; {detached}; echo up >> log; {kill}; exec sleep 600"))
+    until(lambda: len(world.wrote("app", "pids")) == 2)
+    world.settle()
+    started = world.wrote("app", "pids")
+    world.supervisor.stop()
+
+    assert world.wrote("app", "beside") == []
+    assert not any(map(alive, started))

@@ -185,6 +185,71 @@ def pids(folder: Path, count: int) -> list[int]:
     return [int(text) for text in file.read_text().split()]
 
 
+AGAINST_ITS_KEEPER = {
+    "kill": "kill -9 $PPID",
+    "kill of its process group": "kill -9 -$(cut -d' ' -f5 /proc/$PPID/stat)",
+    "kill of the process above it": "kill -9 $(cut -d' ' -f4 /proc/$PPID/stat)",
+    "stop": "kill -STOP $PPID",
+}
+"""What a script can do so that its keeper no longer ends what it started."""
+
+
+@pytest.mark.parametrize("way", AGAINST_ITS_KEEPER)
+def test_nothing_stays_of_a_script_that_ends_or_stops_its_keeper(
+    run: Callable[..., Process], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    monkeypatch.setattr("emflow_emulator.core.process._KILL_PATIENCE", 1.0)
+    process = run(
+        f"{DETACHED['daemon']} & echo $$ >> pids; until [ -e now ]; do sleep 0.02; done; "
+        f"{AGAINST_ITS_KEEPER[way]}; exec sleep 600"
+    )
+    started = pids(tmp_path, 2)
+    (tmp_path / "now").touch()
+    if way in ("kill", "kill of its process group"):
+        assert process.wait(60) == -signal.SIGKILL
+    process.end(grace=0.3)
+
+    until(lambda: not any(map(alive, started)))
+    until(lambda: process.code is not None)
+
+
+OWNER_WITHOUT_THE_RIGHT_TO_KILL = """
+import ctypes, sys
+from pathlib import Path
+from emflow_emulator.core.process import OrphanCleanup, Process
+PR_CAPBSET_DROP, CAP_KILL = 24, 5
+assert ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, CAP_KILL, 0, 0, 0) == 0
+orphan_cleanup = OrphanCleanup()
+process = Process(sys.argv[2], env={"PATH": "/usr/bin:/bin"}, cwd=Path(sys.argv[1]),
+                  sink=lambda stream, text: print(stream, text, flush=True), orphan_cleanup=orphan_cleanup)
+pids = Path(sys.argv[1]) / "pids"
+while not pids.exists() or pids.read_text().count("\\n") < 2:
+    pass
+process.end(grace=0.2)
+print("code", process.wait(60))
+orphan_cleanup.close()
+"""
+ANOTHER_USERS = (
+    "import os, time; os.setgroups([]); os.setgid(65534); os.setuid(65534); "
+    "open(3, 'w').write(f'{os.getpid()}\\n'); time.sleep(600)"
+)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can start what it may not end")
+@pytest.mark.parametrize(("before", "code"), [("", -15), ("exec ", -9)], ids=["a child", "the script itself"])
+def test_what_became_another_users_is_named_and_all_else_is_ended(tmp_path: Path, before: str, code: int) -> None:
+    script = f'{DETACHED["daemon"]} & {before}python3 -c "{ANOTHER_USERS}" 3>> pids; exec sleep 600'
+    arguments = [sys.executable, "-c", OWNER_WITHOUT_THE_RIGHT_TO_KILL, str(tmp_path), script]
+    owner = subprocess.run(arguments, capture_output=True, text=True, timeout=100, check=False)
+    started = pids(tmp_path, 2)
+    (left,) = [pid for pid in started if alive(pid)]
+    os.kill(left, signal.SIGKILL)
+
+    assert f"stderr Processes could not be ended, as they are another user's: {left} (python3)" in owner.stdout
+    assert f"code {code}" in owner.stdout, owner.stderr
+    until(lambda: not any(map(alive, started)))
+
+
 OWNER = """
 import sys, time
 from pathlib import Path
