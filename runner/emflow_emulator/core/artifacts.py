@@ -101,21 +101,17 @@ def fetch(recipe: Recipe, layout: Layout, download: Download) -> None:
 def stage(recipe: Recipe, layout: Layout, download: Download) -> Staged | None:
     """Download and unpack all artifacts of a component version, beside what is in place.
 
-    None when they are in place already: then nothing of that is touched, except for an artifact whose bytes are no
-    longer right. What a component has made or changed among its unpacked files is its own, if it has not removed all
-    of them.
+    None when what is in place was made from the same artifacts. The component may be running from it, so nothing of it
+    is touched: only an artifact whose bytes are no longer right is downloaded again, and only an unpacked folder that
+    is gone as a whole is unpacked again. What a component has made or changed among its unpacked files is its own.
 
     Raises:
         DeploymentFailure: an artifact does not exist, has changed, or cannot be unpacked.
     """
     record = layout.artifact_record(recipe.name, recipe.version)
-    folder, unarchived = layout.artifacts(recipe.name, recipe.version), layout.unarchived(recipe.name, recipe.version)
-    unpacked = [unarchived / Path(artifact.name).stem for artifact in recipe.artifacts if artifact.unarchive]
-    is_the_same = record.exists() and record.read_text() == _record(recipe)
-    if is_the_same and folder.is_dir() and all(each.is_dir() for each in unpacked):
-        for artifact in recipe.artifacts:
-            if not _is_right(artifact, folder / artifact.name):
-                _load(recipe, artifact, folder / artifact.name, download)
+    folder = layout.artifacts(recipe.name, recipe.version)
+    if record.exists() and record.read_text() == _record(recipe):
+        _complete(recipe, layout, download)
         return None
     staged = Staged(recipe, layout)
     try:
@@ -132,6 +128,26 @@ def stage(recipe: Recipe, layout: Layout, download: Download) -> Staged | None:
         finish(layout)
         raise
     return staged
+
+
+def _complete(recipe: Recipe, layout: Layout, download: Download) -> None:
+    """Bring back what is missing or no longer right of the artifacts in place, each at once and complete."""
+    folder, unarchived = layout.artifacts(recipe.name, recipe.version), layout.unarchived(recipe.name, recipe.version)
+    fresh = layout.staged / "missing"
+    for artifact in recipe.artifacts:
+        file, unpacked = folder / artifact.name, unarchived / Path(artifact.name).stem
+        if not _is_right(artifact, file):
+            folder.mkdir(parents=True, exist_ok=True)
+            _load(recipe, artifact, file, download)
+        if artifact.unarchive and not unpacked.is_dir():
+            try:
+                _unpack(recipe, artifact, file, fresh)
+                unarchived.mkdir(parents=True, exist_ok=True)
+                unpacked.unlink(missing_ok=True)  # a file, or a link to nothing
+                fresh.rename(unpacked)
+            except BaseException:
+                finish(layout)
+                raise
 
 
 def finish(layout: Layout) -> None:

@@ -272,3 +272,65 @@ def test_a_zip_that_cannot_be_read_is_a_failure(tmp_path: Path, encrypted: bool)
     with pytest.raises(DeploymentFailure, match="unarchive") as caught:
         artifacts.fetch(recipe(data), Layout(tmp_path), Bucket(bucket=data))
     assert caught.value.types == ["DEVICE_ERROR"]
+
+
+@pytest.fixture
+def two_zips(tmp_path: Path) -> tuple[Recipe, Bucket, Layout]:
+    """A component version with two zips, in place, and where they can be downloaded."""
+    one, other = zipped({"a": "a"}), zipped({"b": "b"})
+    made = [
+        Artifact(f"s3://{name}/{name}.zip", True, digest(data), "SHA-256")
+        for name, data in (("one", one), ("other", other))
+    ]
+    recipe, bucket, layout = (
+        Recipe("app", "1.0.0", artifacts=tuple(made)),
+        Bucket(one=one, other=other),
+        Layout(tmp_path),
+    )
+    artifacts.fetch(recipe, layout, bucket)
+    return recipe, bucket, layout
+
+
+def test_a_removed_folder_comes_back_and_the_others_are_not_touched(two_zips: tuple[Recipe, Bucket, Layout]) -> None:
+    recipe, bucket, layout = two_zips
+    unpacked = layout.unarchived("app", "1.0.0")
+    (unpacked / "other" / "own").write_text("what the install step made")
+    before = tree(unpacked / "other"), tree(layout.artifacts("app", "1.0.0"))
+    shutil.rmtree(unpacked / "one")
+    assert artifacts.stage(recipe, layout, bucket) is None
+    artifacts.finish(layout)
+
+    assert (unpacked / "one" / "a").read_text() == "a"
+    assert (tree(unpacked / "other"), tree(layout.artifacts("app", "1.0.0"))) == before
+    assert len(bucket.asked) == 2
+
+
+@pytest.mark.parametrize("gone", ["artifacts", "unarchived"])
+def test_a_removed_store_comes_back_and_what_is_left_is_not_touched(
+    two_zips: tuple[Recipe, Bucket, Layout], gone: str
+) -> None:
+    recipe, bucket, layout = two_zips
+    places = {"artifacts": layout.artifacts("app", "1.0.0"), "unarchived": layout.unarchived("app", "1.0.0")}
+    before = {name: [path.name for path in sorted(place.rglob("*"))] for name, place in places.items()}
+    shutil.rmtree(places[gone])
+    (left,) = (place for name, place in places.items() if name != gone)
+    kept = tree(left)
+    assert artifacts.stage(recipe, layout, bucket) is None
+    artifacts.finish(layout)
+
+    assert tree(left) == kept
+    assert {name: [path.name for path in sorted(place.rglob("*"))] for name, place in places.items()} == before
+
+
+def test_a_folder_that_cannot_be_unpacked_again_is_not_there_in_part(two_zips: tuple[Recipe, Bucket, Layout]) -> None:
+    recipe, bucket, layout = two_zips
+    bad = zipped({"a": "a", "../escaped": "x"})
+    wrong = replace(recipe, artifacts=(replace(recipe.artifacts[0], digest=digest(bad)), recipe.artifacts[1]))
+    layout.artifact_record("app", "1.0.0").write_text(artifacts._record(wrong))
+    bucket.objects["one"] = bad
+    shutil.rmtree(layout.unarchived("app", "1.0.0") / "one")
+    with pytest.raises(DeploymentFailure, match="outside of the target dir"):
+        artifacts.stage(wrong, layout, bucket)
+
+    assert [path.name for path in layout.unarchived("app", "1.0.0").iterdir()] == ["other"]
+    assert not layout.staged.exists()

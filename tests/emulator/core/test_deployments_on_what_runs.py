@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -133,6 +134,29 @@ def test_what_an_install_step_made_beside_its_files_survives_deployments_and_res
     os.kill(int(pid), signal.SIGKILL)
     until(lambda: len(lines(work / "log")) == 4)
     assert lines(work / "log")[2] == "from the virtual environment"
+
+
+def test_a_component_that_removed_one_of_its_folders_runs_on_in_the_other(cloud: Cloud, device: Any) -> None:
+    name = f"two-zips-{device.thing}"
+    uris = [cloud.put(f"{name}/{each}.zip", {"data": each}) for each in ("wheels", "app")]
+    cloud.component(
+        name,
+        artifacts=[{"URI": uri, "Unarchive": "ZIP"} for uri in uris],
+        lifecycle={
+            "install": 'cd "{artifacts:decompressedPath}"; echo venv > app/venv; rm -r wheels',
+            "run": 'cd "{artifacts:decompressedPath}/app"; echo "up $$" >> "{work:path}/log"; exec sleep 600',
+        },
+    )
+    cloud.component("beside-two-zips", lifecycle={"run": FOREVER})
+    for beside in ({}, {"beside-two-zips": "1.0.0"}):
+        outcome = cloud.outcome(device.thing, cloud.deploy(device.arn, **{name: "1.0.0"} | beside))
+        assert outcome["coreDeviceExecutionStatus"] == "SUCCEEDED", outcome
+    until(lambda: lines(device.layout.work(name) / "log"))
+    (up,) = lines(device.layout.work(name) / "log")
+    folder = device.layout.unarchived(name, "1.0.0") / "app"
+
+    assert Path(f"/proc/{up.split()[1]}/cwd").samefile(folder)
+    assert (folder / "venv").read_text() == "venv\n"
 
 
 def test_other_artifacts_under_the_same_version_take_effect(cloud: Cloud, device: Any) -> None:
