@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from emflow.json_text import from_json, to_json
 from emflow.recipes.lint.dependencies import OF_LITE
 from emflow.recipes.lint.lite import count_objects
-from emflow_emulator.core import artifacts, bootstrap, plan
+from emflow_emulator.core import artifacts, bootstrap, deployed, plan
 from emflow_emulator.core.artifacts import Download, Staged
 from emflow_emulator.core.cloud_client import DeploymentDocument
 from emflow_emulator.core.component import State
@@ -26,7 +26,7 @@ from emflow_emulator.core.layout import Layout
 from emflow_emulator.core.logs import DeviceLog
 from emflow_emulator.core.nuclei import CLASSIC, NucleusModel
 from emflow_emulator.core.plan import Plan
-from emflow_emulator.core.recipe import Recipe
+from emflow_emulator.core.recipe import Recipe, parse
 from emflow_emulator.core.resolve import Catalogue, resolve
 from emflow_emulator.core.secrets import SECRET_MANAGER, FetchedSecrets, Secrets
 from emflow_emulator.core.status import Progress
@@ -126,12 +126,46 @@ class Deployer:
         """
         if layout.roots.exists():
             self._roots = from_json(layout.roots.read_text())
+        self._deployed = deployed.load(layout.deployed, thing)
         self._sources: dict[str, str] = {}
 
     @property
     def sources(self) -> Mapping[str, str]:
         """For each component, the id of the deployment that last installed or changed it."""
         return dict(self._sources)
+
+    @property
+    def finished(self) -> Collection[str]:
+        """The ids of deployments that are over, also those from before the device was started."""
+        return self._deployed.finished
+
+    def resume(self, stopping: threading.Event) -> None:
+        """Run what the device ran before it was stopped, as it is on disk.
+
+        If that is not possible, the deployments of the targets count as not carried out yet.
+        """
+        before = self._deployed
+        if not before.recipes:
+            return
+        try:
+            recipes = {name: parse(text, self._platform, self._nucleus) for name, text in before.recipes.items()}
+            artifacts.finish(self._layout)
+            staged = [artifacts.stage(recipe, self._layout, self._download) for recipe in recipes.values()]
+            current = self._store.all()
+            configurations = {name: current[name] for name in recipes}
+            plans = plan.plans(recipes, configurations, before.roots, self._layout, self._thing, self._nucleus)
+            start_order(plans)
+            self._secrets.hold(self._secrets.fetch(configurations.get(SECRET_MANAGER, Configuration()).values))
+            self._say("Starting the components from before the restart", components=", ".join(sorted(plans)))
+            self._sources = dict(before.sources)
+            put = self._putting(each for each in staged if each)
+            self._supervisor.apply(plans, stopping, starting=True, put_artifacts=put)
+            artifacts.finish(self._layout)
+        except Exception as error:  # the deployments of the targets bring everything back
+            self._say(
+                "The components from before the restart cannot be started", level="WARN", reason=failure_of(error)
+            )
+            self._deployed = dataclasses.replace(before, finished=())
 
     def keep_targets(self, targets: Collection[str]) -> None:
         """Forget what the deployments of other targets name: the thing has left those groups."""
@@ -170,10 +204,12 @@ class Deployer:
             details = self._roll_back(deployment, failure, before, prepared.staged, stopping)
             if details == _NOT_ROLLED_BACK:
                 self._note_sources(deployment, before, after, broken)
+                self._note_deployed(prepared)
             self._failed(deployment, failure, details)
             return
         self._note_sources(deployment, before, after, broken)
         self._remember_roots(deployment)
+        self._note_deployed(prepared)
         self._clean(prepared)
         self._finished(deployment, Progress(deployment.id, "SUCCEEDED"), "SUCCESSFUL")
 
@@ -306,13 +342,16 @@ class Deployer:
 
     def _activate(self, after: Components, staged: Sequence[Staged], stopping: threading.Event) -> bool:
         self._say("Applying deployment changes, deployment cannot be cancelled now")
+        self._supervisor.apply(after.plans, stopping, put_artifacts=self._putting(staged))
+        return self._supervisor.wait_until_settled(stopping)
 
+    @staticmethod
+    def _putting(staged: Iterable[Staged]) -> Callable[[], None]:
         def put_artifacts() -> None:
             for each in staged:
                 each.put()
 
-        self._supervisor.apply(after.plans, stopping, put_artifacts=put_artifacts)
-        return self._supervisor.wait_until_settled(stopping)
+        return put_artifacts
 
     def _roll_back(
         self,
@@ -367,6 +406,12 @@ class Deployer:
             name: deployment.id if is_changed(name) else self._sources.get(name, deployment.id) for name in after.plans
         }
 
+    def _note_deployed(self, prepared: Prepared) -> None:
+        texts = {name: recipe.text for name, recipe in prepared.recipes.items()}
+        self._deployed = dataclasses.replace(
+            self._deployed, recipes=texts, roots=tuple(sorted(prepared.roots)), sources=self._sources
+        )
+
     def _clean(self, prepared: Prepared) -> None:
         artifacts.finish(self._layout)
         try:
@@ -394,6 +439,11 @@ class Deployer:
         self._finished(deployment, progress, details)
 
     def _finished(self, deployment: DeploymentDocument, progress: Progress, details: str) -> None:
+        self._deployed = self._deployed.with_finished(deployment.id)
+        try:
+            self._deployed.store(self._layout.deployed)
+        except OSError as error:
+            self._say("The end of the deployment could not be stored", level="WARN", error=error)
         self._say("Current deployment finished", DeploymentId=deployment.id)
         self._log.say(
             "deployment.IotJobsHelper",

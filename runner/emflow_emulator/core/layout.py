@@ -70,6 +70,11 @@ class Layout:
         return self.root / "config" / "roots.json"
 
     @property
+    def deployed(self) -> Path:
+        """What the device goes on with when it starts again."""
+        return self.root / "config" / "deployed.json"
+
+    @property
     def python(self) -> Path:
         """The virtual environment in which components run."""
         return self.root / "python"

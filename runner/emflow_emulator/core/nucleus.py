@@ -196,7 +196,8 @@ class Nucleus:
             on_progress=self._on_progress,
             nucleus=self._nucleus,
         )
-        seen: set[str] = set()
+        deployer.resume(self._stopping)
+        seen = set(deployer.finished)
         lost = False
         while not self._stopping.wait(_POLL):
             try:

@@ -84,7 +84,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A component version for this device's platform."""
+    """A component version for this device's platform. `text` is what it was read from."""
 
     name: str
     version: str
@@ -94,6 +94,7 @@ class Recipe:
     artifacts: tuple[Artifact, ...] = ()
     steps: Mapping[str, Step] = field(default_factory=dict)
     setenv: Mapping[str, str] = field(default_factory=dict)
+    text: str = field(default="", repr=False, compare=False)
 
 
 def device_platform(architecture: str = "", nucleus: NucleusModel = CLASSIC) -> dict[str, str]:
@@ -153,6 +154,7 @@ def parse(text: str | bytes, platform: Mapping[str, str], nucleus: NucleusModel 
         artifacts=manifest.artifacts,
         steps={name: _step(step, nucleus) for name, step in steps.items()},
         setenv=manifest.lifecycle.setenv,
+        text=text if isinstance(text, str) else text.decode(),
     )
 
 

@@ -104,6 +104,7 @@ class Supervisor:
         given_up: threading.Event | None = None,
         *,
         rollback: bool = False,
+        starting: bool = False,
         put_artifacts: Callable[[], object] = lambda: None,
     ) -> None:
         """Run exactly these components: stop removed and changed ones, start new and changed ones.
@@ -115,6 +116,7 @@ class Supervisor:
         Args:
             given_up: set when the device stops: then no further bootstrap step is run.
             rollback: a deployment failed, and these are the components from before it.
+            starting: the device starts, with the components that it had: their bootstrap steps have been run.
             put_artifacts: called when all components are stopped whose artifacts change, and before they start again.
 
         Raises:
@@ -124,7 +126,8 @@ class Supervisor:
         given_up = given_up or threading.Event()
         order = start_order(plans)
         old = self._components
-        bootstraps = bootstrap.needed(self.plans, (plans[name] for name in order), rollback=rollback)
+        due = bootstrap.needed(self.plans, (plans[name] for name in order), rollback=rollback)
+        bootstraps = [] if starting else due
         changed = {
             name
             for name, plan in plans.items()
