@@ -230,7 +230,8 @@ class ConfigurationStore:
         self._lock = threading.Lock()
         self._components: dict[str, Configuration] = {}
         self._accepted: list[_Accepted] = []
-        """The components' own updates since the last deployment, oldest first."""
+        """The components' own updates since the deployment that is being activated, oldest first."""
+        self._activating = False
         if path.exists():
             saved = from_json(path.read_text())
             self._components = {name: Configuration(**layers) for name, layers in saved.items()}
@@ -250,13 +251,15 @@ class ConfigurationStore:
             OSError: they cannot be stored; then nothing is changed.
         """
         self.deploy(lambda _: components)
+        self.keep()
 
     def deploy(
         self, make: Callable[[Mapping[str, Configuration]], Mapping[str, Configuration]]
     ) -> dict[str, Configuration]:
         """Replace the configurations of all components by those that `make` makes from them; returns the previous ones.
 
-        Nothing changes in between, so `make` sees every update that a component was able to make.
+        Nothing changes in between, so `make` sees every update that a component was able to make. From now on, the
+        updates of components are remembered for `restore`, until that or `keep` is called.
 
         Raises:
             OSError: they cannot be stored; then nothing is changed.
@@ -265,8 +268,15 @@ class ConfigurationStore:
             components = make(self._components)
             before = self._keep(components)
             self._accepted.clear()
+            self._activating = True
         self._notify(before, components)
         return before
+
+    def keep(self) -> None:
+        """The deployment is over, and its configurations stay."""
+        with self._lock:
+            self._activating = False
+            self._accepted.clear()
 
     def restore(self, before: Mapping[str, Configuration]) -> None:
         """Return to the configurations from before a deployment, with what components themselves have updated since.
@@ -286,6 +296,7 @@ class ConfigurationStore:
             return restored
 
         self.deploy(make)
+        self.keep()
 
     def update(self, component: str, keys: Sequence[str], values: Mapping[str, Any], timestamp: float) -> None:
         """A component merges values into its own configuration.
@@ -299,7 +310,8 @@ class ConfigurationStore:
             updated = self._components[component].updated(keys, values, timestamp, floats=self._floats)
             fresh = {component: updated}
             before = self._keep(self._components | fresh)
-            self._accepted.append(_Accepted(component, keys, values, timestamp))
+            if self._activating:
+                self._accepted.append(_Accepted(component, keys, values, timestamp))
         self._notify(before, fresh)
 
     def _keep(self, components: Mapping[str, Configuration]) -> dict[str, Configuration]:

@@ -439,6 +439,7 @@ class Deployer:
         self._finished(deployment, progress, details)
 
     def _finished(self, deployment: DeploymentDocument, progress: Progress, details: str) -> None:
+        self._store.keep()
         self._deployed = self._deployed.with_finished(deployment.id)
         try:
             self._deployed.store(self._layout.deployed)

@@ -237,3 +237,23 @@ def test_no_update_that_was_accepted_gives_way_to_an_earlier_one(steps: list[tup
         assert {tuple(path): find(configuration.values, path) for path in leaves(configuration.values)} == {
             path: value for path, (_, value) in latest.items()
         }
+
+
+def test_updates_are_remembered_only_while_a_deployment_is_activated(tmp_path: Path) -> None:
+    store = ConfigurationStore(tmp_path / "configuration.json")
+    store.replace({"app": Configuration().deployed({"k": "old"}, Update(), 100.0)})
+
+    def update(*numbers: int) -> int:
+        for number in numbers:
+            store.update("app", [], {"k": str(number)}, 200.0 + number)
+        return len(store._accepted)
+
+    assert update(1, 2) == 0
+    before = store.deploy(dict)
+    assert update(3, 4) == 2
+    store.keep()
+    assert update(5, 6) == 0
+    store.deploy(dict)
+    assert update(7) == 1
+    store.restore(before)
+    assert update(8, 9) == 0
