@@ -90,6 +90,8 @@ class Component:
         self.details = ""
         self.codes: tuple[str, ...] = ()
         self.installed = installed
+        self.ended_with = ""
+        """The HARD dependency whose end ended this component for good; empty when there is none."""
         self._host = host
         self._event = threading.Condition()
         self._stopping = False
@@ -134,9 +136,10 @@ class Component:
             self._host.log(self.plan, "INFO", "dependency", "Dependency error. Service will be restarted")
             self._set(restarting=True)
 
-    def stop_with_dependency(self) -> None:
+    def stop_with_dependency(self, dependency: str) -> None:
         """A HARD dependency to which it is bound ended: end for good, if it has begun."""
-        if self.state in (State.STARTING, State.RUNNING):
+        if self.state in (State.STARTING, State.RUNNING) and not self._stopping:
+            self.ended_with = dependency
             self._host.log(self.plan, "INFO", "dependency", "A dependency ended. Service will be stopped")
             self.ask_to_stop()
 
@@ -175,7 +178,8 @@ class Component:
                 self._become(State.FINISHED)
             except _Interrupted:
                 self._shut_down()
-                self._become(State.FINISHED if self._stopping else State.INSTALLED)
+                why = f"stopped, because {self.ended_with} ended, its HARD dependency" if self.ended_with else ""
+                self._become(State.FINISHED if self._stopping else State.INSTALLED, why)
             except _Failed as failure:
                 self._recover(str(failure), failure.code)
             except Exception as error:  # no exception may end this thread without a report

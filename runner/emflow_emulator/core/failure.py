@@ -89,6 +89,15 @@ def broken(component: str, output: Sequence[str] = ()) -> DeploymentFailure:
     )
 
 
+def ended_with(component: str, dependency: str) -> DeploymentFailure:
+    """The failure of a deployment whose component was stopped for good, as its HARD dependency ended."""
+    return DeploymentFailure(
+        f"Service {component} was stopped and is not started again, because {dependency} ended, its HARD dependency. "
+        "A SOFT dependency would not stop it",
+        "COMPONENT_UPDATE_ERROR",
+    )
+
+
 def _with_output(reason: str, output: Sequence[str]) -> str:
     return "\n".join([f"{reason}. The last lines of its output:", *output]) if output else reason
 

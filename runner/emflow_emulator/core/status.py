@@ -44,6 +44,7 @@ def report(
     Args:
         sources: for each component, the deployment that last installed or changed it.
     """
+    components = list(components)
     states = [
         {
             "componentName": component.plan.name,
@@ -56,7 +57,7 @@ def report(
         }
         for component in components
     ]
-    ill = any(each["lifecycleState"] in (State.BROKEN, State.ERRORED) for each in states)
+    ill = any(each.state in (State.BROKEN, State.ERRORED) or each.ended_with for each in components)
     return {
         "coreVersion": nucleus.version,
         "runtime": nucleus.runtime,

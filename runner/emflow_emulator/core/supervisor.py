@@ -15,7 +15,7 @@ from emflow.workflow.redaction import remember_secret
 from emflow_emulator.core import bootstrap
 from emflow_emulator.core.component import READY, Component, State
 from emflow_emulator.core.environment import Credentials, DeviceIdentity, environment, search_path
-from emflow_emulator.core.failure import DeploymentFailure, broken
+from emflow_emulator.core.failure import DeploymentFailure, broken, ended_with
 from emflow_emulator.core.layout import Layout
 from emflow_emulator.core.logs import Log
 from emflow_emulator.core.nuclei import NucleusModel
@@ -183,7 +183,8 @@ class Supervisor:
         """Wait until every component runs or has finished; False when `given_up` is set.
 
         Raises:
-            DeploymentFailure: a component is BROKEN, or one took longer than the nucleus waits.
+            DeploymentFailure: a component is BROKEN, was stopped for good with its dependency, or took longer than the
+                nucleus waits.
         """
         limit = self.nucleus.deployment_seconds
         deadline = None if limit is None else time.monotonic() + limit
@@ -191,6 +192,8 @@ class Supervisor:
             for component in self.components:
                 if component.state == State.BROKEN:
                     raise broken(component.plan.name, component.output)
+                if component.ended_with:
+                    raise ended_with(component.plan.name, component.ended_with)
             waits = [_unsettled_for(component) for component in self.components]
             if not any(waits):
                 return True
@@ -249,7 +252,7 @@ class Supervisor:
         for other in self.components:
             if component.plan.name in other.plan.hard:
                 if gone and self.nucleus.binds:
-                    other.stop_with_dependency()
+                    other.stop_with_dependency(component.plan.name)
                 elif gone:
                     other.restart()
                 other.recheck()

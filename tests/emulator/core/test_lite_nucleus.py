@@ -83,7 +83,11 @@ FACTS = {
 
 
 def test_every_fact_has_a_test_and_every_test_a_fact() -> None:
-    others = {"test_every_fact_has_a_test_and_every_test_a_fact", "test_it_reports_what_it_is"}
+    others = {
+        "test_every_fact_has_a_test_and_every_test_a_fact",
+        "test_it_reports_what_it_is",
+        "test_a_dependent_that_is_stopped_during_a_deployment_fails_it",  # what a board reports was not measured
+    }
     assert {name for name in globals() if name.startswith("test_")} - others == FACTS.keys()
 
 
@@ -157,6 +161,25 @@ def test_a_killed_hard_dependency_stops_its_dependent_for_good_and_a_soft_one_do
 
     assert (len(log(lite, "lite-hard")), len(log(lite, "lite-soft"))) == (1, 1)
     assert cloud.installed(lite.thing)["lite-soft"] == ("1.0.0", "RUNNING")
+    until(lambda: (lite.thing, "UNHEALTHY") in cloud.devices())
+    listed = cloud.greengrass.list_installed_components(coreDeviceThingName=lite.thing, topologyFilter="ALL")
+    details = {each["componentName"]: each.get("lifecycleStateDetails") for each in listed["installedComponents"]}
+    assert details["lite-hard"] == "stopped, because lite-base ended, its HARD dependency"
+    assert deployed(cloud, lite, **{"lite-hard": "1.0.0"})["coreDeviceExecutionStatus"] == "SUCCEEDED"
+    until(lambda: (lite.thing, "HEALTHY") in cloud.devices())
+
+
+@pytest.mark.e2e
+def test_a_dependent_that_is_stopped_during_a_deployment_fails_it(cloud: Cloud, lite: Any) -> None:
+    cloud.component("lite-once", lifecycle={"run": "until [ -e ../lite-bound/log ]; do sleep 0.02; done; exit 0"})
+    cloud.component("lite-bound", dependencies={"lite-once": "1.0.0"}, lifecycle={"run": FOREVER})
+    # It keeps the deployment open until the other two have ended.
+    waits = "until [ -e done ]; do sleep 0.02; done"
+    cloud.component("lite-waits", lifecycle={"startup": waits})
+    outcome = deployed(cloud, lite, **{"lite-bound": "1.0.0", "lite-waits": "1.0.0"})
+
+    assert outcome["coreDeviceExecutionStatus"] == "FAILED"
+    assert "Service lite-bound was stopped and is not started again, because lite-once ended" in outcome["reason"]
 
 
 ME = ComponentValues("app", "1.2.3", {"topic": "em", "list": ["p"], "map": {"k": "v"}})
