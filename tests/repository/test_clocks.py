@@ -44,6 +44,7 @@ ALLOWED = {
     "runner/emflow/cli/package.py package": SHARED,
     "runner/emflow/cli/verify.py verify": SHARED,
     "runner/emflow/engine/errors.py _clocks_apart": SHARED,
+    "edge_component/emflow_runtime/folder.py time_of_completion": FROM_FILES,
     "runner/emflow/engine/lock.py LockRecord.of_this_process": FOR_PEOPLE,
     "runner/emflow/engine/lock.py LockRecord.renewed": FOR_PEOPLE,
     "runner/emflow/engine/saved_plan.py plan_document": FOR_PEOPLE,
