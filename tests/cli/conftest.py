@@ -41,10 +41,10 @@ def emflow(tmp_path: Path, forking: Forking) -> Callable[..., Ran]:
     def run(*args: object, python: tuple[str, ...] = ()) -> Ran:
         if python or not forking.can_run():
             command = [sys.executable, *python, "-m", "emflow", *map(str, args)]
-            done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+            done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600)
             ran = Ran(done.returncode, done.stdout, done.stderr)
         else:
-            ran = Ran(*forking.run([str(each) for each in args], tmp_path, timeout=60))
+            ran = Ran(*forking.run([str(each) for each in args], tmp_path, timeout=600))
         assert "Traceback" not in ran.err + ran.out
         return ran
 

@@ -38,7 +38,7 @@ camera.start()
 for _ in range(10):
     print(camera.frames.take(30).image.shape, flush=True)
 stop.set()
-camera.join(5)
+camera.join(60)
 """
 
 
@@ -49,7 +49,7 @@ def run(start: Callable[..., Process], python: str, settings: dict[str, str], **
     process = start(
         python, "-c", TEN_FRAMES, json.dumps(settings), env={"PYTHONPATH": places, "PATH": "/usr/bin", **more}
     )
-    assert process.popen.wait(120) == 0, process.text()
+    assert process.popen.wait(300) == 0, process.text()
     text: str = process.text()
     return text
 
