@@ -26,7 +26,7 @@ PUBLISH = "aws.greengrass#PublishToIoTCore"
         ("+", "em", True),
         ("+", "em/a", False),
         ("em/#", "em/a/b", True),
-        ("em/#", "em", True),
+        ("em/#", "em", False),
         ("em/#", "emu", False),
         ("#", "any/thing", True),
         ("em/a+", "em/ab", False),

@@ -52,7 +52,8 @@ def _meaning(token: re.Match[str]) -> str:
     if token["level"]:
         # In a topic filter, `#` matches more than one level.
         return "[^/#]*"
-    return "(/.*)?" if token["slash"] else ".*"
+    # A topic without a further level is not among them, as it is for a broker: seen on the lite nucleus 2.6.
+    return "/.*" if token["slash"] else ".*"
 
 
 def _policies(configuration: Mapping[str, Any], service: str) -> Iterator[tuple[list[str], list[str]]]:
