@@ -96,6 +96,7 @@ PREFIXES = {
     "resources/greengrass/component_version.py": "the scheme of an address",
     "resources/s3/bucket_settings.py": "names that emflow gives to rules of any workflow",
     "resources/s3/bucket_users.py": "names that emflow gives to rules of any workflow; the whole name is compared",
+    "resources/sagemaker/fleet.py": "a word of emflow's own before the name of a fleet, which the rest is as a whole",
     "engine/errors.py": "names of AWS's operations",
 }
 """Modules that ask whether a name begins with something, and why that tells no workflow from another."""

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from emflow_schema.json_text import finite
+
 log = logging.getLogger(__name__)
 
 _FILE = "last-working-configuration.json"
@@ -104,7 +106,7 @@ class LastWorking:
 
 def digest(configuration: Mapping[str, Any]) -> str:
     """What tells a configuration from others, without its passwords."""
-    return hashlib.sha256(json.dumps(configuration, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(finite(configuration), sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
 def _write(path: Path, content: Mapping[str, Any]) -> None:
