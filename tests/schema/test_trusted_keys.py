@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -75,6 +76,7 @@ def test_a_certificate_stands_for_its_key_and_its_dates_count_too() -> None:
         (f"release key\n{KEY}", "not 'release key'"),
         (KEY * 1000, "too many for keys"),
     ],
+    ids=itertools.count(),  # not the keys, which each worker of pytest-xdist makes anew
 )
 def test_what_is_no_key_is_said_with_what_to_do(text: str, reason: str) -> None:
     with pytest.raises(ValueError) as caught:  # noqa: PT011 the reason is compared below
