@@ -12,27 +12,14 @@ from typing import Any
 import grpc
 import pytest
 
+from edge.recording_component import RecordingComponent
 from edge.results.one_client_broker import OneClientBroker
 from edge.scripted_agent import NUMBERS, ManualFrameSource, ScriptedAgent, served
-from emflow_edge.component import Component
-from emflow_edge.results.message import Result
 from emflow_edge.settings.config import Settings
 from emflow_edge.settings.config import settings as read
 from emflow_schema.edge_config import Stream
 from emflow_schema.errors import ConfigProblem, EdgeProblem
 from support import until
-
-
-class RecordingComponent(Component):
-    """What it accepts for publishing is noted."""
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        self.accepted: list[Result] = []
-        super().__init__(*args, **options)
-
-    def _emit(self, result: Result) -> None:
-        self.accepted.append(result)
-        super()._emit(result)
 
 
 class Running:

@@ -21,12 +21,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
 from edge.http_camera import camera
+from edge.recording_component import RecordingComponent
 from edge.results.one_client_broker import OneClientBroker
 from emflow_agent.calls.server import serving
 from emflow_agent.calls.service import AgentService
 from emflow_agent.models.store import ModelStore
-from emflow_edge.component import Component
-from emflow_edge.results.message import Result
 from emflow_edge.settings.config import Settings
 from emflow_edge.settings.config import settings as read
 from emflow_schema.errors import EdgeProblem
@@ -38,18 +37,6 @@ TOPICS = ["em/a", "em/{stream}/b", "em/{model}"]
 STATUS_TOPICS = ["em/status", "em/state/{thing}", ""]
 # More bytes than any memory; the file has no blocks on the disk.
 TOO_LARGE = 1 << 42
-
-
-class RecordingComponent(Component):
-    """What it accepts for publishing is noted."""
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        self.accepted: list[Result] = []
-        super().__init__(*args, **options)
-
-    def _emit(self, result: Result) -> None:
-        self.accepted.append(result)
-        super()._emit(result)
 
 
 class World:
