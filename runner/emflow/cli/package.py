@@ -89,7 +89,7 @@ def package(
         write_atomically(out, made.zipped(), mend="give another --out", folder=True)
     else:
         write_package(made, source, out)
-    verify_package(out, [signer.public])  # what lies there now, as a device will see it
-    click.echo(f"{out}: {manifest}, {len(made.files)} files, signed by {signer.public}")
+    verified = verify_package(out, [signer.public])  # what lies there now, as a device will see it
+    click.echo(f"{out}: {manifest}, {len(verified.statement.files)} files, signed by {signer.public}")
     if end and end < datetime.now(UTC):
         click.echo(f"emflow: no device loads it: it expired at {written(end)}", err=True)
